@@ -1,0 +1,103 @@
+"""Exit codes, and the errors that carry them. Every error names the user's next step."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """What the process returns to the shell; documented in the README and in `--help`."""
+
+    SUCCESS = 0
+    FAILURE = 1
+    USAGE = 2
+    MODEL_NOT_AVAILABLE = 3
+    MODEL_UNUSABLE = 4
+    CONTEXT_EXCEEDED = 5
+    OUTPUT_CUT = 6
+    OUTPUT_INVALID = 7
+    GPU_REQUIRED = 8
+    ENGINE_FAILED = 9
+    ROWS_FAILED = 10
+    INTERRUPTED = 130
+
+    @property
+    def meaning(self) -> str:
+        """One line for a person."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    ExitCode.SUCCESS: "success",
+    ExitCode.FAILURE: "anything not listed here, such as output that cannot be written",
+    ExitCode.USAGE: "wrong usage: option, input text, template or schema",
+    ExitCode.MODEL_NOT_AVAILABLE: "model not available (hub, network, disk)",
+    ExitCode.MODEL_UNUSABLE: "model unusable (bad or unsupported file)",
+    ExitCode.CONTEXT_EXCEEDED: "the prompt does not fit the context",
+    ExitCode.OUTPUT_CUT: "cut at the token limit where a whole answer was promised (JSON)",
+    ExitCode.OUTPUT_INVALID: "the output does not match the schema",
+    ExitCode.GPU_REQUIRED: "a GPU is required but absent",
+    ExitCode.ENGINE_FAILED: "the engine failed",
+    ExitCode.ROWS_FAILED: "some rows of a batch failed",
+    ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
+}
+
+
+class MistralCliError(Exception):
+    """An expected failure: `message` says what happened, `hint` what to do next."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
+
+    def __init__(self, message: str, *, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(MistralCliError):
+    """The call itself is wrong: an option, the input text, a template or a schema."""
+
+    exit_code = ExitCode.USAGE
+
+
+class ModelNotAvailable(MistralCliError):
+    """The model file cannot be had: unknown name, hub, network or disk."""
+
+    exit_code = ExitCode.MODEL_NOT_AVAILABLE
+
+
+class ModelUnusable(MistralCliError):
+    """The model file is there, but is damaged or no engine can run it."""
+
+    exit_code = ExitCode.MODEL_UNUSABLE
+
+
+class ContextExceeded(MistralCliError):
+    """The prompt leaves no room in the context, or the context none in memory."""
+
+    exit_code = ExitCode.CONTEXT_EXCEEDED
+
+
+class OutputCut(MistralCliError):
+    """The token limit cut an answer that is only of use whole (JSON)."""
+
+    exit_code = ExitCode.OUTPUT_CUT
+
+
+class OutputInvalid(MistralCliError):
+    """The answer does not match the schema."""
+
+    exit_code = ExitCode.OUTPUT_INVALID
+
+
+class GpuRequired(MistralCliError):
+    """`--require-gpu` was given and no engine can use a GPU here."""
+
+    exit_code = ExitCode.GPU_REQUIRED
+
+
+class EngineFailed(MistralCliError):
+    """The inference library failed while loading or running."""
+
+    exit_code = ExitCode.ENGINE_FAILED

@@ -1,0 +1,93 @@
+"""The process's surroundings as one object: streams, what they are, and where notes go.
+
+No other module asks `isatty` or writes to stderr. Tests build a `Terminal` over their
+own streams instead of patching `sys`.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TextIO
+
+MAX_WIDTH = 120
+_ERASE_LINE = "\r\x1b[K"
+
+
+@dataclass
+class Terminal:
+    """Standard streams, environment variables and verbosity of this run."""
+
+    stdin: TextIO | None
+    stdout: TextIO
+    stderr: TextIO
+    env: Mapping[str, str] = field(default_factory=lambda: os.environ)
+    quiet: bool = False
+    verbose: bool = False
+    _status_shown: bool = False
+
+    @classmethod
+    def from_process(cls) -> Terminal:
+        """The real thing. A closed stream (`>&-`) becomes one that drops what it gets."""
+        stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
+        stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+        return cls(sys.stdin, stdout, stderr)
+
+    @property
+    def stdout_is_terminal(self) -> bool:
+        return self.stdout.isatty()
+
+    @property
+    def stderr_is_terminal(self) -> bool:
+        return self.stderr.isatty()
+
+    @property
+    def stdin_is_terminal(self) -> bool:
+        return self.stdin is not None and self.stdin.isatty()
+
+    @property
+    def width(self) -> int:
+        """Columns to wrap at: the terminal's width, at most 120 (the article's width)."""
+        return min(shutil.get_terminal_size((80, 24)).columns, MAX_WIDTH)
+
+    def warn(self, message: str) -> None:
+        """One line on stderr unless `-q`."""
+        if not self.quiet:
+            self._line(f"mistral-cli: {message}")
+
+    def info(self, message: str) -> None:
+        """One line on stderr with `-v`."""
+        if self.verbose and not self.quiet:
+            self._line(f"mistral-cli: {message}")
+
+    def error(self, message: str, hint: str) -> None:
+        """What went wrong and what to do, on stderr, also with `-q`."""
+        self._line(f"mistral-cli: error: {message}")
+        if hint:
+            self._line(f"  {hint}")
+
+    def status(self, text: str) -> None:
+        """Replace the passing status line; only a terminal shows it."""
+        if self.stderr_is_terminal and not self.quiet:
+            columns = shutil.get_terminal_size((80, 24)).columns
+            self.stderr.write(_ERASE_LINE + text[: columns - 1])
+            self.stderr.flush()
+            self._status_shown = True
+
+    def clear_status(self) -> None:
+        """Take the status line away before anything else is printed."""
+        if self._status_shown:
+            self.stderr.write(_ERASE_LINE)
+            self.stderr.flush()
+            self._status_shown = False
+
+    def _line(self, text: str) -> None:
+        self.clear_status()
+        try:
+            print(text, file=self.stderr, flush=True)
+        except OSError:
+            # A full disk or a closed pipe behind stderr: there is nobody left to tell.
+            pass
