@@ -6,11 +6,14 @@ own streams instead of patching `sys`.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from io import TextIOWrapper
+from pathlib import Path
 from typing import TextIO
 
 MAX_WIDTH = 120
@@ -27,25 +30,28 @@ class Terminal:
     env: Mapping[str, str] = field(default_factory=lambda: os.environ)
     quiet: bool = False
     verbose: bool = False
+    warnings: list[str] = field(default_factory=list)
     _status_shown: bool = False
 
     @classmethod
     def from_process(cls) -> Terminal:
         """The real thing. A closed stream (`>&-`) becomes one that drops what it gets."""
-        stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")
-        stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")
+        stdout, stderr = _printable(sys.stdout), _printable(sys.stderr)
         return cls(sys.stdin, stdout, stderr)
 
     @property
     def stdout_is_terminal(self) -> bool:
+        """Whether a person is at stdout."""
         return self.stdout.isatty()
 
     @property
     def stderr_is_terminal(self) -> bool:
+        """Whether a person is at stderr."""
         return self.stderr.isatty()
 
     @property
     def stdin_is_terminal(self) -> bool:
+        """Whether a person is at stdin."""
         return self.stdin is not None and self.stdin.isatty()
 
     @property
@@ -53,15 +59,20 @@ class Terminal:
         """Columns to wrap at: the terminal's width, at most 120 (the article's width)."""
         return min(shutil.get_terminal_size((80, 24)).columns, MAX_WIDTH)
 
-    def warn(self, message: str) -> None:
+    def note(self, message: str) -> None:
         """One line on stderr unless `-q`."""
         if not self.quiet:
             self._line(f"mistral-cli: {message}")
 
+    def warn(self, message: str) -> None:
+        """A note that also goes into `warnings`, for the JSON envelope."""
+        self.warnings.append(message)
+        self.note(f"warning: {message}")
+
     def info(self, message: str) -> None:
         """One line on stderr with `-v`."""
-        if self.verbose and not self.quiet:
-            self._line(f"mistral-cli: {message}")
+        if self.verbose:
+            self.note(message)
 
     def error(self, message: str, hint: str) -> None:
         """What went wrong and what to do, on stderr, also with `-q`."""
@@ -86,8 +97,16 @@ class Terminal:
 
     def _line(self, text: str) -> None:
         self.clear_status()
-        try:
+        # A full disk or a closed pipe behind stderr: there is nobody left to tell.
+        with contextlib.suppress(OSError):
             print(text, file=self.stderr, flush=True)
-        except OSError:
-            # A full disk or a closed pipe behind stderr: there is nobody left to tell.
-            pass
+
+
+def _printable(stream: TextIO | None) -> TextIO:
+    if stream is None:
+        return Path(os.devnull).open("w")
+    if isinstance(stream, TextIOWrapper):
+        # Cron's locale can be ASCII: an answer in Japanese must not end in a traceback.
+        encoding = stream.encoding if stream.isatty() else "utf-8"
+        stream.reconfigure(encoding=encoding, errors="replace")
+    return stream

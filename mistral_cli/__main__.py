@@ -1,0 +1,5 @@
+"""`python -m mistral_cli`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,98 @@
+"""Events of an engine → one answer: stop strings, what was said, how long it took."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from .engines import Event, Finish, FinishReason, Piece, PromptProgress
+
+
+@dataclass(frozen=True)
+class Timings:
+    """Seconds; `prompt` runs from the request to the first token of the answer."""
+
+    load: float
+    prompt: float
+    generation: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A whole answer and how it came about."""
+
+    text: str
+    finish_reason: FinishReason
+    completion_tokens: int
+    timings: Timings
+
+
+def collect(
+    events: Iterator[Event],
+    *,
+    load_seconds: float,
+    on_progress: Callable[[PromptProgress], None],
+    on_text: Callable[[str], None],
+) -> Answer:
+    """Drain `events`, handing on progress and text as they come."""
+    started = time.perf_counter()
+    first = started
+    parts: list[str] = []
+    finish = Finish("stop", 0)
+    for event in events:
+        match event:
+            case PromptProgress():
+                on_progress(event)
+            case Piece(text):
+                first = first if parts else time.perf_counter()
+                parts.append(text)
+                on_text(text)
+            case Finish():
+                finish = event
+    ended = time.perf_counter()
+    first = first if parts else ended
+    timings = Timings(load_seconds, first - started, ended - first)
+    return Answer("".join(parts), finish.reason, finish.completion_tokens, timings)
+
+
+def until_stop(events: Iterator[Event], stop: Sequence[str]) -> Iterator[Event]:
+    """End `events` before the first of the `stop` texts, even one split over pieces.
+
+    Text that may be the beginning of a stop text is held back until it is known.
+    """
+    stop = [text for text in stop if text]
+    if not stop:
+        yield from events
+        return
+    held, count = "", 0
+    for event in events:
+        match event:
+            case Piece(text):
+                held, count = held + text, count + 1
+                if (end := _first_stop(held, stop)) is not None:
+                    yield Piece(held[:end])
+                    yield Finish("stop", count)
+                    events.close()  # type: ignore[attr-defined]
+                    return
+                keep = _possible_beginning(held, stop)
+                yield Piece(held[: len(held) - keep])
+                held = held[len(held) - keep :]
+            case Finish():
+                yield Piece(held)
+                yield event
+            case _:
+                yield event
+
+
+def _first_stop(text: str, stop: Sequence[str]) -> int | None:
+    found = [position for s in stop if (position := text.find(s)) >= 0]
+    return min(found, default=None)
+
+
+def _possible_beginning(text: str, stop: Sequence[str]) -> int:
+    """Length of the longest end of `text` that some stop text begins with."""
+    lengths = (
+        n for s in stop for n in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:n])
+    )
+    return max(lengths, default=0)

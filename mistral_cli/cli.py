@@ -1,0 +1,85 @@
+"""The program: its commands, and the one place where errors become exit codes."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from . import __version__
+from .commands import COMMANDS
+from .errors import ExitCode, MistralCliError
+from .terminal import Terminal
+
+
+class ErrorBoundary(TyperGroup):
+    """Turns our errors into a message on stderr and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        terminal = ctx.obj = ctx.obj or Terminal.from_process()
+        try:
+            return super().invoke(ctx)
+        except MistralCliError as error:
+            terminal.error(error.message, error.hint)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as interrupt:
+            terminal.clear_status()
+            raise typer.Exit(ExitCode.INTERRUPTED) from interrupt
+        except BrokenPipeError as error:
+            # `| head -1` has had what it wanted.
+            raise typer.Exit(ExitCode.SUCCESS) from error
+
+
+def _epilog() -> str:
+    lines = [f"{code.value:>4}  {code.meaning}" for code in ExitCode]
+    return "\n\n".join(["Exit codes:", *lines])
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"mistral-cli {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    cls=ErrorBoundary,
+    no_args_is_help=True,
+    epilog=_epilog(),
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Run quantized GGUF models: generate, translate, summarize, extract JSON."""
+
+
+for _name in COMMANDS:
+    import_module(f".commands.{_name}", __package__).register(app)
+
+
+def main() -> None:
+    """Run the program and end the process."""
+    try:
+        app()
+    except SystemExit as end:
+        if any(thread.name == "engine" for thread in threading.enumerate()):
+            # Native code still computes; its libraries' destructors must not run under it.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(end.code if isinstance(end.code, int) else 1)
+        raise

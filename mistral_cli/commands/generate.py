@@ -1,0 +1,28 @@
+"""`mistral-cli generate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..options import TaskOptions, takes_task_options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(takes_task_options(generate))
+
+
+def generate(
+    context: typer.Context,
+    prompt: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
+    *,
+    options: TaskOptions,
+) -> None:
+    """Answer a prompt; text from a file or a pipe follows it."""
+    from ..plan import Task
+    from ..run import run_task
+
+    words = [" ".join(prompt)] if prompt else []
+    run_task(Task("generate"), words, options, context.obj)

@@ -1,0 +1,125 @@
+"""`mistral-cli models`: what is here, what can be had, and what a file is."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from ..options import JsonOption, QuietOption
+from ..terminal import Terminal
+
+Reference = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]", help="As for -m (default: your default model).", show_default=False
+    ),
+]
+
+group = typer.Typer(no_args_is_help=True, help="List, fetch and inspect models.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.add_typer(group, name="models")
+
+
+@group.command("list")
+def list_models(context: typer.Context, json: JsonOption = False) -> None:
+    """List the aliases and the GGUF files in the shared hub cache."""
+    from .. import models
+    from ..config import load
+    from ..hub import format_size
+    from ..tables import print_table
+
+    rows = [
+        {
+            "name": entry.name,
+            "source": entry.source,
+            "path": str(entry.path) if entry.path else None,
+            "size": entry.path.stat().st_size if entry.path else None,
+        }
+        for entry in models.available(load(context.obj.env))
+    ]
+    titles = {"name": "model", "size": "on this machine", "source": "from"}
+    print_table(context.obj, rows, titles, as_json=json, show={"size": format_size})
+
+
+@group.command()
+def pull(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...")] = None,
+    quiet: QuietOption = False,
+) -> None:
+    """Download models, check the files, and print their paths."""
+    from ..config import load
+    from ..gguf import read
+    from ..models import parse
+    from ..output import write
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    config = load(terminal.env)
+    for reference in models or [config.model]:
+        path = parse(reference, config).fetch(terminal)
+        read(path)
+        write(terminal, f"{path}\n")
+
+
+@group.command()
+def path(context: typer.Context, model: Reference = None) -> None:
+    """Print where a model's file is; fail if it is not on this machine."""
+    from ..config import load
+    from ..errors import ModelNotAvailable
+    from ..models import parse
+    from ..output import write
+
+    config = load(context.obj.env)
+    reference = model or config.model
+    found = parse(reference, config).locate()
+    if found is None:
+        raise ModelNotAvailable(
+            f"{reference} is not on this machine", hint=f"mistral-cli models pull {reference}"
+        )
+    write(context.obj, f"{found}\n")
+
+
+@group.command()
+def show(
+    context: typer.Context,
+    model: Reference = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Print what a model is, and which engines can run it."""
+    from ..config import load
+    from ..gguf import read
+    from ..models import resolve
+    from ..tables import print_facts
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    config = load(terminal.env)
+    facts = _facts(read(resolve(model or config.model, config, terminal)))
+    print_facts(terminal, facts, as_json=json)
+
+
+def _facts(model: Any) -> dict[str, Any]:
+    from ..engines import verdicts
+    from ..instruct import chat_format
+
+    return {
+        "path": str(model.path),
+        "name": model.name,
+        "architecture": model.architecture,
+        "parameters": model.parameters,
+        "quantization": model.quantization,
+        "size": model.file_size,
+        "context_length": model.context_length,
+        "layers": model.block_count,
+        "vocabulary": len(model.tokens),
+        "tokenizer": model.tokenizer_model,
+        "chat_format": chat_format(model) or "none",
+        "gguf_version": model.version,
+        "engines": verdicts(model),
+    }

@@ -1,0 +1,37 @@
+"""`mistral-cli translate`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ..options import TaskOptions, takes_task_options
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(takes_task_options(translate))
+
+
+def translate(
+    context: typer.Context,
+    texts: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
+    to: Annotated[
+        str, typer.Option("--to", metavar="LANGUAGE", help="Language to translate into.")
+    ] = "English",
+    source: Annotated[
+        str | None,
+        typer.Option(
+            "--from", metavar="LANGUAGE", help="Language of the text.", show_default=False
+        ),
+    ] = None,
+    *,
+    options: TaskOptions,
+) -> None:
+    """Translate texts, each argument and each file by itself."""
+    from ..plan import Task
+    from ..run import run_task
+
+    task = Task("translate", {"to": to, "from": source or ""})
+    run_task(task, texts or (), options, context.obj)

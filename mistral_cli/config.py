@@ -1,0 +1,101 @@
+"""The user's configuration: `config.toml`, two environment variables, and our folders."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.errors import UsageError
+
+APP = "mistral-cli"
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the user may set once instead of on every call."""
+
+    model: str = "mistral"
+    """The reference that `-m` takes when it is not given."""
+    engine: str = "auto"
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Names of the user's own for model references."""
+
+
+def config_dir() -> Path:
+    """Where `config.toml` lives; `XDG_CONFIG_HOME` moves it."""
+    from platformdirs import user_config_path
+
+    return user_config_path(APP, appauthor=False)
+
+
+def cache_dir() -> Path:
+    """Where files that can be had again live; `XDG_CACHE_HOME` moves it."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path(APP, appauthor=False)
+
+
+def prompts_dir() -> Path:
+    """Where the user's own prompt templates live."""
+    return config_dir() / "prompts"
+
+
+def load(env: Mapping[str, str]) -> Config:
+    """The configuration in force: the environment before the file before the defaults.
+
+    Takes the environment variables (`MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`; an empty one
+    counts as unset). Raises `UsageError` when the file cannot be read, is not TOML, or has an
+    unknown key or a value of the wrong type.
+    """
+    settings = _read(config_dir() / "config.toml")
+    for key in ("model", "engine"):
+        if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
+            settings[key] = value
+    return Config(**settings)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import tomllib
+
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return {}
+    except OSError as error:
+        raise UsageError(
+            f"cannot read {path}: {error.strerror}",
+            hint="Make the file readable, or take it away.",
+        ) from error
+    except ValueError as error:  # bad TOML and bad UTF-8 both
+        raise UsageError(
+            f"{path} is not valid TOML: {error}", hint="Correct the file, or take it away."
+        ) from error
+    for key, value in settings.items():
+        _check(path, key, value)
+    return settings
+
+
+def _check(path: Path, key: str, value: object) -> None:
+    known = sorted(setting.name for setting in fields(Config))
+    if key not in known:
+        raise UsageError(f"{path}: unknown key {key!r}", hint=f"Known keys: {', '.join(known)}.")
+    if key != "aliases":
+        if not isinstance(value, str) or not value:
+            raise UsageError(
+                f"{path}: {key!r} must be a non-empty string, not {value!r}",
+                hint=f'Write for example: {key} = "{getattr(Config, key)}"',
+            )
+        return
+    if not isinstance(value, dict):
+        raise UsageError(
+            f"{path}: 'aliases' must be a table, not {value!r}",
+            hint='Write for example: [aliases] and below it: work = "owner/repo/file.gguf"',
+        )
+    for name, target in value.items():
+        if not isinstance(target, str) or not target:
+            raise UsageError(
+                f"{path}: 'aliases.{name}' must be a model reference, not {target!r}",
+                hint=f'Write for example: {name} = "owner/repo/file.gguf"',
+            )

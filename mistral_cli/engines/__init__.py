@@ -1,0 +1,163 @@
+"""The engines, and which of them serves a request. The only package that imports one."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
+from ..gguf import GGUF
+from ..gguf import read as read_gguf
+from ..machine import available_memory
+from ..scratch import scratch_folder
+from ..vocabulary import write_vocabulary_model
+from .base import (
+    Engine,
+    Event,
+    Finish,
+    FinishReason,
+    LoadOptions,
+    Piece,
+    PromptProgress,
+    Request,
+    Sampling,
+)
+
+__all__ = [
+    "ENGINES",
+    "Choice",
+    "Engine",
+    "Event",
+    "Finish",
+    "FinishReason",
+    "LoadOptions",
+    "Piece",
+    "PromptProgress",
+    "Request",
+    "Sampling",
+    "choose",
+    "open_engine",
+    "open_tokenizer",
+    "verdicts",
+]
+
+ENGINES = {
+    "llama.cpp": "llama_cpp:LlamaCpp",
+    "ctransformers": "ctransformers:CTransformers",
+    "fake": "fake:FakeEngine",
+}
+"""Name → where it is, in the order in which `auto` prefers them."""
+
+_NEVER_AUTOMATIC = "fake"
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The engine called `name`. Raises UsageError for an unknown name."""
+    if name not in ENGINES:
+        known = ", ".join(["auto", *(n for n in ENGINES if n != _NEVER_AUTOMATIC)])
+        raise UsageError(f"unknown engine {name!r}", hint=f"Use one of: {known}.")
+    module, _, attribute = ENGINES[name].partition(":")
+    found: type[Engine] = getattr(importlib.import_module(f".{module}", __name__), attribute)
+    return found
+
+
+def verdicts(model: GGUF) -> dict[str, str]:
+    """For every real engine whether it can run `model`: "yes", or why not."""
+    named = {name: engine_class(name) for name in ENGINES if name != _NEVER_AUTOMATIC}
+    return {
+        name: f"no: {problem}" if (problem := e.missing() or e.unsupported(model)) else "yes"
+        for name, e in named.items()
+    }
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine for a request, why it was taken, and the layers it puts on the GPU."""
+
+    engine: type[Engine]
+    reason: str
+    gpu_layers: int
+
+
+def choose(name: str, model: GGUF, *, gpu_layers: str, require_gpu: bool) -> Choice:
+    """Pick the engine for `model`.
+
+    `name` is an engine or "auto"; `gpu_layers` is a number, "auto" or "all". Auto takes
+    llama.cpp where it can serve the request, and ctransformers where only that can.
+    Raises ModelUnusable when none can, GpuRequired when `require_gpu` and none has one.
+    """
+    candidates = [n for n in ENGINES if n != _NEVER_AUTOMATIC] if name == "auto" else [name]
+    problems: dict[str, str] = {}
+    usable: list[type[Engine]] = []
+    for candidate in candidates:
+        engine = engine_class(candidate)
+        if problem := engine.missing() or engine.unsupported(model):
+            problems[candidate] = problem
+        else:
+            usable.append(engine)
+    if not usable:
+        reasons = "; ".join(f"{n}: {p}" for n, p in problems.items())
+        hint = (
+            "Use another model file, or --engine auto." if name != "auto" else "Use another file."
+        )
+        raise ModelUnusable(f"no engine can run {model.path.name} ({reasons})", hint=hint)
+    return _with_gpu(usable, problems, model, gpu_layers, require_gpu, automatic=name == "auto")
+
+
+def _with_gpu(
+    usable: list[type[Engine]],
+    problems: dict[str, str],
+    model: GGUF,
+    gpu_layers: str,
+    require_gpu: bool,
+    *,
+    automatic: bool,
+) -> Choice:
+    layers = _layers(gpu_layers, model)
+    without = {engine.name: engine.no_gpu() for engine in usable} if layers else {}
+    for engine in usable:
+        if layers and without[engine.name] is None:
+            why = "the first that can run the model on a GPU" if automatic else "named by --engine"
+            return Choice(engine, why, layers)
+    if require_gpu:
+        reasons = "; ".join(f"{n}: {p}" for n, p in without.items()) or "--gpu-layers is 0"
+        raise GpuRequired(f"no GPU can be used ({reasons})", hint="Drop --require-gpu for the CPU.")
+    others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
+    why = f"the first that can run the model{others}" if automatic else "named by --engine"
+    return Choice(usable[0], why, 0)
+
+
+def _layers(gpu_layers: str, model: GGUF) -> int:
+    """How many layers to offload; the output layer counts as one more."""
+    everything = model.block_count + 1
+    if gpu_layers in ("auto", "all"):
+        return everything
+    if not gpu_layers.isdecimal():
+        raise UsageError(
+            f"--gpu-layers {gpu_layers!r} is no number", hint="Use a number, auto or all."
+        )
+    return min(int(gpu_layers), everything)
+
+
+def open_engine(choice: Choice, model: GGUF, options: LoadOptions) -> Engine:
+    """Load `model`. Raises ContextExceeded when its KV cache does not fit in memory."""
+    free, wanted = available_memory(), model.kv_bytes(options.context_length)
+    if free is not None and wanted > free:
+        raise ContextExceeded(
+            f"a context of {options.context_length} tokens needs {wanted / 2**30:.1f} GiB for the "
+            f"KV cache, and {free / 2**30:.1f} GiB of memory are free",
+            hint="Use a smaller -c/--context-length.",
+        )
+    return choice.engine(model, options)
+
+
+@contextmanager
+def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
+    """Open `engine` on `model`'s vocabulary alone: exact token counts, no weights read."""
+    with scratch_folder() as folder:
+        stub = folder / "vocabulary.gguf"
+        write_vocabulary_model(model, stub)
+        with engine(read_gguf(stub), LoadOptions(context_length=512, threads=1)) as tokenizer:
+            yield tokenizer

@@ -1,0 +1,137 @@
+"""The engine protocol: token ids in, a stream of small events out.
+
+An engine is opened on a checked GGUF file, tokenizes plain text, and streams the
+continuation of a list of token ids. It knows nothing of prompts, chat formats, stop
+strings or printing.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Self
+
+from ..gguf import GGUF
+
+FinishReason = Literal["stop", "length"]
+
+PENALTY_WINDOW = 64
+"""How many of the last tokens the repetition penalty looks at (llama.cpp's default)."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is drawn, in this order: penalty, top-k, top-p, temperature.
+
+    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 switch those off;
+    `repetition_penalty` 1 is none. The same `seed` gives the same text.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    repetition_penalty: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Request:
+    """One generation: `prompt_token_ids` non-empty and within the context.
+
+    `grammar` is a Lark grammar in llguidance's dialect that the output must match.
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    max_tokens: int
+    sampling: Sampling
+    grammar: str | None = None
+
+
+@dataclass(frozen=True)
+class PromptProgress:
+    """`done` of `total` prompt tokens are evaluated."""
+
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class Piece:
+    """The next piece of text; may be empty where a token completes no character."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """The last event. "stop": the model ended its answer; "length": it was cut."""
+
+    reason: FinishReason
+    completion_tokens: int
+
+
+Event = PromptProgress | Piece | Finish
+
+
+@dataclass(frozen=True)
+class LoadOptions:
+    """How to open a model: context in tokens, CPU threads, layers to put on the GPU."""
+
+    context_length: int
+    threads: int
+    gpu_layers: int = 0
+
+
+class Engine(ABC):
+    """One inference library. Subclasses translate its failures into our errors.
+
+    Not safe for use by several threads at once.
+    """
+
+    name: ClassVar[str]
+
+    @classmethod
+    @abstractmethod
+    def missing(cls) -> str | None:
+        """Why the library cannot be used on this machine, or None if it can."""
+
+    @classmethod
+    @abstractmethod
+    def unsupported(cls, model: GGUF) -> str | None:
+        """Why this engine cannot run `model`, or None if it can."""
+
+    @classmethod
+    @abstractmethod
+    def no_gpu(cls) -> str | None:
+        """Why this engine cannot use a GPU here, or None if it can."""
+
+    @abstractmethod
+    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+        """Load `model`. Raises EngineFailed with the library's own reason."""
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together that fit."""
+
+    @abstractmethod
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text` as plain text: no BOS, and control tokens are never parsed."""
+
+    @abstractmethod
+    def stream(self, request: Request) -> Iterator[Event]:
+        """Evaluate the prompt, then yield pieces as they come and one Finish at the end.
+
+        Closing the iterator stops the work. Raises EngineFailed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()

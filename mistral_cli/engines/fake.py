@@ -1,0 +1,91 @@
+"""A scripted engine: the product's own code can be tried without any model weights.
+
+`--engine fake` runs it; `MISTRAL_CLI_FAKE` names a JSON file with any of `pieces` (a list
+of texts), `finish_reason`, `delay` (seconds before each event) and `error`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from ..errors import EngineFailed
+from ..gguf import GGUF
+from .base import Engine, Event, Finish, FinishReason, LoadOptions, Piece, PromptProgress, Request
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a FakeEngine says to every request."""
+
+    pieces: Sequence[str] = ("Hello", " from", " the", " fake", " engine.")
+    finish_reason: FinishReason = "stop"
+    delay: float = 0.0
+    error: str | None = None
+
+    @classmethod
+    def from_environment(cls) -> Script:
+        """The script that MISTRAL_CLI_FAKE names, or the default."""
+        path = os.environ.get("MISTRAL_CLI_FAKE")
+        return cls(**json.loads(Path(path).read_text(encoding="utf-8"))) if path else cls()
+
+
+class FakeEngine(Engine):
+    """Yields its script, a piece a token; remembers the requests it was given."""
+
+    name = "fake"
+    requests: ClassVar[list[Request]] = []
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """See Engine."""
+        return None
+
+    @classmethod
+    def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
+        """See Engine."""
+        return None
+
+    @classmethod
+    def no_gpu(cls) -> str | None:
+        """See Engine."""
+        return "the fake engine computes nothing"
+
+    def __init__(self, model: GGUF, options: LoadOptions, script: Script | None = None) -> None:
+        """See Engine."""
+        self._context_length = options.context_length
+        self._script = script or Script.from_environment()
+        self._offset = len(model.tokens) - 256
+
+    @property
+    def context_length(self) -> int:
+        """See Engine."""
+        return self._context_length
+
+    def tokenize(self, text: str) -> list[int]:
+        """See Engine: one token a byte, from the end of the vocabulary."""
+        return [self._offset + byte for byte in text.encode("utf-8", "replace")]
+
+    def stream(self, request: Request) -> Iterator[Event]:
+        """See Engine."""
+        self.requests.append(request)
+        script, total = self._script, len(request.prompt_token_ids)
+        yield PromptProgress(0, total)
+        time.sleep(script.delay)
+        yield PromptProgress(total, total)
+        if script.error:
+            raise EngineFailed(script.error, hint="This failure is scripted.")
+        pieces = script.pieces[: request.max_tokens]
+        for piece in pieces:
+            time.sleep(script.delay)
+            yield Piece(piece)
+        cut = len(pieces) < len(script.pieces)
+        yield Finish("length" if cut else script.finish_reason, len(pieces))
+
+    def close(self) -> None:
+        """See Engine."""

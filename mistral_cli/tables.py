@@ -1,0 +1,75 @@
+"""Lists and facts: a table on a terminal, tab-separated lines in a pipe, or JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from .output import SCHEMA_VERSION, write
+from .terminal import Terminal
+
+Row = Mapping[str, Any]
+
+
+def print_table(
+    terminal: Terminal,
+    rows: Sequence[Row],
+    titles: Mapping[str, str],
+    *,
+    as_json: bool,
+    show: Mapping[str, Callable[[Any], str]] | None = None,
+) -> None:
+    """Print `rows`: the columns in `titles`, or every value with `as_json`.
+
+    `show` turns a column's values into text for people; a missing value is a dash.
+    """
+    if as_json:
+        write(terminal, json.dumps(list(rows), ensure_ascii=False) + "\n")
+        return
+    formats = show or {}
+    cells = [[_cell(row[key], formats.get(key, str)) for key in titles] for row in rows]
+    if not terminal.stdout_is_terminal:
+        write(terminal, "".join("\t".join(line) + "\n" for line in cells))
+        return
+    from rich.table import Table
+
+    table = Table(*titles.values(), box=None, pad_edge=False)
+    for line in cells:
+        table.add_row(*line)
+    _print_rich(terminal, table)
+
+
+def print_facts(terminal: Terminal, facts: Row, *, as_json: bool) -> None:
+    """Print names and values, one a line."""
+    if as_json:
+        envelope = {"schema_version": SCHEMA_VERSION, **facts}
+        write(terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
+        return
+    flat = dict(_flatten(facts))
+    width = max(map(len, flat)) + 2
+    lines = (f"{name:<{width}}{_cell(value, str)}\n" for name, value in flat.items())
+    write(terminal, "".join(lines))
+
+
+def _flatten(facts: Row) -> list[tuple[str, Any]]:
+    flat: list[tuple[str, Any]] = []
+    for key, value in facts.items():
+        if isinstance(value, Mapping):
+            flat += [(f"{key}: {name}", inner) for name, inner in value.items()]
+        else:
+            flat.append((key.replace("_", " "), f"{value:,}" if isinstance(value, int) else value))
+    return flat
+
+
+def _cell(value: Any, show: Callable[[Any], str]) -> str:
+    return "-" if value is None else show(value)
+
+
+def _print_rich(terminal: Terminal, table: Any) -> None:
+    from rich.console import Console
+
+    console = Console(file=terminal.stdout)
+    with console.capture() as capture:
+        console.print(table)
+    write(terminal, capture.get())

@@ -1,0 +1,197 @@
+"""A word wrapper for text that arrives in pieces.
+
+The answer streams word by word: a word is printed as soon as it is known to be complete,
+after a line break if it does not fit. The text is taken apart once, into graphemes, and
+each grapheme moves a small state machine; so how the text was cut into pieces cannot
+change the result.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from rich.cells import cell_len
+
+_ZERO_WIDTH_JOINER = "\u200d"
+_TAB_STOP = 8
+_WHITESPACE = "\n \t"
+
+# A model's text must not command the terminal: ESC, BEL, CR, BS, DEL and the C1 controls could
+# hide text, retitle the window or paste into the shell. Only newline and tab are let through.
+_CONTROLS = {c: None for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in _WHITESPACE}
+
+# Simple kinsoku: Japanese may break between any two characters, except before and after these.
+_NEVER_FIRST = frozenset(
+    "、。，．・：；？！）］｝〉》」』】〕〗〙｠»”’,.:;?!)]}%…‥ー〜～々ゝゞヽヾ"  # noqa: RUF001
+    "ぁぃぅぇぉっゃゅょゎァィゥェォッャュョヮヵヶ\u3000"
+)
+_NEVER_LAST = frozenset("（［｛〈《「『【〔〖〘｟«“‘([{")  # noqa: RUF001
+
+# A line that is, or may still become, the opening line of a fenced code block. A backtick in
+# the rest of the line means inline code (```like this```), as in CommonMark.
+_MAYBE_FENCE = re.compile(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
+_FENCE = re.compile(r"`{3,}|~{3,}")
+
+
+class Wrapper:
+    """Wraps streamed text at `width` columns (at least 2).
+
+    Kept exactly: the text's own line breaks, fenced code blocks, and spaces except where a line
+    is broken or they run past the edge. Only a word wider than a line is cut inside.
+    """
+
+    def __init__(self, width: int) -> None:
+        self._width = max(width, 2)
+        self._grapheme = ""  # the newest one: a combining mark may still follow
+        self._out: list[str] = []
+        self._column = 0
+        self._gap = ""  # whitespace before the word: printed with it, or dropped at a break
+        self._word: list[str] = []
+        self._line_start = True  # nothing but whitespace yet on the text's own line
+        self._opening: list[str] = []  # the start of a line that may open a code block
+        self._fence = ""  # the marks that opened the code block we are in
+        self._code_line = ""
+
+    def feed(self, text: str) -> str:
+        """Take the next piece of the text; return what to print now."""
+        for grapheme in self._graphemes(text.translate(_CONTROLS)):
+            self._step(grapheme)
+        return self._take_output()
+
+    def finish(self) -> str:
+        """Return what was held back; the text ends here."""
+        if self._grapheme:
+            self._step(self._grapheme)
+            self._grapheme = ""
+        if _FENCE.match("".join(self._opening)):
+            self._put_opening()
+        else:
+            self._flow_opening()
+        self._end_word()
+        self._end_gap()
+        return self._take_output()
+
+    def _take_output(self) -> str:
+        text = "".join(self._out)
+        self._out.clear()
+        return text
+
+    def _graphemes(self, text: str) -> Iterator[str]:
+        """Yield the graphemes known to be complete; keep the last one for the next piece."""
+        for char in text:
+            if self._grapheme and _extends(self._grapheme, char):
+                self._grapheme += char
+                continue
+            if self._grapheme:
+                yield self._grapheme
+            self._grapheme = char
+            if char in _WHITESPACE:  # nothing joins whitespace: do not hold it, and a word, back
+                yield char
+                self._grapheme = ""
+
+    def _step(self, grapheme: str) -> None:
+        if self._fence:
+            self._code(grapheme)
+        elif self._opening or (self._line_start and grapheme in ("`", "~")):
+            self._maybe_opening(grapheme)
+        else:
+            self._flow(grapheme)
+
+    def _code(self, grapheme: str) -> None:
+        """Inside a code block: print as it is, and look for the line that closes it."""
+        self._out.append(grapheme)
+        if grapheme != "\n":
+            self._code_line += grapheme
+            return
+        marks = self._code_line.strip(" \t")
+        if marks.startswith(self._fence) and not marks.strip(self._fence[0]):
+            self._fence = ""
+        self._code_line = ""
+
+    def _maybe_opening(self, grapheme: str) -> None:
+        """Hold a line back that starts like a code fence, until it is one or cannot be one."""
+        fence = _FENCE.match("".join(self._opening))
+        self._opening.append(grapheme)
+        if fence and grapheme == "\n":
+            self._put_opening()
+            self._fence = fence[0]
+        elif not _MAYBE_FENCE.fullmatch("".join(self._opening)):
+            self._flow_opening()
+
+    def _put_opening(self) -> None:
+        self._out += [self._gap, *self._opening]
+        self._gap = ""
+        self._opening.clear()
+
+    def _flow_opening(self) -> None:
+        for grapheme in self._opening:
+            self._flow(grapheme)
+        self._opening.clear()
+
+    def _flow(self, grapheme: str) -> None:
+        """Ordinary text: collect words and gaps, and print each word once it is complete."""
+        if grapheme == "\n":
+            self._end_word()
+            self._end_gap()
+            self._out.append(grapheme)
+            self._column = 0
+            self._line_start = True
+        elif grapheme in _WHITESPACE:
+            self._end_word()
+            self._gap += grapheme
+        else:
+            overflows = cell_len("".join(self._word)) + cell_len(grapheme) > self._width
+            if self._word and (overflows or _may_break(self._word[-1], grapheme)):
+                self._end_word()
+            self._word.append(grapheme)
+            self._line_start = False
+
+    def _end_word(self) -> None:
+        """Print the word, after its gap or, where that does not fit, on a new line."""
+        if not self._word:
+            return
+        word = "".join(self._word)
+        start = self._after_gap()
+        if start + cell_len(word) <= self._width:
+            self._out.append(self._gap)
+        else:
+            if self._column:  # else only indentation is in the way: dropping it is enough
+                self._out.append("\n")
+            start = 0
+        self._out.append(word)
+        self._column = start + cell_len(word)
+        self._gap = ""
+        self._word.clear()
+
+    def _end_gap(self) -> None:
+        """At the end of a line: keep the spaces (Markdown's line break is two) if they fit."""
+        if self._after_gap() <= self._width:
+            self._out.append(self._gap)
+        self._gap = ""
+
+    def _after_gap(self) -> int:
+        """The column where the gap ends."""
+        column = self._column
+        for space in self._gap:
+            column += 1 if space == " " else _TAB_STOP - column % _TAB_STOP
+        return column
+
+
+def _extends(grapheme: str, char: str) -> bool:
+    """Whether the terminal draws `char` into `grapheme`: marks, joined emoji, flags."""
+    if char in _WHITESPACE:
+        return False
+    if grapheme.endswith(_ZERO_WIDTH_JOINER) or cell_len(char) == 0:
+        return True
+    return _is_flag_half(grapheme) and _is_flag_half(char)
+
+
+def _is_flag_half(grapheme: str) -> bool:
+    return len(grapheme) == 1 and "\U0001f1e6" <= grapheme <= "\U0001f1ff"
+
+
+def _may_break(before: str, after: str) -> bool:
+    """Whether a line may be broken between two graphemes that no space separates."""
+    wide = cell_len(before) > 1 or cell_len(after) > 1
+    return wide and before[0] not in _NEVER_LAST and after[0] not in _NEVER_FIRST

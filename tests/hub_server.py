@@ -1,0 +1,207 @@
+"""A model hub on 127.0.0.1 that speaks what huggingface_hub really asks for.
+
+Two servers, as in life: the hub answers for metadata and redirects GGUF files to a storage host
+(another origin), so that redirects, tokens and resumed downloads take their real paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+"""What every branch and tag of every repository points to."""
+
+# Status, X-Error-Code and X-Error-Message, as the real hub sends them.
+_ANSWERS = {
+    "gated": (403, "GatedRepo", "Access to this model is restricted."),
+    "private": (401, "RepoNotFound", "Repository not found"),
+    "disabled": (403, "", "Access to this resource is disabled."),
+    "bad token": (401, "", "Invalid credentials in Authorization header"),
+    "forbidden": (403, "", "Forbidden"),
+    "rate limit": (429, "", "Too many requests"),
+    "broken": (500, "", "Internal error"),
+    "no repo": (404, "RepoNotFound", "Repository not found"),
+    "no revision": (404, "RevisionNotFound", "Invalid rev id"),
+    "no file": (404, "EntryNotFound", "Entry not found"),
+}
+
+
+@dataclass
+class Request:
+    """One request a server got: where, what, and the headers a test may ask about."""
+
+    place: str
+    method: str
+    path: str
+    token: str | None
+    range: str | None
+
+
+@dataclass
+class HubServer:
+    """`repos` maps names to files; `faults` maps a place to what goes wrong there.
+
+    Places are "api" (file lists), "resolve" (a file's metadata) and "storage" (its bytes).
+    Faults are the keys of `_ANSWERS`, "drop" (the connection closes without an answer),
+    "garbage" (a 200 from something that is not a hub), and for "storage" also "cut" (half of the
+    bytes, then a closed connection). `fault_count` limits how often they happen.
+    """
+
+    repos: dict[str, dict[str, bytes]]
+    revisions: set[str] = field(default_factory=lambda: {"main", COMMIT})
+    faults: dict[str, str] = field(default_factory=dict)
+    fault_count: float = float("inf")
+    requests: list[Request] = field(default_factory=list)
+    hub_url: str = ""
+    storage_url: str = ""
+
+    def count(self, place: str) -> int:
+        """How many requests a place got."""
+        return sum(request.place == place for request in self.requests)
+
+    def fault(self, place: str) -> str:
+        """The fault to commit now, or ""."""
+        if place not in self.faults or self.fault_count <= 0:
+            return ""
+        self.fault_count -= 1
+        return self.faults[place]
+
+
+@contextmanager
+def running(repos: dict[str, dict[str, bytes]]) -> Iterator[HubServer]:
+    """A hub with these repositories, serving until the block ends."""
+    state = HubServer(repos)
+    servers = []
+    for handler in (_Hub, _Storage):
+        server = ThreadingHTTPServer(
+            ("127.0.0.1", 0), type(handler.__name__, (handler,), {"state": state})
+        )
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
+        servers.append(server)
+    state.hub_url, state.storage_url = (
+        f"http://127.0.0.1:{server.server_address[1]}" for server in servers
+    )
+    try:
+        yield state
+    finally:
+        for server in servers:
+            server.shutdown()
+            server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    state: HubServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        place = self.place(path)
+        self.state.requests.append(
+            Request(place, self.command, path, self.headers["authorization"], self.headers["range"])
+        )
+        fault = self.state.fault(place)
+        if fault == "drop":
+            self.close_connection = True
+        elif fault == "garbage":
+            self.send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
+        elif fault in _ANSWERS:
+            self.fail(fault)
+        else:
+            self.answer(path, fault)
+
+    def place(self, path: str) -> str:
+        raise NotImplementedError
+
+    def answer(self, path: str, fault: str) -> None:
+        raise NotImplementedError
+
+    def fail(self, fault: str) -> None:
+        status, code, message = _ANSWERS[fault]
+        self.send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
+
+    def send(self, status: int, body: bytes, headers: dict[str, str], cut: bool = False) -> None:
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body[: len(body) // 2] if cut else body)
+        self.close_connection = self.close_connection or cut
+
+
+class _Hub(_Handler):
+    def place(self, path: str) -> str:
+        if path.startswith("/api/models/"):
+            return "api"
+        return "resolve" if "/resolve/" in path else "other"  # such as /api/agent-harnesses
+
+    def answer(self, path: str, fault: str) -> None:
+        if path.startswith("/api/models/"):
+            repo, _, revision = path.removeprefix("/api/models/").partition("/revision/")
+            filename = ""
+        else:
+            repo, _, rest = path.removeprefix("/").partition("/resolve/")
+            # A revision with slashes in it arrives quoted; look for a known one.
+            revision = next((r for r in self.state.revisions if rest.startswith(f"{r}/")), "?")
+            filename = rest.removeprefix(f"{revision}/")
+        if repo not in self.state.repos:
+            self.fail("no repo")
+        elif (revision or "main") not in self.state.revisions:
+            self.fail("no revision")
+        elif not filename:
+            self.listing(repo)
+        elif filename not in self.state.repos[repo]:
+            self.fail("no file")
+        else:
+            self.file(repo, filename)
+
+    def listing(self, repo: str) -> None:
+        files = self.state.repos[repo].items()
+        siblings = [{"rfilename": name, "size": len(data), "blobId": "0"} for name, data in files]
+        info = {"id": repo, "modelId": repo, "sha": COMMIT, "siblings": siblings}
+        self.send(200, json.dumps(info).encode(), {"Content-Type": "application/json"})
+
+    def file(self, repo: str, filename: str) -> None:
+        data = self.state.repos[repo][filename]
+        digest = hashlib.sha256(data).hexdigest()
+        if not filename.endswith(".gguf"):
+            self.send(200, data, {"ETag": f'"{digest}"', "X-Repo-Commit": COMMIT})
+            return
+        headers = {
+            "ETag": '"of-the-pointer-file"',
+            "X-Repo-Commit": COMMIT,
+            "X-Linked-ETag": f'"{digest}"',
+            "X-Linked-Size": str(len(data)),
+            "Location": f"{self.state.storage_url}/{repo}/{filename}?signature=secret",
+        }
+        self.send(302, b"", headers)
+
+
+class _Storage(_Handler):
+    def place(self, path: str) -> str:
+        return "storage"
+
+    def answer(self, path: str, fault: str) -> None:
+        owner, name, filename = path.removeprefix("/").split("/", 2)
+        data = self.state.repos[f"{owner}/{name}"][filename]
+        start = int((self.headers["range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
+        headers = {"Accept-Ranges": "bytes"}
+        if start:
+            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
+        self.send(206 if start else 200, data[start:], headers, cut=fault == "cut")

