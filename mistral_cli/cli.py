@@ -37,8 +37,8 @@ class ErrorBoundary(TyperGroup):
 
 
 def _epilog() -> str:
-    lines = [f"{code.value:>4}  {code.meaning}" for code in ExitCode]
-    return "\n\n".join(["Exit codes:", *lines])
+    lines = [f"{code.value:>5}  {code.meaning}" for code in ExitCode]
+    return "\n".join(["Exit codes:", *lines])
 
 
 def _print_version(wanted: bool) -> None:

@@ -340,6 +340,7 @@ _MAGIC = b"GGUF"
 _FIXED_PART = 24  # bytes: magic, version, number of tensors, number of metadata entries
 _MOST_ENTRIES = 1 << 16  # of tensors, and of metadata entries; real models have hundreds
 _MOST_NAME_BYTES = 63  # ggml's GGML_MAX_NAME, less its final NUL
+_LEAST_ALIGNMENT = 32  # ggml computes on mapped weights in place, and aborts below this
 _OTHER_FORMATS = {
     b"version https://git-lfs": ("is a Git LFS pointer, not the model", "Run `git lfs pull`."),
     b"<": ("is a web page, not a model", "Download the file itself, not the page that shows it."),
@@ -457,6 +458,8 @@ def _alignment(metadata: Mapping[str, object], entries: Mapping[str, bytes]) -> 
     stored_as_uint32 = key not in entries or entries[key][8 + len(key)] == UINT32
     if not (isinstance(alignment, int) and stored_as_uint32 and alignment.bit_count() == 1):
         _refuse(f"has the impossible alignment {alignment!r}")
+    if alignment < _LEAST_ALIGNMENT:
+        _refuse(f"has the alignment {alignment}, too small for the engines", _CONVERT)
     return alignment
 
 
@@ -507,6 +510,7 @@ def _check_extents(tensors: tuple[Tensor, ...], file_size: int) -> None:
 # --- checking ----------------------------------------------------------------------------------
 
 _MOST_TOKENS = 1 << 21
+_BYTE_TOKEN = 6  # in `tokenizer.ggml.token_type`
 _MOST_EXPERTS = 256
 _MOST = {  # hyperparameters that every model has, and values beyond anything trained
     "block_count": 512,
@@ -555,8 +559,15 @@ def _check_hyperparameters(model: GGUF) -> None:
         _check_counts(model, key, most)
     _check_attention(model)
     for key, value in model.metadata.items():
-        if isinstance(value, float) and not math.isfinite(value):
+        negative_epsilon = key.endswith("epsilon") and isinstance(value, float) and value < 0
+        if negative_epsilon or (isinstance(value, float) and not math.isfinite(value)):
             _refuse(f"metadata {key!r} is {value}")
+    for key, most in (
+        ("nextn_predict_layers", model.block_count),
+        ("embedding_length_out", 1 << 18),
+    ):
+        if not _is_count(model.hparam(key, 0), most, 0):
+            _refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
     if model.hparam("rope.scaling.type", "none") not in _ROPE_SCALINGS:
         _refuse(f"has the unknown RoPE scaling {model.hparam('rope.scaling.type')!r}", _CONVERT)
     experts, used = model.hparam("expert_count", 0), model.hparam("expert_used_count", 0)
@@ -617,15 +628,19 @@ def _check_vocabulary(model: GGUF) -> None:
         special = key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
         if special and not _is_count(value, tokens.count - 1, 0):
             _refuse(f"metadata {key!r} is {value!r}, outside the vocabulary of {tokens.count}")
-    if model.tokenizer_model == "llama":
-        _check_byte_tokens(model)
+    _check_tokens(model)
 
 
-def _check_byte_tokens(model: GGUF) -> None:
-    """Refuse byte tokens that engines could not parse: they read the digits of `<0x0A>` blindly."""
+def _check_tokens(model: GGUF) -> None:
+    """Refuse tokens that abort llama.cpp: the same one twice, and malformed byte tokens."""
+    # It reads tokens as C strings, and gives those that are empty names of their own.
+    tokens = [each.partition(b"\0")[0] if b"\0" in each else each for each in model.tokens]
+    distinct = set(tokens) - {b""}
+    if len(distinct) + tokens.count(b"") != len(tokens):
+        _refuse(f"has {len(tokens)} tokens, some of them twice", _CONVERT)
     valid = {b"<0x%02X>" % byte for byte in range(256)}
     for token, kind in zip(model.tokens, model.token_types or (), strict=False):
-        if kind == 6 and token not in valid:
+        if kind == _BYTE_TOKEN and token not in valid:
             _refuse(f"has the malformed byte token {token[:40]!r}")
 
 
@@ -641,10 +656,12 @@ def _check_shapes(model: GGUF) -> None:
     shapes["token_embd.weight"] = embedding
     if "token_embd.weight" not in tensors:
         _refuse("lacks the tensor 'token_embd.weight'", _CONVERT)
-    for name in shapes.keys() & tensors.keys():
-        tensor = tensors[name]
-        if tensor.shape != shapes[name]:
-            _refuse(f"tensor {name!r} has shape {tensor.shape}, expected {shapes[name]}")
+    for name, shape in shapes.items():
+        tensor = tensors.get(name)
+        if not tensor:
+            continue
+        if tensor.shape != shape:
+            _refuse(f"tensor {name!r} has shape {tensor.shape}, expected {shape}")
         # Engines multiply by the norms directly, which works with plain floats only.
         wrong = tensor.type_name in _NOT_FOR_WEIGHTS if len(tensor.shape) > 1 else tensor.type != 0
         if wrong:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import logging
+import re
 import time
 import warnings
 from collections.abc import Iterator
@@ -123,7 +124,7 @@ def download(repo: str, filename: str, revision: str | None, terminal: Terminal)
 def format_size(size: float) -> str:
     """Bytes for people, in the decimal units that the hub's pages show."""
     for unit in ("B", "kB", "MB"):
-        if size < 1000:
+        if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.2f} GB"
@@ -169,16 +170,21 @@ def _closest(repo: str, filename: str, revision: str | None) -> str:
 
 
 class _Notes(logging.Handler):
-    """The library's log ("Retrying in 4s"): passing on a terminal, kept with `-v`."""
+    """The library's log ("Retrying in 4s"): its first line says why it takes so long, the
+    others pass by on a terminal and stay with `-v`."""
 
     def __init__(self, terminal: Terminal | None) -> None:
         super().__init__()
         self.terminal = terminal
+        self.say = terminal.note if terminal else None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.terminal:
-            self.terminal.info(record.getMessage())
-            self.terminal.status(record.getMessage().splitlines()[-1])
+        if self.terminal and self.say:
+            # The addresses of the storage host carry a signature: not for logs.
+            message = re.sub(r"\?\S+", "", " ".join(record.getMessage().split()))
+            self.say(message)
+            self.say = self.terminal.info
+            self.terminal.status(message)
 
 
 class _Progress:

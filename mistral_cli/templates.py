@@ -9,6 +9,8 @@ is never interpreted.
 
 from __future__ import annotations
 
+import math
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,15 +22,15 @@ from .errors import UsageError
 from .messages import Message
 
 SUFFIX = ".txt"
-_FENCE = "+++\n"
-_OPTIONS = {
-    "max_tokens": int,
-    "temperature": float,
-    "top_k": int,
-    "top_p": float,
-    "repetition_penalty": float,
-}
+_HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
 _KEYS = {"description": str, "system": str, "options": dict, "params": dict, "schema": dict}
+_OPTIONS = {  # as on the command line: type, lowest and highest value
+    "max_tokens": (int, 1, math.inf),
+    "temperature": (float, 0, math.inf),
+    "top_k": (int, 0, math.inf),
+    "top_p": (float, 0, 1),
+    "repetition_penalty": (float, 0.01, math.inf),
+}
 _INPUTS = {"text", "instruction"}
 
 
@@ -65,15 +67,16 @@ class Template:
         params = params or {}
         values = {**self.params, **(task_values or {}), **params}
         values |= {"text": text, "instruction": instruction or ""}
-        known = self.variables() - _INPUTS
+        known = (self.variables() | set(self.params)) - _INPUTS
         if unknown := sorted(set(params) - known):
             raise UsageError(
                 f"the template {self.name!r} has no parameter {unknown[0]!r}",
                 hint=f"Its parameters: {', '.join(sorted(known)) or 'none'}.",
             )
-        system = self._render(self.system, values).strip()
-        user = self._render(self.source, values).strip("\n")
-        return [Message("system", system)] * bool(system) + [Message("user", user)]
+        # The template is stripped and not what it renders to, which may begin or end with data.
+        system = self._render(self.system.strip(), values)
+        user = self._render(self.source.strip("\n"), values)
+        return [Message("system", system)] * bool(system.strip()) + [Message("user", user)]
 
     def variables(self) -> set[str]:
         """The names that the template uses."""
@@ -96,9 +99,9 @@ class Template:
                 f"the template {self.name!r} wants a value: {error}",
                 hint="Give it with -p NAME=VALUE.",
             ) from error
-        except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError) as error:
+        except Exception as error:  # it is the user's code, which can raise anything
             raise UsageError(
-                f"the template {self.name!r} does not work: {error}",
+                f"the template {self.name!r} does not work: {_first_line(error)}",
                 hint=f"Correct {self.path}.",
             ) from error
 
@@ -108,22 +111,40 @@ def find(reference: str) -> Template:
 
     A name is looked up in the user's prompt folder first, then among the built-in ones.
     """
-    path = Path(reference).expanduser()
-    if path.suffix and path.is_file():
-        return read(path)
-    for folder in _folders():
-        if (candidate := folder / f"{reference}{SUFFIX}").is_file():
-            return read(candidate)
-    names = ", ".join(template.name for template in available())
+    if Path(reference).suffix or "/" in reference:
+        try:
+            path = Path(reference).expanduser()
+            if path.is_file():
+                return read(path)
+        except (OSError, RuntimeError):
+            pass  # too long for a path, or the home of a user that does not exist
+    known = _paths()
+    if reference in known:
+        return read(known[reference])
+    names = ", ".join(known)
     raise UsageError(f"there is no template {reference!r}", hint=f"Use a file or one of: {names}.")
 
 
 def available() -> list[Template]:
-    """Every template that `find` finds by name, sorted by name."""
-    paths: dict[str, Path] = {}
-    for folder in reversed(_folders()):
-        paths |= {path.stem: path for path in folder.glob(f"*{SUFFIX}")}
-    return [read(paths[name]) for name in sorted(paths)]
+    """Every template that `find` finds by name, sorted by name.
+
+    One that is not usable is there too, and its description says why.
+    """
+    return [_read_or_describe(path) for path in _paths().values()]
+
+
+def _read_or_describe(path: Path) -> Template:
+    try:
+        return read(path)
+    except UsageError as error:
+        return Template(path, "", description=error.message)
+
+
+def _paths() -> dict[str, Path]:
+    """Name → file, sorted by name; a user's template hides a built-in one of its name."""
+    folders = [builtin_dir(), prompts_dir()]
+    files = [path for folder in folders for path in folder.glob(f"*{SUFFIX}") if path.is_file()]
+    return dict(sorted({path.stem: path for path in files}.items()))
 
 
 def read(path: Path) -> Template:
@@ -133,14 +154,15 @@ def read(path: Path) -> Template:
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot read the template {path}: {error}", hint="Check it.") from error
     header: dict[str, Any] = {}
-    if content.startswith(_FENCE):
-        head, fence, content = content.removeprefix(_FENCE).partition("\n" + _FENCE)
-        if not fence:
+    if content.startswith("+++"):
+        match = _HEADER.match(content)
+        if not match:
             raise _bad(path, "its header has no closing +++ line")
         try:
-            header = tomllib.loads(head)
-        except tomllib.TOMLDecodeError as error:
+            header = tomllib.loads(match[1] or "")
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
             raise _bad(path, f"its header is no TOML: {error}") from error
+        content = content[match.end() :]
     _check_header(path, header)
     template = Template(path, content, **header)
     _check_source(template)
@@ -148,28 +170,34 @@ def read(path: Path) -> Template:
 
 
 def _check_header(path: Path, header: dict[str, Any]) -> None:
-    tables: list[tuple[str, dict[str, Any], Mapping[str, type]]] = [
-        ("", header, _KEYS),
-        ("options.", header.get("options", {}), _OPTIONS),
-    ]
-    for prefix, table, known in tables:
-        for key, value in table.items():
-            if key not in known:
-                raise _bad(path, f"its header has an unknown key {prefix}{key}")
-            wanted = known[key]
-            if not isinstance(value, (float, int) if wanted is float else wanted):
-                raise _bad(path, f"{prefix}{key} in its header must be of type {wanted.__name__}")
+    for key, value in header.items():
+        if key not in _KEYS:
+            raise _bad(path, f"its header has an unknown key {key!r}")
+        if not isinstance(value, _KEYS[key]):
+            raise _bad(path, f"{key!r} in its header must be of type {_KEYS[key].__name__}")
+    for key, value in header.get("options", {}).items():
+        if key not in _OPTIONS:
+            raise _bad(path, f"its header has an unknown key 'options.{key}'")
+        kind, lowest, highest = _OPTIONS[key]
+        if type(value) not in (int, kind):
+            raise _bad(path, f"'options.{key}' in its header must be of type {kind.__name__}")
+        if not (lowest <= value <= highest and value < math.inf):
+            raise _bad(path, f"'options.{key}' in its header cannot be {value}")
+    for key in sorted(_INPUTS & set(header.get("params", {}))):
+        raise _bad(path, f"'params.{key}' in its header is the input's own name")
 
 
 def _check_source(template: Template) -> None:
-    import jinja2
-
     try:
         variables = template.variables()
-    except jinja2.TemplateError as error:
-        raise _bad(template.path, str(error)) from error
+    except Exception as error:  # Jinja's own errors, and recursion
+        raise _bad(template.path, _first_line(error)) from error
     if "text" not in variables:
         raise _bad(template.path, "it never uses {{ text }}, so the input would be lost")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).splitlines()[0]
 
 
 def _bad(path: Path, what: str) -> UsageError:
@@ -186,10 +214,6 @@ def _environment() -> Any:
     return ImmutableSandboxedEnvironment(
         undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-
-
-def _folders() -> list[Path]:
-    return [prompts_dir(), builtin_dir()]
 
 
 def builtin_dir() -> Path:

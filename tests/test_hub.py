@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import inspect
 import io
+import logging
 import os
 import re
 import subprocess
@@ -54,7 +55,8 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", str(tmp_path / "harnesses"))
+        harnesses = str(tmp_path / "harnesses")  # a file that newer clients write
+        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", harnesses, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
         monkeypatch.setenv("HF_TOKEN", "hf_test")
@@ -265,19 +267,31 @@ def test_quiet(
 ) -> None:
     server.faults, server.fault_count = {"storage": "cut"}, 1  # makes the library log, too
     terminal = make_terminal(stream(), quiet=True)
+    handlers = list(logging.getLogger("huggingface_hub").handlers)
     assert hub.download(REPO, FILE, None, terminal).read_bytes() == DATA
+    assert logging.getLogger("huggingface_hub").handlers == handlers
     assert shown(terminal) == ""
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("verbose", [False, True])
 def test_the_librarys_log_goes_to_the_terminal(
-    server: HubServer, capfd: pytest.CaptureFixture[str]
+    server: HubServer, verbose: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    server.faults, server.fault_count = {"resolve": "broken"}, 2
+    server.faults, server.fault_count = {"resolve": "broken"}, 3
+    terminal = make_terminal(verbose=verbose)
+    hub.download(REPO, FILE, None, terminal)
+    assert "mistral-cli: HTTP Error 500 thrown" in shown(terminal)
+    assert ("mistral-cli: Retrying in 2s" in shown(terminal)) == verbose
+    assert capfd.readouterr() == ("", "")
+
+
+def test_log_lines_do_not_carry_signed_addresses(server: HubServer) -> None:
+    server.faults, server.fault_count = {"storage": "cut"}, 1
     terminal = make_terminal(verbose=True)
     hub.download(REPO, FILE, None, terminal)
-    assert "mistral-cli: Retrying in 1s" in shown(terminal)
-    assert capfd.readouterr() == ("", "")
+    assert "Trying to resume download" in shown(terminal)
+    assert "secret" not in shown(terminal)
 
 
 def test_too_little_space_is_announced(
@@ -315,6 +329,14 @@ def test_progress_of_a_xet_download() -> None:
     assert [line.split(":")[-1] for line in shown(terminal).splitlines()] == [
         f" downloading {FILE} (1 kB) ...", " 20 % of 1 kB", " 50 % of 1 kB", " 70 % of 1 kB",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [(0, "0 B"), (999, "999 B"), (999_900, "1 MB"), (98_362_432, "98.4 MB"), (4.368e9, "4.37 GB")],
+)
+def test_format_size(size: float, text: str) -> None:
+    assert hub.format_size(size) == text
 
 
 # Of huggingface_hub.errors, what looking up and downloading files never raises.

