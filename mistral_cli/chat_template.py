@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Callable, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import partial
 from typing import Any, NoReturn
 
 from .errors import ModelUnusable
@@ -12,7 +15,10 @@ from .gguf import GGUF
 from .messages import Message
 from .token_text import control_tokens, token_text
 
-_PRIVATE_USE = range(0xE000, 0xF8FF)
+_FIRST_PRIVATE_USE = 0xE000
+
+# Marks for training which Jinja does not know; a comment strips the blanks around it as well.
+_GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
 
 
 def encode_chat_template(
@@ -25,14 +31,25 @@ def encode_chat_template(
     """
     controls = {text: token for text, token in control_tokens(model).items() if len(text) > 1}
     marker = _unused_character(messages, model)
-    # With the marker after every possible first character, no control token is left whole.
-    first_characters = {ord(text[0]): text[0] + marker for text in controls}
-    shielded = [Message(m.role, m.content.translate(first_characters)) for m in messages]
-    rendered = _render_with_system(shielded, model)
+    shielded = [Message(m.role, _shield(m.content, controls, marker)) for m in messages]
     ids: list[int] = []
-    for part in _split(rendered, controls):
-        ids += [controls[part]] if part in controls else tokenize(part.replace(marker, ""))
+    for part in _split(_render_whole(shielded, model), controls):
+        if part in controls:
+            ids.append(controls[part])
+        elif text := part.replace(marker, ""):
+            ids += tokenize(text)
     return _with_one_bos(ids, model)
+
+
+def _shield(content: str, controls: Iterable[str], marker: str) -> str:
+    """Break up whatever in `content` is, or could become, part of a control token.
+
+    The marker stands after every possible first character, and before the text itself,
+    should the template end in half a control token there.
+    """
+    first_characters = {ord(text[0]): text[0] + marker for text in controls}
+    # Blanks stay outermost, so that templates can strip them.
+    return re.sub(r"(?=\S)", marker, content.translate(first_characters), count=1)
 
 
 def _split(rendered: str, controls: dict[str, int]) -> list[str]:
@@ -44,38 +61,53 @@ def _split(rendered: str, controls: dict[str, int]) -> list[str]:
 
 
 def _with_one_bos(ids: list[int], model: GGUF) -> list[int]:
-    if not model.adds_bos or model.bos_id is None:
+    bos = model.bos_id
+    if bos is None:
         return ids
-    while ids and ids[0] == model.bos_id:
-        ids = ids[1:]
-    return [model.bos_id, *ids]
+    written = next((index for index, token in enumerate(ids) if token != bos), len(ids))
+    return [bos] * bool(written or model.adds_bos) + ids[written:]
 
 
 def _unused_character(messages: Sequence[Message], model: GGUF) -> str:
-    text = (model.chat_template or "") + "".join(m.content for m in messages)
-    return next(chr(code) for code in _PRIVATE_USE if chr(code) not in text)
+    used = set(model.chat_template or "").union(*(m.content for m in messages))
+    codes = range(_FIRST_PRIVATE_USE, sys.maxunicode + 1)
+    return next(chr(code) for code in codes if chr(code) not in used)
 
 
-def _render_with_system(messages: Sequence[Message], model: GGUF) -> str:
-    """Render; where the template refuses a system message, it goes before the user's."""
-    import jinja2
+def _render_whole(messages: Sequence[Message], model: GGUF) -> str:
+    """Render so that nothing is lost, in the first way of talking that the template takes.
 
-    try:
+    Templates differ in whether they know a system role, and in whether a content is a text
+    or a list of parts. Some raise for what they do not know, others leave it out.
+    """
+    problem: Exception | None = None
+    for variant in _variants(messages):
         try:
-            return _render(messages, model)
-        except jinja2.TemplateError:
-            if messages[0].role != "system":
-                raise
-            first = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
-            return _render([first, *messages[2:]], model)
-    except (jinja2.TemplateError, TypeError, ValueError, ArithmeticError, LookupError) as error:
-        raise ModelUnusable(
-            f"the chat template of {model.path.name} does not work: {error}",
-            hint="Use --raw with a prompt of your own, or another file of this model.",
-        ) from error
+            rendered = _render(variant, model)
+        except Exception as error:  # foreign code, which can raise anything
+            problem = problem or error
+        else:
+            if all(m.content.strip() in rendered for m in messages if m.role != "assistant"):
+                return rendered
+    reason = _first_line(problem) if problem else "it leaves out the text"
+    raise ModelUnusable(
+        f"the chat template of {model.path.name} does not work: {reason}",
+        hint="Use --raw with a prompt of your own, or another file of this model.",
+    )
 
 
-def _render(messages: Sequence[Message], model: GGUF) -> str:
+def _variants(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
+    ways = [messages]
+    if messages[0].role == "system":
+        first = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
+        ways.append([first, *messages[2:]])
+    for way in ways:
+        yield [{"role": m.role, "content": m.content} for m in way]
+    for way in ways:
+        yield [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in way]
+
+
+def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     # The settings and functions that Hugging Face's `apply_chat_template` documents.
@@ -83,13 +115,18 @@ def _render(messages: Sequence[Message], model: GGUF) -> str:
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )
     environment.globals.update(raise_exception=_refuse, strftime_now=_now)
-    context: dict[str, Any] = {
-        "messages": [{"role": m.role, "content": m.content} for m in messages],
-        "add_generation_prompt": True,
-        "bos_token": token_text(model, model.bos_id),
-        "eos_token": token_text(model, model.eos_id),
-    }
-    return environment.from_string(model.chat_template or "").render(context)
+    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    template = environment.from_string(_GENERATION.sub(r"{#\1\2#}", model.chat_template or ""))
+    return template.render(
+        messages=messages,
+        add_generation_prompt=True,
+        bos_token=token_text(model, model.bos_id),
+        eos_token=token_text(model, model.eos_id),
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _refuse(message: str) -> NoReturn:

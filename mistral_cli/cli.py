@@ -77,9 +77,23 @@ def main() -> None:
     try:
         app()
     except SystemExit as end:
-        if any(thread.name == "engine" for thread in threading.enumerate()):
-            # Native code still computes; its libraries' destructors must not run under it.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(end.code if isinstance(end.code, int) else 1)
-        raise
+        _end(end.code if isinstance(end.code, int) else ExitCode.FAILURE)
+    except Exception as error:
+        if "MISTRAL_CLI_DEBUG" in os.environ:
+            raise
+        hint = "This is a bug. MISTRAL_CLI_DEBUG=1 shows where it happened."
+        Terminal.from_process().error(f"{type(error).__name__}: {error}", hint)
+        _end(ExitCode.FAILURE)
+
+
+def _end(status: int) -> None:
+    """End the process, at once where native code still computes in a thread.
+
+    Its libraries' destructors must not run under it.
+    """
+    if any(thread.name == "engine" for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            if stream:
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)

@@ -116,7 +116,10 @@ _FILE_TYPES: Mapping[object, str] = {
 }
 
 # BPE vocabularies for which llama.cpp puts BOS first without being told to (`llama-vocab.cpp`).
-_BOS_BY_DEFAULT = {"llama3", "llama-v3", "llama-bpe", "falcon3", "pixtral", "tekken"}
+_BOS_BY_DEFAULT = {
+    *("falcon-h1", "falcon3", "jina-v5-nano", "lfm2", "llama-bpe", "llama-v3", "llama3"),
+    *("midm-2.0", "pixtral", "tekken"),
+}
 
 _DAMAGED = "The file is damaged or incomplete: download it again."
 _CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."
@@ -509,6 +512,8 @@ def _check_extents(tensors: tuple[Tensor, ...], file_size: int) -> None:
 
 # --- checking ----------------------------------------------------------------------------------
 
+# Others are not for generating text, and llama.cpp aborts or hangs on some files of theirs.
+_TOKENIZERS = {"llama", "gpt2", "gemma4"}
 _MOST_TOKENS = 1 << 21
 _BYTE_TOKEN = 6  # in `tokenizer.ggml.token_type`
 _MOST_EXPERTS = 256
@@ -570,9 +575,18 @@ def _check_hyperparameters(model: GGUF) -> None:
             _refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
     if model.hparam("rope.scaling.type", "none") not in _ROPE_SCALINGS:
         _refuse(f"has the unknown RoPE scaling {model.hparam('rope.scaling.type')!r}", _CONVERT)
+    _check_experts(model)
+
+
+def _check_experts(model: GGUF) -> None:
+    """Refuse counts of experts that llama.cpp asserts on; without experts all must be zero."""
     experts, used = model.hparam("expert_count", 0), model.hparam("expert_used_count", 0)
     if not (_is_count(experts, _MOST_EXPERTS, 0) and _is_count(used, experts, min(experts, 1))):
         _refuse(f"uses {used!r} of {experts!r} experts")
+    groups, used = model.hparam("expert_group_count", 0), model.hparam("expert_group_used_count", 0)
+    divides = _is_count(groups, experts, 0) and (groups == 0 or experts % groups == 0)
+    if not (divides and _is_count(used, groups, 0)):
+        _refuse(f"uses {used!r} of {groups!r} groups of experts")
 
 
 def _is_count(value: object, most: int, least: int = 1) -> bool:
@@ -611,6 +625,8 @@ def _check_attention(model: GGUF) -> None:
 
 def _check_vocabulary(model: GGUF) -> None:
     tokens = model.metadata.get("tokenizer.ggml.tokens")
+    if model.metadata.get("tokenizer.ggml.model", "llama") not in _TOKENIZERS:
+        _refuse(f"has the unsupported tokenizer {model.tokenizer_model!r}", _CONVERT)
     if "tokenizer.ggml.model" not in model.metadata or not isinstance(tokens, Array):
         _refuse("has no vocabulary", _CONVERT)
     if tokens.item_type != STRING or not 1 <= tokens.count <= _MOST_TOKENS:

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from mistral_cli.errors import MistralCliError, ModelNotAvailable
-from mistral_cli.hub_errors import explain, kind
-from mistral_cli.terminal import Terminal
+from .errors import MistralCliError, ModelNotAvailable
+from .hub_errors import explain, kind
+from .terminal import Terminal
 
 
 @dataclass(frozen=True)

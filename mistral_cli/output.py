@@ -38,7 +38,7 @@ def choose_output(
 ) -> Output:
     """The form for this run, from the kind of stdout and the flags."""
     if as_json:
-        return JsonOutput(terminal)
+        return JsonOutput(terminal, exact=raw)
     if structured:
         return DataOutput(terminal)
     columns = (terminal.width if width is None else width) if terminal.stdout_is_terminal else 0
@@ -115,9 +115,14 @@ class DataOutput:
 class JsonOutput(DataOutput):
     """The envelope of `--json`: one line with the answer and how it came about."""
 
+    def __init__(self, terminal: Terminal, *, exact: bool) -> None:
+        super().__init__(terminal)
+        self._exact = exact
+
     def answer(self, plan: Plan, answer: Answer, data: Any) -> None:
         """See Output."""
-        said = {"text": answer.text} if plan.task.schema is None else {"data": data}
+        text = answer.text if self._exact else answer.text.strip()
+        said = {"text": text} if plan.task.schema is None else {"data": data}
         envelope = {
             "schema_version": SCHEMA_VERSION,
             "command": plan.task.name,

@@ -73,10 +73,10 @@ class Template:
                 f"the template {self.name!r} has no parameter {unknown[0]!r}",
                 hint=f"Its parameters: {', '.join(sorted(known)) or 'none'}.",
             )
-        # The template is stripped and not what it renders to, which may begin or end with data.
-        system = self._render(self.system.strip(), values)
-        user = self._render(self.source.strip("\n"), values)
-        return [Message("system", system)] * bool(system.strip()) + [Message("user", user)]
+        system = self._render(self.system, values).strip()
+        # Of the input too only the outermost newlines go: they end a file, not its text.
+        user = self._render(self.source, values).strip("\n")
+        return [Message("system", system)] * bool(system) + [Message("user", user)]
 
     def variables(self) -> set[str]:
         """The names that the template uses."""
@@ -197,7 +197,7 @@ def _check_source(template: Template) -> None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0]
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _bad(path: Path, what: str) -> UsageError:

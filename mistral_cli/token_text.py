@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from functools import cache
 
 from .gguf import GGUF
 
-_CONTROL, _BYTE = 3, 6  # tokenizer.ggml.token_type
+_CONTROL, _USER_DEFINED, _BYTE = 3, 4, 6  # tokenizer.ggml.token_type
 _SPACE = "▁"
+_BYTE_TOKEN = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 
 
 def control_tokens(model: GGUF) -> dict[str, int]:
@@ -31,12 +33,14 @@ def detokenize(model: GGUF, tokens: Iterable[int]) -> str:
 def token_bytes(model: GGUF, token: int) -> bytes:
     """What `token` adds to a text; characters can be spread over several tokens."""
     raw, kind = model.tokens[token], (model.token_types or {token: 1})[token]
-    if kind == _BYTE:
-        return bytes([int(raw[3:5], 16)])  # b"<0x0A>"
+    if kind == _BYTE and (match := _BYTE_TOKEN.fullmatch(raw)):
+        return bytes([int(match[1], 16)])
     if kind == _CONTROL:
         return raw
     if model.tokenizer_model == "llama":
         return raw.replace(_SPACE.encode(), b" ")
+    if kind == _USER_DEFINED:
+        return raw  # added to the vocabulary as it is
     try:
         return bytes(_gpt2_bytes()[character] for character in raw.decode("utf-8"))
     except (KeyError, UnicodeDecodeError):

@@ -134,7 +134,7 @@ def test_stop_texts_end_the_answer(run: Run, fake: Callable[..., dict[str, str]]
     script = fake(pieces=["one ", "two E", "ND three"])
     result = run("generate", "hi", "--stop", "END", "--json", **script)
     envelope = json.loads(result.stdout)
-    assert envelope["text"] == "one two "
+    assert envelope["text"] == "one two"
     assert envelope["finish_reason"] == "stop"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 from .base import Event
 
@@ -20,20 +20,22 @@ _GRACE_SECONDS = 0.5
 
 
 class BackgroundStream:
-    """Streams what `produce` emits; remembers whether its thread still runs."""
+    """Streams what `produce` emits, one call at a time."""
 
     def __init__(self) -> None:
         self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
 
-    @property
-    def busy(self) -> bool:
-        """Whether native code may still be running: then nothing may be freed."""
-        return self._thread is not None and self._thread.is_alive()
+    def run(self, produce: Callable[[Emit], None]) -> Generator[Event, None, None]:
+        """Yield the events of `produce(emit)`; its exception is raised here.
 
-    def run(self, produce: Callable[[Emit], None]) -> Iterator[Event]:
-        """Yield the events of `produce(emit)`; its exception is raised here."""
+        Ends the call before it, should that still run.
+        """
+        self.stop()
+        if self._thread is not None:
+            self._thread.join()
         events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-        stop = threading.Event()
+        stop = self._stop = threading.Event()
 
         def emit(event: Event) -> bool:
             events.put(event)
@@ -46,9 +48,8 @@ class BackgroundStream:
             except BaseException as error:
                 events.put(error)
 
-        self.wait()
-        self._thread = threading.Thread(target=work, daemon=True, name="engine")
-        self._thread.start()
+        thread = self._thread = threading.Thread(target=work, daemon=True, name="engine")
+        thread.start()
         try:
             while (event := events.get()) is not None:
                 if isinstance(event, BaseException):
@@ -56,9 +57,10 @@ class BackgroundStream:
                 yield event
         finally:
             stop.set()
-            self._thread.join(_GRACE_SECONDS)
+            thread.join(_GRACE_SECONDS)
 
-    def wait(self) -> None:
-        """Wait until the last native call has returned."""
-        if self._thread is not None:
-            self._thread.join()
+    def stop(self) -> None:
+        """Ask the running call to end, and give it a moment to do so."""
+        if self._thread is not None and not self._stop.is_set():
+            self._stop.set()
+            self._thread.join(_GRACE_SECONDS)

@@ -8,7 +8,7 @@ strings or printing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
@@ -120,10 +120,11 @@ class Engine(ABC):
         """Token ids of `text` as plain text: no BOS, and control tokens are never parsed."""
 
     @abstractmethod
-    def stream(self, request: Request) -> Iterator[Event]:
-        """Evaluate the prompt, then yield pieces as they come and one Finish at the end.
+    def stream(self, request: Request) -> Generator[Event, None, None]:
+        """Evaluate the prompt, then yield a Piece for each token and one Finish at the end.
 
-        Closing the iterator stops the work. Raises EngineFailed.
+        Closing the generator stops the work, and so does the next request. Raises
+        EngineFailed, also when the engine is closed.
         """
 
     @abstractmethod

@@ -11,6 +11,9 @@ import numpy.typing as npt
 from ..errors import EngineFailed
 from ..gguf import GGUF
 
+Mask = npt.NDArray[np.bool_]
+"""Of shape (vocabulary,): True where the token may come next."""
+
 _UNKNOWN, _CONTROL = 2, 3  # tokenizer.ggml.token_type
 
 
@@ -32,8 +35,8 @@ class Constraint:
         """Whether the output is complete and nothing may follow."""
         return bool(self._matcher.is_stopped())
 
-    def allowed(self) -> npt.NDArray[np.bool_]:
-        """Mask of shape (vocabulary,): True where the token may come next."""
+    def allowed(self) -> Mask:
+        """The tokens that may come next."""
         self._fill(self._matcher, self._bits)
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
         return bits[: self._size].astype(np.bool_)
@@ -43,9 +46,9 @@ class Constraint:
         self._matcher.consume_token(token)
         self._check()
 
-    def forced(self) -> list[int]:
-        """Tokens that must come next, already consumed: no need to sample them."""
-        tokens = [] if self.finished else list(self._matcher.compute_ff_tokens())
+    def forced(self, most: int) -> list[int]:
+        """Up to `most` tokens that must come next, consumed already: nothing to draw."""
+        tokens = [] if self.finished else list(self._matcher.compute_ff_tokens())[:most]
         if tokens:
             self._matcher.consume_tokens(tokens)
             self._check()

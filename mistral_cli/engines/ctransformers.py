@@ -6,12 +6,12 @@ buffers, lose non-ASCII text, repeat one random draw and evaluate a token too ma
 
 from __future__ import annotations
 
-import codecs
 import importlib.util
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from ctypes import c_int
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,30 +19,17 @@ from .. import cuda
 from ..errors import EngineFailed
 from ..gguf import GGUF
 from .background import BackgroundStream, Emit
-from .base import (
-    Engine,
-    Event,
-    Finish,
-    FinishReason,
-    LoadOptions,
-    Piece,
-    PromptProgress,
-    Request,
-)
+from .base import Engine, Event, LoadOptions, PromptProgress, Request
+from .ctransformers_limits import load_failure, unreadable
+from .decoding import decode, token_limit
+from .loading import interruptible
 
 if TYPE_CHECKING:
-    from .constraint import Constraint
+    from .constraint import Constraint, Mask
+    from .sampler import Logits, Sampler
 
 _BATCH = 32
 _MAX_THREADS = 256  # 513 hang
-
-# F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
-_KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
-
-_LAYER_TENSORS = (
-    *("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"),
-    *("ffn_norm", "ffn_gate", "ffn_up", "ffn_down"),
-)
 
 
 class CTransformers(Engine):
@@ -59,26 +46,8 @@ class CTransformers(Engine):
 
     @classmethod
     def unsupported(cls, model: GGUF) -> str | None:
-        """See Engine. What it cannot read would end the process, not raise."""
-        if model.architecture != "llama":
-            return f"it reads the llama architecture only, not {model.architecture!r}"
-        lacking = [
-            what
-            for what, there in (
-                ("tokenizer scores", "tokenizer.ggml.scores" in model.metadata),
-                ("token types", model.token_types is not None),
-                ("an output.weight of its own", _has_tensor(model, "output.weight")),
-            )
-            if not there
-        ]
-        if lacking:
-            return f"it needs {', '.join(lacking)}, which this file lacks"
-        unknown = {t.type_name for t in model.tensors if t.type not in _KNOWN_TYPES}
-        if unknown:
-            return f"it is older than the tensor type {', '.join(sorted(unknown))}"
-        if extra := _unexpected_tensors(model):
-            return f"it does not know the tensor {extra[0]}"
-        return None
+        """See Engine."""
+        return unreadable(model)
 
     @classmethod
     def no_gpu(cls) -> str | None:
@@ -87,117 +56,138 @@ class CTransformers(Engine):
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
-        import ctransformers.llm as library
-
         self._model = model
-        self._threads = min(options.threads, _MAX_THREADS)
         self._background = BackgroundStream()
         self._llguidance: Any = None
-        config = library.Config(
-            context_length=options.context_length, gpu_layers=options.gpu_layers
-        )
-        try:
-            self._llm: Any = library.LLM(
-                os.fspath(model.path), "gguf", config=config, lib=_variant(options.gpu_layers)
-            )
-        except (RuntimeError, OSError, ValueError) as error:
-            raise _engine_failed(f"ctransformers cannot load the model: {error}") from error
-        self._vocabulary_size = int(self._llm.vocab_size)
+        self._native: _Native | None = _Native(model, options)
+        self._context_length = int(self._native.llm.context_length)
 
     @property
     def context_length(self) -> int:
         """See Engine."""
-        return int(self._llm.context_length)
+        return self._context_length
 
     def tokenize(self, text: str) -> list[int]:
         """See Engine."""
-        data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
-        # The library's own buffer has a place a character, but a byte can be a token.
-        buffer = (c_int * (len(data) + 18))()
-        count = self._llm.ctransformers_llm_tokenize(data, False, buffer)
-        return list(buffer[:count])
+        return self._opened().tokenize(text)
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def stream(self, request: Request) -> Generator[Event, None, None]:
         """See Engine."""
-        return self._background.run(lambda emit: self._complete(request, emit))
+        # The thread holds the model, so that close() frees nothing under its evaluation.
+        native, limit = self._opened(), token_limit(request, self._context_length)
+        return self._background.run(lambda emit: self._complete(native, request, limit, emit))
 
     def close(self) -> None:
         """See Engine."""
-        # Freeing the model under a running evaluation would crash: the process ends instead.
-        if not self._background.busy:
-            self._llm = None
+        self._background.stop()
+        self._native = None
 
-    def _complete(self, request: Request, emit: Emit) -> None:
+    def _opened(self) -> _Native:
+        if self._native is None:
+            raise _engine_failed("the model is closed")
+        return self._native
+
+    def _complete(self, native: _Native, request: Request, limit: int, emit: Emit) -> None:
         from .sampler import Sampler
 
-        prompt = list(request.prompt_token_ids)
-        if not self._evaluate_prompt(prompt, emit):
-            return
-        sampler, constraint = Sampler(request.sampling), self._constraint(request)
-        decode = codecs.getincrementaldecoder("utf-8")("replace").decode
-        reason: FinishReason = "length"
-        count = 0
-        pending: list[int] = []
-        while count < request.max_tokens:
-            if pending:
-                self._evaluate(pending)
-            allowed = constraint.allowed() if constraint else None
-            token = sampler.draw(self._logits(), self._llm._context, allowed)
-            count += 1
-            if self._ends(token):
-                reason = "stop"
-                break
-            pending = [token]
-            if constraint:
-                constraint.consume(token)
-                pending += constraint.forced()[: request.max_tokens - count]
-                count += len(pending) - 1
-            if not emit(Piece(decode(b"".join(map(self._token_bytes, pending))))):
-                return
-            if constraint and constraint.finished:
-                reason = "stop"
-                break
-        emit(Finish(reason, count))
+        constraint = self._constraint(native, request)
+        if native.read_prompt(request.prompt_token_ids, emit):
+            drawing = _Drawing(native, Sampler(request.sampling))
+            ends = (self._model.eos_id, self._model.eot_id)
+            decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
 
-    def _evaluate_prompt(self, prompt: list[int], emit: Emit) -> bool:
-        """Evaluate what is not in the KV cache yet; False when nobody waits any more."""
-        rest = list(self._llm.prepare_inputs_for_generation(prompt, reset=True))
-        for start in range(0, len(rest), _BATCH):
-            done = len(prompt) - len(rest) + start
-            if not emit(PromptProgress(done, len(prompt))):
-                return False
-            self._evaluate(rest[start : start + _BATCH])
-        return emit(PromptProgress(len(prompt), len(prompt)))
-
-    def _evaluate(self, tokens: Sequence[int]) -> None:
-        try:
-            self._llm.eval(tokens, batch_size=_BATCH, threads=self._threads)
-        except RuntimeError as error:
-            raise _engine_failed(f"ctransformers failed: {error}") from error
-
-    def _logits(self) -> Any:
-        import numpy as np
-
-        pointer = self._llm.ctransformers_llm_logits_data()
-        logits = np.ctypeslib.as_array(pointer, shape=(self._vocabulary_size,))
-        if np.isnan(logits).any():
-            raise _engine_failed("the model computes no numbers (NaN): its weights are damaged")
-        return logits
-
-    def _constraint(self, request: Request) -> Constraint | None:
+    def _constraint(self, native: _Native, request: Request) -> Constraint | None:
         if request.grammar is None:
             return None
         from .constraint import Constraint, llguidance_tokenizer
 
         if self._llguidance is None:
-            self._llguidance = llguidance_tokenizer(self._model, self.tokenize, self._token_bytes)
-        return Constraint(self._llguidance, request.grammar, self._vocabulary_size)
+            self._llguidance = llguidance_tokenizer(
+                self._model, native.tokenize, native.token_bytes
+            )
+        return Constraint(self._llguidance, request.grammar, native.vocabulary_size)
 
-    def _token_bytes(self, token: int) -> bytes:
-        return bytes(self._llm.ctransformers_llm_detokenize(token))
 
-    def _ends(self, token: int) -> bool:
-        return token in (self._model.eos_id, self._model.eot_id)
+class _Native:
+    """The loaded model; it is freed with the last reference."""
+
+    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+        import ctransformers.llm as library
+
+        self._threads = min(options.threads, _MAX_THREADS)
+        variant = _variant(options.gpu_layers)
+        config = library.Config(
+            context_length=options.context_length, gpu_layers=options.gpu_layers
+        )
+        try:
+            with interruptible():
+                self.llm: Any = library.LLM(
+                    os.fspath(model.path), "gguf", config=config, lib=variant
+                )
+        except RuntimeError as error:  # "Failed to create LLM", whatever the reason
+            native = library.load_library(variant, gpu=options.gpu_layers > 0)
+            reason = load_failure(native, model.path)
+            raise _engine_failed(f"ctransformers cannot load the model: {reason}") from error
+        except (OSError, ValueError) as error:
+            raise _engine_failed(f"ctransformers cannot load the model: {error}") from error
+        self.vocabulary_size = int(self.llm.vocab_size)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text`, without BOS."""
+        # NUL would end the text in C; invalid UTF-8 would end the process.
+        data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+        # The library's own buffer has a place a character, but a byte can be a token.
+        buffer = (c_int * (len(data) + 18))()
+        count = self.llm.ctransformers_llm_tokenize(data, False, buffer)
+        return list(buffer[:count])
+
+    def token_bytes(self, token: int) -> bytes:
+        """What the library writes for `token`."""
+        return bytes(self.llm.ctransformers_llm_detokenize(token))
+
+    def read_prompt(self, prompt: Sequence[int], emit: Emit) -> bool:
+        """Evaluate what is not in the KV cache yet; False when nobody waits any more."""
+        rest = list(self.llm.prepare_inputs_for_generation(list(prompt), reset=True))
+        for start in range(0, len(rest), _BATCH):
+            done = len(prompt) - len(rest) + start
+            if not emit(PromptProgress(done, len(prompt))):
+                return False
+            self.evaluate(rest[start : start + _BATCH])
+        return emit(PromptProgress(len(prompt), len(prompt)))
+
+    def evaluate(self, tokens: Sequence[int]) -> None:
+        """Append `tokens` to the context."""
+        try:
+            self.llm.eval(tokens, batch_size=_BATCH, threads=self._threads)
+        except RuntimeError as error:
+            raise _engine_failed(f"ctransformers failed: {error}") from error
+
+    def logits(self) -> Logits:
+        """The logits of the next token: a view, good until the next evaluation."""
+        import numpy as np
+
+        pointer = self.llm.ctransformers_llm_logits_data()
+        logits = np.ctypeslib.as_array(pointer, shape=(self.vocabulary_size,))
+        if np.isnan(logits).any():
+            raise _engine_failed("the model computes no numbers (NaN): its weights are damaged")
+        return logits
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The model and one request's sampler, as `decode` drives them."""
+
+    native: _Native
+    sampler: Sampler
+
+    def draw(self, allowed: Mask | None) -> int:
+        return self.sampler.draw(self.native.logits(), self.native.llm._context, allowed)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        self.native.evaluate(tokens)
+
+    def token_bytes(self, token: int) -> bytes:
+        return self.native.token_bytes(token)
 
 
 def _variant(gpu_layers: int) -> str | None:
@@ -215,16 +205,6 @@ def _variant(gpu_layers: int) -> str | None:
     if {"avx2", "fma", "f16c"} <= flags:
         return "avx2"
     return "avx" if {"avx", "f16c"} <= flags else "basic"
-
-
-def _has_tensor(model: GGUF, name: str) -> bool:
-    return any(tensor.name == name for tensor in model.tensors)
-
-
-def _unexpected_tensors(model: GGUF) -> list[str]:
-    known = {"token_embd.weight", "output_norm.weight", "output.weight"}
-    known |= {f"blk.{i}.{n}.weight" for i in range(model.block_count) for n in _LAYER_TENSORS}
-    return sorted({tensor.name for tensor in model.tensors} - known)
 
 
 def _engine_failed(message: str) -> EngineFailed:

@@ -1,4 +1,4 @@
-"""llama.cpp through the xllamacpp package: every current GGUF, native JSON sampling."""
+"""llama.cpp through the xllamacpp package: every current GGUF."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ import http.client
 import importlib.util
 import json
 import os
+import random
 import secrets
-import signal
 import socket
-import sys
-import tempfile
-import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineFailed
 from ..gguf import GGUF
 from ..scratch import scratch_folder
+from ..token_text import token_bytes
 from .background import BackgroundStream, Emit
 from .base import (
     PENALTY_WINDOW,
@@ -31,7 +30,13 @@ from .base import (
     Piece,
     PromptProgress,
     Request,
+    Sampling,
 )
+from .decoding import decode, token_limit
+from .loading import captured_stderr, first_error, interruptible
+
+if TYPE_CHECKING:
+    from .constraint import Constraint, Mask
 
 # A prompt batch is the unit of Ctrl-C and of progress; 64 costs no speed on a CPU.
 _CPU_BATCH = 64
@@ -61,19 +66,22 @@ class LlamaCpp(Engine):
         if cls.missing():
             return cls.missing()
         if not _gpu_names():
-            return "the installed xllamacpp has no GPU support or sees no GPU"
+            return "the installed xllamacpp has no GPU support, or sees no GPU"
         return None
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
+        self._model = model
         self._context_length = options.context_length
         self._api_key = secrets.token_hex(16)
         self._background = BackgroundStream()
+        self._llguidance: Any = None
         self._resources = contextlib.ExitStack()
         folder = self._resources.enter_context(scratch_folder())
         self._socket = folder / "s.sock"
+        self._server: Any = None
         try:
-            self._server: Any = _load(_params(model, options, self._socket, self._api_key))
+            self._server = _load(_params(model, options, self._socket, self._api_key))
             # The server deadlocks when it is freed before it has served one request.
             self.tokenize("ready")
         except BaseException:
@@ -87,36 +95,51 @@ class LlamaCpp(Engine):
 
     def tokenize(self, text: str) -> list[int]:
         """See Engine."""
+        self._opened()
         body = {"content": _clean(text), "add_special": False, "parse_special": False}
         reply = self._post("/tokenize", body)
         return [int(token) for token in reply["tokens"]]
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def stream(self, request: Request) -> Generator[Event, None, None]:
         """See Engine."""
-        return self._background.run(lambda emit: self._complete(request, emit))
+        # The thread holds the server, so that close() frees nothing under it.
+        server, limit = self._opened(), token_limit(request, self._context_length)
+        return self._background.run(lambda emit: self._complete(server, request, limit, emit))
 
     def close(self) -> None:
         """See Engine."""
-        # Freeing the server under a running batch waits for it: the process ends instead.
-        if not self._background.busy:
-            self._server = None
+        self._background.stop()
+        self._server = None
         self._resources.close()
 
-    def _complete(self, request: Request, emit: Emit) -> None:
-        failure: list[EngineFailed] = []
+    def _opened(self) -> Any:
+        if self._server is None:
+            raise _engine_failed("the model is closed")
+        return self._server
 
-        def on_chunk(chunk: dict[str, Any]) -> bool:
-            # Whatever is raised in here is swallowed by the library.
-            try:
-                wanted = [emit(event) for event in _events(chunk)]
-                return not all(wanted)
-            except EngineFailed as error:
-                failure.append(error)
-                return True
+    def _complete(self, server: Any, request: Request, limit: int, emit: Emit) -> None:
+        body = _body(request.prompt_token_ids, request.sampling, limit)
+        if request.grammar is None:
+            _complete(server, body, emit)
+            return
+        # llama.cpp's own llguidance is of no use: it reads the tokens of SentencePiece
+        # vocabularies without their leading space (so "▁" is an empty token, and JSON is
+        # broken), and it answers with free text where it cannot compile the grammar.
+        constraint = self._constraint(request.grammar)
+        if _complete(server, {**body, "max_tokens": 1}, _progress_to(emit)):
+            drawing = _Drawing(self._model, server, request)
+            ends = (self._model.eos_id, self._model.eot_id)
+            decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
 
-        self._server.handle_completions(_body(request), on_chunk)
-        if failure:
-            raise failure[0]
+    def _constraint(self, grammar: str) -> Constraint:
+        from .constraint import Constraint, llguidance_tokenizer
+
+        if self._llguidance is None:
+            model = self._model
+            self._llguidance = llguidance_tokenizer(
+                model, self.tokenize, lambda token: token_bytes(model, token)
+            )
+        return Constraint(self._llguidance, grammar, len(self._model.tokens))
 
     def _post(self, path: str, body: dict[str, Any]) -> Any:
         connection = _UnixConnection(self._socket)
@@ -128,26 +151,83 @@ class LlamaCpp(Engine):
             raise _engine_failed(f"llama.cpp did not answer {path}: {error}") from error
         finally:
             connection.close()
-        if "error" in reply:
-            raise _engine_failed(str(reply["error"].get("message", reply["error"])))
+        _raise_error(reply)
         return reply
+
+
+@dataclass
+class _Drawing:
+    """Draws one token a request, among those that the server is told to allow."""
+
+    model: GGUF
+    server: Any
+    request: Request
+
+    def __post_init__(self) -> None:
+        self._tokens = list(self.request.prompt_token_ids)
+        self._random = random.Random(self.request.sampling.seed)
+
+    def draw(self, allowed: Mask | None) -> int:
+        body = _body(self._tokens, self.request.sampling, limit=1)
+        body |= {"stream": False, "n_probs": 1, "seed": self._random.getrandbits(31)}
+        if allowed is not None:
+            # Costs 20 ms where 32,000 tokens are forbidden; inside a JSON text few are.
+            body["logit_bias"] = [[token, False] for token in (~allowed).nonzero()[0].tolist()]
+        reply = self.server.handle_completions(body)
+        _raise_error(reply)
+        return int(reply["choices"][0]["logprobs"]["content"][0]["id"])
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        self._tokens += tokens
+
+    def token_bytes(self, token: int) -> bytes:
+        return token_bytes(self.model, token)
+
+
+def _complete(server: Any, body: dict[str, Any], emit: Emit) -> bool:
+    """Emit what the server streams; False when nobody waits any more."""
+    failure: list[Exception] = []
+    left = False
+
+    def on_chunk(chunk: dict[str, Any]) -> bool:
+        # Whatever is raised in here is swallowed by the library.
+        nonlocal left
+        try:
+            left = not all([emit(event) for event in _events(chunk)])
+        except Exception as error:
+            failure.append(error)
+        return left or bool(failure)
+
+    server.handle_completions(body, on_chunk)
+    if failure:
+        raise failure[0]
+    return not left
+
+
+def _progress_to(emit: Emit) -> Emit:
+    return lambda event: emit(event) if isinstance(event, PromptProgress) else True
 
 
 def _events(chunk: dict[str, Any]) -> Iterator[Event]:
     """Translate one chunk of a streamed reply."""
-    if "error" in chunk:
-        raise _engine_failed(str(chunk["error"].get("message", chunk["error"])))
+    _raise_error(chunk)
     if progress := chunk.get("prompt_progress"):
         yield PromptProgress(progress["processed"], progress["total"])
+        return
     for choice in chunk.get("choices", ()):
         reason = choice.get("finish_reason")
         # Cutting at the limit can leave half a character, which arrives as U+FFFD.
         text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
-        if text:
+        if text or not reason:
             yield Piece(text)
         if reason:
             tokens = chunk.get("usage", {}).get("completion_tokens", 0)
             yield Finish("length" if reason == "length" else "stop", tokens)
+
+
+def _raise_error(reply: dict[str, Any]) -> None:
+    if "error" in reply:
+        raise _engine_failed(f"llama.cpp: {reply['error'].get('message', reply['error'])}")
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -189,11 +269,10 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     return params
 
 
-def _body(request: Request) -> dict[str, Any]:
-    sampling = request.sampling
-    body: dict[str, Any] = {
-        "prompt": list(request.prompt_token_ids),
-        "max_tokens": request.max_tokens,
+def _body(prompt: Sequence[int], sampling: Sampling, limit: int) -> dict[str, Any]:
+    return {
+        "prompt": list(prompt),
+        "max_tokens": limit,
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
@@ -201,76 +280,31 @@ def _body(request: Request) -> dict[str, Any]:
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": PENALTY_WINDOW,
         "samplers": ["penalties", "top_k", "top_p", "temperature"],
-        "seed": sampling.seed,
+        "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new one each time
         "stream": True,
         "return_progress": True,
     }
-    if request.grammar is not None:
-        body["grammar"] = request.grammar
-    return body
 
 
 def _load(params: Any) -> Any:
     import xllamacpp
 
-    with _captured_stderr() as read_stderr, _interruptible():
+    # Why a load failed stands on file descriptor 2 alone.
+    with captured_stderr() as read_stderr, interruptible():
         try:
             return xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
-            reason = _last_error_line(read_stderr()) or str(error)
+            reason = first_error(read_stderr()) or str(error)
             raise _engine_failed(f"llama.cpp cannot load the model: {reason}") from error
-
-
-@contextlib.contextmanager
-def _captured_stderr() -> Iterator[Any]:
-    """Send file descriptor 2 to a temporary file: there alone stands why a load failed."""
-    with tempfile.TemporaryFile() as log:
-        sys.stderr.flush() if sys.stderr else None
-        try:
-            saved = os.dup(2)
-        except OSError:  # closed
-            yield lambda: ""
-            return
-        os.dup2(log.fileno(), 2)
-
-        def read() -> str:
-            log.seek(0)
-            return log.read().decode(errors="replace")
-
-        try:
-            yield read
-        finally:
-            os.dup2(saved, 2)
-            os.close(saved)
-
-
-@contextlib.contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once: the load holds the GIL from start to end."""
-    previous = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or previous is not signal.default_int_handler:  # nohup ignores it
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
-
-
-def _last_error_line(log: str) -> str:
-    lines = [line.strip() for line in log.splitlines() if "error" in line.lower()]
-    return lines[0] if lines else ""
 
 
 @cache
 def _gpu_names() -> tuple[str, ...]:
     import xllamacpp
 
-    cpu = xllamacpp.ggml_backend_dev_type.GGML_BACKEND_DEVICE_TYPE_CPU
-    gpus = [d for d in xllamacpp.get_device_info() if d["type"] != cpu]
-    return tuple(d["description"] for d in gpus)
+    kinds = xllamacpp.ggml_backend_dev_type
+    gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    return tuple(d["description"] for d in xllamacpp.get_device_info() if d["type"] in gpus)
 
 
 def _clean(text: str) -> str:
