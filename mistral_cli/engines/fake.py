@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -60,6 +60,7 @@ class FakeEngine(Engine):
         """See Engine."""
         self._context_length = options.context_length
         self._script = script or Script.from_environment()
+        self._open = True
         self._offset = len(model.tokens) - 256
 
     @property
@@ -69,11 +70,24 @@ class FakeEngine(Engine):
 
     def tokenize(self, text: str) -> list[int]:
         """See Engine: one token a byte, from the end of the vocabulary."""
+        self._check_open()
         return [self._offset + byte for byte in text.encode("utf-8", "replace")]
 
-    def stream(self, request: Request) -> Iterator[Event]:
+    def stream(self, request: Request) -> Generator[Event, None, None]:
         """See Engine."""
+        self._check_open()
         self.requests.append(request)
+        return self._events(request)
+
+    def close(self) -> None:
+        """See Engine."""
+        self._open = False
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise EngineFailed("the model is closed", hint="Open it again.")
+
+    def _events(self, request: Request) -> Generator[Event, None, None]:
         script, total = self._script, len(request.prompt_token_ids)
         yield PromptProgress(0, total)
         time.sleep(script.delay)
@@ -86,6 +100,3 @@ class FakeEngine(Engine):
             yield Piece(piece)
         cut = len(pieces) < len(script.pieces)
         yield Finish("length" if cut else script.finish_reason, len(pieces))
-
-    def close(self) -> None:
-        """See Engine."""

@@ -1,0 +1,58 @@
+"""Talk to the llama.cpp server of this process over its private Unix socket."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from ..errors import EngineFailed
+
+
+class Client:
+    """Posts JSON to the server that listens at `path` and asks for `api_key`."""
+
+    def __init__(self, path: Path, api_key: str) -> None:
+        self._path = path
+        self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
+
+    def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        """The reply to `body`. Raises EngineFailed."""
+        connection = _UnixConnection(self._path)
+        try:
+            connection.request("POST", route, json.dumps(body), self._headers)
+            reply: dict[str, Any] = json.loads(connection.getresponse().read())
+        except (OSError, http.client.HTTPException, ValueError) as error:
+            raise engine_failed(f"llama.cpp did not answer {route}: {error}") from error
+        finally:
+            connection.close()
+        return checked(reply)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """HTTP over a Unix socket; made anew for each call, since idle ones go dead."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost")
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.connect(str(self._path))
+
+
+def checked(reply: dict[str, Any]) -> dict[str, Any]:
+    """`reply`, unless it reports an error: llama.cpp raises nothing, it answers so."""
+    if "error" in reply:
+        error = reply["error"]
+        raise engine_failed(
+            f"llama.cpp: {error.get('message', error) if isinstance(error, dict) else error}"
+        )
+    return reply
+
+
+def engine_failed(message: str) -> EngineFailed:
+    """A failure of this engine, with the way out."""
+    return EngineFailed(message, hint="Try --engine ctransformers, or another model file.")
