@@ -6,7 +6,8 @@ import math
 import struct
 from pathlib import Path
 
-from mistral_cli.gguf import FLOAT32, GGUF, STRING, TENSOR_TYPES, UINT32
+from .gguf import GGUF
+from .gguf.types import FLOAT32, STRING, TENSOR_TYPES, UINT32
 
 _VERSION = 3
 _ALIGNMENT = 32

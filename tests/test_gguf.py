@@ -22,6 +22,7 @@ from gguf_files import write_mistral, write_tekken
 
 from mistral_cli import gguf
 from mistral_cli.errors import ModelUnusable
+from mistral_cli.gguf import types
 
 TINY: dict[str, Any] = {
     "vocabulary": 300,
@@ -65,21 +66,21 @@ def entry(key: str | bytes, kind: int, value: bytes) -> bytes:
     return text(key) + struct.pack("<I", kind) + value
 
 
-def number(key: str, value: int, kind: int = gguf.UINT32) -> bytes:
-    return entry(key, kind, value.to_bytes(8 if kind == gguf.UINT64 else 4, "little"))
+def number(key: str, value: int, kind: int = types.UINT32) -> bytes:
+    return entry(key, kind, value.to_bytes(8 if kind == types.UINT64 else 4, "little"))
 
 
 def words(key: str, value: str) -> bytes:
-    return entry(key, gguf.STRING, text(value))
+    return entry(key, types.STRING, text(value))
 
 
 def strings(key: str, items: list[bytes]) -> bytes:
-    head = struct.pack("<IQ", gguf.STRING, len(items))
-    return entry(key, gguf.ARRAY, head + b"".join(map(text, items)))
+    head = struct.pack("<IQ", types.STRING, len(items))
+    return entry(key, types.ARRAY, head + b"".join(map(text, items)))
 
 
-def numbers(key: str, items: list[int], kind: int = gguf.INT32) -> bytes:
-    return entry(key, gguf.ARRAY, struct.pack(f"<IQ{len(items)}i", kind, len(items), *items))
+def numbers(key: str, items: list[int], kind: int = types.INT32) -> bytes:
+    return entry(key, types.ARRAY, struct.pack(f"<IQ{len(items)}i", kind, len(items), *items))
 
 
 class Draft:
@@ -159,7 +160,7 @@ def test_reads_tensors_as_the_reference_reader_does(tiny_file: Path) -> None:
 def test_knows_every_tensor_type() -> None:
     assert {
         int(kind): (kind.name, *sizes) for kind, sizes in reference.GGML_QUANT_SIZES.items()
-    } == gguf.TENSOR_TYPES
+    } == types.TENSOR_TYPES
 
 
 @pytest.mark.parametrize("kind", list(reference.LlamaFileType))
@@ -283,7 +284,7 @@ BROKEN: dict[str, tuple[Callable[[Draft], object], str]] = {
     "alignment 16": (lambda d: d.put(number("general.alignment", 16)), "too small"),
     "alignment 24": (lambda d: d.put(number("general.alignment", 24)), "alignment"),
     "alignment of another type": (
-        lambda d: d.put(number("general.alignment", 32, gguf.UINT64)),
+        lambda d: d.put(number("general.alignment", 32, types.UINT64)),
         "alignment",
     ),
     "alignment text": (lambda d: d.put(words("general.alignment", "32")), "alignment"),
@@ -293,7 +294,7 @@ BROKEN: dict[str, tuple[Callable[[Draft], object], str]] = {
     "tokens numbers": (lambda d: d.put(numbers(TOKENS, [1] * 300)), "impossible vocabulary"),
     "few tokens": (lambda d: d.put(strings(TOKENS, [b"a"])), "for each token"),
     "few scores": (
-        lambda d: d.put(numbers("tokenizer.ggml.scores", [0], gguf.FLOAT32)),
+        lambda d: d.put(numbers("tokenizer.ggml.scores", [0], types.FLOAT32)),
         "for each token",
     ),
     "scores integers": (lambda d: d.put(numbers("tokenizer.ggml.scores", [0] * 300)), "for each"),
@@ -494,7 +495,7 @@ def rearrange(draft: Draft, rng: random.Random) -> bytes:
                 replace(b, name=a.name),
             )
         case _:
-            draft.tensors[first] = replace(a, type=rng.choice(list(gguf.TENSOR_TYPES)))
+            draft.tensors[first] = replace(a, type=rng.choice(list(types.TENSOR_TYPES)))
     return draft.build()
 
 
