@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from mistral_cli.chat_template import encode_chat_template
 from mistral_cli.engines import engine_class, open_tokenizer
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.gguf import GGUF, INT32, STRING, Array, read
+from mistral_cli.gguf import GGUF, Array, read
+from mistral_cli.gguf.types import INT32, STRING
 from mistral_cli.instruct import encode
 from mistral_cli.messages import Message
 
@@ -175,7 +176,7 @@ def test_a_refused_system_text_goes_before_the_users() -> None:
 ONLY_USER = "{% for m in messages if m.role == 'user' %}U:{{ m.content }}\n{% endfor %}A:"
 PARTS = (
     "{% for m in messages %}{{ m.role }}:"
-    "{% for c in m.content %}{{ c.text }}{% endfor %}\n{% endfor %}"
+    "{% for c in m.content %}{{ c.text }}{% endfor %} {% endfor %}"
 )
 
 
@@ -183,7 +184,7 @@ PARTS = (
     ("template", "expected"),
     [
         (ONLY_USER, "⟦<s>⟧U:Be brief.\n\nHi\nA:"),
-        (PARTS, "⟦<s>⟧system:Be brief.\nuser:Hi\n"),
+        (PARTS, "⟦<s>⟧system:Be brief. user:Hi "),
         ("{{ bos_token }}{{ bos_token }}" + ONLY_USER, "⟦<s>⟧U:Be brief.\n\nHi\nA:"),
         ("{% generation %}" + ONLY_USER + "{%- endgeneration -%} \n", "⟦<s>⟧U:Be brief.\n\nHi\nA:"),
         ("{{ messages[0].content | tojson }}", '⟦<s>⟧"Be brief.\\n\\nHi"'),

@@ -111,7 +111,9 @@ def test_the_same_seed_gives_the_same_text(run: Run, smollm2: Path) -> None:
     assert first.stdout == second.stdout != other.stdout
 
 
-def test_plain_text_in_a_pipe_is_only_the_answer(run: Run, fake: Callable[..., dict[str, str]]) -> None:
+def test_plain_text_in_a_pipe_is_only_the_answer(
+    run: Run, fake: Callable[..., dict[str, str]]
+) -> None:
     long = ["  The", " quick"] + [" brown"] * 100 + [" fox.\n\n", "日本語 🙂", "\n\n"]
     result = run("generate", "hi", **fake(pieces=long))
     assert result.stdout == "".join(long).strip() + "\n"
@@ -310,8 +312,7 @@ def test_an_empty_environment_and_an_ascii_locale(mistral: Path, tmp_path: Path)
     script.write_text('{"pieces": ["日本"]}', encoding="utf-8")
     for locale in ({}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
         process = subprocess.run(
-            [sys.executable, "-m", "mistral_cli", "generate", "hi", "-m", str(mistral)]
-            + ["--engine", "fake"],
+            [sys.executable, *"-m mistral_cli generate hi --engine fake -m".split(), str(mistral)],
             stdin=subprocess.DEVNULL,
             capture_output=True,
             env={"MISTRAL_CLI_FAKE": str(script), "HOME": str(tmp_path), **locale},

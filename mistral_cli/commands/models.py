@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -69,19 +70,9 @@ def pull(
 @group.command()
 def path(context: typer.Context, model: Reference = None) -> None:
     """Print where a model's file is; fail if it is not on this machine."""
-    from ..config import load
-    from ..errors import ModelNotAvailable
-    from ..models import parse
     from ..output import write
 
-    config = load(context.obj.env)
-    reference = model or config.model
-    found = parse(reference, config).locate()
-    if found is None:
-        raise ModelNotAvailable(
-            f"{reference} is not on this machine", hint=f"mistral-cli models pull {reference}"
-        )
-    write(context.obj, f"{found}\n")
+    write(context.obj, f"{_local(model, context.obj)[1]}\n")
 
 
 @group.command()
@@ -89,19 +80,28 @@ def show(
     context: typer.Context,
     model: Reference = None,
     json: JsonOption = False,
-    quiet: QuietOption = False,
 ) -> None:
-    """Print what a model is, and which engines can run it."""
-    from ..config import load
+    """Print what a model on this machine is, and which engines can run it."""
     from ..gguf import read
-    from ..models import resolve
     from ..tables import print_facts
 
-    terminal: Terminal = context.obj
-    terminal.quiet = quiet
+    reference, path = _local(model, context.obj)
+    print_facts(context.obj, {"model": reference, **_facts(read(path))}, as_json=json)
+
+
+def _local(model: str | None, terminal: Terminal) -> tuple[str, Path]:
+    """The reference, or the default one, and its file. Nothing is downloaded unasked."""
+    from ..config import load
+    from ..errors import ModelNotAvailable
+    from ..models import parse
+
     config = load(terminal.env)
-    facts = _facts(read(resolve(model or config.model, config, terminal)))
-    print_facts(terminal, facts, as_json=json)
+    reference = model or config.model
+    if path := parse(reference, config).locate():
+        return reference, path
+    raise ModelNotAvailable(
+        f"{reference} is not on this machine", hint=f"Fetch it: mistral-cli models pull {reference}"
+    )
 
 
 def _facts(model: Any) -> dict[str, Any]:

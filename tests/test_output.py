@@ -1,0 +1,121 @@
+"""The printers, over streams in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistral_cli.output import DataOutput, TextOutput, choose_output
+from mistral_cli.terminal import Terminal
+from mistral_cli.wrap import Wrapper
+
+
+class Screen(io.StringIO):
+    """A terminal in memory."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(stdout: io.StringIO) -> Terminal:
+    return Terminal(None, stdout, io.StringIO(), env={})
+
+
+def printed(pieces: list[str], *, exact: bool = False, width: int = 0) -> str:
+    stdout = io.StringIO()
+    wrapper = Wrapper(width) if width else None
+    output = TextOutput(terminal(stdout), wrapper, keep_leading_space=exact)
+    for piece in pieces:
+        output.piece(piece)
+    output.answer(*[Any] * 3)
+    return stdout.getvalue()
+
+
+@given(st.lists(st.text()))
+def test_plain_text_is_the_text_between_no_space_and_one_newline(pieces: list[str]) -> None:
+    assert printed(pieces) == "".join(pieces).strip() + "\n"
+
+
+@given(st.lists(st.text()))
+def test_raw_text_keeps_its_leading_space(pieces: list[str]) -> None:
+    assert printed(pieces, exact=True) == "".join(pieces).rstrip() + "\n"
+
+
+def test_text_is_printed_as_it_comes() -> None:
+    stdout = io.StringIO()
+    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    seen = []
+    for piece in [" Hello", " wor", "ld", ".\n"]:
+        output.piece(piece)
+        seen.append(stdout.getvalue())
+    assert seen == ["Hello", "Hello wor", "Hello world", "Hello world."]
+
+
+def test_several_answers_each_end_in_a_newline() -> None:
+    stdout = io.StringIO()
+    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    for text in ("one\n\n", " two"):
+        output.piece(text)
+        output.answer(*[Any] * 3)
+    assert stdout.getvalue() == "one\ntwo\n"
+
+
+def test_a_wrapped_line_ends_at_the_width() -> None:
+    text = printed(["The quick brown fox ", "jumps over the lazy dog."], width=12)
+    assert text == "The quick\nbrown fox\njumps over\nthe lazy\ndog.\n"
+
+
+def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
+    stdout = io.StringIO()
+    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    output.abort()
+    assert stdout.getvalue() == ""
+    output.piece("half a")
+    output.abort()
+    assert stdout.getvalue() == "half a\n"
+
+
+@pytest.mark.parametrize(
+    ("stdout", "width", "wrapped"),
+    [
+        (Screen(), None, True),
+        (Screen(), 0, False),
+        (Screen(), 40, True),
+        (io.StringIO(), 40, False),
+    ],
+)
+def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrapped: bool) -> None:
+    output = choose_output(
+        terminal(stdout), as_json=False, structured=False, width=width, raw=False
+    )
+    output.piece("word " * 60)
+    output.answer(*[Any] * 3)
+    assert (stdout.getvalue().count("\n") > 1) == wrapped
+    assert "\x1b" not in stdout.getvalue()
+
+
+@pytest.mark.parametrize("stdout", [Screen(), io.StringIO()])
+def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
+    output = DataOutput(terminal(stdout))
+    output.piece('{"a":')
+    assert stdout.getvalue() == ""
+    output.answer(Any, Any, {"a": ["ü"]})
+    assert json.loads(stdout.getvalue()) == {"a": ["ü"]}
+    assert (stdout.getvalue().count("\n") > 1) == stdout.isatty()
+
+
+def test_status_is_for_terminals_and_goes_away() -> None:
+    screen, log = Screen(), io.StringIO()
+    shown = Terminal(None, io.StringIO(), screen)
+    shown.status("loading")
+    shown.warn("careful")
+    assert screen.getvalue() == ("\r\x1b[Kloading\r\x1b[Kmistral-cli: warning: careful\n")
+    silent = Terminal(None, io.StringIO(), log)
+    silent.status("loading")
+    silent.clear_status()
+    assert log.getvalue() == ""
