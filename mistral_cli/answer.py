@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 from .engines import Event, Finish, FinishReason, Piece, PromptProgress
+from .errors import EngineFailed
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,11 @@ def collect(
     on_progress: Callable[[PromptProgress], None],
     on_text: Callable[[str], None],
 ) -> Answer:
-    """Drain `events`, handing on progress and text as they come."""
+    """Drain `events`, handing on progress and text as they come. Raises EngineFailed."""
     started = time.perf_counter()
     first = started
     parts: list[str] = []
-    finish = Finish("stop", 0)
+    finish: Finish | None = None
     for event in events:
         match event:
             case PromptProgress():
@@ -50,38 +52,43 @@ def collect(
                 on_text(text)
             case Finish():
                 finish = event
+    if finish is None:
+        raise EngineFailed("the engine stopped without a result", hint="Try another --engine.")
     ended = time.perf_counter()
     first = first if parts else ended
     timings = Timings(load_seconds, first - started, ended - first)
     return Answer("".join(parts), finish.reason, finish.completion_tokens, timings)
 
 
-def until_stop(events: Iterator[Event], stop: Sequence[str]) -> Iterator[Event]:
+def until_stop(
+    events: Generator[Event, None, None], stop: Sequence[str]
+) -> Generator[Event, None, None]:
     """End `events` before the first of the `stop` texts, even one split over pieces.
 
-    Text that may be the beginning of a stop text is held back until it is known.
+    Text that may be the beginning of a stop text is held back until it is known. The cut
+    is where the earliest stop text begins, however the text is split.
     """
     stop = [text for text in stop if text]
-    if not stop:
-        yield from events
-        return
     held, count = "", 0
-    for event in events:
-        match event:
-            case Piece(text):
-                held, count = held + text, count + 1
-                if (end := _first_stop(held, stop)) is not None:
-                    yield Piece(held[:end])
-                    yield Finish("stop", count)
-                    events.close()  # type: ignore[attr-defined]
-                    return
-                keep = _possible_beginning(held, stop)
-                yield Piece(held[: len(held) - keep])
-                held = held[len(held) - keep :]
-            case Finish():
-                yield Piece(held)
+    with closing(events):
+        for event in events:
+            if isinstance(event, PromptProgress):
                 yield event
-            case _:
+                continue
+            if isinstance(event, Piece):
+                held, count = held + event.text, count + 1
+            last = isinstance(event, Finish)
+            certain = len(held) if last else len(held) - _possible_beginning(held, stop)
+            end = _first_stop(held, stop)
+            if end is not None and end <= certain:
+                events.close()  # before the reader is told: computing on would be in vain
+                yield Piece(held[:end])
+                yield Finish("stop", count)
+                return
+            if certain or not last:
+                yield Piece(held[:certain])
+            held = held[certain:]
+            if last:
                 yield event
 
 

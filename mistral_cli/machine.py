@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
+_MEMINFO = Path("/proc/meminfo")
 
 
 def usable_cores() -> int:
@@ -18,7 +19,7 @@ def usable_cores() -> int:
     else:
         cores = os.cpu_count() or 1
     quota = _cgroup_value("cpu.max").split()
-    if len(quota) == 2 and quota[0].isdigit():
+    if len(quota) == 2 and quota[0].isdigit():  # the other form is "max 100000"
         cores = min(cores, int(quota[0]) // int(quota[1]))
     return max(1, cores)
 
@@ -26,11 +27,10 @@ def usable_cores() -> int:
 def available_memory() -> int | None:
     """Bytes that can still be allocated, or None where that is not known (no /proc)."""
     try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-    except OSError:
+        fields = dict(line.split(":", 1) for line in _MEMINFO.read_text("ascii").splitlines())
+        available = int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, ValueError, KeyError):
         return None
-    fields = dict(line.split(":", 1) for line in lines)
-    available = int(fields["MemAvailable"].split()[0]) * 1024
     limit, used = _cgroup_value("memory.max"), _cgroup_value("memory.current")
     if limit.isdigit() and used.isdigit():
         available = min(available, int(limit) - int(used) + _reclaimable())

@@ -100,9 +100,12 @@ class DataOutput:
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
+        self._pieces = 0
 
-    def piece(self, text: str) -> None:
+    def piece(self, text: str) -> None:  # noqa: ARG002
         """See Output: nothing is printed before the whole is known to be valid."""
+        self._pieces += 1
+        self._terminal.status(f"writing: {self._pieces} tokens …")
 
     def answer(self, plan: Plan, answer: Answer, data: Any) -> None:  # noqa: ARG002
         """See Output."""

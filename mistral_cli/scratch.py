@@ -10,18 +10,31 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import MistralCliError
+
 _NAME = re.compile(r"mistral-cli-(\d+)-")
+_LONGEST_BASE = 64  # bytes: a Unix socket's path has 103 (macOS) with all that follows
+_SHORT_BASE = Path("/tmp")
 
 
 @contextmanager
 def scratch_folder() -> Iterator[Path]:
     """Yield a new folder that only this user can enter; it is gone afterwards.
 
-    Folders of killed processes (SIGKILL cannot be caught) are removed on the way.
+    Folders of killed processes (SIGKILL cannot be caught) are removed on the way. Raises
+    MistralCliError where none can be made.
     """
-    base = Path(tempfile.gettempdir())
-    _sweep(base)
-    folder = Path(tempfile.mkdtemp(prefix=f"mistral-cli-{os.getpid()}-", dir=base))
+    try:
+        base = Path(tempfile.gettempdir())
+        if len(os.fsencode(base)) > _LONGEST_BASE:
+            base = _SHORT_BASE
+        _sweep(base)
+        folder = Path(tempfile.mkdtemp(prefix=f"mistral-cli-{os.getpid()}-", dir=base))
+    except OSError as error:
+        raise MistralCliError(
+            f"no temporary folder can be made: {error}",
+            hint="Set TMPDIR to a folder on a disk with free space that you may write to.",
+        ) from error
     try:
         yield folder
     finally:

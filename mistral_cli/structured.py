@@ -104,7 +104,7 @@ def check(schema: Schema) -> list[str]:
     from referencing.exceptions import Unresolvable
 
     try:
-        _dumps(schema)
+        _refuse_non_json(schema)
         if not isinstance(schema.get("$schema", ""), str):
             raise _bad_schema("its $schema is no text")
         validator = _validator(schema)
@@ -171,6 +171,7 @@ def grammar(schema: Schema) -> str:
 def parse(text: str, schema: Schema) -> Any:
     """The JSON value in `text`, valid for `schema`. Raises OutputInvalid."""
     from jsonschema.exceptions import best_match
+    from referencing.exceptions import Unresolvable
 
     try:
         value = _loads(text)
@@ -178,7 +179,7 @@ def parse(text: str, schema: Schema) -> Any:
         raise _invalid(f"the answer is no JSON: {error}") from error
     try:
         wrong = best_match(_validator(schema).iter_errors(value))
-    except (ArithmeticError, RecursionError) as error:
+    except (ArithmeticError, RecursionError, Unresolvable) as error:
         raise _invalid(f"the answer cannot be held against the schema: {error}") from error
     if wrong:
         raise _invalid(
@@ -190,11 +191,11 @@ def parse(text: str, schema: Schema) -> Any:
 def _loads(text: str) -> Any:
     """Read JSON as its standard has it. Raises ValueError and RecursionError."""
     value = json.loads(text, object_pairs_hook=_object)
-    _dumps(value)
+    _refuse_non_json(value)
     return value
 
 
-def _dumps(value: Any) -> None:
+def _refuse_non_json(value: Any) -> None:
     """Refuse what Python takes for JSON: NaN, infinity (such as 1e999), half a character."""
     json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
 
@@ -226,6 +227,6 @@ def _invalid(what: str) -> OutputInvalid:
 
 
 def _line(text: str) -> str:
-    """One line of readable length: libraries quote whole values and schemas."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MOST_QUOTED else f"{line[:_MOST_QUOTED]} …"
+    """One line of readable length: libraries quote whole values, and then say what is wrong."""
+    line, half = " ".join(text.split()), _MOST_QUOTED // 2
+    return line if len(line) <= _MOST_QUOTED else f"{line[:half]} … {line[-half:]}"

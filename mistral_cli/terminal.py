@@ -82,7 +82,7 @@ class Terminal:
 
     def status(self, text: str) -> None:
         """Replace the passing status line; only a terminal shows it."""
-        if self.stderr_is_terminal and not self.quiet:
+        if self.stderr_is_terminal and not self.quiet and self.env.get("TERM") != "dumb":
             columns = shutil.get_terminal_size((80, 24)).columns
             self.stderr.write(_ERASE_LINE + text[: columns - 1])
             self.stderr.flush()

@@ -34,7 +34,15 @@ class Result:
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees or changes the user's configuration."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("MISTRAL_CLI_MODEL", "MISTRAL_CLI_ENGINE", "MISTRAL_CLI_FAKE", "NO_COLOR"):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
+    for name in (
+        "HF_HUB_CACHE",
+        "HF_HUB_OFFLINE",
+        "MISTRAL_CLI_MODEL",
+        "MISTRAL_CLI_ENGINE",
+        "MISTRAL_CLI_FAKE",
+        "NO_COLOR",
+    ):
         monkeypatch.delenv(name, raising=False)
 
 
@@ -84,5 +92,3 @@ def stories() -> Path:
     if not path.exists():
         pytest.skip("stories260K.gguf is not beside this checkout")
     return path
-
-

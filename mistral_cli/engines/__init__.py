@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
+from ..errors import ContextExceeded, EngineFailed, GpuRequired, ModelUnusable, UsageError
 from ..gguf import GGUF
 from ..gguf import read as read_gguf
 from ..machine import available_memory
@@ -74,11 +74,15 @@ def verdicts(model: GGUF) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Choice:
-    """The engine for a request, why it was taken, and the layers it puts on the GPU."""
+    """The engine for a request, why it was taken, and the layers it puts on the GPU.
+
+    `warning` tells the user that the layers asked for stay on the CPU.
+    """
 
     engine: type[Engine]
     reason: str
     gpu_layers: int
+    warning: str | None = None
 
 
 def choose(name: str, model: GGUF, *, gpu_layers: str, require_gpu: bool) -> Choice:
@@ -116,17 +120,24 @@ def _with_gpu(
     automatic: bool,
 ) -> Choice:
     layers = _layers(gpu_layers, model)
-    without = {engine.name: engine.no_gpu() for engine in usable} if layers else {}
-    for engine in usable:
-        if layers and without[engine.name] is None:
+    without: dict[str, str] = {}
+    for engine in usable if layers else ():
+        if problem := engine.no_gpu():
+            without[engine.name] = problem
+        else:
             why = "the first that can run the model on a GPU" if automatic else "named by --engine"
             return Choice(engine, why, layers)
+    reasons = "; ".join(f"{n}: {p}" for n, p in (problems | without).items())
     if require_gpu:
-        reasons = "; ".join(f"{n}: {p}" for n, p in without.items()) or "--gpu-layers is 0"
-        raise GpuRequired(f"no GPU can be used ({reasons})", hint="Drop --require-gpu for the CPU.")
+        raise GpuRequired(
+            f"no GPU can be used ({reasons if layers else '--gpu-layers is 0'})",
+            hint="Drop --require-gpu for the CPU.",
+        )
     others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
     why = f"the first that can run the model{others}" if automatic else "named by --engine"
-    return Choice(usable[0], why, 0)
+    asked_for = layers and gpu_layers != "auto"
+    warning = f"no GPU can be used, so the CPU computes all layers ({reasons})"
+    return Choice(usable[0], why, 0, warning if asked_for else None)
 
 
 def _layers(gpu_layers: str, model: GGUF) -> int:
@@ -136,7 +147,7 @@ def _layers(gpu_layers: str, model: GGUF) -> int:
         return everything
     if not gpu_layers.isdecimal():
         raise UsageError(
-            f"--gpu-layers {gpu_layers!r} is no number", hint="Use a number, auto or all."
+            f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
         )
     return min(int(gpu_layers), everything)
 
@@ -158,6 +169,12 @@ def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
     """Open `engine` on `model`'s vocabulary alone: exact token counts, no weights read."""
     with scratch_folder() as folder:
         stub = folder / "vocabulary.gguf"
-        write_vocabulary_model(model, stub)
+        try:
+            write_vocabulary_model(model, stub)
+        except OSError as error:
+            raise EngineFailed(
+                f"the vocabulary cannot be written to {folder}: {error}",
+                hint="Set TMPDIR to a folder on a disk with free space.",
+            ) from error
         with engine(read_gguf(stub), LoadOptions(context_length=512, threads=1)) as tokenizer:
             yield tokenizer

@@ -5,10 +5,8 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import random
 import secrets
-from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,23 +15,14 @@ from ..gguf import GGUF
 from ..scratch import scratch_folder
 from ..token_text import token_bytes
 from .background import BackgroundStream, Emit
-from .base import (
-    PENALTY_WINDOW,
-    Engine,
-    Event,
-    Finish,
-    LoadOptions,
-    Piece,
-    PromptProgress,
-    Request,
-    Sampling,
-)
+from .base import Engine, Event, LoadOptions, Request
 from .decoding import decode, token_limit
-from .llama_cpp_socket import Client, checked, engine_failed
+from .llama_cpp_requests import Drawing, complete, completion, progress_to
+from .llama_cpp_socket import Client, engine_failed
 from .loading import captured_stderr, first_error, interruptible
 
 if TYPE_CHECKING:
-    from .constraint import Constraint, Mask
+    from .constraint import Constraint
 
 # A prompt batch is the unit of Ctrl-C and of progress; 64 costs no speed on a CPU.
 _CPU_BATCH = 64
@@ -115,16 +104,16 @@ class LlamaCpp(Engine):
         return self._server
 
     def _complete(self, server: Any, request: Request, limit: int, emit: Emit) -> None:
-        body = _body(request.prompt_token_ids, request.sampling, limit)
+        body = completion(request.prompt_token_ids, request.sampling, limit)
         if request.grammar is None:
-            _complete(server, body, emit)
+            complete(server, body, emit)
             return
         # llama.cpp's own llguidance is of no use: it reads the tokens of SentencePiece
         # vocabularies without their leading space (so "▁" is an empty token, and JSON is
         # broken), and it answers with free text where it cannot compile the grammar.
         constraint = self._constraint(request.grammar)
-        if _complete(server, {**body, "max_tokens": 1}, _progress_to(emit)):
-            drawing = _Drawing(self._model, self._client, request)
+        if complete(server, {**body, "max_tokens": 1}, progress_to(emit)):
+            drawing = Drawing(self._model, self._client, request)
             ends = (self._model.eos_id, self._model.eot_id)
             decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
 
@@ -137,79 +126,6 @@ class LlamaCpp(Engine):
                 model, self.tokenize, lambda token: token_bytes(model, token)
             )
         return Constraint(self._llguidance, grammar, len(self._model.tokens))
-
-
-@dataclass
-class _Drawing:
-    """Draws one token a request, among those that the server is told to allow."""
-
-    model: GGUF
-    client: Client
-    request: Request
-
-    def __post_init__(self) -> None:
-        self._tokens = list(self.request.prompt_token_ids)
-        self._random = random.Random(self.request.sampling.seed)
-
-    def draw(self, allowed: Mask | None) -> int:
-        body = _body(self._tokens, self.request.sampling, limit=1) | {
-            "stream": False,
-            "seed": self._random.getrandbits(31),
-            "return_tokens": True,
-            "response_fields": ["tokens"],
-        }
-        if allowed is not None:
-            # Costs some 30 ms where 32,000 tokens are forbidden; within a text few are.
-            body["logit_bias"] = [[token, False] for token in (~allowed).nonzero()[0].tolist()]
-        # Unlike handle_completions this gives the id of a token that ends inside a character.
-        return int(self.client.post("/completion", body)["tokens"][0])
-
-    def extend(self, tokens: Sequence[int]) -> None:
-        self._tokens += tokens
-
-    def token_bytes(self, token: int) -> bytes:
-        return token_bytes(self.model, token)
-
-
-def _complete(server: Any, body: dict[str, Any], emit: Emit) -> bool:
-    """Emit what the server streams; False when nobody waits any more."""
-    failure: list[Exception] = []
-    left = False
-
-    def on_chunk(chunk: dict[str, Any]) -> bool:
-        # Whatever is raised in here is swallowed by the library.
-        nonlocal left
-        try:
-            for event in _events(checked(chunk)):
-                left = not emit(event) or left
-        except Exception as error:
-            failure.append(error)
-        return left or bool(failure)
-
-    server.handle_completions(body, on_chunk)
-    if failure:
-        raise failure[0]
-    return not left
-
-
-def _progress_to(emit: Emit) -> Emit:
-    return lambda event: emit(event) if isinstance(event, PromptProgress) else True
-
-
-def _events(chunk: dict[str, Any]) -> Iterator[Event]:
-    """Translate one chunk of a streamed reply."""
-    if progress := chunk.get("prompt_progress"):
-        yield PromptProgress(progress["processed"], progress["total"])
-        return
-    for choice in chunk.get("choices", ()):
-        reason = choice.get("finish_reason")
-        # Cutting at the limit can leave half a character, which arrives as U+FFFD.
-        text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
-        if text or not reason:
-            yield Piece(text)
-        if reason:
-            tokens = chunk.get("usage", {}).get("completion_tokens", 0)
-            yield Finish("length" if reason == "length" else "stop", tokens)
 
 
 def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) -> Any:
@@ -237,23 +153,6 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     # Prompts are sent as token ids: a broken template in the file must not matter.
     params.chat_template = "chatml"
     return params
-
-
-def _body(prompt: Sequence[int], sampling: Sampling, limit: int) -> dict[str, Any]:
-    return {
-        "prompt": list(prompt),
-        "max_tokens": limit,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "min_p": 0.0,
-        "repeat_penalty": sampling.repetition_penalty,
-        "repeat_last_n": PENALTY_WINDOW,
-        "samplers": ["penalties", "top_k", "top_p", "temperature"],
-        "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new one each time
-        "stream": True,
-        "return_progress": True,
-    }
 
 
 def _load(params: Any) -> Any:

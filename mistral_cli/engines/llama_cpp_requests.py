@@ -1,0 +1,125 @@
+"""What is asked of the llama.cpp server, and what its answers mean."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..gguf import GGUF
+from ..token_text import token_bytes
+from .background import Emit
+from .base import PENALTY_WINDOW, Event, Finish, Piece, PromptProgress, Request, Sampling
+from .llama_cpp_socket import Client, checked
+
+if TYPE_CHECKING:
+    from .constraint import Mask
+
+_FEW = 100
+
+
+@dataclass
+class Drawing:
+    """Draws one token a request, among those that the server is told to allow."""
+
+    model: GGUF
+    client: Client
+    request: Request
+
+    def __post_init__(self) -> None:
+        self._tokens = list(self.request.prompt_token_ids)
+        self._random = random.Random(self.request.sampling.seed)
+
+    def draw(self, allowed: Mask | None) -> int:
+        """See Model."""
+        body = completion(self._tokens, self.request.sampling, limit=1) | {
+            "stream": False,
+            "seed": self._random.getrandbits(31),
+            "return_tokens": True,
+            "response_fields": ["tokens"],
+        }
+        if allowed is not None:
+            body |= _only(allowed, self.model)
+        # Unlike handle_completions this gives the id of a token that ends inside a character.
+        return int(self.client.post("/completion", body)["tokens"][0])
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        """See Model."""
+        self._tokens += tokens
+
+    def token_bytes(self, token: int) -> bytes:
+        """See Model."""
+        return token_bytes(self.model, token)
+
+
+def _only(allowed: Mask, model: GGUF) -> dict[str, Any]:
+    """Let the server draw among the `allowed` tokens.
+
+    Forbidding costs 50 ms where that is most of a vocabulary; within a text it is little.
+    """
+    tokens = allowed.nonzero()[0].tolist()
+    # llama.cpp's own grammars take tokens by number, but would add every token that ends.
+    if len(tokens) <= _FEW and model.eos_id not in tokens:
+        return {"grammar": "root ::= " + " | ".join(f"<[{token}]>" for token in tokens)}
+    return {"logit_bias": [[token, False] for token in (~allowed).nonzero()[0].tolist()]}
+
+
+def complete(server: Any, body: dict[str, Any], emit: Emit) -> bool:
+    """Emit what the server streams; False when nobody waits any more."""
+    failure: list[Exception] = []
+    left = False
+
+    def on_chunk(chunk: dict[str, Any]) -> bool:
+        # Whatever is raised in here is swallowed by the library.
+        nonlocal left
+        try:
+            for event in _events(checked(chunk)):
+                left = not emit(event) or left
+        except Exception as error:
+            failure.append(error)
+        return left or bool(failure)
+
+    server.handle_completions(body, on_chunk)
+    if failure:
+        raise failure[0]
+    return not left
+
+
+def progress_to(emit: Emit) -> Emit:
+    """Hand on the progress alone."""
+    return lambda event: emit(event) if isinstance(event, PromptProgress) else True
+
+
+def _events(chunk: dict[str, Any]) -> Iterator[Event]:
+    """Translate one chunk of a streamed reply."""
+    if progress := chunk.get("prompt_progress"):
+        yield PromptProgress(progress["processed"], progress["total"])
+        return
+    for choice in chunk.get("choices", ()):
+        reason = choice.get("finish_reason")
+        # Cutting at the limit can leave half a character, which arrives as U+FFFD.
+        text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
+        if text or not reason:
+            yield Piece(text)
+        if reason:
+            tokens = chunk.get("usage", {}).get("completion_tokens", 0)
+            yield Finish("length" if reason == "length" else "stop", tokens)
+
+
+def completion(prompt: Sequence[int], sampling: Sampling, limit: int) -> dict[str, Any]:
+    """A request for up to `limit` tokens after `prompt`."""
+    return {
+        "prompt": list(prompt),
+        "max_tokens": limit,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": 0.0,
+        "repeat_penalty": sampling.repetition_penalty,
+        "repeat_last_n": PENALTY_WINDOW,
+        "samplers": ["penalties", "top_k", "top_p", "temperature"],
+        "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new one each time
+        "stream": True,
+        "return_progress": True,
+    }

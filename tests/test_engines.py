@@ -1,0 +1,407 @@
+"""The contract of an engine, held by each of them on each model that it can run."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from gguf_files import write_mistral
+
+from mistral_cli import structured
+from mistral_cli.engines import (
+    Engine,
+    Event,
+    Finish,
+    LoadOptions,
+    Piece,
+    PromptProgress,
+    Request,
+    Sampling,
+    engine_class,
+)
+from mistral_cli.errors import EngineFailed
+from mistral_cli.gguf import read
+
+CONTEXT = 256
+GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
+RANDOM = Sampling(1.0, 0, 1.0, 1.0, 1)
+REAL = ("llama.cpp", "ctransformers")
+HOSTILE = "</s><s>[INST] <unk> <|im_end|> <0x0A> [/INST] <|im_start|>"
+
+
+@pytest.fixture(scope="session")
+def mistral_v3(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_mistral(tmp_path_factory.mktemp("models") / "mistral-v3.gguf", "v3")
+
+
+@pytest.fixture(scope="session")
+def path_of(request: pytest.FixtureRequest) -> Callable[[str, str], Path]:
+    """The file of a model for an engine: ctransformers reads SmolLM2 rewritten only."""
+
+    def path_of(engine: str, model: str) -> Path:
+        rewritten = engine == "ctransformers" and model == "smollm2"
+        return request.getfixturevalue("smollm2_for_ctransformers" if rewritten else model)
+
+    return path_of
+
+
+@pytest.fixture(scope="session")
+def opened(path_of: Callable[[str, str], Path]) -> Iterator[Callable[[str, str], Engine]]:
+    """`opened(engine, model)`: opened once, shared by all tests, so they depend on no state."""
+    engines: dict[tuple[str, str], Engine] = {}
+
+    def opened(engine: str, model: str) -> Engine:
+        if (engine, model) not in engines:
+            file = read(path_of(engine, model))
+            engines[engine, model] = engine_class(engine)(file, LoadOptions(CONTEXT, threads=1))
+        return engines[engine, model]
+
+    yield opened
+    for engine in engines.values():
+        engine.close()
+
+
+PAIRS = [(e, m) for e in REAL for m in ("mistral", "mistral_v3", "smollm2", "stories")]
+
+
+@pytest.fixture(params=[*PAIRS, ("fake", "mistral")], ids="-".join)
+def any_engine(request: pytest.FixtureRequest, opened: Callable[..., Engine]) -> Engine:
+    return opened(*request.param)
+
+
+@pytest.fixture(params=PAIRS, ids="-".join)
+def engine(request: pytest.FixtureRequest, opened: Callable[..., Engine]) -> Engine:
+    return opened(*request.param)
+
+
+@pytest.fixture(params=REAL)
+def tiny(request: pytest.FixtureRequest, opened: Callable[..., Engine]) -> Engine:
+    """Each real engine on one model, where the model makes no difference."""
+    return opened(request.param, "mistral")
+
+
+def ask(
+    engine: Engine,
+    prompt: str | tuple[int, ...] = "Once upon a time",
+    max_tokens: int = 12,
+    sampling: Sampling = GREEDY,
+    grammar: str | None = None,
+) -> list[Event]:
+    ids = (1, *engine.tokenize(prompt)) if isinstance(prompt, str) else prompt
+    return list(engine.stream(Request(ids, max_tokens, sampling, grammar)))
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Piece))
+
+
+def finish(events: list[Event]) -> Finish:
+    assert isinstance(events[-1], Finish)
+    return events[-1]
+
+
+# --- tokens ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("hostile", [HOSTILE, "<s>", "</s>", "[INST] x [/INST]"])
+def test_text_never_becomes_control_tokens(engine: Engine, hostile: str) -> None:
+    model = engine._model  # type: ignore[attr-defined]
+    assert model.token_types is not None
+    kinds = {model.token_types[token] for token in engine.tokenize(hostile)}
+    assert 3 not in kinds
+
+
+@pytest.mark.parametrize(
+    "odd", ["", "\0", "a\0b", "\ud800", "👨‍👩‍👧", "ᚠᛇᚻ" * 100, "\n" * 500, " ", "\ufeff", "é\u0301"]
+)
+def test_any_text_can_be_tokenized(any_engine: Engine, odd: str) -> None:
+    tokens = any_engine.tokenize(odd)
+    assert bool(tokens) == bool(odd)
+    assert all(token >= 0 for token in tokens)
+
+
+def test_a_megabyte_can_be_tokenized(tiny: Engine) -> None:
+    assert len(tiny.tokenize("long words " * 95_000)) > 95_000
+
+
+@pytest.mark.parametrize("model", ["mistral", "mistral_v3", "smollm2", "stories"])
+def test_both_engines_give_the_same_tokens(opened: Callable[..., Engine], model: str) -> None:
+    one, other = (opened(name, model) for name in REAL)
+    for sample in ("Hello, world!", HOSTILE, "こんにちは 世界 🎉", "  two\n\nlines\t", "x=1;"):
+        assert one.tokenize(sample) == other.tokenize(sample), sample
+
+
+# --- the stream --------------------------------------------------------------------------------
+
+
+def test_progress_then_pieces_then_one_finish(any_engine: Engine) -> None:
+    events = ask(any_engine, "word " * 50, max_tokens=4)
+    kinds = [type(event) for event in events]
+    first = kinds.index(Piece)
+    progress = events[:first]
+    assert all(isinstance(event, PromptProgress) for event in progress)
+    assert kinds[first:] == [Piece] * (len(kinds) - first - 1) + [Finish]
+    done = [event.done for event in progress if isinstance(event, PromptProgress)]
+    assert done == sorted(done)
+    last = progress[-1]
+    assert isinstance(last, PromptProgress)
+    assert last.done == last.total == 1 + len(any_engine.tokenize("word " * 50))
+
+
+@pytest.mark.parametrize("limit", [1, 2, 7])
+def test_the_limit_cuts(any_engine: Engine, limit: int) -> None:
+    limit = min(limit, 4)  # the fake has five pieces
+    events = ask(any_engine, max_tokens=limit)
+    assert finish(events) == Finish("length", limit)
+    assert sum(isinstance(event, Piece) for event in events) == limit
+
+
+def test_the_end_token_stops(opened: Callable[..., Engine]) -> None:
+    for name in REAL:
+        engine = opened(name, "smollm2")
+        question = engine.tokenize("user\nSay only: yes")
+        answer = (1, *question, 2, *engine.tokenize("\n"), 1, *engine.tokenize("assistant\n"))
+        events = ask(engine, answer, max_tokens=100)
+        assert finish(events).reason == "stop"
+        # The end token was computed too.
+        assert finish(events).completion_tokens == sum(isinstance(e, Piece) for e in events) + 1
+
+
+def test_a_prompt_that_fills_the_context(engine: Engine) -> None:
+    ids = (1, *engine.tokenize("one two three four " * 100))[: CONTEXT - 1]
+    assert finish(ask(engine, ids, max_tokens=50)) == Finish("length", 1)
+
+
+@pytest.mark.parametrize("length", [0, CONTEXT, CONTEXT + 1])
+def test_a_prompt_without_room_is_refused(tiny: Engine, length: int) -> None:
+    with pytest.raises(EngineFailed, match=f"{length} tokens"):
+        ask(tiny, (300,) * length)
+
+
+def test_the_answer_ends_with_the_context(tiny: Engine) -> None:
+    events = ask(tiny, (300,) * (CONTEXT - 10), max_tokens=1000)
+    assert finish(events) == Finish("length", 10)
+
+
+def test_requests_are_independent(any_engine: Engine) -> None:
+    first = text(ask(any_engine, "The first story", sampling=RANDOM))
+    other = text(ask(any_engine, "Another prompt altogether", sampling=RANDOM))
+    assert text(ask(any_engine, "The first story", sampling=RANDOM)) == first
+    assert text(ask(any_engine, "Another prompt altogether", sampling=RANDOM)) == other
+
+
+def test_an_abandoned_request_leaves_nothing_behind(any_engine: Engine) -> None:
+    whole = text(ask(any_engine))
+    for taken in range(4):
+        request = Request((1, *any_engine.tokenize("word " * 20)), 200, RANDOM)
+        events = any_engine.stream(request)
+        for _ in range(taken):
+            next(events)
+        events.close()
+        assert text(ask(any_engine)) == whole
+
+
+def test_a_new_request_ends_the_one_before(tiny: Engine) -> None:
+    whole = text(ask(tiny))
+    suspended = tiny.stream(Request((1, 300), 200, RANDOM))
+    next(suspended)
+    assert text(ask(tiny)) == whole
+    suspended.close()
+
+
+def test_the_seed_decides(engine: Engine) -> None:
+    def draw(seed: int) -> str:
+        return text(ask(engine, sampling=Sampling(1.5, 0, 1.0, 1.0, seed), max_tokens=20))
+
+    assert draw(1) == draw(1)
+    assert len({draw(seed) for seed in range(4)}) > 1
+
+
+@pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32 - 1, 2**40])
+def test_every_seed_gives_the_same_text_again(tiny: Engine, seed: int) -> None:
+    sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
+    assert text(ask(tiny, sampling=sampling)) == text(ask(tiny, sampling=sampling))
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(1.0, 0, 1.0, 1.0, 1),
+        Sampling(1.0, 10**6, 0.0, 1.0, 1),
+        Sampling(1e-9, 40, 0.9, 1.0, 1),
+        Sampling(1000.0, 1, 1.0, 1.0, 1),
+        Sampling(0.7, 40, 0.9, 0.01, 1),
+        Sampling(0.7, 40, 0.9, 1000.0, 1),
+    ],
+)
+def test_extreme_sampling(tiny: Engine, sampling: Sampling) -> None:
+    assert finish(ask(tiny, sampling=sampling)).completion_tokens == 12
+
+
+# --- the text ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.2])
+@pytest.mark.parametrize("model", ["mistral", "mistral_v3", "smollm2", "stories"])
+def test_both_engines_write_the_same(
+    opened: Callable[..., Engine], model: str, penalty: float
+) -> None:
+    sampling = Sampling(0.0, 40, 0.95, penalty, 1)
+    texts = [text(ask(opened(n, model), max_tokens=25, sampling=sampling)) for n in REAL]
+    assert texts[0] == texts[1] != ""
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_known_story(opened: Callable[..., Engine], name: str) -> None:
+    events = ask(opened(name, "stories"), "Once upon a time, there was a little girl", 50)
+    assert text(events).startswith(
+        " named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "
+        "She wanted to play with it, but it was too high."
+    )
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_characters_spread_over_tokens_arrive_whole(
+    opened: Callable[..., Engine], name: str
+) -> None:
+    engine = opened(name, "mistral")
+    # Characters outside the vocabulary: each is three or four tokens of a byte.
+    wanted = "😶\u200d🌫️ 𓀀𓀁"
+    grammar = f'start: "{wanted}"'
+    length = finish(ask(engine, max_tokens=100, grammar=grammar)).completion_tokens
+    assert text(ask(engine, max_tokens=100, grammar=grammar)) == wanted
+    assert length > len(wanted)
+    for limit in range(1, length):
+        cut = text(ask(engine, max_tokens=limit, grammar=grammar))
+        assert wanted.startswith(cut)
+
+
+# --- opening and closing -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", [*REAL, "fake"])
+def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
+    engine = engine_class(name)(read(mistral), LoadOptions(CONTEXT, threads=1))
+    suspended = engine.stream(Request((1, 300), 100, RANDOM))
+    next(suspended)
+    engine.close()
+    engine.close()
+    with pytest.raises(EngineFailed, match="closed"):
+        engine.tokenize("x")
+    with pytest.raises(EngineFailed, match="closed"):
+        list(engine.stream(Request((1,), 1, GREEDY)))
+    assert engine.context_length == CONTEXT
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_open_and_close_many_times(mistral: Path, name: str) -> None:
+    for _ in range(20):
+        engine_class(name)(read(mistral), LoadOptions(CONTEXT, threads=1)).close()
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_another_thread_can_open(mistral: Path, name: str) -> None:
+    texts: list[str] = []
+
+    def work() -> None:
+        with engine_class(name)(read(mistral), LoadOptions(CONTEXT, threads=1)) as engine:
+            texts.append(text(ask(engine)))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join(60)
+    assert texts
+    assert texts[0]
+
+
+def test_an_error_in_the_worker_reaches_the_caller(
+    tiny: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise EngineFailed("out of order", hint="")
+
+    monkeypatch.setattr(tiny, "_complete", fail)
+    with pytest.raises(EngineFailed, match="out of order"):
+        ask(tiny)
+
+
+# --- load failures -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_failed_load_says_why(
+    tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    # The rotary dimension is no part of what gguf.read checks, the engines refuse it.
+    path = write_mistral(
+        tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
+    )
+    with pytest.raises(EngineFailed, match=r"cannot load the model: .*(n_rot|rope)"):
+        engine_class(name)(read(path), LoadOptions(CONTEXT, threads=1))
+    good = write_mistral(tmp_path / "good.gguf", vocabulary=512)
+    with engine_class(name)(read(good), LoadOptions(CONTEXT, threads=1)) as engine:
+        assert text(ask(engine, (1, 300)))
+    assert capfd.readouterr() == ("", "")
+
+
+# --- grammars ----------------------------------------------------------------------------------
+
+SCHEMAS = [
+    {"enum": ["abcdef ghij", "日本語", "😀 emoji"]},
+    {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "maxLength": 10},
+            "age": {"type": "integer", "minimum": 0, "maximum": 150},
+            "member": {"type": "boolean"},
+        },
+        "required": ["name", "age", "member"],
+        "additionalProperties": False,
+    },
+    {
+        "type": "array",
+        "items": {"type": "number", "minimum": -9, "maximum": 9},
+        "minItems": 2,
+        "maxItems": 3,
+    },
+    {"type": "string", "pattern": "^(foo|bar baz|hello world)$"},
+]
+
+
+@pytest.mark.parametrize("schema", SCHEMAS, ids=["enum", "object", "array", "pattern"])
+def test_what_a_schema_admits(engine: Engine, schema: structured.Schema) -> None:
+    for seed in range(2):
+        sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
+        events = ask(engine, "JSON: ", 60, sampling, structured.grammar(schema))
+        if finish(events).reason == "stop":
+            structured.parse(text(events), schema)
+        assert finish(events).completion_tokens <= 60
+
+
+def test_forced_tokens_count_and_are_cut(tiny: Engine) -> None:
+    grammar = structured.grammar({"const": "a long sentence that leaves no choice at all"})
+    whole = ask(tiny, max_tokens=100, grammar=grammar)
+    total = sum(isinstance(event, Piece) for event in whole)
+    assert finish(whole) == Finish("stop", total)
+    for limit in (1, 3, total - 1):
+        events = ask(tiny, max_tokens=limit, grammar=grammar)
+        assert finish(events) == Finish("length", limit)
+        assert text(whole).startswith(text(events))
+
+
+@pytest.mark.parametrize(
+    "grammar", ["start: foo(", 'start: "a" unknown', '%llguidance {}\nstart: %json {"type": 7}']
+)
+def test_a_broken_grammar_never_gives_free_text(tiny: Engine, grammar: str) -> None:
+    events = tiny.stream(Request((1, 300), 10, GREEDY, grammar))
+    with pytest.raises(EngineFailed, match="grammar"):
+        list(events)
+    assert text(ask(tiny))
+
+
+def test_both_engines_hold_a_grammar_alike(opened: Callable[..., Engine]) -> None:
+    grammar = structured.grammar(SCHEMAS[1])
+    texts = [text(ask(opened(n, "mistral"), "JSON: ", 80, GREEDY, grammar)) for n in REAL]
+    assert texts[0] == texts[1]
