@@ -91,8 +91,8 @@ class TextOutput:
             text = self._columns_wrapper.feed(text)
         if text:
             self._terminal.clear_status()
+            self._printed = True  # before the write, which Ctrl-C can end half-way
             write(self._terminal, text)
-            self._printed = True
 
 
 class DataOutput:

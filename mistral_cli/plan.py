@@ -94,6 +94,8 @@ def make_plans(
     )
     terminal.info(f"{reference} is {model.path}")
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+    if choice.warning:
+        terminal.warn(choice.warning)
     with open_tokenizer(choice.engine, model) as tokenizer:
         encoded = [_encode(prompt, model, tokenizer.tokenize) for prompt in prompts]
     settings = _settings(template, options)

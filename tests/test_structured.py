@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +30,17 @@ DRAFTS = "http://json-schema.org/draft-{}/schema#"
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    attempts: list[object] = []
+
     def refuse(*arguments: object) -> None:
-        raise AssertionError("something wants to go to the network")
+        attempts.append(arguments)
+        raise OSError("no network in this test")
 
     monkeypatch.setattr(socket, "getaddrinfo", refuse)
     monkeypatch.setattr(socket.socket, "connect", refuse)
+    yield
+    assert attempts == []
 
 
 # --- field lists ---------------------------------------------------------------------------------

@@ -316,6 +316,11 @@ def test_an_unknown_parameter_is_refused_and_the_known_ones_listed(name: str) ->
     assert user_text(fill(content, params={"to": "x", "unused": "y"})).startswith("x TEXT")
 
 
+def test_a_line_of_nothing_but_a_tag_leaves_no_trace() -> None:
+    content = "A\n  {% if text %}\n  {{ text }}\n  {% endif %}\nB"
+    assert user_text(fill(content, "  x\n")) == "A\n    x\n\nB"
+
+
 def test_an_empty_system_text_is_no_message() -> None:
     content = (
         "+++\nsystem = '{% if tone %} {{ tone }} {% endif %}'\nparams.tone = ''\n+++\n{{ text }}"

@@ -30,7 +30,7 @@ def make_model(kind: str, tokens: list[tuple[bytes, int]]) -> GGUF:
 
 SPM = make_model("llama", [(b"<unk>", 2), (b"</s>", 3), ("▁a▁b".encode(), 1), (b"<0xE2>", 6)])
 BPE = make_model(
-    "gpt2", [(b"<|x|>", 3), ("Ġé".encode(), 1), ("é ".encode(), 4), (b"raw \xff", 1), (b"<0x0>", 6)]
+    "gpt2", [(b"<|x|>", 3), ("Ġé".encode(), 1), ("é".encode(), 4), (b"raw \xff", 1), (b"<0x0>", 6)]
 )
 
 
@@ -38,7 +38,7 @@ BPE = make_model(
     ("model", "expected"),
     [
         (SPM, [b"<unk>", b"</s>", b" a b", b"\xe2"]),
-        (BPE, [b"<|x|>", b" \xe9", "é ".encode(), b"raw \xff", b"<0x0>"]),
+        (BPE, [b"<|x|>", b" \xe9", "é".encode(), b"raw \xff", b"<0x0>"]),
     ],
     ids=["sentencepiece", "byte-level"],
 )

@@ -16,6 +16,8 @@ from .llama_cpp_socket import Client, checked
 if TYPE_CHECKING:
     from .constraint import Mask
 
+# A grammar of more tokens than that is slow to parse. One with a token that ends the text
+# would not do: llama.cpp's grammars decide themselves where a text may end.
 _FEW = 100
 
 
@@ -59,10 +61,17 @@ def _only(allowed: Mask, model: GGUF) -> dict[str, Any]:
     Forbidding costs 50 ms where that is most of a vocabulary; within a text it is little.
     """
     tokens = allowed.nonzero()[0].tolist()
-    # llama.cpp's own grammars take tokens by number, but would add every token that ends.
-    if len(tokens) <= _FEW and model.eos_id not in tokens:
+    if len(tokens) <= _FEW and model.eos_id not in tokens and _whole_characters(model, tokens):
         return {"grammar": "root ::= " + " | ".join(f"<[{token}]>" for token in tokens)}
     return {"logit_bias": [[token, False] for token in (~allowed).nonzero()[0].tolist()]}
+
+
+def _whole_characters(model: GGUF, tokens: Sequence[int]) -> bool:
+    """Whether llama.cpp's own grammars know `tokens` by number: not those of a lone byte."""
+    try:
+        return all(token_bytes(model, token).decode() for token in tokens)
+    except UnicodeDecodeError:
+        return False
 
 
 def complete(server: Any, body: dict[str, Any], emit: Emit) -> bool:
