@@ -68,8 +68,8 @@ def describe_fields(schema: Schema) -> str:
 def _describe(field: object) -> str:
     if not isinstance(field, dict):
         return ""
-    kinds, description = field.get("type", ()), field.get("description")
-    kind = " or ".join(map(str, [kinds] if isinstance(kinds, str) else kinds))
+    kinds, description = field.get("type"), field.get("description")
+    kind = " or ".join(map(str, kinds)) if isinstance(kinds, list) else kinds
     return (f" ({kind})" if kind else "") + (f": {description}" if description else "")
 
 
