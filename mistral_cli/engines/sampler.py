@@ -57,8 +57,8 @@ class Sampler:
         if top_p < 1.0:
             cumulative = np.cumsum(_softmax(kept))
             kept = kept[: int(np.searchsorted(cumulative, top_p)) + 1]
-        # The highest becomes 0 first: dividing by a tiny temperature must not overflow.
-        probabilities = _softmax((kept - kept[0]) / self._sampling.temperature)
+        temperature = max(self._sampling.temperature, 1e-30)  # the division must not overflow
+        probabilities = _softmax(kept / temperature)
         return int(ids[self._random.choice(len(kept), p=probabilities)])
 
 
