@@ -134,6 +134,11 @@ def test_any_text_can_be_tokenized(any_engine: Engine, odd: str) -> None:
     assert all(token >= 0 for token in tokens)
 
 
+def test_every_character_can_be_tokenized(any_engine: Engine) -> None:
+    # SmolLM2 has no tokens for some bytes, which ended the process in ctransformers.
+    assert any_engine.tokenize("".join(map(chr, range(1, 0x250))) + "\U00040000\U000f0000")
+
+
 def test_a_megabyte_can_be_tokenized(tiny: Engine) -> None:
     assert len(tiny.tokenize("long words " * 95_000)) > 95_000
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from ..errors import EngineFailed
 from ..gguf import GGUF
 
-Mask = npt.NDArray[np.bool_]
-"""Of shape (vocabulary,): True where the token may come next."""
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Mask = npt.NDArray[np.bool_]
+    """Of shape (vocabulary,): True where the token may come next."""
 
 _UNKNOWN, _CONTROL = 2, 3  # tokenizer.ggml.token_type
 
@@ -37,6 +38,8 @@ class Constraint:
 
     def allowed(self) -> Mask:
         """The tokens that may come next."""
+        import numpy as np
+
         self._fill(self._matcher, self._bits)
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
         return bits[: self._size].astype(np.bool_)
@@ -56,10 +59,19 @@ class Constraint:
 
     def _check(self) -> None:
         if self._matcher.is_error():
-            raise EngineFailed(
-                f"the grammar failed: {self._matcher.get_error()}",
-                hint="Simplify the schema, or use --engine llama.cpp.",
-            )
+            raise _grammar_failed(self._matcher.get_error())
+
+
+def refuse_uncompilable(grammar: str) -> None:
+    """Raise EngineFailed unless llguidance can compile `grammar`."""
+    import llguidance
+
+    if problem := llguidance.LLMatcher.validate_grammar(grammar):
+        raise _grammar_failed(problem)
+
+
+def _grammar_failed(problem: str) -> EngineFailed:
+    return EngineFailed(f"the grammar failed: {problem}", hint="Simplify the schema.")
 
 
 Tokenize = Callable[[str], list[int]]

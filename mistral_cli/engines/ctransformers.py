@@ -20,7 +20,7 @@ from ..errors import EngineFailed
 from ..gguf import GGUF
 from .background import BackgroundStream, Emit
 from .base import Engine, Event, LoadOptions, PromptProgress, Request
-from .ctransformers_limits import load_failure, unreadable
+from .ctransformers_limits import load_failure, missing_bytes, unreadable
 from .decoding import decode, token_limit
 from .loading import interruptible
 
@@ -115,6 +115,7 @@ class _Native:
         import ctransformers.llm as library
 
         self._threads = min(options.threads, _MAX_THREADS)
+        self._missing_bytes = missing_bytes(model)
         variant = _variant(options.gpu_layers)
         config = library.Config(
             context_length=options.context_length, gpu_layers=options.gpu_layers
@@ -136,10 +137,16 @@ class _Native:
         """Token ids of `text`, without BOS."""
         # NUL would end the text in C; invalid UTF-8 would end the process.
         data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+        if not self._missing_bytes.isdisjoint(data):
+            data = b"".join(map(self._tokenizable, data.decode("utf-8")))
         # The library's own buffer has a place a character, but a byte can be a token.
         buffer = (c_int * (len(data) + 18))()
         count = self.llm.ctransformers_llm_tokenize(data, False, buffer)
         return list(buffer[:count])
+
+    def _tokenizable(self, character: str) -> bytes:
+        data = character.encode("utf-8")
+        return data if self._missing_bytes.isdisjoint(data) else "\ufffd".encode()
 
     def token_bytes(self, token: int) -> bytes:
         """What the library writes for `token`."""

@@ -12,6 +12,9 @@ from ..gguf import GGUF
 # F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
 _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
 
+# Printable ASCII, newline, and what replaces a character that cannot be tokenized.
+_COMMON_BYTES = frozenset({*range(0x20, 0x7F), 0x0A, *"\ufffd".encode()})
+
 _LAYER_TENSORS = (
     *("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"),
     *("ffn_norm", "ffn_gate", "ffn_up", "ffn_down"),
@@ -27,6 +30,7 @@ def unreadable(model: GGUF) -> str | None:
         "tokenizer scores": "tokenizer.ggml.scores" in model.metadata,
         "token types": model.token_types is not None,
         "an output.weight of its own": "output.weight" in tensors,
+        "a token for every common byte": not missing_bytes(model) & _COMMON_BYTES,
     }
     if lacking := [what for what, is_there in there.items() if not is_there]:
         return f"it needs {', '.join(lacking)}, which this file lacks"
@@ -36,6 +40,14 @@ def unreadable(model: GGUF) -> str | None:
     if extra := sorted(tensors - _known_tensors(model.block_count)):
         return f"it does not know the tensor {extra[0]}"
     return None
+
+
+def missing_bytes(model: GGUF) -> frozenset[int]:
+    """The bytes without a token of their own; to tokenize one ends the process."""
+    tokens = set(model.tokens)
+    if model.tokenizer_model == "llama":
+        return frozenset(byte for byte in range(256) if b"<0x%02X>" % byte not in tokens)
+    return frozenset(byte for byte in range(256) if bytes([byte]) not in tokens)
 
 
 def _known_tensors(layers: int) -> set[str]:

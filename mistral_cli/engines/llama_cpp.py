@@ -107,15 +107,20 @@ class LlamaCpp(Engine):
         body = completion(request.prompt_token_ids, request.sampling, limit)
         if request.grammar is None:
             complete(server, body, emit)
-            return
-        # llama.cpp's own llguidance is of no use: it reads the tokens of SentencePiece
-        # vocabularies without their leading space (so "▁" is an empty token, and JSON is
-        # broken), and it answers with free text where it cannot compile the grammar.
-        constraint = self._constraint(request.grammar)
-        if complete(server, {**body, "max_tokens": 1}, progress_to(emit)):
-            drawing = Drawing(self._model, self._client, request)
-            ends = (self._model.eos_id, self._model.eot_id)
-            decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+        elif self._model.tokenizer_model == "llama":
+            # The llguidance inside llama.cpp reads the tokens of SentencePiece vocabularies
+            # without their leading space: "▁" becomes an empty token, and JSON breaks.
+            constraint = self._constraint(request.grammar)
+            if complete(server, {**body, "max_tokens": 1}, progress_to(emit)):
+                drawing = Drawing(self._model, self._client, request)
+                ends = (self._model.eos_id, self._model.eot_id)
+                decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+        else:
+            from .constraint import refuse_uncompilable
+
+            # It would answer with free text to a grammar that it cannot compile.
+            refuse_uncompilable(request.grammar)
+            complete(server, {**body, "grammar": request.grammar}, emit)
 
     def _constraint(self, grammar: str) -> Constraint:
         from .constraint import Constraint, llguidance_tokenizer
