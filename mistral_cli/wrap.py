@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from rich.cells import cell_len
+from rich.cells import cell_len, split_graphemes
 
 _ZERO_WIDTH_JOINER = "\u200d"
 _TAB_STOP = 8
@@ -182,8 +182,10 @@ def _extends(grapheme: str, char: str) -> bool:
     """Whether the terminal draws `char` into `grapheme`: marks, joined emoji, flags."""
     if char in _WHITESPACE:
         return False
-    if grapheme.endswith(_ZERO_WIDTH_JOINER) or cell_len(char) == 0:
+    if cell_len(char) == 0:
         return True
+    if grapheme.endswith(_ZERO_WIDTH_JOINER):
+        return len(split_graphemes(grapheme + char)[0]) == 1  # two joiners join nothing
     return _is_flag_half(grapheme) and _is_flag_half(char)
 
 

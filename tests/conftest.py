@@ -17,8 +17,10 @@ from mistral_cli.config import Config
 from mistral_cli.models import resolve
 from mistral_cli.terminal import Terminal
 
-settings.register_profile("ours", deadline=None)
-settings.load_profile("ours")
+# The same examples on every run; HYPOTHESIS_PROFILE=thorough looks for new ones.
+settings.register_profile("ours", deadline=None, derandomize=True)
+settings.register_profile("thorough", deadline=None, max_examples=3000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 
 @dataclass(frozen=True)

@@ -136,6 +136,7 @@ def test_pieces_do_not_matter(text: str, width: int, data: st.DataObject) -> Non
 
 
 @given(PROSE, WIDTHS)
+@example("a\u200d\u200d日", 2)
 def test_no_line_is_too_long(text: str, width: int) -> None:
     assert all(columns(line) <= width for line in wrap(text, width).split("\n"))
 
