@@ -6,7 +6,8 @@ import contextlib
 import importlib.util
 import os
 import secrets
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 # A prompt batch is the unit of Ctrl-C and of progress; 64 costs no speed on a CPU.
 _CPU_BATCH = 64
 _GPU_BATCH = 512
+
+_LAST_LOG_LINE = "exiting due to"
+_LOG_SECONDS = 1.0
 
 
 class LlamaCpp(Engine):
@@ -168,8 +172,16 @@ def _load(params: Any) -> Any:
         try:
             return xllamacpp.Server(params)
         except (RuntimeError, ValueError) as error:
-            reason = first_error(read_stderr()) or str(error)
+            reason = first_error(_complete_log(read_stderr)) or str(error)
             raise engine_failed(f"llama.cpp cannot load the model: {reason}") from error
+
+
+def _complete_log(read: Callable[[], str]) -> str:
+    """The log of a failed load, which a thread of llama.cpp writes after the failure."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while _LAST_LOG_LINE not in (log := read()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return log
 
 
 @cache
