@@ -78,6 +78,10 @@ def main() -> None:
         app()
     except SystemExit as end:
         _end(end.code if isinstance(end.code, int) else ExitCode.FAILURE)
+    except OSError as error:
+        # The help on a full disk; what the commands write is seen to where it is written.
+        Terminal.from_process().error(f"cannot write the output: {error.strerror}", "")
+        _end(ExitCode.FAILURE)
     except Exception as error:
         if "MISTRAL_CLI_DEBUG" in os.environ:
             raise

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import ClassVar
 
@@ -101,3 +103,13 @@ class EngineFailed(MistralCliError):
     """The inference library failed while loading or running."""
 
     exit_code = ExitCode.ENGINE_FAILED
+
+
+@contextmanager
+def about(subject: str) -> Iterator[None]:
+    """Name in our errors the text they are about; an empty `subject` names nothing."""
+    try:
+        yield
+    except MistralCliError as error:
+        error.message = f"{subject}: {error.message}" if subject else error.message
+        raise

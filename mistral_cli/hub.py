@@ -182,7 +182,7 @@ class _Notes(logging.Handler):
         if self.terminal and self.say:
             # The addresses of the storage host carry a signature: not for logs.
             message = re.sub(r"\?\S+", "", " ".join(record.getMessage().split()))
-            self.say(message)
+            self.say(f"waiting for the hub: {message}")
             self.say = self.terminal.info
             self.terminal.status(message)
 

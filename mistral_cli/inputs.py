@@ -70,8 +70,9 @@ def read_inputs(
     if len(words) < len(arguments):
         files = [*files, STDIN]
     from_arguments = [_argument(word, terminal) for word in words]
-    # dict.fromkeys: stdin can be read only once, however often it is named.
-    texts = [_from_file(path, terminal) for path in dict.fromkeys(files)]
+    # Stdin can be read only once, however often it is named.
+    once = [path for i, path in enumerate(files) if path != STDIN or STDIN not in files[:i]]
+    texts = [_from_file(path, terminal) for path in once]
     if STDIN not in files and (piped := _piped(bool(words or files), terminal, graces)):
         texts.append(piped)
     if not texts:

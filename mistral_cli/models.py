@@ -49,6 +49,12 @@ _HUB_REFERENCE = re.compile(
     re.IGNORECASE,
 )
 
+# What a browser's address line or another tool's notation says of the same thing.
+_PAGE = re.compile(
+    r"(?:https?://)?(?:huggingface\.co|hf\.co)/(?P<repo>[\w.-]+/[\w.-]+)"
+    r"(?:/(?:resolve|blob)/(?P<revision>[^/?]+)(?P<file>/[^?]+))?(?:\?.*)?(?P<quant>:\w[\w-]*)?"
+)
+
 
 def parse(reference: str, config: Config) -> Source:
     """The source that a model reference names; reads the file system, not the network.
@@ -66,6 +72,9 @@ def parse(reference: str, config: Config) -> Source:
             raise type(error)(message, hint=error.hint) from error
     if source := ALIASES.get(reference):
         return source
+    if page := _PAGE.fullmatch(reference):
+        revision = f"@{page['revision']}" if page["revision"] else ""
+        reference = f"{page['repo']}{page['file'] or ''}{revision}{page['quant'] or ''}"
     path = _expand(reference)
     if is_file(path):
         return LocalFile(path)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -40,6 +41,13 @@ JsonOption = Annotated[
 
 def _option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
+
+
+def _no_nan(value: float | None) -> float | None:
+    """NaN passes every comparison with a limit."""
+    if value is not None and math.isnan(value):
+        raise typer.BadParameter("nan is not a number")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +90,7 @@ class TaskOptions:
             "--threads",
             panel=_MODEL,
             min=1,
+            max=512,
             metavar="N",
             help="CPU threads (default: the cores this process may use).",
         ),
@@ -99,18 +108,42 @@ class TaskOptions:
     ] = None
     temperature: Annotated[
         float | None,
-        _option("--temperature", panel=_SAMPLING, min=0.0, metavar="T", help="0 is greedy."),
+        _option(
+            "--temperature",
+            panel=_SAMPLING,
+            min=0.0,
+            max=100.0,
+            callback=_no_nan,
+            metavar="T",
+            help="0 is greedy.",
+        ),
     ] = None
     top_k: Annotated[
         int | None, _option("--top-k", panel=_SAMPLING, min=0, metavar="K", help="0 is off.")
     ] = None
     top_p: Annotated[
         float | None,
-        _option("--top-p", panel=_SAMPLING, min=0.0, max=1.0, metavar="P", help="1 is off."),
+        _option(
+            "--top-p",
+            panel=_SAMPLING,
+            min=0.0,
+            max=1.0,
+            callback=_no_nan,
+            metavar="P",
+            help="1 is off.",
+        ),
     ] = None
     repetition_penalty: Annotated[
         float | None,
-        _option("--repetition-penalty", panel=_SAMPLING, min=0.01, metavar="R", help="1 is off."),
+        _option(
+            "--repetition-penalty",
+            panel=_SAMPLING,
+            min=0.01,
+            max=100.0,
+            callback=_no_nan,
+            metavar="R",
+            help="1 is off.",
+        ),
     ] = None
     seed: Annotated[
         int | None,

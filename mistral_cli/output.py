@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from .answer import Answer
@@ -20,14 +21,24 @@ from .wrap import Wrapper
 SCHEMA_VERSION = 1
 
 
+@dataclass(frozen=True)
+class Result:
+    """One answered plan; `data` is the parsed value where JSON was asked for."""
+
+    plan: Plan
+    answer: Answer
+    data: Any
+    warnings: tuple[str, ...]
+
+
 class Output(Protocol):
     """One answer at a time: pieces as they come, then the whole."""
 
     def piece(self, text: str) -> None:
         """Take the next piece of an answer."""
 
-    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:
-        """End an answer; `data` is its parsed value where JSON was asked for."""
+    def result(self, result: Result) -> None:
+        """End an answer."""
 
     def abort(self) -> None:
         """Leave the terminal clean in the middle of an answer."""
@@ -55,6 +66,7 @@ class TextOutput:
         self._terminal = terminal
         self._columns_wrapper = wrapper
         self._keep_leading_space = keep_leading_space
+        self._answers = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -72,7 +84,7 @@ class TextOutput:
         self._held_space = text[len(kept) :]
         self._print(kept)
 
-    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:  # noqa: ARG002
+    def result(self, result: Result) -> None:  # noqa: ARG002
         """See Output."""
         self._end_line()
 
@@ -82,6 +94,7 @@ class TextOutput:
             self._end_line()
 
     def _end_line(self) -> None:
+        self._answers += 1
         rest = self._columns_wrapper.finish() if self._columns_wrapper else ""
         write(self._terminal, rest + "\n")
         self._reset()
@@ -91,6 +104,8 @@ class TextOutput:
             text = self._columns_wrapper.feed(text)
         if text:
             self._terminal.clear_status()
+            if self._answers and not self._printed and self._terminal.stdout_is_terminal:
+                text = "\n" + text  # a person cannot tell several answers apart otherwise
             self._printed = True  # before the write, which Ctrl-C can end half-way
             write(self._terminal, text)
 
@@ -107,9 +122,9 @@ class DataOutput:
         self._pieces += 1
         self._terminal.status(f"writing: {self._pieces} tokens …")
 
-    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:  # noqa: ARG002
+    def result(self, result: Result) -> None:
         """See Output."""
-        write_json(self._terminal, data)
+        write_json(self._terminal, result.data)
 
     def abort(self) -> None:
         """See Output."""
@@ -122,13 +137,15 @@ class JsonOutput(DataOutput):
         super().__init__(terminal)
         self._exact = exact
 
-    def answer(self, plan: Plan, answer: Answer, data: Any) -> None:
+    def result(self, result: Result) -> None:
         """See Output."""
+        plan, answer = result.plan, result.answer
         text = answer.text if self._exact else answer.text.strip()
-        said = {"text": text} if plan.task.schema is None else {"data": data}
+        said = {"text": text} if plan.task.schema is None else {"data": result.data}
         envelope = {
             "schema_version": SCHEMA_VERSION,
             "command": plan.task.name,
+            "source": plan.source,
             "model": plan.model_name,
             "engine": plan.choice.engine.name,
             "engine_reason": plan.choice.reason,
@@ -140,7 +157,7 @@ class JsonOutput(DataOutput):
             "gpu_layers": plan.load.gpu_layers,
             "timings": timings(answer),
             "seed": plan.request.sampling.seed,
-            "warnings": self._terminal.warnings,
+            "warnings": [*self._terminal.warnings, *result.warnings],
         }
         write(self._terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
 
@@ -163,6 +180,7 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
     details: Mapping[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "command": plan.task.name,
+        "source": plan.source,
         "model": plan.model_name,
         "engine": plan.choice.engine.name,
         "engine_reason": plan.choice.reason,

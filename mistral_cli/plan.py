@@ -10,7 +10,7 @@ from typing import Any
 from . import instruct
 from .config import Config
 from .engines import Choice, LoadOptions, Request, Sampling, choose, open_tokenizer
-from .errors import ContextExceeded, UsageError
+from .errors import ContextExceeded, UsageError, about
 from .gguf import GGUF
 from .gguf import read as read_gguf
 from .inputs import Inputs
@@ -49,9 +49,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Plan:
-    """One request, ready to run, with what a dry run shows of it."""
+    """One request, ready to run, with what a dry run shows of it.
+
+    `source` is where its text is from; `subject` names it among several, else is empty.
+    """
 
     task: Task
+    source: str
+    subject: str
     model: GGUF
     model_name: str
     choice: Choice
@@ -86,27 +91,56 @@ def make_plans(
     prompts = [_prompt(template, task, inputs.instruction, t.text, options) for t in inputs.texts]
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
+    terminal.info(f"{reference} is {model.path}")
+    choice = _choose(model, options, config, terminal)
+    with open_tokenizer(choice.engine, model) as tokenizer:
+        encoded = [_encode(prompt, model, tokenizer.tokenize) for prompt in prompts]
+    settings = _settings(template, options)
+    load = LoadOptions(
+        _context_length(encoded, settings["max_tokens"], model, options, terminal),
+        _threads(options, terminal),
+        choice.gpu_layers,
+    )
+    stop = tuple(options.stop or ())
+    plans = []
+    for text, subject, ids in zip(inputs.texts, _subjects(inputs), encoded, strict=True):
+        with about(subject):
+            request = _request(ids, load.context_length, settings, task.schema, model)
+        plans.append(
+            Plan(task, text.source, subject, model, reference, choice, load, request, stop)
+        )
+    return plans
+
+
+def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Terminal) -> Choice:
     choice = choose(
         options.engine or config.engine,
         model,
         gpu_layers=options.gpu_layers,
         require_gpu=options.require_gpu,
     )
-    terminal.info(f"{reference} is {model.path}")
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     if choice.warning:
         terminal.warn(choice.warning)
-    with open_tokenizer(choice.engine, model) as tokenizer:
-        encoded = [_encode(prompt, model, tokenizer.tokenize) for prompt in prompts]
-    settings = _settings(template, options)
-    load = LoadOptions(
-        _context_length(encoded, settings["max_tokens"], model, options, terminal),
-        options.threads or usable_cores(),
-        choice.gpu_layers,
-    )
-    stop = tuple(options.stop or ())
-    requests = [_request(ids, load.context_length, settings, task.schema) for ids in encoded]
-    return [Plan(task, model, reference, choice, load, request, stop) for request in requests]
+    return choice
+
+
+def _threads(options: TaskOptions, terminal: Terminal) -> int:
+    cores = usable_cores()
+    if options.threads and options.threads > cores:
+        terminal.warn(
+            f"{options.threads} threads on {cores} usable cores: they spin, which makes the "
+            "engines many times slower"
+        )
+    return options.threads or cores
+
+
+def _subjects(inputs: Inputs) -> list[str]:
+    """What to call each text in an error, where there are several."""
+    count = len(inputs.texts)
+    if count == 1:
+        return [""]
+    return [f"{t.source} (text {i} of {count})" for i, t in enumerate(inputs.texts, start=1)]
 
 
 def _prompt(
@@ -114,6 +148,11 @@ def _prompt(
 ) -> list[Message] | str:
     """The messages, or with `--raw` the bare text."""
     if options.raw:
+        if options.system is not None or options.template or options.param:
+            raise UsageError(
+                "--raw sends the text as it is, without --system, --template and -p",
+                hint="Drop --raw, or write what they say into the text.",
+            )
         return f"{instruction}\n\n{text}" if instruction else text
     params = _parse_params(options.param or ())
     messages = template.fill(text, instruction, params=params, task_values=task.values)
@@ -191,7 +230,11 @@ def _attention_window(model: GGUF) -> int:
 
 
 def _request(
-    ids: tuple[int, ...], context_length: int, settings: Mapping[str, Any], schema: Schema | None
+    ids: tuple[int, ...],
+    context_length: int,
+    settings: Mapping[str, Any],
+    schema: Schema | None,
+    model: GGUF,
 ) -> Request:
     room = context_length - len(ids)
     if not ids:
@@ -200,7 +243,9 @@ def _request(
         raise ContextExceeded(
             f"the prompt has {len(ids)} tokens, and {context_length - 1} fit into the context "
             f"of {context_length} with room for an answer",
-            hint="Shorten the text, or raise -c/--context-length if the model allows it.",
+            hint=f"Shorten the text, or raise -c/--context-length up to {model.context_length}."
+            if context_length < model.context_length
+            else "Shorten the text: this is the model's longest context.",
         )
     sampling = Sampling(
         temperature=settings["temperature"],

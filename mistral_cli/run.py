@@ -11,10 +11,10 @@ from . import structured
 from .answer import Answer, collect, until_stop
 from .config import load as load_config
 from .engines import Engine, PromptProgress, open_engine
-from .errors import OutputCut
+from .errors import OutputCut, about
 from .inputs import read_inputs
 from .options import TaskOptions
-from .output import Output, choose_output, dry_run
+from .output import Output, Result, choose_output, dry_run
 from .plan import Plan, Task, make_plans
 from .templates import find
 from .terminal import Terminal
@@ -54,9 +54,12 @@ def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> No
         load_seconds = time.perf_counter() - started
         try:
             for plan in plans:
-                answer = _answer(plan, engine, output, terminal, load_seconds)
+                with about(plan.subject):
+                    result = _answer(plan, engine, output, terminal, load_seconds)
                 load_seconds = 0.0
-                output.answer(plan, answer, _data(plan, answer, terminal))
+                output.result(result)
+                for warning in result.warnings:  # after the text: it must not stand inside
+                    terminal.note(f"warning: {warning}")
         except BaseException:
             terminal.clear_status()
             output.abort()
@@ -65,7 +68,7 @@ def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> No
 
 def _answer(
     plan: Plan, engine: Engine, output: Output, terminal: Terminal, load_seconds: float
-) -> Answer:
+) -> Result:
     def show(progress: PromptProgress) -> None:
         terminal.status(f"reading the prompt: {progress.done} of {progress.total} tokens …")
 
@@ -76,22 +79,25 @@ def _answer(
         on_text=output.piece,
     )
     terminal.clear_status()
-    if answer.finish_reason == "length" and plan.task.schema is None:
-        terminal.warn(
-            f"the answer was cut at {answer.completion_tokens} tokens "
-            "(-n/--max-tokens or the context length)"
-        )
-    return answer
+    if plan.task.schema is not None:
+        return Result(plan, answer, _data(answer, plan.task.schema, terminal), ())
+    cut = f"the answer was cut at {answer.completion_tokens} tokens ({_limit(plan)})"
+    return Result(plan, answer, None, (cut,) if answer.finish_reason == "length" else ())
 
 
-def _data(plan: Plan, answer: Answer, terminal: Terminal) -> Any:
-    """The parsed value where JSON was promised, else None."""
-    if plan.task.schema is None:
-        return None
+def _limit(plan: Plan) -> str:
+    """Which limit an answer of the greatest length has reached."""
+    if plan.prompt_tokens + plan.request.max_tokens < plan.load.context_length:
+        return "-n/--max-tokens"
+    return f"the context of {plan.load.context_length} tokens"
+
+
+def _data(answer: Answer, schema: structured.Schema, terminal: Terminal) -> Any:
+    """The parsed value that was promised."""
     if answer.finish_reason == "length":
-        terminal.warn(f"the model had written: {answer.text}")
+        terminal.note(f"the model had written: {answer.text}")
         raise OutputCut(
             f"the JSON was cut at {answer.completion_tokens} tokens",
             hint="Raise -n/--max-tokens, or bound the strings with maxLength in a --schema.",
         )
-    return structured.parse(answer.text, plan.task.schema)
+    return structured.parse(answer.text, schema)

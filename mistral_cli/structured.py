@@ -210,7 +210,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _bad_fields(what: str) -> UsageError:
     return UsageError(
-        what, hint='Write --fields "name, age int, bio: short bio"; types: str, int, float, bool.'
+        what,
+        hint='Write --fields "full_name, age int, bio: short bio"; types: str, int, float, bool.',
     )
 
 

@@ -9,6 +9,7 @@ is never interpreted.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import tomllib
@@ -142,9 +143,12 @@ def _read_or_describe(path: Path) -> Template:
 
 def _paths() -> dict[str, Path]:
     """Name → file, sorted by name; a user's template hides a built-in one of its name."""
-    folders = [builtin_dir(), prompts_dir()]
-    files = [path for folder in folders for path in folder.glob(f"*{SUFFIX}") if path.is_file()]
-    return dict(sorted({path.stem: path for path in files}.items()))
+    paths: dict[str, Path] = {}
+    for folder in (builtin_dir(), prompts_dir()):
+        # The home of another user (cron, sudo) must not keep us from the built-in ones.
+        with contextlib.suppress(OSError):
+            paths |= {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
+    return dict(sorted(paths.items()))
 
 
 def read(path: Path) -> Template:

@@ -133,6 +133,49 @@ def test_several_texts_are_answered_one_by_one(
     assert [json.loads(line)["text"] for line in result.stdout.splitlines()] == ["x", "x"]
 
 
+def test_an_error_names_its_text_among_several(run: Run, mistral: Path, tmp_path: Path) -> None:
+    long = tmp_path / "long.txt"
+    long.write_text("word " * 900, encoding="utf-8")
+    short = tmp_path / "short.txt"
+    short.write_text("word", encoding="utf-8")
+    result = run("summarize", "-f", short, "-f", long, "-m", mistral)
+    assert result.status == ExitCode.CONTEXT_EXCEEDED
+    assert f"{long} (text 2 of 2): the prompt has" in result.stderr
+
+
+def test_a_warning_belongs_to_its_answer_and_follows_it(
+    run: Run, fake: Callable[..., dict[str, str]]
+) -> None:
+    script = fake(pieces=["one", " two"], finish_reason="length")
+    both = run("translate", "a", "b", "--json", **script)
+    assert [len(json.loads(line)["warnings"]) for line in both.stdout.splitlines()] == [1, 1]
+    merged = subprocess.run(
+        ["sh", "-c", f'"{sys.executable}" -m mistral_cli generate hi 2>&1'],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        env={**os.environ, **script},
+        timeout=60,
+        check=False,
+    )
+    assert merged.stdout.startswith("one two\nmistral-cli: warning: the answer was cut")
+
+
+def test_a_file_named_twice_is_answered_twice(
+    run: Run, fake: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "a.txt").write_text("hi", encoding="utf-8")
+    file = tmp_path / "a.txt"
+    assert run("summarize", "-f", file, "-f", file, **fake(pieces=["x"])).stdout == "x\nx\n"
+
+
+def test_the_home_of_another_user(
+    run: Run, fake: Callable[..., dict[str, str]], tmp_path: Path
+) -> None:
+    (tmp_path / "config").write_text("a file where a folder should be", encoding="utf-8")
+    assert run("generate", "hi", **fake(pieces=["x"])).stdout == "x\n"
+
+
 def test_stop_texts_end_the_answer(run: Run, fake: Callable[..., dict[str, str]]) -> None:
     script = fake(pieces=["one ", "two E", "ND three"])
     result = run("generate", "hi", "--stop", "END", "--json", **script)
@@ -180,6 +223,13 @@ FAILURES = [
     (ExitCode.USAGE, ("generate", "hi", "--top-p", "2"), "--top-p"),
     (ExitCode.USAGE, ("json-extract", "hi", "--fields", "a b c"), "a b c"),
     (ExitCode.USAGE, ("json-extract", "hi", "--schema", '{"type": "nope"}'), "nope"),
+    (ExitCode.USAGE, ("generate", "hi", "--raw", "--system", "be kind"), "--raw"),
+    (ExitCode.USAGE, ("generate", "hi", "--temperature", "nan"), "--temperature"),
+    (ExitCode.USAGE, ("generate", "hi", "--temperature", "inf"), "--temperature"),
+    (ExitCode.USAGE, ("generate", "hi", "-t", "100000"), "--threads"),
+    (ExitCode.USAGE, ("translate", "hi", "--to", ""), "--to"),
+    (ExitCode.USAGE, ("json-extract", "hi", "--fields", ""), "field list is empty"),
+    (ExitCode.USAGE, ("json-extract", "hi", "--schema", ""), "schema"),
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "no-such-model"), "no-such-model"),
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "./no.gguf"), "no.gguf"),
     (ExitCode.MODEL_UNUSABLE, ("generate", "hi", "-m", __file__), "GGUF"),

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_cli.output import DataOutput, TextOutput, choose_output
+from mistral_cli.output import DataOutput, Result, TextOutput, choose_output
 from mistral_cli.terminal import Terminal
 from mistral_cli.wrap import Wrapper
+
+RESULT = Result(*[Any] * 4)  # type: ignore[arg-type]
 
 
 class Screen(io.StringIO):
@@ -32,7 +35,7 @@ def printed(pieces: list[str], *, exact: bool = False, width: int = 0) -> str:
     output = TextOutput(terminal(stdout), wrapper, keep_leading_space=exact)
     for piece in pieces:
         output.piece(piece)
-    output.answer(*[Any] * 3)
+    output.result(RESULT)
     return stdout.getvalue()
 
 
@@ -61,8 +64,17 @@ def test_several_answers_each_end_in_a_newline() -> None:
     output = TextOutput(terminal(stdout), None, keep_leading_space=False)
     for text in ("one\n\n", " two"):
         output.piece(text)
-        output.answer(*[Any] * 3)
+        output.result(RESULT)
     assert stdout.getvalue() == "one\ntwo\n"
+
+
+def test_on_a_terminal_a_blank_line_stands_between_answers() -> None:
+    stdout = Screen()
+    output = TextOutput(terminal(stdout), Wrapper(20), keep_leading_space=False)
+    for text in ("one\ntwo", "three"):
+        output.piece(text)
+        output.result(RESULT)
+    assert stdout.getvalue() == "one\ntwo\n\nthree\n"
 
 
 def test_a_wrapped_line_ends_at_the_width() -> None:
@@ -94,7 +106,7 @@ def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrap
         terminal(stdout), as_json=False, structured=False, width=width, raw=False
     )
     output.piece("word " * 60)
-    output.answer(*[Any] * 3)
+    output.result(RESULT)
     assert (stdout.getvalue().count("\n") > 1) == wrapped
     assert "\x1b" not in stdout.getvalue()
 
@@ -104,7 +116,7 @@ def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
     output = DataOutput(terminal(stdout))
     output.piece('{"a":')
     assert stdout.getvalue() == ""
-    output.answer(Any, Any, {"a": ["ü"]})
+    output.result(replace(RESULT, data={"a": ["ü"]}))
     assert json.loads(stdout.getvalue()) == {"a": ["ü"]}
     assert (stdout.getvalue().count("\n") > 1) == stdout.isatty()
 

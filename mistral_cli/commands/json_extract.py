@@ -39,10 +39,10 @@ def json_extract(
     from ..plan import Task
     from ..run import run_task
 
-    if fields and schema:
+    if fields is not None and schema is not None:
         raise UsageError("--fields and --schema are both given", hint="Give one of them.")
-    wanted = structured.schema_from_fields(fields) if fields else None
-    wanted = structured.load_schema(schema) if schema else wanted
+    wanted = None if fields is None else structured.schema_from_fields(fields)
+    wanted = wanted if schema is None else structured.load_schema(schema)
     values = {"fields": structured.describe_fields(wanted)} if wanted else {}
     task = Task("json-extract", values, wanted, fallback_schema=structured.ANY_OBJECT)
     run_task(task, texts or (), options, context.obj)

@@ -30,8 +30,11 @@ def translate(
     options: TaskOptions,
 ) -> None:
     """Translate texts, each argument and each file by itself."""
+    from ..errors import UsageError
     from ..plan import Task
     from ..run import run_task
 
+    if not to.strip():
+        raise UsageError("--to names no language", hint="Write for example --to French.")
     task = Task("translate", {"to": to, "from": source or ""})
     run_task(task, texts or (), options, context.obj)
