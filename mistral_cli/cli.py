@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from . import __version__
 from .commands import COMMANDS
 from .errors import ExitCode, MistralCliError
-from .terminal import Terminal
+from .terminal import Terminal, drop_the_rest
 
 
 class ErrorBoundary(TyperGroup):
@@ -78,8 +78,12 @@ def main() -> None:
         app()
     except SystemExit as end:
         _end(end.code if isinstance(end.code, int) else ExitCode.FAILURE)
+    except BrokenPipeError:
+        drop_the_rest(sys.stdout)
+        _end(ExitCode.SUCCESS)
     except OSError as error:
         # The help on a full disk; what the commands write is seen to where it is written.
+        drop_the_rest(sys.stdout)
         Terminal.from_process().error(f"cannot write the output: {error.strerror}", "")
         _end(ExitCode.FAILURE)
     except Exception as error:

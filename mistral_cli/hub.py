@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from .errors import MistralCliError, ModelNotAvailable
+from .errors import MistralCliError, ModelNotAvailable, UsageError
 from .hub_errors import explain, kind
 from .terminal import Terminal
 
@@ -135,9 +135,13 @@ def _seam(
     repo: str, filename: str = "", revision: str | None = None, terminal: Terminal | None = None
 ) -> Iterator[None]:
     """Around every call of the library: its exceptions become ours, its notes the terminal's."""
-    # Imported here for its side effect: it installs the log handler that is replaced below.
-    from huggingface_hub import constants, utils  # noqa: F401
-
+    try:
+        # Imported here for its side effect: it installs the log handler that is replaced below.
+        from huggingface_hub import constants, utils  # noqa: F401
+    except ValueError as error:
+        raise UsageError(
+            f"a HF_* environment variable has a wrong value: {error}", hint="Correct it."
+        ) from error
     logger = logging.getLogger("huggingface_hub")
     handlers, logger.handlers = logger.handlers, [_Notes(terminal)]
     try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
@@ -57,7 +57,12 @@ class TaskOptions:
     model: ModelOption = None
     engine: Annotated[
         str | None,
-        _option("--engine", panel=_MODEL, metavar="NAME", help="auto, llama.cpp or ctransformers."),
+        _option(
+            "--engine",
+            panel=_MODEL,
+            metavar="NAME",
+            help="auto, or an engine by name (models show lists them).",
+        ),
     ] = None
     gpu_layers: Annotated[
         str,
@@ -219,7 +224,7 @@ def takes_task_options(command: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(
             f.name,
             inspect.Parameter.KEYWORD_ONLY,
-            default=None if f.default is MISSING else f.default,
+            default=f.default,
             annotation=hints[f.name],
         )
         for f in fields(TaskOptions)

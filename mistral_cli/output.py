@@ -1,12 +1,12 @@
 """Where answers go: wrapped on a terminal, plain in a pipe, one JSON object with `--json`.
 
-Only this module writes to stdout. Which form it is is decided once, in `Output.choose`.
+Only this module writes to stdout. Which form it is is decided once, in `choose_output`.
 """
 
 from __future__ import annotations
 
 import json
-import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ from typing import Any, Protocol
 from .answer import Answer
 from .errors import MistralCliError
 from .plan import Plan
-from .terminal import Terminal
-from .wrap import Wrapper
+from .terminal import Terminal, drop_the_rest
+from .wrap import Wrapper, without_controls
 
 SCHEMA_VERSION = 1
 
@@ -94,20 +94,25 @@ class TextOutput:
             self._end_line()
 
     def _end_line(self) -> None:
-        self._answers += 1
         rest = self._columns_wrapper.finish() if self._columns_wrapper else ""
-        write(self._terminal, rest + "\n")
+        self._write(rest + "\n")
+        self._answers += 1
         self._reset()
 
     def _print(self, text: str) -> None:
         if text and self._columns_wrapper:
             text = self._columns_wrapper.feed(text)
         if text:
-            self._terminal.clear_status()
-            if self._answers and not self._printed and self._terminal.stdout_is_terminal:
+            self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._terminal.clear_status()
+        if self._terminal.stdout_is_terminal:
+            text = without_controls(text)
+            if self._answers and not self._printed:
                 text = "\n" + text  # a person cannot tell several answers apart otherwise
-            self._printed = True  # before the write, which Ctrl-C can end half-way
-            write(self._terminal, text)
+        self._printed = True  # before the write, which Ctrl-C can end half-way
+        write(self._terminal, text)
 
 
 class DataOutput:
@@ -124,6 +129,7 @@ class DataOutput:
 
     def result(self, result: Result) -> None:
         """See Output."""
+        self._pieces = 0
         write_json(self._terminal, result.data)
 
     def abort(self) -> None:
@@ -215,7 +221,10 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
 def write_json(terminal: Terminal, value: Any) -> None:
     """One JSON value on stdout."""
     indent = 2 if terminal.stdout_is_terminal else None
-    write(terminal, json.dumps(value, ensure_ascii=False, indent=indent) + "\n")
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if terminal.stdout_is_terminal:  # JSON itself escapes only the controls below U+0020
+        text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    write(terminal, text + "\n")
 
 
 def write(terminal: Terminal, text: str) -> None:
@@ -234,21 +243,10 @@ def _translated(terminal: Terminal) -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        _drop_the_rest(terminal)
+        drop_the_rest(terminal.stdout)
         raise
     except OSError as error:
-        _drop_the_rest(terminal)
+        drop_the_rest(terminal.stdout)
         raise OutputFailed(
             f"cannot write the answer: {error.strerror}", hint="Free the disk behind stdout."
         ) from error
-
-
-def _drop_the_rest(terminal: Terminal) -> None:
-    """Point stdout at nothing, or the interpreter fails again when it flushes at exit."""
-    try:
-        descriptor = terminal.stdout.fileno()
-    except (OSError, ValueError):
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)

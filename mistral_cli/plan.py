@@ -9,7 +9,7 @@ from typing import Any
 
 from . import instruct
 from .config import Config
-from .engines import Choice, LoadOptions, Request, Sampling, choose, open_tokenizer
+from .engines import Choice, LoadOptions, Request, Sampling, check_names, choose, open_tokenizer
 from .errors import ContextExceeded, UsageError, about
 from .gguf import GGUF
 from .gguf import read as read_gguf
@@ -89,6 +89,7 @@ def make_plans(
     MistralCliError but those of a running engine.
     """
     prompts = [_prompt(template, task, inputs.instruction, t.text, options) for t in inputs.texts]
+    check_names(options.engine or config.engine, options.gpu_layers)
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
@@ -148,10 +149,11 @@ def _prompt(
 ) -> list[Message] | str:
     """The messages, or with `--raw` the bare text."""
     if options.raw:
-        if options.system is not None or options.template or options.param:
+        asked = set(task.values) - {"fields"}  # those hold the answer all the same
+        if options.system is not None or options.template or options.param or asked:
             raise UsageError(
-                "--raw sends the text as it is, without --system, --template and -p",
-                hint="Drop --raw, or write what they say into the text.",
+                "--raw sends the text as it is, so nothing else can be said about it",
+                hint="Drop --raw, or write what the other options say into the text.",
             )
         return f"{instruction}\n\n{text}" if instruction else text
     params = _parse_params(options.param or ())
@@ -199,17 +201,18 @@ def _context_length(
     """Tokens to make room for: what was asked for, else what prompt and answer need."""
     window = _attention_window(model)
     if wanted := options.context_length:
-        if wanted > model.context_length:
+        allowed = min(wanted, model.context_length)
+        if wanted > allowed:
             terminal.warn(
                 f"the model was trained on {model.context_length} tokens; "
                 f"-c {wanted} is lowered to that"
             )
-        elif wanted > window:
+        if allowed > window:
             terminal.warn(
                 f"this model attends to the last {window} tokens only, which the engines do not "
                 "imitate: answers get worse beyond that"
             )
-        return min(wanted, model.context_length)
+        return allowed
     needed = max(map(len, encoded)) + max_tokens
     return min(-(-needed // _CONTEXT_STEP) * _CONTEXT_STEP, window)
 

@@ -19,7 +19,7 @@ _QUANT = re.compile(
     r"(?<![A-Z0-9])((?:UD-)?[IT]?Q\d_(?:[01](?:_\d){0,2}|K(?:_(?:XS|S|M|L|XL))?|XXS|XS|S|M|NL|XL)"
     r"|MXFP4(?:_MOE)?|BF16|FP?16|FP?32)(?![A-Z0-9])"
 )
-_SPLIT = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.IGNORECASE)
+_SPLIT = re.compile(r".+-\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
 
 
 class Source(Protocol):
@@ -61,7 +61,7 @@ class LocalFile:
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a hub repository; of a split model, its first part."""
+    """One file of a hub repository."""
 
     repo: str
     filename: str
@@ -73,15 +73,17 @@ class HubFile:
         return f"{self.repo}/{self.filename}{revision}"
 
     def locate(self) -> Path | None:
-        """The file in the shared cache, once all parts are there."""
-        paths = [hub.locate(self.repo, part, self.revision) for part in _parts(self.filename)]
-        return paths[0] if all(paths) else None
+        """The file in the shared cache."""
+        return hub.locate(self.repo, self.filename, self.revision)
 
     def fetch(self, terminal: Terminal) -> Path:
         """Download into the shared cache what is not there."""
-        parts = _parts(self.filename)
-        paths = [hub.download(self.repo, part, self.revision, terminal) for part in parts]
-        return paths[0]
+        if _SPLIT.fullmatch(self.filename):
+            raise UsageError(
+                f"{self.filename} is a part of a split model, which cannot be run",
+                hint="Name a file that holds the whole model, such as a smaller quantization.",
+            )
+        return hub.download(self.repo, self.filename, self.revision, terminal)
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class HubRepo:
 
     def fetch(self, terminal: Terminal) -> Path:
         """Choose the file from the hub's list, then download it."""
-        names = [name for name, _ in hub.list_files(self.repo, self.revision)]
+        listed = [name for name, _ in hub.list_files(self.repo, self.revision)]
+        names = [name for name in listed if not _SPLIT.fullmatch(name)]
         matching = _matching(names, self.quant)
         if len(matching) == 1:
             return HubFile(self.repo, matching[0], self.revision).fetch(terminal)
@@ -160,15 +163,8 @@ def quant_of(filename: str) -> str | None:
     return names[-1] if names and "MMPROJ" not in stem else None
 
 
-def _parts(filename: str) -> list[str]:
-    if not (split := _SPLIT.fullmatch(filename)):
-        return [filename]
-    numbers = range(1, int(split["count"]) + 1)
-    return [f"{split['stem']}-{number:05}-of-{split['count']}.gguf" for number in numbers]
-
-
 def _matching(names: Iterable[str], quant: str) -> list[str]:
-    return sorted(n for n in names if quant_of(n) == quant.upper() and _parts(n)[0] == n)
+    return sorted(n for n in names if quant_of(n) == quant.upper() and not _SPLIT.fullmatch(n))
 
 
 def is_file(path: Path) -> bool:

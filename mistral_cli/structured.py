@@ -118,7 +118,7 @@ def check(schema: Schema) -> list[str]:
         raise _bad_schema(f"it refers to {error.ref!r}, which is not in it") from error
     except RecursionError as error:
         raise _bad_schema("it is nested too deeply, or refers to itself without end") from error
-    except (TypeError, ValueError) as error:
+    except (ArithmeticError, TypeError, ValueError) as error:
         raise _bad_schema(str(error)) from error
     failed, notes = llguidance.LLMatcher.validate_grammar_with_warnings(grammar(schema))
     if failed:

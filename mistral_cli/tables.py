@@ -1,4 +1,4 @@
-"""Lists and facts: a table on a terminal, tab-separated lines in a pipe, or JSON."""
+"""Lists (a table on a terminal, tab-separated in a pipe) and facts (one a line), or JSON."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from typing import Any
 
 from .output import SCHEMA_VERSION, write
 from .terminal import Terminal
+from .wrap import without_controls
 
 Row = Mapping[str, Any]
 
 
 def print_table(
     terminal: Terminal,
+    name: str,
     rows: Sequence[Row],
     titles: Mapping[str, str],
     *,
     as_json: bool,
     show: Mapping[str, Callable[[Any], str]] | None = None,
 ) -> None:
-    """Print `rows`: the columns in `titles`, or every value with `as_json`.
+    """Print `rows`: the columns in `titles`, or with `as_json` every value, under `name`.
 
     `show` turns a column's values into text for people; a missing value is a dash.
     """
     if as_json:
-        write(terminal, json.dumps(list(rows), ensure_ascii=False) + "\n")
+        _print_envelope(terminal, {name: list(rows)})
         return
     formats = show or {}
     cells = [[_cell(row[key], formats.get(key, str)) for key in titles] for row in rows]
@@ -43,13 +45,17 @@ def print_table(
 def print_facts(terminal: Terminal, facts: Row, *, as_json: bool) -> None:
     """Print names and values, one a line."""
     if as_json:
-        envelope = {"schema_version": SCHEMA_VERSION, **facts}
-        write(terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
+        _print_envelope(terminal, facts)
         return
     flat = dict(_flatten(facts))
     width = max(map(len, flat)) + 2
     lines = (f"{name:<{width}}{_cell(value, str)}\n" for name, value in flat.items())
     write(terminal, "".join(lines))
+
+
+def _print_envelope(terminal: Terminal, content: Row) -> None:
+    envelope = {"schema_version": SCHEMA_VERSION, **content}
+    write(terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
 
 
 def _flatten(facts: Row) -> list[tuple[str, Any]]:
@@ -63,7 +69,7 @@ def _flatten(facts: Row) -> list[tuple[str, Any]]:
 
 
 def _cell(value: Any, show: Callable[[Any], str]) -> str:
-    return "-" if value is None else show(value)
+    return "-" if value is None else without_controls(show(value))
 
 
 def _print_rich(terminal: Terminal, table: Any) -> None:

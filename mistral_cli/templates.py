@@ -66,6 +66,10 @@ class Template:
         from the command, and a template may do without them. Raises UsageError.
         """
         params = params or {}
+        if twice := sorted(set(params) & set(task_values or ())):
+            raise UsageError(
+                f"{twice[0]!r} is given by an option and by -p", hint="Give one of them."
+            )
         values = {**self.params, **(task_values or {}), **params}
         values |= {"text": text, "instruction": instruction or ""}
         known = (self.variables() | set(self.params)) - _INPUTS

@@ -110,3 +110,14 @@ def _printable(stream: TextIO | None) -> TextIO:
         encoding = stream.encoding if stream.isatty() else "utf-8"
         stream.reconfigure(encoding=encoding, errors="replace")
     return stream
+
+
+def drop_the_rest(stream: TextIO) -> None:
+    """Point a failed `stream` at nothing: the interpreter flushes it once more at the end."""
+    try:
+        descriptor = stream.fileno()
+    except (OSError, ValueError):
+        return
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)

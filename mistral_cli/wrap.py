@@ -34,6 +34,11 @@ _MAYBE_FENCE = re.compile(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
 _FENCE = re.compile(r"`{3,}|~{3,}")
 
 
+def without_controls(text: str) -> str:
+    """`text` without what a terminal would obey."""
+    return text.translate(_CONTROLS)
+
+
 class Wrapper:
     """Wraps streamed text at `width` columns (at least 2).
 
@@ -55,7 +60,7 @@ class Wrapper:
 
     def feed(self, text: str) -> str:
         """Take the next piece of the text; return what to print now."""
-        for grapheme in self._graphemes(text.translate(_CONTROLS)):
+        for grapheme in self._graphemes(without_controls(text)):
             self._step(grapheme)
         return self._take_output()
 

@@ -176,6 +176,36 @@ def test_the_home_of_another_user(
     assert run("generate", "hi", **fake(pieces=["x"])).stdout == "x\n"
 
 
+def test_a_dash_is_stdin(run: Run, mistral: Path) -> None:
+    result = run("generate", "Explain:", "-", "-m", mistral, "--dry-run", "-q", stdin="hi")
+    assert result.stdout == "<s> [INST] Explain:\n\nhi [/INST]\n"
+
+
+def test_a_template_may_name_the_language(run: Run, mistral: Path, tmp_path: Path) -> None:
+    template = tmp_path / "german.txt"
+    template.write_text('+++\n[params]\nto = "German"\n+++\n{{ to }}: {{ text }}', encoding="utf-8")
+    arguments = ("translate", "hi", "--template", template, "-m", mistral, "--dry-run", "-q")
+    assert run(*arguments).stdout == "<s> [INST] German: hi [/INST]\n"
+    assert run(*arguments, "--to", "Thai").stdout == "<s> [INST] Thai: hi [/INST]\n"
+
+
+@pytest.mark.parametrize("option", [("--engine", "nope"), ("-ngl", "many")])
+def test_wrong_names_are_seen_before_a_download(
+    run: Run, option: tuple[str, str], tmp_path: Path
+) -> None:
+    result = run("generate", "hi", *option, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
+    assert (result.status, result.stdout) == (ExitCode.USAGE, "")
+
+
+@pytest.mark.parametrize("arguments", ["--help", "--version"])
+def test_help_on_a_full_disk_and_into_a_closed_pipe(arguments: str) -> None:
+    program = f'"{sys.executable}" -m mistral_cli {arguments}'
+    full = subprocess.run(["sh", "-c", f"{program} >/dev/full"], capture_output=True, check=False)
+    assert full.returncode == ExitCode.FAILURE
+    assert b"No space left" in full.stderr
+    assert b"bug" not in full.stderr
+
+
 def test_stop_texts_end_the_answer(run: Run, fake: Callable[..., dict[str, str]]) -> None:
     script = fake(pieces=["one ", "two E", "ND three"])
     result = run("generate", "hi", "--stop", "END", "--json", **script)

@@ -25,7 +25,9 @@ def test_every_command_file_is_registered() -> None:
 
 
 def test_models_list(run: Run, smollm2: Path) -> None:
-    rows = {row["name"]: row for row in json.loads(run("models", "list", "--json").stdout)}
+    rows = {
+        row["name"]: row for row in json.loads(run("models", "list", "--json").stdout)["models"]
+    }
     assert rows["mistral"]["source"].endswith("mistral-7b-instruct-v0.1.Q4_K_M.gguf")
     assert rows["smollm2"]["path"] == str(smollm2)
     assert rows["smollm2"]["size"] == 98362432
@@ -61,7 +63,7 @@ def test_models_show_of_a_model_for_both_engines(run: Run, mistral: Path) -> Non
 
 
 def test_prompts(run: Run, tmp_path: Path) -> None:
-    names = [row["name"] for row in json.loads(run("prompts", "list", "--json").stdout)]
+    names = [row["name"] for row in json.loads(run("prompts", "list", "--json").stdout)["prompts"]]
     assert names == ["generate", "json-extract", "summarize", "translate"]
     source = (ROOT / "prompts" / "summarize.txt").read_text(encoding="utf-8")
     assert run("prompts", "show", "summarize").stdout == source

@@ -281,8 +281,8 @@ def test_the_librarys_log_goes_to_the_terminal(
     server.faults, server.fault_count = {"resolve": "broken"}, 3
     terminal = make_terminal(verbose=verbose)
     hub.download(REPO, FILE, None, terminal)
-    assert "mistral-cli: HTTP Error 500 thrown" in shown(terminal)
-    assert ("mistral-cli: Retrying in 2s" in shown(terminal)) == verbose
+    assert "mistral-cli: waiting for the hub: HTTP Error 500 thrown" in shown(terminal)
+    assert ("Retrying in 2s" in shown(terminal)) == verbose
     assert capfd.readouterr() == ("", "")
 
 

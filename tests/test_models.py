@@ -118,7 +118,7 @@ def test_an_alias_wins_over_a_file(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ["o/r/f.bin", "o/r/f.gguf:Q4_0", "o/r@:Q4_0", "a:b", "https://hf.co/o/r"]
+    "reference", ["o/r/f.bin", "o/r/f.gguf:Q4_0", "o/r@:Q4_0", "a:b", "https://example.com/o/r"]
 )
 def test_malformed_references_show_the_forms(reference: str) -> None:
     with pytest.raises(UsageError, match="not a model reference") as caught:
@@ -194,15 +194,13 @@ def test_several_files_of_one_quantization(many: HubServer) -> None:
     assert f"{REPO}/one.Q5_K_M.gguf" in caught.value.hint
 
 
-def test_a_split_model_comes_whole(many: HubServer) -> None:
-    source = parse(f"{REPO}:BF16", Config())
-    first = source.fetch(make_terminal())
-    assert first.name == "many-BF16-00001-of-00002.gguf"
-    second = first.with_name("many-BF16-00002-of-00002.gguf")
-    assert second.read_bytes() == b"BF16/many-BF16-00002-of-00002.gguf"
-    assert source.locate() == first
-    second.unlink()
-    assert source.locate() is None
+def test_a_split_model_is_refused_before_it_is_fetched(many: HubServer) -> None:
+    with pytest.raises(UsageError, match="part of a split model"):
+        parse(f"{REPO}/BF16/many-BF16-00001-of-00002.gguf", Config()).fetch(make_terminal())
+    with pytest.raises(ModelNotAvailable, match="has no BF16 file") as caught:
+        parse(f"{REPO}:BF16", Config()).fetch(make_terminal())
+    assert "BF16" not in caught.value.hint
+    assert not any("resolve" in request.path for request in many.requests)
 
 
 def test_available(many: HubServer) -> None:

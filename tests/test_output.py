@@ -92,6 +92,18 @@ def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
     assert stdout.getvalue() == "half a\n"
 
 
+def test_what_a_terminal_would_obey_is_not_printed_there(text: str = "a\x1b]0;t\x07\x9bb") -> None:
+    screen, pipe = Screen(), io.StringIO()
+    for stdout in (screen, pipe):
+        output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+        output.piece(text)
+        output.result(RESULT)
+    assert (screen.getvalue(), pipe.getvalue()) == ("a]0;tb\n", f"{text}\n")
+    screen = Screen()
+    DataOutput(terminal(screen)).result(replace(RESULT, data=text))
+    assert screen.getvalue() == '"a\\u001b]0;t\\u0007\\u009bb"\n'
+
+
 @pytest.mark.parametrize(
     ("stdout", "width", "wrapped"),
     [

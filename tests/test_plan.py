@@ -77,6 +77,12 @@ def test_the_first_mistral_is_kept_to_its_attention_window(tmp_path: Path) -> No
     assert "4096" in warnings[0]
 
 
+def test_a_context_beyond_training_and_window_warns_of_both(tmp_path: Path) -> None:
+    first = write_mistral(tmp_path / "first.gguf", context_length=32768)
+    _, warnings = plans_and_warnings(first, "hello", context_length=40000)
+    assert len(warnings) == 2
+
+
 def test_a_later_mistral_is_not(tmp_path: Path) -> None:
     later = write_mistral(tmp_path / "later.gguf", "v3", context_length=32768)
     (plan,) = plans(later, "hello", max_tokens=20000)

@@ -295,8 +295,10 @@ def test_only_the_outermost_newlines_of_a_prompt_go(text: str) -> None:
 
 def test_values_come_from_the_user_then_the_command_then_the_header() -> None:
     content = "+++\nparams = {a = 1, b = 1, c = 1}\n+++\n{{ a }}{{ b }}{{ c }}{{ text }}"
-    task_values = {"b": 2, "c": 2, "unused": 2}
+    task_values = {"b": 2, "unused": 2}
     assert user_text(fill(content, "", params={"c": "3"}, task_values=task_values)) == "123"
+    with pytest.raises(UsageError, match="'b' is given by an option and by -p"):
+        fill(content, "", params={"b": "3"}, task_values=task_values)
 
 
 def test_a_missing_value_is_named() -> None:

@@ -24,5 +24,6 @@ def generate(
     from ..plan import Task
     from ..run import run_task
 
-    words = [" ".join(prompt)] if prompt else []
-    run_task(Task("generate"), words, options, context.obj)
+    words = [word for word in prompt or () if word != "-"]
+    stdin = ["-"] * ("-" in (prompt or ()))
+    run_task(Task("generate"), [" ".join(words)] * bool(words) + stdin, options, context.obj)

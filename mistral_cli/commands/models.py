@@ -43,7 +43,7 @@ def list_models(context: typer.Context, json: JsonOption = False) -> None:
         for entry in models.available(load(context.obj.env))
     ]
     titles = {"name": "model", "size": "on this machine", "source": "from"}
-    print_table(context.obj, rows, titles, as_json=json, show={"size": format_size})
+    print_table(context.obj, "models", rows, titles, as_json=json, show={"size": format_size})
 
 
 @group.command()

@@ -28,7 +28,7 @@ def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
         {"name": t.name, "description": t.description, "path": str(t.path)} for t in available()
     ]
     titles = {"name": "template", "description": "what it does"}
-    print_table(context.obj, rows, titles, as_json=json)
+    print_table(context.obj, "prompts", rows, titles, as_json=json)
 
 
 @group.command()

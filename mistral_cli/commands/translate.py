@@ -18,8 +18,14 @@ def translate(
     context: typer.Context,
     texts: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
     to: Annotated[
-        str, typer.Option("--to", metavar="LANGUAGE", help="Language to translate into.")
-    ] = "English",
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="LANGUAGE",
+            help="Language to translate into (default: the template's, English).",
+            show_default=False,
+        ),
+    ] = None,
     source: Annotated[
         str | None,
         typer.Option(
@@ -34,7 +40,8 @@ def translate(
     from ..plan import Task
     from ..run import run_task
 
-    if not to.strip():
-        raise UsageError("--to names no language", hint="Write for example --to French.")
-    task = Task("translate", {"to": to, "from": source or ""})
-    run_task(task, texts or (), options, context.obj)
+    given = {"to": to, "from": source}
+    values = {name: value for name, value in given.items() if value is not None}
+    if not all(map(str.strip, values.values())):
+        raise UsageError("a language is empty", hint="Write for example --to French.")
+    run_task(Task("translate", values), texts or (), options, context.obj)

@@ -37,6 +37,7 @@ __all__ = [
     "PromptProgress",
     "Request",
     "Sampling",
+    "check_names",
     "choose",
     "open_engine",
     "open_tokenizer",
@@ -85,6 +86,16 @@ class Choice:
     warning: str | None = None
 
 
+def check_names(name: str, gpu_layers: str) -> None:
+    """Raise UsageError for what `choose` would refuse whatever the model."""
+    if name != "auto":
+        engine_class(name)
+    if gpu_layers not in ("auto", "all") and not gpu_layers.isdecimal():
+        raise UsageError(
+            f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
+        )
+
+
 def choose(name: str, model: GGUF, *, gpu_layers: str, require_gpu: bool) -> Choice:
     """Pick the engine for `model`.
 
@@ -92,6 +103,7 @@ def choose(name: str, model: GGUF, *, gpu_layers: str, require_gpu: bool) -> Cho
     llama.cpp where it can serve the request, and ctransformers where only that can.
     Raises ModelUnusable when none can, GpuRequired when `require_gpu` and none has one.
     """
+    check_names(name, gpu_layers)
     candidates = [n for n in ENGINES if n != _NEVER_AUTOMATIC] if name == "auto" else [name]
     problems: dict[str, str] = {}
     usable: list[type[Engine]] = []
@@ -145,17 +157,14 @@ def _layers(gpu_layers: str, model: GGUF) -> int:
     everything = model.block_count + 1
     if gpu_layers in ("auto", "all"):
         return everything
-    if not gpu_layers.isdecimal():
-        raise UsageError(
-            f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
-        )
     return min(int(gpu_layers), everything)
 
 
 def open_engine(choice: Choice, model: GGUF, options: LoadOptions) -> Engine:
     """Load `model`. Raises ContextExceeded when its KV cache does not fit in memory."""
     free, wanted = available_memory(), model.kv_bytes(options.context_length)
-    if free is not None and wanted > free:
+    in_main_memory = options.gpu_layers < model.block_count
+    if in_main_memory and free is not None and wanted > free:
         raise ContextExceeded(
             f"a context of {options.context_length} tokens needs {wanted / 2**30:.1f} GiB for the "
             f"KV cache, and {free / 2**30:.1f} GiB of memory are free",
