@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from .errors import UsageError
-from .stdin import NoText, read_stdin
+from .stdin import NoText, is_pipe, read_stdin
 from .terminal import Terminal
 
 STDIN = Path("-")
@@ -119,6 +119,8 @@ def _piped(beside_others: bool, terminal: Terminal, graces: Graces) -> Text | No
             raise UsageError(message, hint=f"{_HOW_TO} {_WAITS}")
         terminal.warn(f"{message}; going on without it. {_WAITS}")
     if beside_others and (isinstance(data, NoText) or not data.strip()):
+        if not isinstance(data, NoText) and is_pipe(terminal.stdin):
+            terminal.warn("stdin is an empty pipe; going on without it")
         return None
     if isinstance(data, NoText):
         raise UsageError("there is no text to work on", hint=_HOW_TO)

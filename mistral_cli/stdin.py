@@ -54,6 +54,14 @@ def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoText:
         raise
 
 
+def is_pipe(stdin: TextIO | None) -> bool:
+    """Whether a program was to write the text."""
+    try:
+        return stdin is not None and stat.S_ISFIFO(os.fstat(stdin.fileno()).st_mode)
+    except (OSError, ValueError):  # a stream in memory, or closed
+        return False
+
+
 def _read_stream(stdin: TextIO) -> bytes:
     if hasattr(stdin, "buffer"):
         data: bytes = stdin.buffer.read()

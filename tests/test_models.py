@@ -178,7 +178,7 @@ def test_a_quantization_is_chosen(many: HubServer, reference: str, name: str) ->
 def test_a_missing_quantization_lists_the_others(many: HubServer) -> None:
     with pytest.raises(ModelNotAvailable, match="has no Q6_K file") as caught:
         resolve(f"{REPO}:Q6_K", Config(), make_terminal())
-    assert "It has BF16, Q4_K_M, Q5_K_M, Q8_0:" in caught.value.hint
+    assert "It has Q4_K_M, Q5_K_M, Q8_0:" in caught.value.hint
 
 
 def test_a_repository_without_gguf(many: HubServer) -> None:

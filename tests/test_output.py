@@ -92,7 +92,8 @@ def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
     assert stdout.getvalue() == "half a\n"
 
 
-def test_what_a_terminal_would_obey_is_not_printed_there(text: str = "a\x1b]0;t\x07\x9bb") -> None:
+def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
+    text = "a\x1b]0;t\x07\x9bb"
     screen, pipe = Screen(), io.StringIO()
     for stdout in (screen, pipe):
         output = TextOutput(terminal(stdout), None, keep_leading_space=False)
