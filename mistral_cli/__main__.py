@@ -1,5 +1,5 @@
 """`python -m mistral_cli`."""
 
-from .cli import main
+from mistral_cli.cli import main
 
 main()

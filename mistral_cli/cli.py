@@ -11,10 +11,10 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from . import __version__
-from .commands import COMMANDS
-from .errors import ExitCode, MistralCliError
-from .terminal import Terminal, drop_the_rest
+from mistral_cli import __version__
+from mistral_cli.commands import COMMANDS
+from mistral_cli.errors import ExitCode, MistralCliError
+from mistral_cli.terminal import Terminal, drop_the_rest
 
 
 class ErrorBoundary(TyperGroup):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from .errors import UsageError
+from mistral_cli.errors import UsageError
 
 APP = "mistral-cli"
 

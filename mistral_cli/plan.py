@@ -7,21 +7,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from . import instruct
-from .config import Config
-from .engines import Choice, LoadOptions, Request, Sampling, check_names, choose, open_tokenizer
-from .errors import ContextExceeded, UsageError, about
-from .gguf import GGUF
-from .gguf import read as read_gguf
-from .inputs import Inputs
-from .machine import usable_cores
-from .messages import Message
-from .models import resolve
-from .options import TaskOptions
-from .structured import Schema, grammar
-from .templates import Template
-from .terminal import Terminal
-from .token_text import detokenize
+from mistral_cli.config import Config
+from mistral_cli.engines import (
+    Choice,
+    LoadOptions,
+    Request,
+    Sampling,
+    check_names,
+    choose,
+    open_tokenizer,
+)
+from mistral_cli.errors import ContextExceeded, UsageError, about
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf import read as read_gguf
+from mistral_cli.gguf.token_text import detokenize
+from mistral_cli.inputs.texts import Inputs
+from mistral_cli.instruct.formats import Tokenize, chat_format, encode, encode_raw
+from mistral_cli.instruct.messages import Message
+from mistral_cli.machine import usable_cores
+from mistral_cli.models.references import resolve
+from mistral_cli.options import TaskOptions
+from mistral_cli.structured import Schema, grammar
+from mistral_cli.templates import Template
+from mistral_cli.terminal import Terminal
 
 # What `generate` uses, for templates that say nothing.
 _DEFAULTS: Mapping[str, Any] = {
@@ -172,12 +180,10 @@ def _parse_params(params: Sequence[str]) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _encode(
-    prompt: list[Message] | str, model: GGUF, tokenize: instruct.Tokenize
-) -> tuple[int, ...]:
+def _encode(prompt: list[Message] | str, model: GGUF, tokenize: Tokenize) -> tuple[int, ...]:
     if isinstance(prompt, str):
-        return tuple(instruct.encode_raw(prompt, model, tokenize))
-    return tuple(instruct.encode(prompt, model, tokenize))
+        return tuple(encode_raw(prompt, model, tokenize))
+    return tuple(encode(prompt, model, tokenize))
 
 
 def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
@@ -227,7 +233,7 @@ def _attention_window(model: GGUF) -> int:
         model.architecture == "llama"
         and model.context_length == 32768
         and model.hparam("rope.freq_base", 10000.0) == 10000.0
-        and instruct.chat_format(model) == "mistral-v1"
+        and chat_format(model) == "mistral-v1"
     )
     return 4096 if first_mistral else model.context_length
 

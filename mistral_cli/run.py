@@ -7,17 +7,17 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from . import structured
-from .answer import Answer, collect, until_stop
-from .config import load as load_config
-from .engines import Engine, PromptProgress, open_engine
-from .errors import OutputCut, about
-from .inputs import read_inputs
-from .options import TaskOptions
-from .output import Output, Result, choose_output, dry_run
-from .plan import Plan, Task, make_plans
-from .templates import find
-from .terminal import Terminal
+from mistral_cli import structured
+from mistral_cli.config import load as load_config
+from mistral_cli.engines import Engine, PromptProgress, open_engine
+from mistral_cli.errors import OutputCut, about
+from mistral_cli.inputs.texts import read_inputs
+from mistral_cli.options import TaskOptions
+from mistral_cli.output.answer import Answer, collect, until_stop
+from mistral_cli.output.printers import Output, Result, choose_output, dry_run
+from mistral_cli.plan import Plan, Task, make_plans
+from mistral_cli.templates import find
+from mistral_cli.terminal import Terminal
 
 
 def run_task(

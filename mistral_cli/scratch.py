@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from .errors import MistralCliError
+from mistral_cli.errors import MistralCliError
 
 _NAME = re.compile(r"mistral-cli-(\d+)-")
 _LONGEST_BASE = 64  # bytes: a Unix socket's path has 103 (macOS) with all that follows

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from .errors import OutputInvalid, UsageError
+from mistral_cli.errors import OutputInvalid, UsageError
 
 Schema = dict[str, Any]
 

@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .config import prompts_dir
-from .errors import UsageError
-from .messages import Message
+from mistral_cli.config import prompts_dir
+from mistral_cli.errors import UsageError
+from mistral_cli.instruct.messages import Message
 
 SUFFIX = ".txt"
 _HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)

@@ -14,7 +14,7 @@ from gguf_files import write_mistral, write_smollm2_for_ctransformers
 from hypothesis import settings
 
 from mistral_cli.config import Config
-from mistral_cli.models import resolve
+from mistral_cli.models.references import resolve
 from mistral_cli.terminal import Terminal
 
 # The same examples on every run; HYPOTHESIS_PROFILE=thorough looks for new ones.

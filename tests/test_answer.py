@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mistral_cli.answer import Answer, collect, until_stop
 from mistral_cli.engines import Event, Finish, FinishReason, Piece, PromptProgress
 from mistral_cli.errors import EngineFailed
+from mistral_cli.output.answer import Answer, collect, until_stop
 
 TEXT = st.text("ab<", max_size=30)
 

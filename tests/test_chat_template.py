@@ -13,13 +13,13 @@ from gguf_files import write_mistral
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from mistral_cli.chat_template import encode_chat_template
 from mistral_cli.engines import engine_class, open_tokenizer
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf import GGUF, Array, read
 from mistral_cli.gguf.types import INT32, STRING
-from mistral_cli.instruct import encode
-from mistral_cli.messages import Message
+from mistral_cli.instruct.chat_template import encode_chat_template
+from mistral_cli.instruct.formats import encode
+from mistral_cli.instruct.messages import Message
 
 CHATML = (
     "{%- for message in messages %}{{- '<|im_start|>' + message.role + '\n' + message.content"

@@ -16,7 +16,7 @@ from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer
 from mistral_cli.engines.ctransformers import CTransformers
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF, read
-from mistral_cli.token_text import detokenize, token_bytes
+from mistral_cli.gguf.token_text import detokenize, token_bytes
 
 SCHEMA = {
     "type": "object",

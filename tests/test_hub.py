@@ -1,4 +1,4 @@
-"""`mistral_cli.hub` against a hub on this machine, through the real huggingface_hub client."""
+"""`models/hub.py` against a hub on this machine, through the real huggingface_hub client."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from types import SimpleNamespace
 import pytest
 from hub_server import COMMIT, HubServer, running
 
-from mistral_cli import hub, hub_errors
 from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models import hub, hub_errors
 from mistral_cli.terminal import Terminal
 
 REPO = "owner/model-GGUF"
@@ -383,7 +383,7 @@ def test_the_table_has_no_dead_rows() -> None:
 
 DRIVER = """
 import sys, time
-from mistral_cli import hub
+from mistral_cli.models import hub
 from mistral_cli.errors import MistralCliError
 from mistral_cli.terminal import Terminal
 time.sleep = lambda seconds: None
@@ -423,7 +423,8 @@ def test_environment_variables(server: HubServer, tmp_path: Path) -> None:
 
 def test_importing_imports_nothing_heavy() -> None:
     code = (
-        "import sys, mistral_cli.config, mistral_cli.models, mistral_cli.hub, mistral_cli.pypi\n"
+        "import sys, mistral_cli.config, mistral_cli.models.references\n"
+        "import mistral_cli.models.hub, mistral_cli.models.pypi\n"
         "heavy = {'huggingface_hub', 'httpx', 'httpx2', 'tqdm', 'rich', 'platformdirs', 'numpy'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )

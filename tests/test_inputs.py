@@ -18,9 +18,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mistral_cli import stdin as stdin_module
 from mistral_cli.errors import UsageError
-from mistral_cli.inputs import Graces, Inputs, Text, read_inputs
+from mistral_cli.inputs import stdin as stdin_module
+from mistral_cli.inputs.texts import Graces, Inputs, Text, read_inputs
 from mistral_cli.terminal import Terminal
 
 NO_GRACE = Graces(0.2, 0.3)
@@ -234,7 +234,7 @@ DRIVER = """
 import json, sys
 from dataclasses import asdict
 from mistral_cli.errors import UsageError
-from mistral_cli.inputs import Graces, read_inputs
+from mistral_cli.inputs.texts import Graces, read_inputs
 from mistral_cli.terminal import Terminal
 try:
     graces = Graces(0.2, 0.3)

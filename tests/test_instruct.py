@@ -24,9 +24,9 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from mistral_cli.engines import engine_class, open_tokenizer
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf import GGUF, read
-from mistral_cli.instruct import chat_format, encode, encode_raw
-from mistral_cli.messages import Message
-from mistral_cli.token_text import control_tokens, detokenize
+from mistral_cli.gguf.token_text import control_tokens, detokenize
+from mistral_cli.instruct.formats import chat_format, encode, encode_raw
+from mistral_cli.instruct.messages import Message
 
 SENTENCEPIECE = ("v1", "v2", "v3", "v7")
 CASES = [(v, e) for v in SENTENCEPIECE for e in ("llama.cpp", "ctransformers")]

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli import cuda, machine
+from mistral_cli import machine
+from mistral_cli.engines import cuda
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import pytest
 from hub_server import COMMIT, HubServer
 from test_hub import server  # noqa: F401 - a fixture
 
-from mistral_cli import hub, models
 from mistral_cli.config import Config
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models import ALIASES, available, parse, resolve
-from mistral_cli.sources import HubFile, HubRepo, LocalFile, PyPIWheel, Source, quant_of
+from mistral_cli.models import references as models
+from mistral_cli.models.references import ALIASES, available, hub, parse, resolve
+from mistral_cli.models.sources import HubFile, HubRepo, LocalFile, PyPIWheel, Source, quant_of
 from mistral_cli.terminal import Terminal
 
 REPO = "owner/many-GGUF"

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_cli.output import DataOutput, Result, TextOutput, choose_output
+from mistral_cli.output.printers import DataOutput, Result, TextOutput, choose_output
+from mistral_cli.output.wrap import Wrapper
 from mistral_cli.terminal import Terminal
-from mistral_cli.wrap import Wrapper
 
 RESULT = Result(*[Any] * 4)  # type: ignore[arg-type]
 

@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli import models, pypi
 from mistral_cli.config import Config, cache_dir
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.sources import PyPIWheel
+from mistral_cli.models import pypi
+from mistral_cli.models import references as models
+from mistral_cli.models.sources import PyPIWheel
 from mistral_cli.terminal import Terminal
 
 DATA = b"GGUF" + bytes(range(256)) * 9000

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mistral_cli.config import prompts_dir
 from mistral_cli.errors import UsageError
-from mistral_cli.messages import Message
+from mistral_cli.instruct.messages import Message
 from mistral_cli.templates import Template, available, builtin_dir, find, read
 
 BUILT_IN = ["generate", "json-extract", "summarize", "translate"]

@@ -13,8 +13,8 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from mistral_cli.engines import engine_class, open_tokenizer
 from mistral_cli.gguf import GGUF, Array, read
+from mistral_cli.gguf.token_text import control_tokens, detokenize, token_bytes, token_text
 from mistral_cli.gguf.types import INT32, STRING
-from mistral_cli.token_text import control_tokens, detokenize, token_bytes, token_text
 
 
 def make_model(kind: str, tokens: list[tuple[bytes, int]]) -> GGUF:

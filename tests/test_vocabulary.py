@@ -15,7 +15,7 @@ from ctransformers.llm import LLM, Config
 from gguf_files import write_mistral, write_tekken
 
 from mistral_cli import gguf
-from mistral_cli.vocabulary import write_vocabulary_model
+from mistral_cli.gguf.vocabulary import write_vocabulary_model
 
 TEXTS = [
     "Hello world",

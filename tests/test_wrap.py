@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from mistral_cli.wrap import Wrapper
+from mistral_cli.output.wrap import Wrapper
 
 FAMILY = "👨\u200d👩\u200d👧"
 UMLAUT = "u\u0308"

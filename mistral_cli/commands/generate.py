@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import TaskOptions, takes_task_options
+from mistral_cli.options import TaskOptions, takes_task_options
 
 
 def register(app: typer.Typer) -> None:
@@ -21,8 +21,8 @@ def generate(
     options: TaskOptions,
 ) -> None:
     """Answer a prompt; text from a file or a pipe follows it."""
-    from ..plan import Task
-    from ..run import run_task
+    from mistral_cli.plan import Task
+    from mistral_cli.run import run_task
 
     words = [word for word in prompt or () if word != "-"]
     stdin = ["-"] * ("-" in (prompt or ()))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import TaskOptions, takes_task_options
+from mistral_cli.options import TaskOptions, takes_task_options
 
 
 def register(app: typer.Typer) -> None:
@@ -34,10 +34,10 @@ def json_extract(
     options: TaskOptions,
 ) -> None:
     """Turn texts into JSON that holds to fields or a schema, each text into one value."""
-    from .. import structured
-    from ..errors import UsageError
-    from ..plan import Task
-    from ..run import run_task
+    from mistral_cli import structured
+    from mistral_cli.errors import UsageError
+    from mistral_cli.plan import Task
+    from mistral_cli.run import run_task
 
     if fields is not None and schema is not None:
         raise UsageError("--fields and --schema are both given", hint="Give one of them.")

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ..options import JsonOption, QuietOption
-from ..terminal import Terminal
+from mistral_cli.options import JsonOption, QuietOption
+from mistral_cli.terminal import Terminal
 
 Reference = Annotated[
     str | None,
@@ -28,10 +28,10 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_models(context: typer.Context, json: JsonOption = False) -> None:
     """List the aliases and the GGUF files in the shared hub cache."""
-    from .. import models
-    from ..config import load
-    from ..hub import format_size
-    from ..tables import print_table
+    from mistral_cli.config import load
+    from mistral_cli.models.hub import format_size
+    from mistral_cli.models.references import available
+    from mistral_cli.output.tables import print_table
 
     rows = [
         {
@@ -40,7 +40,7 @@ def list_models(context: typer.Context, json: JsonOption = False) -> None:
             "path": str(entry.path) if entry.path else None,
             "size": entry.path.stat().st_size if entry.path else None,
         }
-        for entry in models.available(load(context.obj.env))
+        for entry in available(load(context.obj.env))
     ]
     titles = {"name": "model", "size": "on this machine", "source": "from"}
     print_table(context.obj, "models", rows, titles, as_json=json, show={"size": format_size})
@@ -53,10 +53,10 @@ def pull(
     quiet: QuietOption = False,
 ) -> None:
     """Download models, check the files, and print their paths."""
-    from ..config import load
-    from ..gguf import read
-    from ..models import parse
-    from ..output import write
+    from mistral_cli.config import load
+    from mistral_cli.gguf import read
+    from mistral_cli.models.references import parse
+    from mistral_cli.output.printers import write
 
     terminal: Terminal = context.obj
     terminal.quiet = quiet
@@ -70,7 +70,7 @@ def pull(
 @group.command()
 def path(context: typer.Context, model: Reference = None) -> None:
     """Print where a model's file is; fail if it is not on this machine."""
-    from ..output import write
+    from mistral_cli.output.printers import write
 
     write(context.obj, f"{_local(model, context.obj)[1]}\n")
 
@@ -82,8 +82,8 @@ def show(
     json: JsonOption = False,
 ) -> None:
     """Print what a model on this machine is, and which engines can run it."""
-    from ..gguf import read
-    from ..tables import print_facts
+    from mistral_cli.gguf import read
+    from mistral_cli.output.tables import print_facts
 
     reference, path = _local(model, context.obj)
     print_facts(context.obj, {"model": reference, **_facts(read(path))}, as_json=json)
@@ -91,9 +91,9 @@ def show(
 
 def _local(model: str | None, terminal: Terminal) -> tuple[str, Path]:
     """The reference, or the default one, and its file. Nothing is downloaded unasked."""
-    from ..config import load
-    from ..errors import ModelNotAvailable
-    from ..models import parse
+    from mistral_cli.config import load
+    from mistral_cli.errors import ModelNotAvailable
+    from mistral_cli.models.references import parse
 
     config = load(terminal.env)
     reference = model or config.model
@@ -105,8 +105,8 @@ def _local(model: str | None, terminal: Terminal) -> tuple[str, Path]:
 
 
 def _facts(model: Any) -> dict[str, Any]:
-    from ..engines import verdicts
-    from ..instruct import chat_format
+    from mistral_cli.engines import verdicts
+    from mistral_cli.instruct.formats import chat_format
 
     return {
         "path": str(model.path),

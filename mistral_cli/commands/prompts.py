@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import JsonOption
+from mistral_cli.options import JsonOption
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
 
@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 @group.command("list")
 def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
     """List the templates, your own and the built-in ones."""
-    from ..tables import print_table
-    from ..templates import available
+    from mistral_cli.output.tables import print_table
+    from mistral_cli.templates import available
 
     rows = [
         {"name": t.name, "description": t.description, "path": str(t.path)} for t in available()
@@ -34,8 +34,8 @@ def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
 @group.command()
 def show(context: typer.Context, name: Name) -> None:
     """Print a template's file."""
-    from ..output import write
-    from ..templates import find
+    from mistral_cli.output.printers import write
+    from mistral_cli.templates import find
 
     write(context.obj, find(name).path.read_text(encoding="utf-8"))
 
@@ -46,8 +46,8 @@ def path(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", show_default=False)] = None,
 ) -> None:
     """Print where a template is; without a name, the folder for your own."""
-    from ..config import prompts_dir
-    from ..output import write
-    from ..templates import find
+    from mistral_cli.config import prompts_dir
+    from mistral_cli.output.printers import write
+    from mistral_cli.templates import find
 
     write(context.obj, f"{find(name).path if name else prompts_dir()}\n")

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import TaskOptions, takes_task_options
+from mistral_cli.options import TaskOptions, takes_task_options
 
 
 def register(app: typer.Typer) -> None:
@@ -25,8 +25,8 @@ def summarize(
     options: TaskOptions,
 ) -> None:
     """Summarize texts, each argument and each file by itself."""
-    from ..plan import Task
-    from ..run import run_task
+    from mistral_cli.plan import Task
+    from mistral_cli.run import run_task
 
     values = {} if sentences is None else {"sentences": sentences}
     run_task(Task("summarize", values), texts or (), options, context.obj)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ..options import TaskOptions, takes_task_options
+from mistral_cli.options import TaskOptions, takes_task_options
 
 
 def register(app: typer.Typer) -> None:
@@ -36,9 +36,9 @@ def translate(
     options: TaskOptions,
 ) -> None:
     """Translate texts, each argument and each file by itself."""
-    from ..errors import UsageError
-    from ..plan import Task
-    from ..run import run_task
+    from mistral_cli.errors import UsageError
+    from mistral_cli.plan import Task
+    from mistral_cli.run import run_task
 
     given = {"to": to, "from": source}
     values = {name: value for name, value in given.items() if value is not None}

@@ -7,13 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ..errors import ContextExceeded, EngineFailed, GpuRequired, ModelUnusable, UsageError
-from ..gguf import GGUF
-from ..gguf import read as read_gguf
-from ..machine import available_memory
-from ..scratch import scratch_folder
-from ..vocabulary import write_vocabulary_model
-from .base import (
+from mistral_cli.engines.base import (
     Engine,
     Event,
     Finish,
@@ -24,6 +18,12 @@ from .base import (
     Request,
     Sampling,
 )
+from mistral_cli.errors import ContextExceeded, EngineFailed, GpuRequired, ModelUnusable, UsageError
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf import read as read_gguf
+from mistral_cli.gguf.vocabulary import write_vocabulary_model
+from mistral_cli.machine import available_memory
+from mistral_cli.scratch import scratch_folder
 
 __all__ = [
     "ENGINES",

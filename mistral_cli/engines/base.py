@@ -12,7 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from ..gguf import GGUF
+from mistral_cli.gguf import GGUF
 
 FinishReason = Literal["stop", "length"]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import EngineFailed
-from ..gguf import GGUF
+from mistral_cli.errors import EngineFailed
+from mistral_cli.gguf import GGUF
 
 if TYPE_CHECKING:
     import numpy as np

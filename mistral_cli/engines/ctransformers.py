@@ -15,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import cuda
-from ..errors import EngineFailed
-from ..gguf import GGUF
-from .background import BackgroundStream, Emit
-from .base import Engine, Event, LoadOptions, PromptProgress, Request
-from .ctransformers_limits import load_failure, missing_bytes, unreadable
-from .decoding import decode, token_limit
-from .loading import interruptible
+from mistral_cli.engines import cuda
+from mistral_cli.engines.background import BackgroundStream, Emit
+from mistral_cli.engines.base import Engine, Event, LoadOptions, PromptProgress, Request
+from mistral_cli.engines.ctransformers_limits import load_failure, missing_bytes, unreadable
+from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.loading import interruptible
+from mistral_cli.errors import EngineFailed
+from mistral_cli.gguf import GGUF
 
 if TYPE_CHECKING:
-    from .constraint import Constraint, Mask
-    from .sampler import Logits, Sampler
+    from mistral_cli.engines.constraint import Constraint, Mask
+    from mistral_cli.engines.sampler import Logits, Sampler
 
 _BATCH = 32
 _MAX_THREADS = 256  # 513 hang
@@ -88,7 +88,7 @@ class CTransformers(Engine):
         return self._native
 
     def _complete(self, native: _Native, request: Request, limit: int, emit: Emit) -> None:
-        from .sampler import Sampler
+        from mistral_cli.engines.sampler import Sampler
 
         constraint = self._constraint(native, request)
         if native.read_prompt(request.prompt_token_ids, emit):
@@ -99,7 +99,7 @@ class CTransformers(Engine):
     def _constraint(self, native: _Native, request: Request) -> Constraint | None:
         if request.grammar is None:
             return None
-        from .constraint import Constraint, llguidance_tokenizer
+        from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer
 
         if self._llguidance is None:
             self._llguidance = llguidance_tokenizer(

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from ..gguf import GGUF
+from mistral_cli.gguf import GGUF
 
 # F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
 _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})

@@ -6,12 +6,12 @@ import codecs
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import EngineFailed
-from .background import Emit
-from .base import Finish, FinishReason, Piece, Request
+from mistral_cli.engines.background import Emit
+from mistral_cli.engines.base import Finish, FinishReason, Piece, Request
+from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
-    from .constraint import Constraint, Mask
+    from mistral_cli.engines.constraint import Constraint, Mask
 
 
 class Model(Protocol):

@@ -14,9 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import EngineFailed
-from ..gguf import GGUF
-from .base import Engine, Event, Finish, FinishReason, LoadOptions, Piece, PromptProgress, Request
+from mistral_cli.engines.base import (
+    Engine,
+    Event,
+    Finish,
+    FinishReason,
+    LoadOptions,
+    Piece,
+    PromptProgress,
+    Request,
+)
+from mistral_cli.errors import EngineFailed
+from mistral_cli.gguf import GGUF
 
 
 @dataclass(frozen=True)

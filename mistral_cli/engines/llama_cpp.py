@@ -12,18 +12,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..gguf import GGUF
-from ..scratch import scratch_folder
-from ..token_text import token_bytes
-from .background import BackgroundStream, Emit
-from .base import Engine, Event, LoadOptions, Request
-from .decoding import decode, token_limit
-from .llama_cpp_requests import Drawing, complete, completion, progress_to
-from .llama_cpp_socket import Client, engine_failed
-from .loading import captured_stderr, first_error, interruptible
+from mistral_cli.engines.background import BackgroundStream, Emit
+from mistral_cli.engines.base import Engine, Event, LoadOptions, Request
+from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.llama_cpp_requests import Drawing, complete, completion, progress_to
+from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
+from mistral_cli.engines.loading import captured_stderr, first_error, interruptible
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.token_text import token_bytes
+from mistral_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from .constraint import Constraint
+    from mistral_cli.engines.constraint import Constraint
 
 # A prompt batch is the unit of Ctrl-C and of progress; 64 costs no speed on a CPU.
 _CPU_BATCH = 64
@@ -120,14 +120,14 @@ class LlamaCpp(Engine):
                 ends = (self._model.eos_id, self._model.eot_id)
                 decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
         else:
-            from .constraint import refuse_uncompilable
+            from mistral_cli.engines.constraint import refuse_uncompilable
 
             # It would answer with free text to a grammar that it cannot compile.
             refuse_uncompilable(request.grammar)
             complete(server, {**body, "grammar": request.grammar}, emit)
 
     def _constraint(self, grammar: str) -> Constraint:
-        from .constraint import Constraint, llguidance_tokenizer
+        from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer
 
         if self._llguidance is None:
             model = self._model

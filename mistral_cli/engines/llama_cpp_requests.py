@@ -7,14 +7,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ..gguf import GGUF
-from ..token_text import token_bytes
-from .background import Emit
-from .base import PENALTY_WINDOW, Event, Finish, Piece, PromptProgress, Request, Sampling
-from .llama_cpp_socket import Client, checked
+from mistral_cli.engines.background import Emit
+from mistral_cli.engines.base import (
+    PENALTY_WINDOW,
+    Event,
+    Finish,
+    Piece,
+    PromptProgress,
+    Request,
+    Sampling,
+)
+from mistral_cli.engines.llama_cpp_socket import Client, checked
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.token_text import token_bytes
 
 if TYPE_CHECKING:
-    from .constraint import Mask
+    from mistral_cli.engines.constraint import Mask
 
 # A grammar of more tokens than that is slow to parse. One with a token that ends the text
 # would not do: llama.cpp's grammars decide themselves where a text may end.

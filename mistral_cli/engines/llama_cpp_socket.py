@@ -8,7 +8,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
-from ..errors import EngineFailed
+from mistral_cli.errors import EngineFailed
 
 
 class Client:

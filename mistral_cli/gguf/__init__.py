@@ -12,11 +12,11 @@ import os
 import stat
 from pathlib import Path
 
-from ..errors import ModelUnusable
-from .checks import check
-from .header import check_magic, parse
-from .model import GGUF, Array, Tensor
-from .refusal import ANOTHER, refuse
+from mistral_cli.errors import ModelUnusable
+from mistral_cli.gguf.checks import check
+from mistral_cli.gguf.header import check_magic, parse
+from mistral_cli.gguf.model import GGUF, Array, Tensor
+from mistral_cli.gguf.refusal import ANOTHER, refuse
 
 __all__ = ["GGUF", "Array", "Tensor", "read"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from .model import GGUF, Array
-from .refusal import CONVERT, refuse
-from .types import FLOAT32, INT32, NOT_FOR_WEIGHTS, STRING, UINT32
+from mistral_cli.gguf.model import GGUF, Array
+from mistral_cli.gguf.refusal import CONVERT, refuse
+from mistral_cli.gguf.types import FLOAT32, INT32, NOT_FOR_WEIGHTS, STRING, UINT32
 
 # Others are not for generating text, and llama.cpp aborts or hangs on some files of theirs.
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}

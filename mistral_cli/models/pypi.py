@@ -11,8 +11,8 @@ import zipfile
 import zlib
 from pathlib import Path
 
-from .errors import ModelNotAvailable
-from .terminal import Terminal
+from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.terminal import Terminal
 
 _CHUNK = 1 << 20
 

@@ -6,8 +6,8 @@ import math
 import struct
 from pathlib import Path
 
-from .gguf import GGUF
-from .gguf.types import FLOAT32, STRING, TENSOR_TYPES, UINT32
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.types import FLOAT32, STRING, TENSOR_TYPES, UINT32
 
 _VERSION = 3
 _ALIGNMENT = 32

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from .errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
 
 # By class name, looked up along the exception's bases, the nearest first. Names rather than
 # classes: the HTTP library below is httpx or httpx2 depending on huggingface_hub's version, and

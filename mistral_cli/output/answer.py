@@ -7,8 +7,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from .engines import Event, Finish, FinishReason, Piece, PromptProgress
-from .errors import EngineFailed
+from mistral_cli.engines import Event, Finish, FinishReason, Piece, PromptProgress
+from mistral_cli.errors import EngineFailed
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-from .errors import MistralCliError, ModelNotAvailable, UsageError
-from .hub_errors import explain, kind
-from .terminal import Terminal
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.models.hub_errors import explain, kind
+from mistral_cli.terminal import Terminal
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Literal
 
-from .chat_template import encode_chat_template
-from .errors import ModelUnusable
-from .gguf import GGUF
-from .messages import Message
-from .token_text import control_tokens
+from mistral_cli.errors import ModelUnusable
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.token_text import control_tokens
+from mistral_cli.instruct.chat_template import encode_chat_template
+from mistral_cli.instruct.messages import Message
 
 Tokenize = Callable[[str], list[int]]
 Format = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from .errors import UsageError
-from .stdin import NoText, is_pipe, read_stdin
-from .terminal import Terminal
+from mistral_cli.errors import UsageError
+from mistral_cli.inputs.stdin import NoText, is_pipe, read_stdin
+from mistral_cli.terminal import Terminal
 
 STDIN = Path("-")
 _HOW_TO = "Give it as an argument, with -f FILE, or through a pipe: command | mistral-cli ..."

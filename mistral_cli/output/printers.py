@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from .answer import Answer
-from .errors import MistralCliError
-from .plan import Plan
-from .terminal import Terminal, drop_the_rest
-from .wrap import Wrapper, without_controls
+from mistral_cli.errors import MistralCliError
+from mistral_cli.output.answer import Answer
+from mistral_cli.output.wrap import Wrapper, without_controls
+from mistral_cli.plan import Plan
+from mistral_cli.terminal import Terminal, drop_the_rest
 
 SCHEMA_VERSION = 1
 

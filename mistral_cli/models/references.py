@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import hub
-from .config import Config
-from .errors import MistralCliError, ModelNotAvailable, UsageError
-from .sources import (
+from mistral_cli.config import Config
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.models import hub
+from mistral_cli.models.sources import (
     DEFAULT_QUANT,
     HubFile,
     HubRepo,
@@ -19,7 +19,7 @@ from .sources import (
     Source,
     is_file,
 )
-from .terminal import Terminal
+from mistral_cli.terminal import Terminal
 
 FORMS = (
     "An alias (`mistral-cli models list`), a path to a .gguf file, "

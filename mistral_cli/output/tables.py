@@ -6,9 +6,9 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from .output import SCHEMA_VERSION, write
-from .terminal import Terminal
-from .wrap import without_controls
+from mistral_cli.output.printers import SCHEMA_VERSION, write
+from mistral_cli.output.wrap import without_controls
+from mistral_cli.terminal import Terminal
 
 Row = Mapping[str, Any]
 

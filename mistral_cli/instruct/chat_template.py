@@ -10,10 +10,10 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn
 
-from .errors import ModelUnusable
-from .gguf import GGUF
-from .messages import Message
-from .token_text import control_tokens, token_text
+from mistral_cli.errors import ModelUnusable
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.token_text import control_tokens, token_text
+from mistral_cli.instruct.messages import Message
 
 _FIRST_PRIVATE_USE = 0xE000
 

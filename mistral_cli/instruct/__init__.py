@@ -1,0 +1,1 @@
+"""Messages → token ids in the model's own format."""

@@ -1,0 +1,1 @@
+"""A model reference → a file on this machine."""

@@ -1,0 +1,1 @@
+"""Events of an engine → an answer, and what of it stands where."""
