@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import sys
 import threading
@@ -81,27 +83,27 @@ def main() -> None:
     except BrokenPipeError:
         drop_the_rest(sys.stdout)
         _end(ExitCode.SUCCESS)
-    except OSError as error:
-        # The help on a full disk; what the commands write is seen to where it is written.
-        drop_the_rest(sys.stdout)
-        Terminal.from_process().error(f"cannot write the output: {error.strerror}", "")
-        _end(ExitCode.FAILURE)
     except Exception as error:
         if "MISTRAL_CLI_DEBUG" in os.environ:
             raise
         hint = "This is a bug. MISTRAL_CLI_DEBUG=1 shows where it happened."
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # the help, redirected
+            hint = "Free the disk behind stdout."
+            drop_the_rest(sys.stdout)
         Terminal.from_process().error(f"{type(error).__name__}: {error}", hint)
         _end(ExitCode.FAILURE)
 
 
 def _end(status: int) -> None:
-    """End the process, at once where native code still computes in a thread.
+    """End the process, at once where native code may still compute.
 
-    Its libraries' destructors must not run under it.
+    Its libraries' destructors must not run under it, nor wait for it.
     """
-    if any(thread.name == "engine" for thread in threading.enumerate()):
+    computing = status == ExitCode.INTERRUPTED
+    if computing or any(thread.name == "engine" for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             if stream:
-                stream.flush()
+                with contextlib.suppress(OSError):
+                    stream.flush()
         os._exit(status)
     sys.exit(status)

@@ -131,8 +131,15 @@ class Engine(ABC):
     def close(self) -> None:
         """Free the model. Safe to call twice."""
 
+    def abandon(self) -> None:
+        """Like close, when the process ends at once and must not wait for native code."""
+        self.close()
+
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            self.abandon()
+        else:
+            self.close()

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 _CPU_BATCH = 64
 _GPU_BATCH = 512
 
+_abandoned: list[Any] = []
+
 _LAST_LOG_LINE = "exiting due to"
 _LOG_SECONDS = 1.0
 
@@ -101,6 +103,11 @@ class LlamaCpp(Engine):
         self._background.stop()
         self._server = None
         self._resources.close()
+
+    def abandon(self) -> None:
+        """See Engine: to free the server waits for the batch under way, which takes seconds."""
+        _abandoned.append(self._server)
+        self.close()
 
     def _opened(self) -> Any:
         if self._server is None:

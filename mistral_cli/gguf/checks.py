@@ -13,7 +13,7 @@ from mistral_cli.gguf.types import FLOAT32, INT32, NOT_FOR_WEIGHTS, STRING, UINT
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}
 _MOST_TOKENS = 1 << 21
 _BYTE_TOKEN = 6  # in `tokenizer.ggml.token_type`
-_MOST_EXPERTS = 256
+_MOST_EXPERTS = 1024  # llama.cpp aborts above
 _MOST = {  # hyperparameters that every model has, and values beyond anything trained
     "block_count": 512,
     "context_length": 1 << 27,
