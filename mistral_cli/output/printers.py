@@ -149,12 +149,7 @@ class JsonOutput(DataOutput):
         text = answer.text if self._exact else answer.text.strip()
         said = {"text": text} if plan.task.schema is None else {"data": result.data}
         envelope = {
-            "schema_version": SCHEMA_VERSION,
-            "command": plan.task.name,
-            "source": plan.source,
-            "model": plan.model_name,
-            "engine": plan.choice.engine.name,
-            "engine_reason": plan.choice.reason,
+            **_head(plan),
             **said,
             "finish_reason": answer.finish_reason,
             "prompt_tokens": plan.prompt_tokens,
@@ -166,6 +161,18 @@ class JsonOutput(DataOutput):
             "warnings": [*self._terminal.warnings, *result.warnings],
         }
         write(self._terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
+
+
+def _head(plan: Plan) -> dict[str, Any]:
+    """What every JSON object about a plan begins with."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "command": plan.task.name,
+        "source": plan.source,
+        "model": plan.model_name,
+        "engine": plan.choice.engine.name,
+        "engine_reason": plan.choice.reason,
+    }
 
 
 def timings(answer: Answer) -> dict[str, float]:
@@ -184,12 +191,7 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
     """Print what would be run."""
     sampling = plan.request.sampling
     details: Mapping[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "command": plan.task.name,
-        "source": plan.source,
-        "model": plan.model_name,
-        "engine": plan.choice.engine.name,
-        "engine_reason": plan.choice.reason,
+        **_head(plan),
         "prompt": plan.prompt,
         "prompt_token_ids": plan.request.prompt_token_ids,
         "prompt_tokens": plan.prompt_tokens,
