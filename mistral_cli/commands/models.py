@@ -56,7 +56,7 @@ def pull(
     from mistral_cli.config import load
     from mistral_cli.gguf import read
     from mistral_cli.models.references import parse
-    from mistral_cli.output.printers import write
+    from mistral_cli.output.stdout import write
 
     terminal: Terminal = context.obj
     terminal.quiet = quiet
@@ -70,7 +70,7 @@ def pull(
 @group.command()
 def path(context: typer.Context, model: Reference = None) -> None:
     """Print where a model's file is; fail if it is not on this machine."""
-    from mistral_cli.output.printers import write
+    from mistral_cli.output.stdout import write
 
     write(context.obj, f"{_local(model, context.obj)[1]}\n")
 

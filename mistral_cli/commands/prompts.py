@@ -34,7 +34,7 @@ def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
 @group.command()
 def show(context: typer.Context, name: Name) -> None:
     """Print a template's file."""
-    from mistral_cli.output.printers import write
+    from mistral_cli.output.stdout import write
     from mistral_cli.templates import find
 
     write(context.obj, find(name).path.read_text(encoding="utf-8"))
@@ -47,7 +47,7 @@ def path(
 ) -> None:
     """Print where a template is; without a name, the folder for your own."""
     from mistral_cli.config import prompts_dir
-    from mistral_cli.output.printers import write
+    from mistral_cli.output.stdout import write
     from mistral_cli.templates import find
 
     write(context.obj, f"{find(name).path if name else prompts_dir()}\n")

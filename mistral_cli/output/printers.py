@@ -1,24 +1,20 @@
 """Where answers go: wrapped on a terminal, plain in a pipe, one JSON object with `--json`.
 
-Only this module writes to stdout. Which form it is is decided once, in `choose_output`.
+Which form it is is decided once, in `choose_output`.
 """
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from mistral_cli.errors import MistralCliError
 from mistral_cli.output.answer import Answer
+from mistral_cli.output.stdout import SCHEMA_VERSION, write, write_json
 from mistral_cli.output.wrap import Wrapper, without_controls
 from mistral_cli.plan import Plan
-from mistral_cli.terminal import Terminal, drop_the_rest
-
-SCHEMA_VERSION = 1
+from mistral_cli.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -218,37 +214,3 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
         f"{plan.request.max_tokens} new ones, {plan.choice.engine.name}, "
         f"{plan.load.gpu_layers} layers on the GPU"
     )
-
-
-def write_json(terminal: Terminal, value: Any) -> None:
-    """One JSON value on stdout."""
-    indent = 2 if terminal.stdout_is_terminal else None
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    if terminal.stdout_is_terminal:  # JSON itself escapes only the controls below U+0020
-        text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
-    write(terminal, text + "\n")
-
-
-def write(terminal: Terminal, text: str) -> None:
-    """Write `text` to stdout now. Raises OutputFailed, or BrokenPipeError for a closed pipe."""
-    with _translated(terminal):
-        terminal.stdout.write(text)
-        terminal.stdout.flush()
-
-
-class OutputFailed(MistralCliError):
-    """Stdout took no more: a full disk, a lost mount."""
-
-
-@contextmanager
-def _translated(terminal: Terminal) -> Iterator[None]:
-    try:
-        yield
-    except BrokenPipeError:
-        drop_the_rest(terminal.stdout)
-        raise
-    except OSError as error:
-        drop_the_rest(terminal.stdout)
-        raise OutputFailed(
-            f"cannot write the answer: {error.strerror}", hint="Free the disk behind stdout."
-        ) from error

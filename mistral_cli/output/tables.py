@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mistral_cli.output.printers import SCHEMA_VERSION, write
+from mistral_cli.output.stdout import SCHEMA_VERSION, write
 from mistral_cli.output.wrap import without_controls
 from mistral_cli.terminal import Terminal
 

@@ -1,0 +1,49 @@
+"""The only place that writes to stdout, and sees when it takes no more."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from mistral_cli.errors import MistralCliError
+from mistral_cli.terminal import Terminal, drop_the_rest
+
+SCHEMA_VERSION = 1
+"""Of every JSON object that the program prints; raised when a key changes its meaning."""
+
+
+def write_json(terminal: Terminal, value: Any) -> None:
+    """One JSON value on stdout."""
+    indent = 2 if terminal.stdout_is_terminal else None
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    if terminal.stdout_is_terminal:  # JSON itself escapes only the controls below U+0020
+        text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    write(terminal, text + "\n")
+
+
+def write(terminal: Terminal, text: str) -> None:
+    """Write `text` to stdout now. Raises OutputFailed, or BrokenPipeError for a closed pipe."""
+    with _translated(terminal):
+        terminal.stdout.write(text)
+        terminal.stdout.flush()
+
+
+class OutputFailed(MistralCliError):
+    """Stdout took no more: a full disk, a lost mount."""
+
+
+@contextmanager
+def _translated(terminal: Terminal) -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        drop_the_rest(terminal.stdout)
+        raise
+    except OSError as error:
+        drop_the_rest(terminal.stdout)
+        raise OutputFailed(
+            f"cannot write the answer: {error.strerror}", hint="Free the disk behind stdout."
+        ) from error
