@@ -41,7 +41,7 @@ _MEANINGS = {
     ExitCode.OUTPUT_INVALID: "the output does not match the schema",
     ExitCode.GPU_REQUIRED: "a GPU is required but absent",
     ExitCode.ENGINE_FAILED: "the engine failed",
-    ExitCode.ROWS_FAILED: "some rows of a batch failed",
+    ExitCode.ROWS_FAILED: "some rows of a batch failed (kept for the batch command to come)",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
 }
 
