@@ -105,6 +105,11 @@ class EngineFailed(MistralCliError):
     exit_code = ExitCode.ENGINE_FAILED
 
 
+def first_line(error: Exception) -> str:
+    """What somebody else's exception says, in one line."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
 @contextmanager
 def about(subject: str) -> Iterator[None]:
     """Name in our errors the text they are about; an empty `subject` names nothing."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mistral_cli.config import Config
+from mistral_cli.context import context_length
 from mistral_cli.engines import (
     Choice,
     LoadOptions,
@@ -22,7 +23,7 @@ from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.gguf.token_text import detokenize
 from mistral_cli.inputs.texts import Inputs
-from mistral_cli.instruct.formats import Tokenize, chat_format, encode, encode_raw
+from mistral_cli.instruct.formats import Tokenize, encode, encode_raw
 from mistral_cli.instruct.messages import Message
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
@@ -39,7 +40,6 @@ _DEFAULTS: Mapping[str, Any] = {
     "top_p": 0.93,
     "repetition_penalty": 1.2,
 }
-_CONTEXT_STEP = 256
 
 
 @dataclass(frozen=True)
@@ -105,8 +105,9 @@ def make_plans(
     with open_tokenizer(choice.engine, model) as tokenizer:
         encoded = [_encode(prompt, model, tokenizer.tokenize) for prompt in prompts]
     settings = _settings(template, options)
+    needed = max(map(len, encoded)) + settings["max_tokens"]
     load = LoadOptions(
-        _context_length(encoded, settings["max_tokens"], model, options, terminal),
+        context_length(model, options.context_length, needed, terminal),
         _threads(options, terminal),
         choice.gpu_layers,
     )
@@ -197,63 +198,22 @@ def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
     }
 
 
-def _context_length(
-    encoded: Sequence[tuple[int, ...]],
-    max_tokens: int,
-    model: GGUF,
-    options: TaskOptions,
-    terminal: Terminal,
-) -> int:
-    """Tokens to make room for: what was asked for, else what prompt and answer need."""
-    window = _attention_window(model)
-    if wanted := options.context_length:
-        allowed = min(wanted, model.context_length)
-        if wanted > allowed:
-            terminal.warn(
-                f"the model was trained on {model.context_length} tokens; "
-                f"-c {wanted} is lowered to that"
-            )
-        if allowed > window:
-            terminal.warn(
-                f"this model attends to the last {window} tokens only, which the engines do not "
-                "imitate: answers get worse beyond that"
-            )
-        return allowed
-    needed = max(map(len, encoded)) + max_tokens
-    return min(-(-needed // _CONTEXT_STEP) * _CONTEXT_STEP, window)
-
-
-def _attention_window(model: GGUF) -> int:
-    """The longest context that the engines compute as the model was trained.
-
-    Mistral 7B v0.1 slides a window of 4,096 tokens (arXiv:2310.06825), which its GGUF does
-    not mention and neither engine implements; v0.2 and v0.3 moved the RoPE base instead.
-    """
-    first_mistral = (
-        model.architecture == "llama"
-        and model.context_length == 32768
-        and model.hparam("rope.freq_base", 10000.0) == 10000.0
-        and chat_format(model) == "mistral-v1"
-    )
-    return 4096 if first_mistral else model.context_length
-
-
 def _request(
     ids: tuple[int, ...],
-    context_length: int,
+    context: int,
     settings: Mapping[str, Any],
     schema: Schema | None,
     model: GGUF,
 ) -> Request:
-    room = context_length - len(ids)
+    room = context - len(ids)
     if not ids:
         raise UsageError("the prompt is empty", hint="Give some text.")
     if room < 1:
         raise ContextExceeded(
-            f"the prompt has {len(ids)} tokens, and {context_length - 1} fit into the context "
-            f"of {context_length} with room for an answer",
+            f"the prompt has {len(ids)} tokens, and {context - 1} fit into the context "
+            f"of {context} with room for an answer",
             hint=f"Shorten the text, or raise -c/--context-length up to {model.context_length}."
-            if context_length < model.context_length
+            if context < model.context_length
             else "Shorten the text: this is the model's longest context.",
         )
     sampling = Sampling(

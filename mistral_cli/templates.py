@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli.config import prompts_dir
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import UsageError, first_line
 from mistral_cli.instruct.messages import Message
 
 SUFFIX = ".txt"
@@ -106,7 +106,7 @@ class Template:
             ) from error
         except Exception as error:  # it is the user's code, which can raise anything
             raise UsageError(
-                f"the template {self.name!r} does not work: {_first_line(error)}",
+                f"the template {self.name!r} does not work: {first_line(error)}",
                 hint=f"Correct {self.path}.",
             ) from error
 
@@ -199,13 +199,9 @@ def _check_source(template: Template) -> None:
     try:
         variables = template.variables()
     except Exception as error:  # Jinja's own errors, and recursion
-        raise _bad(template.path, _first_line(error)) from error
+        raise _bad(template.path, first_line(error)) from error
     if "text" not in variables:
         raise _bad(template.path, "it never uses {{ text }}, so the input would be lost")
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _bad(path: Path, what: str) -> UsageError:

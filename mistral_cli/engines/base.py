@@ -83,6 +83,11 @@ class LoadOptions:
     gpu_layers: int = 0
 
 
+def for_native_code(text: str) -> bytes:
+    """`text` in UTF-8 without what C code stumbles over: NUL and lone surrogates."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace")
+
+
 class Engine(ABC):
     """One inference library. Subclasses translate its failures into our errors.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.types import CONTROL_TOKEN, UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -15,7 +16,8 @@ if TYPE_CHECKING:
     Mask = npt.NDArray[np.bool_]
     """Of shape (vocabulary,): True where the token may come next."""
 
-_UNKNOWN, _CONTROL = 2, 3  # tokenizer.ggml.token_type
+
+_SPECIAL = (UNKNOWN_TOKEN, CONTROL_TOKEN)
 
 
 class Constraint:
@@ -99,7 +101,7 @@ class _Vocabulary:
         self._tokenize = tokenize
         self._sentencepiece = model.tokenizer_model == "llama"
         types: Sequence[int] = model.token_types or ()
-        self.special_token_ids = [i for i, t in enumerate(types) if t in (_UNKNOWN, _CONTROL)]
+        self.special_token_ids = [i for i, t in enumerate(types) if t in _SPECIAL]
         self.tokens = [token_bytes(token) for token in range(len(model.tokens))]
 
     def __call__(self, text: str | bytes) -> list[int]:

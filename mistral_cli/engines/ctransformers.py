@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines import cuda
 from mistral_cli.engines.background import BackgroundStream, Emit
-from mistral_cli.engines.base import Engine, Event, LoadOptions, PromptProgress, Request
+from mistral_cli.engines.base import (
+    Engine,
+    Event,
+    LoadOptions,
+    PromptProgress,
+    Request,
+    for_native_code,
+)
 from mistral_cli.engines.ctransformers_limits import load_failure, missing_bytes, unreadable
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.loading import interruptible
@@ -135,8 +142,7 @@ class _Native:
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids of `text`, without BOS."""
-        # NUL would end the text in C; invalid UTF-8 would end the process.
-        data = text.replace("\0", "\ufffd").encode("utf-8", "replace")
+        data = for_native_code(text)
         if not self._missing_bytes.isdisjoint(data):
             data = b"".join(map(self._tokenizable, data.decode("utf-8")))
         # The library's own buffer has a place a character, but a byte can be a token.

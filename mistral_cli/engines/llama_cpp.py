@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.background import BackgroundStream, Emit
-from mistral_cli.engines.base import Engine, Event, LoadOptions, Request
+from mistral_cli.engines.base import Engine, Event, LoadOptions, Request, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.llama_cpp_requests import Drawing, complete, completion, progress_to
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
@@ -88,7 +88,11 @@ class LlamaCpp(Engine):
     def tokenize(self, text: str) -> list[int]:
         """See Engine."""
         self._opened()
-        body = {"content": _clean(text), "add_special": False, "parse_special": False}
+        body = {
+            "content": for_native_code(text).decode(),
+            "add_special": False,
+            "parse_special": False,
+        }
         reply = self._client.post("/tokenize", body)
         return [int(token) for token in reply["tokens"]]
 
@@ -198,8 +202,3 @@ def _gpu_names() -> tuple[str, ...]:
     kinds = xllamacpp.ggml_backend_dev_type
     gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
     return tuple(d["description"] for d in xllamacpp.get_device_info() if d["type"] in gpus)
-
-
-def _clean(text: str) -> str:
-    # A NUL would end the text in C, a lone surrogate cannot be encoded.
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")

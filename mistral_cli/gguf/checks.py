@@ -7,12 +7,11 @@ from collections.abc import Mapping
 
 from mistral_cli.gguf.model import GGUF, Array
 from mistral_cli.gguf.refusal import CONVERT, refuse
-from mistral_cli.gguf.types import FLOAT32, INT32, NOT_FOR_WEIGHTS, STRING, UINT32
+from mistral_cli.gguf.types import BYTE_TOKEN, FLOAT32, INT32, NOT_FOR_WEIGHTS, STRING, UINT32
 
 # Others are not for generating text, and llama.cpp aborts or hangs on some files of theirs.
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}
 _MOST_TOKENS = 1 << 21
-_BYTE_TOKEN = 6  # in `tokenizer.ggml.token_type`
 _MOST_EXPERTS = 1024  # llama.cpp aborts above
 _MOST = {  # hyperparameters that every model has, and values beyond anything trained
     "block_count": 512,
@@ -153,7 +152,7 @@ def _check_tokens(model: GGUF) -> None:
         refuse(f"has {len(tokens)} tokens, some of them twice", CONVERT)
     valid = {b"<0x%02X>" % byte for byte in range(256)}
     for token, kind in zip(model.tokens, model.token_types or (), strict=False):
-        if kind == _BYTE_TOKEN and token not in valid:
+        if kind == BYTE_TOKEN and token not in valid:
             refuse(f"has the malformed byte token {token[:40]!r}")
 
 

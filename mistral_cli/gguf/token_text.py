@@ -7,17 +7,19 @@ from collections.abc import Iterable
 from functools import cache
 
 from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.types import BYTE_TOKEN, CONTROL_TOKEN, USER_DEFINED_TOKEN
 
-_CONTROL, _USER_DEFINED, _BYTE = 3, 4, 6  # tokenizer.ggml.token_type
 _SPACE = "▁"
-_BYTE_TOKEN = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
+_BYTE_NAME = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 
 
 def control_tokens(model: GGUF) -> dict[str, int]:
     """The control tokens of `model`, such as `</s>` or `[INST]`, and their ids."""
     types = model.token_types or ()
     tokens = model.tokens
-    return {tokens[i].decode("utf-8", "replace"): i for i, t in enumerate(types) if t == _CONTROL}
+    return {
+        tokens[i].decode("utf-8", "replace"): i for i, t in enumerate(types) if t == CONTROL_TOKEN
+    }
 
 
 def token_text(model: GGUF, token: int | None) -> str:
@@ -33,13 +35,13 @@ def detokenize(model: GGUF, tokens: Iterable[int]) -> str:
 def token_bytes(model: GGUF, token: int) -> bytes:
     """What `token` adds to a text; characters can be spread over several tokens."""
     raw, kind = model.tokens[token], (model.token_types or {token: 1})[token]
-    if kind == _BYTE and (match := _BYTE_TOKEN.fullmatch(raw)):
+    if kind == BYTE_TOKEN and (match := _BYTE_NAME.fullmatch(raw)):
         return bytes([int(match[1], 16)])
-    if kind == _CONTROL:
+    if kind == CONTROL_TOKEN:
         return raw
     if model.tokenizer_model == "llama":
         return raw.replace(_SPACE.encode(), b" ")
-    if kind == _USER_DEFINED:
+    if kind == USER_DEFINED_TOKEN:
         return raw  # added to the vocabulary as it is
     try:
         return bytes(_gpt2_bytes()[character] for character in raw.decode("utf-8"))

@@ -20,6 +20,9 @@ SCALARS = {
     12: struct.Struct("<d"),
 }
 
+# The kinds of token in `tokenizer.ggml.token_type`.
+UNKNOWN_TOKEN, CONTROL_TOKEN, USER_DEFINED_TOKEN, BYTE_TOKEN = 2, 3, 4, 6
+
 # ggml's tensor types: id -> (name, elements per block, bytes per block).
 TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
     0: ("F32", 1, 4),

@@ -10,7 +10,7 @@ from datetime import datetime
 from functools import partial
 from typing import Any, NoReturn
 
-from mistral_cli.errors import ModelUnusable
+from mistral_cli.errors import ModelUnusable, first_line
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import control_tokens, token_text
 from mistral_cli.instruct.messages import Message
@@ -89,7 +89,7 @@ def _render_whole(messages: Sequence[Message], model: GGUF) -> str:
         else:
             if all(m.content.strip() in rendered for m in messages if m.role != "assistant"):
                 return rendered
-    reason = _first_line(problem) if problem else "it leaves out the text"
+    reason = first_line(problem) if problem else "it leaves out the text"
     raise ModelUnusable(
         f"the chat template of {model.path.name} does not work: {reason}",
         hint="Use --raw with a prompt of your own, or another file of this model.",
@@ -123,10 +123,6 @@ def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
         bos_token=token_text(model, model.bos_id),
         eos_token=token_text(model, model.eos_id),
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _refuse(message: str) -> NoReturn:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError, first_line
 
 # By class name, looked up along the exception's bases, the nearest first. Names rather than
 # classes: the HTTP library below is httpx or httpx2 depending on huggingface_hub's version, and
@@ -141,7 +141,7 @@ def explain(
         "revision": revision or "main",
         "endpoint": endpoint,
         "status": status,
-        "reason": (str(error).strip() or type(error).__name__).splitlines()[0],
+        "reason": first_line(error),
     }
     wrong_call = kind(error) == "HFValidationError"
     error_type = UsageError if wrong_call else ModelNotAvailable

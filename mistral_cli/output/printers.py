@@ -5,13 +5,12 @@ Which form it is is decided once, in `choose_output`.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from mistral_cli.output.answer import Answer
-from mistral_cli.output.stdout import SCHEMA_VERSION, write, write_json
+from mistral_cli.output.stdout import write, write_envelope, write_json
 from mistral_cli.output.wrap import Wrapper, without_controls
 from mistral_cli.plan import Plan
 from mistral_cli.terminal import Terminal
@@ -156,13 +155,12 @@ class JsonOutput(DataOutput):
             "seed": plan.request.sampling.seed,
             "warnings": [*self._terminal.warnings, *result.warnings],
         }
-        write(self._terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
+        write_envelope(self._terminal, envelope)
 
 
 def _head(plan: Plan) -> dict[str, Any]:
     """What every JSON object about a plan begins with."""
     return {
-        "schema_version": SCHEMA_VERSION,
         "command": plan.task.name,
         "source": plan.source,
         "model": plan.model_name,
@@ -206,7 +204,7 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
         "warnings": terminal.warnings,
     }
     if as_json:
-        write(terminal, json.dumps(details, ensure_ascii=False) + "\n")
+        write_envelope(terminal, details)
         return
     write(terminal, plan.prompt + "\n")
     terminal.note(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,12 @@ from mistral_cli.terminal import Terminal, drop_the_rest
 
 SCHEMA_VERSION = 1
 """Of every JSON object that the program prints; raised when a key changes its meaning."""
+
+
+def write_envelope(terminal: Terminal, content: Mapping[str, Any]) -> None:
+    """One JSON object on a line of its own, with the version of its keys."""
+    envelope = {"schema_version": SCHEMA_VERSION, **content}
+    write(terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
 
 
 def write_json(terminal: Terminal, value: Any) -> None:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mistral_cli.output.stdout import SCHEMA_VERSION, write
+from mistral_cli.output.stdout import write, write_envelope
 from mistral_cli.output.wrap import without_controls
 from mistral_cli.terminal import Terminal
 
@@ -27,7 +26,7 @@ def print_table(
     `show` turns a column's values into text for people; a missing value is a dash.
     """
     if as_json:
-        _print_envelope(terminal, {name: list(rows)})
+        write_envelope(terminal, {name: list(rows)})
         return
     formats = show or {}
     cells = [[_cell(row[key], formats.get(key, str)) for key in titles] for row in rows]
@@ -45,17 +44,12 @@ def print_table(
 def print_facts(terminal: Terminal, facts: Row, *, as_json: bool) -> None:
     """Print names and values, one a line."""
     if as_json:
-        _print_envelope(terminal, facts)
+        write_envelope(terminal, facts)
         return
     flat = dict(_flatten(facts))
     width = max(map(len, flat)) + 2
     lines = (f"{name:<{width}}{_cell(value, str)}\n" for name, value in flat.items())
     write(terminal, "".join(lines))
-
-
-def _print_envelope(terminal: Terminal, content: Row) -> None:
-    envelope = {"schema_version": SCHEMA_VERSION, **content}
-    write(terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
 
 
 def _flatten(facts: Row) -> list[tuple[str, Any]]:
