@@ -28,7 +28,7 @@ class ErrorBoundary(TyperGroup):
         try:
             return super().invoke(ctx)
         except MistralCliError as error:
-            terminal.error(error.message, error.hint)
+            terminal.error(error.message, error.hint, error.details)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as interrupt:
             terminal.clear_status()

@@ -47,7 +47,10 @@ _MEANINGS = {
 
 
 class MistralCliError(Exception):
-    """An expected failure: `message` says what happened, `hint` what to do next."""
+    """An expected failure: `message` says what happened, `hint` what to do next.
+
+    `details` is what else a person may want to see, such as the text that was refused.
+    """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
 
@@ -55,6 +58,7 @@ class MistralCliError(Exception):
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.details = ""
 
 
 class UsageError(MistralCliError):

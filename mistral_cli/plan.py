@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import Any
 
 from mistral_cli.config import Config
 from mistral_cli.context import context_length
+from mistral_cli.draft import Draft, Task, make_drafts
 from mistral_cli.engines import (
     Choice,
     LoadOptions,
@@ -28,7 +29,7 @@ from mistral_cli.instruct.messages import Message
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
 from mistral_cli.options import TaskOptions
-from mistral_cli.structured import Schema, grammar
+from mistral_cli.structured.shape import Shape
 from mistral_cli.templates import Template
 from mistral_cli.terminal import Terminal
 
@@ -41,35 +42,27 @@ _DEFAULTS: Mapping[str, Any] = {
     "repetition_penalty": 1.2,
 }
 
-
-@dataclass(frozen=True)
-class Task:
-    """What a command asks for. `values` are for the template; `schema` is the answer's.
-
-    The schema of the template comes next, and `fallback_schema` last.
-    """
-
-    name: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    schema: Schema | None = None
-    fallback_schema: Schema | None = None
+# JSON that was cut is asked for again with that many times the tokens, unless the user set
+# the limit; and a context has that many tokens free for the words that ask again.
+_MORE_ROOM = 2
+_ASKING_AGAIN = 128
 
 
 @dataclass(frozen=True)
 class Plan:
     """One request, ready to run, with what a dry run shows of it.
 
-    `source` is where its text is from; `subject` names it among several, else is empty.
+    An answer that cannot be read may be asked for again, with up to `longest_answer` tokens.
     """
 
     task: Task
-    source: str
-    subject: str
+    draft: Draft
     model: GGUF
     model_name: str
     choice: Choice
     load: LoadOptions
     request: Request
+    longest_answer: int
     stop: tuple[str, ...]
 
     @property
@@ -81,6 +74,12 @@ class Plan:
     def prompt(self) -> str:
         """The exact prompt, control tokens written out."""
         return detokenize(self.model, self.request.prompt_token_ids)
+
+    def asking(self, messages: Sequence[Message], tokenize: Tokenize) -> Request | None:
+        """The request with another prompt; None if that does not fit the context."""
+        ids = tuple(encode(messages, self.model, tokenize))
+        limit = min(self.longest_answer, self.load.context_length - len(ids))
+        return replace(self.request, prompt_token_ids=ids, max_tokens=limit) if limit > 0 else None
 
 
 def make_plans(
@@ -96,30 +95,44 @@ def make_plans(
     What the user wrote is checked before anything is downloaded. Raises every
     MistralCliError but those of a running engine.
     """
-    prompts = [_prompt(template, task, inputs.instruction, t.text, options) for t in inputs.texts]
+    drafts = make_drafts(task, template, inputs, options)
     check_names(options.engine or config.engine, options.gpu_layers)
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
     choice = _choose(model, options, config, terminal)
     with open_tokenizer(choice.engine, model) as tokenizer:
-        encoded = [_encode(prompt, model, tokenizer.tokenize) for prompt in prompts]
+        encoded = [_encode(draft.prompt, model, tokenizer.tokenize) for draft in drafts]
     settings = _settings(template, options)
-    needed = max(map(len, encoded)) + settings["max_tokens"]
+    needed = max(map(len, encoded)) + _answer_room(task.shape(template), settings)
     load = LoadOptions(
         context_length(model, options.context_length, needed, terminal),
         _threads(options, terminal),
         choice.gpu_layers,
     )
-    stop = tuple(options.stop or ())
+    more = 1 if options.max_tokens else _MORE_ROOM
     plans = []
-    for text, subject, ids in zip(inputs.texts, _subjects(inputs), encoded, strict=True):
-        with about(subject):
-            request = _request(ids, load.context_length, settings, task.schema, model)
-        plans.append(
-            Plan(task, text.source, subject, model, reference, choice, load, request, stop)
-        )
+    for draft, ids in zip(drafts, encoded, strict=True):
+        with about(draft.subject):
+            request = _request(ids, load.context_length, settings, draft, model)
+        longest = min(settings["max_tokens"] * more, load.context_length - len(ids))
+        if task.jsonl:  # what is printed cannot be asked for again
+            request = replace(request, max_tokens=longest)
+        stop = tuple(options.stop or ())
+        plans.append(Plan(task, draft, model, reference, choice, load, request, longest, stop))
     return plans
+
+
+def _answer_room(shape: Shape | None, settings: Mapping[str, Any]) -> int:
+    """Tokens to keep free: JSON may have to be shown to the model and asked for again."""
+    longest = int(settings["max_tokens"])
+    return longest if shape is None else longest * _MORE_ROOM + _ASKING_AGAIN
+
+
+def _encode(prompt: list[Message] | str, model: GGUF, tokenize: Tokenize) -> tuple[int, ...]:
+    if isinstance(prompt, str):
+        return tuple(encode_raw(prompt, model, tokenize))
+    return tuple(encode(prompt, model, tokenize))
 
 
 def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Terminal) -> Choice:
@@ -145,48 +158,6 @@ def _threads(options: TaskOptions, terminal: Terminal) -> int:
     return options.threads or cores
 
 
-def _subjects(inputs: Inputs) -> list[str]:
-    """What to call each text in an error, where there are several."""
-    count = len(inputs.texts)
-    if count == 1:
-        return [""]
-    return [f"{t.source} (text {i} of {count})" for i, t in enumerate(inputs.texts, start=1)]
-
-
-def _prompt(
-    template: Template, task: Task, instruction: str | None, text: str, options: TaskOptions
-) -> list[Message] | str:
-    """The messages, or with `--raw` the bare text."""
-    if options.raw:
-        asked = set(task.values) - {"fields"}  # those hold the answer all the same
-        if options.system is not None or options.template or options.param or asked:
-            raise UsageError(
-                "--raw sends the text as it is, so nothing else can be said about it",
-                hint="Drop --raw, or write what the other options say into the text.",
-            )
-        return f"{instruction}\n\n{text}" if instruction else text
-    params = _parse_params(options.param or ())
-    messages = template.fill(text, instruction, params=params, task_values=task.values)
-    if options.system is None:
-        return messages
-    own = [Message("system", options.system)] if options.system else []
-    return own + [message for message in messages if message.role != "system"]
-
-
-def _parse_params(params: Sequence[str]) -> dict[str, str]:
-    pairs = [param.partition("=") for param in params]
-    for name, equals, _ in pairs:
-        if not name or not equals:
-            raise UsageError(f"-p {name!r} has no value", hint="Write -p NAME=VALUE.")
-    return {name: value for name, _, value in pairs}
-
-
-def _encode(prompt: list[Message] | str, model: GGUF, tokenize: Tokenize) -> tuple[int, ...]:
-    if isinstance(prompt, str):
-        return tuple(encode_raw(prompt, model, tokenize))
-    return tuple(encode(prompt, model, tokenize))
-
-
 def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
     """Sampling options: the flag, else the template's header, else the default."""
     given = {name: getattr(options, name) for name in _DEFAULTS}
@@ -202,7 +173,7 @@ def _request(
     ids: tuple[int, ...],
     context: int,
     settings: Mapping[str, Any],
-    schema: Schema | None,
+    draft: Draft,
     model: GGUF,
 ) -> Request:
     room = context - len(ids)
@@ -223,5 +194,5 @@ def _request(
         repetition_penalty=settings["repetition_penalty"],
         seed=settings["seed"],
     )
-    constraint = None if schema is None else grammar(schema)
-    return Request(ids, min(settings["max_tokens"], room), sampling, constraint)
+    grammar = draft.expected.grammar if draft.expected else None
+    return Request(ids, min(settings["max_tokens"], room), sampling, grammar)

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Sequence
 
-from mistral_cli import structured
 from mistral_cli.config import load as load_config
-from mistral_cli.engines import Engine, PromptProgress, open_engine
-from mistral_cli.errors import OutputCut, about
+from mistral_cli.draft import Task
+from mistral_cli.engines import Engine, PromptProgress, Request, open_engine
+from mistral_cli.errors import about
+from mistral_cli.extract import extract, extract_items
 from mistral_cli.inputs.texts import read_inputs
 from mistral_cli.options import TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
-from mistral_cli.output.printers import Output, Result, choose_output, dry_run
-from mistral_cli.plan import Plan, Task, make_plans
+from mistral_cli.output.printers import ItemsOutput, Output, Result, choose_output, dry_run
+from mistral_cli.plan import Plan, make_plans
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
 
@@ -26,10 +25,9 @@ def run_task(
     """Answer every text that the user gave. Raises MistralCliError."""
     terminal.quiet, terminal.verbose = options.quiet, options.verbose
     template = find(options.template or task.name)
-    task = replace(task, schema=task.schema or template.schema or task.fallback_schema)
-    if task.schema is not None:
-        for note in structured.check(task.schema):
-            terminal.info(f"checked after generation, not while sampling: {note}")
+    shape = task.shape(template)
+    for note in shape.check() if shape else ():
+        terminal.info(f"checked after generation, not while sampling: {note}")
     inputs = read_inputs(arguments, options.file or (), terminal)
     plans = make_plans(task, template, inputs, options, load_config(terminal.env), terminal)
     if options.dry_run:
@@ -39,7 +37,8 @@ def run_task(
     output = choose_output(
         terminal,
         as_json=options.json,
-        structured=task.schema is not None,
+        structured=shape is not None,
+        as_items=task.jsonl,
         width=options.width,
         raw=options.raw,
     )
@@ -54,7 +53,7 @@ def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> No
         load_seconds = time.perf_counter() - started
         try:
             for plan in plans:
-                with about(plan.subject):
+                with about(plan.draft.subject):
                     result = _answer(plan, engine, output, terminal, load_seconds)
                 load_seconds = 0.0
                 output.result(result)
@@ -72,15 +71,26 @@ def _answer(
     def show(progress: PromptProgress) -> None:
         terminal.status(f"reading the prompt: {progress.done} of {progress.total} tokens …")
 
-    answer = collect(
-        until_stop(engine.stream(plan.request), plan.stop),
-        load_seconds=load_seconds,
-        on_progress=show,
-        on_text=output.piece,
-    )
-    terminal.clear_status()
-    if plan.task.schema is not None:
-        return Result(plan, answer, _data(answer, plan.task.schema, terminal), ())
+    def ask(request: Request, on_text: Callable[[str], None]) -> Answer:
+        nonlocal load_seconds
+        answer = collect(
+            until_stop(engine.stream(request), plan.stop),
+            load_seconds=load_seconds,
+            on_progress=show,
+            on_text=on_text,
+        )
+        load_seconds = 0.0
+        terminal.clear_status()
+        return answer
+
+    expected = plan.draft.expected
+    if expected and isinstance(output, ItemsOutput):
+        return Result(plan, extract_items(plan, expected, ask, output))
+    if expected:
+        found = extract(plan, expected, ask, engine.tokenize, output.piece)
+        again = tuple(f"{failure}; asked again" for failure in found.failures)
+        return Result(plan, found.answer, found.extraction, again)
+    answer = ask(plan.request, output.piece)
     cut = f"the answer was cut at {answer.completion_tokens} tokens ({_limit(plan)})"
     return Result(plan, answer, None, (cut,) if answer.finish_reason == "length" else ())
 
@@ -90,14 +100,3 @@ def _limit(plan: Plan) -> str:
     if plan.prompt_tokens + plan.request.max_tokens < plan.load.context_length:
         return "-n/--max-tokens"
     return f"the context of {plan.load.context_length} tokens"
-
-
-def _data(answer: Answer, schema: structured.Schema, terminal: Terminal) -> Any:
-    """The parsed value that was promised."""
-    if answer.finish_reason == "length":
-        terminal.note(f"the model had written: {answer.text}")
-        raise OutputCut(
-            f"the JSON was cut at {answer.completion_tokens} tokens",
-            hint="Raise -n/--max-tokens, or bound the strings with maxLength in a --schema.",
-        )
-    return structured.parse(answer.text, schema)

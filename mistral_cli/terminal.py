@@ -74,11 +74,11 @@ class Terminal:
         if self.verbose:
             self.note(message)
 
-    def error(self, message: str, hint: str) -> None:
+    def error(self, message: str, hint: str, details: str = "") -> None:
         """What went wrong and what to do, on stderr, also with `-q`."""
         self._line(f"mistral-cli: error: {message}")
-        if hint:
-            self._line(f"  {hint}")
+        for more in filter(None, (hint, details)):
+            self._line(f"  {more}")
 
     def status(self, text: str) -> None:
         """Replace the passing status line; only a terminal shows it."""

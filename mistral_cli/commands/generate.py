@@ -21,7 +21,7 @@ def generate(
     options: TaskOptions,
 ) -> None:
     """Answer a prompt; text from a file or a pipe follows it."""
-    from mistral_cli.plan import Task
+    from mistral_cli.draft import Task
     from mistral_cli.run import run_task
 
     words = [word for word in prompt or () if word != "-"]

@@ -30,19 +30,49 @@ def json_extract(
         str | None,
         typer.Option("--schema", metavar="FILE|JSON", help="A JSON schema.", show_default=False),
     ] = None,
+    many: Annotated[
+        bool, typer.Option("--many", help="A list of such values, for texts that name several.")
+    ] = False,
+    jsonl: Annotated[
+        bool,
+        typer.Option("--jsonl", help="As --many, one item a line, each printed when complete."),
+    ] = False,
+    grounded: Annotated[
+        bool | None,
+        typer.Option(
+            "--grounded/--no-grounded",
+            help="Strings and numbers must stand in the text (default with --fields).",
+            show_default=False,
+        ),
+    ] = None,
     *,
     options: TaskOptions,
 ) -> None:
     """Turn texts into JSON that holds to fields or a schema, each text into one value."""
-    from mistral_cli import structured
+    from mistral_cli.draft import Task
     from mistral_cli.errors import UsageError
-    from mistral_cli.plan import Task
     from mistral_cli.run import run_task
+    from mistral_cli.structured.fields import describe_fields, schema_from_fields
+    from mistral_cli.structured.schema import ANY_OBJECT, load_schema
 
     if fields is not None and schema is not None:
         raise UsageError("--fields and --schema are both given", hint="Give one of them.")
-    wanted = None if fields is None else structured.schema_from_fields(fields)
-    wanted = wanted if schema is None else structured.load_schema(schema)
-    values = {"fields": structured.describe_fields(wanted)} if wanted else {}
-    task = Task("json-extract", values, wanted, fallback_schema=structured.ANY_OBJECT)
+    if jsonl and options.json:
+        raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
+    grounded = fields is not None if grounded is None else grounded
+    wanted = None if schema is None else load_schema(schema)
+    told = wanted if fields is None else schema_from_fields(fields)
+    if fields is not None:
+        wanted = schema_from_fields(fields, nullable=grounded)
+    told_fields = describe_fields(told) if told else ""
+    values = {"fields": told_fields, "many": many or jsonl, "grounded": grounded}
+    task = Task(
+        "json-extract",
+        {name: value for name, value in values.items() if value},
+        wanted,
+        fallback_schema=ANY_OBJECT,
+        many=many or jsonl,
+        grounded=grounded,
+        jsonl=jsonl,
+    )
     run_task(task, texts or (), options, context.obj)

@@ -25,7 +25,7 @@ def summarize(
     options: TaskOptions,
 ) -> None:
     """Summarize texts, each argument and each file by itself."""
-    from mistral_cli.plan import Task
+    from mistral_cli.draft import Task
     from mistral_cli.run import run_task
 
     values = {} if sentences is None else {"sentences": sentences}

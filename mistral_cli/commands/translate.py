@@ -36,8 +36,8 @@ def translate(
     options: TaskOptions,
 ) -> None:
     """Translate texts, each argument and each file by itself."""
+    from mistral_cli.draft import Task
     from mistral_cli.errors import UsageError
-    from mistral_cli.plan import Task
     from mistral_cli.run import run_task
 
     given = {"to": to, "from": source}

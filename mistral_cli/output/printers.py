@@ -6,24 +6,25 @@ Which form it is is decided once, in `choose_output`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from mistral_cli.output.answer import Answer
 from mistral_cli.output.stdout import write, write_envelope, write_json
 from mistral_cli.output.wrap import Wrapper, without_controls
 from mistral_cli.plan import Plan
+from mistral_cli.structured.shape import Extraction
 from mistral_cli.terminal import Terminal
 
 
 @dataclass(frozen=True)
 class Result:
-    """One answered plan; `data` is the parsed value where JSON was asked for."""
+    """One answered plan; `extraction` is what was read where JSON was asked for."""
 
     plan: Plan
     answer: Answer
-    data: Any
-    warnings: tuple[str, ...]
+    extraction: Extraction | None = None
+    warnings: tuple[str, ...] = ()
 
 
 class Output(Protocol):
@@ -40,13 +41,19 @@ class Output(Protocol):
 
 
 def choose_output(
-    terminal: Terminal, *, as_json: bool, structured: bool, width: int | None, raw: bool
+    terminal: Terminal,
+    *,
+    as_json: bool,
+    structured: bool,
+    as_items: bool,
+    width: int | None,
+    raw: bool,
 ) -> Output:
     """The form for this run, from the kind of stdout and the flags."""
     if as_json:
         return JsonOutput(terminal, exact=raw)
     if structured:
-        return DataOutput(terminal)
+        return ItemsOutput(terminal) if as_items else DataOutput(terminal)
     columns = (terminal.width if width is None else width) if terminal.stdout_is_terminal else 0
     wrapper = Wrapper(columns) if columns else None
     return TextOutput(terminal, wrapper, keep_leading_space=raw)
@@ -125,10 +132,20 @@ class DataOutput:
     def result(self, result: Result) -> None:
         """See Output."""
         self._pieces = 0
-        write_json(self._terminal, result.data)
+        if result.extraction:
+            write_json(self._terminal, result.extraction.data)
 
     def abort(self) -> None:
         """See Output."""
+
+
+class ItemsOutput(DataOutput):
+    """The items of a list, each on a line of its own as soon as it is complete."""
+
+    def item(self, value: Any) -> None:
+        """Print one item."""
+        self._terminal.clear_status()
+        write_json(self._terminal, value, on_one_line=True)
 
 
 class JsonOutput(DataOutput):
@@ -142,7 +159,7 @@ class JsonOutput(DataOutput):
         """See Output."""
         plan, answer = result.plan, result.answer
         text = answer.text if self._exact else answer.text.strip()
-        said = {"text": text} if plan.task.schema is None else {"data": result.data}
+        said = _extracted(result.extraction, plan) if result.extraction else {"text": text}
         envelope = {
             **_head(plan),
             **said,
@@ -158,11 +175,18 @@ class JsonOutput(DataOutput):
         write_envelope(self._terminal, envelope)
 
 
+def _extracted(extraction: Extraction, plan: Plan) -> dict[str, Any]:
+    expected = plan.draft.expected
+    if not (expected and expected.shape.grounded):
+        return {"data": extraction.data}
+    return {"data": extraction.data, "spans": [asdict(span) for span in extraction.spans]}
+
+
 def _head(plan: Plan) -> dict[str, Any]:
     """What every JSON object about a plan begins with."""
     return {
         "command": plan.task.name,
-        "source": plan.source,
+        "source": plan.draft.text.source,
         "model": plan.model_name,
         "engine": plan.choice.engine.name,
         "engine_reason": plan.choice.reason,
@@ -184,6 +208,7 @@ def timings(answer: Answer) -> dict[str, float]:
 def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
     """Print what would be run."""
     sampling = plan.request.sampling
+    shape = plan.draft.expected.shape if plan.draft.expected else None
     details: Mapping[str, Any] = {
         **_head(plan),
         "prompt": plan.prompt,
@@ -200,7 +225,9 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
         "repetition_penalty": sampling.repetition_penalty,
         "seed": sampling.seed,
         "stop": plan.stop,
-        "schema": plan.task.schema,
+        "schema": shape and shape.schema,
+        "many": bool(shape and shape.many),
+        "grounded": bool(shape and shape.grounded),
         "warnings": terminal.warnings,
     }
     if as_json:

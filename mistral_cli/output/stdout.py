@@ -21,9 +21,9 @@ def write_envelope(terminal: Terminal, content: Mapping[str, Any]) -> None:
     write(terminal, json.dumps(envelope, ensure_ascii=False) + "\n")
 
 
-def write_json(terminal: Terminal, value: Any) -> None:
-    """One JSON value on stdout."""
-    indent = 2 if terminal.stdout_is_terminal else None
+def write_json(terminal: Terminal, value: Any, *, on_one_line: bool = False) -> None:
+    """One JSON value on stdout: indented for a person, unless it is `on_one_line`."""
+    indent = 2 if terminal.stdout_is_terminal and not on_one_line else None
     text = json.dumps(value, ensure_ascii=False, indent=indent)
     if terminal.stdout_is_terminal:  # JSON itself escapes only the controls below U+0020
         text = re.sub("[\x7f-\x9f]", lambda found: f"\\u{ord(found[0]):04x}", text)

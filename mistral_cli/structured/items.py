@@ -1,0 +1,32 @@
+"""The items of a JSON list, each as soon as it is written to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from json import JSONDecodeError, JSONDecoder
+
+
+class ItemReader:
+    """Reads a list piece by piece."""
+
+    def __init__(self) -> None:
+        self._text = ""
+        self._inside = False
+        self._decoder = JSONDecoder()
+
+    def feed(self, piece: str) -> Iterator[str]:
+        """Yield the text of every item that `piece` completes."""
+        self._text += piece
+        if not self._inside:
+            self._inside = self._text.lstrip().startswith("[")
+            self._text = self._text.lstrip().removeprefix("[")
+        while self._inside:
+            self._text = self._text.lstrip(", \n")
+            try:
+                _, end = self._decoder.raw_decode(self._text)
+            except (JSONDecodeError, RecursionError):
+                return
+            if end == len(self._text):  # a number may go on
+                return
+            yield self._text[:end]
+            self._text = self._text[end:]
