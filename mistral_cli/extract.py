@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,9 @@ from mistral_cli.structured.shape import Expected, Extraction
 
 Ask = Callable[[Request, Callable[[str], None]], Answer]
 """Run a request, hand on the text as it comes, return the whole."""
+
+# A few characters over and over: more room would be filled with more of them.
+_ROUND_AND_ROUND = re.compile(r"(.{1,120}?)\1{5,}.{0,120}\Z", re.DOTALL)
 
 _TOO_LONG = "Keep the answer short: all of it must fit in {} tokens."
 _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
@@ -51,7 +55,8 @@ def extract(
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
         cut = isinstance(error, OutputCut)
-        if cut and request.max_tokens < plan.longest_answer and not asked_again:
+        room = request.max_tokens < plan.longest_answer and not _ROUND_AND_ROUND.search(answer.text)
+        if cut and room and not asked_again:
             request = replace(request, max_tokens=plan.longest_answer)
         else:
             request = None if asked_again else _ask_again(plan, answer, error, tokenize)

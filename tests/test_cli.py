@@ -88,6 +88,8 @@ def test_every_task_answers_on_a_real_model_with_both_engines(
     if arguments[0] == "json-extract":
         assert set(envelope["data"]) == {"name", "company", "address"}
         assert envelope["data"]["name"] == "Suvojit Hore"
+        spans = {span["path"]: ARTICLE[span["start"] : span["end"]] for span in envelope["spans"]}
+        assert spans == {f"/{name}": value for name, value in envelope["data"].items() if value}
     else:
         assert envelope["text"].strip()
 
@@ -260,6 +262,17 @@ FAILURES = [
     (ExitCode.USAGE, ("translate", "hi", "--to", ""), "--to"),
     (ExitCode.USAGE, ("json-extract", "hi", "--fields", ""), "field list is empty"),
     (ExitCode.USAGE, ("json-extract", "hi", "--schema", ""), "schema"),
+    (ExitCode.USAGE, ("json-extract", "hi", "--jsonl", "--json"), "--jsonl"),
+    (
+        ExitCode.USAGE,
+        ("json-extract", "hi", "--grounded", "--schema", '{"allOf": [{"type": "string"}]}'),
+        "allOf cannot be grounded",
+    ),
+    (
+        ExitCode.OUTPUT_INVALID,
+        ("json-extract", "hi", "--grounded", "--schema", '{"type": "integer"}'),
+        "the text holds no number",
+    ),
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "no-such-model"), "no-such-model"),
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "./no.gguf"), "no.gguf"),
     (ExitCode.MODEL_UNUSABLE, ("generate", "hi", "-m", __file__), "GGUF"),
@@ -292,6 +305,68 @@ def test_json_cut_at_the_limit_is_no_answer(run: Run, smollm2: Path) -> None:
     assert '{"name"' in result.stderr
 
 
+def test_json_that_was_cut_is_shown_though_quiet(
+    run: Run, fake: Callable[..., dict[str, str]]
+) -> None:
+    script = fake(pieces=['{"a"', ": 1", "}"])
+    result = run("json-extract", "--fields", "a int", "x 1", "-n", 2, "-q", **script)
+    assert (result.status, result.stdout) == (ExitCode.OUTPUT_CUT, "")
+    assert '{"a": 1' in result.stderr
+
+
+def test_an_answer_asked_for_again_is_a_warning(run: Run, smollm2: Path) -> None:
+    schema = {"type": "array", "items": {"enum": [1, 2]}, "minItems": 2, "uniqueItems": True}
+    arguments = ("json-extract", "-m", smollm2, "--seed", 1, "-n", 30, "--json")
+    result = run(*arguments, "--schema", json.dumps(schema), "Say the number 1 twice.")
+    if result.status:
+        assert (result.status, result.stdout) == (ExitCode.OUTPUT_INVALID, "")
+        assert "non-unique" in result.stderr
+    else:
+        assert sorted(json.loads(result.stdout)["data"]) == [1, 2]
+
+
+PEOPLE = "Bob is 34, Alice is 28 and Zoë is 5 years old."
+
+
+@pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
+def test_lists_with_both_engines(
+    run: Run, engine: str, smollm2: Path, smollm2_for_ctransformers: Path
+) -> None:
+    model = smollm2 if engine == "llama.cpp" else smollm2_for_ctransformers
+    arguments = ("json-extract", "-m", model, "--engine", engine, "--fields", "name, age int")
+    people = json.loads(run(*arguments, "--many", PEOPLE).stdout)
+    assert {"name": "Bob", "age": 34} in people
+    lines = run(*arguments, "--jsonl", PEOPLE).stdout.splitlines()
+    assert [json.loads(line) for line in lines] == people
+    for person in people:
+        assert person["name"] in PEOPLE
+        assert str(person["age"]) in PEOPLE
+
+
+def test_items_are_lines_and_a_cut_list_is_told(
+    run: Run, fake: Callable[..., dict[str, str]]
+) -> None:
+    script = fake(pieces=['[{"a": 1}, {"a":', " 2}, {", '"a": 3}]'])
+    whole = run("json-extract", "--fields", "a int", "--jsonl", "1 2 3", **script)
+    assert (whole.status, whole.stdout) == (0, '{"a": 1}\n{"a": 2}\n{"a": 3}\n')
+    cut = run("json-extract", "--fields", "a int", "--jsonl", "1 2 3", "-n", 2, **script)
+    assert (cut.status, cut.stdout) == (ExitCode.OUTPUT_CUT, '{"a": 1}\n{"a": 2}\n')
+    assert "after 2 items" in cut.stderr
+
+
+def test_grounded_is_the_default_for_fields_only(
+    run: Run, fake: Callable[..., dict[str, str]]
+) -> None:
+    script = fake(pieces=['{"a": "elsewhere"}'])
+    schema = '{"type": "object", "properties": {"a": {"type": "string"}}}'
+    assert run("json-extract", "--fields", "a", "here", **script).status == 7
+    assert run("json-extract", "--fields", "a", "--no-grounded", "here", **script).status == 0
+    assert run("json-extract", "--schema", schema, "here", **script).status == 0
+    assert run("json-extract", "--schema", schema, "--grounded", "here", **script).status == 7
+    assert run("json-extract", "here", **script).status == 0
+    assert run("json-extract", "--grounded", "here", **script).status == 7
+
+
 @pytest.mark.parametrize("answer", ['{"age": 5.5}', "hello", '{"age": 5} and', '{"age": NaN}'])
 def test_json_that_does_not_match_is_no_answer(
     run: Run, fake: Callable[..., dict[str, str]], answer: str
@@ -302,7 +377,7 @@ def test_json_that_does_not_match_is_no_answer(
 
 def test_json_is_one_line_in_a_pipe(run: Run, fake: Callable[..., dict[str, str]]) -> None:
     script = fake(pieces=['{"name": "Zoë",', ' "age": 5}'])
-    result = run("json-extract", "--fields", "name, age int", "x", **script)
+    result = run("json-extract", "--fields", "name, age int", "Zoë is 5", **script)
     assert result.stdout == '{"name": "Zoë", "age": 5}\n'
 
 

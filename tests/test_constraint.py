@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mistral_cli import structured
 from mistral_cli.engines import LoadOptions
 from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer
 from mistral_cli.engines.ctransformers import CTransformers
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF, read
 from mistral_cli.gguf.token_text import detokenize, token_bytes
+from mistral_cli.structured.grammar import json_grammar
+from mistral_cli.structured.shape import Expected, Shape
 
 SCHEMA = {
     "type": "object",
@@ -47,18 +48,18 @@ def constraint(tokenizer: object, model: GGUF, grammar: str) -> Constraint:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_any_walk_through_the_grammar_is_valid(model: GGUF, tokenizer: object, seed: int) -> None:
-    matcher = constraint(tokenizer, model, structured.grammar(SCHEMA))
+    matcher = constraint(tokenizer, model, json_grammar(SCHEMA, many=False))
     choice, tokens = random.Random(seed), list[int]()
     while not matcher.finished:
         token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
         matcher.consume(token)
         tokens += [token, *matcher.forced(100)]
         assert len(tokens) < 200
-    structured.parse(detokenize(model, tokens), SCHEMA)
+    Expected(Shape(SCHEMA), "").read(detokenize(model, tokens))
 
 
 def test_only_so_many_tokens_are_forced(model: GGUF, tokenizer: object) -> None:
-    grammar = structured.grammar({"const": "one two three four five six"})
+    grammar = json_grammar({"const": "one two three four five six"}, many=False)
     whole = constraint(tokenizer, model, grammar)
     forced = whole.forced(100)
     assert json.loads(detokenize(model, forced)) == "one two three four five six"

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from gguf_files import write_mistral
 
-from mistral_cli import structured
 from mistral_cli.engines import (
     Engine,
     Event,
@@ -28,6 +27,10 @@ from mistral_cli.engines.background import BackgroundStream
 from mistral_cli.engines.llama_cpp_requests import completion
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import read
+from mistral_cli.structured.fields import schema_from_fields
+from mistral_cli.structured.grammar import json_grammar
+from mistral_cli.structured.schema import Schema
+from mistral_cli.structured.shape import Expected, Shape
 
 CONTEXT = 256
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
@@ -440,17 +443,32 @@ SCHEMAS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=["enum", "object", "array", "pattern"])
-def test_what_a_schema_admits(engine: Engine, schema: structured.Schema) -> None:
+def test_what_a_schema_admits(engine: Engine, schema: Schema) -> None:
     for seed in range(2):
         sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
-        events = ask(engine, "JSON: ", 60, sampling, structured.grammar(schema))
+        events = ask(engine, "JSON: ", 60, sampling, json_grammar(schema, many=False))
         if finish(events).reason == "stop":
-            structured.parse(text(events), schema)
+            Expected(Shape(schema), "").read(text(events))
         assert finish(events).completion_tokens <= 60
 
 
+def test_a_grounded_answer_stands_in_the_text(engine: Engine) -> None:
+    schema = schema_from_fields("name, note", nullable=True)
+    source = 'Zoë said "no\\way" in\n  東京 on 2026-11-22. 1,200 people heard.'
+    expected = Expected(Shape(schema, grounded=True), source)
+    whole = 0
+    for seed in range(4):
+        events = ask(engine, "JSON: ", 120, Sampling(1.5, 0, 1.0, 1.0, seed), expected.grammar)
+        if finish(events).reason == "stop":
+            whole += 1
+            data = expected.read(text(events)).data
+            assert all(value is None or value in source for value in data.values())
+    assert whole
+
+
 def test_forced_tokens_count_and_are_cut(tiny: Engine) -> None:
-    grammar = structured.grammar({"const": "a long sentence that leaves no choice at all"})
+    sentence = {"const": "a long sentence that leaves no choice at all"}
+    grammar = json_grammar(sentence, many=False)
     whole = ask(tiny, max_tokens=100, grammar=grammar)
     total = sum(isinstance(event, Piece) for event in whole)
     assert finish(whole) == Finish("stop", total)
@@ -478,6 +496,6 @@ def test_a_grammar_may_end_early_or_late(tiny: Engine) -> None:
 
 
 def test_both_engines_hold_a_grammar_alike(opened: Callable[..., Engine]) -> None:
-    grammar = structured.grammar(SCHEMAS[1])
+    grammar = json_grammar(SCHEMAS[1], many=False)
     texts = [text(ask(opened(n, "mistral"), "JSON: ", 80, GREEDY, grammar)) for n in REAL]
     assert texts[0] == texts[1]

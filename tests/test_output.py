@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from mistral_cli.output.printers import DataOutput, Result, TextOutput, choose_output
 from mistral_cli.output.wrap import Wrapper
+from mistral_cli.structured.shape import Extraction
 from mistral_cli.terminal import Terminal
 
 RESULT = Result(*[Any] * 4)  # type: ignore[arg-type]
@@ -116,7 +117,7 @@ def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
 )
 def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrapped: bool) -> None:
     output = choose_output(
-        terminal(stdout), as_json=False, structured=False, width=width, raw=False
+        terminal(stdout), as_json=False, structured=False, as_items=False, width=width, raw=False
     )
     output.piece("word " * 60)
     output.result(RESULT)
@@ -129,7 +130,7 @@ def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
     output = DataOutput(terminal(stdout))
     output.piece('{"a":')
     assert stdout.getvalue() == ""
-    output.result(replace(RESULT, data={"a": ["ü"]}))
+    output.result(replace(RESULT, extraction=Extraction({"a": ["ü"]})))
     assert json.loads(stdout.getvalue()) == {"a": ["ü"]}
     assert (stdout.getvalue().count("\n") > 1) == stdout.isatty()
 

@@ -9,10 +9,11 @@ import pytest
 from gguf_files import write_mistral
 
 from mistral_cli.config import Config
+from mistral_cli.draft import Task
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.inputs.texts import Inputs, Text
 from mistral_cli.options import TaskOptions
-from mistral_cli.plan import Plan, Task, make_plans
+from mistral_cli.plan import Plan, make_plans
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
 

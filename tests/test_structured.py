@@ -1,4 +1,4 @@
-"""Field lists and schemas: what is accepted, what is refused, and what an answer must be."""
+"""Schemas: what is accepted, what is refused, and what an answer must be."""
 
 from __future__ import annotations
 
@@ -11,22 +11,26 @@ from typing import Any
 
 import llguidance
 import pytest
+from grammars import admits
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mistral_cli.errors import OutputInvalid, UsageError
-from mistral_cli.structured import (
-    ANY_OBJECT,
-    Schema,
-    check,
-    describe_fields,
-    grammar,
-    load_schema,
-    parse,
-    schema_from_fields,
-)
+from mistral_cli.structured.fields import schema_from_fields
+from mistral_cli.structured.grammar import json_grammar
+from mistral_cli.structured.schema import ANY_OBJECT, Schema, load_schema
+from mistral_cli.structured.shape import Expected, Shape
 
+PERSON = schema_from_fields("name, age int")
 DRAFTS = "http://json-schema.org/draft-{}/schema#"
+
+
+def check(schema: Schema) -> list[str]:
+    return Shape(schema).check()
+
+
+def parse(text: str, schema: Schema) -> Any:
+    return Expected(Shape(schema), "").read(text).data
 
 
 @pytest.fixture(autouse=True)
@@ -41,95 +45,6 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(socket.socket, "connect", refuse)
     yield
     assert attempts == []
-
-
-# --- field lists ---------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("fields", "expected"),
-    [
-        ("name", {"name": {"type": "string"}}),
-        (
-            "name, age int, height float, alive bool, bio str",
-            {
-                "name": {"type": "string"},
-                "age": {"type": "integer"},
-                "height": {"type": "number"},
-                "alive": {"type": "boolean"},
-                "bio": {"type": "string"},
-            },
-        ),
-        ("name,age  int,", {"name": {"type": "string"}, "age": {"type": "integer"}}),
-        (" , name ,, ", {"name": {"type": "string"}}),
-        (
-            "url: such as https://x.org:80/, age int : in years",
-            {
-                "url": {"type": "string", "description": "such as https://x.org:80/"},
-                "age": {"type": "integer", "description": "in years"},
-            },
-        ),
-        (
-            "\nname: first, then last\r\nage int: years, not months,\n\n",
-            {
-                "name": {"type": "string", "description": "first, then last"},
-                "age": {"type": "integer", "description": "years, not months"},
-            },
-        ),
-        ("name,\nage int,\n", {"name": {"type": "string"}, "age": {"type": "integer"}}),
-        ("名前: その人, été float", {
-            "名前": {"type": "string", "description": "その人"},
-            "été": {"type": "number"},
-        }),
-        ("int", {"int": {"type": "string"}}),
-        ("name:", {"name": {"type": "string"}}),
-    ],
-)  # fmt: skip
-def test_field_lists(fields: str, expected: dict[str, Any]) -> None:
-    schema = schema_from_fields(fields)
-    assert schema == {
-        "type": "object",
-        "properties": expected,
-        "required": list(expected),
-        "additionalProperties": False,
-    }
-    assert check(schema) == []
-
-
-@pytest.mark.parametrize(
-    ("fields", "problem"),
-    [
-        ("", "empty"),
-        (" ,\n, ", "empty"),
-        ("name, name int", "'name' is there twice"),
-        ("age integer", "'age integer'"),
-        ("age Int", "'age Int'"),
-        ("two words here", "'two words here'"),
-        (": only a description", "': only a description'"),
-        ("a,b\nc", "'a,b'"),
-    ],
-)
-def test_bad_field_lists(fields: str, problem: str) -> None:
-    with pytest.raises(UsageError, match=problem) as caught:
-        schema_from_fields(fields)
-    assert "int, float, bool" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("schema", "expected"),
-    [
-        (
-            schema_from_fields("name, age int: in years"),
-            "- name (string)\n- age (integer): in years",
-        ),
-        ({"properties": {"a": {"type": ["string", "null"]}}}, "- a (string or null)"),
-        ({"properties": {"a": True, "b": {}, "c": {"$ref": "#"}}}, "- a\n- b\n- c"),
-        ({"properties": [1]}, ""),
-        ({}, ""),
-    ],
-)
-def test_fields_are_described_to_the_model(schema: Schema, expected: str) -> None:
-    assert describe_fields(schema) == expected
 
 
 # --- loading -------------------------------------------------------------------------------------
@@ -277,17 +192,90 @@ def test_schemas_that_cannot_be_held(schema: Schema, problem: str) -> None:
 
 
 def test_the_grammar_is_lenient_and_knows_no_idle_whitespace() -> None:
-    text = grammar({"type": "object", "x-guidance": {"lenient": False}})
-    assert text.startswith("%llguidance {}\nstart: %json ")
+    text = json_grammar({"type": "object", "x-guidance": {"lenient": False}}, many=False)
+    assert text.startswith("%llguidance {}\nstart: item\nitem: %json ")
     options = json.loads(text.split("%json ")[1])["x-guidance"]
     assert options["lenient"] is True
     assert options["whitespace_flexible"] is False
     assert not llguidance.LLMatcher.validate_grammar(text)
 
 
-# --- parsing -------------------------------------------------------------------------------------
+AB: Schema = {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}}
 
-PERSON = schema_from_fields("name, age int")
+
+@pytest.mark.parametrize(
+    ("schema", "open_to_others"),
+    [
+        ({"type": "object", **AB}, False),
+        ({"type": "array", "items": {"type": "object", **AB}}, False),
+        ({"$ref": "#/$defs/x", "$defs": {"x": {"type": "object", **AB}}}, False),
+        ({"anyOf": [{"type": "object", **AB}, {"type": "null"}]}, False),
+        ({"type": "object", **AB, "additionalProperties": True}, True),
+        ({"type": "object", **AB, "additionalProperties": {"type": "integer"}}, True),
+        ({"type": "object", **AB, "patternProperties": {"^o": {"type": "integer"}}}, True),
+        ({"type": "object", **AB, "required": ["other"]}, True),
+        ({"allOf": [{"type": "object", **AB}, {"properties": {"other": {}}}]}, True),
+        ({"type": "object", **AB, "anyOf": [{"properties": {"other": {}}}, {}]}, True),
+        ({"type": "object"}, True),
+        ({"type": "object", "properties": {}}, True),
+    ],
+    ids=range(12),
+)
+def test_objects_that_name_their_properties_get_no_others(
+    schema: Schema, open_to_others: bool
+) -> None:
+    check(schema)
+    grammar = json_grammar(schema, many=False)
+    value = '[{"other": 1}]' if schema.get("type") == "array" else '{"other": 1}'
+    assert admits(grammar, value) is open_to_others
+    if not open_to_others:
+        assert admits(grammar, value.replace("other", "b"))
+
+
+def test_a_property_may_have_the_name_of_a_keyword() -> None:
+    named = ["properties", "allOf", "enum", "items", "$ref", "additionalProperties"]
+    schema = {"type": "object", "properties": {name: {"type": "integer"} for name in named}}
+    assert check(schema) == []
+    grammar = json_grammar(schema, many=False)
+    assert admits(grammar, json.dumps(dict.fromkeys(named, 1)))
+    assert not admits(grammar, '{"other": 1}')
+
+
+@pytest.mark.parametrize(
+    ("text", "admitted"),
+    [
+        ("[]", True),
+        ('[{"name": "x", "age": 7}]', True),
+        ('[{"name": "x", "age": 7}, {"name": "y", "age": 8}]', True),
+        ('{"name": "x", "age": 7}', False),
+        ('[{"name": "x"}]', False),
+        ('[{"name": "x", "age": 7}] ', False),
+        ('[ {"name": "x", "age": 7}]', False),
+    ],
+)
+def test_lists(text: str, admitted: bool) -> None:
+    shape = Shape(PERSON, many=True)
+    assert shape.check() == []
+    expected = Expected(shape, "")
+    assert admits(expected.grammar, text) is admitted
+    if admitted:
+        assert expected.read(text).data == json.loads(text)
+
+
+@pytest.mark.parametrize("text", ['{"name": "x", "age": 7}', '[{"name": "x"}]', "[1]", "[[]]", "["])
+def test_what_is_no_list_of_them(text: str) -> None:
+    with pytest.raises(OutputInvalid):
+        Expected(Shape(PERSON, many=True), "").read(text)
+
+
+def test_references_hold_in_lists() -> None:
+    expected = Expected(Shape(RECURSIVE, many=True), "")
+    text = '[{"value": 1, "next": {"value": 2, "next": null}}, {"value": 3, "next": null}]'
+    assert admits(expected.grammar, text)
+    assert expected.read(text).data == json.loads(text)
+
+
+# --- parsing -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

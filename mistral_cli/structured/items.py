@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from json import JSONDecodeError, JSONDecoder
 
+_LAST = '}]"'  # what ends an item whatever comes next
+_NEXT = tuple(", ]\n")
+
 
 class ItemReader:
     """Reads a list piece by piece."""
@@ -26,7 +29,7 @@ class ItemReader:
                 _, end = self._decoder.raw_decode(self._text)
             except (JSONDecodeError, RecursionError):
                 return
-            if end == len(self._text):  # a number may go on
-                return
+            if self._text[end - 1] not in _LAST and self._text[end : end + 1] not in _NEXT:
+                return  # a number may go on
             yield self._text[:end]
             self._text = self._text[end:]

@@ -9,6 +9,7 @@ model could be expected to copy. What is reported in the end is the text as it s
 from __future__ import annotations
 
 import json
+import math
 import re
 import unicodedata
 from collections.abc import Callable, Iterator
@@ -39,8 +40,9 @@ _SPACED_NUMERAL = re.compile(
 _GROUPED = re.compile(r"\d{1,3}([.,'\u2019])\d{3}(?:\1\d{3})*(?:(?!\1)[.,]\d+)?")
 _DECIMAL = re.compile(r"\d+(?:[.,]\d+)?")
 _SIGN = re.compile(r"(?<!\w)[-\u2212]\Z")
-_EXPONENT = re.compile(r"[eE][+-]?\d{1,3}(?!\w)")
+_EXPONENT = re.compile(r"[eE][+-]?[0-9]{1,3}(?!\w)")
 
+_LONGEST_NUMBER = 300  # characters; longer ones are none that a float can hold
 _LONGEST_CANDIDATE = 40  # chunks; a UUID has at most 36
 _MOST_CANDIDATES = 5000
 
@@ -98,7 +100,8 @@ class Source:
         """Every number that the text can be read to hold, as JSON, and where it first stands."""
         found: dict[str, Place] = {}
         for literal, place in _numbers(self.text):
-            found.setdefault(literal, place)
+            if len(literal) <= _LONGEST_NUMBER and math.isfinite(float(literal)):
+                found.setdefault(literal, place)
         return found
 
     def locate_number(self, value: float) -> Place | None:
@@ -128,7 +131,7 @@ def _chunks(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _belongs(chunk: str, before: str) -> bool:
-    if before.isspace():
+    if before.isspace() or chunk.isspace():
         return False
     if _is_mark(chunk[0]) or _JOINER in (chunk[0], before[-1]):
         return True
