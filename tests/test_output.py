@@ -102,7 +102,7 @@ def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
         output.result(RESULT)
     assert (screen.getvalue(), pipe.getvalue()) == ("a]0;tb\n", f"{text}\n")
     screen = Screen()
-    DataOutput(terminal(screen)).result(replace(RESULT, data=text))
+    DataOutput(terminal(screen)).result(replace(RESULT, extraction=Extraction(text)))
     assert screen.getvalue() == '"a\\u001b]0;t\\u0007\\u009bb"\n'
 
 
