@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 # would not do: llama.cpp's grammars decide themselves where a text may end.
 _FEW = 100
 
+# As many probabilities cost 0.5 ms; masks of a model that means to write JSON rarely need more.
+_LIKELIEST = 64
+
 
 @dataclass
 class Drawing:
@@ -43,16 +46,31 @@ class Drawing:
 
     def draw(self, allowed: Mask | None) -> int:
         """See Model."""
-        body = completion(self._tokens, self.request.sampling, limit=1) | {
-            "stream": False,
-            "seed": self._random.getrandbits(31),
-            "return_tokens": True,
-            "response_fields": ["tokens"],
-        }
-        if allowed is not None:
-            body |= _only(allowed, self.model)
+        if allowed is None:
+            return self._draw({})
+        sampling = self.request.sampling
+        if sampling.temperature <= 0 and sampling.repetition_penalty == 1.0:
+            for token in self._likeliest():
+                if allowed[token]:
+                    return token
+        return self._draw(_only(allowed, self.model))
+
+    def _draw(self, restriction: dict[str, Any]) -> int:
+        asked = {"seed": self._random.getrandbits(31), "return_tokens": True}
+        return int(self._next("tokens", asked | restriction)[0])
+
+    def _likeliest(self) -> Iterator[int]:
+        """Some tokens, the likeliest first: to forbid the rest is what costs time."""
+        (step,) = self._next("completion_probabilities", {"n_probs": _LIKELIEST})
+        return (int(choice["id"]) for choice in step["top_logprobs"])
+
+    def _next(self, field: str, asked: dict[str, Any]) -> Any:
+        body = completion(self._tokens, self.request.sampling, limit=1) | asked
         # Unlike handle_completions this gives the id of a token that ends inside a character.
-        return int(self.client.post("/completion", body)["tokens"][0])
+        reply = self.client.post(
+            "/completion", body | {"stream": False, "response_fields": [field]}
+        )
+        return reply[field]
 
     def extend(self, tokens: Sequence[int]) -> None:
         """See Model."""

@@ -14,6 +14,8 @@ from mistral_cli.structured.source import Source
 from mistral_cli.structured.spans import Span, ground
 from mistral_cli.structured.strict_json import loads
 
+_LONGEST_GROUNDED = 250_000  # llguidance refuses the grammars of longer texts
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -68,6 +70,11 @@ class Expected:
     def grammar(self) -> str:
         """The grammar to sample by. Raises OutputInvalid where no answer is possible."""
         shape = self.shape
+        if shape.grounded and len(self.text) > _LONGEST_GROUNDED:
+            raise OutputInvalid(
+                f"the text has {len(self.text)} characters, and {_LONGEST_GROUNDED} can be grounded",
+                hint="Split it, or use --no-grounded.",
+            )
         if shape.grounded:
             return Grounding(shape.schema, self._source, many=shape.many).grammar
         return json_grammar(shape.schema, many=shape.many)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import tempfile
 import time
@@ -11,7 +10,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,27 +20,42 @@ from gguf_files import write_mistral, write_smollm2_for_ctransformers
 from schemas import Schema, schemas
 
 from mistral_cli.config import Config
+from mistral_cli.draft import Draft, Task
 from mistral_cli.engines import (
+    Choice,
     Engine,
-    Finish,
     LoadOptions,
-    Piece,
     Request,
     Sampling,
     choose,
     open_engine,
 )
-from mistral_cli.errors import OutputInvalid, UsageError
+from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
+from mistral_cli.extract import extract
 from mistral_cli.gguf import GGUF, read
+from mistral_cli.inputs.texts import Text
 from mistral_cli.instruct.formats import encode
+from mistral_cli.instruct.messages import Message
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
+from mistral_cli.output.answer import Answer, collect
+from mistral_cli.plan import Plan
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
 from mistral_cli.structured.shape import Expected, Shape
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
 
+TEXTS = Path(__file__).with_name("texts.toml")
 FREE_EVERY = 3  # one schema in so many is also run without its grammar
+CONTEXT = 2048
+RUNS = [
+    ("SmolLM2", "llama.cpp", 0.0),
+    ("SmolLM2", "ctransformers", 0.0),
+    ("random weights", "llama.cpp", 0.0),
+    ("random weights", "llama.cpp", 1.0),
+    ("random weights", "ctransformers", 0.0),
+    ("random weights", "ctransformers", 1.0),
+]
 
 
 @dataclass
@@ -56,65 +70,83 @@ class Speed:
         return 1000 * self.seconds / self.tokens if self.tokens else 0.0
 
 
-@dataclass
-class Row:
-    """What one engine did with all schemas."""
-
-    name: str
-    outcomes: Counter[str] = field(default_factory=Counter)
-    held: Speed = field(default_factory=Speed)
-    compared: Speed = field(default_factory=Speed)
-    free: Speed = field(default_factory=Speed)
-
-
-def run(engine: Engine, request: Request, speed: Speed) -> tuple[str, str]:
-    """The text of an answer and how it ended."""
-    text, reason, first = "", "", 0.0
-    for event in engine.stream(request):
-        if isinstance(event, Piece):
-            first = first or time.perf_counter()
-            text += event.text
-        elif isinstance(event, Finish):
-            reason = event.reason
-            speed.tokens += max(event.completion_tokens - 1, 0)
-            speed.seconds += time.perf_counter() - (first or time.perf_counter())
-    return text, reason
+def run(engine: Engine, request: Request, speed: Speed) -> Answer:
+    """Answer `request` and add to `speed`."""
+    started = time.perf_counter()
+    answer = collect(
+        engine.stream(request), load_seconds=0, on_progress=lambda _: None, on_text=lambda _: None
+    )
+    speed.tokens += max(answer.completion_tokens - 1, 0)
+    speed.seconds += time.perf_counter() - started - answer.timings.prompt
+    return answer
 
 
-def prompt(
-    text: str, schema: Schema, model: GGUF, engine: Engine, **values: Any
-) -> tuple[int, ...]:
+def messages(text: str, schema: Schema, **values: Any) -> list[Message]:
     given = {"fields": describe_fields(schema), **values}
-    messages = find("json-extract").fill(text, task_values={k: v for k, v in given.items() if v})
-    return tuple(encode(messages, model, engine.tokenize))
+    told = {name: value for name, value in given.items() if value}
+    return find("json-extract").fill(text, task_values=told)
 
 
-def hold_all(
-    engine: Engine,
-    model: GGUF,
-    accepted: dict[str, Schema],
-    limit: int,
-    sampling: Sampling,
-    row: Row,
-) -> None:
-    for number, (name, schema) in enumerate(accepted.items()):
-        expected = Expected(Shape(schema), "")
-        ids = prompt(f"An example of: {name}", schema, model, engine)
-        once = Speed()
-        text, reason = run(engine, Request(ids, limit, sampling, expected.grammar), once)
-        add(row.held, once)
-        if number % FREE_EVERY == 0 and once.tokens:
-            add(row.compared, once)
-            run(engine, Request(ids, once.tokens + 1, sampling), row.free)
-        if reason == "length":
-            row.outcomes["cut"] += 1
-            continue
+class Bench:
+    """One engine on one model."""
+
+    def __init__(self, engine: Engine, model: GGUF, sampling: Sampling, limit: int) -> None:
+        self.engine, self.model, self.sampling, self.limit = engine, model, sampling, limit
+        self.outcomes: Counter[str] = Counter()
+        self.held, self.free = Speed(), Speed()
+
+    def plan(self, text: str, asked: list[Message], expected: Expected) -> Plan:
+        draft = Draft(Text(text, "benchmark"), "", asked, expected)
+        ids = tuple(encode(asked, self.model, self.engine.tokenize))
+        request = Request(ids, self.limit, self.sampling, expected.grammar)
+        choice = Choice(type(self.engine), "", 0)
+        load = LoadOptions(self.engine.context_length, usable_cores())
+        task = Task("json-extract")
+        return Plan(task, draft, self.model, "", choice, load, request, 2 * self.limit, ())
+
+    def hold(self, accepted: dict[str, Schema]) -> None:
+        """Ask for a value of every schema, and for as many tokens without a grammar."""
+        for number, (name, schema) in enumerate(accepted.items()):
+            expected, speed = Expected(Shape(schema), ""), Speed()
+            plan = self.plan(name, messages(f"An example of: {name}", schema), expected)
+            self.outcomes[self.outcome(plan, expected, speed)] += 1
+            if number % FREE_EVERY == 0 and speed.tokens:
+                add(self.held, speed)
+                tokens = min(speed.tokens, self.limit)
+                request = replace(plan.request, grammar=None, max_tokens=tokens + 1)
+                run(self.engine, request, self.free)
+
+    def outcome(self, plan: Plan, expected: Expected, speed: Speed) -> str:
         try:
-            expected.read(text)
-            row.outcomes["valid"] += 1
+            found = extract(
+                plan,
+                expected,
+                lambda request, _: run(self.engine, request, speed),
+                self.engine.tokenize,
+                lambda _: None,
+            )
+        except OutputCut:
+            return "cut"
         except OutputInvalid as error:
-            row.outcomes["refused after validation"] += 1
-            print(f"  {row.name}: {name}: {error.message}", file=sys.stderr)
+            print(f"  {plan.draft.text.text}: {error.message}", file=sys.stderr)
+            return "refused"
+        return "asked again" if found.failures else "at once"
+
+    def ground(self, *, grounded: bool) -> Counter[str]:
+        """How many strings extracted from the texts stand in them."""
+        count: Counter[str] = Counter()
+        for sample in tomllib.loads(TEXTS.read_text(encoding="utf-8"))["texts"]:
+            text, told = sample["text"].strip(), schema_from_fields(sample["fields"])
+            schema = schema_from_fields(sample["fields"], nullable=grounded)
+            expected = Expected(Shape(schema, grounded=grounded), text)
+            plan = self.plan(text, messages(text, told, grounded=grounded), expected)
+            answer = run(self.engine, plan.request, Speed())
+            if answer.finish_reason == "length":
+                count["cut"] += len(schema["properties"])
+                continue
+            for value in expected.read(answer.text).data.values():
+                count["null" if value is None else "in" if value in text else "out"] += 1
+        return count
 
 
 def add(total: Speed, part: Speed) -> None:
@@ -136,79 +168,61 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
     return accepted, refused, noted
 
 
-def ground_all(engine: Engine, model: GGUF) -> dict[str, Counter[str]]:
-    """How many extracted strings stand in their text, with grounding and without."""
-    texts = tomllib.loads(Path(__file__).with_name("texts.toml").read_text(encoding="utf-8"))
-    counts: dict[str, Counter[str]] = {"free": Counter(), "grounded": Counter()}
-    for sample in texts["texts"]:
-        text, fields = sample["text"].strip(), sample["fields"]
-        for kind, count in counts.items():
-            grounded = kind == "grounded"
-            schema = schema_from_fields(fields, nullable=grounded)
-            expected = Expected(Shape(schema, grounded=grounded), text)
-            told = schema_from_fields(fields)
-            ids = prompt(text, told, model, engine, grounded=grounded)
-            greedy = Sampling(0.0, 0, 1.0, 1.0, 1)
-            answer, reason = run(engine, Request(ids, 300, greedy, expected.grammar), Speed())
-            if reason == "length":
-                count["cut"] += len(schema["properties"])
-                continue
-            for value in expected.read(answer).data.values():
-                count["null" if value is None else "in" if value in text else "out"] += 1
-    return counts
-
-
 @contextmanager
-def opened(name: str, path: Path) -> Iterator[tuple[Engine, GGUF]]:
+def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
     model = read(path)
     choice = choose(name, model, gpu_layers="0", require_gpu=False)
-    context = min(model.context_length, 2048)
+    context = min(model.context_length, CONTEXT)
     with open_engine(choice, model, LoadOptions(context, usable_cores())) as engine:
-        yield engine, model
+        yield Bench(engine, model, sampling, limit)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--schemas", type=int, default=300)
-    parser.add_argument("--max-tokens", type=int, default=256)
+    parser.add_argument("--schemas", type=int, default=250)
+    parser.add_argument("--max-tokens", type=int, default=128)
     arguments = parser.parse_args()
     accepted, refused, noted = sort_out(arguments.schemas)
-    print(f"{len(accepted) + len(refused)} schemas: {len(accepted)} accepted "
-          f"({noted} of them with keywords left to validation), {len(refused)} refused.\n")  # fmt: skip
+    print(f"{len(accepted) + len(refused)} schemas: {len(accepted)} accepted ({noted} of them with")
+    print(f"keywords that validation keeps), {len(refused)} refused before a model is loaded.\n")
     for name, why in refused.items():
         print(f"- {name}: {why}")
     terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
     with tempfile.TemporaryDirectory() as folder:
         smollm2 = resolve("smollm2", Config(), terminal)
         smollm2_old = write_smollm2_for_ctransformers(smollm2, Path(folder) / "smollm2.gguf")
-        tiny = write_mistral(Path(folder) / "random.gguf", context_length=2048)
-        greedy, hot = Sampling(0.0, 0, 1.0, 1.0, 1), Sampling(1.0, 0, 1.0, 1.0, 1)
-        runs = [
-            ("SmolLM2", "llama.cpp", smollm2, greedy),
-            ("SmolLM2", "ctransformers", smollm2_old, greedy),
-            ("random weights", "llama.cpp", tiny, hot),
-            ("random weights", "ctransformers", tiny, hot),
-        ]
-        print("\n| model | engine | valid | cut | refused after validation | ms a token "
-              "| without grammar | ratio |\n|---|---|---|---|---|---|---|---|")  # fmt: skip
-        grounding = {}
-        for name, engine_name, path, sampling in runs:
-            row = Row(f"{name}, {engine_name}")
-            with opened(engine_name, path) as (engine, model):
-                hold_all(engine, model, accepted, arguments.max_tokens, sampling, row)
-                if name == "SmolLM2":
-                    grounding[row.name] = ground_all(engine, model)
-            held, free = row.compared.milliseconds, row.free.milliseconds
-            counts = [row.outcomes[key] for key in ("valid", "cut", "refused after validation")]
-            print(f"| {name} | {engine_name} | {counts[0]} | {counts[1]} | {counts[2]} "
-                  f"| {held:.2f} | {free:.2f} | {held / free:.2f} |", flush=True)  # fmt: skip
-    print(
-        "\n| strings of SmolLM2 | in the text | not in the text | null | cut |\n|---|---|---|---|---|"
-    )
-    for name, kinds in grounding.items():
-        for kind, count in kinds.items():
-            print(f"| {name}, {kind} | {count['in']} | {count['out']} | {count['null']} | {count['cut']} |")  # fmt: skip
-    print(json.dumps({"cores": usable_cores()}), file=sys.stderr)
+        tiny = write_mistral(Path(folder) / "random.gguf", context_length=CONTEXT)
+        files = {"SmolLM2": (smollm2, smollm2_old), "random weights": (tiny, tiny)}
+        print("\n| model | engine | temperature | valid | after asking again | cut | invalid |")
+        print("|---|---|---|---|---|---|---|", flush=True)
+        costs, grounding = [], []
+        for name, engine_name, temperature in RUNS:
+            path = files[name][engine_name == "ctransformers"]
+            sampling = Sampling(temperature, 0, 1.0, 1.0, 1)
+            with opened(engine_name, path, sampling, arguments.max_tokens) as bench:
+                bench.hold(accepted)
+                kinds = ("at once", "asked again", "cut", "refused")
+                table(name, engine_name, temperature, *map(bench.outcomes.get, kinds))
+                held, free = bench.held.milliseconds, bench.free.milliseconds
+                numbers = f"{held:.2f}", f"{free:.2f}", f"{held / free:.2f}"
+                costs.append((name, engine_name, temperature, *numbers))
+                for grounded in (False, True) if name == "SmolLM2" else ():
+                    count = bench.ground(grounded=grounded)
+                    shown = "grounded" if grounded else "not grounded"
+                    kinds = ("in", "out", "null", "cut")
+                    grounding.append((engine_name, shown, *map(count.get, kinds)))
+    print("\n| model | engine | temperature | ms a token | without a grammar | ratio |")
+    print("|---|---|---|---|---|---|")
+    for row in costs:
+        table(*row)
+    print("\n| engine | strings | in the text | not in the text | null | cut |")
+    print("|---|---|---|---|---|---|")
+    for row in grounding:
+        table(*row)
+
+
+def table(*cells: object) -> None:
+    print("| " + " | ".join(str(cell or 0) for cell in cells) + " |", flush=True)
 
 
 if __name__ == "__main__":
