@@ -14,13 +14,15 @@ from mistral_cli.output.answer import Answer
 from mistral_cli.output.printers import ItemsOutput
 from mistral_cli.plan import Plan
 from mistral_cli.structured.items import ItemReader
+from mistral_cli.structured.schema import output_invalid
 from mistral_cli.structured.shape import Expected, Extraction
 
 Ask = Callable[[Request, Callable[[str], None]], Answer]
 """Run a request, hand on the text as it comes, return the whole."""
 
 # A few characters over and over: more room would be filled with more of them.
-_ROUND_AND_ROUND = re.compile(r"(.{1,120}?)\1{5,}.{0,120}\Z", re.DOTALL)
+_ROUND_AND_ROUND = re.compile(r"(.{1,60}?)\1{5,}.{0,60}\Z", re.DOTALL)
+_TAIL = 480  # characters; room for six rounds
 
 _TOO_LONG = "Keep the answer short: all of it must fit in {} tokens."
 _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
@@ -54,13 +56,14 @@ def extract(
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
-        cut = isinstance(error, OutputCut)
-        room = request.max_tokens < plan.longest_answer and not _ROUND_AND_ROUND.search(answer.text)
-        if cut and room and not asked_again:
+        more_room = request.max_tokens < plan.longest_answer and not asked_again
+        if more_room and isinstance(error, OutputCut) and not _goes_round(answer.text):
             request = replace(request, max_tokens=plan.longest_answer)
         else:
             request = None if asked_again else _ask_again(plan, answer, error, tokenize)
             asked_again = True
+    if len(failures) > 1:
+        error.message += f" (asked {len(failures)} times)"
     raise error
 
 
@@ -79,8 +82,10 @@ def extract_items(plan: Plan, expected: Expected, ask: Ask, output: ItemsOutput)
     try:
         answer = ask(plan.request, on_text)
         _refuse_cut(answer)
+        if not reader.closed:
+            raise output_invalid("the answer is no whole list")
     except (OutputCut, OutputInvalid) as failure:
-        failure.message += f", after {printed} items, which are printed"
+        failure.message += f" (items printed before: {printed})"
         raise _with_answer(failure, written) from None
     return answer
 
@@ -98,6 +103,10 @@ def _ask_again(
         return plan.asking([*messages[:-1], last], tokenize)
     wrong = [Message("assistant", answer.text), Message("user", _WRONG.format(error.message))]
     return plan.asking([*messages, *wrong], tokenize)
+
+
+def _goes_round(text: str) -> bool:
+    return _ROUND_AND_ROUND.search(text[-_TAIL:]) is not None
 
 
 def _refuse_cut(answer: Answer) -> None:

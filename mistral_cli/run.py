@@ -72,14 +72,12 @@ def _answer(
         terminal.status(f"reading the prompt: {progress.done} of {progress.total} tokens …")
 
     def ask(request: Request, on_text: Callable[[str], None]) -> Answer:
-        nonlocal load_seconds
         answer = collect(
             until_stop(engine.stream(request), plan.stop),
             load_seconds=load_seconds,
             on_progress=show,
             on_text=on_text,
         )
-        load_seconds = 0.0
         terminal.clear_status()
         return answer
 

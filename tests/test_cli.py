@@ -352,7 +352,7 @@ def test_items_are_lines_and_a_cut_list_is_told(
     assert (whole.status, whole.stdout) == (0, '{"a": 1}\n{"a": 2}\n{"a": 3}\n')
     cut = run("json-extract", "--fields", "a int", "--jsonl", "1 2 3", "-n", 2, **script)
     assert (cut.status, cut.stdout) == (ExitCode.OUTPUT_CUT, '{"a": 1}\n{"a": 2}\n')
-    assert "after 2 items" in cut.stderr
+    assert "items printed before: 2" in cut.stderr
 
 
 def test_grounded_is_the_default_for_fields_only(

@@ -137,7 +137,7 @@ def tokens_of(text: str) -> str:
 @pytest.mark.parametrize("answers", [(BAD, BAD), (BAD, "[]"), (CUT + "…", BAD)], ids=range(3))
 def test_only_once_more(mistral: Path, answers: tuple[str, ...]) -> None:
     plan, model = make_plan(mistral, max_tokens=60), Model(*answers)
-    with pytest.raises(OutputInvalid) as caught:
+    with pytest.raises(OutputInvalid, match="asked 2 times") as caught:
         run(plan, model)
     assert len(model.requests) == 2
     assert answers[-1] in caught.value.details
@@ -189,8 +189,17 @@ def test_what_was_printed_before_a_failure_is_told(
     items, error = printed(mistral, answer, pieces=pieces)
     assert items == [json.loads(GOOD)]
     assert isinstance(error, kind)
-    assert "after 1 items, which are printed" in error.message
+    assert "(items printed before: 1)" in error.message
     assert GOOD in error.details
+
+
+@pytest.mark.parametrize(
+    "answer", [f'[{GOOD}, {{"b"', f"[{GOOD}", f"[{GOOD}, ", GOOD, "", "[" + "9" * 5000 + ","]
+)
+def test_a_list_that_does_not_end_is_none(mistral: Path, answer: str) -> None:
+    items, error = printed(mistral, answer, pieces=7)
+    assert items == [json.loads(GOOD)] * answer.startswith(f"[{GOOD}")
+    assert isinstance(error, OutputInvalid)
 
 
 def test_a_list_item_by_item_has_all_the_room_at_once(mistral: Path) -> None:

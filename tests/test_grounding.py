@@ -192,8 +192,21 @@ def test_optional_properties_come_or_not() -> None:
         ({"properties": {"k": {"type": "integer", "maximum": 0}}}, [{}], [{"k": 2}, {"k": 0}]),
         ({"$schema": "http://json-schema.org/draft-04/schema#", "type": "integer",
           "minimum": 28, "exclusiveMinimum": True}, [31], [28]),
+        ({"required": ["k"], "additionalProperties": {"type": "integer"}},
+         [{"k": 2}], [{"k": "a"}]),
+        ({"properties": {"k": False, "a": {"type": "string"}}}, [{"a": "a"}], [{"k": "a"}]),
+        ({"type": "array", "items": False}, [[]], [["a"]]),
+        ({"anyOf": [{"type": "string"}, {"const": None}]}, ["a", None], [""]),
+        ({"anyOf": [{"type": "string"}, {"type": ["null"]}]}, ["a", None], [""]),
+        ({"anyOf": [{"type": "string"}, {"enum": [None]}]}, ["a", None], [""]),
+        ({"oneOf": [{"type": "integer"}, {"type": "boolean"}], "discriminator": {}},
+         [28, True], ["a"]),
+        ({"enum": ["z"], "minLength": 1, "title": "t"}, ["z"], ["a"]),
+        ({"$id": "http://x.org/a", "properties": {"s": {"$ref": "#/$defs/s"}, "i": {
+          "$id": "b", "$ref": "#/$defs/s", "$defs": {"s": {"type": "integer"}}}},
+          "$defs": {"s": {"type": "string"}}}, [{"s": "a", "i": 28}], [{"s": 28}, {"i": "a"}]),
     ],
-    ids=range(23),
+    ids=range(32),
 )  # fmt: skip
 def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
     expected = grounded(schema, 'a b c "beta" \\ 2020-02-28 2020-02-31 2.5')
@@ -210,9 +223,17 @@ def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
         ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{}]}, "list"),
         ({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]}, "anyOf beside properties"),
         ({"$ref": "#/$defs/a", "$defs": {"a": {}}, "minLength": 3}, r"\$ref beside minLength"),
-        ({"properties": {"a": False}, "required": ["a"]}, "false|Unsatisfiable"),
+        ({"properties": {"a": False}, "required": ["a"]}, "nothing|Unsatisfiable"),
+        ({"type": "string", "format": "regex"}, "the format 'regex'"),
+        (
+            {
+                "properties": {"d": {"type": "string", "format": "date"}, "x": {"allOf": [{}]}},
+                "required": ["d", "x"],
+            },
+            "allOf",
+        ),
     ],
-    ids=range(7),
+    ids=range(9),
 )
 def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
@@ -240,8 +261,23 @@ def test_what_only_validation_holds_is_noted(schema: Schema, noted: list[str]) -
         ({"type": "string", "format": "date"}, "no string"),
         ({"type": "array", "items": {"type": "integer"}, "minItems": 1}, "no number"),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "number"}}}, "no number"),
+        ({"type": "string", "minLength": 3, "maxLength": 5}, "no string"),
+        ({"type": "string", "minLength": 100}, "no string"),
+        (
+            {
+                "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
+                "$defs": {
+                    "a": {
+                        "properties": {"b": {"$ref": "#/$defs/b"}, "n": {"type": "integer"}},
+                        "required": ["b", "n"],
+                    },
+                    "b": {"properties": {"x": {"$ref": "#/$defs/a"}}, "required": ["x"]},
+                },
+            },
+            "no number",
+        ),
     ],
-    ids=range(4),
+    ids=range(7),
 )
 def test_a_text_that_lacks_what_the_schema_insists_on(schema: Schema, problem: str) -> None:
     expected = grounded(schema, "no digits")
@@ -249,6 +285,71 @@ def test_a_text_that_lacks_what_the_schema_insists_on(schema: Schema, problem: s
         _ = expected.grammar
     assert "null" in caught.value.hint
     assert admits(grounded(schema, "no digits", many=True).grammar, "[]")
+
+
+def test_what_failed_under_a_reference_is_not_taken_for_null() -> None:
+    schema = {
+        "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
+        "$defs": {
+            "a": {
+                "properties": {"b": {"$ref": "#/$defs/b"}, "n": {"type": "integer"}},
+                "required": ["b", "n"],
+            },
+            "b": {
+                "properties": {"x": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "boolean"}]}},
+                "required": ["x"],
+            },
+        },
+    }
+    expected = grounded(schema, "no digits")
+    assert accepts(expected, {"x": True})
+    assert not admits(expected.grammar, '{"x": null}')
+
+
+FORMATS = {
+    "date": ("2026-12-01", "2026-13-01"),
+    "time": ("07:35:00Z", "25:00:00Z"),
+    "date-time": ("2026-12-01T07:35:00+01:00", "2026-12-01T07:35"),
+    "duration": ("P3DT4H", "P"),
+    "email": ("jane.doe@x.org", "jane@"),
+    "hostname": ("db-02.x.org", "-db"),
+    "ipv4": ("203.0.113.7", "203.0.113.999"),
+    "ipv6": ("2001:db8::1", "2001:::1"),
+    "uri": ("https://x.org/a?b=c", "no-scheme/a"),
+    "uuid": ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_are_spans_that_have_them(name: str) -> None:
+    good, bad = FORMATS[name]
+    expected = grounded({"type": ["string", "null"], "format": name}, f"hello {good}, or {bad}!")
+    assert accepts(expected, good)
+    assert accepts(expected, None)
+    for wrong in (bad, "!", f"hello {good}", f"{good}, or", ""):
+        assert not accepts(expected, wrong)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"pattern": "^[A-Z][a-z]+ [A-Z][a-z]+$"}, {"maxLength": 8}],
+    ids=["pattern", "length"],
+)
+def test_a_break_that_the_schema_forbids_stays_a_space(limits: Schema) -> None:
+    expected = grounded({"type": "string", **limits}, "in New\n  York")
+    assert admits(expected.grammar, '"New York"')
+    found = expected.read('"New York"')
+    assert found.data == "New York"
+    assert found.spans[0].start == 3
+
+
+def test_a_text_too_long_to_ground() -> None:
+    text = "word " * 50_001
+    with pytest.raises(OutputInvalid, match="too many to ground"):
+        _ = grounded(PERSON, text).grammar
+    longest = grounded(PERSON, text[:-6])
+    value = {"name": "word word", "age": None, "height": None, "member": True}
+    assert accepts(longest, value)
 
 
 @pytest.mark.parametrize(

@@ -31,6 +31,10 @@ TEXTS = st.text(max_size=60) | st.text(
         ("cafe\u0301s", ["cafe\u0301s"]),
         ("👩\u200d👧!", ["👩\u200d👧", "!"]),
         ("a_b", ["a", "_", "b"]),
+        ("Bob,34,1.85", ["Bob", ",", "34", ",", "1.85"]),
+        ("34,180,Bob", ["34", ",", "180", ",", "Bob"]),
+        ("costs 34,180.", ["costs", " ", "34,180", "."]),
+        ("👍🏽🇩🇪🇫🇷", ["👍🏽", "🇩🇪", "🇫🇷"]),
         (" \n", []),
     ],
 )
@@ -102,6 +106,11 @@ def test_no_chunk_tears_a_character_apart(text: str) -> None:
         ("thirty", []),
         ("½ x²", []),
         ("12.", ["12"]),
+        ("Bob,34,1.85", ["34", "1.85"]),
+        ("Bob;34;180", ["34", "180"]),
+        ("34,180,Bob", ["34", "180"]),
+        (".75 v.5", ["0.75", "5"]),
+        ("1,00,000", ["100000"]),
     ],
 )
 def test_numbers(text: str, numbers: list[str]) -> None:
@@ -124,14 +133,22 @@ def digits(text: str) -> str:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted", "found"),
-    [
-        ("due 2026-12-01, sent 2026-11-02.", ["2026-12-01", "2026-11-02"], None),
-        ("a b a", ["a", "b"], None),
-    ],
+    ("text", "wanted"),
+    [("due 2026-12-01, sent 2026-11-02.", ["2026-12-01", "2026-11-02"]), ("a b a", ["a", "b"])],
 )
-def test_candidates(text: str, wanted: Sequence[str], found: None) -> None:
-    assert Source(text).candidates(lambda span: span in wanted) == list(dict.fromkeys(wanted))
+def test_candidates(text: str, wanted: Sequence[str]) -> None:
+    for with_spaces in (True, False):
+        found = Source(text).candidates(lambda span: span in wanted, with_spaces=with_spaces)
+        assert found == wanted
+    assert Source("a b").candidates(lambda _: True, with_spaces=False) == ["a", "b"]
+
+
+@given(text=TEXTS, shortest=st.integers(1, 8), more=st.integers(0, 4))
+def test_whether_a_span_of_some_length_is_there(text: str, shortest: int, more: int) -> None:
+    source = Source(text)
+    wanted = range(shortest, shortest + more + 1)
+    known = source.candidates(lambda span: len(span) in wanted)
+    assert source.has_span(shortest, shortest + more) is bool(known)
 
 
 def test_too_many_candidates_are_not_listed() -> None:

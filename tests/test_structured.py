@@ -179,8 +179,9 @@ for _ in range(5000):
         ({"const": "\ud800"}, "surrogates"),
         ({"const": object()}, "cannot be used"),
         (DEEP, "nested too deeply"),
+        ({"$schema": "http://json-schema.org/draft-03/schema#", "required": True}, "draft 3"),
     ],
-    ids=range(28),
+    ids=range(29),
 )
 def test_schemas_that_cannot_be_held(schema: Schema, problem: str) -> None:
     with warnings.catch_warnings():
@@ -218,8 +219,11 @@ AB: Schema = {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}
         ({"type": "object", **AB, "anyOf": [{"properties": {"other": {}}}, {}]}, True),
         ({"type": "object"}, True),
         ({"type": "object", "properties": {}}, True),
+        ({"properties": {"x": {"allOf": [{}, {}]}, "b": {"type": "integer"}}}, False),
+        ({"type": "object", **AB, "example": 1, "nullable": False}, False),
+        ({"properties": {"b": {}}, "enum": [{"other": 1}]}, True),
     ],
-    ids=range(12),
+    ids=range(15),
 )
 def test_objects_that_name_their_properties_get_no_others(
     schema: Schema, open_to_others: bool
@@ -230,6 +234,16 @@ def test_objects_that_name_their_properties_get_no_others(
     assert admits(grammar, value) is open_to_others
     if not open_to_others:
         assert admits(grammar, value.replace("other", "b"))
+
+
+def test_a_property_that_another_keyword_wants_stays_possible() -> None:
+    schema = {"properties": {"a": {}}, "required": ["a"], "dependentRequired": {"a": ["b"]}}
+    check(schema)
+    assert admits(json_grammar(schema, many=False), '{"a": 1, "b": 2}')
+    part = {"type": "object", "properties": {"a": {"type": "integer"}}}
+    schema = {"allOf": [{"$ref": "#/$defs/p"}, {"required": ["b"]}], "$defs": {"p": part}}
+    check(schema)
+    assert admits(json_grammar(schema, many=False), '{"a": 1, "b": 2}')
 
 
 def test_a_property_may_have_the_name_of_a_keyword() -> None:

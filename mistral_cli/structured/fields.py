@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -11,7 +12,7 @@ from mistral_cli.structured.schema import Schema
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _FIELD = re.compile(r"(?P<name>[^\s,]+)(?:\s+(?P<type>\w+))?")
 _INDENT = "  "
-_DEEPEST = 4  # a schema that refers to itself would be told without end
+_DEEPEST = 4  # levels of a schema that the prompt tells
 
 
 def schema_from_fields(fields: str, *, nullable: bool = False) -> Schema:
@@ -69,7 +70,8 @@ def _describe(field: object) -> str:
     kinds, choices, description = map(field.get, ("type", "enum", "description"))
     kind = " or ".join(map(str, kinds)) if isinstance(kinds, list) else kinds
     if isinstance(choices, list):
-        kind = "one of " + ", ".join(map(str, choices))
+        said = (each if isinstance(each, str) else json.dumps(each) for each in choices)
+        kind = "one of " + ", ".join(said)
     return (f" ({kind})" if kind else "") + (f": {description}" if description else "")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 from mistral_cli.structured.schema import Schema, bad_schema, validator
@@ -16,22 +17,30 @@ GUIDANCE = {
     "lenient": True,
 }
 
-ANNOTATIONS = {"$schema", "$id", "id", "$anchor", "$comment", "$defs", "definitions", "x-guidance"}
-ANNOTATIONS |= {"title", "description", "default", "examples"}
-ANNOTATIONS |= {"deprecated", "readOnly", "writeOnly"}
-"""Keywords that say nothing about a value."""
+ASSERTIONS = {"type", "enum", "const", "$ref", "$dynamicRef", "$recursiveRef"}
+ASSERTIONS |= {"allOf", "anyOf", "oneOf", "not", "if", "then", "else"}
+ASSERTIONS |= {"properties", "required", "additionalProperties", "patternProperties"}
+ASSERTIONS |= {"minProperties", "maxProperties", "propertyNames", "unevaluatedProperties"}
+ASSERTIONS |= {"dependencies", "dependentRequired", "dependentSchemas"}
+ASSERTIONS |= {"items", "prefixItems", "additionalItems", "contains", "unevaluatedItems"}
+ASSERTIONS |= {"minItems", "maxItems", "uniqueItems", "minContains", "maxContains"}
+ASSERTIONS |= {"minLength", "maxLength", "pattern", "format"}
+ASSERTIONS |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
+"""Keywords that say something about a value; all others are annotations."""
 
-_MANY_SCHEMAS = ("properties", "patternProperties", "$defs", "definitions")
-_COMBINED = {"allOf", "if", "dependentSchemas", "dependencies", "$dynamicRef", "$recursiveRef"}
-_COMBINED |= {"unevaluatedProperties", "unevaluatedItems"}
-_COMBINED_WITH_OTHERS = ("anyOf", "oneOf", "$ref")
+_DEFINITIONS = ("$defs", "definitions")
+_SCHEMAS = ("anyOf", "oneOf", "prefixItems", "items", "additionalProperties")
+_COMBINING = {"allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "$recursiveRef"}
+_COMBINING |= {"not", "if", "enum", "const", "dependentSchemas", "dependencies"}
+_COMBINING |= {"dependentRequired", "unevaluatedProperties"}
+_MORE_PROPERTIES = {"additionalProperties", "patternProperties", "minProperties"}
 
 
 def json_grammar(schema: Schema, *, many: bool) -> str:
     """A grammar that admits only values of `schema`, or with `many` lists of them.
 
     Objects that name their properties get no others, though JSON Schema would allow them: a
-    weak model goes on inventing keys.
+    weak model goes on inventing keys. Where several schemas speak of one object, all stays open.
     """
     start = list_of("item") if many else "item"
     item = json.dumps({**_closed(schema), "x-guidance": GUIDANCE})
@@ -70,45 +79,39 @@ def _reason(report: str) -> str:
 
 
 def _closed(schema: Schema) -> Schema:
-    """`schema` with no properties but the named ones, where that leaves it satisfiable."""
-    return schema if _combines(schema) else _close(schema)
-
-
-def _combines(schema: Any) -> bool:
-    """Whether several schemas speak of one object: each would forbid what the others name."""
-    if not isinstance(schema, dict):
-        return False
-    meaningful = schema.keys() - ANNOTATIONS
-    if meaningful & _COMBINED:
-        return True
-    if len(meaningful) > 1 and not meaningful.isdisjoint(_COMBINED_WITH_OTHERS):
-        return True
-    return any(_combines(inner) for _, inner in _inner(schema))
+    """`schema` with no properties but the named ones, where nothing else speaks of them."""
+    whole: Schema = _close(schema)
+    if not any(_refers_beside_others(schema)):
+        for key in schema.keys() & {*_DEFINITIONS}:
+            if isinstance(schema[key], dict):
+                whole[key] = {name: _close(inner) for name, inner in schema[key].items()}
+    return whole
 
 
 def _close(schema: Any) -> Any:
     if not isinstance(schema, dict):
         return schema
     result = dict(schema)
-    for key, value in schema.items():
-        if key in _MANY_SCHEMAS and isinstance(value, dict):
-            result[key] = {name: _close(inner) for name, inner in value.items()}
-        elif key in ("anyOf", "oneOf", "prefixItems") and isinstance(value, list):
-            result[key] = [_close(inner) for inner in value]
-        elif key in ("items", "additionalProperties"):
-            result[key] = [*map(_close, value)] if isinstance(value, list) else _close(value)
-    named = schema.get("properties", {})
-    more = {"additionalProperties", "patternProperties", "minProperties"} & schema.keys()
-    if named and not more and named.keys() >= set(schema.get("required", ())):
+    if len(schema.keys() & ASSERTIONS) > 1 and not _COMBINING.isdisjoint(schema):
+        return result  # each part would forbid what the others name
+    if isinstance(schema.get("properties"), dict):
+        result["properties"] = {n: _close(inner) for n, inner in schema["properties"].items()}
+    for key in schema.keys() & {*_SCHEMAS}:
+        value = schema[key]
+        result[key] = [*map(_close, value)] if isinstance(value, list) else _close(value)
+    named, required = schema.get("properties", {}), schema.get("required", [])
+    if named and _MORE_PROPERTIES.isdisjoint(schema) and named.keys() >= {*required}:
         result["additionalProperties"] = False
     return result
 
 
-def _inner(schema: Schema) -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for key, value in schema.items():
-        if key in _MANY_SCHEMAS and isinstance(value, dict):
-            found += value.items()
-        elif key in ("anyOf", "oneOf", "prefixItems", "items", "additionalProperties"):
-            found += [(key, each) for each in (value if isinstance(value, list) else [value])]
-    return found
+def _refers_beside_others(schema: Any) -> Iterator[bool]:
+    """For every subschema, whether it takes a definition for a part of something larger."""
+    if isinstance(schema, dict):
+        yield "$ref" in schema and len(schema.keys() & ASSERTIONS) > 1
+        yield "allOf" in schema
+        parts = (key for key in ("anyOf", "oneOf") if key in schema)
+        yield any(True for _ in parts) and len(schema.keys() & ASSERTIONS) > 1
+    for inner in schema.values() if isinstance(schema, dict) else schema:
+        if isinstance(inner, dict | list):
+            yield from _refers_beside_others(inner)

@@ -1,40 +1,37 @@
 """A schema and a text → a grammar whose strings and numbers can only come from the text.
 
-Strings with `enum` or `const` are choices, not extractions, and stay as they are. The grammar
-may admit less than the schema (never a property that it does not name); where it admits more,
+What stands in `enum` or `const` is a choice, no extraction, and stays as it is. The grammar may
+admit less than the schema (never a property that it does not name); where it admits more,
 `ignored` says so and validation decides.
 """
 
 from __future__ import annotations
 
 import json
-import math
-import re
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.grammar import ANNOTATIONS, GUIDANCE, list_of
-from mistral_cli.structured.schema import Schema, as_resource, bad_schema, validator
+from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, list_of
+from mistral_cli.structured.leaves import EMPTY, NUMBER_KEYWORDS, STRING_KEYWORDS, Leaves
+from mistral_cli.structured.schema import Schema, as_resource, bad_schema
 from mistral_cli.structured.source import Source
 
 _KEYWORDS: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
     "array": {"items", "minItems", "maxItems"},
-    "string": {"minLength", "maxLength", "pattern", "format"},
-    "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
+    "string": STRING_KEYWORDS,
+    "number": NUMBER_KEYWORDS,
+    "integer": NUMBER_KEYWORDS,
     "boolean": set(),
     "null": set(),
 }
-_KEYWORDS["integer"] = _KEYWORDS["number"]
+_CHOICE = {"enum", "const"}
 _REFUSED = {"allOf", "patternProperties", "prefixItems", "$dynamicRef", "$recursiveRef"}
 _REFUSED |= {"dependentSchemas", "dependencies", "unevaluatedProperties", "unevaluatedItems"}
 
 _LONGEST_KEY = 64  # characters of a key that the schema does not name
-
-# One character of a JSON string, as it is written there.
-_CHARACTER = r"(?s:[^\\]|\\[^u]|\\u[0-9a-f]{4})"
 _NOTHING = '""'
 
 
@@ -45,21 +42,26 @@ class _Impossible(Exception):
 class Grounding:
     """The grammar of `schema` over `source`, and which keywords it leaves out.
 
-    Raises UsageError for a schema that cannot be grounded, OutputInvalid for a text that
+    Without a source it is that of some text which holds whatever is wanted, to judge the schema
+    alone. Raises UsageError for a schema that cannot be grounded, OutputInvalid for a text that
     lacks what the schema insists on.
     """
 
-    def __init__(self, schema: Schema, source: Source, *, many: bool) -> None:
+    def __init__(self, schema: Schema, source: Source | None, *, many: bool) -> None:
         self.ignored: set[str] = set()
-        self._source = source
+        self._judging = source is None
         self._dialect = {"$schema": schema["$schema"]} if "$schema" in schema else {}
+        self._leaves = Leaves(source or Source(""), self._dialect)
         self._rules: dict[str, str] = {}
-        self._names: dict[tuple[str, str], str] = {}
+        self._names: dict[str, str] = {}
         self._referred: dict[tuple[int, bool], str] = {}
+        resolver = as_resource(schema)[1]
         try:
-            item = self._rule(self._value(schema, as_resource(schema)[1]))
+            item = self._rule(self._value(schema, resolver))
             self._rules["start"] = list_of(item) if many else item
         except _Impossible as problem:
+            if self._judging:
+                raise bad_schema(str(problem)) from problem
             if not many:
                 hint = "Allow null there in the schema, or use --no-grounded."
                 raise OutputInvalid(str(problem), hint=hint) from problem
@@ -68,61 +70,66 @@ class Grounding:
     @property
     def grammar(self) -> str:
         """The grammar as text."""
-        return "%llguidance {}\n" + "".join(f"{n}: {rule}\n" for n, rule in self._rules.items())
+        rules = {**self._leaves.terminals, **self._rules}
+        return "%llguidance {}\n" + "".join(f"{name}: {rule}\n" for name, rule in rules.items())
 
-    def _rule(self, expression: str, kind: str = "r") -> str:
-        """The name of a rule for `expression`; those of terminals begin with a capital."""
-        name = self._names.setdefault((kind, expression), f"{kind}{len(self._rules)}")
+    def _rule(self, expression: str) -> str:
+        """The name of a rule for `expression`."""
+        name = self._names.setdefault(expression, f"r{len(self._rules)}")
         self._rules[name] = expression
         return name
 
     def _value(self, schema: Any, resolver: Any, *, nullable: bool = False) -> str:
         """The expression of a value; `nullable` says that null is possible in its place."""
         if schema is False:
-            raise bad_schema("`false` cannot be grounded")
-        keywords = set() if schema is True else schema.keys() - ANNOTATIONS
+            raise _Impossible("the schema admits nothing")
+        keywords = set() if schema is True else schema.keys() & ASSERTIONS
         if not keywords:
             return self._anything()
         if refused := sorted(keywords & _REFUSED):
             raise bad_schema(f"{refused[0]} cannot be grounded")
-        if not keywords.isdisjoint({"enum", "const"}):
-            self.ignored |= keywords - {"enum", "const", "type"}
-            return "%json " + json.dumps({**schema, "x-guidance": GUIDANCE})
+        if "$id" in schema:
+            resolver = resolver.in_subresource(as_resource({**self._dialect, **schema})[0])
+        if keywords & _CHOICE:
+            self.ignored |= keywords - _CHOICE - {"type"}
+            kept = {key: schema[key] for key in keywords & {*_CHOICE, "type"}}
+            return "%json " + json.dumps({**kept, "x-guidance": GUIDANCE})
         for key in ("$ref", "anyOf", "oneOf"):
             if key in keywords:
-                return self._combined(key, schema, resolver, nullable)
+                if others := sorted(keywords - {key}):
+                    raise bad_schema(f"{key} beside {others[0]} cannot be grounded")
+                if key == "$ref":
+                    return self._reference(schema[key], resolver, nullable)
+                return self._choice(key, schema[key], resolver, nullable)
         return self._typed(schema, resolver, nullable)
 
-    def _combined(self, key: str, schema: Schema, resolver: Any, nullable: bool) -> str:
-        if others := sorted(schema.keys() - ANNOTATIONS - {key}):
-            raise bad_schema(f"{key} beside {others[0]} cannot be grounded")
-        if key == "$ref":
-            return self._reference(schema["$ref"], resolver, nullable)
+    def _choice(self, key: str, choices: list[Any], resolver: Any, nullable: bool) -> str:
         if key == "oneOf":
             self.ignored.add(key)
-        choices = schema[key]
-        nullable = nullable or any(c.get("type") == "null" for c in choices if isinstance(c, dict))
-        return self._any_of(
-            partial(self._value, choice, resolver, nullable=nullable) for choice in choices
-        )
+        nullable = nullable or any(map(_is_null, choices))
+        values = (partial(self._value, each, resolver, nullable=nullable) for each in choices)
+        return self._any_of(values)
 
     def _reference(self, reference: str, resolver: Any, nullable: bool) -> str:
         found = resolver.lookup(reference)
         key = (id(found.contents), nullable)
         if key not in self._referred:
+            before = set(self._referred)
             name = self._referred[key] = f"ref{len(self._rules)}"
             self._rules[name] = '"null"'  # holds its place while it may refer to itself
             try:
                 self._rules[name] = self._value(found.contents, found.resolver, nullable=nullable)
             except _Impossible:
-                del self._referred[key]
+                # Whatever was built on it in the meantime has come to nothing too.
+                self._referred = {k: v for k, v in self._referred.items() if k in before}
+                self._names.clear()
                 raise
         return self._referred[key]
 
     def _typed(self, schema: Schema, resolver: Any, nullable: bool) -> str:
         types = _types(schema)
         known = set[str]().union(*(_KEYWORDS[kind] for kind in types))
-        self.ignored |= schema.keys() - ANNOTATIONS - known - {"type"}
+        self.ignored |= (schema.keys() & ASSERTIONS) - known - {"type"}
         nullable = nullable or "null" in types
         makers: dict[str, Callable[[], str]] = {
             "string": lambda: self._string(schema, nullable),
@@ -153,85 +160,51 @@ class Grounding:
         return "any"
 
     def _string(self, schema: Schema, nullable: bool) -> str:
-        admits = self._admits(schema)
-        empty = ['"\\"\\""'] if not nullable and admits("") else []
-        if not schema.keys().isdisjoint({"pattern", "format"}):
-            spans = self._source.candidates(admits)
-            if spans is not None:
-                return self._listed(map(_json, spans), "string", empty)
-            self.ignored |= schema.keys() & {"pattern", "format"}
-        shortest, longest = max(schema.get("minLength", 1), 1), schema.get("maxLength", math.inf)
-        if longest < shortest:
-            return self._listed((), "string", empty)
-        most = "" if longest == math.inf else longest
-        bounds = f" & /{_CHARACTER}{{{shortest},{most}}}/" if (shortest, most) != (1, "") else ""
-        if "SPAN" not in self._rules:
-            chunks = [_json(chunk)[1:-1] for chunk in self._source.chunks]
-            self._rules["SPAN"] = f"%regex {_json({'substring_chunks': chunks})}"
-            self._rules["TRIMMED"] = "SPAN & /[^ ](?s:.*[^ ])?/"
-        return " | ".join([self._rule(f'"\\"" (TRIMMED{bounds}) "\\""', "T"), *empty])
-
-    def _admits(self, schema: Schema) -> Callable[[str], bool]:
-        """Whether a text has the pattern, format and length that `schema` wants."""
-        pattern, form = re.compile(schema.get("pattern", "")), schema.get("format")
-        shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        checker = validator(self._dialect).format_checker
-        return lambda text: (
-            shortest <= len(text) <= longest
-            and pattern.search(text) is not None
-            and (form is None or checker.conforms(text, form))
-        )
+        if "pattern" in schema:
+            self.ignored.add("pattern, where very many pieces of the text have it")
+        return self._possible(self._leaves.string(schema, nullable=nullable), "string")
 
     def _number(self, schema: Schema) -> str:
-        limits = {key: schema[key] for key in schema.keys() & {*_KEYWORDS["number"]}}
-        held = validator({**limits, **self._dialect})
-        whole = schema.get("type") == "integer"
-        literals = (
-            literal
-            for literal in self._source.numbers
-            if held.is_valid(json.loads(literal))
-            and (not whole or literal.removeprefix("-").isdecimal())
-        )
-        return self._listed(literals, "number", [])
+        return self._possible(self._leaves.number(schema), "number")
 
-    def _listed(self, literals: Iterable[str], kind: str, more: list[str]) -> str:
-        listed = " | ".join(map(_json, literals))
-        if not listed and not more:
-            raise _Impossible(f"the text holds no {kind} that the schema admits")
-        return " | ".join([self._rule(listed, "T"), *more] if listed else more)
+    def _possible(self, expression: str | None, kind: str) -> str:
+        if expression or self._judging:
+            return expression or EMPTY
+        raise _Impossible(f"the text holds no {kind} that the schema admits")
 
     def _object(self, schema: Schema, resolver: Any) -> str:
         properties, required = schema.get("properties", {}), schema.get("required", [])
+        more = schema.get("additionalProperties", True)
         if not properties and not required:
-            return self._map(schema.get("additionalProperties", True), resolver)
+            return self._map(more, resolver)
         members: list[tuple[str, bool]] = []
         for name in dict.fromkeys([*properties, *required]):
             try:
-                value = self._value(properties.get(name, True), resolver)
+                value = self._rule(self._value(properties.get(name, more), resolver))
             except _Impossible as problem:
                 if name in required:
                     raise _Impossible(f"{problem}, for {name!r}") from problem
                 continue
-            key = _json(_json(name) + ": ")
-            members.append((f"{key} {self._rule(value)}", name in required))
+            members.append((f"{_json(_json(name) + ': ')} {value}", name in required))
         return f'"{{" {self._members(members)} "}}"'
 
     def _members(self, members: list[tuple[str, bool]]) -> str:
         """Members in their order, with commas between those that are there."""
         first, later = "", ""  # what can follow, before and after the first member
         for member, required in reversed(members):
-            rest = later if required or not later else self._rule(later)
-            first = f"{member} {rest}" + ("" if required else f" | {first or _NOTHING}")
-            later = f'", " {member} {later}' if required else f'(", " {member})? {later}'
+            if required:
+                first, later = f"{member} {later}", f'", " {member} {later}'
+            else:
+                later = later and self._rule(later)
+                first = f"{member} {later} | {(first and self._rule(first)) or _NOTHING}"
+                later = f'(", " {member})? {later}'
         return self._rule(first or _NOTHING)
 
     def _map(self, values: Any, resolver: Any) -> str:
         """An object with keys that the schema does not name; those are the model's own."""
         try:
-            value = '""' if values is False else self._rule(self._value(values, resolver))
+            value = self._rule(self._value(values, resolver))
         except _Impossible:
-            values = False
-        if values is False:
             return '"{}"'
         key = {"type": "string", "maxLength": _LONGEST_KEY, "x-guidance": GUIDANCE}
         member = f'{self._rule(f"%json {_json(key)}")} ": " {value}'
@@ -257,6 +230,15 @@ def _types(schema: Schema) -> list[str]:
         return list(named) if isinstance(named, list) else [named]
     kinds = [kind for kind in _KEYWORDS if kind != "integer"]
     return [kind for kind in kinds if not schema.keys().isdisjoint(_KEYWORDS[kind])] or kinds
+
+
+def _is_null(schema: Any) -> bool:
+    """Whether `schema` says in so many words that it is null, or may be."""
+    if not isinstance(schema, dict):
+        return False
+    named = schema.get("type", [])
+    choices = schema.get("enum", [schema.get("const", "")])
+    return None in choices or "null" in (named if isinstance(named, list) else [named])
 
 
 def _json(value: Any) -> str:

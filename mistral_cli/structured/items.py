@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from json import JSONDecodeError, JSONDecoder
+from json import JSONDecoder
 
 _LAST = '}]"'  # what ends an item whatever comes next
 _NEXT = tuple(", ]\n")
@@ -17,6 +17,11 @@ class ItemReader:
         self._inside = False
         self._decoder = JSONDecoder()
 
+    @property
+    def closed(self) -> bool:
+        """Whether the list has come to its end."""
+        return self._inside and self._text.strip(", \n") == "]"
+
     def feed(self, piece: str) -> Iterator[str]:
         """Yield the text of every item that `piece` completes."""
         self._text += piece
@@ -27,7 +32,7 @@ class ItemReader:
             self._text = self._text.lstrip(", \n")
             try:
                 _, end = self._decoder.raw_decode(self._text)
-            except (JSONDecodeError, RecursionError):
+            except (ValueError, RecursionError):  # not whole yet, or never to be
                 return
             if self._text[end - 1] not in _LAST and self._text[end : end + 1] not in _NEXT:
                 return  # a number may go on

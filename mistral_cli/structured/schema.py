@@ -45,6 +45,8 @@ def check_schema(schema: Schema) -> None:
         if not isinstance(schema.get("$schema", ""), str):
             raise bad_schema("its $schema is no text")
         held = validator(schema)
+        if isinstance(held, jsonschema.Draft3Validator):
+            raise bad_schema("it is of draft 3, and drafts from 4 on are understood")
         held.check_schema(schema)
         _check_references(schema)
         # A schema that refers to itself and nothing else would be followed without end.

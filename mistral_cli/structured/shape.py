@@ -39,10 +39,7 @@ class Shape:
         notes = check_grammar(json_grammar(self.schema, many=self.many), self.schema)
         if not self.grounded:
             return notes
-        try:
-            grounding = Grounding(self.schema, Source("a 1"), many=self.many)
-        except OutputInvalid:  # other texts may hold what this one lacks
-            return notes
+        grounding = Grounding(self.schema, None, many=self.many)
         check_grammar(grounding.grammar, self.schema)
         return sorted(grounding.ignored)
 
@@ -71,10 +68,10 @@ class Expected:
         """The grammar to sample by. Raises OutputInvalid where no answer is possible."""
         shape = self.shape
         if shape.grounded and len(self.text) > _LONGEST_GROUNDED:
-            raise OutputInvalid(
-                f"the text has {len(self.text)} characters, and {_LONGEST_GROUNDED} can be grounded",
-                hint="Split it, or use --no-grounded.",
+            what = (
+                f"{len(self.text)} characters are too many to ground ({_LONGEST_GROUNDED} at most)"
             )
+            raise OutputInvalid(what, hint="Split the text, or use --no-grounded.")
         if shape.grounded:
             return Grounding(shape.schema, self._source, many=shape.many).grammar
         return json_grammar(shape.schema, many=shape.many)

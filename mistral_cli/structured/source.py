@@ -12,6 +12,7 @@ import json
 import math
 import re
 import unicodedata
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from functools import cached_property
 from itertools import accumulate
@@ -23,22 +24,29 @@ _NO_SPACES = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
+# A comma that stands between two words without a space separates values, not thousands.
+_LIST_BEFORE, _LIST_AFTER = r"(?<![,;])", r"(?![,;]\S)"
 _CHUNK = re.compile(
     r"(?P<space>\s+)"
-    r"|(?<!\d[.,])(?:\d{1,3}(?:[.,]\d{3})+(?:[.,]\d+)?|\d+[.,]\d+)(?![.,]?\d)|\d+"
+    rf"|{_LIST_BEFORE}(?<!\d[.,])(?:\d{{1,3}}(?:[.,]\d{{3}})+(?:[.,]\d+)?|\d+[.,]\d+)"
+    rf"(?![.,]?\d){_LIST_AFTER}|(?<!\d\.)\d+\.\d+(?!\.?\d)|\d+"
     rf"|[{_NO_SPACES}]|[^\W\d_{_NO_SPACES}]+"
     r"|.",
     re.DOTALL,
 )
 _UNSPACED = re.compile(f"[{_NO_SPACES}]")
+_SKIN_TONES = "".join(map(chr, range(0x1F3FB, 0x1F400)))
+_FLAG_LETTERS = "".join(map(chr, range(0x1F1E6, 0x1F200)))
 _JOINER = "\u200d"
 
-_NUMERAL = re.compile(r"\d+(?:[.,'\u2019]\d+)*")
+_NUMERAL = re.compile(r"\d+(?:[.,'\u2019]\d+)*|(?<![\w.])\.\d+")
+_VALUE_NEXT = re.compile(r"[,;]\S")
 _SPACED_NUMERAL = re.compile(
     r"(?<![\d.,])\d{1,3}(?:[ \u00a0\u202f]\d{3})+(?!\d)(?:[.,]\d+)?(?![.,]?\d)"
 )
+_INDIAN = re.compile(r"\d{1,2}(?:,\d\d)+,\d{3}(?:\.\d+)?")
 _GROUPED = re.compile(r"\d{1,3}([.,'\u2019])\d{3}(?:\1\d{3})*(?:(?!\1)[.,]\d+)?")
-_DECIMAL = re.compile(r"\d+(?:[.,]\d+)?")
+_DECIMAL = re.compile(r"\d*(?:[.,]\d+)?")
 _SIGN = re.compile(r"(?<!\w)[-\u2212]\Z")
 _EXPONENT = re.compile(r"[eE][+-]?[0-9]{1,3}(?!\w)")
 
@@ -82,15 +90,35 @@ class Source:
             start = self._flat.find(flat, start + 1)
         return None
 
-    def candidates(self, admits: Callable[[str], bool]) -> list[str] | None:
+    def has_span(self, shortest: int, longest: float) -> bool:
+        """Whether some span has from `shortest` to `longest` characters."""
+        edges = self._edges
+        for start in edges[:-1]:
+            if self._flat[start] == " ":
+                continue
+            for end in edges[bisect_left(edges, start + shortest) :]:
+                if end - start > longest:
+                    break
+                if self._flat[end - 1] != " ":
+                    return True
+        return False
+
+    def candidates(
+        self, admits: Callable[[str], bool], *, with_spaces: bool = True
+    ) -> list[str] | None:
         """The spans that `admits` lets through; None if there are too many to list."""
         found: dict[str, None] = {}
         edges = self._edges
         for first, start in enumerate(edges[:-1]):
+            if self._flat[start] == " ":
+                continue
             for end in edges[first + 1 : first + 1 + _LONGEST_CANDIDATE]:
-                span = self._flat[start:end]
-                if span[0] != " " != span[-1] and span not in found and admits(span):
-                    found[span] = None
+                if self._flat[end - 1] != " ":
+                    span = self._flat[start:end]
+                    if span not in found and admits(span):
+                        found[span] = None
+                elif not with_spaces:
+                    break
             if len(found) > _MOST_CANDIDATES:
                 return None
         return list(found)
@@ -135,24 +163,34 @@ def _belongs(chunk: str, before: str) -> bool:
         return False
     if _is_mark(chunk[0]) or _JOINER in (chunk[0], before[-1]):
         return True
+    if len(before) == 1 and before in _FLAG_LETTERS and chunk in _FLAG_LETTERS:
+        return True
     return _is_mark(before[-1]) and chunk[0].isalpha() and not _UNSPACED.match(chunk)
 
 
 def _is_mark(character: str) -> bool:
-    return unicodedata.category(character).startswith("M")
+    return unicodedata.category(character).startswith("M") or character in _SKIN_TONES
 
 
 def _numbers(text: str) -> Iterator[tuple[str, Place]]:
     for match in _NUMERAL.finditer(text):
-        readings = list(_readings(match[0]))
-        for literal in readings:
-            yield from _around(text, match, literal)
-        if not readings:  # a date, a version, an address
-            for part in re.finditer(r"\d+", match[0]):
-                start, end = part.span()
-                yield _literal(part[0]), (match.start() + start, match.start() + end)
+        listed = text[match.start() - 1 : match.start()] in (",", ";") or _VALUE_NEXT.match(
+            text, match.end()
+        )
+        parts = [match] if not listed and list(_readings(match[0])) else _parts(text, match, ",")
+        for part in parts:
+            readings = list(_readings(part[0]))
+            for literal in readings:
+                yield from _around(text, part, literal)
+            for digits in () if readings else _parts(text, part, ".,'\u2019"):  # a date, a version
+                yield _literal(digits[0]), digits.span()
     for match in _SPACED_NUMERAL.finditer(text):
         yield from _around(text, match, _literal(re.sub(r"\s", "", match[0]).replace(",", ".")))
+
+
+def _parts(text: str, match: re.Match[str], marks: str) -> list[re.Match[str]]:
+    """The pieces of a match between `marks`."""
+    return list(re.compile(f"[^{marks}]+").finditer(text, *match.span()))
 
 
 def _readings(numeral: str) -> Iterator[str]:
@@ -161,6 +199,8 @@ def _readings(numeral: str) -> Iterator[str]:
         yield _literal(numeral.replace(match[1], "").replace(",", "."))
     if _DECIMAL.fullmatch(numeral):
         yield _literal(numeral.replace(",", "."))
+    if _INDIAN.fullmatch(numeral):
+        yield _literal(numeral.replace(",", ""))
 
 
 def _literal(digits: str) -> str:

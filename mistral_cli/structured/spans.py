@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from mistral_cli.structured.grammar import ASSERTIONS
 from mistral_cli.structured.schema import Schema, invalid, output_invalid
 from mistral_cli.structured.source import Source
 
@@ -27,23 +28,22 @@ class Span:
 def ground(value: Any, schema: Schema, source: Source, at: Path = ()) -> tuple[Any, list[Span]]:
     """`value` with its strings as they stand in `source`, and their spans; its path is `at`.
 
-    Only choices of the schema may be absent from the text. Raises OutputInvalid, which the
-    grammar rules out but for a `schema` that forbids the line break in the text's own words.
+    Only choices of the schema may be absent from the text. A string stays with single spaces
+    where `schema` forbids the line break or the longer gap in the text. Raises OutputInvalid,
+    which the grammar rules out.
     """
     choices = _choices(schema)
     spans = []
     for path, scalar in list(_scalars(value, ())):
         text = isinstance(scalar, str)
         place = source.locate(scalar) if text else source.locate_number(scalar)
-        if place is None:
-            if scalar != "" and scalar not in choices:
-                raise output_invalid(f"the text does not hold {scalar!r}")
-            continue
-        spans.append(Span(_pointer((*at, *path)), *place))
-        if text and (literal := source.text[slice(*place)]) != scalar:
+        if place is None and scalar != "" and scalar not in choices:
+            raise output_invalid(f"the text does not hold {scalar!r}")
+        if place and scalar not in choices:
+            spans.append(Span(_pointer((*at, *path)), *place))
+        if place and text and (literal := source.text[slice(*place)]) != scalar:
             changed = _replaced(value, path, literal)
-            if not (scalar in choices and invalid(changed, schema)):
-                value = changed
+            value = value if invalid(changed, schema) else changed
     if wrong := invalid(value, schema):
         raise output_invalid(wrong)
     return value, spans
@@ -60,12 +60,15 @@ def _scalars(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 def _choices(schema: Any) -> set[Any]:
     """The strings and numbers that `schema` gives to choose from."""
-    found: set[Any] = set()
-    if isinstance(schema, dict):
-        for key in ("enum", "const"):
-            found |= {scalar for _, scalar in _scalars(schema.get(key), ())}
-    for inner in schema.values() if isinstance(schema, dict) else schema:
-        if isinstance(inner, dict | list):
+    if isinstance(schema, list):
+        return set().union(*map(_choices, schema))
+    if not isinstance(schema, dict):
+        return set()
+    found = {scalar for key in ("enum", "const") for _, scalar in _scalars(schema.get(key), ())}
+    for key, inner in schema.items():
+        if key in ("properties", "$defs", "definitions"):  # names, and their schemas
+            found |= _choices([*inner.values()])
+        elif key in ASSERTIONS - {"enum", "const", "required"}:
             found |= _choices(inner)
     return found
 

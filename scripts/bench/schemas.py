@@ -187,7 +187,33 @@ def _made(chance: random.Random, depth: int) -> Schema:
     return obj(optional=optional, closed=chance.random() < 0.7, **properties)
 
 
-_NAMES = ["id", "name", "title", "status", "kind", "value", "count", "total", "price", "date", "author", "owner", "tags", "notes", "lang", "size", "width", "level", "score", "items", "parent", "enabled", "path", "host", "port"]
+_NAMES = [
+    "id",
+    "name",
+    "title",
+    "status",
+    "kind",
+    "value",
+    "count",
+    "total",
+    "price",
+    "date",
+    "author",
+    "owner",
+    "tags",
+    "notes",
+    "lang",
+    "size",
+    "width",
+    "level",
+    "score",
+    "items",
+    "parent",
+    "enabled",
+    "path",
+    "host",
+    "port",
+]
 
 
 def _leaf(chance: random.Random) -> Schema:
