@@ -15,7 +15,7 @@ from mistral_cli.structured.shape import Expected, Shape
 from mistral_cli.templates import Template
 
 # Of a task's values, those that the grammar holds to though the prompt does not tell them.
-_HELD = {"fields", "many", "grounded"}
+_HELD = {"fields", "many", "grounded", "nullable"}
 
 
 @dataclass(frozen=True)

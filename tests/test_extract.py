@@ -137,8 +137,9 @@ def tokens_of(text: str) -> str:
 @pytest.mark.parametrize("answers", [(BAD, BAD), (BAD, "[]"), (CUT + "…", BAD)], ids=range(3))
 def test_only_once_more(mistral: Path, answers: tuple[str, ...]) -> None:
     plan, model = make_plan(mistral, max_tokens=60), Model(*answers)
-    with pytest.raises(OutputInvalid, match="asked 2 times") as caught:
+    with pytest.raises(OutputInvalid) as caught:
         run(plan, model)
+    assert caught.value.message.endswith("(asked 2 times)")
     assert len(model.requests) == 2
     assert answers[-1] in caught.value.details
 

@@ -422,3 +422,72 @@ def test_whatever_tokens_are_drawn_the_answer_stands_in_the_text(
     found = expected.read(detokenize(model, tokens))
     for person in found.data if many else [found.data]:
         assert person["name"] is None or person["name"] in text
+
+
+LEAVES = st.sampled_from(
+    [
+        {"type": "string"},
+        {"type": ["string", "null"], "maxLength": 6},
+        {"type": "string", "minLength": 2, "maxLength": 9},
+        {"type": "string", "pattern": "^[a-z]+$"},
+        {"type": ["string", "null"], "format": "date"},
+        {"type": "integer"},
+        {"type": ["number", "null"], "minimum": 3},
+        {"type": "boolean"},
+        {"enum": ["x", "New York", 7, None]},
+        {"const": {"k": [1]}},
+        {},
+    ]
+)
+NAMES = ["a", "b", 'q"', "日"]
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.builds(
+            lambda properties, required: {
+                "type": "object",
+                "properties": properties,
+                "required": [name for name in required if name in properties],
+            },
+            st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+            st.lists(st.sampled_from(NAMES), unique=True),
+        )
+        | st.builds(lambda items, most: {"type": "array", "items": items, "maxItems": most},
+                    inner, st.integers(0, 3))
+        | st.builds(lambda choices: {"anyOf": choices}, st.lists(inner, min_size=1, max_size=3))
+        | st.builds(lambda values: {"type": "object", "additionalProperties": values}, inner)
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(schema=SCHEMAS, text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
+def test_whatever_the_grammar_of_any_schema_admits_holds(
+    schema: Schema, text: str, seed: int, many: bool, model: GGUF, tokenizer: object
+) -> None:
+    expected = Expected(Shape(schema, many=many, grounded=True), text)
+    try:
+        matcher = Constraint(tokenizer, expected.grammar, len(model.tokens))
+    except OutputInvalid:
+        assume(False)
+    choice, tokens = random.Random(seed), list[int]()
+    while not matcher.finished and len(tokens) < 300:
+        token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
+        matcher.consume(token)
+        tokens += [token, *matcher.forced(100)]
+    assume(matcher.finished)
+    answer = detokenize(model, tokens)
+    if not has_a_key_twice(answer):  # the keys of an open object are free
+        expected.read(answer)
+
+
+def has_a_key_twice(text: str) -> bool:
+    twice: list[bool] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice.append(len(dict(pairs)) < len(pairs))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=note)
+    return any(twice)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral_cli.options import TaskOptions, takes_task_options
+
+if TYPE_CHECKING:
+    from mistral_cli.draft import Task
 
 
 def register(app: typer.Typer) -> None:
@@ -49,30 +52,38 @@ def json_extract(
     options: TaskOptions,
 ) -> None:
     """Turn texts into JSON that holds to fields or a schema, each text into one value."""
-    from mistral_cli.draft import Task
     from mistral_cli.errors import UsageError
     from mistral_cli.run import run_task
-    from mistral_cli.structured.fields import describe_fields, schema_from_fields
-    from mistral_cli.structured.schema import ANY_OBJECT, load_schema
 
     if fields is not None and schema is not None:
         raise UsageError("--fields and --schema are both given", hint="Give one of them.")
     if jsonl and options.json:
         raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
     grounded = fields is not None if grounded is None else grounded
+    task = _task(fields, schema, many=many or jsonl, jsonl=jsonl, grounded=grounded)
+    run_task(task, texts or (), options, context.obj)
+
+
+def _task(
+    fields: str | None, schema: str | None, *, many: bool, jsonl: bool, grounded: bool
+) -> Task:
+    from mistral_cli.draft import Task
+    from mistral_cli.structured.fields import describe_fields, schema_from_fields
+    from mistral_cli.structured.schema import ANY_OBJECT, load_schema
+
     wanted = None if schema is None else load_schema(schema)
     told = wanted if fields is None else schema_from_fields(fields)
     if fields is not None:
         wanted = schema_from_fields(fields, nullable=grounded)
-    told_fields = describe_fields(told) if told else ""
-    values = {"fields": told_fields, "many": many or jsonl, "grounded": grounded}
-    task = Task(
+    nullable = grounded and fields is not None
+    values = {"fields": describe_fields(told) if told else "", "many": many}
+    values |= {"grounded": grounded, "nullable": nullable}
+    return Task(
         "json-extract",
         {name: value for name, value in values.items() if value},
         wanted,
         fallback_schema=ANY_OBJECT,
-        many=many or jsonl,
+        many=many,
         grounded=grounded,
         jsonl=jsonl,
     )
-    run_task(task, texts or (), options, context.obj)

@@ -72,7 +72,8 @@ def refuse_uncompilable(grammar: str) -> None:
         raise _grammar_failed(problem)
 
 
-def _grammar_failed(problem: str) -> EngineFailed:
+def _grammar_failed(report: str) -> EngineFailed:
+    problem = report.partition("\n")[0]  # the whole grammar follows
     return EngineFailed(f"the grammar failed: {problem}", hint="Simplify the schema.")
 
 

@@ -52,7 +52,7 @@ def list_of(item: str, least: int = 0, most: int | None = None) -> str:
     if most == 0:
         return '"[]"'
     others = f'(", " {item}){{{max(least - 1, 0)},{"" if most is None else most - 1}}}'
-    filled = f'"[" {item} {others} "]"'
+    filled = f'"[" {item} {"" if most == 1 else others} "]"'
     return f'({filled} | "[]")' if least == 0 else filled
 
 

@@ -139,13 +139,17 @@ class Bench:
             text, told = sample["text"].strip(), schema_from_fields(sample["fields"])
             schema = schema_from_fields(sample["fields"], nullable=grounded)
             expected = Expected(Shape(schema, grounded=grounded), text)
-            plan = self.plan(text, messages(text, told, grounded=grounded), expected)
+            plan = self.plan(
+                text, messages(text, told, grounded=grounded, nullable=grounded), expected
+            )
             answer = run(self.engine, plan.request, Speed())
             if answer.finish_reason == "length":
                 count["cut"] += len(schema["properties"])
                 continue
+            flat = " ".join(text.split())
             for value in expected.read(answer.text).data.values():
-                count["null" if value is None else "in" if value in text else "out"] += 1
+                stands = value is not None and " ".join(value.split()) in flat
+                count["null" if value is None else "in" if stands else "out"] += 1
         return count
 
 
