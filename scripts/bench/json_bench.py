@@ -183,7 +183,7 @@ def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Be
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--schemas", type=int, default=250)
+    parser.add_argument("--schemas", type=int, default=220)
     parser.add_argument("--max-tokens", type=int, default=128)
     arguments = parser.parse_args()
     accepted, refused, noted = sort_out(arguments.schemas)
