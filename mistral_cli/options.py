@@ -37,6 +37,15 @@ VerboseOption = Annotated[
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)
 ]
+PathsOnlyOption = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print the paths only.", rich_help_panel=_OUTPUT)
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]", help="As for -m (default: your default model).", show_default=False
+    ),
+]
 
 
 def _option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,17 +21,6 @@ from mistral_cli.models.progress import Progress
 from mistral_cli.models.progress import format_size as format_size
 from mistral_cli.models.transfer import RemoteFile
 from mistral_cli.terminal import Terminal
-
-
-@dataclass(frozen=True)
-class CachedFile:
-    """A GGUF file in the shared hub cache; `revision` is None for the main branch."""
-
-    repo: str
-    filename: str
-    revision: str | None
-    path: Path
-    size: int
 
 
 def locate(repo: str, filename: str, revision: str | None = None) -> Path | None:
@@ -58,28 +46,6 @@ def cached_files(repo: str, revision: str | None = None) -> list[str]:
                 return []
             folder = Path(incomplete)
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
-
-
-def cached_ggufs() -> list[CachedFile]:
-    """Every GGUF file in the shared hub cache, whoever downloaded it, sorted by name."""
-    with seam("the hub cache"):
-        from huggingface_hub import CacheNotFound, constants, scan_cache_dir
-
-        try:
-            repos = scan_cache_dir(constants.HF_HUB_CACHE).repos
-        except CacheNotFound:
-            return []
-    found = []
-    for repo in repos:
-        for snapshot in repo.revisions:
-            revision = None if "main" in snapshot.refs else snapshot.commit_hash
-            for file in snapshot.files:
-                if file.file_name.lower().endswith(".gguf"):
-                    name = file.file_path.relative_to(snapshot.snapshot_path).as_posix()
-                    found.append(
-                        CachedFile(repo.repo_id, name, revision, file.file_path, file.size_on_disk)
-                    )
-    return sorted(found, key=lambda file: (file.repo, file.filename, file.revision or ""))
 
 
 def list_files(repo: str, revision: str | None = None) -> list[tuple[str, int]]:

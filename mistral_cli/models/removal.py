@@ -1,0 +1,62 @@
+"""Take model files off this machine: what goes, what that frees, and whom it concerns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models import cache
+from mistral_cli.models.store import Stored
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Files that are to go, each once; `shared` when other tools lose one of them too.
+
+    `freed` is in bytes: less than the sizes where another snapshot still has the data.
+    """
+
+    files: Sequence[Stored]
+    freed: int
+    shared: bool
+    run: Callable[[], None]
+
+
+def plan(files: Sequence[Stored]) -> Removal:
+    """How to remove `files`; removes nothing yet.
+
+    Raises `UsageError` for a file outside the caches, which is the user's own, and
+    `ModelNotAvailable` for a cache that is too damaged.
+    """
+    files = list({file.path: file for file in files}.values())
+    for file in files:
+        if file.place == "own file":
+            raise UsageError(
+                f"{file.path} is a file of your own, not in a cache",
+                hint="Remove it yourself if you mean it; `models rm` leaves it alone.",
+            )
+    shared = [file for file in files if file.place == "hub cache"]
+    # A broken link is nothing to the library.
+    linked = [file.path for file in shared if file.size is not None]
+    unlinked = [file for file in files if file.path not in linked]
+    in_hub_cache = cache.plan_removal(linked) if linked else cache.Removal(0, lambda: None)
+
+    def run() -> None:
+        for file in unlinked:
+            _unlink(file.path)
+        in_hub_cache.run()
+
+    freed = in_hub_cache.freed + sum(file.size or 0 for file in unlinked)
+    return Removal(files, freed, bool(shared), run)
+
+
+def _unlink(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        raise ModelNotAvailable(
+            f"cannot remove {path}: {error.strerror}",
+            hint=f"Check the permissions of {path.parent}.",
+        ) from error
