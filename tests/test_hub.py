@@ -110,17 +110,6 @@ def test_revision(server: HubServer) -> None:
     assert hub.locate(REPO, FILE) is None
 
 
-def test_cached_ggufs(server: HubServer) -> None:
-    assert hub.cached_ggufs() == []
-    by_tag = download("sub/model.Q8_0.gguf", revision=COMMIT)
-    download("README.md")
-    assert [file.filename for file in hub.cached_ggufs()] == ["sub/model.Q8_0.gguf"]
-    server.requests.clear()
-    (found,) = hub.cached_ggufs()
-    assert found == hub.CachedFile(REPO, "sub/model.Q8_0.gguf", None, by_tag, 999)
-    assert not server.requests
-
-
 def test_remote_file(server: HubServer) -> None:
     found = hub.remote_file(REPO, FILE)
     assert (found.size, found.commit) == (len(DATA), COMMIT)

@@ -53,7 +53,7 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
     target = set_alias(name, model)
     terminal.note(f"{name} is {target}, in {config_file()}")
     if name in ALIASES:
-        terminal.note(f"it takes the place of the built-in {name} ({ALIASES[name].describe()})")
+        terminal.note(f"it is in place of the built-in {name} ({ALIASES[name].describe()})")
     source = parse(name, load(terminal.env))
     if isinstance(source, LocalFile) and not source.locate():
         terminal.warn(f"there is no file {source.path} yet")

@@ -45,7 +45,8 @@ def list_models(
         for entry in entries(load(context.obj.env))
     ]
     if quiet and not json:
-        write(context.obj, "".join(f"{row['path']}\n" for row in rows if row["path"]))
+        paths = dict.fromkeys(row["path"] for row in rows if row["path"])
+        write(context.obj, "".join(f"{path}\n" for path in paths))
         return
     show: Mapping[str, Callable[[Any], str]]
     show = {"size": format_size, "last_used": _day, "default": _mark}
