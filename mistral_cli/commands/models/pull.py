@@ -66,7 +66,7 @@ def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> Non
     from mistral_cli.config import load
     from mistral_cli.models.hub import format_size
     from mistral_cli.models.references import parse
-    from mistral_cli.models.remote import look_up
+    from mistral_cli.models.unfetched import look_up
     from mistral_cli.output.tables import print_table
 
     config, failures = load(terminal.env), Failures(terminal)

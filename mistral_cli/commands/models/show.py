@@ -38,9 +38,9 @@ def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
     """Whether the file is on this machine, and its header, from the hub if need be."""
     from mistral_cli.gguf import read
     from mistral_cli.models.references import parse
-    from mistral_cli.models.remote import read_header
     from mistral_cli.models.sources import HubFile, HubRepo
     from mistral_cli.models.store import locate, unchanged_access_time
+    from mistral_cli.models.unfetched import read_header
 
     source = parse(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
