@@ -10,6 +10,7 @@ from mistral_cli.gguf import GGUF, read_start
 from mistral_cli.gguf.refusal import DAMAGED
 from mistral_cli.models import hub
 from mistral_cli.models.cache import cached_ggufs
+from mistral_cli.models.parts import parts
 from mistral_cli.models.sources import HubFile, HubRepo, PyPIWheel, Source
 from mistral_cli.terminal import Terminal
 
@@ -82,5 +83,10 @@ def _look_up_hub(source: HubFile | HubRepo) -> Download:
         ),
         None,
     )
-    missing = 0 if path else remote.size
+    missing = 0 if path else remote.size - _size_of_part(file, remote.etag)
     return Download(file.describe(), remote.size, missing, path)
+
+
+def _size_of_part(file: HubFile, etag: str) -> int:
+    left = parts(file.repo, file.filename)
+    return sum(part.stat().st_size for part in left if part.name.startswith(etag))

@@ -28,13 +28,12 @@ def remove(
 ) -> None:
     """Remove models from this machine, and print the paths that are gone."""
     from mistral_cli.config import load
-    from mistral_cli.models.removal import plan
-    from mistral_cli.models.store import find
+    from mistral_cli.models.removal import found, plan
 
     terminal: Terminal = context.obj
     terminal.quiet = quiet and yes  # who is asked must see about what
     config = load(terminal.env)
-    removal = plan([find(model, config) for model in models])
+    removal = plan([file for model in models for file in found(model, config)])
     _announce(removal, terminal)
     _get_consent(terminal, yes=yes)
     removal.run()
