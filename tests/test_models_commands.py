@@ -132,6 +132,25 @@ def test_show_of_a_local_file(store: Store, smollm2: Path, mistral: Path) -> Non
     assert for_both["chat_format"] == "mistral-v1"
 
 
+def test_show_says_what_memory_is_needed(store: Store, smollm2: Path, mistral: Path) -> None:
+    cpu = store.ask("show", smollm2)["memory"]
+    assert (cpu["context_length"], cpu["gpu_layers"], cpu["gpu"]) == (4096, 0, 0)
+    assert cpu["kv_ram"] == 30 * 4096 * 2 * 3 * 64 * 2  # layers, tokens, K and V, heads, F16
+    assert cpu["ram"] == sum(cpu[part] for part in ("weights_ram", "kv_ram", "compute", "engine"))
+    gpu = store.ask("show", smollm2, "-c", 8192, "-ngl", "all")["memory"]
+    assert (gpu["gpu_layers"], gpu["kv_ram"], gpu["kv_gpu"]) == (31, 0, 2 * cpu["kv_ram"])
+    some = store.ask("show", smollm2, "-ngl", 16)["memory"]
+    assert some["kv_gpu"] == some["kv_ram"] == cpu["kv_ram"] // 2
+    shown = store.models("show", smollm2).stdout
+    assert "memory: context length  4,096\n" in shown
+    assert "memory: kv ram          94.4 MB\n" in shown
+    assert store.ask("show", mistral)["memory"]["context_length"] == 512
+    lowered = store.models("show", mistral, "-c", 100_000)
+    assert "lowered" in lowered.stderr
+    wrong = store.models("show", mistral, "-ngl", "some")
+    assert (wrong.status, "--gpu-layers cannot be 'some'" in wrong.stderr) == (2, True)
+
+
 @pytest.mark.parametrize("reference", [f"{REPO}:F32", f"{REPO}/large-f32.gguf"])
 def test_show_of_a_remote_file_reads_its_header_only(
     store: Store, mistral: Path, reference: str
@@ -141,6 +160,7 @@ def test_show_of_a_remote_file_reads_its_header_only(
     remote = store.ask("show", reference)
     local = store.ask("show", mistral)
     differing = {key for key in local if local[key] != remote[key]}
+    assert local["memory"] == remote["memory"]
     assert differing == {"model", "path", "size"}
     assert (remote["path"], remote["size"]) == (None, local["size"] + padding)
     asked = [r.range for r in store.hub.requests if r.place == "storage"]

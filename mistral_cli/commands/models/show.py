@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mistral_cli.errors import UsageError
 from mistral_cli.options import JsonOption, ModelArgument
+from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from mistral_cli.config import Config
     from mistral_cli.gguf import GGUF
+
+_USUAL_CONTEXT = 4096
+_COUNTS = ("context_length", "gpu_layers")
 
 
 def register(group: typer.Typer) -> None:
@@ -21,17 +27,28 @@ def register(group: typer.Typer) -> None:
 def show(
     context: typer.Context,
     model: ModelArgument = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option("-c", "--context-length", min=1, metavar="TOKENS", help="For the memory."),
+    ] = None,
+    gpu_layers: Annotated[
+        str, typer.Option("-ngl", "--gpu-layers", metavar="N|all", help="For the memory.")
+    ] = "0",
     json: JsonOption = False,
 ) -> None:
-    """Print what a model is and which engines can run it; downloads no more than its header."""
+    """Print what a model is and what it needs; of a file on the hub, only the header is read."""
     from mistral_cli.config import load
+    from mistral_cli.models.hub import format_size
     from mistral_cli.output.tables import print_facts
 
-    config = load(context.obj.env)
+    terminal: Terminal = context.obj
+    config = load(terminal.env)
     reference = model or config.model
     here, header = _header(reference, config)
     facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
-    print_facts(context.obj, facts, as_json=json)
+    facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
+    show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
+    print_facts(terminal, facts, as_json=json, show=show)
 
 
 def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
@@ -68,3 +85,25 @@ def _facts(model: GGUF) -> dict[str, Any]:
         "gguf_version": model.version,
         "engines": verdicts(model),
     }
+
+
+def _memory(
+    model: GGUF, wanted_context: int | None, gpu_layers: str, terminal: Terminal
+) -> dict[str, int]:
+    """Bytes that the model takes, part by part, at this context length and number of layers."""
+    from mistral_cli.context import context_length
+    from mistral_cli.memory import needed
+
+    tokens = context_length(model, wanted_context, _USUAL_CONTEXT, terminal)
+    layers = min(_layers(gpu_layers, model), model.block_count + 1)  # the output counts as one
+    memory = needed(model, tokens, layers)
+    counts = {"context_length": tokens, "gpu_layers": layers}
+    return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}
+
+
+def _layers(gpu_layers: str, model: GGUF) -> int:
+    if gpu_layers == "all":
+        return model.block_count + 1
+    if gpu_layers.isdecimal():
+        return int(gpu_layers)
+    raise UsageError(f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, or all.")
