@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -202,8 +203,14 @@ class _Storage(_Handler):
     def answer(self, path: str, fault: str) -> None:
         owner, name, filename = path.removeprefix("/").split("/", 2)
         data = self.state.repos[f"{owner}/{name}"][filename]
-        start = int((self.headers["range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        headers = {"Accept-Ranges": "bytes"}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self.send(206 if start else 200, data[start:], headers, cut=fault == "cut")
+        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers["range"] or "")
+        if not asked or fault == "no ranges":
+            self.send(200, data, {}, cut=fault == "cut")
+            return
+        start, stop = int(asked[1]), int(asked[2] or len(data) - 1) + 1
+        if start >= len(data):
+            self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+            return
+        body = data[start:stop]
+        headers = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(data)}"}
+        self.send(206, body, headers, cut=fault == "cut")

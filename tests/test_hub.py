@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import inspect
 import io
 import logging
@@ -120,6 +121,35 @@ def test_cached_ggufs(server: HubServer) -> None:
     assert not server.requests
 
 
+def test_remote_file(server: HubServer) -> None:
+    found = hub.remote_file(REPO, FILE)
+    assert (found.size, found.commit) == (len(DATA), COMMIT)
+    assert found.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert server.count("storage") == 0
+    with pytest.raises(ModelNotAvailable, match=r"no file model.Q4_K\.gguf") as caught:
+        hub.remote_file(REPO, "model.Q4_K.gguf")
+    assert FILE in caught.value.hint
+
+
+@pytest.mark.parametrize("fault", ["", "no ranges"])
+def test_read_range(server: HubServer, fault: str) -> None:
+    server.faults = {"storage": fault}
+    assert hub.read_range(REPO, FILE, COMMIT, 0, 24) == DATA[:24]
+    assert hub.read_range(REPO, FILE, None, 300_001, 200_000) == DATA[300_001:500_001]
+    assert hub.read_range(REPO, FILE, None, len(DATA) - 5, 20) == DATA[-5:]
+    ranges = [request.range for request in server.requests if request.place == "storage"]
+    assert ranges[1] == "bytes=300001-500000"
+
+
+def test_read_range_faults(server: HubServer) -> None:
+    server.faults = {"storage": "cut"}
+    with pytest.raises(ModelNotAvailable, match="cannot reach"):
+        hub.read_range(REPO, FILE, None, 0, 200_000)
+    server.faults = {"resolve": "gated"}
+    with pytest.raises(ModelNotAvailable, match="gated"):
+        hub.read_range(REPO, FILE, None, 0, 100)
+
+
 def test_a_cut_download_is_resumed(server: HubServer) -> None:
     server.faults, server.fault_count = {"storage": "cut"}, 2
     assert download().read_bytes() == DATA
@@ -235,7 +265,7 @@ def test_ctrl_c_stays_ctrl_c(server: HubServer, monkeypatch: pytest.MonkeyPatch)
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(hub._Progress, "update", interrupt)
+    monkeypatch.setattr(hub.Progress, "update", interrupt)
     with pytest.raises(KeyboardInterrupt):
         download()
     assert hub.locate(REPO, FILE) is None
@@ -310,7 +340,7 @@ def test_progress_of_a_xet_download() -> None:
 
     terminal = make_terminal()
 
-    class Progress(hub._Progress):
+    class Progress(hub.Progress):
         pass
 
     Progress.terminal, Progress.label = terminal, FILE
