@@ -10,11 +10,11 @@ import hashlib
 import json
 import re
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep  # the name, which tests do not patch
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -241,7 +241,7 @@ class _Storage(_Handler):
                 self.wfile.write(body[start : start + _PIECE])
                 self.state.sent += len(body[start : start + _PIECE])
                 if self.state.pace:
-                    time.sleep(self.state.pace)
+                    sleep(self.state.pace)
             if fault == "stall":
                 self.rfile.read(1)  # until the client goes away
         self.close_connection = self.close_connection or fault in ("cut", "stall")

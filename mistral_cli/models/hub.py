@@ -24,7 +24,6 @@ from mistral_cli.models.progress import format_size as format_size
 from mistral_cli.models.remote import RemoteFile
 from mistral_cli.terminal import Terminal
 
-
 _GONE = {"RevisionNotFoundError", "RemoteEntryNotFoundError"}
 
 
