@@ -10,11 +10,13 @@ import logging
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_client import DATA, FILE, REPO, Screen, drive, make_terminal, shown
+from conftest import Result
+from hub_client import DATA, FILE, REPO, Screen, client_env, drive, make_terminal, shown
 from hub_server import COMMIT, HubServer
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
@@ -344,6 +346,34 @@ def test_environment_variables(server: HubServer, tmp_path: Path) -> None:
     assert all(line.startswith("mistral-cli: ") for line in lines)
     again = drive(server, home, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stdout, again.stderr) == (0, online.stdout, "")
+
+
+@pytest.mark.parametrize("command", [("models", "pull"), ("generate", "hi", "-m")])
+@pytest.mark.parametrize("reference", [f"{REPO}/{FILE}", f"{REPO}:Q4_K_M", "smollm2"])
+def test_offline_option(
+    run: Callable[..., Result], server: HubServer, tmp_path: Path, command: tuple[str, ...],
+    reference: str,
+) -> None:  # fmt: skip
+    env = client_env(server, tmp_path / "home", XDG_CACHE_HOME=str(tmp_path))
+    result = run(*command, reference, "--offline", **env)
+    assert (result.status, result.stdout) == (3, "")
+    assert "is not on this machine" in result.stderr
+    assert "--offline" in result.stderr
+    assert server.requests == []
+
+
+def test_offline_with_the_file_here(
+    run: Callable[..., Result], server: HubServer, tmp_path: Path, mistral: Path
+) -> None:
+    server.repos[REPO] = {FILE: mistral.read_bytes()}
+    env = client_env(server, tmp_path / "home")
+    pulled = run("models", "pull", f"{REPO}/{FILE}", **env)
+    assert pulled.status == 0, pulled.stderr
+    server.requests.clear()
+    for reference in (f"{REPO}/{FILE}", f"{REPO}:Q4_K_M"):
+        again = run("models", "pull", "--offline", reference, **env)
+        assert (again.stdout, again.stderr) == (pulled.stdout, "")
+    assert server.requests == []
 
 
 def test_importing_imports_nothing_heavy() -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from mistral_cli.options import JsonOption, QuietOption
+from mistral_cli.options import JsonOption, OfflineOption, QuietOption
 from mistral_cli.terminal import Terminal
 
 Reference = Annotated[
@@ -50,16 +50,20 @@ def list_models(context: typer.Context, json: JsonOption = False) -> None:
 def pull(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...")] = None,
+    offline: OfflineOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Download models, check the files, and print their paths."""
     from mistral_cli.config import load
     from mistral_cli.gguf import read
+    from mistral_cli.models.hub import go_offline
     from mistral_cli.models.references import parse
     from mistral_cli.output.stdout import write
 
     terminal: Terminal = context.obj
     terminal.quiet = quiet
+    if offline:
+        go_offline()
     config = load(terminal.env)
     for reference in models or [config.model]:
         path = parse(reference, config).fetch(terminal)
