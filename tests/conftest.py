@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from gguf_files import write_mistral, write_smollm2_for_ctransformers
+from hub_client import server  # noqa: F401 - a fixture
 from hypothesis import settings
 from model_store import gguf_bytes, store  # noqa: F401 - fixtures
 

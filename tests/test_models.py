@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, HubServer
-from test_hub import server  # noqa: F401 - a fixture
 
 from mistral_cli.config import Config
 from mistral_cli.errors import ModelNotAvailable, UsageError
@@ -38,7 +37,7 @@ def make_terminal() -> Terminal:
 
 
 @pytest.fixture
-def many(server: HubServer) -> HubServer:  # noqa: F811
+def many(server: HubServer) -> HubServer:
     server.repos[REPO] = FILES
     return server
 

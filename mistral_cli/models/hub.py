@@ -8,19 +8,22 @@ one of our errors.
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models import transfer
+from mistral_cli.models import remote, transfer
 from mistral_cli.models.hub_errors import kind
 from mistral_cli.models.hub_seam import seam
 from mistral_cli.models.progress import Progress
 from mistral_cli.models.progress import format_size as format_size
-from mistral_cli.models.transfer import RemoteFile
+from mistral_cli.models.remote import RemoteFile
 from mistral_cli.terminal import Terminal
+
+_GONE = {"RevisionNotFoundError", "RemoteEntryNotFoundError"}
 
 
 def locate(repo: str, filename: str, revision: str | None = None) -> Path | None:
@@ -68,7 +71,7 @@ def remote_file(repo: str, filename: str, revision: str | None = None) -> Remote
     Raises `ModelNotAvailable` when the hub cannot be asked or has no such file.
     """
     with _asking(repo, filename, revision):
-        return transfer.metadata(repo, filename, revision)
+        return remote.metadata(repo, filename, revision)
 
 
 def read_range(repo: str, filename: str, revision: str | None, start: int, length: int) -> bytes:
@@ -79,7 +82,7 @@ def read_range(repo: str, filename: str, revision: str | None, start: int, lengt
     """
     with (
         _asking(repo, filename, revision),
-        transfer.open_at(repo, filename, revision, start, start + length) as chunks,
+        remote.open_at(repo, filename, revision, start, start + length) as chunks,
     ):
         data = bytearray()
         for chunk in chunks:
@@ -93,24 +96,63 @@ def download(repo: str, filename: str, revision: str | None, terminal: Terminal)
     """Bring one file into the shared cache and return its path there.
 
     Progress goes to the terminal: one passing line, or plain lines in a log, or nothing with
-    `-q`. Raises `ModelNotAvailable`; Ctrl-C stays a `KeyboardInterrupt`.
+    `-q`. Raises `ModelNotAvailable`; Ctrl-C stays a `KeyboardInterrupt`. After either the next
+    call continues where this one stopped.
     """
 
     class Shown(Progress):
         pass
 
     Shown.terminal, Shown.label = terminal, filename.rpartition("/")[2]
+    here = locate(repo, filename, revision)
+    if here and is_offline():
+        return here
     terminal.status(f"{Shown.label}: asking the hub")
     try:
+        file = _ask(repo, filename, revision, here, terminal)
+        if here and not file:
+            return here
         with _asking(repo, filename, revision, terminal):
             from huggingface_hub import hf_hub_download
 
+            if file and transfer.is_resumable(file):
+                transfer.bring(file, terminal, Shown)
             path = hf_hub_download(repo, filename, revision=revision, tqdm_class=cast(Any, Shown))
     finally:
         terminal.clear_status()
     if Shown.used:
         terminal.note(f"saved {path}")
     return Path(path)
+
+
+def go_offline() -> None:
+    """Never use the network from now on; to be called before anything else of this module.
+
+    The library reads the variable once, when it is imported.
+    """
+    os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def is_offline() -> bool:
+    """Whether the network is forbidden: `--offline`, or `HF_HUB_OFFLINE`."""
+    with seam("the hub"):
+        from huggingface_hub import is_offline_mode
+
+        return is_offline_mode()
+
+
+def _ask(
+    repo: str, filename: str, revision: str | None, here: Path | None, terminal: Terminal
+) -> RemoteFile | None:
+    """What the hub says of a file; None where it cannot be asked and the file is `here`."""
+    try:
+        with _asking(repo, filename, revision, terminal):
+            return remote.metadata(repo, filename, revision, patient=here is None)
+    except ModelNotAvailable as error:
+        if here is None or _cause(error) in _GONE:
+            raise
+        terminal.note(f"{error.message}; the file that is here is taken")
+        return None
 
 
 @contextmanager
@@ -122,10 +164,13 @@ def _asking(
         with seam(repo, filename, revision, terminal):
             yield
     except ModelNotAvailable as error:
-        cause = error.__cause__
-        if isinstance(cause, Exception) and kind(cause) == "RemoteEntryNotFoundError":
+        if _cause(error) == "RemoteEntryNotFoundError":
             error.hint = _closest(repo, filename, revision) or error.hint
         raise
+
+
+def _cause(error: ModelNotAvailable) -> str:
+    return kind(error.__cause__) if isinstance(error.__cause__, Exception) else ""
 
 
 def _closest(repo: str, filename: str, revision: str | None) -> str:

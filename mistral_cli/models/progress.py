@@ -34,7 +34,8 @@ class Progress:
         self._started, self._start = time.monotonic(), initial
         self._shown, self._tenths = 0.0, 0
         size = format_size(total) if total else "size unknown"
-        self.terminal.note(f"downloading {self.label} ({size}) ...")
+        at = f"; {format_size(initial)} are here" if initial else ""
+        self.terminal.note(f"downloading {self.label} ({size}{at}) ...")
 
     def update(self, n: float | None = 1) -> None:
         """Count `n` more bytes."""

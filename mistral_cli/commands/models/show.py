@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mistral_cli.errors import UsageError
-from mistral_cli.options import JsonOption, ModelArgument
+from mistral_cli.options import JsonOption, ModelArgument, OfflineOption
 from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -34,14 +34,17 @@ def show(
     gpu_layers: Annotated[
         str, typer.Option("-ngl", "--gpu-layers", metavar="N|all", help="For the memory.")
     ] = "0",
+    offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
     """Print what a model is and what it needs; of a file on the hub, only the header is read."""
     from mistral_cli.config import load
-    from mistral_cli.models.hub import format_size
+    from mistral_cli.models.hub import format_size, go_offline
     from mistral_cli.output.tables import print_facts
 
     terminal: Terminal = context.obj
+    if offline:
+        go_offline()
     config = load(terminal.env)
     reference = model or config.model
     here, header = _header(reference, config)
