@@ -293,6 +293,7 @@ def test_ctrl_c(server: HubServer, model: bytes, tmp_path: Path) -> None:
     process = start_pull(server, tmp_path)
     stdout, stderr = process.communicate(timeout=60)
     assert f"downloading {FILE} (17.4 MB; {size} are here) ..." in stderr
+    assert " 10 % of" not in stderr
     assert Path(stdout.strip()).read_bytes() == model
     assert server.sent < len(model) + IN_FLIGHT
 
