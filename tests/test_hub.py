@@ -191,8 +191,7 @@ def test_a_cache_that_cannot_be_made(
         download()
 
 
-def test_progress_in_a_log(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", len(DATA) // 40)
+def test_progress_in_a_log(server: HubServer) -> None:
     terminal = make_terminal()
     path = hub.download(REPO, FILE, None, terminal)
     lines = shown(terminal).splitlines()

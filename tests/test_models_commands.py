@@ -106,6 +106,20 @@ def test_pull_dry_run_sees_a_newer_file(store: Store) -> None:
     assert row["missing"] == row["size"] == len(store.hub.repos[REPO]["tiny.Q4_0.gguf"])
 
 
+def test_pull_dry_run_where_the_disk_has_no_links(store: Store) -> None:
+    (path,) = store.pull(Q4)
+    data = path.read_bytes()
+    path.resolve().unlink()
+    path.unlink()
+    path.write_bytes(data)
+    (row,) = store.ask("pull", "--dry-run", Q4)["models"]
+    assert (row["missing"], row["path"]) == (0, str(path))
+    (checked,) = store.ask("verify", Q4)["models"]
+    assert (checked["status"], checked["published"]) == ("not published", None)
+    assert store.ask("rm", Q4, "--yes")["freed"] == len(data)
+    assert not path.exists()
+
+
 def test_pull_dry_run_without_network(store: Store) -> None:
     store.pull(Q4)
     result = store.models("pull", "--dry-run", Q4, Q8, "/no/such.gguf", HF_HUB_OFFLINE="1")

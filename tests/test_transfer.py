@@ -101,6 +101,21 @@ def test_other_tools_see_a_part_as_incomplete(server: HubServer, tmp_path: Path)
     assert scan.warnings == []
 
 
+def test_a_file_system_without_links_keeps_one_copy(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    leave_a_part(server, tmp_path)
+    path = download()
+    assert path.read_bytes() == DATA
+    assert not path.is_symlink()
+    assert [
+        file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size > 999
+    ] == [path]
+    assert [file.path for file in hub.cached_ggufs()] == [path]
+    assert download() == path
+
+
 def test_a_server_that_ignores_ranges(server: HubServer, tmp_path: Path) -> None:
     leave_a_part(server, tmp_path)
     server.faults = {"storage": "no ranges"}
@@ -279,6 +294,7 @@ def test_ctrl_c(server: HubServer, model: bytes, tmp_path: Path) -> None:
     process = start_pull(server, tmp_path)
     stdout, stderr = process.communicate(timeout=60)
     assert f"downloading {FILE} (17.4 MB; {size} are here) ..." in stderr
+    assert " 10 % of" not in stderr
     assert Path(stdout.strip()).read_bytes() == model
     assert server.sent < len(model) + IN_FLIGHT
 

@@ -32,7 +32,7 @@ class Progress:
         type(self).used = True
         self.total, self.n = total, initial
         self._started, self._start = time.monotonic(), initial
-        self._shown, self._tenths = 0.0, 0
+        self._shown, self._tenths = 0.0, 10 * initial // total if total else 0
         size = format_size(total) if total else "size unknown"
         at = f"; {format_size(initial)} are here" if initial else ""
         self.terminal.note(f"downloading {self.label} ({size}{at}) ...")

@@ -41,13 +41,15 @@ class _Places:
     @classmethod
     def of(cls, file: RemoteFile) -> _Places:
         from huggingface_hub import constants
-        from huggingface_hub.file_download import repo_folder_name
+        from huggingface_hub.file_download import are_symlinks_supported, repo_folder_name
 
         folder = repo_folder_name(repo_id=file.repo, repo_type="model")
         cache = Path(constants.HF_HUB_CACHE)
         blobs = cache / folder / "blobs"
+        # Without symbolic links the cache has the file itself in the link's place.
+        instead = cache / folder / "snapshots" / file.commit / file.filename
         return cls(
-            blob=blobs / file.etag,
+            blob=blobs / file.etag if are_symlinks_supported(cache) else instead,
             part=blobs / (file.etag + part_suffix(file.filename)),
             # The library's own lock: whatever else downloads the file waits for us, and we for it.
             lock=cache / ".locks" / folder / f"{file.etag}.lock",
@@ -77,9 +79,9 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
     ):
         if places.blob.exists():  # brought by the process that was waited for
             return
-        places.blob.parent.mkdir(parents=True, exist_ok=True)
+        places.part.parent.mkdir(parents=True, exist_ok=True)
         # Without it a scan of the cache calls the repository damaged.
-        (places.blob.parent.parent / "snapshots").mkdir(exist_ok=True)
+        (places.part.parent.parent / "snapshots").mkdir(exist_ok=True)
         _check_space(file, places.part)
         # Not "a": where locks do not work, two processes write the same bytes to the same places.
         with places.part.open("r+b" if places.part.exists() else "w+b") as part:
@@ -87,6 +89,7 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         if digest != file.sha256:
             places.part.unlink()
             raise _wrong_bytes(file, digest)
+        places.blob.parent.mkdir(parents=True, exist_ok=True)
         places.part.replace(places.blob)
         _remove_stale(places)
 
@@ -112,7 +115,6 @@ def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[P
         try:
             for chunk in _rest(file, start):
                 part.write(chunk)
-                part.flush()  # kill -9 loses nothing
                 digest.update(chunk)
                 bar.update(len(chunk))
             error: Exception = OSError(f"the server ended after {part.tell()} of {file.size} bytes")
@@ -126,7 +128,8 @@ def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[P
         if part.tell() < file.size:
             terminal.note(f"{progress.label}: {first_line(error)}; trying again ...")
             time.sleep(min(2**failures, 8))
-    os.fsync(part.fileno())
+    part.flush()
+    os.fsync(part.fileno())  # before the rename: a power cut must not leave a hollow blob
     return digest.hexdigest()
 
 

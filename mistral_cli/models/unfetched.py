@@ -9,8 +9,9 @@ from mistral_cli.errors import ModelNotAvailable, ModelUnusable
 from mistral_cli.gguf import GGUF, read_start
 from mistral_cli.gguf.refusal import DAMAGED
 from mistral_cli.models import hub
-from mistral_cli.models.cache import cached_ggufs
+from mistral_cli.models.cache import CachedFile, cached_ggufs
 from mistral_cli.models.parts import parts
+from mistral_cli.models.remote import RemoteFile
 from mistral_cli.models.sources import HubFile, HubRepo, PyPIWheel, Source
 from mistral_cli.terminal import Terminal
 
@@ -75,16 +76,16 @@ def _look_up_hub(source: HubFile | HubRepo) -> Download:
         if path := source.locate():
             return Download(source.describe(), path.stat().st_size, 0, path)
         raise
-    path = next(
-        (
-            each.path
-            for each in cached_ggufs()
-            if (each.repo, each.etag, each.size) == (file.repo, remote.etag, remote.size)
-        ),
-        None,
-    )
+    path = next((each.path for each in cached_ggufs() if _is(each, remote)), None)
     missing = 0 if path else remote.size - _size_of_part(file, remote.etag)
     return Download(file.describe(), remote.size, missing, path)
+
+
+def _is(cached: CachedFile, remote: RemoteFile) -> bool:
+    same_name = (cached.repo, cached.filename) == (remote.repo, remote.filename)
+    # Without links the cache does not say the ETag; a file is whole when it is there.
+    same = cached.etag == remote.etag if cached.etag else same_name
+    return same and cached.size == remote.size
 
 
 def _size_of_part(file: HubFile, etag: str) -> int:
