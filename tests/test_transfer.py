@@ -112,7 +112,7 @@ def test_a_file_system_without_links_keeps_one_copy(
     assert [
         file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size > 999
     ] == [path]
-    assert [file.path for file in hub.cached_ggufs()] == [path]
+    assert [file.path for file in cached_ggufs()] == [path]
     assert download() == path
 
 

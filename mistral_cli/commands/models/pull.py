@@ -10,13 +10,7 @@ from mistral_cli.commands.models import Failures
 from mistral_cli.options import JsonOption, OfflineOption, PathsOnlyOption
 from mistral_cli.terminal import Terminal
 
-_TITLES = {
-    "model": "model",
-    "missing": "to fetch",
-    "size": "size",
-    "path": "on this machine",
-    "source": "from",
-}
+_TITLES = {"model": "model", "missing": "to fetch", "size": "size", "source": "from"}
 
 
 def register(group: typer.Typer) -> None:
@@ -75,7 +69,7 @@ def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> Non
 
     config, failures = load(terminal.env), Failures(terminal)
     rows: list[dict[str, Any]] = [
-        {**dict.fromkeys(_TITLES), "model": reference} for reference in references
+        {**dict.fromkeys((*_TITLES, "path")), "model": reference} for reference in references
     ]
     for row in rows:
         with failures.kept(row):
