@@ -496,7 +496,10 @@ def test_version(run: Run) -> None:
     assert run("--version").stdout == f"mistral-cli {mistral_cli.__version__}\n"
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["generate", "--help"], ["prompts", "list"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["generate", "--help"], ["prompts", "list"], ["models", "pull", "--help"]],
+)
 def test_help_imports_no_engine_and_no_hub_client(arguments: list[str]) -> None:
     program = (
         "import sys\n"
@@ -505,7 +508,7 @@ def test_help_imports_no_engine_and_no_hub_client(arguments: list[str]) -> None:
         "try:\n    main()\n"
         "except SystemExit:\n"
         "    heavy = {'xllamacpp', 'ctransformers', 'huggingface_hub', 'numpy', 'llguidance',\n"
-        "             'jsonschema'}\n"
+        "             'jsonschema', 'tomlkit'}\n"
         "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )
     process = subprocess.run(
