@@ -49,11 +49,7 @@ def ask() -> Driver:
         return Driver("there is no NVIDIA driver (libcuda.so.1 not found)")
     with Nvml.opened(open_library) as nvml:
         if status := driver.cuInit(0):
-            why = (
-                _invisible(nvml)
-                or f"the NVIDIA driver sees no usable device ({_error(driver, status)})"
-            )
-            return Driver(why)
+            return Driver(_invisible(nvml) or _init_failure(driver, status))
         major, minor = divmod(_number(driver.cuDriverGetVersion), 1000)
         version = (major, minor // 10)
         gpus = tuple(_gpus(driver, nvml))
@@ -117,10 +113,11 @@ def _number(function: Any, *arguments: Any) -> int:
     return value.value if function(ctypes.byref(value), *arguments) == 0 else 0
 
 
-def _error(driver: Any, status: int) -> str:
+def _init_failure(driver: Any, status: int) -> str:
     name = ctypes.c_char_p()
     driver.cuGetErrorName(status, ctypes.byref(name))
-    return f"cuInit: {name.value.decode() if name.value else status}"
+    error = name.value.decode() if name.value else status
+    return f"the NVIDIA driver sees no usable device (cuInit: {error})"
 
 
 def _library_problem() -> str | None:

@@ -75,8 +75,10 @@ class LlamaCpp(Engine):
         self._client = Client(socket, api_key)
         self._server: Any = None
         try:
+            import xllamacpp
+
             params = _params(model, options, socket, api_key)
-            self._server, self._gpu_layers = load(params)
+            self._server, self._gpu_layers = load(xllamacpp, params)
             # The server deadlocks when it is freed before it has served one request.
             self.tokenize("ready")
         except BaseException:

@@ -20,15 +20,16 @@ _OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
 _NO_MEMORY = re.compile(r"out of (?:device )?memory|(?:failed|unable) to allocate", re.IGNORECASE)
 
 
-def load(params: Any) -> tuple[Any, int]:
-    """The server, and the layers on the GPU. Raises OutOfGpuMemory and EngineFailed."""
-    import xllamacpp
+def load(library: Any, params: Any) -> tuple[Any, int]:
+    """The server of xllamacpp, the `library`, and the layers that it put on the GPU.
 
-    quieten = _verbosity_setter() if params.n_gpu_layers > 0 else None
+    Raises OutOfGpuMemory and EngineFailed.
+    """
+    quieten = _verbosity_setter(library) if params.n_gpu_layers > 0 else None
     params.verbosity = _DETAILS if quieten else _ERRORS
     with captured_stderr() as read_log, interruptible():
         try:
-            server = xllamacpp.Server(params)
+            server = library.Server(params)
         except (RuntimeError, ValueError) as error:
             raise _failure(params, _until(read_log, _LAST_LINE_OF_FAILURE), error) from error
         finally:
@@ -64,13 +65,10 @@ def _until(read: Callable[[], str], line: str) -> str:
     return log
 
 
-def _verbosity_setter() -> Callable[[int], object] | None:
+def _verbosity_setter(library: Any) -> Callable[[int], object] | None:
     """How to silence the log after the load; None where the build does not export it."""
-    import xllamacpp.xllamacpp as extension
-
     with contextlib.suppress(OSError, AttributeError):
-        setter: Callable[[int], object] = ctypes.CDLL(
-            extension.__file__
-        )._Z30common_log_set_verbosity_tholdi
+        native: Any = ctypes.CDLL(library.xllamacpp.__file__)
+        setter: Callable[[int], object] = native._Z30common_log_set_verbosity_tholdi
         return setter
     return None
