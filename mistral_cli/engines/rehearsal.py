@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 from mistral_cli.engines.base import LoadOptions, Request, Sampling
+from mistral_cli.engines.child import child_command
 from mistral_cli.engines.llama_cpp_load import out_of_memory
 from mistral_cli.engines.loading import first_error
 from mistral_cli.engines.registry import engine_class
@@ -17,17 +17,6 @@ from mistral_cli.gguf import read as read_gguf
 
 _PROMPT_TOKENS = 32
 _GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
-
-
-def child_command(module: str, *arguments: object) -> tuple[list[str], dict[str, str]]:
-    """How to run one of our modules in a child: its command line and its environment.
-
-    The child finds this package where we have it, and nothing in the current folder.
-    """
-    here = str(Path(__file__).parents[2])
-    path = os.pathsep.join(filter(None, (here, os.environ.get("PYTHONPATH"))))
-    environment = {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-    return [sys.executable, "-m", module, *map(str, arguments)], environment
 
 
 def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:

@@ -1,0 +1,71 @@
+"""Which built-in model fits this machine, best first, with the arithmetic."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mistral_cli.engines.gpu import Gpu, layers_that_fit
+from mistral_cli.gguf import GGUF
+from mistral_cli.memory import Memory, needed
+from mistral_cli.models.builtin import BUILT_IN, BuiltIn
+
+CONTEXT = 4096
+"""Tokens of context to reckon with: Mistral v0.1's attention window."""
+
+_FOR_A_CPU = "Q4_K_M"
+_SLOW_CORES = 4
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A model on this machine; `lacking` is 0 where it fits, else the bytes that it lacks."""
+
+    entry: BuiltIn
+    layers: int
+    gpu_layers: int
+    memory: Memory
+    lacking: int
+    note: str
+
+    @property
+    def all_on_gpu(self) -> bool:
+        """Whether the CPU has nothing to compute."""
+        return self.gpu_layers == self.layers
+
+
+def recommend(free_memory: int | None, gpus: Sequence[Gpu], cores: int) -> list[Fit]:
+    """Every built-in model, best first: what fits, on the GPU before the CPU.
+
+    On a GPU the largest quantization is the best. A CPU reads all weights for each token,
+    so there it is Q4_K_M, the smallest that costs little quality; larger ones follow, and
+    then smaller ones. `free_memory` in bytes; None is not known and always enough.
+    """
+    fits = [_fit(entry, free_memory, gpus, cores) for entry in BUILT_IN]
+    return sorted(fits, key=_rank)
+
+
+def memory_on(header: GGUF, gpus: Sequence[Gpu], context_length: int) -> tuple[int, Memory]:
+    """The layers of a model that go to the GPUs, and the memory that it takes then."""
+    layers = layers_that_fit(header, context_length, gpus)
+    return layers, needed(header, context_length, layers)
+
+
+def _fit(entry: BuiltIn, free: int | None, gpus: Sequence[Gpu], cores: int) -> Fit:
+    header = entry.header()
+    layers, memory = memory_on(header, gpus, CONTEXT)
+    lacking = 0 if free is None else max(0, memory.ram - free)
+    everything = header.block_count + 1
+    note = ""
+    if layers < everything and cores < _SLOW_CORES and memory.weights_ram > 2**30:
+        note = f"slow: {cores} cores read {memory.weights_ram / 1e9:.1f} GB for each token"
+    return Fit(entry, everything, layers, memory, lacking, note)
+
+
+def _rank(fit: Fit) -> tuple[bool, bool, bool, int]:
+    size = fit.entry.size
+    on_cpu = not fit.all_on_gpu
+    best_on_cpu = max(e.size for e in BUILT_IN if e.quantization == _FOR_A_CPU)
+    small = size < 2**30  # of another class, whatever the quantization
+    distance = abs(size - best_on_cpu) if on_cpu else -size
+    return fit.lacking > 0, small, on_cpu, distance if not fit.lacking else fit.lacking
