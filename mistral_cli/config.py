@@ -30,6 +30,11 @@ def config_dir() -> Path:
     return user_config_path(APP, appauthor=False)
 
 
+def config_file() -> Path:
+    """The user's settings; it need not exist."""
+    return config_dir() / "config.toml"
+
+
 def cache_dir() -> Path:
     """Where files that can be had again live; `XDG_CACHE_HOME` moves it."""
     from platformdirs import user_cache_path
@@ -49,7 +54,7 @@ def load(env: Mapping[str, str]) -> Config:
     counts as unset). Raises `UsageError` when the file cannot be read, is not TOML, or has an
     unknown key or a value of the wrong type.
     """
-    settings = _read(config_dir() / "config.toml")
+    settings = _read(config_file())
     for key in ("model", "engine"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
             settings[key] = value

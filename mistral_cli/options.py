@@ -34,8 +34,25 @@ VerboseOption = Annotated[
     bool,
     typer.Option("-v", "--verbose", help="Say what is decided and why.", rich_help_panel=_OUTPUT),
 ]
+OfflineOption = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        help="Never use the network, as with HF_HUB_OFFLINE=1.",
+        rich_help_panel=_MODEL,
+    ),
+]
 JsonOption = Annotated[
     bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)
+]
+PathsOnlyOption = Annotated[
+    bool, typer.Option("-q", "--quiet", help="Print the paths only.", rich_help_panel=_OUTPUT)
+]
+ModelArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[MODEL]", help="As for -m (default: your default model).", show_default=False
+    ),
 ]
 
 
@@ -55,6 +72,7 @@ class TaskOptions:
     """What a user may set on every task; None leaves it to the template or the model."""
 
     model: ModelOption = None
+    offline: OfflineOption = False
     engine: Annotated[
         str | None,
         _option(

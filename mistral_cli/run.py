@@ -12,6 +12,7 @@ from mistral_cli.engines import Engine, PromptProgress, Request, open_engine
 from mistral_cli.errors import about
 from mistral_cli.extract import extract, extract_items
 from mistral_cli.inputs.texts import read_inputs
+from mistral_cli.models.hub import go_offline
 from mistral_cli.options import TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import ItemsOutput, Output, Result, choose_output, dry_run
@@ -25,6 +26,8 @@ def run_task(
 ) -> None:
     """Answer every text that the user gave. Raises MistralCliError."""
     terminal.quiet, terminal.verbose = options.quiet, options.verbose
+    if options.offline:
+        go_offline()
     template = find(options.template or task.name)
     shape = task.shape(template)
     for note in shape.check() if shape else ():

@@ -95,6 +95,19 @@ class Terminal:
             self.stderr.flush()
             self._status_shown = False
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether a person can be asked something."""
+        return self.stdin_is_terminal and self.stderr_is_terminal
+
+    def ask(self, question: str) -> bool:
+        """Whether the person at the terminal says yes; an empty line is no."""
+        self.clear_status()
+        self.stderr.write(f"{question} [y/N] ")
+        self.stderr.flush()
+        answer = self.stdin.readline() if self.stdin else ""
+        return answer.strip().lower() in ("y", "yes")
+
     def _line(self, text: str) -> None:
         self.clear_status()
         # A full disk or a closed pipe behind stderr: there is nobody left to tell.

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 from gguf_files import write_mistral, write_smollm2_for_ctransformers
+from hub_client import server  # noqa: F401 - a fixture
 from hypothesis import settings
+from model_store import gguf_bytes, store  # noqa: F401 - fixtures
 
 from mistral_cli.config import Config
 from mistral_cli.models.references import resolve

@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from time import sleep  # the name, which tests do not patch
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 """What every branch and tag of every repository points to."""
+
+_PIECE = 32 * 1024
 
 # Status, X-Error-Code and X-Error-Message, as the real hub sends them.
 _ANSWERS = {
@@ -50,15 +54,20 @@ class HubServer:
     """`repos` maps names to files; `faults` maps a place to what goes wrong there.
 
     Places are "api" (file lists), "resolve" (a file's metadata) and "storage" (its bytes).
-    Faults are the keys of `_ANSWERS`, "drop" (the connection closes without an answer),
-    "garbage" (a 200 from something that is not a hub), and for "storage" also "cut" (half of the
-    bytes, then a closed connection). `fault_count` limits how often they happen.
+    Faults are the keys of `_ANSWERS`, "drop" (the connection closes without an answer), "garbage"
+    (a 200 from something that is not a hub), "circle" (a redirect to itself), and for "storage"
+    also "cut" (half of the bytes, then a closed connection), "stall" (half of the bytes, then
+    nothing more), "short" (half of the bytes as if they were all), "no ranges" (always the whole
+    file) and "wrong bytes". `fault_count` limits how often they happen; `pace` is what the
+    storage waits after each 32 KiB, in seconds.
     """
 
     repos: dict[str, dict[str, bytes]]
     revisions: set[str] = field(default_factory=lambda: {"main", COMMIT})
     faults: dict[str, str] = field(default_factory=dict)
     fault_count: float = float("inf")
+    pace: float = 0.0
+    sent: int = 0  # bytes of files, over all requests
     requests: list[Request] = field(default_factory=list)
     hub_url: str = ""
     storage_url: str = ""
@@ -119,6 +128,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         elif fault == "garbage":
             self.send(200, b"<html>Please log in</html>", {"Content-Type": "text/html"})
+        elif fault == "circle":
+            self.send(302, b"", {"Location": self.path})
         elif fault in _ANSWERS:
             self.fail(fault)
         else:
@@ -134,17 +145,17 @@ class _Handler(BaseHTTPRequestHandler):
         status, code, message = _ANSWERS[fault]
         self.send(status, b"", {"X-Error-Code": code, "X-Error-Message": message})
 
-    def send(self, status: int, body: bytes, headers: dict[str, str], cut: bool = False) -> None:
+    def send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+        self.head(status, {"Content-Length": str(len(body)), **headers})
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def head(self, status: int, headers: dict[str, str]) -> None:
         self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+        for name, value in headers.items():
             if value:
                 self.send_header(name, value)
         self.end_headers()
-        if self.command == "HEAD":
-            return
-        with suppress(ConnectionError):  # the client may leave in the middle
-            self.wfile.write(body[: len(body) // 2] if cut else body)
-        self.close_connection = self.close_connection or cut
 
 
 class _Hub(_Handler):
@@ -190,6 +201,9 @@ class _Hub(_Handler):
             "X-Repo-Commit": COMMIT,
             "X-Linked-ETag": f'"{digest}"',
             "X-Linked-Size": str(len(data)),
+            # As the hub does today; our client must not follow: nothing here speaks Xet.
+            "X-Xet-Hash": digest,
+            "Link": f'<{self.state.hub_url}/api/xet-read-token>; rel="xet-auth"',
             "Location": f"{self.state.storage_url}/{repo}/{filename}?signature=secret",
         }
         self.send(302, b"", headers)
@@ -202,8 +216,32 @@ class _Storage(_Handler):
     def answer(self, path: str, fault: str) -> None:
         owner, name, filename = path.removeprefix("/").split("/", 2)
         data = self.state.repos[f"{owner}/{name}"][filename]
-        start = int((self.headers["range"] or "bytes=0-").removeprefix("bytes=").rstrip("-"))
-        headers = {"Accept-Ranges": "bytes"}
-        if start:
-            headers["Content-Range"] = f"bytes {start}-{len(data) - 1}/{len(data)}"
-        self.send(206 if start else 200, data[start:], headers, cut=fault == "cut")
+        if fault == "wrong bytes":
+            data = data[::-1]
+        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers["range"] or "")
+        if not asked or fault == "no ranges":
+            self.stream(200, data, {}, fault)
+            return
+        start, stop = int(asked[1]), int(asked[2] or len(data) - 1) + 1
+        if start >= len(data):
+            self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
+            return
+        body = data[start:stop]
+        headers = {"Content-Range": f"bytes {start}-{start + len(body) - 1}/{len(data)}"}
+        self.stream(206, body, headers, fault)
+
+    def stream(self, status: int, body: bytes, headers: dict[str, str], fault: str) -> None:
+        """Send a file's bytes, unhurried, and not all of them if a fault says so."""
+        half = body[: len(body) // 2]
+        length = len(half if fault == "short" else body)
+        self.head(status, {"Content-Length": str(length), **headers})
+        body = half if fault in ("cut", "stall", "short") else body
+        with suppress(ConnectionError):  # the client may leave in the middle
+            for start in range(0, len(body), _PIECE):
+                self.wfile.write(body[start : start + _PIECE])
+                self.state.sent += len(body[start : start + _PIECE])
+                if self.state.pace:
+                    sleep(self.state.pace)
+            if fault == "stall":
+                self.rfile.read(1)  # until the client goes away
+        self.close_connection = self.close_connection or fault in ("cut", "stall")

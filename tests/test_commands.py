@@ -1,65 +1,29 @@
-"""`models`, `prompts`, and the promises about the shape of the program."""
+"""`prompts`, and the promises about the shape of the program."""
 
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from conftest import Result
 
-import mistral_cli.commands
-from mistral_cli.commands import COMMANDS
+import mistral_cli.commands.models
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parent.parent
 
 
-def test_every_command_file_is_registered() -> None:
-    folder = Path(mistral_cli.commands.__file__).parent
-    assert sorted(COMMANDS) == sorted(p.stem for p in folder.glob("*.py") if p.stem != "__init__")
-
-
-def test_models_list(run: Run, smollm2: Path) -> None:
-    rows = {
-        row["name"]: row for row in json.loads(run("models", "list", "--json").stdout)["models"]
-    }
-    assert rows["mistral"]["source"].endswith("mistral-7b-instruct-v0.1.Q4_K_M.gguf")
-    assert rows["smollm2"]["path"] == str(smollm2)
-    assert rows["smollm2"]["size"] == 98362432
-    plain = run("models", "list").stdout
-    assert "smollm2\t98.4 MB\t" in plain
-
-
-def test_models_path_and_pull(run: Run, smollm2: Path, tmp_path: Path) -> None:
-    assert run("models", "path", "smollm2").stdout == f"{smollm2}\n"
-    assert run("models", "pull", "smollm2", "-q").stdout == f"{smollm2}\n"
-    missing = run("models", "path", "mistral", HF_HOME=str(tmp_path))
-    assert (missing.status, missing.stdout) == (3, "")
-    assert "models pull mistral" in missing.stderr
-
-
-def test_models_show(run: Run, smollm2: Path) -> None:
-    facts = json.loads(run("models", "show", "smollm2", "--json").stdout)
-    assert facts["architecture"] == "llama"
-    assert facts["parameters"] == 134_515_008
-    assert facts["quantization"] == "Q4_1"
-    assert (facts["context_length"], facts["layers"], facts["vocabulary"]) == (8192, 30, 49152)
-    assert facts["chat_format"] == "chat-template"
-    assert facts["size"] == 98362432
-    assert facts["engines"]["llama.cpp"] == "yes"
-    assert "output.weight" in facts["engines"]["ctransformers"]
-    assert "134,515,008" in run("models", "show", "smollm2").stdout
-
-
-def test_models_show_of_a_model_for_both_engines(run: Run, mistral: Path) -> None:
-    facts = json.loads(run("models", "show", mistral, "--json").stdout)
-    assert facts["engines"] == {"llama.cpp": "yes", "ctransformers": "yes"}
-    assert facts["chat_format"] == "mistral-v1"
+@pytest.mark.parametrize("package", [mistral_cli.commands, mistral_cli.commands.models])
+def test_every_command_file_is_registered(package: ModuleType) -> None:
+    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
+    assert sorted(package.COMMANDS) == sorted(names)
 
 
 def test_prompts(run: Run, tmp_path: Path) -> None:

@@ -3,65 +3,25 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import inspect
 import io
 import logging
-import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from hub_server import COMMIT, HubServer, running
+from conftest import Result
+from hub_client import DATA, FILE, REPO, Screen, client_env, drive, make_terminal, shown
+from hub_server import COMMIT, HubServer
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import hub, hub_errors
-from mistral_cli.terminal import Terminal
-
-REPO = "owner/model-GGUF"
-FILE = "model.Q4_K_M.gguf"
-DATA = bytes(range(256)) * 4000
-
-
-class Screen(io.StringIO):
-    """A text stream that claims to be a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def make_terminal(stderr: io.StringIO | None = None, **options: bool) -> Terminal:
-    return Terminal(None, io.StringIO(), stderr or io.StringIO(), {}, **options)
-
-
-def shown(terminal: Terminal) -> str:
-    assert isinstance(terminal.stderr, io.StringIO)
-    return terminal.stderr.getvalue()
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A hub and a client in this process that asks it. Waiting between retries is skipped."""
-    from huggingface_hub import constants
-
-    files = {FILE: DATA, "sub/model.Q8_0.gguf": DATA[:999], "README.md": b"# model"}
-    with running({REPO: files}) as hub_server:
-        # The client reads its environment when it is imported, hence its constants.
-        monkeypatch.setattr(constants, "ENDPOINT", hub_server.hub_url)
-        template = hub_server.hub_url + "/{repo_id}/resolve/{revision}/{filename}"
-        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
-        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
-        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        harnesses = str(tmp_path / "harnesses")  # a file that newer clients write
-        monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", harnesses, raising=False)
-        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-        monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-        monkeypatch.setenv("HF_TOKEN", "hf_test")
-        monkeypatch.setattr("time.sleep", lambda seconds: None)
-        yield hub_server
+from mistral_cli.models.hub_seam import seam
 
 
 def download(filename: str = FILE, repo: str = REPO, revision: str | None = None) -> Path:
@@ -109,24 +69,33 @@ def test_revision(server: HubServer) -> None:
     assert hub.locate(REPO, FILE) is None
 
 
-def test_cached_ggufs(server: HubServer) -> None:
-    assert hub.cached_ggufs() == []
-    by_tag = download("sub/model.Q8_0.gguf", revision=COMMIT)
-    download("README.md")
-    assert [file.filename for file in hub.cached_ggufs()] == ["sub/model.Q8_0.gguf"]
-    server.requests.clear()
-    (found,) = hub.cached_ggufs()
-    assert found == hub.CachedFile(REPO, "sub/model.Q8_0.gguf", None, by_tag, 999)
-    assert not server.requests
+def test_remote_file(server: HubServer) -> None:
+    found = hub.remote_file(REPO, FILE)
+    assert (found.size, found.commit) == (len(DATA), COMMIT)
+    assert found.sha256 == hashlib.sha256(DATA).hexdigest()
+    assert server.count("storage") == 0
+    with pytest.raises(ModelNotAvailable, match=r"no file model.Q4_K\.gguf") as caught:
+        hub.remote_file(REPO, "model.Q4_K.gguf")
+    assert FILE in caught.value.hint
 
 
-def test_a_cut_download_is_resumed(server: HubServer) -> None:
-    server.faults, server.fault_count = {"storage": "cut"}, 2
-    assert download().read_bytes() == DATA
+@pytest.mark.parametrize("fault", ["", "no ranges"])
+def test_read_range(server: HubServer, fault: str) -> None:
+    server.faults = {"storage": fault}
+    assert hub.read_range(REPO, FILE, COMMIT, 0, 24) == DATA[:24]
+    assert hub.read_range(REPO, FILE, None, 300_001, 200_000) == DATA[300_001:500_001]
+    assert hub.read_range(REPO, FILE, None, len(DATA) - 5, 20) == DATA[-5:]
     ranges = [request.range for request in server.requests if request.place == "storage"]
-    assert ranges[0] is None
-    assert all(range.startswith("bytes=") for range in ranges[1:] if range)
-    assert len(ranges) == 3
+    assert ranges[1] == "bytes=300001-500000"
+
+
+def test_read_range_faults(server: HubServer) -> None:
+    server.faults = {"storage": "cut"}
+    with pytest.raises(ModelNotAvailable, match="broke off"):
+        hub.read_range(REPO, FILE, None, 0, 200_000)
+    server.faults = {"resolve": "gated"}
+    with pytest.raises(ModelNotAvailable, match="gated"):
+        hub.read_range(REPO, FILE, None, 0, 100)
 
 
 @pytest.mark.parametrize(
@@ -141,11 +110,13 @@ def test_a_cut_download_is_resumed(server: HubServer) -> None:
         ("resolve", "broken", "HTTP 500", "try again later"),
         ("resolve", "no revision", "no revision main", "branches"),
         ("resolve", "garbage", "does not answer like a model hub", "HF_ENDPOINT"),
-        ("resolve", "drop", "cannot reach http://127.0.0.1", "network"),
+        ("resolve", "drop", "connection to http://127.0.0.1:\\d+ broke off", "network"),
         ("storage", "forbidden", "forbids access", "HF_TOKEN"),
         ("storage", "broken", "HTTP 500", "try again later"),
-        ("storage", "drop", "cannot reach", "network"),
-        ("storage", "cut", "cannot reach", "network"),
+        ("storage", "drop", "broke off", "network"),
+        ("storage", "cut", "broke off", "network"),
+        ("resolve", "circle", "redirects in a circle", "HF_ENDPOINT"),
+        ("storage", "circle", "redirects in a circle", "HF_ENDPOINT"),
     ],
 )
 def test_faults_of_a_download(
@@ -166,7 +137,7 @@ def test_faults_of_a_download(
         ("gated", "gated"),
         ("no repo", "no repository"),
         ("broken", "HTTP 500"),
-        ("drop", "cannot reach"),
+        ("drop", "broke off"),
         ("garbage", "does not answer like a model hub"),
     ],
 )
@@ -209,17 +180,6 @@ def test_nobody_listens(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> N
         hub.list_files(REPO)
 
 
-def test_full_disk(server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def write(*_: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr("huggingface_hub.file_download._chmod_and_move", write)
-    with pytest.raises(ModelNotAvailable, match="no space left") as caught:
-        download()
-    assert "HF_HOME" in caught.value.hint
-    assert not list(tmp_path.rglob("*.incomplete"))
-
-
 def test_a_cache_that_cannot_be_made(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,16 +189,6 @@ def test_a_cache_that_cannot_be_made(
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "file" / "hub"))
     with pytest.raises(ModelNotAvailable, match="hub cache cannot be used"):
         download()
-
-
-def test_ctrl_c_stays_ctrl_c(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(hub._Progress, "update", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        download()
-    assert hub.locate(REPO, FILE) is None
 
 
 def test_progress_in_a_log(server: HubServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -286,22 +236,11 @@ def test_the_librarys_log_goes_to_the_terminal(
     assert capfd.readouterr() == ("", "")
 
 
-def test_log_lines_do_not_carry_signed_addresses(server: HubServer) -> None:
-    server.faults, server.fault_count = {"storage": "cut"}, 1
-    terminal = make_terminal(verbose=True)
-    hub.download(REPO, FILE, None, terminal)
-    assert "Trying to resume download" in shown(terminal)
-    assert "secret" not in shown(terminal)
-
-
-def test_too_little_space_is_announced(
-    server: HubServer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+def test_log_lines_do_not_carry_signed_addresses() -> None:
     terminal = make_terminal()
-    hub.download(REPO, FILE, None, terminal)
-    assert "mistral-cli: warning: Not enough free disk space" in shown(terminal)
-    assert capfd.readouterr() == ("", "")
+    with seam("owner/model", terminal=terminal):
+        logging.getLogger("huggingface_hub").warning("Error at https://cdn/file?signature=secret !")
+    assert "Error at https://cdn/file !" in shown(terminal)
 
 
 def test_progress_of_a_xet_download() -> None:
@@ -310,7 +249,7 @@ def test_progress_of_a_xet_download() -> None:
 
     terminal = make_terminal()
 
-    class Progress(hub._Progress):
+    class Progress(hub.Progress):
         pass
 
     Progress.terminal, Progress.label = terminal, FILE
@@ -381,34 +320,11 @@ def test_the_table_has_no_dead_rows() -> None:
     assert [name for name in names if not any(hasattr(place, name) for place in places)] == []
 
 
-DRIVER = """
-import sys, time
-from mistral_cli.models import hub
-from mistral_cli.errors import MistralCliError
-from mistral_cli.terminal import Terminal
-time.sleep = lambda seconds: None
-terminal = Terminal.from_process()
-try:
-    print(hub.download(sys.argv[1], sys.argv[2], None, terminal))
-except MistralCliError as error:
-    terminal.error(error.message, error.hint)
-    sys.exit(error.exit_code)
-"""
-
-
-def drive(server: HubServer, home: Path, **env: str) -> subprocess.CompletedProcess[str]:
-    """A download in a process of its own, configured by environment variables only."""
-    clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
-    clean |= {"HF_HOME": str(home), "HF_ENDPOINT": server.hub_url, "NO_PROXY": "127.0.0.1", **env}
-    command = [sys.executable, "-c", DRIVER, REPO, FILE]
-    return subprocess.run(command, env=clean, capture_output=True, text=True, timeout=60)
-
-
 def test_environment_variables(server: HubServer, tmp_path: Path) -> None:
     home = tmp_path / "home"
     offline = drive(server, home, HF_HUB_OFFLINE="1")
     assert offline.returncode == 3
-    assert "HF_HUB_OFFLINE forbids" in offline.stderr
+    assert "may not be asked (--offline, HF_HUB_OFFLINE)" in offline.stderr
     assert server.requests == []
     online = drive(server, home, HF_TOKEN="hf_other")
     assert online.returncode == 0, online.stderr
@@ -419,6 +335,34 @@ def test_environment_variables(server: HubServer, tmp_path: Path) -> None:
     assert all(line.startswith("mistral-cli: ") for line in lines)
     again = drive(server, home, HF_HUB_OFFLINE="1")
     assert (again.returncode, again.stdout, again.stderr) == (0, online.stdout, "")
+
+
+@pytest.mark.parametrize("command", [("models", "pull"), ("generate", "hi", "-m")])
+@pytest.mark.parametrize("reference", [f"{REPO}/{FILE}", f"{REPO}:Q4_K_M", "smollm2"])
+def test_offline_option(
+    run: Callable[..., Result], server: HubServer, tmp_path: Path, command: tuple[str, ...],
+    reference: str,
+) -> None:  # fmt: skip
+    env = client_env(server, tmp_path / "home", XDG_CACHE_HOME=str(tmp_path))
+    result = run(*command, reference, "--offline", **env)
+    assert (result.status, result.stdout) == (3, "")
+    assert "is not on this machine" in result.stderr
+    assert "--offline" in result.stderr
+    assert server.requests == []
+
+
+def test_offline_with_the_file_here(
+    run: Callable[..., Result], server: HubServer, tmp_path: Path, mistral: Path
+) -> None:
+    server.repos[REPO] = {FILE: mistral.read_bytes()}
+    env = client_env(server, tmp_path / "home")
+    pulled = run("models", "pull", f"{REPO}/{FILE}", **env)
+    assert pulled.status == 0, pulled.stderr
+    server.requests.clear()
+    for reference in (f"{REPO}/{FILE}", f"{REPO}:Q4_K_M"):
+        again = run("models", "pull", "--offline", reference, **env)
+        assert (again.stdout, again.stderr) == (pulled.stdout, "")
+    assert server.requests == []
 
 
 def test_importing_imports_nothing_heavy() -> None:

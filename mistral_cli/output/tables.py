@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mistral_cli.output.stdout import write, write_envelope
@@ -41,25 +41,32 @@ def print_table(
     _print_rich(terminal, table)
 
 
-def print_facts(terminal: Terminal, facts: Row, *, as_json: bool) -> None:
-    """Print names and values, one a line."""
+def print_facts(
+    terminal: Terminal,
+    facts: Row,
+    *,
+    as_json: bool,
+    show: Mapping[str, Callable[[Any], str]] | None = None,
+) -> None:
+    """Print names and values, one a line; `show` turns a name's value into text for people."""
     if as_json:
         write_envelope(terminal, facts)
         return
-    flat = dict(_flatten(facts))
+    flat = dict(_flatten(facts, show or {}))
     width = max(map(len, flat)) + 2
     lines = (f"{name:<{width}}{_cell(value, str)}\n" for name, value in flat.items())
     write(terminal, "".join(lines))
 
 
-def _flatten(facts: Row) -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
+def _flatten(facts: Row, show: Mapping[str, Callable[[Any], str]]) -> Iterator[tuple[str, Any]]:
     for key, value in facts.items():
+        name = key.replace("_", " ")
         if isinstance(value, Mapping):
-            flat += [(f"{key}: {name}", inner) for name, inner in value.items()]
+            yield from ((f"{name}: {inner}", each) for inner, each in _flatten(value, show))
+        elif key in show and value is not None:
+            yield name, show[key](value)
         else:
-            flat.append((key.replace("_", " "), f"{value:,}" if isinstance(value, int) else value))
-    return flat
+            yield name, f"{value:,}" if isinstance(value, int) else value
 
 
 def _cell(value: Any, show: Callable[[Any], str]) -> str:

@@ -1,0 +1,50 @@
+"""`mistral-cli models`: what is here, what can be had, and what a file is.
+
+Each module has `register(group)`; a new one costs a file and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import typer
+
+from mistral_cli.errors import MistralCliError
+from mistral_cli.terminal import Terminal
+
+COMMANDS = ("list", "pull", "show", "path", "verify", "rm", "alias")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    group = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and remove models.")
+    for name in COMMANDS:
+        import_module(f".{name}", __name__).register(group)
+    app.add_typer(group, name="models")
+
+
+class Failures:
+    """Errors of one model that must not stop the others: shown at once, remembered for the end."""
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._exit_code = 0
+
+    @contextmanager
+    def kept(self, row: dict[str, Any]) -> Iterator[None]:
+        """Turn an error into a message on stderr and `row["error"]`."""
+        row["error"] = None
+        try:
+            yield
+        except MistralCliError as error:
+            self._terminal.error(error.message, error.hint, error.details)
+            row["error"] = error.message
+            self._exit_code = self._exit_code or error.exit_code
+
+    def end(self) -> None:
+        """End the command with the exit code of the first failure, if there was one."""
+        if self._exit_code:
+            raise typer.Exit(self._exit_code)

@@ -1,0 +1,88 @@
+"""`mistral-cli models pull`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from mistral_cli.commands.models import Failures
+from mistral_cli.options import JsonOption, OfflineOption, PathsOnlyOption
+from mistral_cli.terminal import Terminal
+
+_TITLES = {
+    "model": "model",
+    "missing": "to fetch",
+    "size": "size",
+    "path": "on this machine",
+    "source": "from",
+}
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command()(pull)
+
+
+def pull(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched; fetch nothing.")
+    ] = False,
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
+) -> None:
+    """Download models, check the files, and print their paths."""
+    from mistral_cli.config import load
+    from mistral_cli.models.hub import go_offline
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    if offline:
+        go_offline()
+    references = models or [load(terminal.env).model]
+    (_preview if dry_run else _pull)(references, terminal, as_json=json)
+
+
+def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
+    from mistral_cli.config import load
+    from mistral_cli.gguf import read
+    from mistral_cli.models.references import parse
+    from mistral_cli.output.stdout import write, write_envelope
+
+    config, failures = load(terminal.env), Failures(terminal)
+    rows: list[dict[str, Any]] = [{"model": each, "path": None} for each in references]
+    for row in rows:
+        with failures.kept(row):
+            path = parse(row["model"], config).fetch(terminal)
+            read(path)
+            row["path"] = str(path)
+            if not as_json:
+                write(terminal, f"{path}\n")
+    if as_json:
+        write_envelope(terminal, {"models": rows})
+    failures.end()
+
+
+def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
+    from mistral_cli.config import load
+    from mistral_cli.models.hub import format_size
+    from mistral_cli.models.references import parse
+    from mistral_cli.models.unfetched import look_up
+    from mistral_cli.output.tables import print_table
+
+    config, failures = load(terminal.env), Failures(terminal)
+    rows: list[dict[str, Any]] = [
+        {**dict.fromkeys(_TITLES), "model": reference} for reference in references
+    ]
+    for row in rows:
+        with failures.kept(row):
+            found = look_up(parse(row["model"], config), terminal)
+            row |= {"source": found.source, "size": found.size, "missing": found.missing}
+            row["path"] = str(found.path) if found.path else None
+    found_rows = rows if as_json else [row for row in rows if row["error"] is None]
+    show = {"size": format_size, "missing": format_size}
+    print_table(terminal, "models", found_rows, _TITLES, as_json=as_json, show=show)
+    failures.end()

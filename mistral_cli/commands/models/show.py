@@ -1,0 +1,112 @@
+"""`mistral-cli models show`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mistral_cli.errors import UsageError
+from mistral_cli.options import JsonOption, ModelArgument, OfflineOption
+from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.config import Config
+    from mistral_cli.gguf import GGUF
+
+_USUAL_CONTEXT = 4096
+_COUNTS = ("context_length", "gpu_layers")
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command()(show)
+
+
+def show(
+    context: typer.Context,
+    model: ModelArgument = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option("-c", "--context-length", min=1, metavar="TOKENS", help="For the memory."),
+    ] = None,
+    gpu_layers: Annotated[
+        str, typer.Option("-ngl", "--gpu-layers", metavar="N|all", help="For the memory.")
+    ] = "0",
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+) -> None:
+    """Print what a model is and what it needs; of a file on the hub, only the header is read."""
+    from mistral_cli.config import load
+    from mistral_cli.models.hub import format_size, go_offline
+    from mistral_cli.output.tables import print_facts
+
+    terminal: Terminal = context.obj
+    if offline:
+        go_offline()
+    config = load(terminal.env)
+    reference = model or config.model
+    here, header = _header(reference, config)
+    facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
+    facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
+    show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
+    print_facts(terminal, facts, as_json=json, show=show)
+
+
+def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
+    """Whether the file is on this machine, and its header, from the hub if need be."""
+    from mistral_cli.gguf import read
+    from mistral_cli.models.references import parse
+    from mistral_cli.models.sources import HubFile, HubRepo
+    from mistral_cli.models.store import locate, unchanged_access_time
+    from mistral_cli.models.unfetched import read_header
+
+    source = parse(reference, config)
+    if isinstance(source, HubFile | HubRepo) and not source.locate():
+        return False, read_header(source)
+    path = locate(reference, config)
+    with unchanged_access_time(path):
+        return True, read(path)
+
+
+def _facts(model: GGUF) -> dict[str, Any]:
+    from mistral_cli.engines import verdicts
+    from mistral_cli.instruct.formats import chat_format
+
+    return {
+        "name": model.name,
+        "architecture": model.architecture,
+        "parameters": model.parameters,
+        "quantization": model.quantization,
+        "size": model.file_size,
+        "context_length": model.context_length,
+        "layers": model.block_count,
+        "vocabulary": len(model.tokens),
+        "tokenizer": model.tokenizer_model,
+        "chat_format": chat_format(model) or "none",
+        "gguf_version": model.version,
+        "engines": verdicts(model),
+    }
+
+
+def _memory(
+    model: GGUF, wanted_context: int | None, gpu_layers: str, terminal: Terminal
+) -> dict[str, int]:
+    """Bytes that the model takes, part by part, at this context length and number of layers."""
+    from mistral_cli.context import context_length
+    from mistral_cli.memory import needed
+
+    tokens = context_length(model, wanted_context, _USUAL_CONTEXT, terminal)
+    layers = min(_layers(gpu_layers, model), model.block_count + 1)  # the output counts as one
+    memory = needed(model, tokens, layers)
+    counts = {"context_length": tokens, "gpu_layers": layers}
+    return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}
+
+
+def _layers(gpu_layers: str, model: GGUF) -> int:
+    if gpu_layers == "all":
+        return model.block_count + 1
+    if gpu_layers.isdecimal():
+        return int(gpu_layers)
+    raise UsageError(f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, or all.")

@@ -1,0 +1,83 @@
+"""The user's own names for models, in `config.toml`, whose other lines stay as they are."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_cli.config import Config, config_file
+from mistral_cli.errors import UsageError
+from mistral_cli.models.references import parse
+from mistral_cli.models.sources import LocalFile
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
+
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def set_alias(name: str, reference: str) -> str:
+    """Let `name` stand for a model reference, and return the reference as it was written down.
+
+    A path is written in full, so that it holds in every folder. Raises `UsageError` for a name
+    that could be another form of reference and for a file that cannot be written, and what
+    `references.parse` raises.
+    """
+    if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
+        raise UsageError(
+            f"{name!r} cannot be an alias",
+            hint="Use letters, digits, _, - and dots, and no .gguf at the end.",
+        )
+    source = parse(reference, Config())  # no aliases: one cannot lead to another
+    target = str(source.path.absolute()) if isinstance(source, LocalFile) else reference
+    from tomlkit import nl
+
+    document = _read()
+    if document and "aliases" not in document:
+        document.add(nl())
+    document.setdefault("aliases", {})[name] = target
+    _write(document)
+    return target
+
+
+def remove_alias(name: str) -> None:
+    """Forget one of the user's aliases. Raises `UsageError` when there is none."""
+    document = _read()
+    aliases = document.get("aliases", {})
+    if name not in aliases:
+        known = ", ".join(aliases) or "none"
+        raise UsageError(f"there is no alias {name!r} of yours", hint=f"Yours: {known}.")
+    del aliases[name]
+    _write(document)
+
+
+def _read() -> TOMLDocument:
+    import tomlkit
+
+    try:
+        return tomlkit.parse(config_file().read_bytes())  # bytes: line ends stay as they are
+    except (FileNotFoundError, NotADirectoryError):
+        return tomlkit.document()
+
+
+def _write(document: TOMLDocument) -> None:
+    """Replace the file in one step: whoever reads it sees the old lines or the new."""
+    import tomlkit
+
+    path = config_file().resolve()  # a link into somebody's dotfiles stays a link
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".config-", dir=path.parent) as folder:
+            part = Path(folder, path.name)
+            part.write_bytes(tomlkit.dumps(document).encode())
+            if path.exists():
+                shutil.copymode(path, part)
+            part.replace(path)
+    except OSError as error:
+        raise UsageError(
+            f"cannot write {path}: {error.strerror}",
+            hint="Make the file and its folder writable, or write the line yourself.",
+        ) from error

@@ -1,0 +1,114 @@
+"""What the shared hub cache holds, and how to take it out.
+
+It is read from its folders, since huggingface_hub's own scan leaves out a whole repository for
+one broken link. The layout is documented: `models--owner--name/snapshots/<commit>/<file>` links
+to `blobs/<ETag>`, and `refs/<branch>` holds a commit.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mistral_cli.models.hub_seam import seam
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class CachedFile:
+    """A GGUF file in the shared hub cache; `revision` is None for the main branch.
+
+    `size` is in bytes, or None when the link leads nowhere.
+    """
+
+    repo: str
+    filename: str
+    revision: str | None
+    path: Path
+    size: int | None
+
+    @property
+    def etag(self) -> str | None:
+        """What the hub names the file's content by; unknown on a file system without links."""
+        return self.path.readlink().name if self.path.is_symlink() else None
+
+    @property
+    def sha256(self) -> str | None:
+        """The digest that the hub published, which is the ETag of a large file."""
+        return self.etag if _SHA256.fullmatch(self.etag or "") else None
+
+
+def cached_ggufs() -> list[CachedFile]:
+    """Every GGUF file in the shared hub cache, whoever downloaded it, sorted. No network.
+
+    Folders that cannot be read are left out.
+    """
+    found = [file for folder in _cache_folder().glob("models--*--*") for file in _files(folder)]
+    return sorted(found, key=lambda file: (file.repo, file.filename, file.revision or ""))
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Files to be taken out of the cache, and the bytes that this frees."""
+
+    freed: int
+    run: Callable[[], None]
+
+
+def plan_removal(paths: Sequence[Path]) -> Removal:
+    """How to remove files of snapshots, and their data where no other snapshot has it.
+
+    Raises `ModelNotAvailable` when the cache is too damaged for the library to say that.
+    """
+    with seam("the hub cache"):
+        from huggingface_hub import scan_cache_dir
+
+        folder = _cache_folder()
+        info = scan_cache_dir(folder)
+        # The library resolves the folder.
+        wanted = {folder.resolve() / path.relative_to(folder) for path in paths}
+        snapshots = [snapshot for repo in info.repos for snapshot in repo.revisions]
+        files = [file for each in snapshots for file in each.files if file.file_path in wanted]
+        if len(files) < len(wanted):
+            raise next(iter(info.warnings), FileNotFoundError(f"{paths[0]} is gone"))
+        strategy = info.delete_files(*files)
+
+    def run() -> None:
+        with seam("the hub cache"):
+            strategy.execute()
+
+    return Removal(strategy.expected_freed_size, run)
+
+
+def _cache_folder() -> Path:
+    with seam("the hub cache"):
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE)
+
+
+def _files(folder: Path) -> Iterator[CachedFile]:
+    repo = folder.name.removeprefix("models--").replace("--", "/")
+    main = _read(folder / "refs" / "main")
+    for path in folder.glob("snapshots/*/**/*"):
+        if path.suffix.lower() == ".gguf" and not path.is_dir():
+            commit, *parts = path.relative_to(folder / "snapshots").parts
+            revision = None if commit == main else commit
+            yield CachedFile(repo, "/".join(parts), revision, path, _size(path))
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

@@ -1,0 +1,177 @@
+"""A hub file's bytes → a verified blob in the shared cache, over as many runs as it takes.
+
+huggingface_hub downloads into a file of its own process and starts at zero in the next; its Xet
+client cannot continue in another process at all. So the bytes come over plain HTTP into a part
+that later runs continue, and the library is left what comes after: the links to the blob.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from mistral_cli.errors import ModelNotAvailable, first_line
+from mistral_cli.models.hub_errors import is_passing
+from mistral_cli.models.hub_seam import seam
+from mistral_cli.models.one_at_a_time import is_held, one_at_a_time
+from mistral_cli.models.parts import part_suffix
+from mistral_cli.models.progress import Progress, format_size
+from mistral_cli.models.remote import RemoteFile, open_at
+from mistral_cli.terminal import Terminal
+
+_ATTEMPTS = 5  # in a row that bring no byte
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class _Places:
+    """The paths of one file's content in the shared cache."""
+
+    blob: Path
+    part: Path
+    lock: Path
+
+    @classmethod
+    def of(cls, file: RemoteFile) -> _Places:
+        from huggingface_hub import constants
+        from huggingface_hub.file_download import repo_folder_name
+
+        folder = repo_folder_name(repo_id=file.repo, repo_type="model")
+        cache = Path(constants.HF_HUB_CACHE)
+        blobs = cache / folder / "blobs"
+        return cls(
+            blob=blobs / file.etag,
+            part=blobs / (file.etag + part_suffix(file.filename)),
+            # The library's own lock: whatever else downloads the file waits for us, and we for it.
+            lock=cache / ".locks" / folder / f"{file.etag}.lock",
+        )
+
+
+def is_resumable(file: RemoteFile) -> bool:
+    """Whether this module can bring the file: its SHA-256 is known, and HTTP serves its length."""
+    from huggingface_hub import constants
+
+    return file.sha256 is not None and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
+
+
+def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> None:
+    """Put the file's verified bytes among the blobs of the shared cache, unless they are there.
+
+    Raises `ModelNotAvailable`. That and Ctrl-C leave a part from which the next run continues,
+    and say so; only wrong bytes leave none.
+    """
+    places = _Places.of(file)
+    if places.blob.exists():
+        return
+    with (
+        _going_on(places.part, terminal),
+        seam(file.repo, file.filename, file.commit, terminal),
+        one_at_a_time(places.lock, progress.label, terminal),
+    ):
+        if places.blob.exists():  # brought by the process that was waited for
+            return
+        places.blob.parent.mkdir(parents=True, exist_ok=True)
+        # Without it a scan of the cache calls the repository damaged.
+        (places.blob.parent.parent / "snapshots").mkdir(exist_ok=True)
+        _check_space(file, places.part)
+        # Not "a": where locks do not work, two processes write the same bytes to the same places.
+        with places.part.open("r+b" if places.part.exists() else "w+b") as part:
+            digest = _fill(part, file, terminal, progress)
+        if digest != file.sha256:
+            places.part.unlink()
+            raise _wrong_bytes(file, digest)
+        places.part.replace(places.blob)
+        _remove_stale(places)
+
+
+def _check_space(file: RemoteFile, part: Path) -> None:
+    missing, free = file.size - _size(part), shutil.disk_usage(part.parent).free
+    if missing > free:
+        raise ModelNotAvailable(
+            f"{file.filename} needs {format_size(missing)} more in {part.parent}, "
+            f"and {format_size(free)} are free there",
+            hint="Free some space, or set HF_HOME to a folder on a larger disk.",
+        )
+
+
+def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> str:
+    """Read what is there, get the rest, and return the SHA-256 of it all."""
+    digest = hashlib.sha256()
+    terminal.status(f"{progress.label}: checking what is here already")
+    while chunk := part.read(_CHUNK):
+        digest.update(chunk)
+    bar, failures = progress(total=file.size, initial=part.tell()), 0
+    while (start := part.tell()) < file.size:
+        try:
+            for chunk in _rest(file, start):
+                part.write(chunk)
+                part.flush()  # kill -9 loses nothing
+                digest.update(chunk)
+                bar.update(len(chunk))
+            error: Exception = OSError(f"the server ended after {part.tell()} of {file.size} bytes")
+        except Exception as caught:
+            if not is_passing(caught):
+                raise
+            error = caught
+        failures = 0 if part.tell() > start else failures + 1
+        if failures == _ATTEMPTS:
+            raise error
+        if part.tell() < file.size:
+            terminal.note(f"{progress.label}: {first_line(error)}; trying again ...")
+            time.sleep(min(2**failures, 8))
+    os.fsync(part.fileno())
+    return digest.hexdigest()
+
+
+def _rest(file: RemoteFile, start: int) -> Iterator[bytes]:
+    """The file's bytes from `start` on, and not many more than it has."""
+    # Asked of the hub every time: the storage host's signed addresses are soon out of date.
+    with open_at(file.repo, file.filename, file.commit, start) as chunks:
+        for chunk in chunks:
+            yield chunk
+            start += len(chunk)
+            if start > file.size:
+                return
+
+
+def _wrong_bytes(file: RemoteFile, digest: str) -> ModelNotAvailable:
+    return ModelNotAvailable(
+        f"{file.filename} has come with SHA-256 {digest}, and {file.sha256} is published; "
+        "what came is deleted",
+        hint="Run the same command again; if that is no help, check HF_ENDPOINT and the proxy.",
+    )
+
+
+@contextmanager
+def _going_on(part: Path, terminal: Terminal) -> Iterator[None]:
+    """Say at which byte the next run continues."""
+    try:
+        yield
+    except ModelNotAvailable as error:
+        if size := _size(part):
+            error.hint += f" The next run continues at {format_size(size)}."
+        raise
+    except KeyboardInterrupt:
+        terminal.clear_status()
+        if size := _size(part):
+            terminal.note(f"stopped; run the same command again to continue at {format_size(size)}")
+        raise
+
+
+def _remove_stale(places: _Places) -> None:
+    """Remove the parts of other contents of the same file, which nobody will finish now."""
+    name = places.part.name.partition(".")[2]
+    for part in places.part.parent.glob(f"*.{name}"):
+        if not is_held(places.lock.with_name(part.name.removesuffix(name) + "lock")):
+            part.unlink(missing_ok=True)
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0

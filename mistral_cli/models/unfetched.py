@@ -1,0 +1,92 @@
+"""What is known of a model that is not on this machine, without downloading it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mistral_cli.errors import ModelNotAvailable, ModelUnusable
+from mistral_cli.gguf import GGUF, read_start
+from mistral_cli.gguf.refusal import DAMAGED
+from mistral_cli.models import hub
+from mistral_cli.models.cache import cached_ggufs
+from mistral_cli.models.parts import parts
+from mistral_cli.models.sources import HubFile, HubRepo, PyPIWheel, Source
+from mistral_cli.terminal import Terminal
+
+# Bytes. Vocabularies make headers: 0.7 MB with 32,000 tokens, 8 MB with 128,000 and merges.
+_FIRST_READ = 1 << 20
+_LONGEST_HEADER = 1 << 26
+
+
+@dataclass(frozen=True)
+class Download:
+    """What a `pull` would do: where the file is from, its size in bytes, and what is here.
+
+    `path` is the file on this machine if that is the published one, and then `missing`, the
+    bytes still to be fetched, is 0.
+    """
+
+    source: str
+    size: int
+    missing: int
+    path: Path | None
+
+
+def look_up(source: Source, terminal: Terminal) -> Download:
+    """What fetching `source` would download. Asks the hub, and downloads nothing.
+
+    Raises `ModelNotAvailable` and `UsageError` as fetching would; a hub that cannot be asked
+    does not matter where the file is here.
+    """
+    if isinstance(source, HubFile | HubRepo):
+        return _look_up_hub(source)
+    if isinstance(source, PyPIWheel):
+        path = source.locate()
+        return Download(source.describe(), source.size, 0 if path else source.size, path)
+    path = source.fetch(terminal)  # a path: nothing to fetch, and it says what is missing
+    return Download(source.describe(), path.stat().st_size, 0, path)
+
+
+def read_header(source: HubFile | HubRepo) -> GGUF:
+    """The header of a hub file, read in ranges; a few megabytes of it at most travel.
+
+    Raises `ModelNotAvailable`, and `ModelUnusable` for a file that `gguf.read` would refuse.
+    """
+    file = source.choose()
+    remote = hub.remote_file(file.repo, file.filename, file.revision)
+    name = Path(file.repo, file.filename)
+    start, length = b"", _FIRST_READ
+    while len(start) < min(remote.size, _LONGEST_HEADER):
+        wanted = min(length, remote.size) - len(start)
+        # By commit: a branch can move between two reads.
+        start += hub.read_range(file.repo, file.filename, remote.commit, len(start), wanted)
+        if model := read_start(name, start, remote.size):
+            return model
+        length *= 2
+    raise ModelUnusable(f"{name}: has no GGUF header that ends", hint=DAMAGED)
+
+
+def _look_up_hub(source: HubFile | HubRepo) -> Download:
+    try:
+        file = source.choose()
+        remote = hub.remote_file(file.repo, file.filename, file.revision)
+    except ModelNotAvailable:
+        if path := source.locate():
+            return Download(source.describe(), path.stat().st_size, 0, path)
+        raise
+    path = next(
+        (
+            each.path
+            for each in cached_ggufs()
+            if (each.repo, each.etag, each.size) == (file.repo, remote.etag, remote.size)
+        ),
+        None,
+    )
+    missing = 0 if path else remote.size - _size_of_part(file, remote.etag)
+    return Download(file.describe(), remote.size, missing, path)
+
+
+def _size_of_part(file: HubFile, etag: str) -> int:
+    left = parts(file.repo, file.filename)
+    return sum(part.stat().st_size for part in left if part.name.startswith(etag))
