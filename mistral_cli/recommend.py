@@ -18,6 +18,15 @@ _SLOW_CORES = 4
 
 
 @dataclass(frozen=True)
+class Machine:
+    """What there is: bytes of main memory (None: not known, always enough), GPUs, cores."""
+
+    memory: int | None
+    gpus: tuple[Gpu, ...]
+    cores: int
+
+
+@dataclass(frozen=True)
 class Fit:
     """A model on this machine; `lacking` is 0 where it fits, else the bytes that it lacks."""
 
@@ -34,14 +43,14 @@ class Fit:
         return self.gpu_layers == self.layers
 
 
-def recommend(free_memory: int | None, gpus: Sequence[Gpu], cores: int) -> list[Fit]:
+def recommend(machine: Machine) -> list[Fit]:
     """Every built-in model, best first: what fits, on the GPU before the CPU.
 
     On a GPU the largest quantization is the best. A CPU reads all weights for each token,
-    so there it is Q4_K_M, the smallest that costs little quality; larger ones follow, and
-    then smaller ones. `free_memory` in bytes; None is not known and always enough.
+    so there the best is Q4_K_M, the smallest that costs little quality, then what is nearest
+    to it. What does not fit comes last, the least lacking first.
     """
-    fits = [_fit(entry, free_memory, gpus, cores) for entry in BUILT_IN]
+    fits = [_fit(entry, machine) for entry in BUILT_IN]
     return sorted(fits, key=_rank)
 
 
@@ -51,14 +60,14 @@ def memory_on(header: GGUF, gpus: Sequence[Gpu], context_length: int) -> tuple[i
     return layers, needed(header, context_length, layers)
 
 
-def _fit(entry: BuiltIn, free: int | None, gpus: Sequence[Gpu], cores: int) -> Fit:
+def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     header = entry.header()
-    layers, memory = memory_on(header, gpus, CONTEXT)
-    lacking = 0 if free is None else max(0, memory.ram - free)
+    layers, memory = memory_on(header, machine.gpus, CONTEXT)
+    lacking = 0 if machine.memory is None else max(0, memory.ram - machine.memory)
     everything = header.block_count + 1
     note = ""
-    if layers < everything and cores < _SLOW_CORES and memory.weights_ram > 2**30:
-        note = f"slow: {cores} cores read {memory.weights_ram / 1e9:.1f} GB for each token"
+    if layers < everything and machine.cores < _SLOW_CORES and memory.weights_ram > 2**30:
+        note = f"slow: {machine.cores} cores read {memory.weights_ram / 1e9:.1f} GB for each token"
     return Fit(entry, everything, layers, memory, lacking, note)
 
 

@@ -6,36 +6,29 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from mistral_cli.engines.gpu import Gpu
 from mistral_cli.output.stdout import write_envelope
 from mistral_cli.output.tables import print_table
-from mistral_cli.recommend import CONTEXT, Fit
+from mistral_cli.recommend import CONTEXT, Fit, Machine
 from mistral_cli.terminal import Terminal
 
 
 def print_recommendations(
     terminal: Terminal,
     fits: Sequence[Fit],
-    free: int | None,
-    gpus: Sequence[Gpu],
-    cores: int,
+    machine: Machine,
     *,
     as_json: bool,
 ) -> None:
     """Print the models, best first, with the bytes that they need and what there is."""
-    machine = {
-        "memory_available": free,
-        "gpus": [{**asdict(gpu), "memory_usable": gpu.usable} for gpu in gpus],
-        "cores": cores,
-        "context_length": CONTEXT,
-    }
     rows = [_row(fit) for fit in fits]
     if as_json:
-        write_envelope(terminal, {"machine": machine, "models": rows})
+        gpus = [{**asdict(gpu), "memory_usable": gpu.usable} for gpu in machine.gpus]
+        here = {"memory_available": machine.memory, "gpus": gpus, "cores": machine.cores}
+        write_envelope(terminal, {"context_length": CONTEXT, "machine": here, "models": rows})
         return
-    memory = "unknown memory" if free is None else f"{gib(free)} of memory"
-    where = "".join(f", {gib(gpu.usable)} of {gpu.name} for a model" for gpu in gpus)
-    terminal.note(f"{memory} available{where}, {cores} cores; context of {CONTEXT:,} tokens")
+    memory = "unknown memory" if machine.memory is None else f"{gib(machine.memory)} of memory"
+    where = "".join(f", {gib(gpu.usable)} of {gpu.name} for a model" for gpu in machine.gpus)
+    terminal.note(f"{memory}{where}, {machine.cores} cores; for {CONTEXT:,} tokens of context")
     titles = {
         "model": "model",
         "quantization": "quantization",
