@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import platform
+import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+from mistral_cli import __version__
 from mistral_cli.config import Config
 from mistral_cli.engines import choose, place
 from mistral_cli.engines.survey import Survey
@@ -17,14 +19,16 @@ from mistral_cli.machine import available_memory, usable_cores
 from mistral_cli.memory import Memory, needed
 from mistral_cli.mending import Problem, gpu_problems
 from mistral_cli.models import builtin
+from mistral_cli.models.cache import cache_folder
 from mistral_cli.models.hub import is_offline
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import LocalFile
 from mistral_cli.recommend import CONTEXT, Machine, memory_on
 
-_PACKAGES = ("mistral-cli", "xllamacpp", "ctransformers", "huggingface_hub", "llguidance")
+_PACKAGES = ("xllamacpp", "ctransformers", "huggingface_hub", "llguidance")
 _FIRST = "the first that is installed; known for sure once the file is here"
 _PULL = "mistral-cli models pull"
+_NO_GPU = "Use a machine with a GPU, or drop --require-gpu."
 _ANOTHER = "mistral-cli models recommend"
 
 
@@ -91,7 +95,7 @@ def diagnose(reference: str, config: Config, survey: Survey, *, require_gpu: boo
     problems += _layer_problems(use, survey, required=require_gpu)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
-    packages = {name: _version(name) for name in _PACKAGES}
+    packages = {"mistral-cli": __version__, **{name: _version(name) for name in _PACKAGES}}
     return Diagnosis(python, system, packages, survey, machine, model, use, tuple(problems))
 
 
@@ -110,9 +114,16 @@ def _missing_file(model: ModelState) -> list[Problem]:
     if model.path:
         return []
     what, mend = f"{model.reference} is not on this machine", f"{_PULL} {model.reference}"
+    code = ExitCode.MODEL_NOT_AVAILABLE
     if is_offline():
-        code = ExitCode.MODEL_NOT_AVAILABLE
-        return [Problem(f"{what}, and HF_HUB_OFFLINE forbids to fetch it", mend, code)]
+        what, mend = f"{what}, and HF_HUB_OFFLINE is set", f"unset HF_HUB_OFFLINE; {mend}"
+        return [Problem(what, mend, code)]
+    cache = cache_folder()
+    folder = next(place for place in (cache, *cache.parents) if place.exists())
+    free = shutil.disk_usage(folder).free
+    if model.size and model.size > free:
+        what += f" and does not fit on the disk: {free / 1e9:.2f} GB are free in {folder}"
+        return [Problem(what, "Free some space, or set HF_HOME to a larger disk.", code)]
     return [Problem(what, mend)]
 
 
@@ -162,7 +173,8 @@ def _layer_problems(use: Use | None, survey: Survey, *, required: bool) -> list[
     layers, why = (use.gpu_layers, use.gpu_reason) if use else (0, "no model can run")
     code = ExitCode.GPU_REQUIRED if required and not layers else ExitCode.SUCCESS
     if code or (use and survey.gpus and layers < use.layers):
-        return [Problem(f"{layers} layers would be on a GPU ({why})", _ANOTHER, code)]
+        mend = _ANOTHER if survey.gpus else _NO_GPU
+        return [Problem(f"{layers} layers would be on a GPU ({why})", mend, code)]
     return []
 
 
