@@ -15,6 +15,7 @@ CONTEXT = 4096
 
 _FOR_A_CPU = "Q4_K_M"
 _SLOW_CORES = 4
+_SMALL = 2**30  # a model of so few bytes is no match for any quantization of a 7B
 
 
 @dataclass(frozen=True)
@@ -66,15 +67,16 @@ def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     lacking = 0 if machine.memory is None else max(0, memory.ram - machine.memory)
     everything = header.block_count + 1
     note = ""
-    if layers < everything and machine.cores < _SLOW_CORES and memory.weights_ram > 2**30:
+    if layers < everything and machine.cores < _SLOW_CORES and memory.weights_ram > _SMALL:
         note = f"slow: {machine.cores} cores read {memory.weights_ram / 1e9:.1f} GB for each token"
     return Fit(entry, everything, layers, memory, lacking, note)
 
 
 def _rank(fit: Fit) -> tuple[bool, bool, bool, int]:
-    size = fit.entry.size
-    on_cpu = not fit.all_on_gpu
-    best_on_cpu = max(e.size for e in BUILT_IN if e.quantization == _FOR_A_CPU)
-    small = size < 2**30  # of another class, whatever the quantization
-    distance = abs(size - best_on_cpu) if on_cpu else -size
-    return fit.lacking > 0, small, on_cpu, distance if not fit.lacking else fit.lacking
+    if fit.lacking:
+        return True, False, False, fit.lacking
+    of_another_class = fit.entry.size < _SMALL
+    if fit.all_on_gpu:
+        return False, of_another_class, False, -fit.entry.size
+    best = max(entry.size for entry in BUILT_IN if entry.quantization == _FOR_A_CPU)
+    return False, of_another_class, True, abs(fit.entry.size - best)

@@ -325,9 +325,11 @@ def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
-def test_a_real_rehearsal(model: GGUF, engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(model.path.parent)
-    (model.path.parent / "json.py").write_text("raise SystemExit('the current folder is read')")
+def test_a_real_rehearsal(
+    model: GGUF, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "json.py").write_text("raise SystemExit('the current folder is read')")
     rehearsal.rehearse(engine, model, LoadOptions(256, 1, 0))
 
 
