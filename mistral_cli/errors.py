@@ -109,6 +109,10 @@ class EngineFailed(MistralCliError):
     exit_code = ExitCode.ENGINE_FAILED
 
 
+class OutOfGpuMemory(EngineFailed):
+    """The layers that were to go to the GPU do not fit into its memory."""
+
+
 def first_line(error: Exception) -> str:
     """What somebody else's exception says, in one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -18,6 +18,7 @@ from mistral_cli.engines import (
     check_names,
     choose,
     open_tokenizer,
+    place,
 )
 from mistral_cli.errors import ContextExceeded, UsageError, about
 from mistral_cli.gguf import GGUF
@@ -105,11 +106,10 @@ def make_plans(
         encoded = [_encode(draft.prompt, model, tokenizer.tokenize) for draft in drafts]
     settings = _settings(template, options)
     needed = max(map(len, encoded)) + _answer_room(task.shape(template), settings)
-    load = LoadOptions(
-        context_length(model, options.context_length, needed, terminal),
-        _threads(options, terminal),
-        choice.gpu_layers,
-    )
+    context = context_length(model, options.context_length, needed, terminal)
+    choice = place(choice, model, context)
+    terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
+    load = LoadOptions(context, _threads(options, terminal), choice.gpu_layers)
     more = 1 if options.max_tokens else _MORE_ROOM
     plans = []
     for draft, ids in zip(drafts, encoded, strict=True):

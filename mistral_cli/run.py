@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from mistral_cli.config import load as load_config
 from mistral_cli.draft import Task
@@ -52,8 +53,10 @@ def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> No
     first = plans[0]
     terminal.status(f"loading {first.model_name} …")
     started = time.perf_counter()
-    with open_engine(first.choice, first.model, first.load) as engine:
+    with open_engine(first.choice, first.model, first.load, terminal.warn) as engine:
         load_seconds = time.perf_counter() - started
+        _report_layers(engine, first, terminal)
+        plans = [_as_loaded(plan, engine) for plan in plans]
         try:
             for plan in plans:
                 with about(plan.draft.subject):
@@ -66,6 +69,18 @@ def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> No
             terminal.clear_status()
             output.abort()
             raise
+
+
+def _report_layers(engine: Engine, plan: Plan, terminal: Terminal) -> None:
+    """Say what is on the GPU: to a person whenever one was meant to be used, else with -v."""
+    meant = plan.load.gpu_layers > 0 and terminal.stderr_is_terminal
+    say = terminal.note if meant else terminal.info
+    say(f"{engine.gpu_layers} of {plan.model.block_count + 1} layers are on the GPU")
+
+
+def _as_loaded(plan: Plan, engine: Engine) -> Plan:
+    """`plan` with the layers that really are on the GPU."""
+    return replace(plan, load=replace(plan.load, gpu_layers=engine.gpu_layers))
 
 
 def _answer(

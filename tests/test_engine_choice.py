@@ -18,9 +18,18 @@ import pytest
 from gguf_files import write_mistral
 
 from mistral_cli import engines, scratch
-from mistral_cli.engines import ENGINES, Choice, Engine, LoadOptions, choose, engine_class
+from mistral_cli.engines import (
+    ENGINES,
+    Choice,
+    Engine,
+    LoadOptions,
+    choose,
+    engine_class,
+    opening,
+)
 from mistral_cli.engines import llama_cpp as llama_cpp_module
 from mistral_cli.engines.ctransformers import CTransformers
+from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp import LlamaCpp
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.gguf import GGUF, read
@@ -141,11 +150,12 @@ def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> N
     kinds = xllamacpp.ggml_backend_dev_type
     found = {kind: getattr(kinds, f"GGML_BACKEND_DEVICE_TYPE_{kind}") for kind in
              ("CPU", "ACCEL", "META", "GPU", "IGPU")}  # fmt: skip
-    devices = [{"type": value, "description": kind} for kind, value in found.items()]
+    memory = {"memory_total": 8, "memory_free": 5}
+    devices = [{"type": value, "description": kind, **memory} for kind, value in found.items()]
     monkeypatch.setattr(xllamacpp, "get_device_info", lambda: devices)
-    llama_cpp_module._gpu_names.cache_clear()
-    assert llama_cpp_module._gpu_names() == ("GPU", "IGPU")
-    llama_cpp_module._gpu_names.cache_clear()
+    llama_cpp_module._gpus.cache_clear()
+    assert llama_cpp_module._gpus() == (Gpu("GPU", 8, 5), Gpu("IGPU", 8, 5))
+    llama_cpp_module._gpus.cache_clear()
 
 
 def test_every_engine_in_the_folder_is_registered() -> None:
@@ -166,9 +176,9 @@ def test_every_engine_in_the_folder_is_registered() -> None:
 def test_a_context_beyond_the_memory_is_refused(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "available_memory", lambda: 1000)
+    monkeypatch.setattr(opening, "available_memory", lambda: 1000)
     with pytest.raises(ContextExceeded, match="KV cache"):
-        engines.open_engine(pick(model, "fake"), model, LoadOptions(512, threads=1))
+        engines.open_engine(pick(model, "fake"), model, LoadOptions(512, threads=1), print)
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -1,15 +1,13 @@
-"""Cores and memory that a process may use, and the NVIDIA driver's word."""
+"""Cores and memory that a process may use."""
 
 from __future__ import annotations
 
-import ctypes
 import os
 from pathlib import Path
 
 import pytest
 
 from mistral_cli import machine
-from mistral_cli.engines import cuda
 
 
 @pytest.fixture
@@ -90,66 +88,3 @@ def test_memory_that_is_not_known(cgroup: Path, meminfo: str | None) -> None:
     if meminfo is not None:
         (cgroup / "meminfo").write_text(meminfo)
     assert machine.available_memory() is None
-
-
-class Driver:
-    """libcuda.so.1 of a machine with `devices`, as ctypes shows it."""
-
-    def __init__(self, devices: int = 1, version: int = 12040, capability: int = 75) -> None:
-        self._devices, self._version = devices, version
-        self._capability = dict(zip((75, 76), divmod(capability, 10), strict=True))
-
-    def cuInit(self, flags: int) -> int:
-        return 0 if self._devices else 100
-
-    def cuDeviceGetCount(self, count: object) -> int:
-        count._obj.value = self._devices  # type: ignore[attr-defined]
-        return 0
-
-    def cuDriverGetVersion(self, version: object) -> int:
-        version._obj.value = self._version  # type: ignore[attr-defined]
-        return 0
-
-    def cuDeviceGet(self, device: object, ordinal: int) -> int:
-        return 0
-
-    def cuDeviceGetAttribute(self, value: object, attribute: int, device: object) -> int:
-        value._obj.value = self._capability[attribute]  # type: ignore[attr-defined]
-        return 0
-
-
-@pytest.mark.parametrize(
-    ("driver", "libraries", "problem"),
-    [
-        (None, True, "no NVIDIA driver"),
-        (Driver(devices=0), True, "no usable device"),
-        (Driver(version=11080), True, "supports CUDA 11.8, not 12"),
-        (Driver(capability=50), True, "5.0 is below 5.2"),
-        (Driver(), False, "libcudart.so.12 is missing"),
-        (Driver(), True, None),
-    ],
-)
-def test_whether_cuda_can_be_used(
-    monkeypatch: pytest.MonkeyPatch, driver: Driver | None, libraries: bool, problem: str | None
-) -> None:
-    def load(name: str) -> object:
-        if name == "libcuda.so.1" and driver is not None:
-            return driver
-        if name != "libcuda.so.1" and libraries:
-            return object()
-        raise OSError(name)
-
-    monkeypatch.setattr(ctypes, "CDLL", load)
-    monkeypatch.setattr(cuda, "_from_pypi", lambda package, library: False)
-    found = cuda.unusable_by_ctransformers()
-    assert (found is None) == (problem is None)
-    assert problem is None or problem in (found or "")
-
-
-def test_cuda_libraries_from_pypi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = tmp_path / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12"
-    library.parent.mkdir(parents=True)
-    library.touch()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert cuda._from_pypi("cuda_runtime", "libcudart.so.12")
-    assert not cuda._from_pypi("cublas", "libcublas.so.12")

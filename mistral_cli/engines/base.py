@@ -12,6 +12,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
+from mistral_cli.engines.gpu import Gpu
 from mistral_cli.gguf import GGUF
 
 FinishReason = Literal["stop", "length"]
@@ -95,6 +96,8 @@ class Engine(ABC):
     """
 
     name: ClassVar[str]
+    gpu_failure_ends_process: ClassVar[bool] = False
+    """Whether the library ends the process where GPU memory runs out during the load."""
 
     @classmethod
     @abstractmethod
@@ -111,9 +114,23 @@ class Engine(ABC):
     def no_gpu(cls) -> str | None:
         """Why this engine cannot use a GPU here, or None if it can."""
 
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        """The GPUs that this engine would use; none where `no_gpu` says why."""
+        return ()
+
     @abstractmethod
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
-        """Load `model`. Raises EngineFailed with the library's own reason."""
+        """Load `model`.
+
+        Raises EngineFailed with the library's own reason, OutOfGpuMemory where fewer
+        layers may help.
+        """
+
+    @property
+    def gpu_layers(self) -> int:
+        """The layers on the GPU: as the library reports, else as it was told."""
+        return 0
 
     @property
     @abstractmethod

@@ -27,6 +27,7 @@ from mistral_cli.engines.base import (
 )
 from mistral_cli.engines.ctransformers_limits import load_failure, missing_bytes, unreadable
 from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.loading import interruptible
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint, Mask
     from mistral_cli.engines.sampler import Logits, Sampler
 
-_BATCH = 32
+_CPU_BATCH, _GPU_BATCH = 32, 512  # more than 512 ends the process
 _MAX_THREADS = 256  # 513 hang
 
 
@@ -43,6 +44,7 @@ class CTransformers(Engine):
     """A model in ctransformers' native library."""
 
     name = "ctransformers"
+    gpu_failure_ends_process = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -61,6 +63,11 @@ class CTransformers(Engine):
         """See Engine."""
         return cls.missing() or cuda.unusable_by_ctransformers()
 
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        """See Engine."""
+        return cuda.ask().gpus
+
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
         self._model = model
@@ -68,6 +75,12 @@ class CTransformers(Engine):
         self._llguidance: Any = None
         self._native: _Native | None = _Native(model, options)
         self._context_length = int(self._native.llm.context_length)
+        self._gpu_layers = options.gpu_layers
+
+    @property
+    def gpu_layers(self) -> int:
+        """See Engine: the library keeps to itself what it did."""
+        return self._gpu_layers
 
     @property
     def context_length(self) -> int:
@@ -123,9 +136,10 @@ class _Native:
 
         self._threads = min(options.threads, _MAX_THREADS)
         self._missing_bytes = missing_bytes(model)
+        self._batch = _GPU_BATCH if options.gpu_layers else _CPU_BATCH
         variant = _variant(options.gpu_layers)
         config = library.Config(
-            context_length=options.context_length, gpu_layers=options.gpu_layers
+            context_length=options.context_length, gpu_layers=_as_it_counts(model, options)
         )
         try:
             with interruptible():
@@ -161,17 +175,17 @@ class _Native:
     def read_prompt(self, prompt: Sequence[int], emit: Emit) -> bool:
         """Evaluate what is not in the KV cache yet; False when nobody waits any more."""
         rest = list(self.llm.prepare_inputs_for_generation(list(prompt), reset=True))
-        for start in range(0, len(rest), _BATCH):
+        for start in range(0, len(rest), self._batch):
             done = len(prompt) - len(rest) + start
             if not emit(PromptProgress(done, len(prompt))):
                 return False
-            self.evaluate(rest[start : start + _BATCH])
+            self.evaluate(rest[start : start + self._batch])
         return emit(PromptProgress(len(prompt), len(prompt)))
 
     def evaluate(self, tokens: Sequence[int]) -> None:
         """Append `tokens` to the context."""
         try:
-            self.llm.eval(tokens, batch_size=_BATCH, threads=self._threads)
+            self.llm.eval(tokens, batch_size=self._batch, threads=self._threads)
         except RuntimeError as error:
             raise _engine_failed(f"ctransformers failed: {error}") from error
 
@@ -201,6 +215,12 @@ class _Drawing:
 
     def token_bytes(self, token: int) -> bytes:
         return self.native.token_bytes(token)
+
+
+def _as_it_counts(model: GGUF, options: LoadOptions) -> int:
+    """Layers as this llama.cpp counts them: the two halves of the KV cache come last."""
+    whole = options.gpu_layers > model.block_count
+    return options.gpu_layers + 2 if whole else options.gpu_layers
 
 
 def _variant(gpu_layers: int) -> str | None:

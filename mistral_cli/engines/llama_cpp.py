@@ -6,8 +6,7 @@ import contextlib
 import importlib.util
 import os
 import secrets
-import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,24 +14,22 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.background import BackgroundStream, Emit
 from mistral_cli.engines.base import Engine, Event, LoadOptions, Request, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.llama_cpp_load import load
 from mistral_cli.engines.llama_cpp_requests import Drawing, complete, completion, progress_to
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
-from mistral_cli.engines.loading import captured_stderr, first_error, interruptible
+from mistral_cli.engines.loading import captured_stderr
+from mistral_cli.errors import first_line
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import token_bytes
+from mistral_cli.memory import CPU_BATCH, GPU_BATCH
 from mistral_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint
 
-# A prompt batch is the unit of Ctrl-C and of progress; 64 costs no speed on a CPU.
-_CPU_BATCH = 64
-_GPU_BATCH = 512
 
 _abandoned: list[Any] = []
-
-_LAST_LOG_LINE = "exiting due to"
-_LOG_SECONDS = 1.0
 
 
 class LlamaCpp(Engine):
@@ -45,7 +42,7 @@ class LlamaCpp(Engine):
         """See Engine."""
         if importlib.util.find_spec("xllamacpp") is None:
             return "the package xllamacpp is not installed (pip install xllamacpp)"
-        return None
+        return _import_problem()
 
     @classmethod
     def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
@@ -57,9 +54,14 @@ class LlamaCpp(Engine):
         """See Engine."""
         if cls.missing():
             return cls.missing()
-        if not _gpu_names():
+        if not _gpus():
             return "the installed xllamacpp has no GPU support, or sees no GPU"
         return None
+
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        """See Engine."""
+        return _gpus()
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
@@ -73,7 +75,10 @@ class LlamaCpp(Engine):
         self._client = Client(socket, api_key)
         self._server: Any = None
         try:
-            self._server = _load(_params(model, options, socket, api_key))
+            import xllamacpp
+
+            params = _params(model, options, socket, api_key)
+            self._server, self._gpu_layers = load(xllamacpp, params)
             # The server deadlocks when it is freed before it has served one request.
             self.tokenize("ready")
         except BaseException:
@@ -84,6 +89,11 @@ class LlamaCpp(Engine):
     def context_length(self) -> int:
         """See Engine."""
         return self._context_length
+
+    @property
+    def gpu_layers(self) -> int:
+        """See Engine."""
+        return self._gpu_layers
 
     def tokenize(self, text: str) -> list[int]:
         """See Engine."""
@@ -156,14 +166,13 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     params.n_ctx = options.context_length
     params.n_parallel = 1
     params.n_gpu_layers = options.gpu_layers
-    params.n_batch = params.n_ubatch = _GPU_BATCH if options.gpu_layers else _CPU_BATCH
+    params.n_batch = params.n_ubatch = GPU_BATCH if options.gpu_layers else CPU_BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.fit_params = False  # takes seconds, and would change the context length
     params.warmup = False
     # Repacking weights makes the load ten times slower; it pays after hundreds of tokens.
     params.no_extra_bufts = True
     params.cache_ram_mib = 0  # grows to 8 GiB otherwise
-    params.verbosity = 1  # errors only
     # By default it listens on TCP, without a key, for every local user and web page.
     params.hostnames = [os.fspath(socket_path)]
     params.api_keys = [api_key]
@@ -175,30 +184,26 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     return params
 
 
-def _load(params: Any) -> Any:
-    import xllamacpp
-
-    # Why a load failed stands on file descriptor 2 alone.
-    with captured_stderr() as read_stderr, interruptible():
-        try:
-            return xllamacpp.Server(params)
-        except (RuntimeError, ValueError) as error:
-            reason = first_error(_complete_log(read_stderr)) or str(error)
-            raise engine_failed(f"llama.cpp cannot load the model: {reason}") from error
-
-
-def _complete_log(read: Callable[[], str]) -> str:
-    """The log of a failed load, which a thread of llama.cpp writes after the failure."""
-    deadline = time.monotonic() + _LOG_SECONDS
-    while _LAST_LOG_LINE not in (log := read()) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    return log
+@cache
+def _import_problem() -> str | None:
+    """Why the package cannot be imported: a CUDA build wants the driver's libraries."""
+    try:
+        import xllamacpp  # noqa: F401
+    except ImportError as error:
+        return f"the package xllamacpp cannot be loaded: {first_line(error)}"
+    return None
 
 
 @cache
-def _gpu_names() -> tuple[str, ...]:
+def _gpus() -> tuple[Gpu, ...]:
     import xllamacpp
 
     kinds = xllamacpp.ggml_backend_dev_type
     gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
-    return tuple(d["description"] for d in xllamacpp.get_device_info() if d["type"] in gpus)
+    with captured_stderr():  # the CUDA build names its devices there
+        devices = xllamacpp.get_device_info()
+    return tuple(
+        Gpu(device["description"], device["memory_total"], device["memory_free"])
+        for device in devices
+        if device["type"] in gpus
+    )

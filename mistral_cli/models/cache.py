@@ -46,7 +46,7 @@ def cached_ggufs() -> list[CachedFile]:
 
     Folders that cannot be read are left out.
     """
-    found = [file for folder in _cache_folder().glob("models--*--*") for file in _files(folder)]
+    found = [file for folder in cache_folder().glob("models--*--*") for file in _files(folder)]
     return sorted(found, key=lambda file: (file.repo, file.filename, file.revision or ""))
 
 
@@ -66,7 +66,7 @@ def plan_removal(paths: Sequence[Path]) -> Removal:
     with seam("the hub cache"):
         from huggingface_hub import scan_cache_dir
 
-        folder = _cache_folder()
+        folder = cache_folder()
         info = scan_cache_dir(folder)
         # The library resolves the folder.
         wanted = {folder.resolve() / path.relative_to(folder) for path in paths}
@@ -83,7 +83,8 @@ def plan_removal(paths: Sequence[Path]) -> Removal:
     return Removal(strategy.expected_freed_size, run)
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
+    """Where the hub's files are shared with other tools; may not exist yet."""
     with seam("the hub cache"):
         from huggingface_hub import constants
 

@@ -177,7 +177,8 @@ def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Be
     model = read(path)
     choice = choose(name, model, gpu_layers="0", require_gpu=False)
     context = min(model.context_length, CONTEXT)
-    with open_engine(choice, model, LoadOptions(context, usable_cores())) as engine:
+    options = LoadOptions(context, usable_cores())
+    with open_engine(choice, model, options, print) as engine:
         yield Bench(engine, model, sampling, limit)
 
 

@@ -15,7 +15,7 @@ import typer
 from mistral_cli.errors import MistralCliError
 from mistral_cli.terminal import Terminal
 
-COMMANDS = ("list", "pull", "show", "path", "verify", "rm", "alias")
+COMMANDS = ("list", "pull", "show", "recommend", "path", "verify", "rm", "alias")
 
 
 def register(app: typer.Typer) -> None:

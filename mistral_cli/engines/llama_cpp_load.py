@@ -1,0 +1,74 @@
+"""llama.cpp's load: why it failed, and what it put on the GPU, stand in its log alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+import time
+from collections.abc import Callable
+from typing import Any
+
+from mistral_cli.engines.llama_cpp_socket import engine_failed
+from mistral_cli.engines.loading import captured_stderr, first_error, interruptible
+from mistral_cli.errors import OutOfGpuMemory
+
+_ERRORS, _DETAILS = 1, 4  # llama.cpp's verbosity
+_LAST_LINE_OF_FAILURE = "exiting due to"
+_LOG_SECONDS = 1.0
+_OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
+_NO_MEMORY = re.compile(r"out of (?:device )?memory|(?:failed|unable) to allocate", re.IGNORECASE)
+
+
+def load(library: Any, params: Any) -> tuple[Any, int]:
+    """The server of xllamacpp, the `library`, and the layers that it put on the GPU.
+
+    Raises OutOfGpuMemory and EngineFailed.
+    """
+    quieten = _verbosity_setter(library) if params.n_gpu_layers > 0 else None
+    params.verbosity = _DETAILS if quieten else _ERRORS
+    with captured_stderr() as read_log, interruptible():
+        try:
+            server = library.Server(params)
+        except (RuntimeError, ValueError) as error:
+            raise _failure(params, _until(read_log, _LAST_LINE_OF_FAILURE), error) from error
+        finally:
+            if quieten:
+                quieten(_ERRORS)
+        if not quieten:
+            return server, int(params.n_gpu_layers)
+        # A thread writes the log: what it still holds must not reach the terminal.
+        found = _OFFLOADED.search(_until(read_log, "listening on"))
+        return server, int(found[1] if found else params.n_gpu_layers)
+
+
+def _failure(params: Any, log: str, error: Exception) -> Exception:
+    reason = first_error(log) or str(error)
+    if params.n_gpu_layers > 0 and out_of_memory(log):
+        return OutOfGpuMemory(
+            f"{params.n_gpu_layers} layers do not fit into the GPU's memory",
+            hint="Use a smaller -ngl/--gpu-layers.",
+        )
+    return engine_failed(f"llama.cpp cannot load the model: {reason}")
+
+
+def out_of_memory(log: str) -> bool:
+    """Whether a library's log says that GPU memory ran out."""
+    return bool(_NO_MEMORY.search(log))
+
+
+def _until(read: Callable[[], str], line: str) -> str:
+    """The log once `line` is in it, or what there is after a second."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while line not in (log := read()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return log
+
+
+def _verbosity_setter(library: Any) -> Callable[[int], object] | None:
+    """How to silence the log after the load; None where the build does not export it."""
+    with contextlib.suppress(OSError, AttributeError):
+        native: Any = ctypes.CDLL(library.xllamacpp.__file__)
+        setter: Callable[[int], object] = native._Z30common_log_set_verbosity_tholdi
+        return setter
+    return None

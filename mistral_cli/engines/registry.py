@@ -1,0 +1,42 @@
+"""The engines by name. Importing one's module imports no library yet."""
+
+from __future__ import annotations
+
+import importlib
+
+from mistral_cli.engines.base import Engine
+from mistral_cli.errors import UsageError
+from mistral_cli.gguf import GGUF
+
+ENGINES = {
+    "llama.cpp": "llama_cpp:LlamaCpp",
+    "ctransformers": "ctransformers:CTransformers",
+    "fake": "fake:FakeEngine",
+}
+"""Name → where it is, in the order in which `auto` prefers them."""
+
+_NEVER_AUTOMATIC = "fake"
+
+AUTOMATIC = tuple(name for name in ENGINES if name != _NEVER_AUTOMATIC)
+"""The real engines, among which `auto` chooses."""
+
+
+def engine_class(name: str) -> type[Engine]:
+    """The engine called `name`. Raises UsageError for an unknown name."""
+    if name not in ENGINES:
+        known = ", ".join(["auto", *AUTOMATIC])
+        raise UsageError(f"unknown engine {name!r}", hint=f"Use one of: {known}.")
+    module, _, attribute = ENGINES[name].partition(":")
+    found: type[Engine] = getattr(
+        importlib.import_module(f"mistral_cli.engines.{module}"), attribute
+    )
+    return found
+
+
+def verdicts(model: GGUF) -> dict[str, str]:
+    """For every real engine whether it can run `model`: "yes", or why not."""
+    named = {name: engine_class(name) for name in AUTOMATIC}
+    return {
+        name: f"no: {problem}" if (problem := e.missing() or e.unsupported(model)) else "yes"
+        for name, e in named.items()
+    }

@@ -1,0 +1,68 @@
+"""Try a load in a child process first, where the library may end ours."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+from mistral_cli.engines.base import LoadOptions, Request, Sampling
+from mistral_cli.engines.child import child_command
+from mistral_cli.engines.llama_cpp_load import out_of_memory
+from mistral_cli.engines.loading import first_error
+from mistral_cli.engines.registry import engine_class
+from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf import read as read_gguf
+
+_PROMPT_TOKENS = 32
+_GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
+
+
+def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:
+    """Load `model` and read a short prompt in a child. Raises OutOfGpuMemory, EngineFailed."""
+    command, environment = child_command(
+        "mistral_cli.engines.rehearsal",
+        engine,
+        model.path,
+        options.context_length,
+        options.threads,
+        options.gpu_layers,
+    )
+    done = subprocess.run(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    if done.returncode == 0:
+        return
+    log = done.stdout.decode(errors="replace")
+    if out_of_memory(log) or "do not fit into the GPU" in log:
+        raise OutOfGpuMemory(
+            f"{options.gpu_layers} layers do not fit into the GPU's memory",
+            hint="Use a smaller -ngl/--gpu-layers.",
+        )
+    reason = first_error(log) or f"it ended with {done.returncode}"
+    raise EngineFailed(
+        f"{engine} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
+    )
+
+
+def _main() -> None:
+    name, path, context, threads, layers = sys.argv[1:]
+    model = read_gguf(Path(path))
+    options = LoadOptions(int(context), int(threads), int(layers))
+    try:
+        with engine_class(name)(model, options) as engine:
+            prompt = (1,) * min(_PROMPT_TOKENS, engine.context_length - 1)
+            for _ in engine.stream(Request(prompt, 1, _GREEDY)):
+                pass
+    except MistralCliError as error:
+        sys.exit(f"error: {error.message}")
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,108 @@
+"""What `doctor` found: for a person, or as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from mistral_cli.diagnosis import Diagnosis
+from mistral_cli.engines.cuda import Driver
+from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.survey import EngineState
+from mistral_cli.output.recommendations import gib
+from mistral_cli.output.stdout import write, write_envelope
+from mistral_cli.output.wrap import without_controls
+from mistral_cli.terminal import Terminal
+
+_WIDTH = 16
+
+
+def print_diagnosis(terminal: Terminal, found: Diagnosis, *, as_json: bool) -> None:
+    """Print everything, the problems and what mends them last."""
+    if as_json:
+        write_envelope(terminal, _envelope(found))
+        return
+    lines = [f"{name:<{_WIDTH}}{without_controls(text)}\n" for name, text in _lines(found)]
+    write(terminal, "".join(lines))
+
+
+def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
+    packages = [f"{name} {version or 'not installed'}" for name, version in found.packages.items()]
+    memory = found.machine.memory
+    yield "system", f"{found.platform}, {found.python}"
+    yield "packages", ", ".join(packages)
+    yield "memory", f"{gib(memory) if memory is not None else 'unknown'} available"
+    yield "cores", str(found.machine.cores)
+    yield "NVIDIA driver", _driver(found.survey.driver)
+    for gpu in found.survey.driver.gpus:
+        yield "GPU", _gpu(gpu)
+    for name, state in found.survey.engines.items():
+        yield name, _engine(state)
+    yield "model", _model(found)
+    if use := found.use:
+        yield "would use", f"{use.engine or 'no engine'} ({use.reason})"
+        yield "GPU layers", f"{use.gpu_layers} of {use.layers} ({use.gpu_reason})"
+        yield "would need", _needs(found)
+    for problem in found.problems:
+        yield "problem" if problem.exit_code else "note", problem.what
+        yield "  mend it", problem.mend
+    verdict = "cannot run here" if found.exit_code else "can run here"
+    yield "verdict", f"{found.model.reference} {verdict}"
+
+
+def _driver(driver: Driver) -> str:
+    if driver.cuda_version is None:
+        return driver.problem or "unknown"
+    version = "for CUDA {}.{}".format(*driver.cuda_version)
+    return f"{version}; {driver.problem}" if driver.problem else version
+
+
+def _gpu(gpu: Gpu) -> str:
+    free = "unknown" if gpu.memory_free is None else gib(gpu.memory_free)
+    return f"{gpu.name}: {free} of {gib(gpu.memory_total)} free, {gib(gpu.usable)} for a model"
+
+
+def _engine(state: EngineState) -> str:
+    if state.missing:
+        return state.missing
+    return f"no GPU: {state.no_gpu}" if state.no_gpu else "; ".join(map(_gpu, state.gpus))
+
+
+def _model(found: Diagnosis) -> str:
+    model = found.model
+    place = str(model.path) if model.path else "not on this machine"
+    size = f", {model.size / 1e9:.2f} GB" if model.size else ""
+    return f"{model.reference}: {place}{size}"
+
+
+def _needs(found: Diagnosis) -> str:
+    assert found.use
+    memory = found.use.memory
+    gpu = f", {gib(memory.gpu)} of GPU memory" if memory.gpu else ""
+    return f"{gib(memory.ram)} of memory{gpu} with {found.use.context_length:,} tokens of context"
+
+
+def _envelope(found: Diagnosis) -> dict[str, Any]:
+    model, use = found.model, found.use
+    needs = use and {**asdict(use.memory), "ram": use.memory.ram, "gpu": use.memory.gpu}
+    return {
+        "exit_code": int(found.exit_code),
+        "runs": not found.exit_code,
+        "platform": found.platform,
+        "python": found.python,
+        "packages": found.packages,
+        "memory_available": found.machine.memory,
+        "cores": found.machine.cores,
+        "driver": asdict(found.survey.driver),
+        "engines": {name: asdict(state) for name, state in found.survey.engines.items()},
+        "model": {
+            "reference": model.reference,
+            "source": model.source,
+            "path": str(model.path) if model.path else None,
+            "size": model.size,
+            "quantization": model.header.quantization if model.path and model.header else None,
+        },
+        "would_use": use and {**asdict(use), "memory": needs},
+        "problems": [{**asdict(problem)} for problem in found.problems],
+    }

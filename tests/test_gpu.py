@@ -1,0 +1,392 @@
+"""What the driver says, the layers that fit, and what happens where they do not after all."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import pytest
+from nvidia_driver import GIB, NO_DEVICE, STUB, T4, Card, Machine, put
+
+from mistral_cli.engines import (
+    Choice,
+    LoadOptions,
+    choose,
+    cuda,
+    llama_cpp,
+    open_engine,
+    opening,
+    place,
+    rehearsal,
+)
+from mistral_cli.engines.ctransformers import CTransformers, _as_it_counts
+from mistral_cli.engines.fake import FakeEngine
+from mistral_cli.engines.gpu import Gpu, fits, layers_that_fit
+from mistral_cli.engines.llama_cpp import LlamaCpp
+from mistral_cli.engines.llama_cpp_load import load
+from mistral_cli.errors import EngineFailed, GpuRequired, OutOfGpuMemory
+from mistral_cli.gguf import GGUF, read
+from mistral_cli.memory import needed
+from mistral_cli.models.builtin import find
+
+# --- the driver --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("machine", "problem"),
+    [
+        (None, "no NVIDIA driver"),
+        (Machine(version=11080), "supports CUDA 11.8, not 12"),
+        (Machine(cards=(Card(capability=(5, 0)),)), "5.0 is below 5.2"),
+        (Machine(cards=(T4, Card(capability=(3, 7)))), "3.7 is below 5.2"),
+        (Machine(runtime=False), "libcudart.so.12 is missing"),
+        (Machine(status=STUB, physical=0), r"cuInit: CUDA_ERROR_STUB_LIBRARY"),
+        (Machine(cards=(), physical=0), "there is no CUDA device"),
+        (Machine(), None),
+        (Machine(version=13020), None),
+    ],
+)
+def test_whether_ctransformers_can_use_cuda(
+    monkeypatch: pytest.MonkeyPatch, machine: Machine | None, problem: str | None
+) -> None:
+    put(monkeypatch, machine)
+    found = cuda.unusable_by_ctransformers()
+    assert (found is None) == (problem is None)
+    assert problem is None or problem in (found or "")
+
+
+def test_several_gpus_each_with_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    big = Card("NVIDIA H200", (9, 0), 150_754_820_096, 149_000_000_000)
+    put(monkeypatch, Machine(cards=(T4, big), physical=2))
+    first, second = cuda.ask().gpus
+    assert (first.name, first.memory_total, first.memory_free) == (T4.name, T4.total, T4.free)
+    assert (second.name, second.compute_capability) == (big.name, (9, 0))
+    assert second.memory_free == big.free
+
+
+def test_free_memory_that_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Machine(nvml=False))
+    (gpu,) = cuda.ask().gpus
+    assert (gpu.memory_total, gpu.memory_free) == (T4.total, None)
+
+
+def test_a_mig_slice_has_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    part = Card("NVIDIA A100 MIG 1g.5gb", (8, 0), 5_100_273_664, 5_000_000_000, slice=True)
+    put(monkeypatch, Machine(cards=(part,), mig=True))
+    (gpu,) = cuda.ask().gpus
+    assert (gpu.mig, gpu.memory_free) == (True, part.free)
+
+
+def test_mig_without_a_slice_and_hidden_gpus_are_told_apart(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    put(monkeypatch, Machine(cards=(), status=NO_DEVICE, mig=True))
+    assert "MIG mode" in (cuda.ask().problem or "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    put(monkeypatch, Machine(cards=(), status=NO_DEVICE, physical=4))
+    assert cuda.ask().problem == "CUDA_VISIBLE_DEVICES=-1 hides the 4 GPUs of this machine"
+
+
+def test_only_the_driver_is_loaded_to_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = Machine()
+    put(monkeypatch, machine)
+    cuda.ask()
+    assert machine.opened == ["libcuda.so.1", "libnvidia-ml.so.1"]
+
+
+def test_cuda_libraries_from_pypi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library = tmp_path / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12"
+    library.parent.mkdir(parents=True)
+    library.touch()
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert cuda._from_pypi("cuda_runtime", "libcudart.so.12")
+    assert not cuda._from_pypi("cublas", "libcublas.so.12")
+
+
+# --- the layers that fit -----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def model(mistral: Path) -> GGUF:
+    return read(mistral)
+
+
+@pytest.fixture(scope="session")
+def seven_b() -> GGUF:
+    entry = find("mistral")
+    assert entry
+    return entry.header()
+
+
+def gpu(gib: float, free: float | None = None) -> Gpu:
+    return Gpu("GPU", int(gib * GIB), int((gib if free is None else free) * GIB))
+
+
+@pytest.mark.parametrize(
+    ("gpus", "context", "least", "most"),
+    [
+        ([gpu(15)], 4096, 33, 33),
+        ([gpu(6)], 4096, 33, 33),
+        ([gpu(15)], 32768, 33, 33),
+        ([gpu(8)], 32768, 22, 32),
+        ([gpu(4)], 4096, 10, 26),
+        ([gpu(15, free=2)], 4096, 1, 12),
+        ([gpu(1)], 4096, 1, 3),
+        ([gpu(15, free=0.2)], 4096, 0, 0),
+        ([gpu(4), gpu(4)], 4096, 33, 33),
+        ([], 4096, 0, 0),
+    ],
+)
+def test_layers_that_fit(
+    seven_b: GGUF, gpus: list[Gpu], context: int, least: int, most: int
+) -> None:
+    layers = layers_that_fit(seven_b, context, gpus)
+    assert least <= layers <= most
+    if layers:
+        taken = needed(seven_b, context, layers).gpu
+        assert taken + 512 * 2**20 < sum(gpu.memory_free or 0 for gpu in gpus)
+    if 0 < layers < 33:
+        assert not fits(seven_b, context, layers + 1, gpus)
+
+
+class WithGpu(FakeEngine):
+    """A fake engine on a GPU that takes `room` layers and no more."""
+
+    devices: ClassVar[tuple[Gpu, ...]] = (gpu(15),)
+    room: ClassVar[int] = 99
+    tried: ClassVar[list[int]] = []
+
+    @classmethod
+    def no_gpu(cls) -> str | None:
+        return None
+
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        return cls.devices
+
+    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+        super().__init__(model, options)
+        self.tried.append(options.gpu_layers)
+        if options.gpu_layers > self.room:
+            raise OutOfGpuMemory(f"{options.gpu_layers} layers do not fit", hint="Fewer.")
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WithGpu, "tried", [])
+
+
+def automatic(**changes: Any) -> Choice:
+    choice = Choice(WithGpu, "", 33, "", automatic_layers=True)
+    return replace(choice, **changes)
+
+
+def test_auto_is_fitted_to_the_context(seven_b: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WithGpu, "devices", (gpu(6),))
+    short, long = (place(automatic(), seven_b, context) for context in (4096, 32768))
+    assert short.gpu_layers == 33 > long.gpu_layers > 0
+    assert long.gpu_reason.startswith(f"{long.gpu_layers} of 33 fit: ")
+    assert "32768 tokens of context" in long.gpu_reason
+
+
+def test_layers_that_the_user_set_are_not_changed(
+    seven_b: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WithGpu, "devices", (gpu(0.5),))
+    assert place(automatic(automatic_layers=False), seven_b, 4096).gpu_layers == 33
+
+
+def test_a_gpu_that_does_not_tell_its_memory_gets_everything(
+    seven_b: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WithGpu, "devices", (Gpu("Adreno", 0, 0),))
+    assert place(automatic(), seven_b, 4096).gpu_layers == 33
+
+
+def test_a_required_gpu_that_is_too_small(seven_b: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WithGpu, "devices", (gpu(0.5),))
+    assert place(automatic(), seven_b, 4096).gpu_layers == 0
+    with pytest.raises(GpuRequired, match="too small: 0 of 33 fit"):
+        place(automatic(gpu_required=True), seven_b, 4096)
+
+
+def test_a_cuda_build_without_its_driver_is_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "xllamacpp" / "__init__.py"
+    package.parent.mkdir()
+    package.write_text("raise ImportError('libcuda.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
+    llama_cpp._import_problem.cache_clear()
+    assert "cannot be loaded: libcuda.so.1" in (LlamaCpp.missing() or "")
+    assert LlamaCpp.no_gpu() == LlamaCpp.missing()
+    llama_cpp._import_problem.cache_clear()
+
+
+def test_ctransformers_takes_its_layers_from_the_driver(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "none"))
+    put(monkeypatch, Machine())
+    choice = choose("auto", model, gpu_layers="auto", require_gpu=True)
+    assert place(choice, model, 512).gpu_layers == model.block_count + 1
+    assert choice.engine is CTransformers
+    put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
+    with pytest.raises(GpuRequired):
+        place(choice, model, 512)
+
+
+def test_ctransformers_counts_the_kv_cache_as_two_layers_more(model: GGUF) -> None:
+    everything = model.block_count + 1
+    counts = {n: _as_it_counts(model, LoadOptions(512, 1, n)) for n in (0, 1, 2, everything)}
+    assert counts == {0: 0, 1: 1, 2: 2, everything: everything + 2}
+
+
+# --- a load that does not fit ------------------------------------------------------------------
+
+
+def opened(
+    model: GGUF, layers: int, monkeypatch: pytest.MonkeyPatch, *, room: int, required: bool = False
+) -> list[str]:
+    monkeypatch.setattr(WithGpu, "room", room)
+    choice = automatic(gpu_layers=layers, gpu_required=required)
+    warnings: list[str] = []
+    open_engine(choice, model, LoadOptions(512, 1, layers), warnings.append).close()
+    return warnings
+
+
+def test_fewer_layers_are_tried_and_said(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert opened(model, 33, monkeypatch, room=99) == []
+    warnings = opened(model, 33, monkeypatch, room=10)
+    assert WithGpu.tried == [33, 33, 16, 8]
+    assert warnings == [
+        "33 layers do not fit: 16 of them instead",
+        "16 layers do not fit: 8 of them instead",
+    ]
+
+
+def test_at_last_the_cpu_computes_unless_a_gpu_is_required(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert opened(model, 2, monkeypatch, room=0)[-1].endswith("none of them instead")
+    assert WithGpu.tried == [2, 1, 0]
+    with pytest.raises(GpuRequired, match="1 layers do not fit"):
+        opened(model, 2, monkeypatch, room=0, required=True)
+
+
+def test_a_load_that_may_end_the_process_is_rehearsed(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rehearsed: list[int] = []
+
+    def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:
+        rehearsed.append(options.gpu_layers)
+        if options.gpu_layers > 1:
+            raise OutOfGpuMemory("too many", hint="Fewer.")
+
+    monkeypatch.setattr(opening, "rehearse", rehearse)
+    opened(model, 4, monkeypatch, room=99)
+    assert rehearsed == []
+    monkeypatch.setattr(WithGpu, "devices", (gpu(0.1),))  # our sums say that it will not fit
+    opened(model, 4, monkeypatch, room=99)
+    assert rehearsed == [4, 2, 1]
+    monkeypatch.setattr(WithGpu, "devices", (gpu(15),))
+    monkeypatch.setattr(WithGpu, "gpu_failure_ends_process", True)
+    opened(model, 1, monkeypatch, room=99)
+    assert rehearsed == [4, 2, 1, 1]
+
+
+def child(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the rehearsal be `code` in place of a real load."""
+    command = [sys.executable, "-c", code]
+    monkeypatch.setattr(rehearsal, "child_command", lambda *arguments: (command, None))
+
+
+def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = LoadOptions(512, 1, 3)
+    # What ctransformers' CUDA library prints before it calls exit(1).
+    said = "CUDA error 2 at ggml-cuda.cu:5031: out of memory"
+    child(f"import sys; print({said!r}); sys.exit(1)", monkeypatch)
+    with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
+        rehearsal.rehearse("ctransformers", model, options)
+    child("print('CUDA error 209: no kernel image'); raise SystemExit(1)", monkeypatch)
+    with pytest.raises(EngineFailed, match="no kernel image"):
+        rehearsal.rehearse("ctransformers", model, options)
+    child("import os; os.abort()", monkeypatch)
+    with pytest.raises(EngineFailed, match="ended with -6"):
+        rehearsal.rehearse("ctransformers", model, options)
+
+
+@pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
+def test_a_real_rehearsal(
+    model: GGUF, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "json.py").write_text("raise SystemExit('the current folder is read')")
+    rehearsal.rehearse(engine, model, LoadOptions(256, 1, 0))
+
+
+class Library:
+    """xllamacpp whose load writes `log` to file descriptor 2, as llama.cpp does."""
+
+    def __init__(self, log: str, *, fails: bool) -> None:
+        self._log, self._fails = log, fails
+
+    def Server(self, params: Any) -> object:
+        subprocess.run(["sh", "-c", 'printf "%s\n" "$1" >&2', "sh", self._log], check=True)
+        if self._fails:
+            raise RuntimeError("Failed to init server")
+        return self
+
+
+class Parameters:
+    n_gpu_layers = 33
+    verbosity = 0
+
+
+# As llama.cpp prints it; the sizes do not matter.
+NO_ROOM = """\
+E ggml_backend_cuda_buffer_type_alloc_buffer: allocating 3850.02 MiB on device 0: \
+cudaMalloc failed: out of memory
+E llama_model_load: error loading model: unable to allocate CUDA0 buffer
+E srv load_model: exiting due to model loading error"""
+DAMAGED = "E llama_model_load: error loading model: bad tensor\nexiting due to"
+
+
+def test_llama_cpp_out_of_memory_and_damaged(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OutOfGpuMemory, match="33 layers do not fit"):
+        load(Library(NO_ROOM, fails=True), Parameters())
+    with pytest.raises(EngineFailed, match="bad tensor"):
+        load(Library(DAMAGED, fails=True), Parameters())
+    assert capfd.readouterr().err == ""
+
+
+def test_llama_cpp_reports_what_it_did(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    set_to: list[int] = []
+    module = sys.modules[load.__module__]
+    monkeypatch.setattr(module, "_verbosity_setter", lambda library: set_to.append)
+    log = "load_tensors: offloaded 20/33 layers to GPU\nlistening on unix"
+    parameters = Parameters()
+    assert load(Library(log, fails=False), parameters)[1] == 20
+    assert (parameters.verbosity, set_to) == (4, [1])
+    assert capfd.readouterr().err == ""
+    monkeypatch.setattr(module, "_verbosity_setter", lambda library: None)
+    assert load(Library(log, fails=False), parameters)[1] == 33
+
+
+def test_the_log_of_a_load_with_details_stays_off_the_terminal(
+    model: GGUF, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The real library: it is made quiet again once the load is over."""
+    with LlamaCpp(model, LoadOptions(256, 1, gpu_layers=1)) as engine:
+        assert engine.tokenize("Hello")
+    assert capfd.readouterr().err == ""
