@@ -44,7 +44,7 @@ SMOLLM2 = Shape(30, 576, 1536, 9, 3, 49152, merges=48900, own_output=False)
 
 _V03 = "bartowski/Mistral-7B-Instruct-v0.3-GGUF"
 
-# The sizes are those of the hub's file lists.
+# The sizes as public listings of these files give them; not read from the hub itself.
 _V03_SIZES: Mapping[str, int] = {
     "Q8_0": 7_702_565_088,
     "Q6_K": 5_947_248_864,
