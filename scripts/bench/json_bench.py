@@ -99,7 +99,7 @@ class Bench:
         draft = Draft(Text(text, "benchmark"), "", asked, expected)
         ids = tuple(encode(asked, self.model, self.engine.tokenize))
         request = Request(ids, self.limit, self.sampling, expected.grammar)
-        choice = Choice(type(self.engine), "", 0)
+        choice = Choice(type(self.engine), "", 0, "")
         load = LoadOptions(self.engine.context_length, usable_cores())
         task = Task("json-extract")
         return Plan(task, draft, self.model, "", choice, load, request, 2 * self.limit, ())
