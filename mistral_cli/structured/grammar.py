@@ -47,6 +47,11 @@ def json_grammar(schema: Schema, *, many: bool) -> str:
     return f"%llguidance {{}}\nstart: {start}\nitem: %json {item}\n"
 
 
+def as_text(value: Any) -> str:
+    """`value` as JSON, which is also how a grammar writes a text."""
+    return json.dumps(value, ensure_ascii=False)
+
+
 def list_of(item: str, least: int = 0, most: int | None = None) -> str:
     """The expression of a JSON array whose items match the rule `item`."""
     if most == 0:
@@ -108,10 +113,8 @@ def _close(schema: Any) -> Any:
 def _refers_beside_others(schema: Any) -> Iterator[bool]:
     """For every subschema, whether it takes a definition for a part of something larger."""
     if isinstance(schema, dict):
-        yield "$ref" in schema and len(schema.keys() & ASSERTIONS) > 1
-        yield "allOf" in schema
-        parts = (key for key in ("anyOf", "oneOf") if key in schema)
-        yield any(True for _ in parts) and len(schema.keys() & ASSERTIONS) > 1
+        parts = not schema.keys().isdisjoint({"$ref", "anyOf", "oneOf"})
+        yield "allOf" in schema or (parts and len(schema.keys() & ASSERTIONS) > 1)
     for inner in schema.values() if isinstance(schema, dict) else schema:
         if isinstance(inner, dict | list):
             yield from _refers_beside_others(inner)

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, list_of
+from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, as_text, list_of
 from mistral_cli.structured.leaves import EMPTY, NUMBER_KEYWORDS, STRING_KEYWORDS, Leaves
 from mistral_cli.structured.schema import Schema, as_resource, bad_schema
 from mistral_cli.structured.source import Source
@@ -185,7 +185,7 @@ class Grounding:
                 if name in required:
                     raise _Impossible(f"{problem}, for {name!r}") from problem
                 continue
-            members.append((f"{_json(_json(name) + ': ')} {value}", name in required))
+            members.append((f"{as_text(as_text(name) + ': ')} {value}", name in required))
         return f'"{{" {self._members(members)} "}}"'
 
     def _members(self, members: list[tuple[str, bool]]) -> str:
@@ -207,7 +207,7 @@ class Grounding:
         except _Impossible:
             return '"{}"'
         key = {"type": "string", "maxLength": _LONGEST_KEY, "x-guidance": GUIDANCE}
-        member = f'{self._rule(f"%json {_json(key)}")} ": " {value}'
+        member = f'{self._rule(f"%json {as_text(key)}")} ": " {value}'
         return f'("{{}}" | "{{" {member} (", " {member})* "}}")'
 
     def _array(self, schema: Schema, resolver: Any) -> str:
@@ -239,8 +239,3 @@ def _is_null(schema: Any) -> bool:
     named = schema.get("type", [])
     choices = schema.get("enum", [schema.get("const", "")])
     return None in choices or "null" in (named if isinstance(named, list) else [named])
-
-
-def _json(value: Any) -> str:
-    """`value` as JSON, which is also how the grammar writes a text."""
-    return json.dumps(value, ensure_ascii=False)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 from functools import cache, cached_property
 
+from mistral_cli.structured.grammar import as_text
 from mistral_cli.structured.schema import Schema, bad_schema, validator
 from mistral_cli.structured.source import Source
 
@@ -54,13 +55,14 @@ class Leaves:
         form = schema.get("format")
         if form is not None and form not in _FORMATS:
             raise bad_schema(f"the format {form!r} cannot be grounded")
+        pattern = schema.get("pattern", "")
         shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        may_be_empty = not (nullable or form or shortest) and _search(schema, "")
+        may_be_empty = not (nullable or form or shortest) and bool(re.search(pattern, ""))
         spans = None
         if form is not None or "pattern" in schema:
-            spans = self._spans(schema.get("pattern", ""), form, shortest, longest)
+            spans = self._spans(pattern, form, shortest, longest)
         if spans is not None:
-            found = self._listed(map(_json, spans))
+            found = self._listed(map(as_text, spans))
         elif self._source.has_span(max(shortest, 1), longest):
             found = self._any_span(max(shortest, 1), longest)
         else:
@@ -88,8 +90,8 @@ class Leaves:
 
     @cached_property
     def _span_regex(self) -> str:
-        chunks = [_json(chunk)[1:-1] for chunk in self._source.chunks]
-        return f"%regex {_json({'substring_chunks': chunks})}"
+        chunks = [as_text(chunk)[1:-1] for chunk in self._source.chunks]
+        return f"%regex {as_text({'substring_chunks': chunks})}"
 
     @cache  # noqa: B019 - lives as long as one grammar is made
     def _spans(
@@ -111,7 +113,7 @@ class Leaves:
         return self._source.candidates(admits, with_spaces=form is None)
 
     def _listed(self, literals: Iterable[str]) -> str | None:
-        listed = " | ".join(map(_json, literals))
+        listed = " | ".join(map(as_text, literals))
         return self._terminal(listed) if listed else None
 
     def _terminal(self, expression: str) -> str:
@@ -121,12 +123,3 @@ class Leaves:
         name = f"T{len(self.terminals)}"
         self.terminals[name] = expression
         return name
-
-
-def _search(schema: Schema, text: str) -> bool:
-    return re.search(schema.get("pattern", ""), text) is not None
-
-
-def _json(value: object) -> str:
-    """`value` as JSON, which is also how the grammar writes a text."""
-    return json.dumps(value, ensure_ascii=False)
