@@ -374,7 +374,7 @@ def test_llama_cpp_reports_what_it_did(
     set_to: list[int] = []
     module = sys.modules[load.__module__]
     monkeypatch.setattr(module, "_verbosity_setter", lambda library: set_to.append)
-    log = "load_tensors: offloaded 20/33 layers to GPU\nlistening on unix"
+    log = "load_tensors: offloaded 20/33 layers to GPU\nupdate_slots: all slots are idle"
     parameters = Parameters()
     assert load(Library(log, fails=False), parameters)[1] == 20
     assert (parameters.verbosity, set_to) == (4, [1])

@@ -14,8 +14,8 @@ from mistral_cli.engines.loading import captured_stderr, first_error, interrupti
 from mistral_cli.errors import OutOfGpuMemory
 
 _ERRORS, _DETAILS = 1, 4  # llama.cpp's verbosity
-_LAST_LINE_OF_FAILURE = "exiting due to"
-_LOG_SECONDS = 1.0
+_LAST_LINE, _LAST_LINE_OF_FAILURE = "all slots are idle", "exiting due to"
+_LOG_SECONDS = 5.0
 _OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
 _NO_MEMORY = re.compile(r"out of (?:device )?memory|(?:failed|unable) to allocate", re.IGNORECASE)
 
@@ -30,15 +30,14 @@ def load(library: Any, params: Any) -> tuple[Any, int]:
     with captured_stderr() as read_log, interruptible():
         try:
             server = library.Server(params)
+            # Threads of its own write the log: what they still hold must not reach the terminal.
+            log = _until(read_log, _LAST_LINE) if quieten else ""
         except (RuntimeError, ValueError) as error:
             raise _failure(params, _until(read_log, _LAST_LINE_OF_FAILURE), error) from error
         finally:
             if quieten:
                 quieten(_ERRORS)
-        if not quieten:
-            return server, int(params.n_gpu_layers)
-        # A thread writes the log: what it still holds must not reach the terminal.
-        found = _OFFLOADED.search(_until(read_log, "listening on"))
+        found = _OFFLOADED.search(log)
         return server, int(found[1] if found else params.n_gpu_layers)
 
 
@@ -58,7 +57,7 @@ def out_of_memory(log: str) -> bool:
 
 
 def _until(read: Callable[[], str], line: str) -> str:
-    """The log once `line` is in it, or what there is after a second."""
+    """The log once `line` is in it, or what there is after some seconds."""
     deadline = time.monotonic() + _LOG_SECONDS
     while line not in (log := read()) and time.monotonic() < deadline:
         time.sleep(0.01)
