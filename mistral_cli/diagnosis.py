@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -20,9 +19,10 @@ from mistral_cli.memory import Memory, needed
 from mistral_cli.mending import Problem, gpu_problems
 from mistral_cli.models import builtin
 from mistral_cli.models.cache import cache_folder
-from mistral_cli.models.hub import is_offline
+from mistral_cli.models.hub import format_size, is_offline
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import LocalFile
+from mistral_cli.models.space import free_space
 from mistral_cli.recommend import CONTEXT, Machine, memory_on
 
 _PACKAGES = ("xllamacpp", "ctransformers", "huggingface_hub", "llguidance")
@@ -118,11 +118,9 @@ def _missing_file(model: ModelState) -> list[Problem]:
     if is_offline():
         what, mend = f"{what}, and HF_HUB_OFFLINE is set", f"unset HF_HUB_OFFLINE; {mend}"
         return [Problem(what, mend, code)]
-    cache = cache_folder()
-    folder = next(place for place in (cache, *cache.parents) if place.exists())
-    free = shutil.disk_usage(folder).free
+    free = free_space(cache_folder())
     if model.size and model.size > free:
-        what += f" and does not fit on the disk: {free / 1e9:.2f} GB are free in {folder}"
+        what += f" and does not fit on the disk: {format_size(free)} are free in {cache_folder()}"
         return [Problem(what, "Free some space, or set HF_HOME to a larger disk.", code)]
     return [Problem(what, mend)]
 

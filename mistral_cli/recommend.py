@@ -61,6 +61,11 @@ def memory_on(header: GGUF, gpus: Sequence[Gpu], context_length: int) -> tuple[i
     return layers, needed(header, context_length, layers)
 
 
+def cores(machine: Machine) -> str:
+    """Their number, as it is said."""
+    return "1 core" if machine.cores == 1 else f"{machine.cores} cores"
+
+
 def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     header = entry.header()
     layers, memory = memory_on(header, machine.gpus, CONTEXT)
@@ -68,7 +73,7 @@ def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     everything = header.block_count + 1
     note = ""
     if layers < everything and machine.cores < _SLOW_CORES and memory.weights_ram > _SMALL:
-        note = f"slow: {machine.cores} cores read {memory.weights_ram / 1e9:.1f} GB for each token"
+        note = f"slow: {memory.weights_ram / 1e9:.1f} GB to read for each token, {cores(machine)}"
     return Fit(entry, everything, layers, memory, lacking, note)
 
 

@@ -255,7 +255,7 @@ def test_nothing_fits() -> None:
 
 
 def test_few_cores_are_slow() -> None:
-    assert best(32, cores=2).note.startswith("slow: 2 cores read 4.4 GB")
+    assert best(32, cores=2).note.startswith("slow: 4.4 GB to read for each token, 2 cores")
     assert best(32, cores=8).note == ""
     assert best(32, 15, cores=2).note == ""
 

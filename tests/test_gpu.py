@@ -158,6 +158,8 @@ class WithGpu(FakeEngine):
 
     devices: ClassVar[tuple[Gpu, ...]] = (gpu(15),)
     room: ClassVar[int] = 99
+    silent: ClassVar[bool] = False
+    """Whether the layers stay on the CPU, and nothing says so."""
     tried: ClassVar[list[int]] = []
 
     @classmethod
@@ -173,6 +175,11 @@ class WithGpu(FakeEngine):
         self.tried.append(options.gpu_layers)
         if options.gpu_layers > self.room:
             raise OutOfGpuMemory(f"{options.gpu_layers} layers do not fit", hint="Fewer.")
+        self._layers = 0 if self.silent else options.gpu_layers
+
+    @property
+    def gpu_layers(self) -> int:
+        return self._layers
 
 
 @pytest.fixture(autouse=True)
@@ -277,6 +284,16 @@ def test_at_last_the_cpu_computes_unless_a_gpu_is_required(
     assert WithGpu.tried == [2, 1, 0]
     with pytest.raises(GpuRequired, match="1 layers do not fit"):
         opened(model, 2, monkeypatch, room=0, required=True)
+
+
+def test_layers_that_stay_on_the_cpu_in_silence_are_told(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(WithGpu, "silent", True)
+    warnings = opened(model, 33, monkeypatch, room=99)
+    assert warnings == ["0 of the 33 layers asked for are on the GPU"]
+    with pytest.raises(GpuRequired, match="0 of the 33 layers"):
+        opened(model, 33, monkeypatch, room=99, required=True)
 
 
 def test_a_load_that_may_end_the_process_is_rehearsed(

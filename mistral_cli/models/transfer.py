@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from mistral_cli.models.one_at_a_time import is_held, one_at_a_time
 from mistral_cli.models.parts import part_suffix
 from mistral_cli.models.progress import Progress, format_size
 from mistral_cli.models.remote import RemoteFile, open_at
+from mistral_cli.models.space import check_space
 from mistral_cli.terminal import Terminal
 
 _ATTEMPTS = 5  # in a row that bring no byte
@@ -82,7 +82,8 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         places.part.parent.mkdir(parents=True, exist_ok=True)
         # Without it a scan of the cache calls the repository damaged.
         (places.part.parent.parent / "snapshots").mkdir(exist_ok=True)
-        _check_space(file, places.part)
+        missing = file.size - _size(places.part)
+        check_space(file.filename, missing, places.part.parent, "HF_HOME")
         # Not "a": where locks do not work, two processes write the same bytes to the same places.
         with places.part.open("r+b" if places.part.exists() else "w+b") as part:
             digest = _fill(part, file, terminal, progress)
@@ -92,16 +93,6 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         places.blob.parent.mkdir(parents=True, exist_ok=True)
         places.part.replace(places.blob)
         _remove_stale(places)
-
-
-def _check_space(file: RemoteFile, part: Path) -> None:
-    missing, free = file.size - _size(part), shutil.disk_usage(part.parent).free
-    if missing > free:
-        raise ModelNotAvailable(
-            f"{file.filename} needs {format_size(missing)} more in {part.parent}, "
-            f"and {format_size(free)} are free there",
-            hint="Free some space, or set HF_HOME to a folder on a larger disk.",
-        )
 
 
 def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from mistral_cli.output.stdout import write_envelope
 from mistral_cli.output.tables import print_table
-from mistral_cli.recommend import CONTEXT, Fit, Machine
+from mistral_cli.recommend import CONTEXT, Fit, Machine, cores
 from mistral_cli.terminal import Terminal
 
 
@@ -28,7 +28,7 @@ def print_recommendations(
         return
     memory = "unknown memory" if machine.memory is None else f"{gib(machine.memory)} of memory"
     where = "".join(f", {gib(gpu.usable)} of {gpu.name} for a model" for gpu in machine.gpus)
-    terminal.note(f"{memory}{where}, {machine.cores} cores; for {CONTEXT:,} tokens of context")
+    terminal.note(f"{memory}{where}, {cores(machine)}; for {CONTEXT:,} tokens of context")
     titles = {
         "model": "model",
         "quantization": "quantization",

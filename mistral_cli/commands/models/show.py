@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mistral_cli.errors import UsageError
 from mistral_cli.options import JsonOption, ModelArgument, OfflineOption
 from mistral_cli.terminal import Terminal
 
@@ -32,13 +31,14 @@ def show(
         typer.Option("-c", "--context-length", min=1, metavar="TOKENS", help="For the memory."),
     ] = None,
     gpu_layers: Annotated[
-        str, typer.Option("-ngl", "--gpu-layers", metavar="N|all", help="For the memory.")
+        str, typer.Option("-ngl", "--gpu-layers", metavar="N|auto|all", help="For the memory.")
     ] = "0",
     offline: OfflineOption = False,
     json: JsonOption = False,
 ) -> None:
     """Print what a model is and what it needs; of a file on the hub, only the header is read."""
     from mistral_cli.config import load
+    from mistral_cli.engines.choice import check_gpu_layers
     from mistral_cli.models.hub import format_size, go_offline
     from mistral_cli.output.tables import print_facts
 
@@ -47,6 +47,7 @@ def show(
         go_offline()
     config = load(terminal.env)
     reference = model or config.model
+    check_gpu_layers(gpu_layers)
     here, header = _header(reference, config)
     facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
     facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
@@ -98,15 +99,17 @@ def _memory(
     from mistral_cli.memory import needed
 
     tokens = context_length(model, wanted_context, _USUAL_CONTEXT, terminal)
-    layers = min(_layers(gpu_layers, model), model.block_count + 1)  # the output counts as one
+    layers = _layers(gpu_layers, model, tokens)
     memory = needed(model, tokens, layers)
     counts = {"context_length": tokens, "gpu_layers": layers}
     return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}
 
 
-def _layers(gpu_layers: str, model: GGUF) -> int:
-    if gpu_layers == "all":
-        return model.block_count + 1
-    if gpu_layers.isdecimal():
-        return int(gpu_layers)
-    raise UsageError(f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, or all.")
+def _layers(gpu_layers: str, model: GGUF, context_length: int) -> int:
+    from mistral_cli.engines.choice import layers_of
+    from mistral_cli.engines.gpu import layers_that_fit
+    from mistral_cli.engines.survey import ask_child
+
+    if gpu_layers == "auto":
+        return layers_that_fit(model, context_length, ask_child().gpus)
+    return layers_of(model, gpu_layers)
