@@ -1,16 +1,12 @@
-"""The options that every task takes, declared once.
-
-`takes_task_options` lets a command name them all in one parameter.
-"""
+"""The options that every task takes, declared once: on every call, one at a time, in a batch."""
 
 from __future__ import annotations
 
-import inspect
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any
 
 import typer
 
@@ -65,6 +61,15 @@ def _no_nan(value: float | None) -> float | None:
     if value is not None and math.isnan(value):
         raise typer.BadParameter("nan is not a number")
     return value
+
+
+class Overflow(StrEnum):
+    """What to do with a text that does not fit the context."""
+
+    ERROR = "error"
+    HEAD = "head"
+    TAIL = "tail"
+    SPLIT = "split"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -183,17 +188,6 @@ class TaskOptions:
         list[str] | None,
         _option("--stop", panel=_SAMPLING, metavar="TEXT", help="End before TEXT (repeatable)."),
     ] = None
-    file: Annotated[
-        list[Path] | None,
-        _option(
-            "-f",
-            "--file",
-            panel=_PROMPT,
-            metavar="FILE",
-            allow_dash=True,
-            help="Read text from FILE, - for stdin (repeatable).",
-        ),
-    ] = None
     system: Annotated[
         str | None, _option("-s", "--system", panel=_PROMPT, metavar="TEXT", help="System text.")
     ] = None
@@ -215,10 +209,38 @@ class TaskOptions:
         bool,
         _option("--raw", panel=_PROMPT, help="Send the text as it is: no template, no format."),
     ] = False
+    overflow: Annotated[
+        Overflow | None,
+        _option(
+            "--overflow",
+            panel=_PROMPT,
+            help="What to do with a text that does not fit: refuse it, keep its beginning or "
+            "its end, or split it (default: split to summarize and translate, else error).",
+        ),
+    ] = None
     dry_run: Annotated[
         bool,
         _option("--dry-run", panel=_OUTPUT, help="Print the exact prompt and run nothing."),
     ] = False
+    quiet: QuietOption = False
+    verbose: VerboseOption = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneOffOptions(TaskOptions):
+    """What can be said besides where texts are answered one at a time."""
+
+    file: Annotated[
+        list[Path] | None,
+        _option(
+            "-f",
+            "--file",
+            panel=_PROMPT,
+            metavar="FILE",
+            allow_dash=True,
+            help="Read text from FILE, - for stdin (repeatable).",
+        ),
+    ] = None
     json: JsonOption = False
     width: Annotated[
         int | None,
@@ -230,35 +252,3 @@ class TaskOptions:
             help="Wrap at COLUMNS on a terminal (default: its width, at most 120; 0 is off).",
         ),
     ] = None
-    quiet: QuietOption = False
-    verbose: VerboseOption = False
-
-
-def takes_task_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Replace the parameter `options: TaskOptions` by one option for each of its fields."""
-    hints = get_type_hints(TaskOptions, include_extras=True)
-    own = get_type_hints(command, include_extras=True)
-    shared = [
-        inspect.Parameter(
-            f.name,
-            inspect.Parameter.KEYWORD_ONLY,
-            default=f.default,
-            annotation=hints[f.name],
-        )
-        for f in fields(TaskOptions)
-    ]
-    parameters = [
-        parameter.replace(annotation=own[name], kind=inspect.Parameter.KEYWORD_ONLY)
-        for name, parameter in inspect.signature(command).parameters.items()
-        if name != "options"
-    ]
-
-    def wrapper(**kwargs: Any) -> None:
-        options = TaskOptions(**{p.name: kwargs.pop(p.name) for p in shared})
-        command(options=options, **kwargs)
-
-    signature = inspect.Signature([*parameters, *shared])
-    wrapper.__signature__ = signature  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in signature.parameters.values()}
-    wrapper.__name__, wrapper.__doc__ = command.__name__, command.__doc__
-    return wrapper

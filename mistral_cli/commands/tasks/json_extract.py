@@ -1,25 +1,14 @@
-"""`mistral-cli json-extract`."""
+"""`json-extract`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from mistral_cli.options import TaskOptions, takes_task_options
-
-if TYPE_CHECKING:
-    from mistral_cli.draft import Task
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command("json-extract")(takes_task_options(json_extract))
-
+from mistral_cli.task import Task
 
 def json_extract(
-    context: typer.Context,
-    texts: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
     fields: Annotated[
         str | None,
         typer.Option(
@@ -48,26 +37,19 @@ def json_extract(
             show_default=False,
         ),
     ] = None,
-    *,
-    options: TaskOptions,
-) -> None:
+) -> Task:
     """Turn texts into JSON that holds to fields or a schema, each text into one value."""
     from mistral_cli.errors import UsageError
-    from mistral_cli.run import run_task
 
     if fields is not None and schema is not None:
         raise UsageError("--fields and --schema are both given", hint="Give one of them.")
-    if jsonl and options.json:
-        raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
     grounded = fields is not None if grounded is None else grounded
-    task = _task(fields, schema, many=many or jsonl, jsonl=jsonl, grounded=grounded)
-    run_task(task, texts or (), options, context.obj)
+    return _task(fields, schema, many=many or jsonl, jsonl=jsonl, grounded=grounded)
 
 
 def _task(
     fields: str | None, schema: str | None, *, many: bool, jsonl: bool, grounded: bool
 ) -> Task:
-    from mistral_cli.draft import Task
     from mistral_cli.structured.fields import describe_fields, schema_from_fields
     from mistral_cli.structured.schema import ANY_OBJECT, load_schema
 

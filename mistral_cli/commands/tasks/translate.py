@@ -1,22 +1,15 @@
-"""`mistral-cli translate`."""
+"""`translate`."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from mistral_cli.options import TaskOptions, takes_task_options
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command()(takes_task_options(translate))
-
+from mistral_cli.task import Task
 
 def translate(
-    context: typer.Context,
-    texts: Annotated[list[str] | None, typer.Argument(show_default=False)] = None,
     to: Annotated[
         str | None,
         typer.Option(
@@ -32,16 +25,23 @@ def translate(
             "--from", metavar="LANGUAGE", help="Language of the text.", show_default=False
         ),
     ] = None,
-    *,
-    options: TaskOptions,
-) -> None:
-    """Translate texts, each argument and each file by itself."""
-    from mistral_cli.draft import Task
+    glossary: Annotated[
+        Path | None,
+        typer.Option(
+            "--glossary",
+            metavar="FILE",
+            help="Terms and their translations: CSV or TSV with two columns.",
+            show_default=False,
+        ),
+    ] = None,
+) -> Task:
+    """Translate texts, each by itself, and keep their structure."""
     from mistral_cli.errors import UsageError
-    from mistral_cli.run import run_task
+    from mistral_cli.long.glossary import read_glossary
 
     given = {"to": to, "from": source}
     values = {name: value for name, value in given.items() if value is not None}
     if not all(map(str.strip, values.values())):
         raise UsageError("a language is empty", hint="Write for example --to French.")
-    run_task(Task("translate", values), texts or (), options, context.obj)
+    terms = read_glossary(glossary) if glossary else None
+    return Task("translate", values, way="translation", glossary=terms)
