@@ -23,7 +23,7 @@ from mistral_cli.engines import (
     engine_class,
     llama_cpp,
 )
-from mistral_cli.engines.background import BackgroundStream
+from mistral_cli.engines.background import BackgroundStreams
 from mistral_cli.engines.llama_cpp_requests import completion
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import read
@@ -232,8 +232,8 @@ def test_a_new_request_ends_the_one_before(tiny: Engine) -> None:
     suspended.close()
 
 
-def endless(ended: list[str], name: str) -> Callable[[Callable[[Event], bool]], None]:
-    def produce(emit: Callable[[Event], bool]) -> None:
+def endless(ended: list[str], name: str) -> Callable[[Callable[[Event], bool], int], None]:
+    def produce(emit: Callable[[Event], bool], slot: int) -> None:
         while emit(Piece(name)):
             time.sleep(0.001)
         ended.append(name)
@@ -243,7 +243,7 @@ def endless(ended: list[str], name: str) -> Callable[[Callable[[Event], bool]], 
 
 def test_closing_ends_the_work() -> None:
     ended: list[str] = []
-    events = BackgroundStream().run(endless(ended, "one"))
+    events = BackgroundStreams().run(endless(ended, "one"))
     assert next(events) == Piece("one")
     events.close()
     assert ended == ["one"]
@@ -251,7 +251,7 @@ def test_closing_ends_the_work() -> None:
 
 def test_only_one_request_works_at_a_time() -> None:
     ended: list[str] = []
-    stream = BackgroundStream()
+    stream = BackgroundStreams()
     first = stream.run(endless(ended, "one"))
     next(first)
     second = stream.run(endless(ended, "two"))

@@ -1,4 +1,4 @@
-"""Run a blocking native call in a thread and read its events as an iterator.
+"""Run blocking native calls in threads and read their events as iterators.
 
 Python delivers Ctrl-C to the main thread only between bytecodes, so a native call that
 takes seconds there makes the program deaf. In a daemon thread it leaves the main thread
@@ -16,51 +16,87 @@ from mistral_cli.engines.base import Event
 Emit = Callable[[Event], bool]
 """Hand one event to the reader; False means that nobody reads any more: stop."""
 
+Produce = Callable[[Emit, int], None]
+"""A native call: it emits its events, and has a slot of the engine to itself meanwhile."""
+
 _GRACE_SECONDS = 0.5
 
 
-class BackgroundStream:
-    """Streams what `produce` emits, one call at a time."""
+class BackgroundStreams:
+    """Streams what native calls emit: as many at once as there are `slots`.
 
-    def __init__(self) -> None:
-        self._thread: threading.Thread | None = None
-        self._stop = threading.Event()
+    Safe for use by several threads.
+    """
 
-    def run(self, produce: Callable[[Emit], None]) -> Generator[Event, None, None]:
-        """Yield the events of `produce(emit)`; its exception is raised here.
+    def __init__(self, slots: int = 1) -> None:
+        self._calls: dict[int, _Call] = {}
+        self._slots = range(slots)
+        self._starting = threading.Lock()
 
-        Ends the call before it, should that still run.
+    def run(self, produce: Produce) -> Generator[Event, None, None]:
+        """Yield the events of `produce(emit, slot)`; its exception is raised here.
+
+        Where every slot is taken, the call that is the longest at work ends for this one.
         """
-        self.stop()
-        if self._thread is not None:
-            self._thread.join()
-        events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
-        stop = self._stop = threading.Event()
-
-        def emit(event: Event) -> bool:
-            events.put(event)
-            return not stop.is_set()
-
-        def work() -> None:
-            try:
-                produce(emit)
-                events.put(None)
-            except BaseException as error:
-                events.put(error)
-
-        thread = self._thread = threading.Thread(target=work, daemon=True, name="engine")
-        thread.start()
+        call = self._start(produce)
         try:
-            while (event := events.get()) is not None:
+            while (event := call.events.get()) is not None:
                 if isinstance(event, BaseException):
                     raise event
                 yield event
         finally:
-            stop.set()
-            thread.join(_GRACE_SECONDS)
+            call.stop()
 
     def stop(self) -> None:
-        """Ask the running call to end, and give it a moment to do so."""
-        if self._thread is not None and not self._stop.is_set():
-            self._stop.set()
-            self._thread.join(_GRACE_SECONDS)
+        """Ask the running calls to end, and give them a moment to do so."""
+        calls = [call for call in list(self._calls.values()) if not call.stopped.is_set()]
+        for call in calls:
+            call.stopped.set()
+        for call in calls:
+            call.thread.join(_GRACE_SECONDS)
+
+    def _start(self, produce: Produce) -> _Call:
+        with self._starting:
+            slot = self._free_slot()
+            # Last in the dictionary: its order is that in which calls began.
+            self._calls.pop(slot, None)
+            call = self._calls[slot] = _Call(produce, slot)
+            call.thread.start()
+        return call
+
+    def _free_slot(self) -> int:
+        for slot in self._slots:
+            if slot not in self._calls or not self._calls[slot].thread.is_alive():
+                return slot
+        calls = self._calls.items()
+        leaving = (slot for slot, call in calls if call.stopped.is_set())
+        slot = next(leaving, next(iter(self._calls)))
+        self._calls[slot].stopped.set()
+        self._calls[slot].thread.join()
+        return slot
+
+
+class _Call:
+    """One native call in its thread, and the events that it has emitted."""
+
+    def __init__(self, produce: Produce, slot: int) -> None:
+        self.events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
+        self.stopped = threading.Event()
+        self.thread = threading.Thread(
+            target=self._work, args=(produce, slot), daemon=True, name=f"engine-{slot}"
+        )
+
+    def stop(self) -> None:
+        self.stopped.set()
+        self.thread.join(_GRACE_SECONDS)
+
+    def _work(self, produce: Produce, slot: int) -> None:
+        try:
+            produce(self._emit, slot)
+            self.events.put(None)
+        except BaseException as error:
+            self.events.put(error)
+
+    def _emit(self, event: Event) -> bool:
+        self.events.put(event)
+        return not self.stopped.is_set()

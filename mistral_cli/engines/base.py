@@ -77,11 +77,15 @@ Event = PromptProgress | Piece | Finish
 
 @dataclass(frozen=True)
 class LoadOptions:
-    """How to open a model: context in tokens, CPU threads, layers to put on the GPU."""
+    """How to open a model: context in tokens, CPU threads, layers to put on the GPU.
+
+    `parallel` is how many streams will run at once; each has `context_length` to itself.
+    """
 
     context_length: int
     threads: int
     gpu_layers: int = 0
+    parallel: int = 1
 
 
 def for_native_code(text: str) -> bytes:
@@ -89,13 +93,59 @@ def for_native_code(text: str) -> bytes:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace")
 
 
-class Engine(ABC):
-    """One inference library. Subclasses translate its failures into our errors.
+class OpenEngine(ABC):
+    """A model that is open, in this process or another.
 
-    Not safe for use by several threads at once.
+    As many streams may run at once as it was opened for (`LoadOptions.parallel`), each in a
+    thread of its own; closing one stops no other. Where one more begins, the oldest ends.
     """
 
+    @property
+    def gpu_layers(self) -> int:
+        """The layers on the GPU: as the library reports, else as it was told."""
+        return 0
+
+    @property
+    @abstractmethod
+    def context_length(self) -> int:
+        """Tokens of prompt and answer together that fit, for each stream."""
+
+    @abstractmethod
+    def tokenize(self, text: str) -> list[int]:
+        """Token ids of `text` as plain text: no BOS, and control tokens are never parsed."""
+
+    @abstractmethod
+    def stream(self, request: Request) -> Generator[Event, None, None]:
+        """Evaluate the prompt, then yield a Piece for each token and one Finish at the end.
+
+        Closing the generator stops the work. Raises EngineFailed, also when the engine is
+        closed.
+        """
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model. Safe to call twice."""
+
+    def abandon(self) -> None:
+        """Like close, when the process ends at once and must not wait for native code."""
+        self.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt:
+            self.abandon()
+        else:
+            self.close()
+
+
+class Engine(OpenEngine):
+    """One inference library. Subclasses translate its failures into our errors."""
+
     name: ClassVar[str]
+    max_parallel: ClassVar[int | None] = None
+    """The most streams that it can run at once, or None for any number."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process where GPU memory runs out during the load."""
 
@@ -126,42 +176,3 @@ class Engine(ABC):
         Raises EngineFailed with the library's own reason, OutOfGpuMemory where fewer
         layers may help.
         """
-
-    @property
-    def gpu_layers(self) -> int:
-        """The layers on the GPU: as the library reports, else as it was told."""
-        return 0
-
-    @property
-    @abstractmethod
-    def context_length(self) -> int:
-        """Tokens of prompt and answer together that fit."""
-
-    @abstractmethod
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids of `text` as plain text: no BOS, and control tokens are never parsed."""
-
-    @abstractmethod
-    def stream(self, request: Request) -> Generator[Event, None, None]:
-        """Evaluate the prompt, then yield a Piece for each token and one Finish at the end.
-
-        Closing the generator stops the work, and so does the next request. Raises
-        EngineFailed, also when the engine is closed.
-        """
-
-    @abstractmethod
-    def close(self) -> None:
-        """Free the model. Safe to call twice."""
-
-    def abandon(self) -> None:
-        """Like close, when the process ends at once and must not wait for native code."""
-        self.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is KeyboardInterrupt:
-            self.abandon()
-        else:
-            self.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines import cuda
-from mistral_cli.engines.background import BackgroundStream, Emit
+from mistral_cli.engines.background import BackgroundStreams, Emit
 from mistral_cli.engines.base import (
     Engine,
     Event,
@@ -44,6 +44,7 @@ class CTransformers(Engine):
     """A model in ctransformers' native library."""
 
     name = "ctransformers"
+    max_parallel = 1
     gpu_failure_ends_process = True
 
     @classmethod
@@ -71,7 +72,7 @@ class CTransformers(Engine):
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
         self._model = model
-        self._background = BackgroundStream()
+        self._background = BackgroundStreams()
         self._llguidance: Any = None
         self._native: _Native | None = _Native(model, options)
         self._context_length = int(self._native.llm.context_length)
@@ -95,7 +96,7 @@ class CTransformers(Engine):
         """See Engine."""
         # The thread holds the model, so that close() frees nothing under its evaluation.
         native, limit = self._opened(), token_limit(request, self._context_length)
-        return self._background.run(lambda emit: self._complete(native, request, limit, emit))
+        return self._background.run(lambda emit, _: self._complete(native, request, limit, emit))
 
     def close(self) -> None:
         """See Engine."""

@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.background import BackgroundStream, Emit
+from mistral_cli.engines.background import BackgroundStreams, Emit
 from mistral_cli.engines.base import Engine, Event, LoadOptions, Request, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.gpu import Gpu
@@ -67,7 +67,7 @@ class LlamaCpp(Engine):
         """See Engine."""
         self._model = model
         self._context_length = options.context_length
-        self._background = BackgroundStream()
+        self._background = BackgroundStreams(options.parallel)
         self._llguidance: Any = None
         self._resources = contextlib.ExitStack()
         folder = self._resources.enter_context(scratch_folder())
@@ -110,7 +110,9 @@ class LlamaCpp(Engine):
         """See Engine."""
         # The thread holds the server, so that close() frees nothing under it.
         server, limit = self._opened(), token_limit(request, self._context_length)
-        return self._background.run(lambda emit: self._complete(server, request, limit, emit))
+        return self._background.run(
+            lambda emit, slot: self._complete(server, slot, request, limit, emit)
+        )
 
     def close(self) -> None:
         """See Engine."""
@@ -128,8 +130,10 @@ class LlamaCpp(Engine):
             raise engine_failed("the model is closed")
         return self._server
 
-    def _complete(self, server: Any, request: Request, limit: int, emit: Emit) -> None:
-        body = completion(request.prompt_token_ids, request.sampling, limit)
+    def _complete(
+        self, server: Any, slot: int, request: Request, limit: int, emit: Emit
+    ) -> None:
+        body = completion(request.prompt_token_ids, request.sampling, limit, slot)
         if request.grammar is None:
             complete(server, body, emit)
         elif self._model.tokenizer_model == "llama":
@@ -137,7 +141,7 @@ class LlamaCpp(Engine):
             # without their leading space: "▁" becomes an empty token, and JSON breaks.
             constraint = self._constraint(request.grammar)
             if complete(server, {**body, "max_tokens": 1}, progress_to(emit)):
-                drawing = Drawing(self._model, self._client, request)
+                drawing = Drawing(self._model, self._client, request, slot)
                 ends = (self._model.eos_id, self._model.eot_id)
                 decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
         else:
@@ -163,8 +167,8 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
 
     params = xllamacpp.CommonParams()
     params.model.path = os.fspath(model.path)
-    params.n_ctx = options.context_length
-    params.n_parallel = 1
+    params.n_ctx = options.context_length * options.parallel
+    params.n_parallel = options.parallel
     params.n_gpu_layers = options.gpu_layers
     params.n_batch = params.n_ubatch = GPU_BATCH if options.gpu_layers else CPU_BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
@@ -178,7 +182,8 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     params.api_keys = [api_key]
     params.ui = False
     params.endpoint_slots = False
-    params.n_threads_http = 1
+    # Each stream that is drawn token by token keeps one of them waiting.
+    params.n_threads_http = options.parallel
     # Prompts are sent as token ids: a broken template in the file must not matter.
     params.chat_template = "chatml"
     return params

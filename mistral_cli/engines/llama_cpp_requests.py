@@ -39,6 +39,7 @@ class Drawing:
     model: GGUF
     client: Client
     request: Request
+    slot: int
 
     def __post_init__(self) -> None:
         self._tokens = list(self.request.prompt_token_ids)
@@ -65,7 +66,7 @@ class Drawing:
         return (int(choice["id"]) for choice in step["top_logprobs"])
 
     def _next(self, field: str, asked: dict[str, Any]) -> Any:
-        body = completion(self._tokens, self.request.sampling, limit=1) | asked
+        body = completion(self._tokens, self.request.sampling, 1, self.slot) | asked
         # Unlike handle_completions this gives the id of a token that ends inside a character.
         reply = self.client.post(
             "/completion", body | {"stream": False, "response_fields": [field]}
@@ -142,9 +143,16 @@ def _events(chunk: dict[str, Any]) -> Iterator[Event]:
             yield Finish("length" if reason == "length" else "stop", tokens)
 
 
-def completion(prompt: Sequence[int], sampling: Sampling, limit: int) -> dict[str, Any]:
-    """A request for up to `limit` tokens after `prompt`."""
+def completion(
+    prompt: Sequence[int], sampling: Sampling, limit: int, slot: int
+) -> dict[str, Any]:
+    """A request for up to `limit` tokens after `prompt`.
+
+    It names its `slot`, or llama.cpp would give it one whose text begins alike: that of a
+    stream which is drawn token by token, and would then have to read its prompt again.
+    """
     return {
+        "id_slot": slot,
         "prompt": list(prompt),
         "max_tokens": limit,
         "temperature": sampling.temperature,
