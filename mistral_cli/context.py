@@ -31,6 +31,11 @@ def context_length(model: GGUF, wanted: int | None, needed: int, terminal: Termi
     return min(-(-needed // _STEP) * _STEP, window)
 
 
+def longest_context(model: GGUF, wanted: int | None) -> int:
+    """Tokens of the longest context that may be opened, the user having `wanted` so many."""
+    return min(wanted, model.context_length) if wanted else _attention_window(model)
+
+
 def _attention_window(model: GGUF) -> int:
     """The longest context that the engines compute as the model was trained.
 

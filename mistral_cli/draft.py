@@ -64,12 +64,15 @@ class Drafter:
         _ = expected and expected.grammar
         return Draft(text, self._prompt(text.text, values or {}), expected)
 
-    def draft_part(self, text: Text) -> Draft:
+    def again(self, draft: Draft, text: str) -> Draft:
+        """What `draft` asks, about another text of the same source."""
+        return replace(self.draft(Text(text, draft.text.source)), settings=draft.settings)
+
+    def part_of(self, draft: Draft, text: str) -> Draft:
         """What is asked about a part of a text that is summarized in parts."""
         kept = {n: v for n, v in self.task.values.items() if n == "language"}
-        task = replace(self.task, values=kept)
-        options = replace(self.options, param=None)
-        return replace(self, task=task, template=self.part, options=options).draft(text)
+        task, options = replace(self.task, values=kept), replace(self.options, param=None)
+        return replace(self, task=task, template=self.part, options=options).again(draft, text)
 
     def _prompt(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
         """The messages, or with `--raw` the bare text."""

@@ -3,34 +3,24 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mistral_cli.config import Config
-from mistral_cli.context import context_length
-from mistral_cli.draft import Draft, Task, make_drafts
-from mistral_cli.engines import (
-    Choice,
-    LoadOptions,
-    Request,
-    Sampling,
-    check_names,
-    choose,
-    open_tokenizer,
-    place,
-)
-from mistral_cli.errors import ContextExceeded, UsageError, about
+from mistral_cli.context import context_length, longest_context
+from mistral_cli.draft import Draft, Drafter
+from mistral_cli.engines import Choice, LoadOptions, Request, Sampling, check_names, choose
+from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.gguf.token_text import detokenize
-from mistral_cli.inputs.texts import Inputs
 from mistral_cli.instruct.formats import Tokenize, encode, encode_raw
 from mistral_cli.instruct.messages import Message
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
-from mistral_cli.options import TaskOptions
-from mistral_cli.structured.shape import Shape
+from mistral_cli.options import Overflow, TaskOptions
+from mistral_cli.task import Task
 from mistral_cli.templates import Template
 from mistral_cli.terminal import Terminal
 
@@ -48,12 +38,41 @@ _DEFAULTS: Mapping[str, Any] = {
 _MORE_ROOM = 2
 _ASKING_AGAIN = 128
 
+# The shares of a context that are kept for the answer: at most, where the user says how long
+# it may be, and where a template's limit is only there to end what does not end by itself.
+_SHARE_GIVEN, _SHARE = 2, 4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is settled before any text is looked at.
+
+    `settings` are the sampling options, seed included; `longest` is the longest context that
+    may be opened, in tokens.
+    """
+
+    model: GGUF
+    model_name: str
+    choice: Choice
+    settings: Mapping[str, Any]
+    stop: tuple[str, ...]
+    threads: int
+    longest: int
+    overflow: Overflow
+    options: TaskOptions
+
+    def reserved(self, settings: Mapping[str, Any]) -> int:
+        """Tokens of the longest context that a text may not take from the answer."""
+        given = self.options.max_tokens is not None
+        return min(int(settings["max_tokens"]), self.longest // (_SHARE_GIVEN if given else _SHARE))
+
 
 @dataclass(frozen=True)
 class Plan:
     """One request, ready to run, with what a dry run shows of it.
 
     An answer that cannot be read may be asked for again, with up to `longest_answer` tokens.
+    `seed_given` is whether anybody chose the seed.
     """
 
     task: Task
@@ -65,6 +84,7 @@ class Plan:
     request: Request
     longest_answer: int
     stop: tuple[str, ...]
+    seed_given: bool = False
 
     @property
     def prompt_tokens(self) -> int:
@@ -83,56 +103,121 @@ class Plan:
         return replace(self.request, prompt_token_ids=ids, max_tokens=limit) if limit > 0 else None
 
 
-def make_plans(
-    task: Task,
-    template: Template,
-    inputs: Inputs,
-    options: TaskOptions,
-    config: Config,
-    terminal: Terminal,
-) -> list[Plan]:
-    """One plan for each text of `inputs`; they share the model and one context length.
+@dataclass(frozen=True)
+class Planner:
+    """Drafts → plans, once the context is settled; until then it counts their tokens."""
 
-    What the user wrote is checked before anything is downloaded. Raises every
-    MistralCliError but those of a running engine.
+    drafter: Drafter
+    setup: Setup
+    tokenize: Tokenize
+    load: LoadOptions
+
+    def encode(self, draft: Draft) -> tuple[int, ...]:
+        """The token ids of the whole prompt."""
+        model = self.setup.model
+        if isinstance(draft.prompt, str):
+            return tuple(encode_raw(draft.prompt, model, self.tokenize))
+        return tuple(encode(draft.prompt, model, self.tokenize))
+
+    def count(self, text: str) -> int:
+        """Tokens of `text` by itself."""
+        return len(self.tokenize(text))
+
+    def settings(self, draft: Draft) -> Mapping[str, Any]:
+        """The sampling options for `draft`."""
+        return {**self.setup.settings, **draft.settings}
+
+    def room(self, draft: Draft) -> int:
+        """Tokens that the prompt of `draft` may have, so that the answer keeps its own."""
+        return self.setup.longest - self.setup.reserved(self.settings(draft))
+
+    def fits(self, draft: Draft) -> bool:
+        """Whether the prompt leaves the answer its room."""
+        return len(self.encode(draft)) <= self.room(draft)
+
+    def needed(self, draft: Draft) -> int:
+        """Tokens of context for the prompt and the longest answer.
+
+        JSON may have to be shown to the model and asked for again.
+        """
+        longest = int(self.settings(draft)["max_tokens"])
+        if draft.expected:
+            longest = longest * _MORE_ROOM + _ASKING_AGAIN
+        return len(self.encode(draft)) + longest
+
+    def opened(self, needed: Iterable[int], terminal: Terminal) -> Planner:
+        """With a context for all that is `needed`, in tokens."""
+        wanted = self.setup.options.context_length
+        context = context_length(self.setup.model, wanted, max(needed), terminal)
+        return replace(self, load=replace(self.load, context_length=context))
+
+    def plan(self, draft: Draft) -> Plan:
+        """Raises UsageError for an empty prompt, and ContextExceeded."""
+        ids, setup, settings = self.encode(draft), self.setup, self.settings(draft)
+        if not ids:
+            raise UsageError("the prompt is empty", hint="Give some text.")
+        context = self.load.context_length
+        left = context - len(ids)
+        if len(ids) > self.room(draft) or left < 1:
+            raise self._too_long(len(ids), draft)
+        more = 1 if setup.options.max_tokens else _MORE_ROOM
+        longest = min(settings["max_tokens"] * more, left)
+        # What is printed cannot be asked for again.
+        limit = longest if self.drafter.task.jsonl else min(settings["max_tokens"], left)
+        grammar = draft.expected.grammar if draft.expected else None
+        request = Request(ids, limit, _sampling(settings), grammar)
+        stop = tuple(settings.get("stop", setup.stop))
+        seed_given = setup.options.seed is not None or "seed" in draft.settings
+        return Plan(
+            self.drafter.task,
+            draft,
+            setup.model,
+            setup.model_name,
+            setup.choice,
+            self.load,
+            request,
+            longest,
+            stop,
+            seed_given,
+        )
+
+    def _too_long(self, tokens: int, draft: Draft) -> ContextExceeded:
+        setup, room = self.setup, self.room(draft)
+        ways = ["Shorten the text", "use --overflow head, tail or split"]
+        if setup.options.max_tokens:
+            ways.append("lower -n/--max-tokens")
+        if setup.longest < setup.model.context_length:
+            ways.append(f"raise -c/--context-length up to {setup.model.context_length}")
+        return ContextExceeded(
+            f"the prompt has {tokens} tokens, and {room} fit into the context of "
+            f"{setup.longest} beside {setup.longest - room} for the answer",
+            hint=f"{', '.join(ways[:-1])} or {ways[-1]}.",
+        )
+
+
+def settle(
+    task: Task, template: Template, options: TaskOptions, config: Config, terminal: Terminal
+) -> Setup:
+    """Find the model, choose the engine, collect the settings. Downloads what is missing.
+
+    Raises every MistralCliError but those of a running engine.
     """
-    drafts = make_drafts(task, template, inputs, options)
     check_names(options.engine or config.engine, options.gpu_layers)
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
-    choice = _choose(model, options, config, terminal)
-    with open_tokenizer(choice.engine, model) as tokenizer:
-        encoded = [_encode(draft.prompt, model, tokenizer.tokenize) for draft in drafts]
-    settings = _settings(template, options)
-    needed = max(map(len, encoded)) + _answer_room(task.shape(template), settings)
-    context = context_length(model, options.context_length, needed, terminal)
-    choice = place(choice, model, context)
-    terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
-    load = LoadOptions(context, _threads(options, terminal), choice.gpu_layers)
-    more = 1 if options.max_tokens else _MORE_ROOM
-    plans = []
-    for draft, ids in zip(drafts, encoded, strict=True):
-        with about(draft.subject):
-            request = _request(ids, load.context_length, settings, draft, model)
-        longest = min(settings["max_tokens"] * more, load.context_length - len(ids))
-        if task.jsonl:  # what is printed cannot be asked for again
-            request = replace(request, max_tokens=longest)
-        stop = tuple(options.stop or ())
-        plans.append(Plan(task, draft, model, reference, choice, load, request, longest, stop))
-    return plans
-
-
-def _answer_room(shape: Shape | None, settings: Mapping[str, Any]) -> int:
-    """Tokens to keep free: JSON may have to be shown to the model and asked for again."""
-    longest = int(settings["max_tokens"])
-    return longest if shape is None else longest * _MORE_ROOM + _ASKING_AGAIN
-
-
-def _encode(prompt: list[Message] | str, model: GGUF, tokenize: Tokenize) -> tuple[int, ...]:
-    if isinstance(prompt, str):
-        return tuple(encode_raw(prompt, model, tokenize))
-    return tuple(encode(prompt, model, tokenize))
+    default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
+    return Setup(
+        model=model,
+        model_name=reference,
+        choice=_choose(model, options, config, terminal),
+        settings=_settings(template, options),
+        stop=tuple(options.stop or ()),
+        threads=_threads(options, terminal),
+        longest=longest_context(model, options.context_length),
+        overflow=options.overflow or default,
+        options=options,
+    )
 
 
 def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Terminal) -> Choice:
@@ -169,30 +254,11 @@ def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
     }
 
 
-def _request(
-    ids: tuple[int, ...],
-    context: int,
-    settings: Mapping[str, Any],
-    draft: Draft,
-    model: GGUF,
-) -> Request:
-    room = context - len(ids)
-    if not ids:
-        raise UsageError("the prompt is empty", hint="Give some text.")
-    if room < 1:
-        raise ContextExceeded(
-            f"the prompt has {len(ids)} tokens, and {context - 1} fit into the context "
-            f"of {context} with room for an answer",
-            hint=f"Shorten the text, or raise -c/--context-length up to {model.context_length}."
-            if context < model.context_length
-            else "Shorten the text: this is the model's longest context.",
-        )
-    sampling = Sampling(
+def _sampling(settings: Mapping[str, Any]) -> Sampling:
+    return Sampling(
         temperature=settings["temperature"],
         top_k=settings["top_k"],
         top_p=settings["top_p"],
         repetition_penalty=settings["repetition_penalty"],
         seed=settings["seed"],
     )
-    grammar = draft.expected.grammar if draft.expected else None
-    return Request(ids, min(settings["max_tokens"], room), sampling, grammar)

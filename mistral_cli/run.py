@@ -1,118 +1,174 @@
-"""Run a task: inputs → plans → engine → output."""
+"""Run a task: inputs → jobs → engine → output."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.config import load as load_config
-from mistral_cli.draft import Task
-from mistral_cli.engines import Engine, PromptProgress, Request, open_engine
-from mistral_cli.errors import about
-from mistral_cli.extract import extract, extract_items
-from mistral_cli.inputs.texts import read_inputs
+from mistral_cli.draft import PART_TEMPLATE, Draft, Drafter
+from mistral_cli.engines import Engine, PromptProgress, Request, open_engine, slots
+from mistral_cli.errors import UsageError, about
+from mistral_cli.inputs.texts import Inputs, read_inputs
+from mistral_cli.job import Job, check_split, make_jobs
 from mistral_cli.models.hub import go_offline
-from mistral_cli.options import TaskOptions
+from mistral_cli.options import OneOffOptions, TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
-from mistral_cli.output.printers import ItemsOutput, Output, Result, choose_output, dry_run
-from mistral_cli.plan import Plan, make_plans
+from mistral_cli.output.printers import Output, choose_output, dry_run
+from mistral_cli.plan import Plan, Planner, settle
+from mistral_cli.task import Task
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
 
 
 def run_task(
-    task: Task, arguments: Sequence[str], options: TaskOptions, terminal: Terminal
+    task: Task, arguments: Sequence[str], options: OneOffOptions, terminal: Terminal
 ) -> None:
     """Answer every text that the user gave. Raises MistralCliError."""
-    terminal.quiet, terminal.verbose = options.quiet, options.verbose
-    if options.offline:
-        go_offline()
-    template = find(options.template or task.name)
-    shape = task.shape(template)
-    for note in shape.check() if shape else ():
-        terminal.info(f"checked after generation, not while sampling: {note}")
-    inputs = read_inputs(arguments, options.file or (), terminal)
-    plans = make_plans(task, template, inputs, options, load_config(terminal.env), terminal)
+    if task.jsonl and options.json:
+        raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
+    drafter = begin(task, options, terminal)
+    inputs = read_inputs(_as_given(task, arguments), options.file or (), terminal)
+    drafter = replace(drafter, instruction=inputs.instruction)
+    drafts = _drafts(drafter, inputs)
+    setup = settle(task, drafter.template, options, load_config(terminal.env), terminal)
+    jobs, planner = make_jobs(drafter, setup, drafts, terminal)
     if options.dry_run:
-        for plan in plans:
-            dry_run(plan, terminal, as_json=options.json)
+        for job in jobs:
+            for plan in job.plans:
+                dry_run(plan, terminal, as_json=options.json)
         return
     output = choose_output(
         terminal,
         as_json=options.json,
-        structured=shape is not None,
+        structured=drafter.shape is not None,
         as_items=task.jsonl,
         width=options.width,
         raw=options.raw,
     )
-    _answer_all(plans, output, terminal)
+    _answer_all(jobs, planner, output, terminal)
 
 
-def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> None:
-    first = plans[0]
-    terminal.status(f"loading {first.model_name} …")
+def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
+    """What can be checked before anything is read: options, templates, the schema."""
+    terminal.quiet, terminal.verbose = options.quiet, options.verbose
+    if options.offline:
+        go_offline()
+    drafter = Drafter(task, find(options.template or task.name), find(PART_TEMPLATE), options)
+    check_split(drafter, options.overflow)
+    for note in drafter.shape.check() if drafter.shape else ():
+        terminal.info(f"checked after generation, not while sampling: {note}")
+    return drafter
+
+
+def asking(
+    engine: Engine, on_progress: Callable[[PromptProgress], None], load_seconds: float = 0.0
+) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
+    """How a desk puts requests to `engine`; the first answer is told what the load took."""
+    load = [load_seconds]
+
+    def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
+        return collect(
+            until_stop(engine.stream(request), stop),
+            prompt_tokens=len(request.prompt_token_ids),
+            load_seconds=load.pop() if load else 0.0,
+            on_progress=on_progress,
+            on_text=on_text,
+        )
+
+    return ask
+
+
+def _as_given(task: Task, arguments: Sequence[str]) -> list[str]:
+    if not task.one_argument:
+        return list(arguments)
+    words = [word for word in arguments if word != "-"]
+    return [" ".join(words)] * bool(words) + ["-"] * ("-" in arguments)
+
+
+def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
+    """A draft for each text, with what to call it in an error, where there are several."""
+    count, drafts = len(inputs.texts), []
+    for number, text in enumerate(inputs.texts, start=1):
+        subject = "" if count == 1 else f"{text.source} (text {number} of {count})"
+        with about(subject):
+            drafts.append((subject, drafter.draft(text)))
+    return drafts
+
+
+def _answer_all(
+    jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal
+) -> None:
+    setup = planner.setup
+    together = max(len(job.plans) for job in jobs) if setup.options.overflow != "error" else 1
+    parallel, why = slots(
+        None,
+        setup.choice.engine,
+        setup.model,
+        planner.load.context_length,
+        planner.load.gpu_layers,
+        together,
+    )
+    if together > 1:
+        terminal.info(f"{parallel} at once: {why}")
+    load = replace(planner.load, parallel=parallel)
+    terminal.status(f"loading {setup.model_name} …")
     started = time.perf_counter()
-    with open_engine(first.choice, first.model, first.load, terminal.warn) as engine:
+    with open_engine(setup.choice, setup.model, load, terminal.warn) as engine:
         load_seconds = time.perf_counter() - started
-        _report_layers(engine, first, terminal)
-        plans = [_as_loaded(plan, engine) for plan in plans]
+        _report_layers(engine, planner, terminal)
+        # What was opened counts: on the way to the GPU it may have become fewer layers.
+        load = replace(load, gpu_layers=engine.gpu_layers)
+        planner = replace(planner, tokenize=engine.tokenize, load=load)
+        desk = Desk(planner, asking(engine, _progress(terminal), load_seconds), parallel)
         try:
-            for plan in plans:
-                with about(plan.draft.subject):
-                    result = _answer(plan, engine, output, terminal, load_seconds)
-                load_seconds = 0.0
-                output.result(result)
-                for warning in result.warnings:  # after the text: it must not stand inside
-                    terminal.note(f"warning: {warning}")
+            for job in jobs:
+                _answer_one(_loaded(job, engine), desk, output, terminal)
         except BaseException:
             terminal.clear_status()
             output.abort()
             raise
 
 
-def _report_layers(engine: Engine, plan: Plan, terminal: Terminal) -> None:
-    """Say what is on the GPU: to a person whenever one was meant to be used, else with -v."""
-    meant = plan.load.gpu_layers > 0 and terminal.stderr_is_terminal
-    say = terminal.note if meant else terminal.info
-    say(f"{engine.gpu_layers} of {plan.model.block_count + 1} layers are on the GPU")
+def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> None:
+    desk.say = terminal.status
+    desk.kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
+    if desk.kept.found:
+        terminal.note(f"{desk.kept.found} parts are there from an earlier run")
+    with about(job.subject):
+        result = respond(job, desk, output)
+    output.result(result)
+    if result.chunks > 1:
+        terminal.note(f"read in {result.chunks} parts")
+    for warning in result.warnings:  # after the text: it must not stand inside
+        terminal.note(f"warning: {warning}")
 
 
-def _as_loaded(plan: Plan, engine: Engine) -> Plan:
-    """`plan` with the layers that really are on the GPU."""
-    return replace(plan, load=replace(plan.load, gpu_layers=engine.gpu_layers))
-
-
-def _answer(
-    plan: Plan, engine: Engine, output: Output, terminal: Terminal, load_seconds: float
-) -> Result:
+def _progress(terminal: Terminal) -> Callable[[PromptProgress], None]:
     def show(progress: PromptProgress) -> None:
-        terminal.status(f"reading the prompt: {progress.done} of {progress.total} tokens …")
+        # Streams of parts run in other threads, and have their own progress.
+        if threading.current_thread() is threading.main_thread():
+            terminal.status(f"reading the prompt: {progress.done} of {progress.total} tokens …")
 
-    def ask(request: Request, on_text: Callable[[str], None]) -> Answer:
-        answer = collect(
-            until_stop(engine.stream(request), plan.stop),
-            load_seconds=load_seconds,
-            on_progress=show,
-            on_text=on_text,
-        )
-        terminal.clear_status()
-        return answer
-
-    expected = plan.draft.expected
-    if expected and isinstance(output, ItemsOutput):
-        return Result(plan, extract_items(plan, expected, ask, output))
-    if expected:
-        found = extract(plan, expected, ask, engine.tokenize, output.piece)
-        again = tuple(f"{failure}; asked again" for failure in found.failures)
-        return Result(plan, found.answer, found.extraction, again)
-    answer = ask(plan.request, output.piece)
-    cut = f"the answer was cut at {answer.completion_tokens} tokens ({_limit(plan)})"
-    return Result(plan, answer, None, (cut,) if answer.finish_reason == "length" else ())
+    return show
 
 
-def _limit(plan: Plan) -> str:
-    """Which limit an answer of the greatest length has reached."""
-    if plan.prompt_tokens + plan.request.max_tokens < plan.load.context_length:
-        return "-n/--max-tokens"
-    return f"the context of {plan.load.context_length} tokens"
+def _report_layers(engine: Engine, planner: Planner, terminal: Terminal) -> None:
+    """Say what is on the GPU: to a person whenever one was meant to be used, else with -v."""
+    meant = planner.load.gpu_layers > 0 and terminal.stderr_is_terminal
+    say = terminal.note if meant else terminal.info
+    say(f"{engine.gpu_layers} of {planner.setup.model.block_count + 1} layers are on the GPU")
+
+
+def _loaded(job: Job, engine: Engine) -> Job:
+    """`job` with the layers that really are on the GPU."""
+
+    def loaded(piece: Plan | str) -> Plan | str:
+        if isinstance(piece, str):
+            return piece
+        return replace(piece, load=replace(piece.load, gpu_layers=engine.gpu_layers))
+
+    return replace(job, pieces=tuple(map(loaded, job.pieces)))

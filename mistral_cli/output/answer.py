@@ -22,17 +22,19 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer and how it came about."""
+    """A whole answer and how it came about; `prompt_tokens` are all that were read for it."""
 
     text: str
     finish_reason: FinishReason
     completion_tokens: int
     timings: Timings
+    prompt_tokens: int = 0
 
 
 def collect(
     events: Iterator[Event],
     *,
+    prompt_tokens: int,
     load_seconds: float,
     on_progress: Callable[[PromptProgress], None],
     on_text: Callable[[str], None],
@@ -57,7 +59,8 @@ def collect(
     ended = time.perf_counter()
     first = first if parts else ended
     timings = Timings(load_seconds, first - started, ended - first)
-    return Answer("".join(parts), finish.reason, finish.completion_tokens, timings)
+    text = "".join(parts)
+    return Answer(text, finish.reason, finish.completion_tokens, timings, prompt_tokens)
 
 
 def until_stop(

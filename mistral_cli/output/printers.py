@@ -19,12 +19,17 @@ from mistral_cli.terminal import Terminal
 
 @dataclass(frozen=True)
 class Result:
-    """One answered plan; `extraction` is what was read where JSON was asked for."""
+    """One answered text; `extraction` is what was read where JSON was asked for.
+
+    `chunks` are the parts in which it was read, and `left_out` says what of it was not.
+    """
 
     plan: Plan
     answer: Answer
     extraction: Extraction | None = None
     warnings: tuple[str, ...] = ()
+    chunks: int = 1
+    left_out: str = ""
 
 
 class Output(Protocol):
@@ -157,22 +162,48 @@ class JsonOutput(DataOutput):
 
     def result(self, result: Result) -> None:
         """See Output."""
-        plan, answer = result.plan, result.answer
-        text = answer.text if self._exact else answer.text.strip()
-        said = _extracted(result.extraction, plan) if result.extraction else {"text": text}
+        plan = result.plan
         envelope = {
             **_head(plan),
-            **said,
-            "finish_reason": answer.finish_reason,
-            "prompt_tokens": plan.prompt_tokens,
-            "completion_tokens": answer.completion_tokens,
+            **what_was_said(result, exact=self._exact),
             "context_length": plan.load.context_length,
             "gpu_layers": plan.load.gpu_layers,
-            "timings": timings(answer),
             "seed": plan.request.sampling.seed,
             "warnings": [*self._terminal.warnings, *result.warnings],
         }
         write_envelope(self._terminal, envelope)
+
+
+def what_was_said(result: Result, *, exact: bool) -> dict[str, Any]:
+    """The part of every JSON object about an answer that tells it and what it took."""
+    answer = result.answer
+    text = answer.text if exact else answer.text.strip()
+    said = _extracted(result.extraction, result.plan) if result.extraction else {"text": text}
+    return {
+        **said,
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "chunks": result.chunks,
+        "left_out": result.left_out or None,
+        "timings": timings(answer),
+    }
+
+
+class Silent:
+    """Prints nothing: the result is wanted, not its coming."""
+
+    def piece(self, text: str) -> None:
+        """See Output."""
+
+    def result(self, result: Result) -> None:
+        """See Output."""
+
+    def abort(self) -> None:
+        """See Output."""
+
+
+SILENT = Silent()
 
 
 def _extracted(extraction: Extraction, plan: Plan) -> dict[str, Any]:

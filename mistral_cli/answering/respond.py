@@ -1,0 +1,64 @@
+"""A job → its result."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mistral_cli.answering.desk import Desk
+from mistral_cli.answering.extract import extract, extract_items
+from mistral_cli.answering.merge import cut_warning, merge
+from mistral_cli.answering.summary import summarize
+from mistral_cli.answering.translation import translate
+from mistral_cli.job import Job
+from mistral_cli.output.printers import SILENT, ItemsOutput, Output, Result
+from mistral_cli.plan import Plan
+
+
+def respond(job: Job, desk: Desk, output: Output) -> Result:
+    """Answer a job, printing what can be printed at once. Raises MistralCliError."""
+    if desk.planner.drafter.task.way == "summary":
+        result = summarize(job, desk, output)
+    elif desk.planner.drafter.task.way == "translation" and _in_pieces(job, desk):
+        result = translate(job, desk, output)
+    elif len(job.plans) == 1:
+        result = answer_whole(job.plans[0], desk, output)
+    else:
+        result = _answer_parts(job, desk, output)
+    desk.kept.forget()
+    if job.left_out:
+        warning = f"the text does not fit: {job.left_out} are left out (--overflow)"
+        result = replace(result, left_out=job.left_out, warnings=(warning, *result.warnings))
+    return result
+
+
+def _in_pieces(job: Job, desk: Desk) -> bool:
+    """Whether there is more to a translation than one plain paragraph."""
+    plain = len(job.pieces) == len(job.plans) == 1 and job.kind == "text"
+    return not plain or desk.planner.drafter.task.glossary is not None
+
+
+def answer_whole(plan: Plan, desk: Desk, output: Output) -> Result:
+    """One request, printed as its answer comes; more where JSON does not hold."""
+    expected = plan.draft.expected
+    if expected and isinstance(output, ItemsOutput):
+        return Result(plan, extract_items(plan, expected, desk.asking(plan), output))
+    if expected:
+        tokenize = desk.planner.tokenize
+        found = extract(plan, expected, desk.asking(plan), tokenize, output.piece)
+        again = tuple(f"{failure}; asked again" for failure in found.failures)
+        return Result(plan, found.answer, found.extraction, again)
+    answer = desk.answer(plan, output.piece)
+    return Result(plan, answer, warnings=cut_warning(plan, answer))
+
+
+def _answer_parts(job: Job, desk: Desk, output: Output) -> Result:
+    """Each part by itself; the answers one after the other, or their JSON made one."""
+    plans, results = job.plans, list[Result]()
+    as_items = isinstance(output, ItemsOutput)
+    for number, plan in enumerate(plans, start=1):
+        desk.say(f"part {number} of {len(plans)} …")
+        shown = output if as_items or not plan.draft.expected else SILENT
+        results.append(answer_whole(plan, desk, shown))
+        if shown is output and number < len(plans) and not as_items:
+            output.piece("\n\n")
+    return merge(job, results)

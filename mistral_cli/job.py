@@ -1,0 +1,205 @@
+"""Texts → jobs: what has to be asked so that a text of any length is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+from mistral_cli.draft import Draft, Drafter
+from mistral_cli.engines import LoadOptions, open_tokenizer, place
+from mistral_cli.errors import ContextExceeded, UsageError, about
+from mistral_cli.inputs.texts import Text
+from mistral_cli.long.split import keep_head, keep_tail, split
+from mistral_cli.long.structure import Kind, kind_of, segments
+from mistral_cli.options import Overflow
+from mistral_cli.plan import Plan, Planner, Setup
+from mistral_cli.terminal import Terminal
+
+# Longer parts are no better, but slow, and their KV cache takes memory for gigabytes.
+_LONGEST_PART = 6144
+_TRANSLATION_SHARE = 3
+_ANY = "."
+_MARGIN = 8  # tokens that a text may have more of between two others than alone
+
+
+@dataclass(frozen=True)
+class Job:
+    """One text and what is asked about it.
+
+    `pieces` are the plans in the order of the text, and the text between them that stays as
+    it is. `left_out` says what of the text nobody is asked about. `subject` names the text
+    among several, else it is empty.
+    """
+
+    draft: Draft
+    pieces: tuple[Plan | str, ...]
+    left_out: str = ""
+    kind: Kind = "text"
+    subject: str = ""
+
+    @property
+    def plans(self) -> list[Plan]:
+        """What is asked, in the order of the text."""
+        return [piece for piece in self.pieces if isinstance(piece, Plan)]
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """A job before the context is settled."""
+
+    draft: Draft
+    pieces: list[Draft | str]
+    left_out: str = ""
+    kind: Kind = "text"
+
+
+def make_jobs(
+    drafter: Drafter, setup: Setup, drafts: Sequence[tuple[str, Draft]], terminal: Terminal
+) -> tuple[list[Job], Planner]:
+    """One job for each draft, given with its subject, and the planner that made them.
+
+    They share one context length, for the longest of them. Raises UsageError, ContextExceeded.
+    """
+    with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
+        load = LoadOptions(setup.longest, setup.threads)
+        planner = Planner(drafter, setup, tokenizer.tokenize, load)
+        found = []
+        for subject, draft in drafts:
+            with about(subject):
+                found.append((subject, _pieces(planner, draft)))
+        planner = settled(planner, [pieces for _, pieces in found], terminal)
+        jobs = []
+        for subject, pieces in found:
+            with about(subject):
+                jobs.append(replace(_job(planner, pieces), subject=subject))
+    return jobs, planner
+
+
+def job_of(planner: Planner, draft: Draft) -> Job:
+    """The job for one draft in a context that is settled. Raises UsageError, ContextExceeded."""
+    return _job(planner, _pieces(planner, draft))
+
+
+def needed(planner: Planner, draft: Draft) -> int:
+    """Tokens of context that the job for `draft` wants."""
+    return _needed(planner, _pieces(planner, draft))
+
+
+def settled(planner: Planner, found: Sequence[_Pieces], terminal: Terminal) -> Planner:
+    """`planner` with the context and the GPU layers for all of these."""
+    return settle_context(planner, [_needed(planner, pieces) for pieces in found], terminal)
+
+
+def settle_context(planner: Planner, needed: Sequence[int], terminal: Terminal) -> Planner:
+    """`planner` with a context of the tokens `needed`, and the layers that fit beside it."""
+    planner = planner.opened(needed, terminal)
+    choice = place(planner.setup.choice, planner.setup.model, planner.load.context_length)
+    terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
+    load = replace(planner.load, gpu_layers=choice.gpu_layers)
+    return replace(planner, load=load, setup=replace(planner.setup, choice=choice))
+
+
+def parts_of(planner: Planner, draft: Draft, text: str) -> list[Plan]:
+    """The plans that summarize `text` in parts."""
+    drafts = _split(planner, replace(draft, text=Text(text, draft.text.source)), "text")
+    return [planner.plan(each) for each in drafts]
+
+
+def _job(planner: Planner, found: _Pieces) -> Job:
+    pieces = [p if isinstance(p, str) else planner.plan(p) for p in found.pieces]
+    return Job(found.draft, tuple(pieces), found.left_out, found.kind)
+
+
+def _needed(planner: Planner, found: _Pieces) -> int:
+    drafts = [piece for piece in found.pieces if isinstance(piece, Draft)]
+    longest = max((planner.needed(draft) for draft in drafts), default=1)
+    if len(drafts) > 1 and planner.drafter.task.way == "summary":
+        longest = max(longest, min(planner.setup.longest, _LONGEST_PART + longest))
+    return longest
+
+
+def _pieces(planner: Planner, draft: Draft) -> _Pieces:
+    policy, task = planner.setup.overflow, planner.drafter.task
+    if task.way == "translation" and policy is Overflow.SPLIT and isinstance(draft.prompt, list):
+        kind = kind_of(draft.text.source, draft.text.text)
+        return _Pieces(draft, list(_segments(planner, draft, kind)), kind=kind)
+    if planner.fits(draft) or policy is Overflow.ERROR or not draft.text.text:
+        return _Pieces(draft, [draft])
+    if policy is Overflow.SPLIT:
+        kind = kind_of(draft.text.source, draft.text.text)
+        return _Pieces(draft, list(_split(planner, draft, kind)), kind=kind)
+    return _cut(planner, draft, policy)
+
+
+def _cut(planner: Planner, draft: Draft, policy: Overflow) -> _Pieces:
+    text = draft.text.text
+
+    def fits(part: str) -> bool:
+        return planner.fits(planner.drafter.again(draft, part))
+
+    _check_frame(planner, draft)
+    kept = keep_head(text, fits) if policy is Overflow.HEAD else keep_tail(text, fits)
+    where = "last" if policy is Overflow.HEAD else "first"
+    left_out = f"the {where} {len(text) - len(kept)} of {len(text)} characters"
+    return _Pieces(draft, [planner.drafter.again(draft, kept)], left_out)
+
+
+def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
+    """The drafts for the parts of a text that does not fit."""
+    drafter = planner.drafter
+    again = drafter.part_of if drafter.task.way == "summary" else drafter.again
+    frame = len(planner.encode(again(draft, _ANY)))
+    room = min(planner.room(draft), _LONGEST_PART) - frame - _MARGIN
+    if room < 1:
+        _check_frame(planner, draft)
+    parts = split(
+        draft.text.text, planner.count, max(room, 1), markdown=kind == "markdown"
+    )
+    yield from (again(draft, part.strip("\n")) for part in parts)
+
+
+def _segments(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft | str]:
+    """What is translated, each for itself, and what stays as it is."""
+    limit = _translation_limit(planner, draft)
+    for segment in segments(draft.text.text, kind):
+        if not segment.translate:
+            yield segment.text
+            continue
+        for part in split(segment.text, planner.count, limit, markdown=False):
+            words = part.strip()
+            start = part.index(words)
+            yield from filter(None, (part[:start],))
+            yield planner.drafter.again(draft, words)
+            yield from filter(None, (part[start + len(words) :],))
+
+
+def _translation_limit(planner: Planner, draft: Draft) -> int:
+    """Tokens of a part whose translation, somewhat longer, still has its room."""
+    frame = len(planner.encode(planner.drafter.again(draft, _ANY)))
+    free = min(planner.setup.longest, _LONGEST_PART) - frame - _MARGIN
+    if free < _TRANSLATION_SHARE:
+        _check_frame(planner, draft)
+    answer = int(planner.settings(draft)["max_tokens"])
+    return max(min(free // _TRANSLATION_SHARE, answer // 2), 1)
+
+
+def _check_frame(planner: Planner, draft: Draft) -> None:
+    """Refuse what does not fit even without its text."""
+    again = planner.drafter.again(draft, _ANY)
+    if not planner.fits(again):
+        raise ContextExceeded(
+            f"the prompt has {len(planner.encode(again))} tokens without its text, and "
+            f"{planner.room(draft)} fit",
+            hint="Shorten the instruction, or raise -c/--context-length.",
+        )
+
+
+def check_split(drafter: Drafter, overflow: Overflow | None) -> None:
+    """Refuse to split where the answers cannot be put together. Raises UsageError."""
+    shape = drafter.shape
+    if overflow is not Overflow.SPLIT or shape is None or shape.many:
+        return
+    if shape.schema.get("type") != "object":
+        raise UsageError(
+            "answers of this schema cannot be put together", hint="Add --many for a list of them."
+        )
