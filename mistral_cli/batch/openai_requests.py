@@ -17,6 +17,7 @@ _ROLES: dict[str, Role] = {
     "user": "user",
     "assistant": "assistant",
 }
+_SEEDS = 2**31  # theirs have 64 bits
 _MESSAGE_KEYS = ("role", "content", "name")
 
 # What says nothing about the answer, or only how the service is to work.
@@ -58,8 +59,8 @@ def read_request(value: Mapping[str, Any]) -> tuple[tuple[Message, ...], dict[st
     Raises UsageError naming the key that is wrong, or that would change the answer and is
     not supported.
     """
-    if not isinstance(value["custom_id"], str):
-        raise _wrong("custom_id", "is no string")
+    if not isinstance(value["custom_id"], str) or not value["custom_id"]:
+        raise _wrong("custom_id", "is no text")
     if value.get("method", "POST") != "POST":
         raise _wrong("method", "is not POST")
     if value.get("url", _URL) != _URL:
@@ -111,9 +112,11 @@ def _overrides(body: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key in ("max_tokens", "max_completion_tokens"):  # the second is the newer name
         if key in body:
-            found["max_tokens"] = _whole(body, key, 1)
+            found["max_tokens"] = _whole(body, key)
+            if found["max_tokens"] < 1:
+                raise _wrong(f"body.{key}", "is less than 1")
     if "seed" in body:
-        found["seed"] = _whole(body, "seed", 0) % 2**31
+        found["seed"] = _whole(body, "seed") % _SEEDS
     for key, highest in (("temperature", 100.0), ("top_p", 1.0)):
         if key in body:
             found[key] = _number(body, key, highest)
@@ -124,10 +127,10 @@ def _overrides(body: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def _whole(body: Mapping[str, Any], key: str, least: int) -> int:
+def _whole(body: Mapping[str, Any], key: str) -> int:
     number = body[key]
-    if isinstance(number, bool) or not isinstance(number, int) or number < least:
-        raise _wrong(f"body.{key}", f"is no whole number from {least}")
+    if isinstance(number, bool) or not isinstance(number, int):
+        raise _wrong(f"body.{key}", "is no whole number")
     return number
 
 

@@ -31,8 +31,10 @@ def json_records(text: str, source: str) -> Iterator[Record]:
             yield Record(number, _json_object(line, f"{source}:{number}"))
 
 
-def table_records(text: str, source: str, delimiter: str | None = None) -> Iterator[Record]:
-    """A table with a header row; cells may hold line ends where they are quoted.
+def read_table(
+    text: str, source: str, delimiter: str | None = None
+) -> tuple[list[str], Iterator[Record]]:
+    """A table's header (empty if there is none) and its rows; quoted cells may hold line ends.
 
     Without `delimiter` it is the comma, semicolon or tab the header has most of. Raises
     UsageError for a header that cannot be read or names a column twice.
@@ -51,9 +53,7 @@ def table_records(text: str, source: str, delimiter: str | None = None) -> Itera
         raise UsageError(
             f"{source} names the column {twice!r} twice", hint="Give every column its own name."
         )
-    for line, cells in rows:
-        where = f"{source}:{line}"
-        yield Record(line, cells if isinstance(cells, UsageError) else _named(header, cells, where))
+    return header, (Record(line, _named(header, cells, f"{source}:{line}")) for line, cells in rows)
 
 
 def _json_object(line: str, where: str) -> Mapping[str, Any] | UsageError:
@@ -83,7 +83,11 @@ def _table_rows(reader: Any, source: str) -> Iterator[tuple[int, list[str] | Usa
                 yield line, cells
 
 
-def _named(header: list[str], cells: list[str], where: str) -> Mapping[str, str] | UsageError:
+def _named(
+    header: list[str], cells: list[str] | UsageError, where: str
+) -> Mapping[str, str] | UsageError:
+    if isinstance(cells, UsageError):
+        return cells
     if len(cells) != len(header):
         return UsageError(
             f"{where} has {len(cells)} cells where the header has {len(header)}",

@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from mistral_cli.errors import UsageError
-from mistral_cli.inputs.texts import STDIN
+from mistral_cli.inputs.texts import STDIN, name_of
 from mistral_cli.terminal import Terminal
 
 _ANY_DEPTH = "**"
@@ -29,16 +29,6 @@ class Source:
 
     path: Path
     relative: Path
-
-    @property
-    def name(self) -> str:
-        """The path as it was given, as text that can be encoded whatever bytes are in it."""
-        return "stdin" if self.path == STDIN else printable(self.path)
-
-
-def printable(path: Path) -> str:
-    """The path as text; bytes that are no UTF-8 stand as backslash escapes."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def find_sources(names: Sequence[str], terminal: Terminal) -> list[Source]:
@@ -68,7 +58,7 @@ def _sources(name: str, terminal: Terminal) -> list[Source]:
         return [Source(path, Path(path.name))]
     fixed = list(takewhile(lambda part: not _is_pattern(part), path.parts))
     if len(fixed) == len(path.parts):
-        raise UsageError(f"{printable(path)} does not exist", hint="Check the name.")
+        raise UsageError(f"{name_of(path)} does not exist", hint="Check the name.")
     return _expand(name, Path(*fixed), path.parts[len(fixed) :], terminal)
 
 
@@ -77,7 +67,7 @@ def _expand(name: str, folder: Path, pattern: tuple[str, ...], terminal: Termina
     files = sorted({os.fspath(path) for path in _matches(folder, pattern, entries)})
     if not files:
         raise UsageError(
-            f"{printable(Path(name))} matches no file",
+            f"{name_of(Path(name))} matches no file",
             hint="Check the name; hidden files are left out, and only ** goes into folders.",
         )
     return [Source(Path(file), Path(file).relative_to(folder)) for file in files]
@@ -115,7 +105,7 @@ def _entries(terminal: Terminal, folder: Path) -> list[os.DirEntry[str]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        terminal.warn(f"{printable(folder)} is left out: {error.strerror}")
+        terminal.warn(f"{name_of(folder)} is left out: {error.strerror}")
         return []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -89,8 +90,13 @@ def _argument(word: str, terminal: Terminal) -> Text:
 
 def _from_file(path: Path, terminal: Terminal) -> Text:
     """Read a file, or stdin to its end where the user named it."""
-    source = "stdin" if path == STDIN else str(path)
+    source = name_of(path)
     return not_blank(to_text(read_bytes(path, terminal), source, terminal))
+
+
+def name_of(path: Path) -> str:
+    """The path as text ("stdin" for "-"); bytes in it that are no UTF-8 stand escaped."""
+    return "stdin" if path == STDIN else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def read_bytes(path: Path, terminal: Terminal) -> bytes:
@@ -98,7 +104,7 @@ def read_bytes(path: Path, terminal: Terminal) -> bytes:
 
     Raises UsageError when it cannot be read.
     """
-    source = "stdin" if path == STDIN else str(path)
+    source = name_of(path)
     try:
         data = read_stdin(terminal.stdin, None) if path == STDIN else path.read_bytes()
     except FileNotFoundError:
