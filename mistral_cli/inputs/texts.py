@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
 from mistral_cli.errors import UsageError
+from mistral_cli.inputs.documents import is_document, read_document
 from mistral_cli.inputs.stdin import NoText, is_pipe, read_stdin
 from mistral_cli.terminal import Terminal
 
@@ -83,12 +85,26 @@ def read_inputs(
 def _argument(word: str, terminal: Terminal) -> Text:
     # Python keeps undecodable bytes of argv as lone surrogates, which nobody can encode again.
     data = word.encode("utf-8", "surrogateescape")
-    return _not_blank(Text(_decode(data, "utf-8", "argument", terminal), "argument"))
+    return not_blank(Text(_decode(data, "utf-8", "argument", terminal), "argument"))
 
 
 def _from_file(path: Path, terminal: Terminal) -> Text:
     """Read a file, or stdin to its end where the user named it."""
-    source = "stdin" if path == STDIN else str(path)
+    source = name_of(path)
+    return not_blank(to_text(read_bytes(path, terminal), source, terminal))
+
+
+def name_of(path: Path) -> str:
+    """The path as text ("stdin" for "-"); bytes in it that are no UTF-8 stand escaped."""
+    return "stdin" if path == STDIN else os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
+def read_bytes(path: Path, terminal: Terminal) -> bytes:
+    """What a file holds, or stdin to its end where `path` is "-".
+
+    Raises UsageError when it cannot be read.
+    """
+    source = name_of(path)
     try:
         data = read_stdin(terminal.stdin, None) if path == STDIN else path.read_bytes()
     except FileNotFoundError:
@@ -101,7 +117,7 @@ def _from_file(path: Path, terminal: Terminal) -> Text:
         raise _unreadable(source, error) from error
     if isinstance(data, NoText):
         raise UsageError(f"stdin cannot be read: {data.value}", hint=_HOW_TO)
-    return _not_blank(_to_text(data, source, terminal))
+    return data
 
 
 def _piped(beside_others: bool, terminal: Terminal, graces: Graces) -> Text | None:
@@ -124,7 +140,7 @@ def _piped(beside_others: bool, terminal: Terminal, graces: Graces) -> Text | No
         return None
     if isinstance(data, NoText):
         raise UsageError("there is no text to work on", hint=_HOW_TO)
-    return _not_blank(_to_text(data, "stdin", terminal))
+    return not_blank(to_text(data, "stdin", terminal))
 
 
 def _unreadable(source: str, error: OSError) -> UsageError:
@@ -134,8 +150,23 @@ def _unreadable(source: str, error: OSError) -> UsageError:
     )
 
 
-def _to_text(data: bytes, source: str, terminal: Terminal) -> Text:
-    """Decode what a file or stdin held. Raises UsageError if it is binary."""
+def to_text(data: bytes, source: str, terminal: Terminal) -> Text:
+    """What a file or stdin held, as a text; a document is converted.
+
+    Raises UsageError if it is binary, or a document that cannot be converted.
+    """
+    if is_document(source, data):
+        text = read_document(data, source)
+    else:
+        text = decode(data, source, terminal).replace("\r\n", "\n")
+    return Text(text.removesuffix("\n"), source)
+
+
+def decode(data: bytes, source: str, terminal: Terminal) -> str:
+    """Decode by the byte order mark, or as UTF-8. Raises UsageError if it is binary.
+
+    What cannot be decoded is replaced, and a warning says so.
+    """
     marks = (encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark))
     encoding = next(marks, "utf-8")
     if encoding.startswith("utf-8") and b"\0" in data[:_BINARY_CHECK]:
@@ -143,8 +174,7 @@ def _to_text(data: bytes, source: str, terminal: Terminal) -> Text:
             f"{source} is not a text file (it has NUL bytes)",
             hint="Convert it to UTF-8 text first, for instance with pdftotext or iconv.",
         )
-    text = _decode(data, encoding, source, terminal).replace("\r\n", "\n")
-    return Text(text.removesuffix("\n"), source)
+    return _decode(data, encoding, source, terminal)
 
 
 def _decode(data: bytes, encoding: str, source: str, terminal: Terminal) -> str:
@@ -158,7 +188,8 @@ def _decode(data: bytes, encoding: str, source: str, terminal: Terminal) -> str:
     return text
 
 
-def _not_blank(text: Text) -> Text:
+def not_blank(text: Text) -> Text:
+    """The text itself. Raises UsageError where there is nothing but white space."""
     if not text.text.strip():
         raise UsageError(f"{text.source} is empty", hint=_HOW_TO)
     return text

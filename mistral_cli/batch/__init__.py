@@ -1,0 +1,1 @@
+"""Many inputs, one answer each: what to do, what is done, and doing the rest."""
