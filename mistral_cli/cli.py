@@ -99,7 +99,7 @@ def _end(status: int) -> None:
 
     Its libraries' destructors must not run under it, nor wait for it.
     """
-    computing = status == ExitCode.INTERRUPTED
+    computing = status in (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
     if computing or any(thread.name == "engine" for thread in threading.enumerate()):
         for stream in (sys.stdout, sys.stderr):
             if stream:

@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     ENGINE_FAILED = 9
     ROWS_FAILED = 10
     INTERRUPTED = 130
+    TERMINATED = 143
 
     @property
     def meaning(self) -> str:
@@ -41,8 +42,9 @@ _MEANINGS = {
     ExitCode.OUTPUT_INVALID: "the output does not match the schema",
     ExitCode.GPU_REQUIRED: "a GPU is required but absent",
     ExitCode.ENGINE_FAILED: "the engine failed",
-    ExitCode.ROWS_FAILED: "some rows of a batch failed (kept for the batch command to come)",
+    ExitCode.ROWS_FAILED: "some rows of a batch failed, now or in an earlier run",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
+    ExitCode.TERMINATED: "a batch was asked to end (SIGTERM)",
 }
 
 
@@ -111,6 +113,24 @@ class EngineFailed(MistralCliError):
 
 class OutOfGpuMemory(EngineFailed):
     """The layers that were to go to the GPU do not fit into its memory."""
+
+
+class RowsFailed(MistralCliError):
+    """Some rows of a batch failed; their errors are among the results."""
+
+    exit_code = ExitCode.ROWS_FAILED
+
+
+class Interrupted(MistralCliError):
+    """Ctrl-C ended a batch between two rows."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+class Terminated(MistralCliError):
+    """SIGTERM ended a batch between two rows."""
+
+    exit_code = ExitCode.TERMINATED
 
 
 def first_line(error: Exception) -> str:

@@ -80,6 +80,10 @@ class Terminal:
         for more in filter(None, (hint, details)):
             self._line(f"  {more}")
 
+    def tell(self, line: str) -> None:
+        """One line of an error's details on stderr, also with `-q`."""
+        self._line(line)
+
     def status(self, text: str) -> None:
         """Replace the passing status line; only a terminal shows it."""
         if self.stderr_is_terminal and not self.quiet and self.env.get("TERM") != "dumb":

@@ -1,3 +1,3 @@
 """The subcommands. Each module has `register(app)`; a new one costs a file and a line here."""
 
-COMMANDS = ("tasks", "models", "prompts", "doctor")
+COMMANDS = ("tasks", "batch", "models", "prompts", "doctor")

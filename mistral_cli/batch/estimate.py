@@ -1,0 +1,120 @@
+"""A dry run of a batch: what is done, what would be read, and how long it may take."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mistral_cli.batch.asks import Asks, Item
+from mistral_cli.batch.results import Matched
+from mistral_cli.engines import Request, open_engine
+from mistral_cli.errors import MistralCliError
+from mistral_cli.job import job_of
+from mistral_cli.output.answer import collect
+from mistral_cli.output.stdout import write_envelope
+from mistral_cli.plan import Plan, Planner
+from mistral_cli.terminal import Terminal
+
+_SAMPLE_TOKENS = 16
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Tokens a second of prompt and of answer, and the usual length of an answer in tokens."""
+
+    prompt: float
+    generation: float
+    answer: float
+    from_earlier: bool
+
+
+def estimate(
+    asks: Asks,
+    planner: Planner,
+    matched: Matched,
+    todo: Sequence[Item],
+    parallel: int,
+    earlier: Iterable[Mapping[str, Any]],
+    terminal: Terminal,
+) -> None:
+    """Print the counts, the tokens and the time."""
+    plans, impossible = list[Plan](), 0
+    for item in todo:
+        try:
+            own = replace(planner, drafter=asks.drafter_of(item.row))
+            plans += job_of(own, asks.draft(item.row)).plans
+        except MistralCliError as error:
+            impossible += 1
+            terminal.info(f"{item.row.id} would fail: {error.message}")
+    prompt_tokens = sum(plan.prompt_tokens for plan in plans)
+    speed = _earlier_speed(earlier) or _sampled_speed(plans, planner, terminal)
+    seconds = None
+    if speed:
+        seconds = prompt_tokens / speed.prompt + len(plans) * speed.answer / speed.generation
+    write_envelope(
+        terminal,
+        {
+            "command": f"batch {asks.drafter.task.name}",
+            "rows": len(matched.todo) + len(matched.done) + len(matched.failed),
+            "done": len(matched.done),
+            "failed_before": len(matched.failed),
+            "to_do": len(todo),
+            "would_fail": impossible,
+            "requests": len(plans),
+            "prompt_tokens": prompt_tokens,
+            "context_length": planner.load.context_length,
+            "parallel": parallel,
+            "estimated_seconds": None if seconds is None else round(seconds),
+        },
+    )
+    if speed:
+        how = "at the speed of earlier rows" if speed.from_earlier else "at most, on a first sample"
+        terminal.note(f"about {_time(seconds or 0)} {how}, one row at a time")
+
+
+def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:
+    read = wrote = reading = writing = count = 0.0
+    for record in records:
+        times = record.get("timings") or {}
+        if record.get("error") is None and times.get("generation_seconds"):
+            read += record["prompt_tokens"]
+            wrote += record["completion_tokens"]
+            reading += times["prompt_seconds"]
+            writing += times["generation_seconds"]
+            count += 1
+    if not (count and reading and writing):
+        return None
+    return Speed(read / reading, wrote / writing, wrote / count, True)
+
+
+def _sampled_speed(plans: Sequence[Plan], planner: Planner, terminal: Terminal) -> Speed | None:
+    """A few tokens of the first row, for want of anything better."""
+    if not plans:
+        return None
+    setup, first = planner.setup, plans[0]
+    request: Request = replace(first.request, grammar=None)
+    request = replace(request, max_tokens=min(request.max_tokens, _SAMPLE_TOKENS))
+    terminal.status("measuring the speed …")
+    with (
+        contextlib.suppress(ZeroDivisionError),
+        open_engine(setup.choice, setup.model, planner.load, terminal.warn) as engine,
+    ):
+        answer = collect(
+            engine.stream(request),
+            prompt_tokens=first.prompt_tokens,
+            load_seconds=0.0,
+            on_progress=lambda _: None,
+            on_text=lambda _: None,
+        )
+        terminal.clear_status()
+        times = answer.timings
+        generation = answer.completion_tokens / times.generation
+        return Speed(first.prompt_tokens / times.prompt, generation, first.request.max_tokens, False)
+    return None
+
+
+def _time(seconds: float) -> str:
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{max(minutes, 1)} min"

@@ -1,0 +1,155 @@
+"""What a line of results looks like: our own, or that of OpenAI's batches."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from mistral_cli.batch.rows import Row
+from mistral_cli.errors import ExitCode, MistralCliError
+from mistral_cli.output.printers import Result, what_was_said
+
+_PREFIX = "batch_req_"  # OpenAI's ids of results are opaque: ours are the row's identity
+_NOTHING = {"finish_reason": None, "prompt_tokens": 0, "completion_tokens": 0, "timings": {}}
+
+
+def record_of(row: Row, key: str, result: Result, *, exact: bool, finished: float) -> dict[str, Any]:
+    """What is told of a row that was answered; `finished` are seconds since the run began."""
+    said = what_was_said(result, exact=exact)
+    said["timings"] = {**said["timings"], "finished_at": round(finished, 3)}
+    more = {"seed": result.plan.request.sampling.seed, "warnings": list(result.warnings)}
+    model = {"model": result.plan.model_name, "engine": result.plan.choice.engine.name}
+    return {"id": row.id, "source": row.source, **said, **more, **model, "error": None, "key": key}
+
+
+def record_of_failure(
+    row: Row, key: str, error: MistralCliError, *, finished: float
+) -> dict[str, Any]:
+    """What is told of a row that failed."""
+    told = {"code": int(error.exit_code), "message": error.message, "hint": error.hint}
+    if error.details:
+        told["details"] = error.details
+    times = {"timings": {"finished_at": round(finished, 3)}}
+    head = {"id": row.id, "source": row.source, "text": None}
+    return {**head, **_NOTHING, **times, "warnings": [], "error": told, "key": key}
+
+
+class Lines(Protocol):
+    """A form of the lines in a results file."""
+
+    def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """A record as a line."""
+
+    def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """What a line tells, as a record; what the form leaves out is not in it."""
+
+    def key(self, line: Mapping[str, Any]) -> str:
+        """The row's identity; empty where the line is of another form."""
+
+    def id(self, line: Mapping[str, Any]) -> str:
+        """The row's name."""
+
+    def failed(self, line: Mapping[str, Any]) -> bool:
+        """Whether the row failed."""
+
+    def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+        """The line under the row's present name."""
+
+
+class OwnLines:
+    """A record as it is."""
+
+    def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """See Lines."""
+        return dict(record)
+
+    def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """See Lines."""
+        return dict(line)
+
+    def key(self, line: Mapping[str, Any]) -> str:
+        """See Lines."""
+        key = line.get("key")
+        return key if isinstance(key, str) and "id" in line and "error" in line else ""
+
+    def id(self, line: Mapping[str, Any]) -> str:
+        """See Lines."""
+        return str(line.get("id"))
+
+    def failed(self, line: Mapping[str, Any]) -> bool:
+        """See Lines."""
+        return line.get("error") is not None
+
+    def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+        """See Lines."""
+        return {**line, "id": row.id, "source": row.source}
+
+
+class OpenAILines:
+    """As a file of OpenAI's batch results has them: a response with a chat completion."""
+
+    def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """See Lines."""
+        name = f"{_PREFIX}{record['key']}"
+        error = record["error"]
+        response = {"status_code": 200, "request_id": name, "body": _completion(record)}
+        told = {"code": ExitCode(error["code"]).name.lower(), "message": error["message"]} if error else None
+        return {
+            "id": name,
+            "custom_id": record["id"],
+            "response": None if error else response,
+            "error": told,
+        }
+
+    def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
+        """See Lines."""
+        head = {"id": self.id(line), "error": line.get("error"), "key": self.key(line)}
+        if not line.get("response"):
+            return head
+        body = line["response"]["body"]
+        choice, usage = body["choices"][0], body["usage"]
+        return {
+            **head,
+            "text": choice["message"]["content"],
+            "finish_reason": choice["finish_reason"],
+            "prompt_tokens": usage["prompt_tokens"],
+            "completion_tokens": usage["completion_tokens"],
+        }
+
+    def key(self, line: Mapping[str, Any]) -> str:
+        """See Lines."""
+        name = line.get("id")
+        ours = isinstance(name, str) and name.startswith(_PREFIX) and "custom_id" in line
+        return str(name).removeprefix(_PREFIX) if ours else ""
+
+    def id(self, line: Mapping[str, Any]) -> str:
+        """See Lines."""
+        return str(line.get("custom_id"))
+
+    def failed(self, line: Mapping[str, Any]) -> bool:
+        """See Lines."""
+        return line.get("error") is not None
+
+    def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+        """See Lines."""
+        return {**line, "custom_id": row.id}
+
+
+def _completion(record: Mapping[str, Any]) -> dict[str, Any]:
+    import json
+    import time
+
+    data = record.get("data")
+    text = record.get("text") if data is None else json.dumps(data, ensure_ascii=False)
+    prompt, completion = record["prompt_tokens"], record["completion_tokens"]
+    message = {"role": "assistant", "content": text}
+    choice = {"index": 0, "message": message, "finish_reason": record["finish_reason"]}
+    tokens = {"prompt_tokens": prompt, "completion_tokens": completion}
+    return {
+        "id": f"chatcmpl-{record['key']}",
+        "object": "chat.completion",
+        "created": int(time.time()),
+        "model": record.get("model"),
+        "choices": [choice],
+        "usage": {**tokens, "total_tokens": prompt + completion},
+    }
