@@ -1,0 +1,1 @@
+"""Many texts in one run: rows → results that survive a crash."""
