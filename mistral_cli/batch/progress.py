@@ -1,0 +1,115 @@
+"""How far a batch is: one passing line on a terminal, plain lines in a log, failures at the end."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+
+from rich.cells import cell_len, set_cell_size
+
+from mistral_cli.batch.failures import Record, alike, message_of
+from mistral_cli.output.wrap import without_controls
+from mistral_cli.terminal import Terminal
+
+_RECENT_ROWS = 50
+_REFRESH_SECONDS = 0.1
+_LISTED = 10
+_ID_WIDTH, _MESSAGE_WIDTH = 32, 100
+_DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+
+
+class Progress:
+    """Counts the finished rows of a batch and tells a person how long the rest may take.
+
+    Rates are those of the last rows: the first ones may have waited for the model. `every`
+    is in seconds; with 0 nothing goes to a log.
+    """
+
+    def __init__(
+        self,
+        terminal: Terminal,
+        total: int,
+        every: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._terminal, self._total, self._every, self._clock = terminal, total, every, clock
+        self._rows = self._failed = self._tokens = 0
+        self._noted = clock()
+        self._refreshed = float("-inf")
+        # When a row was finished, and all tokens until then.
+        self._recent = deque([(self._noted, 0)], maxlen=_RECENT_ROWS + 1)
+
+    def count(self, *, failed: bool, tokens: int) -> None:
+        """One more row is finished; `tokens` is the prompt's and the answer's, as computed."""
+        self._rows += 1
+        self._failed += failed
+        self._tokens += tokens
+        if failed or tokens:  # else it was skipped, which says nothing about the rows to come
+            self._recent.append((self._clock(), self._tokens))
+
+    def show(self) -> None:
+        """Bring what is shown up to date, if it is time to."""
+        now = self._clock()
+        if self._terminal.stderr_is_terminal:
+            if now - self._refreshed >= _REFRESH_SECONDS:
+                self._refreshed = now
+                self._terminal.status(self._line(now))
+        elif self._every and now - self._noted >= self._every:
+            self._noted = now
+            self._terminal.note(self._line(now))
+
+    def end(self) -> None:
+        """Take the status line away."""
+        self._terminal.clear_status()
+
+    def _line(self, now: float) -> str:
+        parts = [f"{self._rows:,} of {self._total:,} rows"]
+        if self._failed:
+            parts.append(f"{self._failed:,} failed")
+        (first, before), (last, _) = self._recent[0], self._recent[-1]
+        if last > first:
+            rate = (self._tokens - before) / (now - first)
+            parts.append(f"{rate:,.0f} tokens/s" if rate >= 10 else f"{rate:.1f} tokens/s")
+            if (waiting := self._total - self._rows) > 0:
+                row_seconds = (last - first) / (len(self._recent) - 1)
+                # The row in progress counts down, but a late one takes nothing off the others.
+                left = waiting * row_seconds - min(now - last, row_seconds)
+                parts.append(f"{duration(left)} left")
+        return ", ".join(parts)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a clock shows them: 3:20, or 1:03:20 from an hour on."""
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02}"
+    return f"{minutes // 60}:{minutes % 60:02}:{rest:02}"
+
+
+def failures_table(records: Iterable[Record]) -> list[str]:
+    """Lines that name what failed and why, at most ten kinds of failure; none if none did."""
+    groups = alike(records)
+    listed = groups[:_LISTED]
+    ids = [_one_line(str(group[0].get("id", ""))) for group in listed]
+    width = min(max(map(cell_len, ids), default=0), _ID_WIDTH)
+    lines: list[str] = []
+    for name, group in zip(ids, listed, strict=True):
+        message = _shortened(_one_line(message_of(group[0])), _MESSAGE_WIDTH)
+        lines.append(f"{set_cell_size(_shortened(name, width), width)}  {message}")
+        if len(group) > 1:
+            lines.append(f"{'':{width}}  … and {len(group) - 1:,} more: the same")
+    if rest := sum(map(len, groups[_LISTED:])):
+        lines.append(f"… and {rest:,} more failed rows, for other reasons")
+    return lines
+
+
+def _one_line(text: str) -> str:
+    return " ".join(_DIRECTIONS.sub("", without_controls(text)).split())
+
+
+def _shortened(text: str, width: int) -> str:
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…"
