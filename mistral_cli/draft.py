@@ -58,21 +58,26 @@ class Drafter:
     def draft(self, text: Text, values: Mapping[str, Any] | None = None) -> Draft:
         """What is asked about `text`; `values` are for the template, beside the task's.
 
-        Raises UsageError, and OutputInvalid where the text lacks what the answer must have.
+        Raises UsageError.
         """
         expected = Expected(self.shape, text.text) if self.shape else None
-        _ = expected and expected.grammar
         return Draft(text, self._prompt(text.text, values or {}), expected)
 
     def again(self, draft: Draft, text: str) -> Draft:
         """What `draft` asks, about another text of the same source."""
-        return replace(self.draft(Text(text, draft.text.source)), settings=draft.settings)
+        values = {}
+        if self.task.glossary and (terms := self.task.glossary.terms_in(text)):
+            values["terms"] = "; ".join(f"{term} = {told}" for term, told in terms.items())
+        return replace(self.draft(Text(text, draft.text.source), values), settings=draft.settings)
 
     def part_of(self, draft: Draft, text: str) -> Draft:
         """What is asked about a part of a text that is summarized in parts."""
         kept = {n: v for n, v in self.task.values.items() if n == "language"}
         task, options = replace(self.task, values=kept), replace(self.options, param=None)
-        return replace(self, task=task, template=self.part, options=options).again(draft, text)
+        part = replace(self, task=task, template=self.part, options=options).again(draft, text)
+        # Its own limit: it is what makes the summaries shorter than the parts.
+        limit = {n: v for n, v in self.part.options.items() if n == "max_tokens"}
+        return replace(part, settings={**part.settings, **limit})
 
     def _prompt(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
         """The messages, or with `--raw` the bare text."""
