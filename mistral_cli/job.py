@@ -152,9 +152,7 @@ def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
     room = min(planner.room(draft), _LONGEST_PART) - frame - _MARGIN
     if room < 1:
         _check_frame(planner, draft)
-    parts = split(
-        draft.text.text, planner.count, max(room, 1), markdown=kind == "markdown"
-    )
+    parts = split(draft.text.text, planner.count, max(room, 1), markdown=kind == "markdown")
     yield from (again(draft, part.strip("\n")) for part in parts)
 
 

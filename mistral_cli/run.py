@@ -101,9 +101,7 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
     return drafts
 
 
-def _answer_all(
-    jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal
-) -> None:
+def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal) -> None:
     setup = planner.setup
     together = max(len(job.plans) for job in jobs) if setup.options.overflow != "error" else 1
     parallel, why = slots(

@@ -30,7 +30,9 @@ def joined(answers: Sequence[Answer], text: str) -> Answer:
 
 def merge(job: Job, results: Sequence[Result]) -> Result:
     """The results of the parts of a text, as one."""
-    answer = joined([r.answer for r in results], "\n\n".join(r.answer.text.strip() for r in results))
+    answer = joined(
+        [r.answer for r in results], "\n\n".join(r.answer.text.strip() for r in results)
+    )
     warnings = tuple(
         f"part {number}: {warning}"
         for number, result in enumerate(results, start=1)

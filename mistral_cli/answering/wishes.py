@@ -9,7 +9,7 @@ from typing import Any
 
 from mistral_cli.long.sentences import count_sentences, sentences_grammar
 
-_BULLET = re.compile(r"^\s*(?:[-*•–]|\d+[.)])\s+\S", re.MULTILINE)
+_BULLET = re.compile(r"^\s*(?:[-*•\u2013]|\d+[.)])\s+\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)

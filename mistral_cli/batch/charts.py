@@ -145,9 +145,7 @@ def _stacked(values: Sequence[float], top: float) -> tuple[tuple[float, float], 
     return tuple(parts)
 
 
-def _y_axis(
-    highest: float, *, whole: bool = False
-) -> tuple[float, tuple[tuple[float, str], ...]]:
+def _y_axis(highest: float, *, whole: bool = False) -> tuple[float, tuple[tuple[float, str], ...]]:
     """The value at the top of the drawing, and labels from 0 to it."""
     step = _nice(max(highest, 1e-9) / 4)
     step = max(step, 1) if whole else step

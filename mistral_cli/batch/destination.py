@@ -121,7 +121,9 @@ class IntoFolder(IntoFile):
         if record["error"]:
             return
         target, data = self._targets[record["id"]], record.get("data")
-        text = record.get("text") if data is None else json.dumps(data, ensure_ascii=False, indent=2)
+        text = (
+            record.get("text") if data is None else json.dumps(data, ensure_ascii=False, indent=2)
+        )
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(target, f"{text}\n".encode("utf-8", "replace"))
@@ -158,7 +160,7 @@ class ToStdout:
         while self._order and self._order[0] in self._held:
             self._write(self._held.pop(self._order.pop(0)))
 
-    def finish(self, items: Sequence[Item], *, ordered: bool) -> None:
+    def finish(self, items: Sequence[Item], *, ordered: bool) -> None:  # noqa: ARG002
         """See Destination."""
         for record in self._held.values():
             self._write(record)

@@ -111,7 +111,9 @@ def _sampled_speed(plans: Sequence[Plan], planner: Planner, terminal: Terminal) 
         terminal.clear_status()
         times = answer.timings
         generation = answer.completion_tokens / times.generation
-        return Speed(first.prompt_tokens / times.prompt, generation, first.request.max_tokens, False)
+        return Speed(
+            first.prompt_tokens / times.prompt, generation, first.request.max_tokens, False
+        )
     return None
 
 

@@ -13,7 +13,9 @@ _PREFIX = "batch_req_"  # OpenAI's ids of results are opaque: ours are the row's
 _NOTHING = {"finish_reason": None, "prompt_tokens": 0, "completion_tokens": 0, "timings": {}}
 
 
-def record_of(row: Row, key: str, result: Result, *, exact: bool, finished: float) -> dict[str, Any]:
+def record_of(
+    row: Row, key: str, result: Result, *, exact: bool, finished: float
+) -> dict[str, Any]:
     """What is told of a row that was answered; `finished` are seconds since the run began."""
     said = what_was_said(result, exact=exact)
     said["timings"] = {**said["timings"], "finished_at": round(finished, 3)}
@@ -93,7 +95,11 @@ class OpenAILines:
         name = f"{_PREFIX}{record['key']}"
         error = record["error"]
         response = {"status_code": 200, "request_id": name, "body": _completion(record)}
-        told = {"code": ExitCode(error["code"]).name.lower(), "message": error["message"]} if error else None
+        told = (
+            {"code": ExitCode(error["code"]).name.lower(), "message": error["message"]}
+            if error
+            else None
+        )
         return {
             "id": name,
             "custom_id": record["id"],

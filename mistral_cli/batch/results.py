@@ -138,9 +138,11 @@ class Results:
                 newest[item.key] = [each for each in mine if each not in same]
                 kept = [each for each in kept if each is not line]
                 ours[id(line)] = self._lines.renamed(line, item.row)
-        mine_in_order = list(ours.values()) if ordered else [
-            ours[id(line)] for line in lines if id(line) in ours
-        ]
+        mine_in_order = (
+            list(ours.values())
+            if ordered
+            else [ours[id(line)] for line in lines if id(line) in ours]
+        )
         return kept + mine_in_order
 
     def _read(self) -> Iterator[dict[str, Any]]:

@@ -42,9 +42,7 @@ from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal
 
 
-def run_batch(
-    task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal
-) -> None:
+def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Do what is still to be done of a batch. Raises MistralCliError."""
     if task.jsonl:
         raise UsageError("a batch writes JSON Lines anyway", hint="Use --many in place of --jsonl.")
@@ -60,7 +58,9 @@ def run_batch(
     asks = Asks(drafter, options.prompt)
     digest = digest_of(setup.model.path, terminal)
     items = [asks.item(row, setup, digest) for row in rows]
-    with open_destination(options, items, structured=drafter.shape is not None, terminal=terminal) as place:
+    with open_destination(
+        options, items, structured=drafter.shape is not None, terminal=terminal
+    ) as place:
         matched = place.match(items, options)
         todo = matched.todo[: options.limit]
         with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
@@ -97,9 +97,7 @@ class Batch:
                 records.append({**record, "text": None, "data": None})
                 failed += record["error"] is not None
                 if self.options.max_failures and failed >= self.options.max_failures:
-                    end = RowsFailed(
-                        f"stopped after {failed} failures", hint=_go_on(self.options)
-                    )
+                    end = RowsFailed(f"stopped after {failed} failures", hint=_go_on(self.options))
                     break
         except StopAsked as stop:
             end = _stopped(stop, len(matched.done) + len(records), len(items), self.options)
@@ -231,9 +229,7 @@ def _slots(options: BatchOptions, planner: Planner, rows: int, terminal: Termina
     return found
 
 
-def _stopped(
-    stop: StopAsked, done: int, count: int, options: BatchOptions
-) -> MistralCliError:
+def _stopped(stop: StopAsked, done: int, count: int, options: BatchOptions) -> MistralCliError:
     kind = Interrupted if stop.number == signal.SIGINT else Terminated
     return kind(f"stopped: {done} of {count} rows are done", hint=_go_on(options))
 

@@ -15,7 +15,6 @@ from mistral_cli.options import OneOffOptions
 from mistral_cli.signature import argument, command
 from mistral_cli.task import Task
 
-if TYPE_CHECKING:
 TASKS = ("generate", "translate", "summarize", "json_extract")
 
 _TEXTS = argument(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mistral_cli.task import Task
 
+
 def generate() -> Task:
     """Answer a prompt; text from a file or a pipe follows it."""
     return Task("generate", one_argument=True)

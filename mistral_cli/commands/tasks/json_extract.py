@@ -8,6 +8,7 @@ import typer
 
 from mistral_cli.task import Task
 
+
 def json_extract(
     fields: Annotated[
         str | None,

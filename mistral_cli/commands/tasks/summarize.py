@@ -8,6 +8,7 @@ import typer
 
 from mistral_cli.task import Task
 
+
 def _option(name: str, help: str, **kwargs: Any) -> Any:
     return typer.Option(name, help=help, show_default=False, **kwargs)
 

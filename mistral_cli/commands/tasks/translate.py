@@ -9,6 +9,7 @@ import typer
 
 from mistral_cli.task import Task
 
+
 def translate(
     to: Annotated[
         str | None,
