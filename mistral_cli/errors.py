@@ -109,6 +109,16 @@ class EngineFailed(MistralCliError):
     exit_code = ExitCode.ENGINE_FAILED
 
 
+class EngineDied(EngineFailed):
+    """The process in which the engine ran has ended. The next request starts another."""
+
+
+class TimedOut(MistralCliError):
+    """The answer was not complete in the time that it was given."""
+
+    exit_code = ExitCode.ENGINE_FAILED
+
+
 class OutOfGpuMemory(EngineFailed):
     """The layers that were to go to the GPU do not fit into its memory."""
 
