@@ -44,8 +44,10 @@ class Memory:
         return self.weights_gpu + self.kv_gpu + self.compute if self.weights_gpu else 0
 
 
-def needed(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
+def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
     """The memory that `model` takes with a full F16 KV cache of `context_length` tokens.
+
+    Each of `parallel` streams at once has a cache of that size.
 
     As in llama.cpp, the last `gpu_layers` layers are on the GPU; the output layer counts as
     one more and goes first, and the token embeddings stay in main memory.
@@ -56,9 +58,9 @@ def needed(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
     if gpu_layers > 0 and on_gpu.output and not _output_weights(model):
         # The embeddings serve as the output layer too: the GPU gets a copy.
         weights_gpu += sum(t.size for t in model.tensors if t.name == "token_embd.weight")
-    of_token = sum(model.head_sizes) * _F16 * context_length
-    kv_gpu = of_token * sum(model.kv_heads[on_gpu.first :])
-    kv_ram = of_token * sum(model.kv_heads[: on_gpu.first])
+    of_context = sum(model.head_sizes) * _F16 * context_length * parallel
+    kv_gpu = of_context * sum(model.kv_heads[on_gpu.first :])
+    kv_ram = of_context * sum(model.kv_heads[: on_gpu.first])
     batch = GPU_BATCH if gpu_layers > 0 else CPU_BATCH
     compute = _compute(model, context_length, min(batch, context_length))
     return Memory(weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model))

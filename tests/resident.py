@@ -1,6 +1,6 @@
 """Load a model in this process, read a prompt, and print what that added to resident memory.
 
-`python resident.py ENGINE FILE CONTEXT TOKENS`, from a process of its own; bytes.
+`python resident.py ENGINE FILE CONTEXT TOKENS PARALLEL`, from a process of its own; bytes.
 """
 
 from __future__ import annotations
@@ -21,14 +21,15 @@ def resident() -> int:
 
 
 def main() -> None:
-    engine, path, context, tokens = sys.argv[1:]
+    engine, path, context, tokens, parallel = sys.argv[1:]
     model = read(Path(path))
     vocabulary = len(model.tokens)
     importlib.import_module("xllamacpp" if engine == "llama.cpp" else "ctransformers.llm")
     importlib.import_module("numpy")
     before = resident()
     prompt = tuple(1 + index * 7919 % (vocabulary - 1) for index in range(int(tokens)))
-    with engine_class(engine)(model, LoadOptions(int(context), threads=2)) as opened:
+    options = LoadOptions(int(context), threads=2, parallel=int(parallel))
+    with engine_class(engine)(model, options) as opened:
         for _ in opened.stream(Request(prompt, 2, Sampling(0.0, 1, 1.0, 1.0, 1))):
             pass
         print(resident() - before)

@@ -21,8 +21,9 @@ needs_proc = pytest.mark.skipif(
 )
 
 
-def measured(engine: str, model: Path, context: int, tokens: int) -> int:
-    command = [sys.executable, str(RESIDENT), engine, str(model), str(context), str(tokens)]
+def measured(engine: str, model: Path, context: int, tokens: int, parallel: int = 1) -> int:
+    arguments = (RESIDENT, engine, model, context, tokens, parallel)
+    command = [sys.executable, *map(str, arguments)]
     return int(subprocess.run(command, check=True, capture_output=True, timeout=250).stdout)
 
 
@@ -31,6 +32,16 @@ def measured(engine: str, model: Path, context: int, tokens: int) -> int:
 def test_llama_cpp_takes_what_is_estimated(smollm2: Path, context: int) -> None:
     estimate = needed(read(smollm2), context, 0).ram
     assert measured("llama.cpp", smollm2, context, 64) == pytest.approx(estimate, rel=0.1)
+
+
+@needs_proc
+@pytest.mark.parametrize("parallel", [4, 16])
+def test_every_slot_takes_a_cache_of_its_own(smollm2: Path, parallel: int) -> None:
+    estimate = needed(read(smollm2), 1024, 0, parallel)
+    one = needed(read(smollm2), 1024, 0)
+    assert estimate.kv_ram == parallel * one.kv_ram
+    found = measured("llama.cpp", smollm2, 1024, 64, parallel)
+    assert found == pytest.approx(estimate.ram, rel=0.1)
 
 
 @needs_proc

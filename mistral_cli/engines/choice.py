@@ -72,8 +72,8 @@ def choose(name: str, model: GGUF, *, gpu_layers: str, require_gpu: bool) -> Cho
     return _with_gpu(usable, problems, model, gpu_layers, require_gpu, automatic=name == "auto")
 
 
-def place(choice: Choice, model: GGUF, context_length: int) -> Choice:
-    """`choice` with as many layers on the GPU as fit beside their KV cache.
+def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -> Choice:
+    """`choice` with as many layers on the GPU as fit beside their KV caches.
 
     Only where the user left it to us. Raises GpuRequired where none fits and one must.
     """
@@ -83,9 +83,9 @@ def place(choice: Choice, model: GGUF, context_length: int) -> Choice:
     names = ", ".join(gpu.name for gpu in gpus)
     if not any(gpu.memory_total for gpu in gpus):  # some drivers do not tell
         return replace(choice, gpu_reason=f"all of them: {names} does not tell its memory")
-    layers = layers_that_fit(model, context_length, gpus)
+    layers = layers_that_fit(model, context_length, gpus, parallel)
     usable = sum(gpu.usable for gpu in gpus)
-    wanted = needed(model, context_length, max(layers, 1)).gpu
+    wanted = needed(model, context_length, max(layers, 1), parallel).gpu
     unknown = any(gpu.memory_free is None for gpu in gpus)
     reason = (
         f"{layers} of {everything} fit: {max(layers, 1)} take {wanted / 2**30:.1f} GiB with "

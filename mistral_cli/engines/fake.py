@@ -1,7 +1,9 @@
 """A scripted engine: the product's own code can be tried without any model weights.
 
 `--engine fake` runs it; `MISTRAL_CLI_FAKE` names a JSON file with any of `pieces` (a list
-of texts), `finish_reason`, `delay` (seconds before each event) and `error`.
+of texts), `finish_reason`, `delay` (seconds before each event) and `error`. To tell rows of
+a batch apart, `echo` says the prompt's last words instead; where the prompt has the word
+`crash_on` the process aborts, with `hang_on` nothing more comes, with `fail_on` an error.
 """
 
 from __future__ import annotations
@@ -36,6 +38,10 @@ class Script:
     finish_reason: FinishReason = "stop"
     delay: float = 0.0
     error: str | None = None
+    echo: bool = False
+    crash_on: str | None = None
+    hang_on: str | None = None
+    fail_on: str | None = None
 
     @classmethod
     def from_environment(cls) -> Script:
@@ -103,9 +109,32 @@ class FakeEngine(Engine):
         yield PromptProgress(total, total)
         if script.error:
             raise EngineFailed(script.error, hint="This failure is scripted.")
-        pieces = script.pieces[: request.max_tokens]
+        prompt = self._text(request.prompt_token_ids)
+        _misbehave(script, prompt)
+        whole = _last_words(prompt) if script.echo else script.pieces
+        pieces = whole[: request.max_tokens]
         for piece in pieces:
             time.sleep(script.delay)
             yield Piece(piece)
-        cut = len(pieces) < len(script.pieces)
+        cut = len(pieces) < len(whole)
         yield Finish("length" if cut else script.finish_reason, len(pieces))
+
+    def _text(self, token_ids: Sequence[int]) -> str:
+        """What `tokenize` made these of; control tokens are left out."""
+        codes = (token - self._offset for token in token_ids)
+        return bytes(code for code in codes if code >= 0).decode("utf-8", "replace")
+
+
+def _last_words(prompt: str) -> list[str]:
+    """Up to three words of the user's text, with spaces between."""
+    words = (prompt.rpartition("[/INST]")[0] or prompt).split()[-3:]
+    return [" " * (index > 0) + word for index, word in enumerate(words)]
+
+
+def _misbehave(script: Script, prompt: str) -> None:
+    if script.crash_on and script.crash_on in prompt:
+        os.abort()
+    if script.hang_on and script.hang_on in prompt:
+        time.sleep(10**6)
+    if script.fail_on and script.fail_on in prompt:
+        raise EngineFailed(f"the prompt has {script.fail_on}", hint="This failure is scripted.")

@@ -33,15 +33,19 @@ class Gpu:
         return max(0, free - _MARGIN - self.memory_total // _MARGIN_SHARE)
 
 
-def fits(model: GGUF, context_length: int, layers: int, gpus: Sequence[Gpu]) -> bool:
-    """Whether `layers` layers and their KV cache fit; every GPU holds its own buffers."""
-    memory = needed(model, context_length, layers)
+def fits(
+    model: GGUF, context_length: int, layers: int, gpus: Sequence[Gpu], parallel: int = 1
+) -> bool:
+    """Whether `layers` layers and their KV caches fit; every GPU holds its own buffers."""
+    memory = needed(model, context_length, layers, parallel)
     wanted = memory.gpu + max(0, len(gpus) - 1) * memory.compute
     return wanted <= sum(gpu.usable for gpu in gpus)
 
 
-def layers_that_fit(model: GGUF, context_length: int, gpus: Sequence[Gpu]) -> int:
+def layers_that_fit(
+    model: GGUF, context_length: int, gpus: Sequence[Gpu], parallel: int = 1
+) -> int:
     """The most layers that fit; the output layer counts as one more."""
     everything = model.block_count + 1
-    fitting = (n for n in range(everything, 0, -1) if fits(model, context_length, n, gpus))
-    return next(fitting, 0)
+    counts = range(everything, 0, -1)
+    return next((n for n in counts if fits(model, context_length, n, gpus, parallel)), 0)

@@ -36,6 +36,7 @@ class LlamaCpp(Engine):
     """An in-process llama.cpp server that only this process can talk to."""
 
     name = "llama.cpp"
+    max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
 
     @classmethod
     def missing(cls) -> str | None:
@@ -130,9 +131,7 @@ class LlamaCpp(Engine):
             raise engine_failed("the model is closed")
         return self._server
 
-    def _complete(
-        self, server: Any, slot: int, request: Request, limit: int, emit: Emit
-    ) -> None:
+    def _complete(self, server: Any, slot: int, request: Request, limit: int, emit: Emit) -> None:
         body = completion(request.prompt_token_ids, request.sampling, limit, slot)
         if request.grammar is None:
             complete(server, body, emit)

@@ -143,9 +143,7 @@ def _events(chunk: dict[str, Any]) -> Iterator[Event]:
             yield Finish("length" if reason == "length" else "stop", tokens)
 
 
-def completion(
-    prompt: Sequence[int], sampling: Sampling, limit: int, slot: int
-) -> dict[str, Any]:
+def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int) -> dict[str, Any]:
     """A request for up to `limit` tokens after `prompt`.
 
     It names its `slot`, or llama.cpp would give it one whose text begins alike: that of a

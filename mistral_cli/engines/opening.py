@@ -68,18 +68,23 @@ def _may_end_us(choice: Choice, model: GGUF, options: LoadOptions) -> bool:
         return True
     gpus = choice.engine.gpus()
     known = any(gpu.memory_total for gpu in gpus)
-    return known and not fits(model, options.context_length, options.gpu_layers, gpus)
+    context, layers, parallel = options.context_length, options.gpu_layers, options.parallel
+    return known and not fits(model, context, layers, gpus, parallel)
 
 
 def _check_memory(model: GGUF, options: LoadOptions) -> None:
-    wanted = needed(model, options.context_length, options.gpu_layers).kv_ram
+    context, parallel = options.context_length, options.parallel
+    wanted = needed(model, context, options.gpu_layers, parallel).kv_ram
     free = available_memory()
-    if free is not None and wanted > free:
-        raise ContextExceeded(
-            f"a context of {options.context_length} tokens needs {wanted / 2**30:.1f} GiB for the "
-            f"KV cache, and {free / 2**30:.1f} GiB of memory are free",
-            hint="Use a smaller -c/--context-length.",
-        )
+    if free is None or wanted <= free:
+        return
+    times = f", {parallel} times," if parallel > 1 else ""
+    fewer = " or fewer --parallel" if parallel > 1 else ""
+    raise ContextExceeded(
+        f"a context of {context} tokens{times} needs {wanted / 2**30:.1f} GiB for the "
+        f"KV cache, and {free / 2**30:.1f} GiB of memory are free",
+        hint=f"Use a smaller -c/--context-length{fewer}.",
+    )
 
 
 @contextmanager

@@ -28,6 +28,7 @@ def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:
         options.context_length,
         options.threads,
         options.gpu_layers,
+        options.parallel,
     )
     done = subprocess.run(
         command,
@@ -52,9 +53,9 @@ def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:
 
 
 def _main() -> None:
-    name, path, context, threads, layers = sys.argv[1:]
+    name, path, *numbers = sys.argv[1:]
     model = read_gguf(Path(path))
-    options = LoadOptions(int(context), int(threads), int(layers))
+    options = LoadOptions(*map(int, numbers))
     try:
         with engine_class(name)(model, options) as engine:
             prompt = (1,) * min(_PROMPT_TOKENS, engine.context_length - 1)
