@@ -122,7 +122,10 @@ def _pieces(planner: Planner, draft: Draft) -> _Pieces:
     policy, task = planner.setup.overflow, planner.drafter.task
     if task.way == "translation" and policy is Overflow.SPLIT and isinstance(draft.prompt, list):
         kind = kind_of(draft.text.source, draft.text.text)
-        return _Pieces(draft, list(_segments(planner, draft, kind)), kind=kind)
+        found = _Pieces(draft, list(_segments(planner, draft, kind)), kind=kind)
+        if any(isinstance(piece, Draft) for piece in found.pieces):
+            return found
+        return _Pieces(draft, [draft])  # code, or timings alone: whatever the model says
     if planner.fits(draft) or policy is Overflow.ERROR or not draft.text.text:
         return _Pieces(draft, [draft])
     if policy is Overflow.SPLIT:

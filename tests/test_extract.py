@@ -9,19 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from plans import plan_of
 
-from mistral_cli.config import Config
-from mistral_cli.draft import Task
+from mistral_cli.answering.extract import Extracted, extract, extract_items
 from mistral_cli.engines import FinishReason, Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
-from mistral_cli.extract import Extracted, extract, extract_items
-from mistral_cli.inputs.texts import Inputs, Text
-from mistral_cli.options import TaskOptions
 from mistral_cli.output.answer import Answer, Timings
 from mistral_cli.output.printers import ItemsOutput
-from mistral_cli.plan import Plan, make_plans
+from mistral_cli.plan import Plan
 from mistral_cli.structured.fields import schema_from_fields
-from mistral_cli.templates import find
+from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal
 
 GOOD = '{"name": "Bob", "age": 34}'
@@ -34,17 +31,9 @@ def tokenize(text: str) -> list[int]:
 
 
 def make_plan(model: Path, **given: Any) -> Plan:
-    terminal = Terminal(None, io.StringIO(), io.StringIO(), env={})
-    task = {name: given.pop(name) for name in ("many", "grounded", "jsonl") if name in given}
-    (plan,) = make_plans(
-        Task("json-extract", schema=schema_from_fields("name, age int"), **task),
-        find("json-extract"),
-        Inputs(None, (Text("Bob is 34", "argument"),)),
-        TaskOptions(model=str(model), **given),
-        Config(),
-        terminal,
-    )
-    return plan
+    values = {name: given.pop(name) for name in ("many", "grounded", "jsonl") if name in given}
+    task = Task("json-extract", schema=schema_from_fields("name, age int"), **values)
+    return plan_of(task, model, "Bob is 34", **given)
 
 
 class Model:
@@ -83,15 +72,8 @@ def test_a_good_answer_is_asked_for_once(mistral: Path) -> None:
 def test_a_cut_answer_gets_more_room_and_then_a_wish(tmp_path: Path, mistral: Path) -> None:
     template = tmp_path / "t.txt"
     template.write_text("+++\n[options]\nmax_tokens = 40\n+++\n{{ text }}")
-    terminal = Terminal(None, io.StringIO(), io.StringIO(), env={})
-    (plan,) = make_plans(
-        Task("json-extract", schema=schema_from_fields("name, age int")),
-        find(str(template)),
-        Inputs(None, (Text("Bob is 34", "argument"),)),
-        TaskOptions(model=str(mistral)),
-        Config(),
-        terminal,
-    )
+    task = Task("json-extract", schema=schema_from_fields("name, age int"))
+    plan = plan_of(task, mistral, "Bob is 34", template=template)
     model = Model(CUT + "…", CUT + "…", GOOD)
     found = run(plan, model)
     first, roomy, brief = model.requests

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import pytest
 from gguf_files import write_mistral
+from plans import jobs_of, make_terminal, plan_of
 
-from mistral_cli.config import Config
-from mistral_cli.draft import Task
 from mistral_cli.errors import ContextExceeded, UsageError
-from mistral_cli.inputs.texts import Inputs, Text
-from mistral_cli.options import TaskOptions
-from mistral_cli.plan import Plan, make_plans
-from mistral_cli.templates import find
-from mistral_cli.terminal import Terminal
+from mistral_cli.plan import Plan
+from mistral_cli.task import Task
 
 
 def plans(model: Path, *texts: str, task: str = "generate", **options: object) -> list[Plan]:
@@ -25,17 +20,9 @@ def plans(model: Path, *texts: str, task: str = "generate", **options: object) -
 def plans_and_warnings(
     model: Path, *texts: str, task: str = "generate", **options: object
 ) -> tuple[list[Plan], list[str]]:
-    terminal = Terminal(None, io.StringIO(), io.StringIO(), env={})
-    inputs = Inputs(None, tuple(Text(text, "argument") for text in texts))
-    made = make_plans(
-        Task(task),
-        find(task),
-        inputs,
-        TaskOptions(model=str(model), **options),  # type: ignore[arg-type]
-        Config(),
-        terminal,
-    )
-    return made, terminal.warnings
+    terminal = make_terminal()
+    jobs, _ = jobs_of(Task(task), model, *texts, terminal=terminal, **options)
+    return [plan for job in jobs for plan in job.plans], terminal.warnings
 
 
 def test_the_context_is_sized_for_prompt_and_answer(mistral: Path) -> None:
@@ -63,7 +50,7 @@ def test_several_texts_share_the_context_of_the_longest(mistral: Path) -> None:
 
 
 def test_a_prompt_that_does_not_fit_names_the_numbers(mistral: Path) -> None:
-    with pytest.raises(ContextExceeded, match=r"has \d{3,} tokens, and 511 fit"):
+    with pytest.raises(ContextExceeded, match=r"has \d{3,} tokens, and 384 fit"):
         plans(mistral, "hello " * 600)
     with pytest.raises(ContextExceeded, match="and 19 fit"):
         plans(mistral, "hello " * 30, context_length=20)
@@ -93,10 +80,7 @@ def test_a_later_mistral_is_not(tmp_path: Path) -> None:
 def test_a_flag_beats_the_template_beats_the_default(mistral: Path, tmp_path: Path) -> None:
     template = tmp_path / "own.txt"
     template.write_text("+++\n[options]\ntemperature = 0.5\n+++\n{{ text }}", encoding="utf-8")
-    terminal = Terminal(None, io.StringIO(), io.StringIO(), env={})
-    options = TaskOptions(model=str(mistral), top_k=3)
-    inputs = Inputs(None, (Text("hi", "argument"),))
-    (plan,) = make_plans(Task("generate"), find(str(template)), inputs, options, Config(), terminal)
+    plan = plan_of(Task("generate"), mistral, "hi", template=template, top_k=3)
     sampling = plan.request.sampling
     assert (sampling.top_k, sampling.temperature, sampling.top_p) == (3, 0.5, 0.93)
 

@@ -34,8 +34,7 @@ def translate(job: Job, desk: Desk, output: Output) -> Result:
         output.piece(text or "")
     warnings = tuple(f"piece {number} of {len(plans)}: {why}" for number, why in wrong.items())
     answer = joined(taken, "".join(texts))
-    plan = replace(plans[0], draft=job.draft) if plans else None
-    return Result(plan, answer, None, warnings, chunks=len(plans))
+    return Result(replace(plans[0], draft=job.draft), answer, None, warnings, chunks=len(plans))
 
 
 def _one(job: Job, plan: Plan, desk: Desk) -> Answer:

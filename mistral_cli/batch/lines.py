@@ -10,7 +10,12 @@ from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.output.printers import Result, what_was_said
 
 _PREFIX = "batch_req_"  # OpenAI's ids of results are opaque: ours are the row's identity
-_NOTHING = {"finish_reason": None, "prompt_tokens": 0, "completion_tokens": 0, "timings": {}}
+_NOTHING: Mapping[str, Any] = {
+    "finish_reason": None,
+    "prompt_tokens": 0,
+    "completion_tokens": 0,
+    "timings": {},
+}
 
 
 def record_of(

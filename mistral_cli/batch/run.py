@@ -13,16 +13,21 @@ from mistral_cli.batch.asks import Asks, Item
 from mistral_cli.batch.crew import Crew, Record, StopAsked
 from mistral_cli.batch.destination import Destination, open_destination
 from mistral_cli.batch.estimate import estimate
-from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.lines import record_of, record_of_failure
 from mistral_cli.batch.options import BatchOptions
-from mistral_cli.batch.progress import Progress
+from mistral_cli.batch.progress import Progress, failures_table
 from mistral_cli.batch.report import write_report
 from mistral_cli.batch.results import Matched
 from mistral_cli.batch.rows import read_rows
 from mistral_cli.config import load as load_config
-from mistral_cli.engines import LoadOptions, Request, open_in_process, open_tokenizer, slots
-from mistral_cli.engines.process import ProcessEngine
+from mistral_cli.engines import (
+    LoadOptions,
+    ProcessEngine,
+    Request,
+    open_in_process,
+    open_tokenizer,
+    slots,
+)
 from mistral_cli.errors import (
     EngineDied,
     Interrupted,
@@ -71,8 +76,7 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
             if options.dry_run:
                 estimate(asks, planner, matched, todo, parallel, place.earlier(), terminal)
                 return
-        batch = Batch(asks, planner, options, place, terminal)
-        batch.run(items, matched, todo, parallel)
+        Batch(asks, planner, options, place, terminal).run(items, matched, todo, parallel)
 
 
 @dataclass

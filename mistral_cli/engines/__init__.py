@@ -14,7 +14,9 @@ from mistral_cli.engines.base import (
 )
 from mistral_cli.engines.choice import Choice, check_names, choose, place
 from mistral_cli.engines.opening import open_engine, open_tokenizer
+from mistral_cli.engines.process import ProcessEngine, open_in_process
 from mistral_cli.engines.registry import AUTOMATIC, ENGINES, engine_class, verdicts
+from mistral_cli.engines.slots import slots
 
 __all__ = [
     "AUTOMATIC",
@@ -27,6 +29,7 @@ __all__ = [
     "LoadOptions",
     "OpenEngine",
     "Piece",
+    "ProcessEngine",
     "PromptProgress",
     "Request",
     "Sampling",
@@ -34,7 +37,9 @@ __all__ = [
     "choose",
     "engine_class",
     "open_engine",
+    "open_in_process",
     "open_tokenizer",
     "place",
+    "slots",
     "verdicts",
 ]

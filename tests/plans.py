@@ -1,0 +1,45 @@
+"""Plans and jobs as the program makes them, for tests of what comes before and after."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.config import Config
+from mistral_cli.draft import PART_TEMPLATE, Drafter
+from mistral_cli.inputs.texts import Text
+from mistral_cli.job import Job, make_jobs
+from mistral_cli.options import TaskOptions
+from mistral_cli.plan import Plan, Planner, settle
+from mistral_cli.task import Task
+from mistral_cli.templates import find
+from mistral_cli.terminal import Terminal
+
+
+def make_terminal() -> Terminal:
+    return Terminal(None, io.StringIO(), io.StringIO(), env={})
+
+
+def jobs_of(
+    task: Task,
+    model: Path,
+    *texts: str,
+    template: str | Path | None = None,
+    source: str = "argument",
+    terminal: Terminal | None = None,
+    **options: Any,
+) -> tuple[list[Job], Planner]:
+    terminal = terminal or make_terminal()
+    given = TaskOptions(model=str(model), **options)
+    found = find(str(template or task.name))
+    drafter = Drafter(task, found, find(PART_TEMPLATE), given)
+    drafts = [("", drafter.draft(Text(text, source))) for text in texts]
+    setup = settle(task, found, given, Config(), terminal)
+    return make_jobs(drafter, setup, drafts, terminal)
+
+
+def plan_of(task: Task, model: Path, text: str, **options: Any) -> Plan:
+    ((job,), _) = jobs_of(task, model, text, **options)
+    (plan,) = job.plans
+    return plan
