@@ -105,6 +105,7 @@ def histogram(name: str, lengths: Iterable[int]) -> Chart | None:
     beyond = longest // step >= classes
     top, y_labels = _y_axis(max(counts), whole=True)
     width = 100 / classes
+    median = ordered[(len(ordered) - 1) // 2]
     bars = tuple(
         Bar(
             number * width + 0.06 * width,
@@ -116,7 +117,7 @@ def histogram(name: str, lengths: Iterable[int]) -> Chart | None:
     )
     return Chart(
         name,
-        f"Rows by number of tokens; median {ordered[(len(ordered) - 1) // 2]:,}, longest {longest:,}",
+        f"Rows by number of tokens; median {median:,}, longest {longest:,}",
         bars,
         _class_labels(classes, step, beyond=beyond),
         y_labels,
@@ -145,9 +146,7 @@ def _stacked(values: Sequence[float], top: float) -> tuple[tuple[float, float], 
     return tuple(parts)
 
 
-def _y_axis(
-    highest: float, *, whole: bool = False
-) -> tuple[float, tuple[tuple[float, str], ...]]:
+def _y_axis(highest: float, *, whole: bool = False) -> tuple[float, tuple[tuple[float, str], ...]]:
     """The value at the top of the drawing, and labels from 0 to it."""
     step = _nice(max(highest, 1e-9) / 4)
     step = max(step, 1) if whole else step

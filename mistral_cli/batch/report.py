@@ -130,9 +130,7 @@ def _row(number: int, record: Record, limit: int) -> Row:
     answer = _answer(record)
     message = _shown(failures.message_of(record)) if failed else ""
     timings = _timings(record)
-    parts = [
-        _number(timings.get(key)) for key in ("prompt_seconds", "generation_seconds")
-    ]
+    parts = [_number(timings.get(key)) for key in ("prompt_seconds", "generation_seconds")]
     measured = [seconds for seconds in parts if seconds is not None]
     return Row(
         number=number,
