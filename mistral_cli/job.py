@@ -18,6 +18,7 @@ from mistral_cli.terminal import Terminal
 # Longer parts are no better, but slow, and their KV cache takes memory for gigabytes.
 _LONGEST_PART = 6144
 _TRANSLATION_SHARE = 3
+_JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
 _ANY = "."
 _MARGIN = 8  # tokens that a text may have more of between two others than alone
 
@@ -151,8 +152,10 @@ def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
     """The drafts for the parts of a text that does not fit."""
     drafter = planner.drafter
     again = drafter.part_of if drafter.task.way == "summary" else drafter.again
-    frame = len(planner.encode(again(draft, _ANY)))
-    room = min(planner.room(draft), _LONGEST_PART) - frame - _MARGIN
+    least = again(draft, _ANY)
+    room = min(planner.room(least), _LONGEST_PART) - len(planner.encode(least)) - _MARGIN
+    if draft.expected:
+        room //= _JSON_SHARE
     if room < 1:
         _check_frame(planner, draft)
     parts = split(draft.text.text, planner.count, max(room, 1), markdown=kind == "markdown")

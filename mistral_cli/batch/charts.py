@@ -105,6 +105,7 @@ def histogram(name: str, lengths: Iterable[int]) -> Chart | None:
     beyond = longest // step >= classes
     top, y_labels = _y_axis(max(counts), whole=True)
     width = 100 / classes
+    median = ordered[(len(ordered) - 1) // 2]
     bars = tuple(
         Bar(
             number * width + 0.06 * width,
@@ -116,7 +117,7 @@ def histogram(name: str, lengths: Iterable[int]) -> Chart | None:
     )
     return Chart(
         name,
-        f"Rows by number of tokens; median {ordered[(len(ordered) - 1) // 2]:,}, longest {longest:,}",
+        f"Rows by number of tokens; median {median:,}, longest {longest:,}",
         bars,
         _class_labels(classes, step, beyond=beyond),
         y_labels,

@@ -53,18 +53,24 @@ function follow() {
 const collator = new Intl.Collator("en", { numeric: true });
 
 function compare(a, b) {
-  const [x, y] = [a, b].map((text) => Number(text.replaceAll(",", "") || NaN));
-  if (Number.isNaN(x) || Number.isNaN(y)) return collator.compare(a, b);
-  return x - y;
+  const difference = a.number - b.number;
+  return Number.isNaN(difference) ? collator.compare(a.text, b.text) : difference;
+}
+
+function keyOf(cell) {
+  const text = cell.textContent;
+  return { text, number: text ? Number(text.replaceAll(",", "")) : NaN };
 }
 
 function sort(heading, direction) {
-  const cell = new Map(inOrder.map((row) => [row, row.cells[heading.cellIndex].textContent]));
-  const rows = direction === "none" ? inOrder : [...inOrder].sort((a, b) => compare(cell.get(a), cell.get(b)));
+  const keys = new Map(inOrder.map((row) => [row, keyOf(row.cells[heading.cellIndex])]));
+  const rows = [...inOrder];
+  if (direction !== "none") rows.sort((a, b) => compare(keys.get(a), keys.get(b)));
   if (direction === "descending") rows.reverse();
-  const all = document.createDocumentFragment();
-  for (const row of rows) all.append(row);
-  body.append(all);
+  const table = body.parentNode;
+  body.remove(); // moving ten thousand rows is quick only off the page
+  for (const row of rows) body.append(row);
+  table.append(body);
 }
 
 const NEXT = { none: "ascending", ascending: "descending", descending: "none" };
