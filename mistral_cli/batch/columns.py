@@ -58,12 +58,6 @@ def scalars(record: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def refuse_blank(text: str, where: str) -> None:
-    """Raise UsageError if there is nothing to read in a text."""
-    if not text.replace("\0", "").strip():
-        raise UsageError(f"{where} is empty", hint="Give it a text, or leave it out.")
-
-
 def _as_text(cell: Any) -> str | None:
     """A scalar as JSON writes it, a string as it is; None for anything else."""
     if cell is None or isinstance(cell, dict | list):
