@@ -234,7 +234,7 @@ def test_a_table_row_is_a_row() -> None:
         ("a.csv", "id\ttext\n1\ta, b; c\n"),
         ("a.csv", 'id;text\n1;"a, b; c"\n'),
         ("a.csv", 'id,text\r1,"a, b; c"\r'),
-        ("a.csv", "\ufeffid\ttext\n1\ta, b; c\n".encode("utf-16")),
+        ("a.csv", "id\ttext\n1\ta, b; c\n".encode("utf-16")),
     ],
 )
 def test_tables_as_spreadsheets_write_them(name: str, content: str | bytes) -> None:
