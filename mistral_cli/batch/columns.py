@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,9 +59,11 @@ def scalars(record: Mapping[str, Any]) -> dict[str, str]:
 
 def _as_text(cell: Any) -> str | None:
     """A scalar as JSON writes it, a string as it is; None for anything else."""
-    if cell is None or isinstance(cell, dict | list):
-        return None
-    return cell if isinstance(cell, str) else json.dumps(cell)
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(cell) if isinstance(cell, int | float) else None
 
 
 def _listed(names: Any) -> str:
