@@ -18,18 +18,23 @@ _RELATIONSHIPS = "http://schemas.openxmlformats.org/package/2006/relationships"
 _OPEN = "urn:oasis:names:tc:opendocument:xmlns"
 
 
-def pdf(lines: Sequence[str], *, locked: bool = False) -> bytes:
-    """One page with a line of Helvetica each; `locked` needs a password that nobody knows."""
-    shown = b" ".join(b"(%s) Tj T*" % line.encode("latin-1") for line in lines)
-    content = b"BT /F1 12 Tf 72 720 Td 14 TL %s ET" % shown if lines else b""
+def pdf(*pages: Sequence[str], locked: bool = False) -> bytes:
+    """Each page with its lines in Helvetica; `locked` needs a password that nobody knows."""
+    first = 4  # the objects before the pages: catalogue, list of pages, font
+    kids = b" ".join(b"%d 0 R" % (first + 2 * i) for i in range(len(pages)))
     objects = [
         b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
-        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R"
-        b"/Resources<</Font<</F1 5 0 R>>>>>>",
-        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
+        b"<</Type/Pages/Kids[%s]/Count %d>>" % (kids, len(pages)),
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     ]
+    for i, lines in enumerate(pages):
+        shown = b" ".join(b"(%s) Tj T*" % line.encode("latin-1") for line in lines)
+        content = b"BT /F1 12 Tf 72 750 Td 14 TL %s ET" % shown if lines else b""
+        objects += [
+            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents %d 0 R"
+            b"/Resources<</Font<</F1 3 0 R>>>>>>" % (first + 2 * i + 1),
+            b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
+        ]
     whole, places = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
         places.append(len(whole))

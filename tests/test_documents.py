@@ -60,6 +60,13 @@ def test_a_document_becomes_text(name: str, data: bytes, text: str) -> None:
         assert read_document(data, "stdin").strip() == text
 
 
+def test_every_page_is_there_and_what_stands_on_all_of_them() -> None:
+    pages = [["Invoice 4711", "", f"Item {i} costs {i * 7} euros.", "Paid."] for i in range(6)]
+    text = read_document(pdf(*pages), "invoice.pdf")
+    assert [text.count(f"Item {i} costs {i * 7} euros.") for i in range(6)] == [1] * 6
+    assert (text.count("Invoice 4711"), text.count("Paid.")) == (6, 6)
+
+
 def test_the_bytes_count_more_than_the_name() -> None:
     assert read_document(LETTER, "letter.pdf").startswith("## Übersicht")
     assert read_document(b"\n" + REPORT, "report.docx").startswith("Annual")
@@ -91,6 +98,7 @@ def test_what_is_no_document(name: str, data: bytes) -> None:
         "\ufeff<p>café €".encode(),
         "<p>café €".encode("utf-16"),
         "<p>café €".encode("cp1252"),
+        "<meta charset=idna><p>café €".encode("cp1252"),
     ],
 )
 def test_a_web_page_in_its_own_encoding(data: bytes) -> None:
