@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -58,17 +57,13 @@ def scalars(record: Mapping[str, Any]) -> dict[str, str]:
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def refuse_blank(text: str, where: str) -> None:
-    """Raise UsageError if there is nothing to read in a text."""
-    if not text.replace("\0", "").strip():
-        raise UsageError(f"{where} is empty", hint="Give it a text, or leave it out.")
-
-
 def _as_text(cell: Any) -> str | None:
     """A scalar as JSON writes it, a string as it is; None for anything else."""
-    if cell is None or isinstance(cell, dict | list):
-        return None
-    return cell if isinstance(cell, str) else json.dumps(cell)
+    if isinstance(cell, str):
+        return cell
+    if isinstance(cell, bool):
+        return "true" if cell else "false"
+    return str(cell) if isinstance(cell, int | float) else None
 
 
 def _listed(names: Any) -> str:

@@ -150,16 +150,16 @@ def _stop(stop: Any) -> tuple[str, ...]:
 
 
 def _schema(wanted: Any) -> dict[str, Any] | None:
-    kind = wanted.get("type") if isinstance(wanted, dict) else wanted
-    if kind in (None, "text"):
+    if wanted is None:
         return None
-    if kind == "json_object":
-        return {"type": "object"}
-    described = wanted.get("json_schema") if isinstance(wanted, dict) else None
-    schema = described.get("schema") if isinstance(described, dict) else None
-    if kind != "json_schema" or not isinstance(schema, dict):
-        raise _wrong("body.response_format", "is not text, json_object or json_schema with one")
-    return schema
+    match wanted:
+        case {"type": "text"}:
+            return None
+        case {"type": "json_object"}:
+            return {"type": "object"}
+        case {"type": "json_schema", "json_schema": {"schema": dict(schema)}}:
+            return schema
+    raise _wrong("body.response_format", "is not text, json_object or a json_schema with a schema")
 
 
 def _wrong(key: str, what: str) -> UsageError:

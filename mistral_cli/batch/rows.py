@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.batch.columns import Columns, refuse_blank, scalars
+from mistral_cli.batch.columns import Columns, scalars
 from mistral_cli.batch.openai_requests import is_request, read_request
 from mistral_cli.batch.records import Record, json_records, read_table
 from mistral_cli.batch.sources import Source, find_sources
@@ -82,14 +82,10 @@ def _rows_of(
 ) -> Iterable[Row]:
     name = name_of(source.path)
     try:
-        data = (
-            read_bytes(source.path, terminal) if source.path != STDIN else _stdin(named, terminal)
-        )
+        data = _read(source.path, named, terminal)
         kind = chosen_format or _format(source.path, data)
         if kind == "text":
-            text = to_text(data, name, terminal).text
-            refuse_blank(text, name)
-            return [_row_of_file(source, text)]
+            return [_not_blank(_row_of_file(source, to_text(data, name, terminal).text))]
         text = decode(data, name, terminal)
     except UsageError as error:
         if source.path == STDIN:
@@ -105,8 +101,10 @@ def _rows_of(
     return _from_records(records, name, columns)
 
 
-def _stdin(named: bool, terminal: Terminal) -> bytes:
-    """Stdin to its end; where nobody named it, it must not keep us waiting for nothing."""
+def _read(path: Path, named: bool, terminal: Terminal) -> bytes:
+    """A file, or stdin; a stdin that nobody named must not keep us waiting for nothing."""
+    if path != STDIN:
+        return read_bytes(path, terminal)
     hint = "Name files, globs or folders, or pipe the rows in."
     if not named and terminal.stdin_is_terminal:
         raise UsageError("there is nothing to do", hint=hint)
@@ -136,7 +134,7 @@ def _from_lines(text: str, name: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{name}:{number}"
-            yield Row(where, where, line.removesuffix("\r"))
+            yield _not_blank(Row(where, where, line.removesuffix("\r")))
 
 
 def _from_records(records: Iterable[Record], name: str, columns: Columns) -> Iterator[Row]:
@@ -168,10 +166,16 @@ def _from_fields(value: Mapping[str, Any], where: str, columns: Columns) -> Row:
     try:
         identity = columns.id_of(value, where)
         text = columns.text_of(value, where)
-        refuse_blank(text, where)
     except UsageError as error:
         return Row(identity, where, fields=fields, error=error)
-    return Row(identity, where, text, fields)
+    return _not_blank(Row(identity, where, text, fields))
+
+
+def _not_blank(row: Row) -> Row:
+    if row.text.replace("\0", "").strip():
+        return row
+    empty = UsageError(f"{row.source} is empty", hint="Give it a text, or leave it out.")
+    return replace(row, text="", error=empty)
 
 
 def _refuse_doubles(rows: Iterable[Row]) -> None:

@@ -87,20 +87,28 @@ def read_document(data: bytes, name: str) -> str:
     if data.startswith(_OLE) and kind is not _HTML:
         raise _locked(name) if _ENCRYPTED_OLE in data else _damaged(name, kind)
     if kind is _HTML:
-        data = _METADATA.sub("", _decode_html(data)).encode()
-    config = kreuzberg.ExtractionConfig(use_cache=False, output_format="markdown")
+        data = _METADATA.sub("", _decode_html(data)).encode("utf-8", "replace")
     try:
-        text = kreuzberg.extract_bytes_sync(data, kind.media_type, config).content
+        text = _extract(data, kind)
     except (kreuzberg.KreuzbergError, OSError, RuntimeError, ValueError) as error:
-        if "password" in str(error):
-            raise _locked(name) from error
-        raise _damaged(name, kind) from error
+        raise (_locked(name) if "password" in str(error) else _damaged(name, kind)) from error
     if not text.strip():
         raise UsageError(
             f"{name} holds no text (a scan holds pictures of it)",
             hint="Run it through OCR first, for instance with ocrmypdf.",
         )
     return text
+
+
+def _extract(data: bytes, kind: _Kind) -> str:
+    from kreuzberg import ContentFilterConfig, ExtractionConfig, extract_bytes_sync
+
+    # A running header may be the only place of an invoice's number: we leave nothing out.
+    everything = ContentFilterConfig(
+        include_headers=True, include_footers=True, strip_repeating_text=False
+    )
+    config = ExtractionConfig(use_cache=False, output_format="markdown", content_filter=everything)
+    return extract_bytes_sync(data, kind.media_type, config).content
 
 
 def _kind(name: str, data: bytes) -> _Kind | None:
@@ -124,7 +132,7 @@ def _decode_html(data: bytes) -> str:
     for encoding in ("utf-8-sig", said[1].decode() if said else ""):
         try:
             return data.decode(encoding)
-        except (UnicodeDecodeError, LookupError):
+        except (UnicodeError, LookupError):
             continue
     return data.decode("windows-1252", "replace")
 
