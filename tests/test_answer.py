@@ -38,6 +38,7 @@ def answer(source: Source, stop: Sequence[str]) -> tuple[Answer, list[str]]:
     shown: list[str] = []
     found = collect(
         until_stop(source.events(), stop),
+        prompt_tokens=3,
         load_seconds=1.5,
         on_progress=lambda progress: None,
         on_text=shown.append,
@@ -108,6 +109,7 @@ def test_an_answer() -> None:
     progress: list[PromptProgress] = []
     found = collect(
         Source(["a", "", "b"], "stop").events(),
+        prompt_tokens=3,
         load_seconds=1.5,
         on_progress=progress.append,
         on_text=lambda text: None,
@@ -127,6 +129,7 @@ def test_an_engine_that_breaks_off_is_no_success() -> None:
     with pytest.raises(EngineFailed, match="without a result"):
         collect(
             iter([Piece("half")]),
+            prompt_tokens=3,
             load_seconds=0,
             on_progress=lambda progress: None,
             on_text=lambda text: None,

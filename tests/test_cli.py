@@ -140,7 +140,7 @@ def test_an_error_names_its_text_among_several(run: Run, mistral: Path, tmp_path
     long.write_text("word " * 900, encoding="utf-8")
     short = tmp_path / "short.txt"
     short.write_text("word", encoding="utf-8")
-    result = run("summarize", "-f", short, "-f", long, "-m", mistral)
+    result = run("generate", "-f", short, "-f", long, "-m", mistral, "--engine", "fake")
     assert result.status == ExitCode.CONTEXT_EXCEEDED
     assert f"{long} (text 2 of 2): the prompt has" in result.stderr
 

@@ -28,7 +28,7 @@ def test_every_command_file_is_registered(package: ModuleType) -> None:
 
 def test_prompts(run: Run, tmp_path: Path) -> None:
     names = [row["name"] for row in json.loads(run("prompts", "list", "--json").stdout)["prompts"]]
-    assert names == ["generate", "json-extract", "summarize", "translate"]
+    assert names == ["generate", "json-extract", "summarize", "summarize-part", "translate"]
     source = (ROOT / "prompts" / "summarize.txt").read_text(encoding="utf-8")
     assert run("prompts", "show", "summarize").stdout == source
     assert run("prompts", "path", "summarize").stdout == f"{ROOT / 'prompts' / 'summarize.txt'}\n"

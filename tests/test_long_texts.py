@@ -1,0 +1,287 @@
+"""Texts that do not fit: what is asked about them, and the answers made one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from plans import jobs_of, make_terminal
+
+from mistral_cli.answering import Desk, Kept, respond
+from mistral_cli.engines import Request
+from mistral_cli.errors import ContextExceeded, EngineFailed, UsageError
+from mistral_cli.gguf.token_text import detokenize
+from mistral_cli.job import check_split
+from mistral_cli.options import Overflow
+from mistral_cli.output.answer import Answer, Timings
+from mistral_cli.output.printers import SILENT, Result
+from mistral_cli.plan import Planner
+from mistral_cli.structured.fields import schema_from_fields
+from mistral_cli.task import Task
+
+LONG = "\n\n".join(
+    f"On day {day} the committee met. It talked about boat {day}. Nothing was decided."
+    for day in range(1, 60)
+)
+SUMMARY = Task("summarize", way="summary")
+
+
+class Model:
+    """Says what `reply` makes of each prompt, and remembers the prompts."""
+
+    def __init__(self, planner: Planner, reply: Callable[[str], str]) -> None:
+        self._model, self._reply = planner.setup.model, reply
+        self.prompts: list[str] = []
+        self.requests: list[Request] = []
+
+    def __call__(self, request: Request, stop: Sequence[str], on_text: Any) -> Answer:
+        prompt = detokenize(self._model, request.prompt_token_ids)
+        self.prompts.append(prompt)
+        self.requests.append(request)
+        text = self._reply(prompt)
+        on_text(text)
+        return Answer(text, "stop", 7, Timings(0, 1, 1), len(request.prompt_token_ids))
+
+
+def answered(
+    task: Task, model: Path, text: str, reply: Callable[[str], str], **options: Any
+) -> tuple[Result, Model]:
+    ((job,), planner) = jobs_of(task, model, text, **options)
+    asked = Model(planner, reply)
+    return respond(job, Desk(planner, asked), SILENT), asked
+
+
+# --- what is asked ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["generate", "json-extract"])
+def test_by_default_a_text_that_does_not_fit_is_refused(mistral: Path, name: str) -> None:
+    with pytest.raises(ContextExceeded, match="fit into the context of 512 beside") as caught:
+        jobs_of(Task(name), mistral, LONG)
+    assert "--overflow" in caught.value.hint
+
+
+@pytest.mark.parametrize("policy", [Overflow.HEAD, Overflow.TAIL])
+def test_an_end_is_kept_and_the_rest_named(mistral: Path, policy: Overflow) -> None:
+    ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=policy)
+    kept = job.plans[0].draft.text.text
+    assert LONG.startswith(kept) if policy is Overflow.HEAD else LONG.endswith(kept)
+    assert planner.fits(job.plans[0].draft)
+    assert job.plans[0].prompt_tokens > planner.room(job.draft) * 0.9
+    where = "last" if policy is Overflow.HEAD else "first"
+    assert job.left_out == f"the {where} {len(LONG) - len(kept)} of {len(LONG)} characters"
+    result = respond(job, Desk(planner, Model(planner, str.upper)), SILENT)
+    assert result.left_out == job.left_out
+    assert job.left_out in result.warnings[0]
+
+
+def test_parts_cover_the_text_and_fit(mistral: Path) -> None:
+    ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=Overflow.SPLIT)
+    texts = [plan.draft.text.text for plan in job.plans]
+    assert len(texts) > 2
+    assert "".join("".join(texts).split()) == "".join(LONG.split())
+    assert all(planner.fits(plan.draft) for plan in job.plans)
+    assert all(plan.prompt_tokens + plan.request.max_tokens <= 512 for plan in job.plans)
+
+
+def test_a_text_that_fits_is_one_whole_whatever_the_policy(mistral: Path) -> None:
+    for policy in Overflow:
+        ((job,), _) = jobs_of(SUMMARY, mistral, "A short text.", overflow=policy)
+        assert [plan.draft.text.text for plan in job.plans] == ["A short text."]
+
+
+@pytest.mark.parametrize("policy", [Overflow.HEAD, Overflow.SPLIT])
+def test_an_instruction_that_fills_the_context_is_refused(mistral: Path, policy: Overflow) -> None:
+    with pytest.raises(ContextExceeded, match="without its text"):
+        jobs_of(Task("generate"), mistral, LONG, overflow=policy, system="word " * 600)
+
+
+def test_json_that_cannot_be_put_together_is_not_split(mistral: Path) -> None:
+    ((_), planner) = jobs_of(Task("json-extract", schema={"type": "string"}), mistral, "x")
+    with pytest.raises(UsageError, match="cannot be put together"):
+        check_split(planner.drafter, Overflow.SPLIT)
+    check_split(planner.drafter, Overflow.HEAD)
+
+
+# --- answers to parts ---------------------------------------------------------------------------
+
+
+def test_answers_to_parts_follow_each_other(mistral: Path) -> None:
+    result, model = answered(
+        Task("generate"), mistral, LONG, lambda prompt: prompt[-20:], overflow=Overflow.SPLIT
+    )
+    assert result.chunks == len(model.prompts) > 2
+    assert result.answer.text == "\n\n".join(prompt[-20:].strip() for prompt in model.prompts)
+    assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
+
+
+def test_lists_are_joined_and_their_places_are_those_of_the_whole(mistral: Path) -> None:
+    text = "\n\n".join(f"Person{n} is {n} years old and lives in a small house." for n in range(40))
+    task = Task("json-extract", schema=schema_from_fields("name"), many=True, grounded=True)
+
+    def first_name(prompt: str) -> str:
+        name = prompt[prompt.rindex("list of objects") :].split("Person", 1)[1].split()[0]
+        return json.dumps([{"name": f"Person{name}"}])
+
+    result, model = answered(task, mistral, text, first_name, overflow=Overflow.SPLIT)
+    assert result.extraction
+    names = [item["name"] for item in result.extraction.data]
+    assert len(names) == len(model.prompts) > 1
+    assert len(set(names)) == len(names)
+    for index, span in enumerate(result.extraction.spans):
+        assert span.path == f"/{index}/name"
+        assert text[span.start : span.end] == names[index]
+
+
+def test_of_objects_the_first_value_of_each_key_counts(mistral: Path) -> None:
+    text = LONG + "\n\nThe chair was Zoë Maier."
+    fields = schema_from_fields("chair, boat", nullable=True)
+    task = Task("json-extract", schema=fields, grounded=True)
+
+    def reply(prompt: str) -> str:
+        chair = "Zoë Maier" if "Zoë" in prompt else None
+        boat = "boat 1" if "day 1 " in prompt else "boat" if "boat" in prompt else None
+        return json.dumps({"chair": chair, "boat": boat})
+
+    result, _ = answered(task, mistral, text, reply, overflow=Overflow.SPLIT)
+    assert result.extraction
+    assert result.extraction.data == {"chair": "Zoë Maier", "boat": "boat 1"}
+    places = {span.path: text[span.start : span.end] for span in result.extraction.spans}
+    assert places == {"/chair": "Zoë Maier", "/boat": "boat 1"}
+
+
+# --- summaries ----------------------------------------------------------------------------------
+
+
+def numbered(prompt: str) -> str:
+    """A summary that names the first day it is about."""
+    day = prompt.rpartition("only.")[2].split("day ", 1)[1].split()[0].rstrip(".")
+    return f"Summary from day {day}."
+
+
+def test_a_long_text_is_summarized_in_levels(mistral: Path) -> None:
+    task = Task("summarize", {"style": "a poem"}, way="summary")
+    result, model = answered(task, mistral, LONG * 3, numbered, max_tokens=40)
+    assert result.answer.text == "Summary from day 1."
+    parts = [p for p in model.prompts if "one part of a longer text" in p]
+    final = model.prompts[-1]
+    assert len(parts) == len(model.prompts) - 1 > 6
+    assert "a poem" in final
+    assert not any("a poem" in part for part in parts)
+    assert result.chunks < len(parts)  # there was more than one level
+    assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
+
+
+def test_an_interrupted_summary_goes_on_where_it_was(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ((job,), planner) = jobs_of(SUMMARY, mistral, LONG)
+    count = len(job.plans)
+    assert count > 3
+
+    def breaks(prompt: str) -> str:
+        if len(model.prompts) == 3:
+            raise EngineFailed("the power is gone", hint="Wait.")
+        return numbered(prompt)
+
+    model = Model(planner, breaks)
+    with pytest.raises(EngineFailed):
+        respond(job, Desk(planner, model, kept=Kept.of(job.plans)), SILENT)
+    (file,) = (tmp_path / "mistral-cli" / "parts").glob("*.jsonl")
+    assert file.stat().st_mode & 0o077 == 0
+    with file.open("a") as torn:
+        torn.write('{"key": "half of a l')
+    again = Model(planner, numbered)
+    kept = Kept.of(job.plans)
+    assert kept.found == 2
+    result = respond(job, Desk(planner, again, kept=kept), SILENT)
+    whole = respond(job, Desk(planner, Model(planner, numbered)), SILENT)
+    assert len(again.prompts) < count
+    assert result.answer.text == whole.answer.text
+    assert not file.exists()
+
+
+def test_other_options_are_other_parts(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def kept(**options: Any) -> Kept:
+        ((job,), _) = jobs_of(SUMMARY, mistral, LONG, **options)
+        return Kept.of(job.plans)
+
+    ((job,), planner) = jobs_of(SUMMARY, mistral, LONG)
+    answer = Model(planner, numbered)(job.plans[0].request, (), lambda _: None)
+    kept().put(job.plans[0], answer)
+    assert kept().found == 1  # another random seed
+    assert kept(seed=1).found == kept(temperature=0.7).found == kept(context_length=256).found == 0
+
+
+@pytest.mark.parametrize("parallel", [1, 3])
+def test_several_at_once_are_in_order_and_an_error_ends_them(mistral: Path, parallel: int) -> None:
+    ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=Overflow.SPLIT)
+    desk = Desk(planner, Model(planner, lambda prompt: prompt[-30:]), parallel)
+    answers = [answer.text for answer in desk.answers(job.plans)]
+    assert answers == [plan.prompt[-30:] for plan in job.plans]
+
+    def fails(prompt: str) -> str:
+        raise EngineFailed("broken", hint="")
+
+    with pytest.raises(EngineFailed):
+        list(Desk(planner, Model(planner, fails), parallel).answers(job.plans))
+
+
+# --- wishes that can be counted -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "answers", "taken", "warning"),
+    [
+        ({"sentences": 2}, ["One here. Two here."], "One here. Two here.", None),
+        ({"sentences": 2}, ["A a. B b. C c.", "One x. Two x."], "One x. Two x.", None),
+        (
+            {"sentences": 1},
+            ["A a. B b. C c.", "One x. Two x."],
+            "One x. Two x.",
+            "2 sentences, not 1 s",
+        ),
+        ({"sentences": 2}, ["One x.", "A a. B b. C c. D d."], "One x.", "1 sentence, not 2"),
+        ({"bullets": 2}, ["- a\n- b\n- c", "- one\n- two"], "- one\n- two", None),
+        ({"bullets": 1}, ["none at all"] * 2, "none at all", "0 bullet points, not 1 b"),
+    ],
+)
+def test_what_can_be_counted_is_checked_and_asked_again_once(
+    mistral: Path, values: dict[str, int], answers: list[str], taken: str, warning: str | None
+) -> None:
+    left = list(answers)
+    task = Task("summarize", values, way="summary")
+    result, model = answered(task, mistral, "A text.", lambda _: left.pop(0))
+    assert result.answer.text == taken
+    assert left == []
+    assert [request.grammar is not None for request in model.requests] == [False, True][
+        : len(answers)
+    ]
+    if len(answers) > 1:
+        assert answers[0] in model.prompts[1]
+        assert "in exactly" in model.prompts[1]
+    assert warning is None or warning in result.warnings[-1]
+    assert bool(result.warnings) == (warning is not None)
+
+
+def test_the_limit_that_the_user_set_holds_for_the_last_step_alone(mistral: Path) -> None:
+    _, model = answered(SUMMARY, mistral, LONG, numbered, max_tokens=20)
+    assert [request.max_tokens for request in model.requests[-1:]] == [20]
+    assert all(request.max_tokens > 20 for request in model.requests[:-1])
+
+
+def test_what_is_split_is_the_same_in_a_dry_run(mistral: Path, run: Any, tmp_path: Path) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text(LONG, encoding="utf-8")
+    ((job,), _) = jobs_of(SUMMARY, mistral, LONG, terminal=make_terminal())
+    shown = run("summarize", "-f", path, "-m", mistral, "--dry-run", "--json")
+    prompts = [json.loads(line)["prompt"] for line in shown.stdout.splitlines()]
+    assert prompts == [plan.prompt for plan in job.plans]
