@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+from collections.abc import Callable
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from mistral_cli.config import Config
 from mistral_cli.draft import PART_TEMPLATE, Drafter
+from mistral_cli.engines import open_tokenizer
+from mistral_cli.engines.llama_cpp import LlamaCpp
+from mistral_cli.gguf import read
 from mistral_cli.inputs.texts import Text
 from mistral_cli.job import Job, make_jobs
 from mistral_cli.options import TaskOptions
@@ -36,7 +43,20 @@ def jobs_of(
     drafter = Drafter(task, found, find(PART_TEMPLATE), given)
     drafts = [("", drafter.draft(Text(text, source))) for text in texts]
     setup = settle(task, found, given, Config(), terminal)
-    return make_jobs(drafter, setup, drafts, terminal)
+    jobs, planner = make_jobs(drafter, setup, drafts, terminal)
+    # The program's own tokenizer is closed by now: the model is opened next.
+    return jobs, replace(planner, tokenize=_tokenizer(model))
+
+
+@cache
+def _tokenizer(model: Path) -> Callable[[str], list[int]]:
+    opened = open_tokenizer(LlamaCpp, read(model))
+    tokenizer = contextlib.ExitStack().enter_context(opened)
+    _open.append(opened)
+    return tokenizer.tokenize
+
+
+_open: list[object] = []
 
 
 def plan_of(task: Task, model: Path, text: str, **options: Any) -> Plan:
