@@ -13,9 +13,11 @@ _MARKS = re.compile(r"[*_`~]+")  # of Markdown; between a stop and a space they 
 _WORDS = "[Mm]e|[Nn]o|[Oo][Kk]|ill|id|re|may|art|arc|ref|fed|med"
 _CLOSING = "[\"'\u201d\u2019\u00bb]*"
 _JOINED = re.compile(
-    rf"(?:\b(?:{_WORDS})\.{_CLOSING}|[.!?\u2026][)\]]{_CLOSING}|\u2026{_CLOSING})"
-    r"\s+(?=[\"'(\u201c\u201e\u00ab\u2018]?(?:[^\W\d_a-z]))"
+    rf"(?:\b(?:{_WORDS})\.{_CLOSING}(?=\s+[^\W\d])|[.!?\u2026][)\]]{_CLOSING}|\u2026{_CLOSING})"
+    r"\s+(?=[\"'(\u201c\u201e\u00ab\u2018]?[^\W_a-z])"
 )
+# Where it sees one that is none: between a title and a name that is also a word.
+_TITLE = re.compile(r"\b(?:Mr|Mrs|Ms|Dr|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Gov|Sen|Rep|Mt)\.\s+\Z")
 
 
 def count_sentences(text: str, language: str = "en") -> int:
@@ -26,12 +28,13 @@ def count_sentences(text: str, language: str = "en") -> int:
     """
     import sentencex
 
-    return sum(
-        any(map(str.isalnum, piece))
+    pieces = (
+        piece
         for line in _unwrapped(text)
         for segment in sentencex.segment(language, line)
         for piece in _apart(segment)
     )
+    return sum(any(map(str.isalnum, piece)) and not _TITLE.search(piece) for piece in pieces)
 
 
 def _unwrapped(text: str) -> list[str]:
@@ -57,33 +60,44 @@ def _apart(segment: str) -> list[str]:
 
 # --- the grammar ---------------------------------------------------------------------------------
 
-# A stop with a space after it ends a sentence, but after these. Titles may stand before a name,
-# the others before a small letter or a number; only the last sentence may end with one.
-_TITLES = r"Mr|Mrs|Ms|Dr|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Gov|Sen|Rep|Mt|\p{Lu}|(\p{Lu}\.)+\p{Lu}"
-_SHORT = r"Inc|Ltd|Co|Corp|[Vv]s|etc|al|[Cc]f|[Ff]ig|[Nn]os?|pp|[Ss]ec|[Ee]d|[Vv]ol|Jr|Sr|ca"
-_SHORT += r"|\p{Ll}|(\p{Ll}\.)+\p{Ll}|Ph\.D"
+# A stop with a space after it ends a sentence, but for abbreviations: titles stand before a name,
+# the others before a small letter or a number; only the last sentence may end with one. What is
+# opened is closed in the same sentence, for a stop within it would not count. A lexeme is taken as
+# long as it goes: one that may hold an inner stop has to hold the last one, too.
+_SENTENCE = r"""
+next: (begin ((TITLE " "){0,3} END | pair STOP | quote) | whole) " " | CJK
+last: begin ((TITLE " "){0,3} (STOPPED | SHORT) | TITLE | pair STOP | quote) | whole | CJK
+begin: (NAME | named | FIGURE | titled COMMA?) " " ((word | pair COMMA?) " "){1,60}
+word: WORD | named | SHORT (" " LOW | COMMA) | DASH
+named: (TITLE " "){1,3} NAME
+pair: "(" words ")" | "\"" words "\"" | OPENED words CLOSED | "«" words "»"
+words: (word " "){0,30} PLAIN
+titled: "\"" NAME (" " word){0,30} "\"" | OPENED NAME (" " word){0,30} CLOSED
+quote: "\"" (word " "){0,30} STOPPED "\"" | OPENED (word " "){0,30} STOPPED CLOSED
+whole: "(" spoken ")" | "\"" spoken "\"" | OPENED spoken CLOSED
+spoken: NAME " " (word " "){1,30} STOPPED
 
-_GRAMMAR = r"""%llguidance {}
-start: <START>
-next: NEXT " " | CJK
-last: LAST | CJK
-NEXT: SENTENCE & PAIRED & ~SHORTENED
-LAST: SENTENCE & PAIRED
-SENTENCE: /(<FIRST>|<OPEN>(<TITLES>|Fig|Nos?|Sec|Vol)\.)( (<WORD>|<OPEN>(<TITLES>)\.|<OPEN>(<SHORT>)\. [\p{Ll}\p{N}](<WORD>)?)){2,60}<STOP><CLOSE>/
-SHORTENED: /(.*[ '"(“„‘«-])?(<TITLES>|<SHORT>)\.<CLOSE>/
-PAIRED: /([^"“”„«»()\[\]]|"[^"]*"|[“„][^“”„]*[“”]|[«»][^«»]*[«»]|\([^()]*\)|\[[^\[\]]*\])*/
-CJK: /[「『（]?[\p{Lo}\p{N}]([^.!?。！？"“”\p{C}\p{Z}]|[0-9]\.[0-9]){3,150}[。！？]{1,2}[」』）]?/
+NAME: (/[\p{Lu}\p{Lt}\p{Lo}\p{N}]/ REST | INITIALS) /[,;:]?/
+LOW: /[\p{Ll}\p{N}]/ REST /[,;:]?/
+WORD: PLAIN /[,;:]?/
+PLAIN: /[\p{L}\p{N}\p{Sc}#@]/ REST | INITIALS
+INITIALS: /(\p{Lu}\.)+\p{Lu}(\.\p{Pd}\p{L}+)?/
+REST: /([\p{L}\p{N}\p{M}\p{Sc}%&@#+_=\/°]|['’\p{Pd}][\p{L}\p{N}]|[.,:][\p{Ll}\p{N}])*/
+STOPPED: PLAIN STOP
+END: STOPPED & ~(/.*\p{Pd}/? (TITLE | SHORT | /\p{Ll}\./))
+STOP: /\.\.\.|\.|…|[!?]{1,2}/
+COMMA: /[,;:]/
+DASH: /\p{Pd}/
+OPENED: /[“„]/
+CLOSED: /[“”]/
+
+TITLE: /(Mr|Mrs|Ms|Dr|Prof|St|Gen|Col|Capt|Lt|Sgt|Rev|Gov|Sen|Rep|Mt|(\p{Lu}\.)*\p{Lu})\./
+SHORT: /(Inc|Ltd|Co|Corp|Jr|Sr|[Vv]s|etc|al|[Cc]f|[Ff]ig|[Nn]os?|pp?|[Ss]ec|[Ee]d|[Vv]ol|ca)\./
+     | /((\p{Ll}\.)+\p{Ll}|(\p{Lu}\.)+\p{Lu}|Ph\.D)\./
+FIGURE: /(Fig|Nos?|Sec|Vol)\. \p{N}/ REST
+
+CJK: /[「『（]?[\p{Lo}\p{N}]([\p{L}\p{N}\p{M}、，・：；「」『』（）]|[0-9]\.[0-9]){3,150}[。！？][」』）]?/
 """
-_PARTS = {
-    "FIRST": r"<OPEN>[\p{Lu}\p{Lt}\p{Lo}\p{N}](<WORD>)?",
-    "WORD": r"(<PLAIN>(\.[\p{Ll}\p{N},;:-])?|(\p{Lu}\.)+\p{Lu}(\.[,;:-])?)+",
-    "PLAIN": r"[^.!?…。！？\p{C}\p{Z}]",
-    "OPEN": r"""["'“„‘«(\[]?""",
-    "STOP": r"(\.\.\.|\.|…|[!?]{1,2})",
-    "CLOSE": r"""["'”“’»)\]]{0,2}""",
-    "TITLES": _TITLES,
-    "SHORT": _SHORT,
-}
 
 
 def sentences_grammar(n: int) -> str:
@@ -91,7 +105,4 @@ def sentences_grammar(n: int) -> str:
 
     Each has at least three words, or in Chinese and Japanese four characters.
     """
-    grammar = _GRAMMAR.replace("<START>", " ".join([*["next"] * (n - 1), "last"]))
-    for name, pattern in _PARTS.items():
-        grammar = grammar.replace(f"<{name}>", pattern)
-    return grammar
+    return f"%llguidance {{}}\nstart: {'next ' * (n - 1)}last\n{_SENTENCE}"
