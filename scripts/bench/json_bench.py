@@ -19,8 +19,9 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 from gguf_files import write_mistral, write_smollm2_for_ctransformers
 from schemas import Schema, schemas
 
+from mistral_cli.answering.extract import extract
 from mistral_cli.config import Config
-from mistral_cli.draft import Draft, Task
+from mistral_cli.draft import Draft
 from mistral_cli.engines import (
     Choice,
     Engine,
@@ -31,7 +32,6 @@ from mistral_cli.engines import (
     open_engine,
 )
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
-from mistral_cli.extract import extract
 from mistral_cli.gguf import GGUF, read
 from mistral_cli.inputs.texts import Text
 from mistral_cli.instruct.formats import encode
@@ -42,6 +42,7 @@ from mistral_cli.output.answer import Answer, collect
 from mistral_cli.plan import Plan
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
 from mistral_cli.structured.shape import Expected, Shape
+from mistral_cli.task import Task
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
 
@@ -74,7 +75,11 @@ def run(engine: Engine, request: Request, speed: Speed) -> Answer:
     """Answer `request` and add to `speed`."""
     started = time.perf_counter()
     answer = collect(
-        engine.stream(request), load_seconds=0, on_progress=lambda _: None, on_text=lambda _: None
+        engine.stream(request),
+        prompt_tokens=len(request.prompt_token_ids),
+        load_seconds=0,
+        on_progress=lambda _: None,
+        on_text=lambda _: None,
     )
     speed.tokens += max(answer.completion_tokens - 1, 0)
     speed.seconds += time.perf_counter() - started - answer.timings.prompt

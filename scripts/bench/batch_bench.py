@@ -1,0 +1,104 @@
+"""The same texts through single calls, a batch, and a batch in parallel slots: one run."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from mistral_cli.machine import usable_cores
+
+TEXTS = Path(__file__).parents[2] / "docs", Path(__file__).parents[2] / "README.md"
+PROGRAM = [sys.executable, "-m", "mistral_cli"]
+
+
+def main() -> None:
+    options = arguments()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        texts = write_texts(folder / "texts", options.rows, options.characters)
+        task = ["summarize", "-m", options.model, "-n", str(options.tokens), "--temperature", "0"]
+        ways: dict[str, Callable[[Path], list[dict[str, int]]]] = {
+            "a loop of single calls": lambda out: loop(task, texts, out),
+            "`batch --parallel 1`": lambda out: batch(task, folder, out, "1"),
+            "`batch --parallel auto`": lambda out: batch(task, folder, out, "auto"),
+        }
+        times: dict[str, list[float]] = {way: [] for way in ways}
+        tokens: dict[str, int] = {}
+        for turn in range(options.repeat):  # interleaved: the machine's other work hits all alike
+            for way, run in ways.items():
+                started = time.perf_counter()
+                records = run(folder / f"{turn}-{list(ways).index(way)}.jsonl")
+                times[way].append(time.perf_counter() - started)
+                tokens[way] = sum(r["prompt_tokens"] + r["completion_tokens"] for r in records)
+                assert len(records) == len(texts), way
+    report(options, times, tokens)
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--rows", type=int, default=24)
+    parser.add_argument("--characters", type=int, default=600, help="of each text, about")
+    parser.add_argument("--tokens", type=int, default=48, help="longest answer")
+    parser.add_argument("--repeat", type=int, default=3)
+    return parser.parse_args()
+
+
+def write_texts(folder: Path, rows: int, characters: int) -> list[Path]:
+    """Pieces of the project's own pages, long and short ones mixed."""
+    folder.mkdir()
+    pages = [TEXTS[1], *sorted(TEXTS[0].glob("*.md"))]
+    words = " ".join(page.read_text(encoding="utf-8") for page in pages).split()
+    paths, start = [], 0
+    for row in range(rows):
+        size = max(characters // 6 * (1 + row % 4) // 2, 8)
+        piece = " ".join(words[(start + i) % len(words)] for i in range(size))
+        start += size
+        paths.append(folder / f"{row:04}.txt")
+        paths[-1].write_text(piece, encoding="utf-8")
+    return paths
+
+
+def loop(task: Sequence[str], texts: Sequence[Path], out: Path) -> list[dict[str, int]]:
+    records = []
+    for path in texts:
+        command = [*PROGRAM, *task, "--json", "-q", "-f", str(path)]
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, check=True)
+        records.append(json.loads(done.stdout))
+    return records
+
+
+def batch(task: Sequence[str], folder: Path, out: Path, parallel: str) -> list[dict[str, int]]:
+    command = [*PROGRAM, "batch", *task, "-q", "--parallel", parallel, "-o", str(out)]
+    command.append(str(folder / "texts"))
+    subprocess.run(command, stdin=subprocess.DEVNULL, check=True)
+    return [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+
+
+def report(
+    options: argparse.Namespace, times: dict[str, list[float]], tokens: dict[str, int]
+) -> None:
+    first = statistics.median(next(iter(times.values())))
+    print(
+        f"{options.rows} texts, at most {options.tokens} new tokens each, {options.model}, "
+        f"{usable_cores()} cores ({platform.machine()}), median of {options.repeat}:\n"
+    )
+    print("| way | seconds | rows/s | tokens/s | ratio |\n|---|---|---|---|---|")
+    for way, seconds in times.items():
+        median = statistics.median(seconds)
+        print(
+            f"| {way} | {median:.1f} | {options.rows / median:.2f} | "
+            f"{tokens[way] / median:.0f} | {first / median:.2f} |"
+        )
+
+
+if __name__ == "__main__":
+    main()
