@@ -241,7 +241,8 @@ def test_several_at_once_are_in_order_and_an_error_ends_them(mistral: Path, para
 
 # --- wishes that can be counted -----------------------------------------------------------------
 
-TWO = "The committee met on Monday. It bought a boat."
+ONE = "The committee met on Monday."
+TWO = f"{ONE} It bought a boat."
 THREE = f"{TWO} Nobody was against it."
 
 
@@ -250,9 +251,11 @@ THREE = f"{TWO} Nobody was against it."
     [
         ({"sentences": 2}, [TWO], TWO, None),
         ({"sentences": 2}, [THREE, TWO], TWO, None),
-        ({"sentences": 1}, [THREE, TWO], TWO, "2 sentences, not 1 sentence"),
-        ({"sentences": 2}, [THREE, f"{TWO} {THREE}"], THREE, "3 sentences, not 2 sentences"),
+        ({"sentences": 1}, [THREE, TWO], ONE, "wrote 2 sentences: the first 1 sentence"),
+        ({"sentences": 2}, [THREE, ONE], TWO, "wrote 3 sentences: the first 2 sentences"),
+        ({"sentences": 3}, [TWO, ONE], ONE, "1 sentence, not 3 sentences"),
         ({"bullets": 2}, ["- a\n- b\n- c", "- one\n- two"], "- one\n- two", None),
+        ({"bullets": 2}, ["- a", "So:\n- a\n- b\n- c"], "So:\n- a\n- b", "3 bullet points"),
         ({"bullets": 1}, ["none at all"] * 2, "none at all", "0 bullet points, not 1 bullet"),
     ],
 )

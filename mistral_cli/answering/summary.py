@@ -36,44 +36,50 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
         plans = [desk.planner.plan(draft)] if fits else parts_of(desk.planner, draft, text)
         final = plans[0]
     wish = wish_of(desk.planner.drafter.task.values)
-    last, warnings = _final(final, wish, desk, output)
+    asked, last, warnings = _final(final, wish, desk, output)
     if cut:
         warnings = (f"{cut} of the parts' summaries were cut at their limit", *warnings)
-    answer = joined([*took, *last], last[-1].text) if took or len(last) > 1 else last[-1]
-    answer = replace(answer, finish_reason=last[-1].finish_reason)
+    answer = joined([*took, *asked], last.text)
+    answer = replace(answer, finish_reason=last.finish_reason)
     return Result(replace(final, draft=job.draft), answer, None, warnings, chunks=len(job.plans))
 
 
 def _final(
     plan: Plan, wish: Wish | None, desk: Desk, output: Output
-) -> tuple[list[Answer], tuple[str, ...]]:
-    """The answers asked for, the one that counts last, and what is wrong with that."""
+) -> tuple[list[Answer], Answer, tuple[str, ...]]:
+    """The answers asked for, what is taken of them, and what is wrong with that."""
     if wish is None:
         answer = desk.answer(plan, output.piece)
-        return [answer], cut_warning(plan, answer)
+        return [answer], answer, cut_warning(plan, answer)
     first = desk.answer(plan)
-    answers = [first]
-    if not wish.holds(first.text) or first.finish_reason == "length":
-        desk.say(f"asking again for {wish} …")
-        second = desk.ask(_again(plan, first, wish, desk), plan.stop, silent)
-        answers = sorted([first, second], key=lambda answer: _fault(answer, wish), reverse=True)
-    last = answers[-1]
+    if wish.holds(first.text):
+        output.piece(first.text)
+        return [first], first, cut_warning(plan, first)
+    desk.say(f"asking again for {wish} …")
+    second = desk.ask(_again(plan, first, wish, desk), plan.stop, silent)
+    last, warnings = _nearest(wish, second, first)
     output.piece(last.text)
-    warnings = cut_warning(plan, last)
-    if not wish.holds(last.text):
-        warnings += (f"the summary has {wish.count(last.text)}, not {wish} (asked twice)",)
-    return answers, warnings
+    return [first, second], last, warnings
 
 
-def _fault(answer: Answer, wish: Wish) -> tuple[int, bool]:
-    return abs(wish.counted(answer.text) - wish.number), answer.finish_reason == "length"
+def _nearest(wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
+    """The answer that is as wished, else the beginning of one that is too long; the first best."""
+    for answer in answers:
+        if wish.holds(answer.text) and answer.finish_reason == "stop":
+            return answer, ()
+    for answer in answers:
+        if text := wish.beginning(answer.text):
+            kept = replace(answer, text=text, finish_reason="stop")
+            return kept, (f"the model wrote {wish.count(answer.text)}: the first {wish} are kept",)
+    answer = answers[0]
+    return answer, (f"the summary has {wish.count(answer.text)}, not {wish} (asked twice)",)
 
 
 def _again(plan: Plan, answer: Answer, wish: Wish, desk: Desk) -> Request:
-    """The request that says what was wrong, with a grammar that leaves no other way."""
+    """The request that says what was wrong, where there is a chat and room to say it in."""
     request: Request | None = None
     if isinstance(plan.draft.prompt, list):
         correction = f"That has {wish.count(answer.text)}. Write it again in exactly {wish}."
         said = [Message("assistant", answer.text), Message("user", correction)]
         request = plan.asking([*plan.draft.prompt, *said], desk.planner.tokenize)
-    return replace(request or plan.request, grammar=wish.grammar)
+    return request or plan.request

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
-from mistral_cli.long.sentences import count_sentences, sentences_grammar
+from mistral_cli.long.sentences import count_sentences
 
 _BULLET = re.compile(r"^\s*(?:[-*•\u2013]|\d+[.)])\s+\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Wish:
-    """Exactly `number` of something; `grammar` (llguidance's Lark) admits nothing else."""
+    """Exactly `number` of something; `pieces` are the places where a text can be cut."""
 
     number: int
     name: str
     counted: Callable[[str], int]
-    grammar: str
+    pieces: Callable[[str], Iterable[str]]
 
     def __str__(self) -> str:
         return _numbered(self.number, self.name)
@@ -32,13 +33,18 @@ class Wish:
         """How many there are, in words."""
         return _numbered(self.counted(text), self.name)
 
+    def beginning(self, text: str) -> str | None:
+        """The first so many of a text that has more; None if it cannot be had."""
+        ends = (start.rstrip() for start in accumulate(self.pieces(text.strip())))
+        return next((start for start in ends if self.holds(start)), None)
+
 
 def wish_of(values: Mapping[str, Any]) -> Wish | None:
     """The wish among a task's values, if there is one."""
     if number := values.get("sentences"):
-        return Wish(number, "sentence", count_sentences, sentences_grammar(number))
+        return Wish(number, "sentence", count_sentences, _sentences)
     if number := values.get("bullets"):
-        return Wish(number, "bullet point", count_bullets, bullets_grammar(number))
+        return Wish(number, "bullet point", count_bullets, lambda text: text.splitlines(True))
     return None
 
 
@@ -47,10 +53,10 @@ def count_bullets(text: str) -> int:
     return len(_BULLET.findall(text))
 
 
-def bullets_grammar(number: int) -> str:
-    """Lark for `number` lines that begin with "- "."""
-    rest = ' "\\n" item' * (number - 1)
-    return f'%llguidance {{}}\nstart: item{rest}\nitem: "- " /[^\\s-][^\\n]*/\n'
+def _sentences(text: str) -> Iterable[str]:
+    from sentencex import segment
+
+    return segment("en", text)
 
 
 def _numbered(number: int, name: str) -> str:

@@ -101,7 +101,7 @@ class Bench:
         self.held, self.free = Speed(), Speed()
 
     def plan(self, text: str, asked: list[Message], expected: Expected) -> Plan:
-        draft = Draft(Text(text, "benchmark"), "", asked, expected)
+        draft = Draft(Text(text, "benchmark"), asked, expected)
         ids = tuple(encode(asked, self.model, self.engine.tokenize))
         request = Request(ids, self.limit, self.sampling, expected.grammar)
         choice = Choice(type(self.engine), "", 0, "")
