@@ -70,7 +70,7 @@ def _nearest(wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
     for answer in answers:
         if text := wish.beginning(answer.text):
             kept = replace(answer, text=text, finish_reason="stop")
-            return kept, (f"the model wrote {wish.count(answer.text)}: the first {wish} are kept",)
+            return kept, (f"the model wrote {wish.count(answer.text)}: cut after {wish}",)
     answer = answers[0]
     return answer, (f"the summary has {wish.count(answer.text)}, not {wish} (asked twice)",)
 

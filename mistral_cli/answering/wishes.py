@@ -56,7 +56,7 @@ def count_bullets(text: str) -> int:
 def _sentences(text: str) -> Iterable[str]:
     from sentencex import segment
 
-    return segment("en", text)
+    return list(segment("en", text))
 
 
 def _numbered(number: int, name: str) -> str:
