@@ -80,8 +80,8 @@ class LlamaCpp(Engine):
 
             params = _params(model, options, socket, api_key)
             self._server, self._gpu_layers = load(xllamacpp, params)
-            # The server deadlocks when it is freed before it has served one request.
-            self.tokenize("ready")
+            # Freed before its loop is running, the server would wait for its end for ever.
+            self._client.wait_for_the_loop()
         except BaseException:
             self._resources.close()
             raise

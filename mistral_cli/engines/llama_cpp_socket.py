@@ -20,15 +20,25 @@ class Client:
 
     def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to `body`. Raises EngineFailed."""
+        reply: dict[str, Any] = self._reply("POST", route, json.dumps(body))
+        return checked(reply)
+
+    def wait_for_the_loop(self) -> None:
+        """Return once the server's loop is running. Raises EngineFailed.
+
+        To tokenize, the server needs no loop; this question goes through its queue.
+        """
+        self._reply("GET", "/lora-adapters", None)
+
+    def _reply(self, method: str, route: str, body: str | None) -> Any:
         connection = _UnixConnection(self._path)
         try:
-            connection.request("POST", route, json.dumps(body), self._headers)
-            reply: dict[str, Any] = json.loads(connection.getresponse().read())
+            connection.request(method, route, body, self._headers)
+            return json.loads(connection.getresponse().read())
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise engine_failed(f"llama.cpp did not answer {route}: {error}") from error
         finally:
             connection.close()
-        return checked(reply)
 
 
 class _UnixConnection(http.client.HTTPConnection):
