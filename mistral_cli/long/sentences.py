@@ -99,7 +99,8 @@ SHORT: /(Inc|Ltd|Co|Corp|Jr|Sr|[Vv]s|etc|al|[Cc]f|[Ff]ig|[Nn]os?|pp?|[Ss]ec|[Ee]
      | /((\p{Ll}\.)+\p{Ll}|(\p{Lu}\.)+\p{Lu}|Ph\.D)\./
 FIGURE: /(Fig|Nos?|Sec|Vol)\. \p{N}/ REST
 
-CJK: /[「『（]?[\p{Lo}\p{N}]([\p{L}\p{N}\p{M}、，・：；「」『』（）]|[0-9]\.[0-9]){3,150}[。！？][」』）]?/
+CJK: /[「『（]?[\p{Lo}\p{N}]/ BRUSHED{3,150} /[。！？][」』）]?/
+BRUSHED: /[\p{L}\p{N}\p{M}、，・：；「」『』（）]|[0-9]\.[0-9]/
 """
 
 
