@@ -1,19 +1,118 @@
+"""Terms whose translation the user fixes, and whether an answer keeps to them."""
+
 from __future__ import annotations
 
+import csv
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+
+from mistral_cli.errors import UsageError
+
+_HEADERS = {("term", "translation"), ("source", "target")}
+_FORM = 'Write one "term,translation" on a line, in UTF-8.'
+
+_WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\uff9f]")
+_LONG = 5  # letters; the end of a longer word may be an inflection
+_ENDING = 2
 
 
 @dataclass(frozen=True)
 class Glossary:
-    terms: dict[str, str]
+    """Terms and their translations, as the user wrote them."""
+
+    terms: Mapping[str, str]
 
     def terms_in(self, text: str) -> dict[str, str]:
-        return {}
+        """The terms that occur in `text`, with their translations, the longest first.
+
+        A term counts as a whole word in any case; where it stands only inside a longer term,
+        it does not.
+        """
+        found = {_folded(match.group()) for match in self._pattern.finditer(text)}
+        return {term: self.terms[term] for term in self._longest_first if _folded(term) in found}
 
     def missing(self, original: str, translation: str) -> list[str]:
-        return []
+        """The terms of `original` whose translation `translation` lacks, inflected or not."""
+        answer = _folded(translation)
+        return [
+            term
+            for term, wanted in self.terms_in(original).items()
+            if not all(_stem(word) in answer for word in _folded(wanted).split())
+        ]
+
+    @cached_property
+    def _longest_first(self) -> list[str]:
+        return sorted(self.terms, key=len, reverse=True)
+
+    @cached_property
+    def _pattern(self) -> re.Pattern[str]:
+        pattern = "|".join(map(_whole_word, self._longest_first))
+        return re.compile(pattern or r"(?!)", re.IGNORECASE)
 
 
 def read_glossary(path: Path) -> Glossary:
-    return Glossary({})
+    """The glossary of a CSV or TSV file: a term and its translation on each line.
+
+    Blank lines, `#` comments and a header are skipped. Raises UsageError, with the number of the
+    line, if a line has another form or gives a term a second translation.
+    """
+    terms: dict[str, str] = {}
+    known: dict[str, tuple[str, int]] = {}
+    for number, row in _rows(path):
+        if len(row) != 2 or not all(row):
+            raise UsageError(f"{path}, line {number}: not a term and its translation", hint=_FORM)
+        term, translation = row
+        if _folded(term) not in known:
+            known[_folded(term)] = translation, number
+            terms[term] = translation
+        elif known[_folded(term)][0] != translation:
+            line = known[_folded(term)][1]
+            raise UsageError(
+                f"{path}, line {number}: {term!r} has another translation on line {line}",
+                hint="Keep one of the two.",
+            )
+    if not terms:
+        raise UsageError(f"{path} has no terms", hint=_FORM)
+    return Glossary(terms)
+
+
+def _rows(path: Path) -> list[tuple[int, list[str]]]:
+    """The lines that are neither blank nor a comment nor the header, with their numbers."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise UsageError(
+            f"the glossary {path} cannot be read: {error.strerror or error}",
+            hint="Check its name and permissions.",
+        ) from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"the glossary {path} is not UTF-8 text", hint=_FORM) from error
+    tabs = path.suffix.lower() in {".tsv", ".tab"} or "\t" in text
+    rows = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            row = next(csv.reader([line], delimiter="\t" if tabs else ",", skipinitialspace=True))
+            rows.append((number, [cell.strip() for cell in row]))
+    if rows and tuple(cell.casefold() for cell in rows[0][1]) in _HEADERS:
+        del rows[0]
+    return rows
+
+
+def _whole_word(term: str) -> str:
+    """A pattern of `term`, with any blank space for its own; without spaces, anywhere."""
+    pattern = r"\s+".join(map(re.escape, term.split()))
+    if _WITHOUT_SPACES.search(term):
+        return pattern
+    return rf"(?<!\w){pattern}(?!\w)"
+
+
+def _folded(text: str) -> str:
+    """`text` in small letters, with single spaces."""
+    return " ".join(text.casefold().split())
+
+
+def _stem(word: str) -> str:
+    return word[:-_ENDING] if len(word) > _LONG else word
