@@ -97,7 +97,8 @@ def make_plans(
     MistralCliError but those of a running engine.
     """
     drafts = make_drafts(task, template, inputs, options)
-    check_names(options.engine or config.engine, options.gpu_layers)
+    engine = options.engine or config.engine
+    check_names(engine, options.gpu_layers, require_gpu=options.require_gpu)
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
@@ -109,6 +110,8 @@ def make_plans(
     context = context_length(model, options.context_length, needed, terminal)
     choice = place(choice, model, context)
     terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
+    if choice.warning:
+        terminal.warn(choice.warning)
     load = LoadOptions(context, _threads(options, terminal), choice.gpu_layers)
     more = 1 if options.max_tokens else _MORE_ROOM
     plans = []
@@ -143,8 +146,6 @@ def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Termina
         require_gpu=options.require_gpu,
     )
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
-    if choice.warning:
-        terminal.warn(choice.warning)
     return choice
 
 

@@ -72,9 +72,8 @@ def _answer_all(plans: Sequence[Plan], output: Output, terminal: Terminal) -> No
 
 
 def _report_layers(engine: Engine, plan: Plan, terminal: Terminal) -> None:
-    """Say what is on the GPU: to a person whenever one was meant to be used, else with -v."""
-    meant = plan.load.gpu_layers > 0 and terminal.stderr_is_terminal
-    say = terminal.note if meant else terminal.info
+    """Say what is on the GPU, always where one was meant to be used, else with -v."""
+    say = terminal.note if plan.load.gpu_layers > 0 else terminal.info
     say(f"{engine.gpu_layers} of {plan.model.block_count + 1} layers are on the GPU")
 
 

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, Self
 
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.gguf import GGUF
+from mistral_cli.memory import Memory, needed
 
 FinishReason = Literal["stop", "length"]
 
@@ -118,6 +119,16 @@ class Engine(ABC):
     def gpus(cls) -> tuple[Gpu, ...]:
         """The GPUs that this engine would use; none where `no_gpu` says why."""
         return ()
+
+    @classmethod
+    def loads_gpu_driver(cls) -> bool:
+        """Whether `no_gpu` and `gpus` call a driver, which may hang or end the process."""
+        return False
+
+    @classmethod
+    def memory(cls, model: GGUF, context_length: int, gpu_layers: int) -> Memory:
+        """The memory that `model` takes in this engine."""
+        return needed(model, context_length, gpu_layers)
 
     @abstractmethod
     def __init__(self, model: GGUF, options: LoadOptions) -> None:

@@ -168,6 +168,7 @@ class JsonOutput(DataOutput):
             "completion_tokens": answer.completion_tokens,
             "context_length": plan.load.context_length,
             "gpu_layers": plan.load.gpu_layers,
+            "gpu_reason": plan.choice.gpu_reason,
             "timings": timings(answer),
             "seed": plan.request.sampling.seed,
             "warnings": [*self._terminal.warnings, *result.warnings],
