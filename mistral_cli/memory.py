@@ -65,7 +65,9 @@ def needed(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
     kv_ram = of_token * sum(model.kv_heads[: on_gpu.first])
     batch = GPU_BATCH if gpu_layers > 0 else CPU_BATCH
     compute = _compute(model, context_length, min(batch, context_length))
-    return Memory(weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model))
+    return Memory(
+        weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model, "tokens", "merges")
+    )
 
 
 def needed_in_2023(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
@@ -86,7 +88,9 @@ def needed_in_2023(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
     batch = GPU_BATCH if gpu_layers > 0 else CPU_BATCH_IN_2023
     compute = _compute_in_2023(model, context_length, min(batch, context_length))
     on_the_gpu, in_memory = (cache, 0) if everything else (0, cache)
-    return Memory(weights_ram, weights_gpu, in_memory, on_the_gpu, compute, _engine(model))
+    return Memory(
+        weights_ram, weights_gpu, in_memory, on_the_gpu, compute, _engine(model, "tokens")
+    )
 
 
 @dataclass(frozen=True)
@@ -149,12 +153,12 @@ def _compute_in_2023(model: GGUF, context_length: int, batch: int) -> int:
     return batch * widest * _F32 + _GRAPH_IN_2023
 
 
-def _engine(model: GGUF) -> int:
-    """The library's code, and its hash tables of tokens and merges, in bytes.
+def _engine(model: GGUF, *tables: str) -> int:
+    """The library's code, and its hash tables of tokens and maybe merges, in bytes.
 
     Measured as the rest of the resident memory: a token takes about 280 bytes.
     """
-    entries = sum(_entries(model, f"tokenizer.ggml.{name}") for name in ("tokens", "merges"))
+    entries = sum(_entries(model, f"tokenizer.ggml.{name}") for name in tables)
     return _ENGINE + entries * _TABLE_ENTRY
 
 

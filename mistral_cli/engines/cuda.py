@@ -17,7 +17,8 @@ from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.nvml import Nvml
 
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
-_DRIVER, _NO_DEVICE = "libcuda.so.1", 100  # CUDA_ERROR_NO_DEVICE
+_DRIVER = "libcuda.so.1"
+_NO_DEVICE, _STUB_LIBRARY = 100, 34  # CUresult
 _RUNTIME_LIBRARIES = {"cuda_runtime": "libcudart.so.12", "cublas": "libcublas.so.12"}
 _OLDEST_CUDA, _OLDEST_CAPABILITY = (12, 0), (5, 2)
 
@@ -105,7 +106,9 @@ def ask() -> Driver:
         if status == _NO_DEVICE:
             return _invisible(nvml)
         if status:
-            return Driver(_init_failure(driver, status), Obstacle.FAILED)
+            # The stub of the toolkit stands where there is no driver.
+            kind = Obstacle.NO_DRIVER if status == _STUB_LIBRARY else Obstacle.FAILED
+            return Driver(_init_failure(driver, status), kind)
         major, minor = divmod(_number(driver.cuDriverGetVersion), 1000)
         version = (major, minor // 10)
         gpus = tuple(_gpus(driver, nvml))
