@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import platform
-from dataclasses import dataclass
-from importlib import metadata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mistral_cli import __version__
 from mistral_cli.config import Config
-from mistral_cli.engines import choose, place
-from mistral_cli.engines.survey import Survey
+from mistral_cli.engines import AUTOMATIC, choose, engine_class, place
+from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.survey import Survey, package_version
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
-from mistral_cli.machine import available_memory, usable_cores
-from mistral_cli.memory import Memory, needed
+from mistral_cli.memory import Memory
 from mistral_cli.mending import Problem, gpu_problems
 from mistral_cli.models import builtin
 from mistral_cli.models.cache import cache_folder
@@ -23,10 +23,10 @@ from mistral_cli.models.hub import format_size, is_offline
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import LocalFile
 from mistral_cli.models.space import free_space
-from mistral_cli.recommend import CONTEXT, Machine, memory_on
+from mistral_cli.recommend import CONTEXT, Machine
 
 _PACKAGES = ("xllamacpp", "ctransformers", "huggingface_hub", "llguidance")
-_FIRST = "the first that is installed; known for sure once the file is here"
+_LATER = "known for sure once the file is here"
 _PULL = "mistral-cli models pull"
 _NO_GPU = "Use a machine with a GPU, or drop --require-gpu."
 _ANOTHER = "mistral-cli models recommend"
@@ -34,12 +34,16 @@ _ANOTHER = "mistral-cli models recommend"
 
 @dataclass(frozen=True)
 class ModelState:
-    """The model: its file if it is here, else what is known of it; sizes in bytes."""
+    """The model: its file if it is here, else what is known of it; sizes in bytes.
+
+    `unsupported` says which engines cannot run it, and why.
+    """
 
     reference: str
     source: str | None = None
     path: Path | None = None
     header: GGUF | None = None
+    unsupported: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def size(self) -> int | None:
@@ -49,13 +53,14 @@ class ModelState:
 
 @dataclass(frozen=True)
 class Use:
-    """What would run the model: `gpu_layers` of its `layers` on the GPU."""
+    """What would run the model: `gpu_layers` of its `layers` on the GPUs of the engine."""
 
-    engine: str | None
+    engine: str
     reason: str
     layers: int
     gpu_layers: int
     gpu_reason: str
+    gpus: tuple[Gpu, ...]
     context_length: int
     memory: Memory
 
@@ -82,7 +87,7 @@ class Diagnosis:
 
 def diagnose(reference: str, config: Config, survey: Survey, *, require_gpu: bool) -> Diagnosis:
     """Look at this machine and at the model that `reference` names."""
-    machine = Machine(available_memory(), survey.gpus, usable_cores())
+    machine = Machine.this(survey)
     model, use = ModelState(reference), None
     problems: list[Problem] = []
     try:
@@ -91,11 +96,17 @@ def diagnose(reference: str, config: Config, survey: Survey, *, require_gpu: boo
         use = _use(model, config, survey)
     except MistralCliError as error:
         problems.append(Problem(error.message, error.hint, error.exit_code))
-    problems += [*_engine_problems(survey), *_memory_problems(use, machine), *gpu_problems(survey)]
-    problems += _layer_problems(use, survey, required=require_gpu)
+    readers = [
+        name
+        for name in survey.engines
+        if name not in model.unsupported and config.engine in ("auto", name)
+    ]
+    on_gpus = gpu_problems(survey, readers)
+    problems += [*_engine_problems(survey), *_memory_problems(use, machine), *on_gpus]
+    problems += _layer_problems(model, use, survey, on_gpus, required=require_gpu)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
-    packages = {"mistral-cli": __version__, **{name: _version(name) for name in _PACKAGES}}
+    packages = {"mistral-cli": __version__, **{name: package_version(name) for name in _PACKAGES}}
     return Diagnosis(python, system, packages, survey, machine, model, use, tuple(problems))
 
 
@@ -103,11 +114,16 @@ def _model(reference: str, config: Config) -> ModelState:
     source = parse(reference, config)
     path = source.locate()
     if path:
-        return ModelState(reference, source.describe(), path, read_gguf(path))
+        header = read_gguf(path)
+        reasons = {name: engine_class(name).unsupported(header) for name in AUTOMATIC}
+        unsupported = {name: reason for name, reason in reasons.items() if reason}
+        return ModelState(reference, source.describe(), path, header, unsupported)
     if isinstance(source, LocalFile):
         raise ModelNotAvailable(f"there is no file {source.path}", hint="mistral-cli models list")
     known = builtin.find(reference)
-    return ModelState(reference, source.describe(), None, known.header() if known else None)
+    if known is None:
+        return ModelState(reference, source.describe())
+    return ModelState(reference, source.describe(), None, known.header(), known.unsupported)
 
 
 def _missing_file(model: ModelState) -> list[Problem]:
@@ -126,54 +142,63 @@ def _missing_file(model: ModelState) -> list[Problem]:
 
 
 def _engine_problems(survey: Survey) -> list[Problem]:
-    if all(state.missing for state in survey.engines.values()):
+    if _nothing_installed(survey):
         what = "no engine is installed"
         return [Problem(what, "pip install xllamacpp", ExitCode.MODEL_UNUSABLE)]
     return []
 
 
+def _nothing_installed(survey: Survey) -> bool:
+    return all(state.missing for state in survey.engines.values())
+
+
 def _use(model: ModelState, config: Config, survey: Survey) -> Use | None:
+    """What would run the model; for a file that is not here, from what is known of it."""
     header = model.header
-    if header is None:
+    if header is None or _nothing_installed(survey):
         return None
-    if model.path is None:
-        return _use_later(header, survey)
+    choice = choose(
+        config.engine,
+        header,
+        gpu_layers="auto",
+        require_gpu=False,
+        survey=survey,
+        unsupported=model.unsupported,
+    )
     context = min(CONTEXT, header.context_length)
-    choice = choose(config.engine, header, gpu_layers="auto", require_gpu=False)
     choice = place(choice, header, context)
-    memory = needed(header, context, choice.gpu_layers)
-    layers = header.block_count + 1
     return Use(
         choice.engine.name,
-        choice.reason,
-        layers,
+        choice.reason if model.path else f"{choice.reason}; {_LATER}",
+        header.block_count + 1,
         choice.gpu_layers,
         choice.gpu_reason,
+        choice.gpus,
         context,
-        memory,
+        choice.engine.memory(header, context, choice.gpu_layers),
     )
 
 
-def _use_later(header: GGUF, survey: Survey) -> Use:
-    """A guess: which engine can run a file is known only of a file."""
-    layers, memory = memory_on(header, survey.gpus, CONTEXT)
-    usable = [name for name, state in survey.engines.items() if not state.missing]
-    with_gpu = [name for name in usable if survey.engines[name].gpus]
-    without = "; ".join(f"{name}: {s.no_gpu}" for name, s in survey.engines.items() if s.no_gpu)
-    engine = next(iter(with_gpu or usable), None)
-    everything = header.block_count + 1
-    reason = f"{layers} of {everything} layers fit" if with_gpu else without
-    return Use(engine, _FIRST, everything, layers, reason, CONTEXT, memory)
-
-
-def _layer_problems(use: Use | None, survey: Survey, *, required: bool) -> list[Problem]:
+def _layer_problems(
+    model: ModelState,
+    use: Use | None,
+    survey: Survey,
+    on_gpus: Sequence[Problem],
+    *,
+    required: bool,
+) -> list[Problem]:
     """Layers that the CPU must compute although there is a GPU, or although one must."""
-    layers, why = (use.gpu_layers, use.gpu_reason) if use else (0, "no model can run")
-    code = ExitCode.GPU_REQUIRED if required and not layers else ExitCode.SUCCESS
-    if code or (use and survey.gpus and layers < use.layers):
-        mend = _ANOTHER if survey.gpus else _NO_GPU
-        return [Problem(f"{layers} layers would be on a GPU ({why})", mend, code)]
-    return []
+    if use is None:
+        unknown = model.header is None and survey.gpus  # a file that only the hub knows
+        if unknown or not required:
+            return []
+        return [Problem("no layer would be on a GPU", _NO_GPU, ExitCode.GPU_REQUIRED)]
+    code = ExitCode.GPU_REQUIRED if required and not use.gpu_layers else ExitCode.SUCCESS
+    if use.gpus and use.gpu_layers < use.layers:
+        what = f"{use.gpu_layers} of {use.layers} layers would be on a GPU"
+        return [Problem(what, _ANOTHER, code)]
+    mend = on_gpus[-1].mend if on_gpus else _NO_GPU
+    return [Problem("no layer would be on a GPU", mend, code)] if code else []
 
 
 def _memory_problems(use: Use | None, machine: Machine) -> list[Problem]:
@@ -182,10 +207,3 @@ def _memory_problems(use: Use | None, machine: Machine) -> list[Problem]:
     lacking = (use.memory.ram - machine.memory) / 2**30
     what = f"the model needs {use.memory.ram / 2**30:.1f} GiB of memory, {lacking:.1f} too many"
     return [Problem(what, _ANOTHER, ExitCode.CONTEXT_EXCEEDED)]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None

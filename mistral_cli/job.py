@@ -96,6 +96,8 @@ def settle_context(planner: Planner, needed: Sequence[int], terminal: Terminal) 
     planner = planner.opened(needed, terminal)
     choice = place(planner.setup.choice, planner.setup.model, planner.load.context_length)
     terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
+    if choice.warning:
+        terminal.warn(choice.warning)
     load = replace(planner.load, gpu_layers=choice.gpu_layers)
     return replace(planner, load=load, setup=replace(planner.setup, choice=choice))
 

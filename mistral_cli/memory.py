@@ -10,9 +10,13 @@ from mistral_cli.gguf import GGUF, Array, Tensor
 CPU_BATCH, GPU_BATCH = 64, 512
 """Prompt tokens that llama.cpp evaluates at once, without and with a GPU."""
 
+CPU_BATCH_IN_2023 = 32
+"""The same without a GPU, in ctransformers."""
+
 _F16, _F32 = 2, 4
 _ENGINE = 14 * 2**20
 _TABLE_ENTRY = 280
+_GRAPH_IN_2023 = 1441 * 1024
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
 
@@ -54,7 +58,7 @@ def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1)
     """
     on_gpu = _Placement(model.block_count, gpu_layers)
     weights_gpu = sum(tensor.size for tensor in model.tensors if on_gpu.has(tensor))
-    weights_ram = sum(tensor.size for tensor in model.tensors if not on_gpu.has(tensor))
+    weights_ram = sum(tensor.size for tensor in model.tensors) - weights_gpu
     if gpu_layers > 0 and on_gpu.output and not _output_weights(model):
         # The embeddings serve as the output layer too: the GPU gets a copy.
         weights_gpu += sum(t.size for t in model.tensors if t.name == "token_embd.weight")
@@ -63,7 +67,32 @@ def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1)
     kv_ram = of_context * sum(model.kv_heads[: on_gpu.first])
     batch = GPU_BATCH if gpu_layers > 0 else CPU_BATCH
     compute = _compute(model, context_length, min(batch, context_length))
-    return Memory(weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model))
+    return Memory(
+        weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model, "tokens", "merges")
+    )
+
+
+def needed_in_2023(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
+    """`needed` for the llama.cpp of September 2023, which is in ctransformers.
+
+    It counts the output layer last, and takes the KV cache to the GPU with it and not before.
+    """
+    everything = gpu_layers > model.block_count
+    # The current llama.cpp's count for the same layers, but for the output layer.
+    on_gpu = _Placement(model.block_count, gpu_layers + 1 if gpu_layers > 0 else 0)
+    weights_gpu = sum(
+        tensor.size
+        for tensor in model.tensors
+        if on_gpu.has(tensor) and (everything or _LAYER.match(tensor.name))
+    )
+    weights_ram = sum(tensor.size for tensor in model.tensors) - weights_gpu
+    cache = model.kv_bytes(context_length)
+    batch = GPU_BATCH if gpu_layers > 0 else CPU_BATCH_IN_2023
+    compute = _compute_in_2023(model, context_length, min(batch, context_length))
+    on_the_gpu, in_memory = (cache, 0) if everything else (0, cache)
+    return Memory(
+        weights_ram, weights_gpu, in_memory, on_the_gpu, compute, _engine(model, "tokens")
+    )
 
 
 @dataclass(frozen=True)
@@ -106,12 +135,35 @@ def _compute(model: GGUF, context_length: int, batch: int) -> int:
     return batch * (rows * _F32 + context_length * _F16)
 
 
-def _engine(model: GGUF) -> int:
-    """The library's code, and its hash tables of tokens and merges, in bytes.
+def _compute_in_2023(model: GGUF, context_length: int, batch: int) -> int:
+    """Intermediate results of one batch without flash attention, in bytes.
+
+    Measured: what that llama.cpp's log calls its compute buffer, within 0.01 MiB, for
+    SmolLM2 at 512 to 8,192 tokens of context and Mistral 7B at 512 to 16,384. The widest of
+    three steps counts: each head's scores of all tokens of the context, the feed-forward
+    network's rows, and the logits.
+    """
+    embedding = int(model.hparam("embedding_length"))
+    heads = max(model.per_layer("attention.head_count", 1), default=1)
+    feed_forward = max(model.per_layer("feed_forward_length", 0), default=0)
+    vocabulary = _entries(model, "tokenizer.ggml.tokens")
+    widest = max(
+        3 * embedding + heads * context_length,
+        2 * embedding + 2 * feed_forward,
+        embedding + vocabulary,
+    )
+    return batch * widest * _F32 + _GRAPH_IN_2023
+
+
+def _engine(model: GGUF, *tables: str) -> int:
+    """The library's code, and its hash tables of tokens and maybe merges, in bytes.
 
     Measured as the rest of the resident memory: a token takes about 280 bytes.
     """
-    names = ("tokenizer.ggml.tokens", "tokenizer.ggml.merges")
-    tables = (model.metadata.get(name) for name in names)
-    entries = sum(table.count for table in tables if isinstance(table, Array))
+    entries = sum(_entries(model, f"tokenizer.ggml.{name}") for name in tables)
     return _ENGINE + entries * _TABLE_ENTRY
+
+
+def _entries(model: GGUF, name: str) -> int:
+    table = model.metadata.get(name)
+    return table.count if isinstance(table, Array) else 0

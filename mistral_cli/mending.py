@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_cli.engines.cuda import Driver
-from mistral_cli.engines.survey import Survey
+from mistral_cli.engines.cuda import RUNTIME_COMMAND, Driver, Obstacle
+from mistral_cli.engines.survey import EngineState, Survey
 from mistral_cli.errors import ExitCode
 
 # From xllamacpp's README; the wheels of the package index compute on the CPU, or with Metal.
@@ -15,9 +15,15 @@ _XLLAMACPP = (
     "pip install xllamacpp --force-reinstall "
     "--index-url https://xorbitsai.github.io/xllamacpp/whl/{}"
 )
-_CUDA_WHEELS = {(13, 2): "cu132", (12, 8): "cu128"}
-_CTRANSFORMERS_CUDA = "pip install 'mistral-cli[cuda]'"
-_NVIDIA_SMI = "nvidia-smi"
+_XLLAMACPP_FOR_THE_CPU = "pip install --force-reinstall xllamacpp"
+
+_MENDS = {
+    Obstacle.NO_DEVICE: "nvidia-smi says more; a container needs --gpus all at its start",
+    Obstacle.HIDDEN: "unset CUDA_VISIBLE_DEVICES",
+    Obstacle.MIG: "nvidia-smi -L names the slices; CUDA_VISIBLE_DEVICES=MIG-… takes one",
+    Obstacle.FAILED: "nvidia-smi says more; after an update of the driver, restart the machine",
+}
+"""Of a driver without GPUs; one that is absent needs none: most machines have no such GPU."""
 
 _ROCM_DRIVER, _GRAPHICS = Path("/dev/kfd"), Path("/dev/dri/renderD128")
 
@@ -31,43 +37,57 @@ class Problem:
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
-def gpu_problems(survey: Survey) -> list[Problem]:
-    """Why no engine uses a GPU, as far as something can be done about it."""
+def gpu_problems(survey: Survey, readers: Collection[str]) -> list[Problem]:
+    """Why none of the `readers`, the engines that can run the model, uses a GPU.
+
+    As far as something can be done about it.
+    """
     packages = [
-        Problem(f"{name}: {state.missing}", f"pip install {state.package}")
+        Problem(f"{name}: {state.missing}", mend)
         for name, state in survey.engines.items()
-        if state.missing
+        if state.missing and (mend := _package_mend(name, state, survey.driver))
     ]
-    if survey.gpus:
+    if any(survey.engines[name].gpus for name in readers):
         return packages
-    return packages + (_with_driver(survey.driver) or _without_driver())
-
-
-def _with_driver(driver: Driver) -> list[Problem]:
-    if driver.problem:
-        # A machine without NVIDIA's driver has nothing to mend: most have no such GPU.
-        absent = "libcuda.so.1 not found" in driver.problem
-        return [] if absent else [Problem(driver.problem, _for_driver(driver.problem))]
+    driver = survey.driver
+    if driver.obstacle and driver.obstacle in _MENDS:
+        return [*packages, Problem(driver.problem or "", _MENDS[driver.obstacle])]
+    if driver.obstacle:
+        return packages + _without_driver()
+    ways = list(_ways(survey, readers))
     names = ", ".join(gpu.name for gpu in driver.gpus)
+    what = f"no engine that can run the model uses {names}"
+    return [*packages, Problem(what, " or ".join(ways))] if ways else packages
+
+
+def _package_mend(name: str, state: EngineState, driver: Driver) -> str | None:
+    if state.version is None:
+        return f"pip install {state.package}"
+    if name != "llama.cpp":  # nothing but a library for another processor
+        return None
+    return (_llama_cpp_wheel(driver) if driver.gpus else None) or _XLLAMACPP_FOR_THE_CPU
+
+
+def _ways(survey: Survey, readers: Collection[str]) -> Iterator[str]:
+    """What gives the `readers` the GPUs that the driver offers."""
+    driver = survey.driver
+    if "llama.cpp" in readers and (wheel := _llama_cpp_wheel(driver)):
+        yield wheel
+    ctransformers = "ctransformers" in readers and not survey.engines["ctransformers"].missing
+    if ctransformers and not driver.too_weak:
+        yield "Install NVIDIA's driver 525 or newer." if driver.too_old else RUNTIME_COMMAND
+    elif "llama.cpp" in readers and not _llama_cpp_wheel(driver) and driver.weakest >= (5, 0):
+        yield "Install NVIDIA's driver 570 or newer."
+
+
+def _llama_cpp_wheel(driver: Driver) -> str | None:
+    """The newest CUDA build that the driver and all GPUs can run; CUDA 13 left out older ones."""
     version = driver.cuda_version or (0, 0)
-    if version < (12, 0):
-        what = f"the NVIDIA driver supports CUDA {version[0]}.{version[1]}, and 12 is needed"
-        return [Problem(what, "Install NVIDIA's driver 525 or newer.")]
-    ways = " or ".join([*_llama_cpp_wheels(version), _CTRANSFORMERS_CUDA])
-    return [Problem(f"no installed engine can use {names}", ways)]
-
-
-def _llama_cpp_wheels(version: tuple[int, int]) -> Sequence[str]:
-    """The newest CUDA build that a driver for CUDA `version` can run."""
-    return [_XLLAMACPP.format(name) for least, name in _CUDA_WHEELS.items() if version >= least][:1]
-
-
-def _for_driver(problem: str) -> str:
-    if "CUDA_VISIBLE_DEVICES" in problem:
-        return "unset CUDA_VISIBLE_DEVICES"
-    if "MIG" in problem:
-        return "nvidia-smi -L names the slices; CUDA_VISIBLE_DEVICES=MIG-… takes one"
-    return f"{_NVIDIA_SMI} says more; after an update of the driver, restart the machine"
+    if version >= (13, 2) and driver.weakest >= (7, 5):
+        return _XLLAMACPP.format("cu132")
+    if version >= (12, 8) and driver.weakest >= (5, 0):
+        return _XLLAMACPP.format("cu128")
+    return None
 
 
 def _without_driver() -> list[Problem]:

@@ -202,7 +202,8 @@ def settle(
 
     Raises every MistralCliError but those of a running engine.
     """
-    check_names(options.engine or config.engine, options.gpu_layers)
+    engine = options.engine or config.engine
+    check_names(engine, options.gpu_layers, require_gpu=options.require_gpu)
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
@@ -228,8 +229,6 @@ def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Termina
         require_gpu=options.require_gpu,
     )
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
-    if choice.warning:
-        terminal.warn(choice.warning)
     return choice
 
 

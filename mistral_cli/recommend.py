@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mistral_cli.engines import engine_class
 from mistral_cli.engines.gpu import Gpu, layers_that_fit
+from mistral_cli.engines.survey import Survey
 from mistral_cli.gguf import GGUF
-from mistral_cli.memory import Memory, needed
+from mistral_cli.machine import available_memory, usable_cores
+from mistral_cli.memory import Memory
 from mistral_cli.models.builtin import BUILT_IN, BuiltIn
 
 CONTEXT = 4096
@@ -20,11 +23,21 @@ _SMALL = 2**30  # a model of so few bytes is no match for any quantization of a 
 
 @dataclass(frozen=True)
 class Machine:
-    """What there is: bytes of main memory (None: not known, always enough), GPUs, cores."""
+    """What there is: bytes of main memory (None: not known, always enough), GPUs, cores.
+
+    `engine` is the one that uses the GPUs.
+    """
 
     memory: int | None
     gpus: tuple[Gpu, ...]
     cores: int
+    engine: str = "llama.cpp"
+
+    @classmethod
+    def this(cls, survey: Survey) -> Machine:
+        """The machine that runs us, of which `survey` knows the GPUs."""
+        engine = survey.gpu_engine or cls.engine
+        return cls(available_memory(), survey.gpus, usable_cores(), engine)
 
 
 @dataclass(frozen=True)
@@ -55,10 +68,13 @@ def recommend(machine: Machine) -> list[Fit]:
     return sorted(fits, key=_rank)
 
 
-def memory_on(header: GGUF, gpus: Sequence[Gpu], context_length: int) -> tuple[int, Memory]:
-    """The layers of a model that go to the GPUs, and the memory that it takes then."""
-    layers = layers_that_fit(header, context_length, gpus)
-    return layers, needed(header, context_length, layers)
+def memory_on(
+    engine: str, gpus: Sequence[Gpu], header: GGUF, context_length: int
+) -> tuple[int, Memory]:
+    """The layers of a model that `engine` puts on the GPUs, and the memory that it takes then."""
+    reckon = engine_class(engine).memory
+    layers = layers_that_fit(reckon, header, context_length, gpus)
+    return layers, reckon(header, context_length, layers)
 
 
 def cores(machine: Machine) -> str:
@@ -68,7 +84,8 @@ def cores(machine: Machine) -> str:
 
 def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     header = entry.header()
-    layers, memory = memory_on(header, machine.gpus, CONTEXT)
+    gpus = () if machine.engine in entry.unsupported else machine.gpus
+    layers, memory = memory_on(machine.engine, gpus, header, CONTEXT)
     lacking = 0 if machine.memory is None else max(0, memory.ram - machine.memory)
     everything = header.block_count + 1
     note = ""

@@ -106,7 +106,7 @@ def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal:
     together = max(len(job.plans) for job in jobs) if setup.options.overflow != "error" else 1
     parallel, why = slots(
         None,
-        setup.choice.engine,
+        setup.choice,
         setup.model,
         planner.load.context_length,
         planner.load.gpu_layers,
@@ -157,9 +157,8 @@ def _progress(terminal: Terminal) -> Callable[[PromptProgress], None]:
 
 
 def _report_layers(engine: Engine, planner: Planner, terminal: Terminal) -> None:
-    """Say what is on the GPU: to a person whenever one was meant to be used, else with -v."""
-    meant = planner.load.gpu_layers > 0 and terminal.stderr_is_terminal
-    say = terminal.note if meant else terminal.info
+    """Say what is on the GPU, always where one was meant to be used, else with -v."""
+    say = terminal.note if planner.load.gpu_layers > 0 else terminal.info
     say(f"{engine.gpu_layers} of {planner.setup.model.block_count + 1} layers are on the GPU")
 
 

@@ -14,6 +14,7 @@ from gguf_files import write_mistral, write_smollm2_for_ctransformers
 from hub_client import server  # noqa: F401 - a fixture
 from hypothesis import settings
 from model_store import gguf_bytes, store  # noqa: F401 - fixtures
+from nvidia_driver import put
 
 from mistral_cli.config import Config
 from mistral_cli.models.references import resolve
@@ -48,6 +49,13 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "NO_COLOR",
     ):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test says itself what GPUs there are; the program as a process finds CUDA's hidden."""
+    put(monkeypatch, None)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from mistral_cli.engines import cuda
 
 GIB = 2**30
-SUCCESS, STUB, NO_DEVICE, NOT_FOUND = 0, 34, 100, 6
+SUCCESS, STUB, NO_DEVICE, NOT_READY, NOT_FOUND = 0, 34, 100, 802, 6
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,8 @@ class Machine:
     nvml: bool = True
     physical: int = 1
     mig: bool = False
-    runtime: bool = True
+    runtime: bool | str = True
+    """Whether the CUDA libraries are there, or how the name of the only one begins."""
     opened: list[str] = field(default_factory=list)
 
     def open_library(self, name: str) -> Any:
@@ -47,7 +48,8 @@ class Machine:
             return Cuda(self)
         if name == "libnvidia-ml.so.1" and self.nvml:
             return Management(self)
-        if name.startswith(("libcudart", "libcublas")) and self.runtime:
+        only = self.runtime if isinstance(self.runtime, str) else ("libcudart", "libcublas")
+        if self.runtime and name.startswith(only):
             return object()
         raise OSError(name)
 
@@ -62,7 +64,8 @@ def put(monkeypatch: pytest.MonkeyPatch, machine: Machine | None) -> None:
         raise OSError(name)
 
     monkeypatch.setattr(cuda, "open_library", machine.open_library if machine else nothing)
-    monkeypatch.setattr(cuda, "_from_pypi", lambda package, library: False)
+    monkeypatch.setattr(cuda, "_all_from_pypi", lambda: False)
+    cuda.ask.cache_clear()
 
 
 class Cuda:
@@ -75,7 +78,11 @@ class Cuda:
         return self._machine.status
 
     def cuGetErrorName(self, status: int, name: Any) -> int:
-        names = {NO_DEVICE: b"CUDA_ERROR_NO_DEVICE", STUB: b"CUDA_ERROR_STUB_LIBRARY"}
+        names = {
+            NO_DEVICE: b"CUDA_ERROR_NO_DEVICE",
+            STUB: b"CUDA_ERROR_STUB_LIBRARY",
+            NOT_READY: b"CUDA_ERROR_SYSTEM_NOT_READY",
+        }
         name._obj.value = names.get(status)
         return SUCCESS
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mistral_cli.engines import LoadOptions, Request, Sampling, engine_class
 from mistral_cli.gguf import read
+from mistral_cli.machine import usable_cores
 
 
 def resident() -> int:
@@ -28,7 +29,7 @@ def main() -> None:
     importlib.import_module("numpy")
     before = resident()
     prompt = tuple(1 + index * 7919 % (vocabulary - 1) for index in range(int(tokens)))
-    options = LoadOptions(int(context), threads=2, parallel=int(parallel))
+    options = LoadOptions(int(context), usable_cores(), parallel=int(parallel))
     with engine_class(engine)(model, options) as opened:
         for _ in opened.stream(Request(prompt, 2, Sampling(0.0, 1, 1.0, 1.0, 1))):
             pass

@@ -98,7 +98,7 @@ def test_the_envelope_has_the_promised_keys(run: Run, smollm2: Path) -> None:
     result = run("generate", "Hi", "-m", smollm2, "-n", 3, "--seed", 9, "--json")
     envelope = json.loads(result.stdout)
     promised = "schema_version command model engine text finish_reason prompt_tokens "
-    promised += "completion_tokens gpu_layers timings seed warnings"
+    promised += "completion_tokens gpu_layers gpu_reason timings seed warnings"
     assert set(promised.split()) <= set(envelope)
     assert envelope["schema_version"] == 1
     assert (envelope["seed"], envelope["gpu_layers"]) == (9, 0)
@@ -277,7 +277,8 @@ FAILURES = [
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "./no.gguf"), "no.gguf"),
     (ExitCode.MODEL_UNUSABLE, ("generate", "hi", "-m", __file__), "GGUF"),
     (ExitCode.CONTEXT_EXCEEDED, ("generate", "hi " * 900), "fit into the context"),
-    (ExitCode.GPU_REQUIRED, ("generate", "hi", "--require-gpu", "-ngl", "0"), "GPU"),
+    (ExitCode.GPU_REQUIRED, ("generate", "hi", "--require-gpu", "--engine", "fake"), "GPU"),
+    (ExitCode.USAGE, ("generate", "hi", "--require-gpu", "-ngl", "0"), "contradicts"),
 ]
 
 

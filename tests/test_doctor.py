@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,17 +11,21 @@ from typing import Any
 
 import pytest
 from gguf_files import write_mistral
-from nvidia_driver import GIB, NO_DEVICE, T4, Machine, put
+from nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, put
 
-from mistral_cli import diagnosis, mending, recommend
+from mistral_cli import mending, recommend
 from mistral_cli.config import Config
 from mistral_cli.diagnosis import Diagnosis, diagnose
 from mistral_cli.engines import survey as surveying
 from mistral_cli.engines.child import child_command
+from mistral_cli.engines.cuda import RUNTIME_COMMAND
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp import LlamaCpp
 from mistral_cli.engines.survey import ask_child, survey
 from mistral_cli.errors import ExitCode
+from mistral_cli.models.sources import PyPIWheel
+from mistral_cli.output.diagnoses import print_diagnosis
+from mistral_cli.terminal import Terminal
 
 Run = Callable[..., Any]
 
@@ -40,7 +45,7 @@ def test_doctor_in_json(run: Run, mistral: Path) -> None:
     found = json.loads(result.stdout)
     assert (found["schema_version"], found["exit_code"], found["runs"]) == (1, 0, True)
     assert found["model"]["path"] == str(mistral)
-    assert found["would_use"]["engine"] == "llama.cpp"
+    assert found["would_use"]["engine"] in found["engines"]
     assert found["would_use"]["memory"]["ram"] > found["would_use"]["memory"]["kv_ram"] > 0
     assert set(found["engines"]) == {"llama.cpp", "ctransformers"}
 
@@ -79,6 +84,7 @@ def no_other_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(mending, "_ROCM_DRIVER", tmp_path / "kfd")
     monkeypatch.setattr(mending, "_GRAPHICS", tmp_path / "renderD128")
     monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "no GPU support"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
 
 
 def on(
@@ -87,9 +93,10 @@ def on(
     model: Path | str = "mistral",
     *,
     require_gpu: bool = False,
+    engine: str = "auto",
 ) -> Diagnosis:
     put(monkeypatch, machine)
-    return diagnose(str(model), Config(), survey(), require_gpu=require_gpu)
+    return diagnose(str(model), Config(engine=engine), survey(), require_gpu=require_gpu)
 
 
 def mends(found: Diagnosis) -> str:
@@ -108,19 +115,45 @@ def test_a_model_that_is_not_here_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     assert found.use
     assert (found.use.engine, found.use.gpu_layers, found.exit_code) == ("ctransformers", 33, 0)
     assert mends(found) == "mistral-cli models pull mistral"
-    unknown = on(monkeypatch, Machine(), "owner/repo:Q8_0")
-    assert (unknown.use, unknown.exit_code) == (None, 0)
+    for required in (False, True):
+        unknown = on(monkeypatch, Machine(), "owner/repo:Q8_0", require_gpu=required)
+        assert (unknown.use, unknown.exit_code) == (None, 0)
+    without = on(monkeypatch, None, "owner/repo:Q8_0", require_gpu=True)
+    assert without.exit_code == ExitCode.GPU_REQUIRED
+
+
+def test_the_engine_that_the_user_set(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+    for model in (mistral, "mistral"):
+        found = on(monkeypatch, Machine(), model, engine="llama.cpp")
+        assert found.use
+        assert (found.use.engine, found.use.gpu_layers) == ("llama.cpp", 0)
+
+
+def test_a_model_that_ctransformers_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the GPU, and is of no use: here or not, llama.cpp runs this model."""
+    monkeypatch.setattr(PyPIWheel, "locate", lambda self: None)
+    found = on(monkeypatch, Machine(version=12080), "smollm2")
+    assert found.use
+    assert (found.use.engine, found.use.gpu_layers, found.exit_code) == ("llama.cpp", 0, 0)
+    assert "whl/cu128" in mends(found)
+    assert "models recommend" not in mends(found)
+    assert "ctransformers[cuda]" not in mends(found)
 
 
 @pytest.mark.parametrize(
     ("machine", "mend"),
     [
-        (Machine(runtime=False, version=12080), "whl/cu128 or pip install 'mistral-cli[cuda]'"),
+        (Machine(runtime=False, version=12080), f"whl/cu128 or {RUNTIME_COMMAND}"),
         (Machine(runtime=False, version=13000), "whl/cu128 or"),
         (Machine(runtime=False, version=13020), "whl/cu132 or"),
-        (Machine(runtime=False, version=12020), "pip install 'mistral-cli[cuda]'"),
+        (Machine(runtime=False, version=12020), RUNTIME_COMMAND),
+        (Machine(cards=(Card("P4", (6, 1)),), runtime=False, version=13020), "whl/cu128 or"),
+        (Machine(cards=(Card("K2200", (5, 0)),), version=12080), "whl/cu128"),
+        (Machine(cards=(Card("K2200", (5, 0)),), version=12020), "driver 570"),
         (Machine(version=11080), "Install NVIDIA's driver 525 or newer."),
         (Machine(status=999, physical=0), "nvidia-smi says more"),
+        (Machine(status=NOT_READY), "nvidia-smi says more"),
+        (Machine(cards=(), status=NO_DEVICE, physical=0), "--gpus all"),
         (Machine(cards=(), status=NO_DEVICE, mig=True), "nvidia-smi -L names the slices"),
     ],
 )
@@ -131,6 +164,30 @@ def test_what_mends_a_gpu_that_is_not_used(
     assert mend in mends(found)
     assert found.exit_code == 0  # the CPU can do it
     assert on(monkeypatch, machine, mistral, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
+
+
+def test_pip_does_not_cure_an_old_gpu(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+    old = Machine(cards=(Card("K2200", (5, 0)),), version=12080, runtime=False)
+    assert "ctransformers" not in mends(on(monkeypatch, old, mistral))
+    older = Machine(cards=(Card("K80", (3, 7)),), version=11040)
+    assert mends(on(monkeypatch, older, mistral)) == ""
+
+
+def test_a_build_for_cuda_that_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path
+) -> None:
+    monkeypatch.setattr(LlamaCpp, "missing", classmethod(lambda cls: "libcuda.so.1: cannot open"))
+    assert mends(on(monkeypatch, None, mistral)) == "pip install --force-reinstall xllamacpp"
+    wheel = mends(on(monkeypatch, Machine(version=12080), mistral))
+    assert wheel.endswith("whl/cu128")
+
+
+def test_one_reason_is_said_once(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+    written = io.StringIO()
+    terminal = Terminal(None, written, written)
+    print_diagnosis(terminal, on(monkeypatch, None, mistral), as_json=False)
+    assert written.getvalue().count("no NVIDIA driver") == 1
+    assert written.getvalue().count("no GPU support") == 1
 
 
 def test_a_machine_without_a_gpu_has_nothing_to_mend(
@@ -158,7 +215,7 @@ def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, mistral: Path)
 
 
 def test_too_little_memory_and_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "available_memory", lambda: GIB)
+    monkeypatch.setattr(recommend, "available_memory", lambda: GIB)
     assert on(monkeypatch, None).exit_code == ExitCode.CONTEXT_EXCEEDED
     assert on(monkeypatch, Machine()).exit_code == 0  # the weights are on the GPU
     nothing = {
@@ -182,18 +239,17 @@ def test_a_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- the survey --------------------------------------------------------------------------------
 
 
-def test_the_child_says_what_this_process_would(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    assert ask_child() == survey()
-
-
 def test_what_the_child_says_of_gpus_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Machine(cards=(T4, T4), physical=2))
-    found = survey()
-    text = json.dumps(surveying.asdict(found))
-    again = surveying._parse(json.loads(text))
-    assert again.driver == found.driver
+    lines = [json.dumps(answer).encode() for answer in surveying._answers()]
+    again = surveying._parse(b"\n".join(lines), "")
+    assert again.driver == survey().driver
     assert [gpu.memory_free for gpu in again.gpus] == [T4.free, T4.free]
+    assert not again.unanswered
+    # The last one asked has ended the process.
+    cut = surveying._parse(b"\n".join(lines[:-1]), "it ended")
+    assert (cut.engines["llama.cpp"].no_gpu, cut.gpu_engine) == ("it ended", "ctransformers")
+    assert (cut.unanswered, cut.driver) == (True, again.driver)
 
 
 @pytest.mark.parametrize(
@@ -201,6 +257,7 @@ def test_what_the_child_says_of_gpus_is_read_back(monkeypatch: pytest.MonkeyPatc
     [
         ("import time; time.sleep(60)", "has not answered within 1 seconds"),
         ("raise SystemExit(1)", "ended the process (1)"),
+        ("print('no answer')", "ended the process (0)"),
         ("import os; os.abort()", "ended the process (-6)"),
     ],
 )

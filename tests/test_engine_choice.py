@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import io
 import os
 import re
 import signal
@@ -13,9 +14,11 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from gguf_files import write_mistral
+from nvidia_driver import NOT_READY, Machine, put
 
 from mistral_cli import engines, scratch
 from mistral_cli.engines import (
@@ -29,10 +32,14 @@ from mistral_cli.engines import (
 )
 from mistral_cli.engines import llama_cpp as llama_cpp_module
 from mistral_cli.engines.ctransformers import CTransformers
+from mistral_cli.engines.ctransformers_library import wrong_processor
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp import LlamaCpp
+from mistral_cli.engines.survey import survey
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.gguf import GGUF, read
+from mistral_cli.run import _report_layers
+from mistral_cli.terminal import Terminal
 
 REAL = ("llama.cpp", "ctransformers")
 
@@ -133,10 +140,54 @@ def test_layers_that_stay_on_the_cpu_are_no_secret(model: GGUF) -> None:
         assert re.search("no GPU in the test.*no driver in the test", choice.warning)
 
 
+def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(monkeypatch, Machine())
+    choice = choose("auto", model, gpu_layers="auto", require_gpu=False, survey=survey())
+    assert choice.gpu_layers == 0
+    assert (choice.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
+    put(monkeypatch, Machine(status=NOT_READY))
+    broken = choose("auto", model, gpu_layers="auto", require_gpu=False, survey=survey())
+    assert broken.warning
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_layers_on_the_gpu_are_said_wherever_stderr_goes(
+    model: GGUF, terminal: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(meant: int) -> str:
+        engine = SimpleNamespace(gpu_layers=2)
+        plan = SimpleNamespace(load=LoadOptions(512, 1, meant), model=model)
+        stderr = io.StringIO()
+        stderr.isatty = lambda: terminal  # type: ignore[method-assign]
+        _report_layers(engine, plan, Terminal(None, stderr, stderr))  # type: ignore[arg-type]
+        return stderr.getvalue()
+
+    assert "2 of 3 layers are on the GPU" in said(3)
+    assert said(0) == ""
+
+
+@pytest.mark.parametrize(
+    ("system", "processor", "refused"),
+    [("Linux", "x86_64", False), ("Linux", "aarch64", True), ("Darwin", "arm64", False)],
+)
+def test_the_packaged_library_of_ctransformers_is_for_x86(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, system: str, processor: str, refused: bool
+) -> None:
+    monkeypatch.setattr("platform.system", lambda: system)
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    assert bool(wrong_processor(tmp_path)) == refused
+    monkeypatch.undo()
+    (tmp_path / "lib" / "local").mkdir(parents=True)
+    monkeypatch.setattr("platform.machine", lambda: processor)
+    assert wrong_processor(tmp_path) is None  # compiled here
+
+
 def test_a_required_gpu_names_every_reason(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(GpuRequired, match=r"no GPU in the test.*no driver in the test"):
         pick(model, required=True)
-    with pytest.raises(GpuRequired, match="--gpu-layers is 0"):
+    with pytest.raises(UsageError, match="--require-gpu contradicts --gpu-layers 0"):
         pick(model, layers="0", required=True)
     has(monkeypatch, CTransformers, missing="not there")
     with pytest.raises(GpuRequired, match=r"ctransformers: not there; llama\.cpp: no GPU"):
@@ -151,10 +202,17 @@ def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> N
     found = {kind: getattr(kinds, f"GGML_BACKEND_DEVICE_TYPE_{kind}") for kind in
              ("CPU", "ACCEL", "META", "GPU", "IGPU")}  # fmt: skip
     memory = {"memory_total": 8, "memory_free": 5}
-    devices = [{"type": value, "description": kind, **memory} for kind, value in found.items()]
-    monkeypatch.setattr(xllamacpp, "get_device_info", lambda: devices)
-    llama_cpp_module._gpus.cache_clear()
-    assert llama_cpp_module._gpus() == (Gpu("GPU", 8, 5), Gpu("IGPU", 8, 5))
+
+    def gpus(*there: str) -> tuple[Gpu, ...]:
+        devices = [{"type": found[kind], "description": kind, **memory} for kind in there]
+        monkeypatch.setattr(xllamacpp, "get_device_info", lambda: devices)
+        llama_cpp_module._gpus.cache_clear()
+        return LlamaCpp.gpus()
+
+    one, integrated = Gpu("GPU", 8, 5), Gpu("IGPU", 8, 5)
+    assert gpus("CPU", "ACCEL", "META") == ()
+    assert gpus("CPU", "GPU", "IGPU", "GPU") == (one, one)
+    assert gpus("CPU", "IGPU", "IGPU", "ACCEL") == (integrated,)  # as llama.cpp takes them
     llama_cpp_module._gpus.cache_clear()
 
 

@@ -8,29 +8,39 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
+import nvidia_driver
 import pytest
-from nvidia_driver import GIB, NO_DEVICE, STUB, T4, Card, Machine, put
+from nvidia_driver import GIB, NO_DEVICE, NOT_READY, STUB, T4, Card, Machine, put
 
 from mistral_cli.engines import (
     Choice,
+    Engine,
     LoadOptions,
+    Request,
+    Sampling,
     choose,
     cuda,
+    engine_class,
     llama_cpp,
     open_engine,
+    open_tokenizer,
     opening,
     place,
     rehearsal,
 )
+from mistral_cli.engines.child import child_command
 from mistral_cli.engines.ctransformers import CTransformers, _as_it_counts
+from mistral_cli.engines.cuda import Obstacle
 from mistral_cli.engines.fake import FakeEngine
 from mistral_cli.engines.gpu import Gpu, fits, layers_that_fit
 from mistral_cli.engines.llama_cpp import LlamaCpp
-from mistral_cli.engines.llama_cpp_load import load
+from mistral_cli.engines.llama_cpp_load import load, out_of_memory
+from mistral_cli.engines.survey import survey
 from mistral_cli.errors import EngineFailed, GpuRequired, OutOfGpuMemory
 from mistral_cli.gguf import GGUF, read
 from mistral_cli.memory import needed
 from mistral_cli.models.builtin import find
+from mistral_cli.recommend import memory_on
 
 # --- the driver --------------------------------------------------------------------------------
 
@@ -86,9 +96,32 @@ def test_mig_without_a_slice_and_hidden_gpus_are_told_apart(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     put(monkeypatch, Machine(cards=(), status=NO_DEVICE, mig=True))
     assert "MIG mode" in (cuda.ask().problem or "")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # the whole GPU, of which CUDA takes slices
+    put(monkeypatch, Machine(cards=(), status=NO_DEVICE, mig=True))
+    assert cuda.ask().obstacle is Obstacle.MIG
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    put(monkeypatch, Machine(cards=(), status=NO_DEVICE, physical=4))
+    put(monkeypatch, Machine(cards=(), physical=4))
     assert cuda.ask().problem == "CUDA_VISIBLE_DEVICES=-1 hides the 4 GPUs of this machine"
+    put(monkeypatch, Machine(cards=(), status=NO_DEVICE))
+    assert cuda.ask().problem == "CUDA_VISIBLE_DEVICES=-1 hides the GPU of this machine"
+
+
+def test_a_driver_that_fails_is_not_blamed_on_hidden_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for mig in (False, True):
+        put(monkeypatch, Machine(status=NOT_READY, physical=8, mig=mig))
+        driver = cuda.ask()
+        assert driver.obstacle is Obstacle.FAILED
+        assert "cuInit: CUDA_ERROR_SYSTEM_NOT_READY" in (driver.problem or "")
+
+
+def test_a_management_library_before_mig(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(nvidia_driver.Management, "nvmlDeviceGetMigMode")
+    put(monkeypatch, Machine(cards=(), status=NO_DEVICE))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert cuda.ask().obstacle is Obstacle.NO_DEVICE
 
 
 def test_only_the_driver_is_loaded_to_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,12 +132,26 @@ def test_only_the_driver_is_loaded_to_ask_it(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_cuda_libraries_from_pypi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    library = tmp_path / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12"
-    library.parent.mkdir(parents=True)
-    library.touch()
-    monkeypatch.syspath_prepend(str(tmp_path))
-    assert cuda._from_pypi("cuda_runtime", "libcudart.so.12")
-    assert not cuda._from_pypi("cublas", "libcublas.so.12")
+    monkeypatch.undo()  # which hides what this machine has
+
+    def install(root: str, package: str, name: str) -> None:
+        library = tmp_path / root / "nvidia" / package / "lib" / name
+        library.parent.mkdir(parents=True)
+        library.touch()
+
+    monkeypatch.syspath_prepend(str(tmp_path / "second"))
+    monkeypatch.syspath_prepend(str(tmp_path / "first"))
+    install("first", "cuda_runtime", "libcudart.so.12")
+    install("second", "cublas", "libcublas.so.12")
+    assert not cuda._all_from_pypi()  # ctransformers looks into the first folder alone
+    install("first", "cublas", "libcublas.so.12")
+    assert cuda._all_from_pypi()
+
+
+def test_cuda_libraries_from_here_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """ctransformers leaves all to the linker where one of them is not from PyPI."""
+    put(monkeypatch, Machine(runtime="libcudart"))
+    assert "libcublas.so.12 is missing" in (cuda.unusable_by_ctransformers() or "")
 
 
 # --- the layers that fit -----------------------------------------------------------------------
@@ -122,8 +169,10 @@ def seven_b() -> GGUF:
     return entry.header()
 
 
-def gpu(gib: float, free: float | None = None) -> Gpu:
-    return Gpu("GPU", int(gib * GIB), int((gib if free is None else free) * GIB))
+def gpu(gib: float, free: float | None = -1) -> Gpu:
+    """A GPU that is empty, or of which so much is free; None: it does not tell."""
+    free = gib if free == -1 else free
+    return Gpu("GPU", int(gib * GIB), None if free is None else int(free * GIB))
 
 
 @pytest.mark.parametrize(
@@ -144,19 +193,47 @@ def gpu(gib: float, free: float | None = None) -> Gpu:
 def test_layers_that_fit(
     seven_b: GGUF, gpus: list[Gpu], context: int, least: int, most: int
 ) -> None:
-    layers = layers_that_fit(seven_b, context, gpus)
+    layers = layers_that_fit(needed, seven_b, context, gpus)
     assert least <= layers <= most
     if layers:
         taken = needed(seven_b, context, layers).gpu
         assert taken + 512 * 2**20 < sum(gpu.memory_free or 0 for gpu in gpus)
     if 0 < layers < 33:
-        assert not fits(seven_b, context, layers + 1, gpus)
+        assert not fits(needed(seven_b, context, layers + 1), gpus)
+
+
+def test_every_gpu_holds_buffers_of_its_own(seven_b: GGUF) -> None:
+    memory = needed(seven_b, 4096, 33)
+    margin = Gpu("", 0, 2**40).usable
+    of_one = memory.gpu + 2**40 - margin
+    assert fits(memory, [Gpu("", 0, of_one)])
+    assert not fits(memory, [Gpu("", 0, of_one - 1)])
+    half = memory.gpu // 2 + memory.compute // 2 + 2**40 - margin
+    assert fits(memory, [Gpu("", 0, half + 1)] * 2)
+    assert not fits(memory, [Gpu("", 0, half - memory.compute // 4)] * 2)
+
+
+def test_a_full_gpu_beside_a_free_one(seven_b: GGUF) -> None:
+    """Engines put layers and buffers on both."""
+    full, free = gpu(16, free=0.2), gpu(24)
+    assert fits(needed(seven_b, 4096, 33), [free])
+    assert layers_that_fit(needed, seven_b, 4096, [full, free]) == 0
+    choice = place(automatic(gpus=(replace(full, name="first"), free)), seven_b, 4096)
+    assert "first has no room for its buffers" in choice.gpu_reason
+
+
+def test_ctransformers_needs_more_than_llama_cpp(seven_b: GGUF) -> None:
+    """It has no flash attention: at 16,384 tokens its buffer alone is a GiB."""
+    of_its_own = CTransformers.memory(seven_b, 16384, 33)
+    assert of_its_own.gpu > LlamaCpp.memory(seven_b, 16384, 33).gpu + 800 * 2**20
+    card = Gpu("", 1, LlamaCpp.memory(seven_b, 16384, 33).gpu + 600 * 2**20)
+    assert layers_that_fit(LlamaCpp.memory, seven_b, 16384, [card]) == 33
+    assert 0 < layers_that_fit(CTransformers.memory, seven_b, 16384, [card]) < 33
 
 
 class WithGpu(FakeEngine):
     """A fake engine on a GPU that takes `room` layers and no more."""
 
-    devices: ClassVar[tuple[Gpu, ...]] = (gpu(15),)
     room: ClassVar[int] = 99
     silent: ClassVar[bool] = False
     """Whether the layers stay on the CPU, and nothing says so."""
@@ -165,10 +242,6 @@ class WithGpu(FakeEngine):
     @classmethod
     def no_gpu(cls) -> str | None:
         return None
-
-    @classmethod
-    def gpus(cls) -> tuple[Gpu, ...]:
-        return cls.devices
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         super().__init__(model, options)
@@ -188,37 +261,35 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def automatic(**changes: Any) -> Choice:
-    choice = Choice(WithGpu, "", 33, "", automatic_layers=True)
+    choice = Choice(WithGpu, "", 33, "", gpus=(gpu(15),), automatic_layers=True)
     return replace(choice, **changes)
 
 
-def test_auto_is_fitted_to_the_context(seven_b: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WithGpu, "devices", (gpu(6),))
-    short, long = (place(automatic(), seven_b, context) for context in (4096, 32768))
+def test_auto_is_fitted_to_the_context(seven_b: GGUF) -> None:
+    choice = automatic(gpus=(gpu(6),))
+    short, long = (place(choice, seven_b, context) for context in (4096, 32768))
     assert short.gpu_layers == 33 > long.gpu_layers > 0
     assert long.gpu_reason.startswith(f"{long.gpu_layers} of 33 fit: ")
     assert "32768 tokens of context" in long.gpu_reason
 
 
-def test_layers_that_the_user_set_are_not_changed(
-    seven_b: GGUF, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(WithGpu, "devices", (gpu(0.5),))
-    assert place(automatic(automatic_layers=False), seven_b, 4096).gpu_layers == 33
+def test_layers_that_the_user_set_are_not_changed(seven_b: GGUF) -> None:
+    choice = automatic(gpus=(gpu(0.5),), automatic_layers=False)
+    assert place(choice, seven_b, 4096).gpu_layers == 33
 
 
-def test_a_gpu_that_does_not_tell_its_memory_gets_everything(
-    seven_b: GGUF, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(WithGpu, "devices", (Gpu("Adreno", 0, 0),))
-    assert place(automatic(), seven_b, 4096).gpu_layers == 33
+def test_a_gpu_that_does_not_tell_its_memory_gets_everything(seven_b: GGUF) -> None:
+    silent = (Gpu("Adreno", 0, 0),)
+    assert place(automatic(gpus=silent), seven_b, 4096).gpu_layers == 33
+    assert memory_on("llama.cpp", silent, seven_b, 4096)[0] == 33
 
 
-def test_a_required_gpu_that_is_too_small(seven_b: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(WithGpu, "devices", (gpu(0.5),))
-    assert place(automatic(), seven_b, 4096).gpu_layers == 0
+def test_a_gpu_that_is_too_small(seven_b: GGUF) -> None:
+    small = place(automatic(gpus=(gpu(0.5),)), seven_b, 4096)
+    assert small.gpu_layers == 0
+    assert "the CPU computes all layers (0 of 33 fit" in (small.warning or "")
     with pytest.raises(GpuRequired, match="too small: 0 of 33 fit"):
-        place(automatic(gpu_required=True), seven_b, 4096)
+        place(automatic(gpus=(gpu(0.5),), gpu_required=True), seven_b, 4096)
 
 
 def test_a_cuda_build_without_its_driver_is_missing(
@@ -240,10 +311,11 @@ def test_ctransformers_takes_its_layers_from_the_driver(
 ) -> None:
     monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "none"))
     put(monkeypatch, Machine())
-    choice = choose("auto", model, gpu_layers="auto", require_gpu=True)
+    choice = choose("auto", model, gpu_layers="auto", require_gpu=True, survey=survey())
     assert place(choice, model, 512).gpu_layers == model.block_count + 1
     assert choice.engine is CTransformers
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
+    choice = choose("auto", model, gpu_layers="auto", require_gpu=True, survey=survey())
     with pytest.raises(GpuRequired):
         place(choice, model, 512)
 
@@ -258,10 +330,16 @@ def test_ctransformers_counts_the_kv_cache_as_two_layers_more(model: GGUF) -> No
 
 
 def opened(
-    model: GGUF, layers: int, monkeypatch: pytest.MonkeyPatch, *, room: int, required: bool = False
+    model: GGUF,
+    layers: int,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    room: int,
+    required: bool = False,
+    **changes: Any,
 ) -> list[str]:
     monkeypatch.setattr(WithGpu, "room", room)
-    choice = automatic(gpu_layers=layers, gpu_required=required)
+    choice = automatic(gpu_layers=layers, gpu_required=required, **changes)
     warnings: list[str] = []
     open_engine(choice, model, LoadOptions(512, 1, layers), warnings.append).close()
     return warnings
@@ -270,11 +348,9 @@ def opened(
 def test_fewer_layers_are_tried_and_said(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened(model, 33, monkeypatch, room=99) == []
     warnings = opened(model, 33, monkeypatch, room=10)
-    assert WithGpu.tried == [33, 33, 16, 8]
-    assert warnings == [
-        "33 layers do not fit: 16 of them instead",
-        "16 layers do not fit: 8 of them instead",
-    ]
+    assert WithGpu.tried == [33, 33, 29, 25, 21, 17, 8]  # not too many: each takes a load
+    assert warnings[0] == "33 layers do not fit: 29 of them instead"
+    assert warnings[-1] == "17 layers do not fit: 8 of them instead"
 
 
 def test_at_last_the_cpu_computes_unless_a_gpu_is_required(
@@ -301,7 +377,7 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
 ) -> None:
     rehearsed: list[int] = []
 
-    def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:
+    def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
         rehearsed.append(options.gpu_layers)
         if options.gpu_layers > 1:
             raise OutOfGpuMemory("too many", hint="Fewer.")
@@ -309,13 +385,31 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
     monkeypatch.setattr(opening, "rehearse", rehearse)
     opened(model, 4, monkeypatch, room=99)
     assert rehearsed == []
-    monkeypatch.setattr(WithGpu, "devices", (gpu(0.1),))  # our sums say that it will not fit
-    opened(model, 4, monkeypatch, room=99)
-    assert rehearsed == [4, 2, 1]
-    monkeypatch.setattr(WithGpu, "devices", (gpu(15),))
+    opened(model, 4, monkeypatch, room=99, gpus=(gpu(0.1),))  # our sums: it will not fit
+    assert rehearsed == [4, 3, 2, 1]
     monkeypatch.setattr(WithGpu, "gpu_failure_ends_process", True)
-    opened(model, 1, monkeypatch, room=99)
-    assert rehearsed == [4, 2, 1, 1]
+    rehearsed.clear()
+    opened(model, 1, monkeypatch, room=99, gpus=(gpu(1),))  # it fits, but not easily
+    opened(model, 1, monkeypatch, room=99, gpus=(gpu(15, free=None),))
+    assert rehearsed == [1, 1]
+    opened(model, 1, monkeypatch, room=99, gpus=(gpu(15),))  # and a load takes its time
+    assert rehearsed == [1, 1]
+
+
+def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+        raise EngineFailed("no kernel image", hint="")
+
+    monkeypatch.setattr(opening, "rehearse", rehearse)
+    small = (gpu(0.1),)
+    warnings = opened(model, 4, monkeypatch, room=99, gpus=small)
+    assert (WithGpu.tried, len(warnings)) == ([0], 1)
+    assert "no kernel image: the CPU computes all layers" in warnings[0]
+    for changes in ({"required": True}, {"automatic_layers": False}):
+        with pytest.raises(EngineFailed, match="no kernel image"):
+            opened(model, 4, monkeypatch, room=99, gpus=small, **changes)
 
 
 def child(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,13 +426,56 @@ def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
     said = "CUDA error 2 at ggml-cuda.cu:5031: out of memory"
     child(f"import sys; print({said!r}); sys.exit(1)", monkeypatch)
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.rehearse("ctransformers", model, options)
+        rehearsal.rehearse(CTransformers, model, options)
     child("print('CUDA error 209: no kernel image'); raise SystemExit(1)", monkeypatch)
     with pytest.raises(EngineFailed, match="no kernel image"):
-        rehearsal.rehearse("ctransformers", model, options)
+        rehearsal.rehearse(CTransformers, model, options)
     child("import os; os.abort()", monkeypatch)
     with pytest.raises(EngineFailed, match="ended with -6"):
-        rehearsal.rehearse("ctransformers", model, options)
+        rehearsal.rehearse(CTransformers, model, options)
+    # It is rehearsed only where our sums say that it may not fit.
+    with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
+        rehearsal.rehearse(LlamaCpp, model, options)
+
+
+# What llama.cpp does where its buffers do not fit beside the weights.
+CRASHING = """
+import os, sys, xllamacpp
+class Server:
+    def __init__(self, params):
+        os.write(2, {log!r})
+        {end}
+xllamacpp.Server = Server
+from mistral_cli.engines import rehearsal
+rehearsal._main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("log", "end", "kind", "message"),
+    [
+        (b"error: bad tensor\n", "os._exit(3)", EngineFailed, "error: bad tensor"),
+        (b"cudaMalloc failed: out of memory\n", "os._exit(3)", OutOfGpuMemory, "3 layers"),
+        (b"GGML_ASSERT(buffer)\n", "os.abort()", OutOfGpuMemory, "3 layers"),
+    ],
+)
+def test_the_log_of_a_rehearsal_survives_its_crash(
+    model: GGUF,
+    monkeypatch: pytest.MonkeyPatch,
+    log: bytes,
+    end: str,
+    kind: type[Exception],
+    message: str,
+) -> None:
+    command, environment = child_command("unused")
+    code = CRASHING.format(log=log, end=end)
+    monkeypatch.setattr(
+        rehearsal,
+        "child_command",
+        lambda _, *arguments: ([command[0], "-c", code, *map(str, arguments)], environment),
+    )
+    with pytest.raises(kind, match=message):
+        rehearsal.rehearse(LlamaCpp, model, LoadOptions(512, 1, 3))
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
@@ -347,7 +484,7 @@ def test_a_real_rehearsal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "json.py").write_text("raise SystemExit('the current folder is read')")
-    rehearsal.rehearse(engine, model, LoadOptions(256, 1, 0))
+    rehearsal.rehearse(engine_class(engine), model, LoadOptions(256, 1, 0))
 
 
 class Library:
@@ -394,7 +531,8 @@ def test_llama_cpp_reports_what_it_did(
     log = "load_tensors: offloaded 20/33 layers to GPU\nupdate_slots: all slots are idle"
     parameters = Parameters()
     assert load(Library(log, fails=False), parameters)[1] == 20
-    assert (parameters.verbosity, set_to) == (4, [1])
+    assert load(Library("update_slots: all slots are idle", fails=False), parameters)[1] == 0
+    assert (parameters.verbosity, set_to) == (4, [1, 1])
     assert capfd.readouterr().err == ""
     monkeypatch.setattr(module, "_verbosity_setter", lambda library: None)
     assert load(Library(log, fails=False), parameters)[1] == 33
@@ -406,4 +544,44 @@ def test_the_log_of_a_load_with_details_stays_off_the_terminal(
     """The real library: it is made quiet again once the load is over."""
     with LlamaCpp(model, LoadOptions(256, 1, gpu_layers=1)) as engine:
         assert engine.tokenize("Hello")
+        assert engine.gpu_layers == 0  # a wheel for the CPU; it takes the layers in silence
     assert capfd.readouterr().err == ""
+
+
+def test_without_layers_llama_cpp_keeps_off_the_gpu(
+    model: GGUF, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, int]] = []
+
+    def loaded(library: Any, params: Any) -> Any:
+        seen.append((params.split_mode.name, params.main_gpu))
+        return load(library, params)
+
+    monkeypatch.setattr(llama_cpp, "load", loaded)
+    greedy = Sampling(0.0, 1, 1.0, 1.0, 1)
+    with LlamaCpp(model, LoadOptions(256, 1)) as engine:
+        assert list(engine.stream(Request((1, 300), 2, greedy)))
+    with open_tokenizer(LlamaCpp, model) as tokenizer:
+        assert tokenizer.tokenize("Hello")
+    LlamaCpp(model, LoadOptions(256, 1, gpu_layers=1)).close()
+    alone = ("LLAMA_SPLIT_MODE_NONE", -1)
+    assert seen == [alone, alone, ("LLAMA_SPLIT_MODE_LAYER", 0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "of_the_gpu"),
+    [
+        ("cuBLAS error 3 at ggml-cuda.cu:5031", True),
+        ("cuBLAS error 1 at ggml-cuda.cu:1: the library was not initialized", False),
+        ("CUDA error: the resource allocation failed", True),
+        ("CUDA error 2 at ggml-cuda.cu:5031: out of memory", True),
+        ("vk::Device::allocateMemory: ErrorOutOfDeviceMemory", True),
+        ("ggml_vulkan: Device memory allocation of size 1073741824 failed.", True),
+        ("load_tensors: unable to allocate CUDA0 buffer", True),
+        ("ggml_gallocr_reserve_n: failed to allocate Vulkan0 buffer of size 9", True),
+        ("ggml_gallocr_reserve_n: failed to allocate CPU buffer of size 9", False),
+        ("ggml_backend_cpu_buffer_type_alloc_buffer: failed to allocate buffer of size 9", False),
+    ],
+)
+def test_which_lines_say_that_gpu_memory_ran_out(line: str, of_the_gpu: bool) -> None:
+    assert out_of_memory(line) == of_the_gpu

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from gguf_files import write_mistral
 
+from mistral_cli.engines import engine_class
 from mistral_cli.gguf import read
-from mistral_cli.memory import GPU_BATCH, needed
+from mistral_cli.memory import GPU_BATCH, needed, needed_in_2023
 from mistral_cli.models.builtin import BUILT_IN, find
 
 RESIDENT = Path(__file__).parent / "resident.py"
@@ -51,7 +52,7 @@ def test_ctransformers_takes_what_is_estimated(
 ) -> None:
     """It touches its KV cache only as it fills, so the prompt fills it."""
     model = smollm2_for_ctransformers
-    estimate = needed(read(model), context, 0).ram
+    estimate = needed_in_2023(read(model), context, 0).ram
     assert measured("ctransformers", model, context, context - 8) == pytest.approx(
         estimate, rel=0.1
     )
@@ -65,8 +66,36 @@ def test_ctransformers_takes_what_is_estimated(
 )
 def test_seven_billion_parameters(engine: str, context: int, tokens: int) -> None:
     model = Path(os.environ["MISTRAL_CLI_7B"])
-    estimate = needed(read(model), context, 0).ram
+    estimate = engine_class(engine).memory(read(model), context, 0).ram
     assert measured(engine, model, context, tokens) == pytest.approx(estimate, rel=0.1)
+
+
+def test_the_compute_buffer_is_that_of_the_old_log() -> None:
+    """Of the llama.cpp in ctransformers, in MB: without flash attention it grows by the context."""
+    found = {
+        name: [needed_in_2023(entry.header(), tokens, 99).compute / 2**20 for tokens in contexts]
+        for name, contexts in {
+            "mistral": (512, 4096, 16384),
+            "smollm2": (512, 4096, 8192),
+        }.items()
+        if (entry := find(name))
+    }
+    assert found == {
+        "mistral": pytest.approx([73.41, 281.41, 1049.41], abs=0.01),
+        "smollm2": pytest.approx([98.53, 98.53, 148.78], abs=0.01),
+    }
+
+
+def test_ctransformers_keeps_its_cache_in_memory_but_with_all_layers(tmp_path: Path) -> None:
+    model = read(write_mistral(tmp_path / "m.gguf", layers=4, vocabulary=512))
+    weights = sum(tensor.size for tensor in model.tensors)
+    output = sum(t.size for t in model.tensors if t.name.startswith("output"))
+    none, one, four, everything = (needed_in_2023(model, 256, layers) for layers in (0, 1, 4, 5))
+    assert (none.weights_ram, none.gpu, none.kv_ram) == (weights, 0, model.kv_bytes(256))
+    assert 0 < one.weights_gpu < four.weights_gpu == everything.weights_gpu - output
+    for memory in (one, four):
+        assert (memory.kv_ram, memory.kv_gpu) == (model.kv_bytes(256), 0)
+    assert (everything.kv_ram, everything.kv_gpu) == (0, model.kv_bytes(256))
 
 
 def test_every_layer_that_moves_takes_its_weights_and_cache_along(tmp_path: Path) -> None:

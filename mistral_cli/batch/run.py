@@ -226,7 +226,7 @@ def _slots(options: BatchOptions, planner: Planner, rows: int, terminal: Termina
     number = int(wanted) if wanted else None
     setup, load = planner.setup, planner.load
     found, why = slots(
-        number, setup.choice.engine, setup.model, load.context_length, load.gpu_layers, rows
+        number, setup.choice, setup.model, load.context_length, load.gpu_layers, rows
     )
     say = terminal.warn if number and found < min(number, rows) else terminal.info
     say(why)

@@ -14,6 +14,7 @@ from typing import ClassVar, Literal, Self
 
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.gguf import GGUF
+from mistral_cli.memory import Memory, needed
 
 FinishReason = Literal["stop", "length"]
 
@@ -168,6 +169,16 @@ class Engine(OpenEngine):
     def gpus(cls) -> tuple[Gpu, ...]:
         """The GPUs that this engine would use; none where `no_gpu` says why."""
         return ()
+
+    @classmethod
+    def loads_gpu_driver(cls) -> bool:
+        """Whether `no_gpu` and `gpus` call a driver, which may hang or end the process."""
+        return False
+
+    @classmethod
+    def memory(cls, model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
+        """The memory that `model` takes in this engine, for `parallel` texts at once."""
+        return needed(model, context_length, gpu_layers, parallel)
 
     @abstractmethod
     def __init__(self, model: GGUF, options: LoadOptions) -> None:

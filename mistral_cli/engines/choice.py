@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from mistral_cli.engines.base import Engine
-from mistral_cli.engines.gpu import layers_that_fit
+from mistral_cli.engines.gpu import Gpu, layers_that_fit, tells_memory, too_full
 from mistral_cli.engines.registry import AUTOMATIC, engine_class
+from mistral_cli.engines.survey import EngineState, Survey, look, state_of
 from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
 from mistral_cli.gguf import GGUF
-from mistral_cli.memory import needed
 
 _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is missing."
 
@@ -18,8 +19,9 @@ _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is mi
 class Choice:
     """The engine for a request, why it was taken, and the layers it puts on the GPU.
 
-    `gpu_reason` says why it is that many layers. `warning` tells the user that the layers
-    asked for stay on the CPU. `automatic_layers` are yet to be fitted, by `place`.
+    `gpu_reason` says why it is that many layers. `warning` tells the user that the CPU
+    computes what they may think is on a GPU. `gpus` are those that the engine would use.
+    `automatic_layers` are yet to be fitted, by `place`.
     """
 
     engine: type[Engine]
@@ -27,15 +29,18 @@ class Choice:
     gpu_layers: int
     gpu_reason: str
     warning: str | None = None
+    gpus: tuple[Gpu, ...] = ()
     automatic_layers: bool = False
     gpu_required: bool = False
 
 
-def check_names(name: str, gpu_layers: str) -> None:
+def check_names(name: str, gpu_layers: str, *, require_gpu: bool = False) -> None:
     """Raise UsageError for what `choose` would refuse whatever the model."""
     if name != "auto":
         engine_class(name)
     check_gpu_layers(gpu_layers)
+    if require_gpu and gpu_layers.isdecimal() and not int(gpu_layers):
+        raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
 
 
 def check_gpu_layers(gpu_layers: str) -> None:
@@ -46,30 +51,53 @@ def check_gpu_layers(gpu_layers: str) -> None:
         )
 
 
-def choose(name: str, model: GGUF, *, gpu_layers: str, require_gpu: bool) -> Choice:
+def choose(
+    name: str,
+    model: GGUF,
+    *,
+    gpu_layers: str,
+    require_gpu: bool,
+    survey: Survey | None = None,
+    unsupported: Mapping[str, str] | None = None,
+) -> Choice:
     """Pick the engine for `model`.
 
     `name` is an engine or "auto"; `gpu_layers` is a number, "auto" or "all". Auto takes
     llama.cpp where it can serve the request, and ctransformers where only that can.
-    Raises ModelUnusable when none can, GpuRequired when `require_gpu` and none has one.
+    `survey` is what is known of this machine, which is looked at otherwise. `unsupported`
+    is which engines cannot run a model whose file is not here, and why. Raises ModelUnusable
+    when no engine can, GpuRequired when `require_gpu` and none has one.
     """
-    check_names(name, gpu_layers)
-    candidates = AUTOMATIC if name == "auto" else (name,)
+    check_names(name, gpu_layers, require_gpu=require_gpu)
     problems: dict[str, str] = {}
     usable: list[type[Engine]] = []
-    for candidate in candidates:
+    for candidate in AUTOMATIC if name == "auto" else (name,):
         engine = engine_class(candidate)
-        if problem := engine.missing() or engine.unsupported(model):
+        missing = _state(engine, survey).missing if survey else engine.missing()
+        refusal = engine.unsupported(model) if unsupported is None else unsupported.get(candidate)
+        if problem := missing or refusal:
             problems[candidate] = problem
         else:
             usable.append(engine)
     if not usable:
-        reasons = "; ".join(f"{n}: {p}" for n, p in problems.items())
         hint = (
             "Use another model file, or --engine auto." if name != "auto" else "Use another file."
         )
-        raise ModelUnusable(f"no engine can run {model.path.name} ({reasons})", hint=hint)
-    return _with_gpu(usable, problems, model, gpu_layers, require_gpu, automatic=name == "auto")
+        message = f"no engine can run {model.path.name} ({_listed(problems)})"
+        raise ModelUnusable(message, hint=hint)
+    others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
+    first = Choice(
+        usable[0],
+        f"the first that can run the model{others}" if name == "auto" else "named by --engine",
+        layers_of(model, gpu_layers),
+        "--gpu-layers is 0",
+        automatic_layers=gpu_layers == "auto",
+        gpu_required=require_gpu,
+    )
+    if not first.gpu_layers:
+        return first
+    survey = survey or look([engine.name for engine in usable])
+    return _with_gpu(first, usable, problems, survey, gpu_layers)
 
 
 def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -> Choice:
@@ -79,58 +107,70 @@ def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -
     """
     if not (choice.automatic_layers and choice.gpu_layers):
         return choice
-    gpus, everything = choice.engine.gpus(), choice.gpu_layers
-    names = ", ".join(gpu.name for gpu in gpus)
-    if not any(gpu.memory_total for gpu in gpus):  # some drivers do not tell
+    gpus, everything, reckon = choice.gpus, choice.gpu_layers, choice.engine.memory
+    names = _names(gpus)
+    if not tells_memory(gpus):
         return replace(choice, gpu_reason=f"all of them: {names} does not tell its memory")
-    layers = layers_that_fit(model, context_length, gpus, parallel)
+    layers = layers_that_fit(reckon, model, context_length, gpus, parallel)
+    memory = reckon(model, context_length, max(layers, 1), parallel)
     usable = sum(gpu.usable for gpu in gpus)
-    wanted = needed(model, context_length, max(layers, 1), parallel).gpu
     unknown = any(gpu.memory_free is None for gpu in gpus)
     reason = (
-        f"{layers} of {everything} fit: {max(layers, 1)} take {wanted / 2**30:.1f} GiB with "
+        f"{layers} of {everything} fit: {max(layers, 1)} take {memory.gpu / 2**30:.1f} GiB with "
         f"{context_length} tokens of context, and {usable / 2**30:.1f} GiB of {names} can be used"
         f"{' if nothing else runs there' if unknown else ''}"
     )
+    if full := too_full(memory, gpus) if len(gpus) > 1 else ():
+        reason += f"; {_names(full)} has no room for its buffers, and CUDA_VISIBLE_DEVICES hides it"
     if not layers and choice.gpu_required:
         raise GpuRequired(f"the GPU's memory is too small: {reason}", hint=_DROP_IT)
-    return replace(choice, gpu_layers=layers, gpu_reason=reason)
+    warning = None if layers else f"the CPU computes all layers ({reason})"
+    return replace(choice, gpu_layers=layers, gpu_reason=reason, warning=warning)
 
 
 def _with_gpu(
-    usable: list[type[Engine]],
-    problems: dict[str, str],
-    model: GGUF,
+    first: Choice,
+    usable: Sequence[type[Engine]],
+    problems: Mapping[str, str],
+    survey: Survey,
     gpu_layers: str,
-    require_gpu: bool,
-    *,
-    automatic: bool,
 ) -> Choice:
-    layers = layers_of(model, gpu_layers)
+    """`first`, or the first engine that has a GPU."""
     without: dict[str, str] = {}
-    for engine in usable if layers else ():
-        if problem := engine.no_gpu():
-            without[engine.name] = problem
-        else:
-            why = "the first that can run the model on a GPU" if automatic else "named by --engine"
-            asked = f"--gpu-layers is {gpu_layers}"
-            return Choice(
-                engine,
-                why,
-                layers,
-                asked,
-                automatic_layers=gpu_layers == "auto",
-                gpu_required=require_gpu,
-            )
-    reasons = "; ".join(f"{n}: {p}" for n, p in (problems | without).items())
-    reason = reasons if layers else "--gpu-layers is 0"
-    if require_gpu:
-        raise GpuRequired(f"no GPU can be used ({reason})", hint=_DROP_IT)
-    others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
-    why = f"the first that can run the model{others}" if automatic else "named by --engine"
-    asked_for = layers and gpu_layers != "auto"
-    warning = f"no GPU can be used, so the CPU computes all layers ({reasons})"
-    return Choice(usable[0], why, 0, reason, warning if asked_for else None)
+    for engine in usable:
+        state = _state(engine, survey)
+        if state.no_gpu:
+            without[engine.name] = state.no_gpu
+            continue
+        return replace(
+            first,
+            engine=engine,
+            reason=first.reason
+            if engine is first.engine
+            else "the first that can run the model on a GPU",
+            gpu_reason=f"--gpu-layers is {gpu_layers}",
+            gpus=state.gpus,
+        )
+    if first.gpu_required:
+        raise GpuRequired(f"no GPU can be used ({_listed({**problems, **without})})", hint=_DROP_IT)
+    reasons, warning = _listed(without), None
+    if seen := _names(survey.driver.gpus):
+        warning = f"{seen} is not used, and the CPU computes all layers ({reasons})"
+    elif gpu_layers != "auto" or survey.broken:
+        warning = f"no GPU can be used, so the CPU computes all layers ({reasons})"
+    return replace(first, gpu_layers=0, gpu_reason=reasons, warning=warning)
+
+
+def _state(engine: type[Engine], survey: Survey) -> EngineState:
+    return survey.engines.get(engine.name) or state_of(engine.name)
+
+
+def _names(gpus: Sequence[Gpu]) -> str:
+    return ", ".join(gpu.name for gpu in gpus)
+
+
+def _listed(problems: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
 
 
 def layers_of(model: GGUF, gpu_layers: str) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 import os
-import platform
 from collections.abc import Generator, Sequence
 from ctypes import c_int
 from dataclasses import dataclass
@@ -25,18 +24,19 @@ from mistral_cli.engines.base import (
     Request,
     for_native_code,
 )
+from mistral_cli.engines.ctransformers_library import variant, wrong_processor
 from mistral_cli.engines.ctransformers_limits import load_failure, missing_bytes, unreadable
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.loading import interruptible
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF
+from mistral_cli.memory import CPU_BATCH_IN_2023, GPU_BATCH, Memory, needed_in_2023
 
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint, Mask
     from mistral_cli.engines.sampler import Logits, Sampler
 
-_CPU_BATCH, _GPU_BATCH = 32, 512  # more than 512 ends the process
 _MAX_THREADS = 256  # 513 hang
 
 
@@ -50,9 +50,10 @@ class CTransformers(Engine):
     @classmethod
     def missing(cls) -> str | None:
         """See Engine."""
-        if importlib.util.find_spec("ctransformers") is None:
+        spec = importlib.util.find_spec("ctransformers")
+        if spec is None:
             return "the package ctransformers is not installed (pip install ctransformers)"
-        return None
+        return wrong_processor(Path(next(iter(spec.submodule_search_locations or ("",)))))
 
     @classmethod
     def unsupported(cls, model: GGUF) -> str | None:
@@ -68,6 +69,16 @@ class CTransformers(Engine):
     def gpus(cls) -> tuple[Gpu, ...]:
         """See Engine."""
         return cuda.ask().gpus
+
+    @classmethod
+    def loads_gpu_driver(cls) -> bool:
+        """See Engine."""
+        return cuda.driver_is_there()
+
+    @classmethod
+    def memory(cls, model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
+        """See Engine."""
+        return needed_in_2023(model, context_length, gpu_layers)
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
@@ -137,18 +148,19 @@ class _Native:
 
         self._threads = min(options.threads, _MAX_THREADS)
         self._missing_bytes = missing_bytes(model)
-        self._batch = _GPU_BATCH if options.gpu_layers else _CPU_BATCH
-        variant = _variant(options.gpu_layers)
+        # More than 512 ends the process.
+        self._batch = GPU_BATCH if options.gpu_layers else CPU_BATCH_IN_2023
+        library_name = variant(options.gpu_layers)
         config = library.Config(
             context_length=options.context_length, gpu_layers=_as_it_counts(model, options)
         )
         try:
             with interruptible():
                 self.llm: Any = library.LLM(
-                    os.fspath(model.path), "gguf", config=config, lib=variant
+                    os.fspath(model.path), "gguf", config=config, lib=library_name
                 )
         except RuntimeError as error:  # "Failed to create LLM", whatever the reason
-            native = library.load_library(variant, gpu=options.gpu_layers > 0)
+            native = library.load_library(library_name, gpu=options.gpu_layers > 0)
             reason = load_failure(native, model.path)
             raise _engine_failed(f"ctransformers cannot load the model: {reason}") from error
         except (OSError, ValueError) as error:
@@ -222,23 +234,6 @@ def _as_it_counts(model: GGUF, options: LoadOptions) -> int:
     """Layers as this llama.cpp counts them: the two halves of the KV cache come last."""
     whole = options.gpu_layers > model.block_count
     return options.gpu_layers + 2 if whole else options.gpu_layers
-
-
-def _variant(gpu_layers: int) -> str | None:
-    """Which of the packaged libraries to load; None leaves it to the package.
-
-    The package asks py-cpuinfo, which takes over a second.
-    """
-    if gpu_layers > 0:
-        return "cuda" if platform.system() == "Linux" else None
-    try:
-        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    flags = set(next((line for line in cpu.splitlines() if line.startswith("flags")), "").split())
-    if {"avx2", "fma", "f16c"} <= flags:
-        return "avx2"
-    return "avx" if {"avx", "f16c"} <= flags else "basic"
 
 
 def _engine_failed(message: str) -> EngineFailed:

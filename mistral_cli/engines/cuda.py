@@ -7,7 +7,9 @@ import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +17,13 @@ from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.nvml import Nvml
 
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+_DRIVER = "libcuda.so.1"
+_NO_DEVICE, _STUB_LIBRARY = 100, 34  # CUresult
 _RUNTIME_LIBRARIES = {"cuda_runtime": "libcudart.so.12", "cublas": "libcublas.so.12"}
 _OLDEST_CUDA, _OLDEST_CAPABILITY = (12, 0), (5, 2)
+
+# The extra "cuda" of this project, wherever the project itself came from.
+RUNTIME_COMMAND = "pip install 'ctransformers[cuda]==0.2.27'"
 
 
 @dataclass(frozen=True)
@@ -27,13 +34,42 @@ class CudaGpu(Gpu):
     mig: bool = False
 
 
+class Obstacle(StrEnum):
+    """What kind of thing keeps the driver from offering a GPU."""
+
+    NO_DRIVER = "no driver"
+    NO_DEVICE = "no device"
+    HIDDEN = "hidden"
+    MIG = "mig"
+    FAILED = "failed"
+
+
 @dataclass(frozen=True)
 class Driver:
-    """The NVIDIA driver's answers; `problem` is why no GPU can be used, or None."""
+    """The NVIDIA driver's answers; `problem` is why no GPU can be used, or None.
+
+    `obstacle` is of what kind that is.
+    """
 
     problem: str | None = None
+    obstacle: Obstacle | None = None
     cuda_version: tuple[int, int] | None = None
     gpus: tuple[CudaGpu, ...] = ()
+
+    @property
+    def too_old(self) -> bool:
+        """Whether it runs no library for CUDA 12."""
+        return self.cuda_version is not None and self.cuda_version < _OLDEST_CUDA
+
+    @property
+    def weakest(self) -> tuple[int, int]:
+        """The lowest compute capability among the GPUs."""
+        return min(gpu.compute_capability for gpu in self.gpus)
+
+    @property
+    def too_weak(self) -> bool:
+        """Whether a GPU is older than ctransformers' library knows."""
+        return bool(self.gpus) and self.weakest < _OLDEST_CAPABILITY
 
 
 def open_library(name: str) -> Any:
@@ -41,37 +77,59 @@ def open_library(name: str) -> Any:
     return ctypes.CDLL(name)
 
 
-def ask() -> Driver:
-    """What the driver says now. It sees what CUDA_VISIBLE_DEVICES leaves visible."""
+def no_driver() -> Driver:
+    """What stands for the driver where there is none."""
+    return Driver(f"there is no NVIDIA driver ({_DRIVER} not found)", Obstacle.NO_DRIVER)
+
+
+def driver_is_there() -> bool:
+    """Whether there is an NVIDIA driver to ask; to look so far calls nothing in it."""
     try:
-        driver = open_library("libcuda.so.1")
+        open_library(_DRIVER)
     except OSError:
-        return Driver("there is no NVIDIA driver (libcuda.so.1 not found)")
+        return False
+    return True
+
+
+@cache
+def ask() -> Driver:
+    """What the driver says, once. It sees what CUDA_VISIBLE_DEVICES leaves visible.
+
+    Such a call can hang for ever and end the process: it is for a child of ours.
+    """
+    try:
+        driver = open_library(_DRIVER)
+    except OSError:
+        return no_driver()
     with Nvml.opened(open_library) as nvml:
-        if status := driver.cuInit(0):
-            return Driver(_invisible(nvml) or _init_failure(driver, status))
+        status = driver.cuInit(0)
+        if status == _NO_DEVICE:
+            return _invisible(nvml)
+        if status:
+            # The stub of the toolkit stands where there is no driver.
+            kind = Obstacle.NO_DRIVER if status == _STUB_LIBRARY else Obstacle.FAILED
+            return Driver(_init_failure(driver, status), kind)
         major, minor = divmod(_number(driver.cuDriverGetVersion), 1000)
         version = (major, minor // 10)
         gpus = tuple(_gpus(driver, nvml))
         if not gpus:
-            return Driver(_invisible(nvml) or "there is no CUDA device", version)
-        return Driver(None, version, gpus)
+            return replace(_invisible(nvml), cuda_version=version)
+        return Driver(cuda_version=version, gpus=gpus)
 
 
-def unusable_by_ctransformers(driver: Driver | None = None) -> str | None:
+def unusable_by_ctransformers() -> str | None:
     """Why ctransformers' CUDA 12 library cannot run here, or None if it can.
 
     It must be known beforehand: where the driver is missing or too old, that library
     prints "CUDA error 35" and calls exit(1).
     """
-    driver = driver or ask()
+    driver = ask()
     if driver.problem:
         return driver.problem
-    if driver.cuda_version and driver.cuda_version < _OLDEST_CUDA:
+    if driver.cuda_version and driver.too_old:
         return "the NVIDIA driver supports CUDA {}.{}, not 12".format(*driver.cuda_version)
-    oldest = min(gpu.compute_capability for gpu in driver.gpus)
-    if oldest < _OLDEST_CAPABILITY:
-        return "compute capability {}.{} is below 5.2".format(*oldest)
+    if driver.too_weak:
+        return "compute capability {}.{} is below 5.2".format(*driver.weakest)
     return _library_problem()
 
 
@@ -96,16 +154,17 @@ def _gpus(driver: Any, nvml: Nvml) -> Iterator[CudaGpu]:
         yield CudaGpu(text, total.value, free, capability, mig)
 
 
-def _invisible(nvml: Nvml) -> str | None:
-    """Why CUDA shows no device although the machine has one."""
-    if not nvml.gpu_count:
-        return None
-    hidden = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if hidden is not None:
-        return f"CUDA_VISIBLE_DEVICES={hidden} hides the {nvml.gpu_count} GPUs of this machine"
-    if nvml.mig_enabled:
-        return "the GPU is in MIG mode, and no slice of it is given to this process"
-    return None
+def _invisible(nvml: Nvml) -> Driver:
+    """Why CUDA shows no device, although the machine may have one."""
+    count, hidden = nvml.gpu_count, os.environ.get("CUDA_VISIBLE_DEVICES")
+    if count and nvml.mig_enabled:
+        problem = "the GPU is in MIG mode, and no slice of it is given to this process"
+        return Driver(problem, Obstacle.MIG)
+    if count and hidden is not None:
+        gpus = "GPU" if count == 1 else f"{count} GPUs"
+        problem = f"CUDA_VISIBLE_DEVICES={hidden} hides the {gpus} of this machine"
+        return Driver(problem, Obstacle.HIDDEN)
+    return Driver("there is no CUDA device", Obstacle.NO_DEVICE)
 
 
 def _number(function: Any, *arguments: Any) -> int:
@@ -121,17 +180,21 @@ def _init_failure(driver: Any, status: int) -> str:
 
 
 def _library_problem() -> str | None:
-    for package, library in _RUNTIME_LIBRARIES.items():
+    if _all_from_pypi():
+        return None
+    for library in _RUNTIME_LIBRARIES.values():
         try:
             open_library(library)
         except OSError:
-            if not _from_pypi(package, library):
-                return f"{library} is missing (pip install 'mistral-cli[cuda]')"
+            return f"{library} is missing ({RUNTIME_COMMAND})"
     return None
 
 
-def _from_pypi(package: str, library: str) -> bool:
-    """Whether NVIDIA's PyPI packages, which ctransformers looks into, carry the library."""
+def _all_from_pypi() -> bool:
+    """Whether ctransformers finds NVIDIA's PyPI packages: all in the first folder, or none."""
     spec = importlib.util.find_spec("nvidia")
-    folders = spec.submodule_search_locations if spec else None
-    return any((Path(folder) / package / "lib" / library).exists() for folder in folders or ())
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    libraries = _RUNTIME_LIBRARIES.items()
+    return folder is not None and all(
+        (Path(folder) / package / "lib" / library).is_file() for package, library in libraries
+    )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mistral_cli.gguf import GGUF
-from mistral_cli.memory import needed
+from mistral_cli.memory import Memory
 
 _MARGIN = 512 * 2**20
 _MARGIN_SHARE = 20
@@ -33,19 +33,45 @@ class Gpu:
         return max(0, free - _MARGIN - self.memory_total // _MARGIN_SHARE)
 
 
-def fits(
-    model: GGUF, context_length: int, layers: int, gpus: Sequence[Gpu], parallel: int = 1
-) -> bool:
-    """Whether `layers` layers and their KV caches fit; every GPU holds its own buffers."""
-    memory = needed(model, context_length, layers, parallel)
+Reckon = Callable[[GGUF, int, int, int], Memory]
+"""The memory that a model takes in some engine.
+
+At a context length, with so many layers on a GPU and so many texts at once.
+"""
+
+
+def fits(memory: Memory, gpus: Sequence[Gpu]) -> bool:
+    """Whether what belongs on the GPUs fits there; every one holds its own buffers."""
     wanted = memory.gpu + max(0, len(gpus) - 1) * memory.compute
-    return wanted <= sum(gpu.usable for gpu in gpus)
+    return wanted <= sum(gpu.usable for gpu in gpus) and not too_full(memory, gpus)
+
+
+def too_full(memory: Memory, gpus: Sequence[Gpu]) -> list[Gpu]:
+    """The GPUs without room even for their buffers: engines put layers on each of them."""
+    return [gpu for gpu in gpus if gpu.usable < memory.compute]
+
+
+def fits_easily(memory: Memory, gpus: Sequence[Gpu]) -> bool:
+    """Whether half as much again and a GiB would fit, on GPUs that tell what is free."""
+    if any(gpu.memory_free is None for gpu in gpus) or not fits(memory, gpus):
+        return False
+    return memory.gpu * 3 // 2 + 2**30 <= sum(gpu.usable for gpu in gpus)
+
+
+def tells_memory(gpus: Sequence[Gpu]) -> bool:
+    """Whether the GPUs say how much memory they have: some drivers do not."""
+    return any(gpu.memory_total for gpu in gpus)
 
 
 def layers_that_fit(
-    model: GGUF, context_length: int, gpus: Sequence[Gpu], parallel: int = 1
+    reckon: Reckon, model: GGUF, context_length: int, gpus: Sequence[Gpu], parallel: int = 1
 ) -> int:
-    """The most layers that fit; the output layer counts as one more."""
+    """The most layers that fit; the output layer counts as one more.
+
+    All of them where there are GPUs that do not tell their memory.
+    """
     everything = model.block_count + 1
+    if not tells_memory(gpus):
+        return everything if gpus else 0
     counts = range(everything, 0, -1)
-    return next((n for n in counts if fits(model, context_length, n, gpus, parallel)), 0)
+    return next((n for n in counts if fits(reckon(model, context_length, n, parallel), gpus)), 0)

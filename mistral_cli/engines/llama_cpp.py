@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import secrets
 from collections.abc import Generator
 from functools import cache
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 
 
 _abandoned: list[Any] = []
+
+# What builds for NVIDIA, AMD, Intel and Vulkan bring along as they are imported.
+_GPU_LIBRARY = re.compile(r"/lib(?:cuda|cublas|vulkan|amdhip|hsa-runtime|ze_loader|OpenCL|musa)")
 
 
 class LlamaCpp(Engine):
@@ -63,6 +67,11 @@ class LlamaCpp(Engine):
     def gpus(cls) -> tuple[Gpu, ...]:
         """See Engine."""
         return _gpus()
+
+    @classmethod
+    def loads_gpu_driver(cls) -> bool:
+        """See Engine."""
+        return not cls.missing() and bool(_GPU_LIBRARY.search(_loaded_libraries()))
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
@@ -169,6 +178,9 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     params.n_ctx = options.context_length * options.parallel
     params.n_parallel = options.parallel
     params.n_gpu_layers = options.gpu_layers
+    if not options.gpu_layers:  # or a CUDA build computes long prompts there all the same
+        params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+        params.main_gpu = -1
     params.n_batch = params.n_ubatch = GPU_BATCH if options.gpu_layers else CPU_BATCH
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.fit_params = False  # takes seconds, and would change the context length
@@ -203,11 +215,22 @@ def _gpus() -> tuple[Gpu, ...]:
     import xllamacpp
 
     kinds = xllamacpp.ggml_backend_dev_type
-    gpus = (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
     with captured_stderr():  # the CUDA build names its devices there
         devices = xllamacpp.get_device_info()
-    return tuple(
-        Gpu(device["description"], device["memory_total"], device["memory_free"])
-        for device in devices
-        if device["type"] in gpus
-    )
+    found = {
+        kind: [
+            Gpu(device["description"], device["memory_total"], device["memory_free"])
+            for device in devices
+            if device["type"] == kind
+        ]
+        for kind in (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    }
+    discrete, integrated = found.values()
+    return tuple(discrete or integrated[:1])  # as llama.cpp takes them
+
+
+def _loaded_libraries() -> str:
+    """The files in this process' memory; nothing where the system does not list them."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    return ""

@@ -17,7 +17,12 @@ _ERRORS, _DETAILS = 1, 4  # llama.cpp's verbosity
 _LAST_LINE, _LAST_LINE_OF_FAILURE = "all slots are idle", "exiting due to"
 _LOG_SECONDS = 5.0
 _OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
-_NO_MEMORY = re.compile(r"out of (?:device )?memory|(?:failed|unable) to allocate", re.IGNORECASE)
+_NO_MEMORY = re.compile(
+    r"out of (?:device )?memory|OutOfDeviceMemory|cuBLAS error 3\b|resource allocation failed"
+    r"|device memory allocation of size \d+ failed"
+    r"|(?:failed|unable) to allocate (?-i:(?!CPU)[A-Z])\w* buffer",
+    re.IGNORECASE,
+)
 
 
 def load(library: Any, params: Any) -> tuple[Any, int]:
@@ -37,8 +42,15 @@ def load(library: Any, params: Any) -> tuple[Any, int]:
         finally:
             if quieten:
                 quieten(_ERRORS)
-        found = _OFFLOADED.search(log)
-        return server, int(found[1] if found else params.n_gpu_layers)
+        return server, _offloaded(log, params.n_gpu_layers)
+
+
+def _offloaded(log: str, asked: int) -> int:
+    """The layers on the GPU as the log says, which says nothing of them where there are none."""
+    if _LAST_LINE not in log:
+        return asked
+    found = _OFFLOADED.search(log)
+    return int(found[1]) if found else 0
 
 
 def _failure(params: Any, log: str, error: Exception) -> Exception:

@@ -9,6 +9,8 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
 
 
 @contextlib.contextmanager
@@ -26,12 +28,24 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
+_kept: list[Path] = []
+
+
+def keep_captured(path: Path) -> None:
+    """From now on let `captured_stderr` write to `path`, for who outlives this process."""
+    _kept[:] = [path]
+
+
+def _log_file() -> IO[bytes]:
+    return _kept[0].open("a+b") if _kept else tempfile.TemporaryFile()
+
+
 @contextlib.contextmanager
 def captured_stderr() -> Iterator[Callable[[], str]]:
     """Send file descriptor 2 to a temporary file, and yield a function that reads it."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
         sys.stderr.flush()
-    with tempfile.TemporaryFile() as log, contextlib.ExitStack() as restore:
+    with _log_file() as log, contextlib.ExitStack() as restore:
 
         def read() -> str:
             log.seek(0)

@@ -67,9 +67,8 @@ class Nvml:
     def _in_mig_mode(self, index: int) -> bool:
         handle, current, pending = ctypes.c_void_p(), ctypes.c_uint(), ctypes.c_uint()
         assert self._library
-        if self._library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
+        ask = getattr(self._library, "nvmlDeviceGetMigMode", None)  # drivers before 450 lack it
+        if not ask or self._library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
             return False
-        status = self._library.nvmlDeviceGetMigMode(
-            handle, ctypes.byref(current), ctypes.byref(pending)
-        )
-        return status == 0 and current.value == 1
+        status = ask(handle, ctypes.byref(current), ctypes.byref(pending))
+        return bool(status == 0 and current.value == 1)

@@ -8,33 +8,37 @@ from dataclasses import replace
 
 from mistral_cli.engines.base import Engine, LoadOptions
 from mistral_cli.engines.choice import Choice
-from mistral_cli.engines.gpu import fits
+from mistral_cli.engines.gpu import fits, fits_easily, tells_memory
 from mistral_cli.engines.rehearsal import rehearse
 from mistral_cli.errors import ContextExceeded, EngineFailed, GpuRequired, OutOfGpuMemory
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.gguf.vocabulary import write_vocabulary_model
 from mistral_cli.machine import available_memory
-from mistral_cli.memory import needed
 from mistral_cli.scratch import scratch_folder
+
+_SMALL_STEPS = 4
 
 
 def open_engine(
     choice: Choice, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
 ) -> Engine:
-    """Load `model`; where its layers do not fit on the GPU, with half as many, and so on.
+    """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
 
     `warn` is told so. Raises ContextExceeded when the KV cache does not fit in memory,
     GpuRequired when a GPU is and no layer fits.
     """
+    asked, failures = options.gpu_layers, 0
     while True:
-        _check_memory(model, options)
+        _check_memory(choice.engine, model, options)
         try:
-            if options.gpu_layers and _may_end_us(choice, model, options):
-                rehearse(choice.engine.name, model, options)
+            options = _rehearsed(choice, model, options, warn)
             engine = choice.engine(model, options)
         except OutOfGpuMemory as error:
-            fewer = options.gpu_layers // 2
+            if not options.gpu_layers:
+                raise
+            failures += 1
+            fewer = _fewer(options.gpu_layers, asked, failures)
             if not fewer and choice.gpu_required:
                 hint = "Free the GPU, use a smaller -c/--context-length, or drop --require-gpu."
                 raise GpuRequired(error.message, hint=hint) from error
@@ -42,6 +46,35 @@ def open_engine(
             options = replace(options, gpu_layers=fewer)
         else:
             return _with_its_layers(engine, choice, options.gpu_layers, warn)
+
+
+def _fewer(layers: int, asked: int, failures: int) -> int:
+    """An eighth less than `layers`, and half as many once that has not helped often.
+
+    A layer on the CPU slows every token, and each failure costs a load.
+    """
+    return layers - max(1, asked // 8) if failures <= _SMALL_STEPS else layers // 2
+
+
+def _rehearsed(
+    choice: Choice, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
+) -> LoadOptions:
+    """`options`, once a child could load with them, or without layers where one must not fail.
+
+    Raises OutOfGpuMemory and EngineFailed.
+    """
+    if not (options.gpu_layers and _may_end_us(choice, model, options)):
+        return options
+    try:
+        rehearse(choice.engine, model, options)
+    except OutOfGpuMemory:
+        raise
+    except EngineFailed as error:
+        if choice.gpu_required or not choice.automatic_layers:
+            raise
+        warn(f"{error.message}: the CPU computes all layers instead")
+        return replace(options, gpu_layers=0)
+    return options
 
 
 def _with_its_layers(
@@ -64,17 +97,17 @@ def _may_end_us(choice: Choice, model: GGUF, options: LoadOptions) -> bool:
     ctransformers' CUDA library exits when its memory runs out, and llama.cpp has been seen
     to crash where its buffers, which come after the weights, do not fit.
     """
+    memory = choice.engine.memory(
+        model, options.context_length, options.gpu_layers, options.parallel
+    )
     if choice.engine.gpu_failure_ends_process:
-        return True
-    gpus = choice.engine.gpus()
-    known = any(gpu.memory_total for gpu in gpus)
-    context, layers, parallel = options.context_length, options.gpu_layers, options.parallel
-    return known and not fits(model, context, layers, gpus, parallel)
+        return not fits_easily(memory, choice.gpus)
+    return tells_memory(choice.gpus) and not fits(memory, choice.gpus)
 
 
-def _check_memory(model: GGUF, options: LoadOptions) -> None:
+def _check_memory(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
     context, parallel = options.context_length, options.parallel
-    wanted = needed(model, context, options.gpu_layers, parallel).kv_ram
+    wanted = engine.memory(model, context, options.gpu_layers, parallel).kv_ram
     free = available_memory()
     if free is None or wanted <= free:
         return

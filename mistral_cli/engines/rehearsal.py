@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
-from mistral_cli.engines.base import LoadOptions, Request, Sampling
+from mistral_cli.engines.base import Engine, LoadOptions, Request, Sampling
 from mistral_cli.engines.child import child_command
 from mistral_cli.engines.llama_cpp_load import out_of_memory
-from mistral_cli.engines.loading import first_error
+from mistral_cli.engines.loading import first_error, keep_captured
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
 from mistral_cli.gguf import GGUF
@@ -19,41 +20,46 @@ _PROMPT_TOKENS = 32
 _GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
 
 
-def rehearse(engine: str, model: GGUF, options: LoadOptions) -> None:
+def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
     """Load `model` and read a short prompt in a child. Raises OutOfGpuMemory, EngineFailed."""
-    command, environment = child_command(
-        "mistral_cli.engines.rehearsal",
-        engine,
-        model.path,
-        options.context_length,
-        options.threads,
-        options.gpu_layers,
-        options.parallel,
-    )
-    done = subprocess.run(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile() as captured:
+        command, environment = child_command(
+            "mistral_cli.engines.rehearsal",
+            engine.name,
+            model.path,
+            captured.name,
+            options.context_length,
+            options.threads,
+            options.gpu_layers,
+            options.parallel,
+        )
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        log = (done.stdout + captured.read()).decode(errors="replace")
     if done.returncode == 0:
         return
-    log = done.stdout.decode(errors="replace")
-    if out_of_memory(log) or "do not fit into the GPU" in log:
+    # An engine that only crashes is rehearsed where our sums say that it may not fit.
+    crashed = done.returncode < 0 and not engine.gpu_failure_ends_process
+    if crashed or out_of_memory(log) or "do not fit into the GPU" in log:
         raise OutOfGpuMemory(
             f"{options.gpu_layers} layers do not fit into the GPU's memory",
             hint="Use a smaller -ngl/--gpu-layers.",
         )
     reason = first_error(log) or f"it ended with {done.returncode}"
     raise EngineFailed(
-        f"{engine} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
+        f"{engine.name} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
     )
 
 
 def _main() -> None:
-    name, path, *numbers = sys.argv[1:]
+    name, path, captured, *numbers = sys.argv[1:]
+    keep_captured(Path(captured))
     model = read_gguf(Path(path))
     options = LoadOptions(*map(int, numbers))
     try:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mistral_cli.engines.base import Engine
-from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.choice import Choice
+from mistral_cli.engines.gpu import Gpu, tells_memory
 from mistral_cli.gguf import GGUF
 from mistral_cli.machine import available_memory, usable_cores
-from mistral_cli.memory import Memory, needed
+from mistral_cli.memory import Memory
 
 # Measured on 2 cores: a model of 0.1 GB writes a quarter more tokens a second in 4 or 8 slots
 # and no more in 16, one of 4.4 GB none in 2 or 4. Small models leave the cores idle between
@@ -21,7 +21,7 @@ _CORES_A_SLOT = 4
 
 def slots(
     wanted: int | None,
-    engine: type[Engine],
+    choice: Choice,
     model: GGUF,
     context_length: int,
     gpu_layers: int,
@@ -35,12 +35,13 @@ def slots(
         most, why = _helpful(model, gpu_layers)
     else:
         most, why = wanted, "as asked for"
+    engine = choice.engine
     limits = [(max(1, rows), "no more than there are texts")]
     if engine.max_parallel is not None:
         at_once = "one text" if engine.max_parallel == 1 else f"{engine.max_parallel} texts"
         limits.append((engine.max_parallel, f"{engine.name} works on {at_once} at a time"))
     share = 2 if wanted is None else 1
-    limits += _that_fit(engine, model, context_length, gpu_layers, share)
+    limits += _that_fit(choice, model, context_length, gpu_layers, share)
     for limit, reason in limits:
         if limit < most:
             most, why = limit, reason
@@ -59,13 +60,13 @@ def _helpful(model: GGUF, gpu_layers: int) -> tuple[int, str]:
 
 
 def _that_fit(
-    engine: type[Engine], model: GGUF, context_length: int, gpu_layers: int, share: int
+    choice: Choice, model: GGUF, context_length: int, gpu_layers: int, share: int
 ) -> list[tuple[int, str]]:
     """How many KV caches fit into one `share`-th of what the rest of the model leaves free."""
-    one = needed(model, context_length, gpu_layers)
+    one = choice.engine.memory(model, context_length, gpu_layers)
     kinds = [("memory", one.kv_ram, _left_in_ram(one))]
     if gpu_layers:
-        kinds.append(("GPU memory", one.kv_gpu, _left_on_gpus(one, engine.gpus())))
+        kinds.append(("GPU memory", one.kv_gpu, _left_on_gpus(one, choice.gpus)))
     of_it = "half of the" if share == 2 else "the"
     return [
         (
@@ -84,7 +85,7 @@ def _left_in_ram(one: Memory) -> int | None:
 
 
 def _left_on_gpus(one: Memory, gpus: Sequence[Gpu]) -> int | None:
-    if not any(gpu.memory_total for gpu in gpus):  # some drivers do not tell
+    if not tells_memory(gpus):
         return None
     usable = sum(gpu.usable for gpu in gpus)
     return max(0, usable - one.weights_gpu - len(gpus) * one.compute)

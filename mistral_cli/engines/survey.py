@@ -1,15 +1,18 @@
-"""What each engine and the NVIDIA driver say of this machine, for `doctor` and `recommend`.
+"""What each engine and the NVIDIA driver say of the GPUs of this machine.
 
-It is asked in a child process: a driver whose GPU has gone can keep a call for ever.
+A driver is asked in a child process: one whose GPU has gone can keep a call for ever, and a
+library that finds something amiss can end the process that asks.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import subprocess
-import sys
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib import metadata
+from importlib import util
 from typing import Any
 
 from mistral_cli.engines import cuda
@@ -26,32 +29,57 @@ class EngineState:
     """One engine here: why it cannot be used, why it has no GPU, and its GPUs if it has."""
 
     package: str
-    version: str | None
     missing: str | None
     no_gpu: str | None
     gpus: tuple[Gpu, ...]
 
+    @property
+    def version(self) -> str | None:
+        """Of the package, or None where it is not installed."""
+        return package_version(self.package)
+
 
 @dataclass(frozen=True)
 class Survey:
-    """All engines, in the order in which `auto` prefers them, and the driver."""
+    """The engines, in the order in which `auto` prefers them, and the driver."""
 
     engines: dict[str, EngineState]
     driver: cuda.Driver
+    unanswered: bool = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a driver that should offer a GPU, and fails."""
+        return self.unanswered or self.driver.obstacle is cuda.Obstacle.FAILED
+
+    @property
+    def gpu_engine(self) -> str | None:
+        """The first engine that has a GPU."""
+        return next((name for name, state in self.engines.items() if state.gpus), None)
 
     @property
     def gpus(self) -> tuple[Gpu, ...]:
         """The GPUs of the first engine that has any."""
-        return next((state.gpus for state in self.engines.values() if state.gpus), ())
+        return self.engines[self.gpu_engine].gpus if self.gpu_engine else ()
+
+
+def look(names: Sequence[str]) -> Survey:
+    """What the engines `names` have here, from a child process where a driver must be asked.
+
+    On a machine without one it costs nothing.
+    """
+    if any(name in AUTOMATIC for name in names) and _a_driver_is_there(names):
+        return ask_child()
+    return Survey({name: state_of(name) for name in names}, cuda.no_driver())
 
 
 def survey() -> Survey:
     """Ask in this process."""
-    return Survey({name: _state(name) for name in AUTOMATIC}, cuda.ask())
+    return Survey({name: state_of(name) for name in AUTOMATIC}, cuda.ask())
 
 
-def ask_child(seconds: float = _SECONDS) -> Survey:
-    """Ask in a child process, which has `seconds` to answer."""
+def ask_child(seconds: float | None = None) -> Survey:
+    """Ask about all engines in a child process, which has some seconds to answer."""
     command, environment = child_command("mistral_cli.engines.survey")
     child = subprocess.Popen(
         command,
@@ -60,58 +88,87 @@ def ask_child(seconds: float = _SECONDS) -> Survey:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
     )
+    seconds = seconds or _SECONDS
     try:
-        answer = child.communicate(timeout=seconds)[0]
-    except subprocess.TimeoutExpired:
+        answers = child.communicate(timeout=seconds)[0]
+        problem = f"asking for GPUs ended the process ({child.returncode})"
+    except subprocess.TimeoutExpired as error:
         child.kill()  # and not waited for: a process that hangs in the driver does not end
-        return _unanswered(f"the GPU driver has not answered within {seconds:.0f} seconds")
-    if child.returncode:
-        return _unanswered(f"asking the GPU driver ended the process ({child.returncode})")
-    return _parse(json.loads(answer))
+        answers = error.output or b""
+        problem = f"the GPU driver has not answered within {seconds:.0f} seconds"
+    return _parse(answers, problem)
 
 
-def _state(name: str) -> EngineState:
-    engine, package = engine_class(name), _PACKAGES[name]
-    missing, no_gpu = engine.missing(), engine.no_gpu()
-    return EngineState(package, _version(package), missing, no_gpu, () if no_gpu else engine.gpus())
+def package_version(package: str) -> str | None:
+    """Of an installed package, else None."""
+    from importlib import metadata
 
-
-def _unanswered(problem: str) -> Survey:
-    states = {
-        name: EngineState(package, _version(package), _not_installed(package), problem, ())
-        for name, package in _PACKAGES.items()
-    }
-    return Survey(states, cuda.Driver(problem))
-
-
-def _not_installed(package: str) -> str | None:
-    return None if _version(package) else f"the package {package} is not installed"
-
-
-def _version(package: str) -> str | None:
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return None
 
 
-def _parse(answer: dict[str, Any]) -> Survey:
-    driver = answer["driver"]
-    version = driver["cuda_version"]
+def _a_driver_is_there(names: Iterable[str]) -> bool:
+    return cuda.driver_is_there() or any(engine_class(n).loads_gpu_driver() for n in names)
+
+
+def state_of(name: str) -> EngineState:
+    """One engine, asked in this process."""
+    engine = engine_class(name)
+    missing, no_gpu = engine.missing(), engine.no_gpu()
+    return EngineState(_PACKAGES.get(name, ""), missing, no_gpu, () if no_gpu else engine.gpus())
+
+
+def _parse(answers: bytes, problem: str) -> Survey:
+    """The survey, of which `problem` kept what is not in `answers`."""
+    found: dict[str, Any] = {}
+    for line in answers.splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            found.update(json.loads(line))
+    states = {name: _engine_state(found.get(name), name, problem) for name in AUTOMATIC}
+    failed = cuda.Driver(problem, cuda.Obstacle.FAILED)
+    driver = _driver(found["driver"]) if "driver" in found else failed
+    return Survey(states, driver, unanswered=found.keys() != {"driver", *AUTOMATIC})
+
+
+def _engine_state(answer: dict[str, Any] | None, name: str, problem: str) -> EngineState:
+    if answer:
+        return EngineState(**{**answer, "gpus": tuple(_gpu(gpu) for gpu in answer["gpus"])})
+    package = _PACKAGES[name]
+    missing = None if util.find_spec(package) else f"the package {package} is not installed"
+    return EngineState(package, missing, missing or problem, ())
+
+
+def _driver(answer: dict[str, Any]) -> cuda.Driver:
+    version, obstacle = answer["cuda_version"], answer["obstacle"]
     gpus = tuple(
         cuda.CudaGpu(**{**gpu, "compute_capability": tuple(gpu["compute_capability"])})
-        for gpu in driver["gpus"]
+        for gpu in answer["gpus"]
     )
-    states = {
-        name: EngineState(**{**state, "gpus": tuple(_gpu(gpu) for gpu in state["gpus"])})
-        for name, state in answer["engines"].items()
-    }
-    return Survey(states, cuda.Driver(driver["problem"], version and tuple(version), gpus))
+    return cuda.Driver(
+        answer["problem"], obstacle and cuda.Obstacle(obstacle), version and tuple(version), gpus
+    )
 
 
 def _gpu(values: dict[str, Any]) -> Gpu:
     return Gpu(values["name"], values["memory_total"], values["memory_free"])
 
 
+def _answers() -> Iterator[dict[str, Any]]:
+    """The parts of a survey, one by one: the last engine asked may be the last thing done."""
+    yield {"driver": asdict(cuda.ask())}
+    for name in reversed(AUTOMATIC):  # ours is not known to end the process
+        yield {name: asdict(state_of(name))}
+
+
+def _main() -> None:
+    # What native libraries print on standard output must not get between the answers.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        for answer in _answers():
+            print(json.dumps(answer), file=answers, flush=True)
+
+
 if __name__ == "__main__":
-    json.dump(asdict(survey()), sys.stdout)
+    _main()

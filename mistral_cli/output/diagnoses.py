@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from mistral_cli.diagnosis import Diagnosis
+from mistral_cli.diagnosis import Diagnosis, Use
 from mistral_cli.engines.cuda import Driver
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.survey import EngineState
@@ -38,11 +38,11 @@ def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
     for gpu in found.survey.driver.gpus:
         yield "GPU", _gpu(gpu)
     for name, state in found.survey.engines.items():
-        yield name, _engine(state)
+        yield name, _engine(state, found.survey.driver)
     yield "model", _model(found)
     if use := found.use:
-        yield "would use", f"{use.engine or 'no engine'} ({use.reason})"
-        yield "GPU layers", f"{use.gpu_layers} of {use.layers} ({use.gpu_reason})"
+        yield "would use", f"{use.engine} ({use.reason})"
+        yield "GPU layers", f"{use.gpu_layers} of {use.layers}{_why_so_many(use)}"
         yield "would need", _needs(found)
     for problem in found.problems:
         yield "problem" if problem.exit_code else "note", problem.what
@@ -63,10 +63,17 @@ def _gpu(gpu: Gpu) -> str:
     return f"{gpu.name}: {free} of {gib(gpu.memory_total)} free, {gib(gpu.usable)} for a model"
 
 
-def _engine(state: EngineState) -> str:
+def _engine(state: EngineState, driver: Driver) -> str:
     if state.missing:
         return state.missing
-    return f"no GPU: {state.no_gpu}" if state.no_gpu else "; ".join(map(_gpu, state.gpus))
+    if state.no_gpu:
+        return "no GPU" if state.no_gpu == driver.problem else f"no GPU: {state.no_gpu}"
+    return "; ".join(map(_gpu, state.gpus))
+
+
+def _why_so_many(use: Use) -> str:
+    """Nothing where there is no GPU: the lines of the engines have said why."""
+    return f" ({use.gpu_reason})" if use.gpus else ""
 
 
 def _model(found: Diagnosis) -> str:
@@ -95,7 +102,10 @@ def _envelope(found: Diagnosis) -> dict[str, Any]:
         "memory_available": found.machine.memory,
         "cores": found.machine.cores,
         "driver": asdict(found.survey.driver),
-        "engines": {name: asdict(state) for name, state in found.survey.engines.items()},
+        "engines": {
+            name: {**asdict(state), "version": state.version}
+            for name, state in found.survey.engines.items()
+        },
         "model": {
             "reference": model.reference,
             "source": model.source,
@@ -104,5 +114,5 @@ def _envelope(found: Diagnosis) -> dict[str, Any]:
             "quantization": model.header.quantization if model.path and model.header else None,
         },
         "would_use": use and {**asdict(use), "memory": needs},
-        "problems": [{**asdict(problem)} for problem in found.problems],
+        "problems": [asdict(problem) for problem in found.problems],
     }

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from mistral_cli.config import Config
     from mistral_cli.gguf import GGUF
 
-_USUAL_CONTEXT = 4096
 _COUNTS = ("context_length", "gpu_layers")
 
 
@@ -96,20 +95,17 @@ def _memory(
 ) -> dict[str, int]:
     """Bytes that the model takes, part by part, at this context length and number of layers."""
     from mistral_cli.context import context_length
+    from mistral_cli.engines.choice import layers_of
+    from mistral_cli.engines.survey import ask_child
     from mistral_cli.memory import needed
+    from mistral_cli.recommend import CONTEXT, Machine, memory_on
 
-    tokens = context_length(model, wanted_context, _USUAL_CONTEXT, terminal)
-    layers = _layers(gpu_layers, model, tokens)
-    memory = needed(model, tokens, layers)
+    tokens = context_length(model, wanted_context, CONTEXT, terminal)
+    if gpu_layers == "auto":
+        machine = Machine.this(ask_child())
+        layers, memory = memory_on(machine.engine, machine.gpus, model, tokens)
+    else:
+        layers = layers_of(model, gpu_layers)
+        memory = needed(model, tokens, layers)
     counts = {"context_length": tokens, "gpu_layers": layers}
     return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}
-
-
-def _layers(gpu_layers: str, model: GGUF, context_length: int) -> int:
-    from mistral_cli.engines.choice import layers_of
-    from mistral_cli.engines.gpu import layers_that_fit
-    from mistral_cli.engines.survey import ask_child
-
-    if gpu_layers == "auto":
-        return layers_that_fit(model, context_length, ask_child().gpus)
-    return layers_of(model, gpu_layers)
