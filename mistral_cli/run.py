@@ -10,7 +10,7 @@ from dataclasses import replace
 from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.config import load as load_config
 from mistral_cli.draft import PART_TEMPLATE, Draft, Drafter
-from mistral_cli.engines import Engine, PromptProgress, Request, open_engine, slots
+from mistral_cli.engines import Engine, PromptProgress, Request, open_engine, slots_for
 from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
 from mistral_cli.job import Job, check_split, make_jobs
@@ -104,7 +104,7 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
 def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal) -> None:
     setup = planner.setup
     together = max(len(job.plans) for job in jobs) if setup.options.overflow != "error" else 1
-    parallel, why = slots(
+    parallel, why = slots_for(
         None,
         setup.choice,
         setup.model,

@@ -26,7 +26,7 @@ from mistral_cli.engines import (
     Request,
     open_in_process,
     open_tokenizer,
-    slots,
+    slots_for,
 )
 from mistral_cli.errors import (
     EngineDied,
@@ -225,7 +225,7 @@ def _slots(options: BatchOptions, planner: Planner, rows: int, terminal: Termina
         raise UsageError(f"--parallel cannot be {wanted!r}", hint="Use a number from 1, or auto.")
     number = int(wanted) if wanted else None
     setup, load = planner.setup, planner.load
-    found, why = slots(
+    found, why = slots_for(
         number, setup.choice, setup.model, load.context_length, load.gpu_layers, rows
     )
     say = terminal.warn if number and found < min(number, rows) else terminal.info

@@ -16,7 +16,7 @@ from mistral_cli.engines.choice import Choice, check_names, choose, place
 from mistral_cli.engines.opening import open_engine, open_tokenizer
 from mistral_cli.engines.process import ProcessEngine, open_in_process
 from mistral_cli.engines.registry import AUTOMATIC, ENGINES, engine_class, verdicts
-from mistral_cli.engines.slots import slots
+from mistral_cli.engines.slots import slots_for
 
 __all__ = [
     "AUTOMATIC",
@@ -40,6 +40,6 @@ __all__ = [
     "open_in_process",
     "open_tokenizer",
     "place",
-    "slots",
+    "slots_for",
     "verdicts",
 ]

@@ -76,7 +76,13 @@ class CTransformers(Engine):
         return cuda.driver_is_there()
 
     @classmethod
-    def memory(cls, model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
+    def memory(
+        cls,
+        model: GGUF,
+        context_length: int,
+        gpu_layers: int,
+        parallel: int = 1,  # noqa: ARG003
+    ) -> Memory:
         """See Engine."""
         return needed_in_2023(model, context_length, gpu_layers)
 

@@ -19,7 +19,7 @@ _SMALL = 2**30  # bytes of weights
 _CORES_A_SLOT = 4
 
 
-def slots(
+def slots_for(
     wanted: int | None,
     choice: Choice,
     model: GGUF,

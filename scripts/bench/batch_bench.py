@@ -26,7 +26,7 @@ def main() -> None:
         texts = write_texts(folder / "texts", options.rows, options.characters)
         task = ["summarize", "-m", options.model, "-n", str(options.tokens), "--temperature", "0"]
         ways: dict[str, Callable[[Path], list[dict[str, int]]]] = {
-            "a loop of single calls": lambda out: loop(task, texts, out),
+            "a loop of single calls": lambda _: loop(task, texts),
             "`batch --parallel 1`": lambda out: batch(task, folder, out, "1"),
             "`batch --parallel auto`": lambda out: batch(task, folder, out, "auto"),
         }
@@ -67,7 +67,7 @@ def write_texts(folder: Path, rows: int, characters: int) -> list[Path]:
     return paths
 
 
-def loop(task: Sequence[str], texts: Sequence[Path], out: Path) -> list[dict[str, int]]:
+def loop(task: Sequence[str], texts: Sequence[Path]) -> list[dict[str, int]]:
     records = []
     for path in texts:
         command = [*PROGRAM, *task, "--json", "-q", "-f", str(path)]
