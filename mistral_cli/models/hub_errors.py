@@ -133,7 +133,8 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
 }
 
-_PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError"}
+# A page in place of the file is passing too: a proxy's, or that of a network one must log in to.
+_PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError", "FileMetadataError"}
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 

@@ -48,14 +48,14 @@ def show(
     config = load(terminal.env)
     reference = model or config.model
     check_gpu_layers(gpu_layers)
-    here, header = _header(reference, config)
+    here, header = _header(reference, config, terminal)
     facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
     facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
     show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
     print_facts(terminal, facts, as_json=json, show=show)
 
 
-def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
+def _header(reference: str, config: Config, terminal: Terminal) -> tuple[bool, GGUF]:
     """Whether the file is on this machine, and its header, from the hub if need be."""
     from mistral_cli.gguf import read
     from mistral_cli.models.references import parse
@@ -65,7 +65,7 @@ def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
 
     source = parse(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
-        return False, read_header(source)
+        return False, read_header(source, terminal)
     path = locate(reference, config)
     with unchanged_access_time(path):
         return True, read(path)
