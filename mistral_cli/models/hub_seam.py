@@ -39,7 +39,12 @@ def seam(
         raise
     except Exception as error:
         ours = explain(
-            error, repo=repo, file=filename, revision=revision, endpoint=constants.ENDPOINT
+            error,
+            repo=repo,
+            file=filename,
+            revision=revision,
+            endpoint=constants.ENDPOINT,
+            token_file=constants.HF_TOKEN_PATH,
         )
         raise ours from error
     finally:

@@ -97,7 +97,7 @@ class HubFile:
         return hub.download(self.repo, self.filename, self.revision, terminal)
 
     def choose(self, terminal: Terminal | None = None) -> HubFile:  # noqa: ARG002
-        """Itself, as `HubRepo.choose` is the file. Raises `UsageError` for a part of a split model."""
+        """Itself. Raises `UsageError` for a part of a split model."""
         if _SPLIT.fullmatch(self.filename):
             raise UsageError(
                 f"{self.filename} is a part of a split model, which cannot be run",
