@@ -270,13 +270,11 @@ def test_looking_up_says_what_it_waits_for(
     )
 
 
-@pytest.mark.parametrize(
-    "token", ["hf_geheim\n", "hf_geheim\x01x", "hf_geh\u00e9im", "hf geheim\udcff"]
-)
+@pytest.mark.parametrize("token", ["hf_geheim\x0bx", "hf_geh\u00e9im", "hf_geheim\udcff"])
 def test_a_token_with_a_wrong_character_is_not_shown(
     server: HubServer, tmp_path: Path, token: str
 ) -> None:
-    result = drive(server, tmp_path / "home", HF_TOKEN=token.replace("\n", "\nx"))
+    result = drive(server, tmp_path / "home", HF_TOKEN=token)
     assert result.returncode == 3
     assert "has characters that no token has" in result.stderr
     assert "HF_TOKEN" in result.stderr
