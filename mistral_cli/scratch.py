@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
-import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from mistral_cli.errors import MistralCliError
 
-_NAME = re.compile(r"mistral-cli-(\d+)-")
+_PREFIX = "mistral-cli-"
+_LOCK = "lock"
 _LONGEST_BASE = 64  # bytes: a Unix socket's path has 103 (macOS) with all that follows
 _SHORT_BASE = Path("/tmp")
 
@@ -29,7 +30,8 @@ def scratch_folder() -> Iterator[Path]:
         if len(os.fsencode(base)) > _LONGEST_BASE:
             base = _SHORT_BASE
         _sweep(base)
-        folder = Path(tempfile.mkdtemp(prefix=f"mistral-cli-{os.getpid()}-", dir=base))
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        lock = _lock(folder)
     except OSError as error:
         raise MistralCliError(
             f"no temporary folder can be made: {error}",
@@ -39,20 +41,28 @@ def scratch_folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Show other processes that this one lives: the kernel lets go of what a dead one held.
+
+    A process id would not do: two containers may share the folder and number processes alike.
+    """
+    new = folder / "new"
+    lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+    with suppress(OSError):  # a file system without locks: the folder is never swept
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new.rename(folder / _LOCK)  # only now: whoever sees the name finds it held
+    return lock
 
 
 def _sweep(base: Path) -> None:
-    for folder in base.glob("mistral-cli-*"):
-        match = _NAME.match(folder.name)
-        if match and not _alive(int(match[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except (PermissionError, OverflowError):
-        return True
-    return True
+    for lock_file in base.glob(f"{_PREFIX}*/{_LOCK}"):
+        with suppress(OSError):  # held, another user's, or gone meanwhile
+            lock = os.open(lock_file, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock_file.parent, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -6,6 +6,7 @@ own streams instead of patching `sys`.
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import os
 import shutil
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import TextIO
 
 MAX_WIDTH = 120
+_EXACT_PATHS = "mistral_cli.exact_paths"
 _ERASE_LINE = "\r\x1b[K"
 
 
@@ -124,9 +126,23 @@ def _printable(stream: TextIO | None) -> TextIO:
         return Path(os.devnull).open("w")
     if isinstance(stream, TextIOWrapper):
         # Cron's locale can be ASCII: an answer in Japanese must not end in a traceback.
-        encoding = stream.encoding if stream.isatty() else "utf-8"
-        stream.reconfigure(encoding=encoding, errors="replace")
+        if stream.isatty():
+            stream.reconfigure(errors="replace")
+        else:
+            stream.reconfigure(encoding="utf-8", errors=_EXACT_PATHS)
     return stream
+
+
+def _exact_paths(error: UnicodeError) -> tuple[str | bytes, int]:
+    """Write the bytes of a path that is not UTF-8 as the system gave them; others become "?"."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    wrong = error.object[error.start]
+    is_byte = "\udc80" <= wrong <= "\udcff"
+    return wrong.encode("utf-8", "surrogateescape") if is_byte else "?", error.start + 1
+
+
+codecs.register_error(_EXACT_PATHS, _exact_paths)
 
 
 def drop_the_rest(stream: TextIO) -> None:

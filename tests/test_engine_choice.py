@@ -434,17 +434,35 @@ def test_folders_of_killed_processes_are_swept(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(scratch, "_LONGEST_BASE", 1000)
-    child = subprocess.Popen([sys.executable, "-c", ""])
-    child.wait()
-    killed, alive = (tmp_path / f"mistral-cli-{pid}-x" for pid in (child.pid, os.getpid()))
     other = tmp_path / "mistral-cli-notes"
-    for folder in (killed, alive, other):
-        folder.mkdir()
-        (folder / "s.sock").touch()
+    other.mkdir()
+    code = "import time, mistral_cli.scratch as s\nwith s.scratch_folder() as f: print(f, flush=1)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(60)"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout
+    folder_of_child = Path(child.stdout.readline().strip())
+    (folder_of_child / "s.sock").touch()
     with scratch.scratch_folder() as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert sorted(tmp_path.iterdir()) == sorted([alive, other, folder])
-    assert sorted(tmp_path.iterdir()) == sorted([alive, other])
+        assert sorted(tmp_path.iterdir()) == sorted([folder_of_child, other, folder])
+    child.kill()
+    child.communicate()
+    with scratch.scratch_folder() as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([other, folder])
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_the_same_process_id_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another container that shares the folder, the number is of somebody else, or of nobody."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(scratch, "_LONGEST_BASE", 1000)
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # here there is no such process
+    with scratch.scratch_folder() as first, scratch.scratch_folder():
+        assert first.exists()
 
 
 def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:

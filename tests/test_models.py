@@ -67,6 +67,14 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("https://huggingface.co/o/r", HubRepo("o/r", "Q4_K_M")),
         ("https://huggingface.co/o/r/resolve/main/f.gguf", HubFile("o/r", "f.gguf", "main")),
         ("https://huggingface.co/o/r/blob/v1/s/f.gguf?x=1", HubFile("o/r", "s/f.gguf", "v1")),
+        ("https://huggingface.co/o/r/", HubRepo("o/r", "Q4_K_M")),
+        ("https://huggingface.co/o/r/tree/main", HubRepo("o/r", "Q4_K_M", "main")),
+        (
+            "https://HF.co/o/r/blob/refs%2Fpr%2F1/a%20b.gguf",
+            HubFile("o/r", "a b.gguf", "refs/pr/1"),
+        ),
+        ("hf.co/o/r/f.gguf", HubFile("o/r", "f.gguf")),
+        ("http://hub.example:81/o/r/resolve/main/f.gguf#x", HubFile("o/r", "f.gguf", "main")),
         ("f.gguf", LocalFile(Path("f.gguf"))),
         ("dir/f.gguf", LocalFile(Path("dir/f.gguf"))),
         ("./a/b/f.gguf", LocalFile(Path("a/b/f.gguf"))),
@@ -80,7 +88,8 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mistral", LocalFile(Path("/m.gguf"))),
     ],
 )
-def test_parse(reference: str, source: Source) -> None:
+def test_parse(reference: str, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example:81")
     aliases = {"work": "o/r/work.gguf", "mine": "smollm2", "mistral": "/m.gguf"}
     assert parse(reference, Config(aliases=aliases)) == source
 
@@ -117,12 +126,27 @@ def test_an_alias_wins_over_a_file(here: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "reference", ["o/r/f.bin", "o/r/f.gguf:Q4_0", "o/r@:Q4_0", "a:b", "https://example.com/o/r"]
+    "reference", ["o/r/f.bin", "o/r/f.gguf:Q4_0", "o/r@:Q4_0", "a:b", "o/r/b\udcff.bin"]
 )
 def test_malformed_references_show_the_forms(reference: str) -> None:
     with pytest.raises(UsageError, match="not a model reference") as caught:
         parse(reference, Config())
     assert "owner/repo/file.gguf" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("https://example.com/o/r/resolve/main/f.gguf", "no address of the model hub"),
+        ("http://[", "no address of the model hub"),
+        ("https://huggingface.co/datasets/o/r", "leads to no model"),
+        ("https://huggingface.co/o/r/tree/main/folder", "leads to no model"),
+        ("hf.co/o", "leads to no model"),
+    ],
+)
+def test_addresses_that_lead_to_no_model(address: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse(address, Config())
 
 
 @pytest.mark.parametrize("reference", ["mistal", "", "x" * 5000])

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.config import Config, config_file
+from mistral_cli.config import Config, cache_dir, config_file
 from mistral_cli.errors import UsageError
-from mistral_cli.models.references import parse
+from mistral_cli.models.one_at_a_time import one_at_a_time
+from mistral_cli.models.references import is_text, parse
 from mistral_cli.models.sources import LocalFile
+from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -19,12 +23,12 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-def set_alias(name: str, reference: str) -> str:
+def set_alias(name: str, reference: str, terminal: Terminal) -> str:
     """Let `name` stand for a model reference, and return the reference as it was written down.
 
     A path is written in full, so that it holds in every folder. Raises `UsageError` for a name
-    that could be another form of reference and for a file that cannot be written, and what
-    `references.parse` raises.
+    that could be another form of reference, for a path that is not UTF-8 and for a file that
+    cannot be written, and what `references.parse` raises.
     """
     if not _NAME.fullmatch(name) or name.lower().endswith(".gguf"):
         raise UsageError(
@@ -33,25 +37,45 @@ def set_alias(name: str, reference: str) -> str:
         )
     source = parse(reference, Config())  # no aliases: one cannot lead to another
     target = str(source.path.absolute()) if isinstance(source, LocalFile) else reference
+    if not is_text(target):
+        raise UsageError(
+            f"{target!r} is not UTF-8, which config.toml must be",
+            hint="Rename the file, or make a link to it with another name.",
+        )
     from tomlkit import nl
 
-    document = _read()
-    if document and "aliases" not in document:
-        document.add(nl())
-    document.setdefault("aliases", {})[name] = target
-    _write(document)
+    with _changing(terminal) as document:
+        if document and "aliases" not in document:
+            document.add(nl())
+        document.setdefault("aliases", {})[name] = target
     return target
 
 
-def remove_alias(name: str) -> None:
+def remove_alias(name: str, terminal: Terminal) -> None:
     """Forget one of the user's aliases. Raises `UsageError` when there is none."""
-    document = _read()
-    aliases = document.get("aliases", {})
-    if name not in aliases:
-        known = ", ".join(aliases) or "none"
-        raise UsageError(f"there is no alias {name!r} of yours", hint=f"Yours: {known}.")
-    del aliases[name]
-    _write(document)
+    with _changing(terminal) as document:
+        aliases = document.get("aliases", {})
+        if name not in aliases:
+            known = ", ".join(aliases) or "none"
+            raise UsageError(f"there is no alias {name!r} of yours", hint=f"Yours: {known}.")
+        del aliases[name]
+
+
+@contextmanager
+def _changing(terminal: Terminal) -> Iterator[TOMLDocument]:
+    """The file's content, written back at the end; no other process changes it meanwhile."""
+    lock_file = cache_dir() / "config.lock"  # the folder of config.toml is the user's to keep tidy
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(one_at_a_time(lock_file, "changing config.toml", terminal))
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {lock_file}: {error.strerror}",
+                hint=f"Make {lock_file.parent} writable, or set XDG_CACHE_HOME.",
+            ) from error
+        document = _read()
+        yield document
+        _write(document)
 
 
 def _read() -> TOMLDocument:

@@ -7,11 +7,14 @@ to `blobs/<ETag>`, and `refs/<branch>` holds a commit.
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from mistral_cli.errors import ModelNotAvailable
 from mistral_cli.models.hub_seam import seam
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -79,6 +82,12 @@ def plan_removal(paths: Sequence[Path]) -> Removal:
     def run() -> None:
         with seam("the hub cache"):
             strategy.execute()
+        gone = (*strategy.files, *strategy.blobs, *strategy.snapshots, *strategy.repos)
+        if left := [path for path in gone if os.path.lexists(path)]:
+            # The library logs what it may not delete, and goes on.
+            raise ModelNotAvailable(
+                f"cannot remove {left[0]}", hint=f"Check the permissions of {left[0].parent}."
+            )
 
     return Removal(strategy.expected_freed_size, run)
 
@@ -88,17 +97,52 @@ def cache_folder() -> Path:
     with seam("the hub cache"):
         from huggingface_hub import constants
 
-        return Path(constants.HF_HUB_CACHE)
+        return Path(constants.HF_HUB_CACHE).absolute()
+
+
+def repo_folder(repo: str) -> Path:
+    """The folder of one repository in the cache."""
+    with seam(repo):
+        from huggingface_hub.file_download import repo_folder_name
+
+        return cache_folder() / repo_folder_name(repo_id=repo, repo_type="model")
+
+
+def repo_of(folder: Path) -> str:
+    """The repository that has this folder in the cache."""
+    return folder.name.removeprefix("models--").replace("--", "/")
+
+
+def unlinked_blobs(repo: str) -> list[Path]:
+    """The contents of large files that no snapshot names: their run ended before the link."""
+    folder = repo_folder(repo)
+    linked = {_target(path) for path in _walk(folder / "snapshots")}
+    blobs = [path for path in _walk(folder / "blobs") if _SHA256.fullmatch(path.name)]
+    return sorted(blob for blob in blobs if blob.name not in linked)
 
 
 def _files(folder: Path) -> Iterator[CachedFile]:
-    repo = folder.name.removeprefix("models--").replace("--", "/")
     main = _read(folder / "refs" / "main")
-    for path in folder.glob("snapshots/*/**/*"):
-        if path.suffix.lower() == ".gguf" and not path.is_dir():
-            commit, *parts = path.relative_to(folder / "snapshots").parts
+    for path in _walk(folder / "snapshots"):
+        commit, *parts = path.relative_to(folder / "snapshots").parts
+        if path.suffix.lower() != ".gguf" or not parts:
+            continue
+        with suppress(PermissionError):
             revision = None if commit == main else commit
-            yield CachedFile(repo, "/".join(parts), revision, path, _size(path))
+            yield CachedFile(repo_of(folder), "/".join(parts), revision, path, _size(path))
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Every file and link to one below a folder; what cannot be read is left out."""
+    for place, _, names in os.walk(folder):
+        yield from (Path(place, name) for name in names)
+
+
+def _target(path: Path) -> str:
+    try:
+        return path.readlink().name
+    except OSError:  # it is no link, or is gone
+        return ""
 
 
 def _read(path: Path) -> str:
@@ -111,5 +155,7 @@ def _read(path: Path) -> str:
 def _size(path: Path) -> int | None:
     try:
         return path.stat().st_size
+    except PermissionError:
+        raise
     except OSError:
         return None

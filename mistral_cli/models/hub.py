@@ -32,7 +32,7 @@ def locate(repo: str, filename: str, revision: str | None = None) -> Path | None
         from huggingface_hub import try_to_load_from_cache
 
         path = try_to_load_from_cache(repo, filename, revision=revision)
-    return Path(path) if isinstance(path, str) else None
+    return Path(path).absolute() if isinstance(path, str) else None
 
 
 def cached_files(repo: str, revision: str | None = None) -> list[str]:
@@ -51,12 +51,14 @@ def cached_files(repo: str, revision: str | None = None) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*"))
 
 
-def list_files(repo: str, revision: str | None = None) -> list[tuple[str, int]]:
+def list_files(
+    repo: str, revision: str | None = None, terminal: Terminal | None = None
+) -> list[tuple[str, int]]:
     """Name and size in bytes of every file the repository holds, from the hub.
 
     Raises `ModelNotAvailable` when the hub cannot be asked or knows no such repository.
     """
-    with seam(repo, "", revision):
+    with seam(repo, "", revision, terminal):
         from huggingface_hub import HfApi, constants
 
         # model_info, not list_repo_tree: one request, and it is the one with a timeout.
@@ -65,24 +67,27 @@ def list_files(repo: str, revision: str | None = None) -> list[tuple[str, int]]:
     return [(file.rfilename, file.size or 0) for file in info.siblings or []]
 
 
-def remote_file(repo: str, filename: str, revision: str | None = None) -> RemoteFile:
-    """What the hub says of one file, without its bytes.
+def remote_file(
+    repo: str, filename: str, revision: str | None = None, terminal: Terminal | None = None
+) -> RemoteFile:
+    """What the hub says of one file, without its bytes; the terminal is told of waiting.
 
     Raises `ModelNotAvailable` when the hub cannot be asked or has no such file.
     """
-    with _asking(repo, filename, revision):
+    with _asking(repo, filename, revision, terminal):
         return remote.metadata(repo, filename, revision)
 
 
-def read_range(repo: str, filename: str, revision: str | None, start: int, length: int) -> bytes:
+def read_range(
+    file: RemoteFile, start: int, length: int, terminal: Terminal | None = None
+) -> bytes:
     """`length` bytes of a hub file from byte `start` on; fewer only where the file ends.
 
-    Give the `commit` of a `RemoteFile` as `revision`, so that several ranges are of one file.
     Raises `ModelNotAvailable` when they cannot be had.
     """
     with (
-        _asking(repo, filename, revision),
-        remote.open_at(repo, filename, revision, start, start + length) as chunks,
+        _asking(file.repo, file.filename, file.commit, terminal),
+        remote.open_at(file, start, start + length) as chunks,
     ):
         data = bytearray()
         for chunk in chunks:
@@ -122,7 +127,7 @@ def download(repo: str, filename: str, revision: str | None, terminal: Terminal)
         terminal.clear_status()
     if Shown.used:
         terminal.note(f"saved {path}")
-    return Path(path)
+    return Path(path).absolute()
 
 
 def go_offline() -> None:

@@ -99,6 +99,15 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "cannot reach {endpoint}: {reason}",
         "Check the network connection, the proxy and HF_ENDPOINT, then run it again.",
     ),
+    # Of the headers, the token is the only one that a user writes; `reason` would show it.
+    "LocalProtocolError": (
+        "the token for the hub has characters that no token has",
+        "Set HF_TOKEN to the token alone, or unset it (`hf auth logout`).",
+    ),
+    "UnicodeEncodeError": (
+        "the token for the hub has characters that no token has",
+        "Set HF_TOKEN to the token alone, or unset it (`hf auth logout`).",
+    ),
     "XetDownloadError": (
         "downloading {what} failed: {reason}",
         "Run the same command again; HF_HUB_DISABLE_XET=1 downloads over plain HTTP.",
@@ -120,7 +129,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "Set HF_HOME to a folder on another file system (FAT ends at 4 GB), or see `ulimit -f`.",
     ),
     "PermissionError": (
-        "the hub cache cannot be written: {reason}",
+        "no access to the hub cache: {reason}",
         "Give yourself access to that folder, or set HF_HOME to a folder of yours.",
     ),
     "OSError": (
@@ -129,27 +138,41 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "Exception": (
         "downloading {what} failed: {reason}",
-        "Run the same command again; HF_HUB_DISABLE_XET=1 downloads over plain HTTP.",
+        "Run the same command again; if it fails again, check HF_ENDPOINT and the proxy.",
     ),
 }
 
-_PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError"}
+_TOKEN_FILE = (
+    "the file with the hub's token cannot be read: {reason}",
+    "Make it readable, or set HF_TOKEN, which comes before it.",
+)
+
+# A page in place of the file is passing too: a proxy's, or that of a network one must log in to.
+_PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError", "FileMetadataError"}
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
 def explain(
-    error: Exception, *, repo: str, file: str, revision: str | None, endpoint: str
+    error: Exception,
+    *,
+    repo: str,
+    file: str,
+    revision: str | None,
+    endpoint: str,
+    token_file: str,
 ) -> MistralCliError:
     """Our error for an exception of huggingface_hub or of what it stands on.
 
-    Takes the repository, file (or "") and revision that were asked for and the hub's address.
-    The caller raises the result `from` the exception.
+    Takes the repository, file (or "") and revision that were asked for, the hub's address, and
+    the path where the library keeps the token. The caller raises the result `from` the exception.
     """
     cause = error.__cause__
     if type(error).__name__ == "LocalEntryNotFoundError" and isinstance(cause, Exception):
         # "Not in the cache, and the hub failed": the cause is what the user can act on.
         error = cause
     message, hint = EXPLANATIONS[kind(error)]
+    if isinstance(error, OSError) and error.filename == token_file:
+        message, hint = _TOKEN_FILE
     status = getattr(getattr(error, "response", None), "status_code", None)
     fields = {
         "repo": repo,

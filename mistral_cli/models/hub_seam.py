@@ -19,8 +19,11 @@ def seam(
 ) -> Iterator[None]:
     """Around every call of the library: its exceptions become ours, its notes the terminal's."""
     try:
-        # Imported here for its side effect: it installs the log handler that is replaced below.
-        from huggingface_hub import constants, utils  # noqa: F401
+        from huggingface_hub import constants
+
+        # Imported for its side effect: it installs the log handler that is replaced below.
+        # The library itself imports it late, when our own handler would not be the last word.
+        from huggingface_hub.utils import logging as _  # noqa: F401
     except ValueError as error:
         raise UsageError(
             f"a HF_* environment variable has a wrong value: {error}", hint="Correct it."
@@ -36,7 +39,12 @@ def seam(
         raise
     except Exception as error:
         ours = explain(
-            error, repo=repo, file=filename, revision=revision, endpoint=constants.ENDPOINT
+            error,
+            repo=repo,
+            file=filename,
+            revision=revision,
+            endpoint=constants.ENDPOINT,
+            token_file=constants.HF_TOKEN_PATH,
         )
         raise ours from error
     finally:

@@ -1,4 +1,4 @@
-"""Two processes that want the same file: one fetches it, the other waits."""
+"""Two processes that want the same file: one works on it, the other waits or does without."""
 
 from __future__ import annotations
 
@@ -8,22 +8,24 @@ from pathlib import Path
 
 from mistral_cli.terminal import Terminal
 
+# The mode that huggingface_hub gives its lock files: a cache may belong to a group.
+_MODE = 0o664
+
 
 @contextmanager
-def one_at_a_time(lock_file: Path, what: str, terminal: Terminal) -> Iterator[None]:
-    """Hold the lock file, waiting for a process that holds it and saying so.
+def one_at_a_time(lock_file: Path, doing: str, terminal: Terminal) -> Iterator[None]:
+    """Hold the lock file, waiting for a process that holds it and saying what it is `doing`.
 
     The kernel frees the lock of a process that was killed; the empty file stays.
     """
     from filelock import FileLock, Timeout
 
     lock_file.parent.mkdir(parents=True, exist_ok=True)
-    # The mode that huggingface_hub gives its lock files: a cache may belong to a group.
-    lock = FileLock(lock_file, mode=0o664)
+    lock = FileLock(lock_file, mode=_MODE)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        terminal.note(f"another process is fetching {what}; waiting for it ...")
+        terminal.note(f"another process is {doing}; waiting for it ...")
         lock.acquire(poll_interval=0.2)
     try:
         yield
@@ -31,12 +33,22 @@ def one_at_a_time(lock_file: Path, what: str, terminal: Terminal) -> Iterator[No
         lock.release()
 
 
-def is_held(lock_file: Path) -> bool:
-    """Whether some process holds the lock file now."""
+@contextmanager
+def if_free(lock_file: Path) -> Iterator[bool]:
+    """Hold the lock file if no process holds it now, and yield whether it is held.
+
+    A lock file that this user may not open, another user's, counts as that one's.
+    """
     from filelock import FileLock, Timeout
 
+    lock = FileLock(lock_file, mode=_MODE)
     try:
-        with FileLock(lock_file, mode=0o664, timeout=0):
-            return False
-    except Timeout:
-        return True
+        lock_file.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except (Timeout, PermissionError):
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        lock.release()

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models.hub_seam import seam
-from mistral_cli.models.one_at_a_time import is_held
+from mistral_cli.models.cache import repo_folder
+from mistral_cli.models.one_at_a_time import if_free
+
+_LEFTOVER = re.compile(r"[0-9a-f]{64}(?P<part>\.mistral-cli-[0-9a-f]{8}\.incomplete)?")
 
 
 def part_suffix(filename: str) -> str:
@@ -20,25 +25,45 @@ def part_suffix(filename: str) -> str:
 
 def parts(repo: str, filename: str | None = None) -> list[Path]:
     """The parts of one file, of whatever version, or of every file of the repository."""
-    with seam(repo):
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import repo_folder_name
-
-        folder = Path(constants.HF_HUB_CACHE, repo_folder_name(repo_id=repo, repo_type="model"))
     suffix = part_suffix(filename) if filename else ".mistral-cli-*.incomplete"
-    return sorted(folder.glob(f"blobs/*{suffix}"))
+    return sorted(repo_folder(repo).glob(f"blobs/*{suffix}"))
 
 
 def is_part(path: Path) -> bool:
-    """Whether a file of the cache is a part."""
-    return path.suffix == ".incomplete"
+    """Whether a file of the cache is a part of ours."""
+    found = _LEFTOVER.fullmatch(path.name)
+    return found is not None and found["part"] is not None
 
 
-def check_idle(part: Path) -> None:
-    """Raise `ModelNotAvailable` while a process is fetching the rest of `part`."""
-    folder = part.parent.parent
-    lock = folder.parent / ".locks" / folder.name / f"{part.name.partition('.')[0]}.lock"
-    if lock.exists() and is_held(lock):
-        raise ModelNotAvailable(
-            f"another process is fetching {part}", hint="Wait for it, or stop it, then try again."
-        )
+def is_leftover(path: Path) -> bool:
+    """Whether a file of the cache is a part, or a blob under its own name."""
+    return _LEFTOVER.fullmatch(path.name) is not None
+
+
+def size_of(path: Path) -> int:
+    """The size of a part or blob in bytes; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
+@contextmanager
+def idle(blobs: Sequence[Path]) -> Iterator[None]:
+    """Keep other processes from working on parts, or on blobs without a link.
+
+    Raises `ModelNotAvailable` while one is at it.
+    """
+    with ExitStack() as stack:
+        for blob in blobs:
+            if not stack.enter_context(if_free(_lock(blob))):
+                raise ModelNotAvailable(
+                    f"another process is fetching {blob}, or it is another user's",
+                    hint="Wait for it, or stop it, then try again.",
+                )
+        yield
+
+
+def _lock(blob: Path) -> Path:
+    folder = blob.parent.parent
+    return folder.parent / ".locks" / folder.name / f"{blob.name.partition('.')[0]}.lock"

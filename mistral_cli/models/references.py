@@ -9,6 +9,7 @@ from pathlib import Path
 
 from mistral_cli.config import Config
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.models.addresses import reference_of
 from mistral_cli.models.sources import (
     DEFAULT_QUANT,
     HubFile,
@@ -49,19 +50,13 @@ _HUB_REFERENCE = re.compile(
     re.IGNORECASE,
 )
 
-# What a browser's address line or another tool's notation says of the same thing.
-_PAGE = re.compile(
-    r"(?:https?://)?(?:huggingface\.co|hf\.co)/(?P<repo>[\w.-]+/[\w.-]+)"
-    r"(?:/(?:resolve|blob)/(?P<revision>[^/?]+)(?P<file>/[^?]+))?(?:\?.*)?(?P<quant>:\w[\w-]*)?"
-)
-
 
 def parse(reference: str, config: Config) -> Source:
     """The source that a model reference names; reads the file system, not the network.
 
     Aliases come first (the user's before ours), then files that exist, then the forms of
-    `FORMS`. Raises `ModelNotAvailable` for an unknown name and `UsageError` for a reference
-    that has none of the forms.
+    `FORMS` and addresses of the hub's pages. Raises `ModelNotAvailable` for an unknown name and
+    `UsageError` for a reference that has none of the forms.
     """
     if target := config.aliases.get(reference):
         try:
@@ -72,13 +67,11 @@ def parse(reference: str, config: Config) -> Source:
             raise type(error)(message, hint=error.hint) from error
     if source := ALIASES.get(reference):
         return source
-    if page := _PAGE.fullmatch(reference):
-        revision = f"@{page['revision']}" if page["revision"] else ""
-        reference = f"{page['repo']}{page['file'] or ''}{revision}{page['quant'] or ''}"
+    reference = reference_of(reference) or reference
     path = _expand(reference)
     if is_file(path):
         return LocalFile(path)
-    hub_form = _HUB_REFERENCE.fullmatch(reference)
+    hub_form = _HUB_REFERENCE.fullmatch(reference) if is_text(reference) else None
     is_gguf = reference.lower().endswith(".gguf")
     if is_gguf and not (hub_form and hub_form["file"] and reference[0] not in ".~"):
         return LocalFile(path)
@@ -97,6 +90,15 @@ def resolve(reference: str, config: Config, terminal: Terminal) -> Path:
     """
     source = parse(reference, config)
     return source.locate() or source.fetch(terminal)
+
+
+def is_text(reference: str) -> bool:
+    """Whether it can be written as UTF-8; a path that the system gave may be any bytes."""
+    try:
+        reference.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _not_a_model(reference: str, config: Config) -> MistralCliError:

@@ -7,7 +7,7 @@ module is raised as the library raised it; `hub_seam` translates.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -48,14 +48,14 @@ def metadata(repo: str, filename: str, revision: str | None, *, patient: bool = 
 
 
 @contextmanager
-def open_at(
-    repo: str, filename: str, revision: str | None, start: int, stop: int | None = None
-) -> Iterator[Iterator[bytes]]:
+def open_at(file: RemoteFile, start: int, stop: int | None = None) -> Iterator[Iterator[bytes]]:
     """Yield an iterator over the file's bytes from `start` on; `stop` is only asked for.
 
-    Raises what huggingface_hub raises, also in the middle of the bytes.
+    Raises what huggingface_hub raises, also in the middle of the bytes, and before the first one
+    `FileMetadataError` for an answer that is not about this file.
     """
     from huggingface_hub import constants, hf_hub_url
+    from huggingface_hub.errors import FileMetadataError
     from huggingface_hub.utils import (  # type: ignore[attr-defined]
         build_hf_headers,
         hf_raise_for_status,
@@ -67,15 +67,28 @@ def open_at(
         headers["Range"] = f"bytes={start}-{stop - 1 if stop else ''}"
     with http_stream_backoff(
         "GET",
-        hf_hub_url(repo, filename, revision=revision),
+        hf_hub_url(file.repo, file.filename, revision=file.commit),
         headers=headers,
         timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
         retry_on_exceptions=(),  # it cannot retry once bytes have come
     ) as response:
         hf_raise_for_status(response)
+        if problem := _not_about(file, response.status_code, response.headers):
+            raise FileMetadataError(problem)
         # A server may ignore the range and send the whole file, or begin before `start`.
         begin = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         yield _drop(start - (int(begin[1]) if begin else 0), response.iter_bytes())
+
+
+def _not_about(file: RemoteFile, status: int, headers: Mapping[str, str]) -> str:
+    """Why an answer cannot be this file, or "": a login page, too, comes with status 200."""
+    if headers.get("Content-Type", "").startswith("text/html"):
+        return "the answer is a web page"
+    name = "Content-Range" if status == 206 else "Content-Length"
+    size = re.search(r"\d+$", headers.get(name, ""))
+    if size and int(size[0]) != file.size:
+        return f"the answer is of {size[0]} bytes, the file of {file.size}"
+    return ""
 
 
 def _drop(count: int, chunks: Iterator[bytes]) -> Iterator[bytes]:

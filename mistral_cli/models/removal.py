@@ -10,7 +10,10 @@ from pathlib import Path
 from mistral_cli.config import Config
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import cache
-from mistral_cli.models.parts import check_idle, is_part, parts
+from mistral_cli.models.cache import unlinked_blobs
+from mistral_cli.models.hub_seam import seam
+from mistral_cli.models.leftovers import of_file
+from mistral_cli.models.parts import idle, is_leftover, parts, size_of
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import HubFile, HubRepo, Source
 from mistral_cli.models.store import Stored, find
@@ -32,26 +35,38 @@ class Removal:
 def found(reference: str, config: Config) -> list[Stored]:
     """The file of a model reference, and what unfinished downloads left of it.
 
-    Raises `ModelNotAvailable` when there is neither. The hub is asked only for the file's name:
-    where a repository and a quantization are given, and only a part can be here.
+    Raises `ModelNotAvailable` when there is neither, and `UsageError` for a quantization of which
+    several files are here. The hub is asked only where no file is here and something unfinished
+    is, whose name only the hub can tell.
     """
-    left = [
-        Stored(reference, path, "hub cache", path.stat().st_size, None)
-        for path in _parts(parse(reference, config))
-    ]
+    source = parse(reference, config)
+    if isinstance(source, HubRepo):
+        source = _file_of(source)
+        reference = source.describe() if isinstance(source, HubFile) else reference
+    left = []
+    if isinstance(source, HubFile):
+        with suppress(ModelNotAvailable):  # no network: it stays
+            left = [_left(reference, path) for path in of_file(source)]
     try:
         return [find(reference, config), *left]
-    except ModelNotAvailable:
+    except ModelNotAvailable as error:
         if left:
             return left
+        error.hint = "`mistral-cli models list` shows what is on this machine."
         raise
 
 
-def _parts(source: Source) -> list[Path]:
-    if isinstance(source, HubRepo) and parts(source.repo):
+def _file_of(source: HubRepo) -> Source:
+    if cached := source.cached():
+        return source.the_one(cached)
+    if parts(source.repo) or unlinked_blobs(source.repo):
         with suppress(ModelNotAvailable):  # no network: it stays, and is found with its file's name
-            source = source.choose()
-    return parts(source.repo, source.filename) if isinstance(source, HubFile) else []
+            return source.choose()
+    return source
+
+
+def _left(reference: str, path: Path) -> Stored:
+    return Stored(reference, path, "hub cache", size_of(path), None)
 
 
 def plan(files: Sequence[Stored]) -> Removal:
@@ -67,17 +82,20 @@ def plan(files: Sequence[Stored]) -> Removal:
                 f"{file.path} is a file of your own, not in a cache",
                 hint="Remove it yourself if you mean it; `models rm` leaves it alone.",
             )
-        if is_part(file.path):
-            check_idle(file.path)
+    left = [file.path for file in files if is_leftover(file.path)]
+    with seam("the hub cache"), idle(left):
+        pass
     shared = [file for file in files if file.place == "hub cache"]
-    # A broken link or a part is nothing to the library.
-    linked = [f.path for f in shared if f.size is not None and not is_part(f.path)]
+    # A broken link or a leftover is nothing to the library.
+    linked = [f.path for f in shared if f.size is not None and f.path not in left]
     unlinked = [file for file in files if file.path not in linked]
     in_hub_cache = cache.plan_removal(linked) if linked else cache.Removal(0, lambda: None)
 
     def run() -> None:
-        for file in unlinked:
-            _unlink(file.path)
+        # Asked again: a download may have begun to continue a part while the user was asked.
+        with seam("the hub cache"), idle(left):
+            for file in unlinked:
+                _unlink(file.path)
         in_hub_cache.run()
 
     freed = in_hub_cache.freed + sum(file.size or 0 for file in unlinked)

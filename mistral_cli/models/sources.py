@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -96,7 +96,7 @@ class HubFile:
         self.choose()
         return hub.download(self.repo, self.filename, self.revision, terminal)
 
-    def choose(self) -> HubFile:
+    def choose(self, terminal: Terminal | None = None) -> HubFile:  # noqa: ARG002
         """Itself. Raises `UsageError` for a part of a split model."""
         if _SPLIT.fullmatch(self.filename):
             raise UsageError(
@@ -126,31 +126,30 @@ class HubRepo:
 
     def locate(self) -> Path | None:
         """A file of this quantization that is in the shared cache."""
-        names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
-        found = (HubFile(self.repo, name, self.revision).locate() for name in names)
+        found = (file.locate() for file in self.cached())
         return next((path for path in found if path), None)
+
+    def cached(self) -> list[HubFile]:
+        """The files of this quantization in the shared cache, broken links among them."""
+        names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
+        return [HubFile(self.repo, name, self.revision) for name in names]
 
     def fetch(self, terminal: Terminal) -> Path:
         """Choose the file from the hub's list, then download it."""
         if hub.is_offline() and (path := self.locate()):
             return path
-        return self.choose().fetch(terminal)
+        return self.choose(terminal).fetch(terminal)
 
-    def choose(self) -> HubFile:
-        """The file of this quantization, from the hub's list.
+    def choose(self, terminal: Terminal | None = None) -> HubFile:
+        """The file of this quantization, from the hub's list; the terminal is told of waiting.
 
         Raises `ModelNotAvailable` when there is none, and `UsageError` for several.
         """
-        listed = [name for name, _ in hub.list_files(self.repo, self.revision)]
+        listed = [name for name, _ in hub.list_files(self.repo, self.revision, terminal)]
         names = [name for name in listed if not _SPLIT.fullmatch(name)]
         matching = _matching(names, self.quant)
-        if len(matching) == 1:
-            return HubFile(self.repo, matching[0], self.revision)
         if matching:
-            raise UsageError(
-                f"{self.repo} has several {self.quant} files: {', '.join(matching)}",
-                hint=f"Name one: {HubFile(self.repo, matching[0], self.revision).describe()}",
-            )
+            return self.the_one([HubFile(self.repo, name, self.revision) for name in matching])
         quants = sorted({quant for name in names if (quant := quant_of(name))})
         raise ModelNotAvailable(
             f"{self.repo} has no {self.quant} file",
@@ -158,6 +157,16 @@ class HubRepo:
             if quants
             else "It has no GGUF file; look for a repository whose name ends in -GGUF.",
         )
+
+    def the_one(self, files: Sequence[HubFile]) -> HubFile:
+        """The only one of `files`. Raises `UsageError` for several."""
+        if len(files) > 1:
+            names = ", ".join(file.filename for file in files)
+            raise UsageError(
+                f"{self.repo} has several {self.quant} files: {names}",
+                hint=f"Name one: {files[0].describe()}",
+            )
+        return files[0]
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import shlex
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from mistral_cli.config import Config
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
 from mistral_cli.gguf import read
 from mistral_cli.models.cache import CachedFile, cached_ggufs
+from mistral_cli.models.leftovers import leftovers
 from mistral_cli.models.references import ALIASES, parse
 from mistral_cli.models.sources import HubFile, LocalFile, PyPIWheel, Source, quant_of
 
@@ -39,8 +41,9 @@ class Stored:
 class Entry:
     """One line of `models list`: a model that has a name, here (`path`) or not.
 
-    `size` is in bytes. `last_used` is when the file was last read, as the file system has it:
-    Linux writes that down once a day at most, and not at all where a disk is mounted `noatime`.
+    `size` is in bytes; what is left of an unfinished download has one and no path. `last_used` is
+    when the file was last read, as the file system has it: Linux writes that down once a day at
+    most, and not at all where a disk is mounted `noatime`.
     """
 
     name: str
@@ -53,7 +56,8 @@ class Entry:
 
 
 def entries(config: Config) -> list[Entry]:
-    """Every alias, the default model, and every other file that is here. No network."""
+    """Every alias, the default model, every other file that is here, and what is left of
+    unfinished downloads. No network."""
     names = dict.fromkeys([*ALIASES, *config.aliases])
     here = stored(config)
     if config.model not in [*names, *(each.name for each in here)]:
@@ -61,7 +65,8 @@ def entries(config: Config) -> list[Entry]:
     listed = [_named(name, config) for name in names]
     known = {entry.path for entry in listed}
     others = [each for each in here if each.path not in known]
-    return listed + [_unnamed(each, config) for each in others]
+    unnamed = filter(None, (_unnamed(each, config) for each in others))
+    return [*listed, *unnamed, *_unfinished(names, config)]
 
 
 def stored(config: Config) -> list[Stored]:
@@ -100,7 +105,7 @@ def locate(reference: str, config: Config) -> Path:
         raise ModelNotAvailable(f"there is no file {source.path}", hint=hint)
     raise ModelNotAvailable(
         f"{reference} is not on this machine",
-        hint=f"Fetch it: mistral-cli models pull {reference}",
+        hint=f"Fetch it: mistral-cli models pull {shlex.quote(reference)}",
     )
 
 
@@ -122,12 +127,11 @@ def _named(name: str, config: Config) -> Entry:
         path = source.locate()
     except MistralCliError as error:
         return Entry(name, f"unusable: {error.message}", None, None, None, None, default)
-    if path is None:
-        return Entry(name, source.describe(), None, None, source.quantization, None, default)
-    return _here(name, source.describe(), path, source.quantization, default)
+    here = _here(name, source.describe(), path, source.quantization, default) if path else None
+    return here or Entry(name, source.describe(), None, None, source.quantization, None, default)
 
 
-def _unnamed(file: Stored, config: Config) -> Entry:
+def _unnamed(file: Stored, config: Config) -> Entry | None:
     default = file.name == config.model
     if file.size is None:
         source = f"{file.place}: a broken link"
@@ -136,8 +140,25 @@ def _unnamed(file: Stored, config: Config) -> Entry:
     return _here(file.name, file.place, file.path, quant_of(file.path.name), default)
 
 
-def _here(name: str, source: str, path: Path, quantization: str | None, default: bool) -> Entry:
-    found = path.stat()
+def _unfinished(names: Iterable[str], config: Config) -> list[Entry]:
+    sources = []
+    for name in names:
+        with suppress(MistralCliError):
+            sources.append(parse(name, config))
+    return [
+        Entry(left.name, left.describe(), None, left.size, None, None, False)
+        for left in leftovers(sources)
+    ]
+
+
+def _here(
+    name: str, source: str, path: Path, quantization: str | None, default: bool
+) -> Entry | None:
+    """The line of a file, or None for one that has gone meanwhile."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
     quantization = quantization or _quantization_inside(path)
     last_used = datetime.fromtimestamp(int(found.st_atime), UTC)
     return Entry(name, source, path, found.st_size, quantization, last_used, default)
@@ -157,7 +178,12 @@ def _in_hub_cache(file: CachedFile) -> Stored:
 
 
 def _outside_hub_cache(name: str, path: Path) -> Stored:
-    size = path.stat().st_size
+    try:
+        size = path.stat().st_size
+    except OSError as error:
+        raise ModelNotAvailable(
+            f"{path} cannot be looked at: {error.strerror}", hint="mistral-cli models list"
+        ) from error
     for wheel in ALIASES.values():
         if isinstance(wheel, PyPIWheel) and path.absolute() == wheel.locate():
             return Stored(name, path, "our cache", size, wheel.sha256)

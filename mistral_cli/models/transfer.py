@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,10 +18,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from mistral_cli.errors import ModelNotAvailable, first_line
+from mistral_cli.models.cache import repo_folder
 from mistral_cli.models.hub_errors import is_passing
 from mistral_cli.models.hub_seam import seam
-from mistral_cli.models.one_at_a_time import is_held, one_at_a_time
-from mistral_cli.models.parts import part_suffix
+from mistral_cli.models.one_at_a_time import if_free, one_at_a_time
+from mistral_cli.models.parts import part_suffix, size_of
 from mistral_cli.models.progress import Progress, format_size
 from mistral_cli.models.remote import RemoteFile, open_at
 from mistral_cli.models.space import check_space
@@ -40,20 +42,27 @@ class _Places:
 
     @classmethod
     def of(cls, file: RemoteFile) -> _Places:
-        from huggingface_hub import constants
-        from huggingface_hub.file_download import are_symlinks_supported, repo_folder_name
+        from huggingface_hub.file_download import are_symlinks_supported
 
-        folder = repo_folder_name(repo_id=file.repo, repo_type="model")
-        cache = Path(constants.HF_HUB_CACHE)
-        blobs = cache / folder / "blobs"
-        # Without symbolic links the cache has the file itself in the link's place.
-        instead = cache / folder / "snapshots" / file.commit / file.filename
+        folder = repo_folder(file.repo)
+        linked, instead = _blobs(file)
         return cls(
-            blob=blobs / file.etag if are_symlinks_supported(cache) else instead,
-            part=blobs / (file.etag + part_suffix(file.filename)),
+            blob=linked if are_symlinks_supported(folder.parent) else instead,
+            part=folder / "blobs" / (file.etag + part_suffix(file.filename)),
             # The library's own lock: whatever else downloads the file waits for us, and we for it.
-            lock=cache / ".locks" / folder / f"{file.etag}.lock",
+            lock=folder.parent / ".locks" / folder.name / f"{file.etag}.lock",
         )
+
+
+def _blobs(file: RemoteFile) -> tuple[Path, Path]:
+    """Where the file's content is, with symbolic links, and without: in the link's place."""
+    folder = repo_folder(file.repo)
+    return folder / "blobs" / file.etag, folder / "snapshots" / file.commit / file.filename
+
+
+def is_here(file: RemoteFile) -> bool:
+    """Whether the cache has the file's content, as far as its length tells."""
+    return any(size_of(blob) == file.size for blob in _blobs(file))
 
 
 def is_resumable(file: RemoteFile) -> bool:
@@ -66,24 +75,26 @@ def is_resumable(file: RemoteFile) -> bool:
 def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> None:
     """Put the file's verified bytes among the blobs of the shared cache, unless they are there.
 
-    Raises `ModelNotAvailable`. That and Ctrl-C leave a part from which the next run continues,
-    and say so; only wrong bytes leave none.
+    A blob of another length is replaced. Raises `ModelNotAvailable`. That and Ctrl-C leave a part
+    from which the next run continues, and say so; only wrong bytes leave none.
     """
-    places = _Places.of(file)
-    if places.blob.exists():
+    if is_here(file):  # asked before `_Places`, which writes: the cache may be read-only
         return
+    places = _Places.of(file)
     with (
+        seam(file.repo, file.filename, file.commit, terminal),
+        one_at_a_time(places.lock, f"fetching {progress.label}", terminal),
         _going_on(places.part, terminal),
         seam(file.repo, file.filename, file.commit, terminal),
-        one_at_a_time(places.lock, progress.label, terminal),
     ):
-        if places.blob.exists():  # brought by the process that was waited for
+        if is_here(file):  # brought by the process that was waited for
             return
         places.part.parent.mkdir(parents=True, exist_ok=True)
         # Without it a scan of the cache calls the repository damaged.
         (places.part.parent.parent / "snapshots").mkdir(exist_ok=True)
-        missing = file.size - _size(places.part)
+        missing = file.size - size_of(places.part)
         check_space(file.filename, missing, places.part.parent, "HF_HOME")
+        _take_from_another_commit(places, file)
         # Not "a": where locks do not work, two processes write the same bytes to the same places.
         with places.part.open("r+b" if places.part.exists() else "w+b") as part:
             digest = _fill(part, file, terminal, progress)
@@ -93,6 +104,24 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         places.blob.parent.mkdir(parents=True, exist_ok=True)
         places.part.replace(places.blob)
         _remove_stale(places)
+
+
+def _take_from_another_commit(places: _Places, file: RemoteFile) -> None:
+    """Where the cache has no links, copy the same content from an older snapshot."""
+    linked, instead = _blobs(file)
+    if places.blob == linked or size_of(places.part):
+        return
+    snapshots = linked.parent.parent / "snapshots"
+    for commit in snapshots.iterdir():
+        other = commit / instead.relative_to(snapshots / file.commit)
+        if size_of(other) == file.size and _digest(other) == file.sha256:
+            shutil.copyfile(other, places.part)
+            return
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> str:
@@ -127,7 +156,7 @@ def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[P
 def _rest(file: RemoteFile, start: int) -> Iterator[bytes]:
     """The file's bytes from `start` on, and not many more than it has."""
     # Asked of the hub every time: the storage host's signed addresses are soon out of date.
-    with open_at(file.repo, file.filename, file.commit, start) as chunks:
+    with open_at(file, start) as chunks:
         for chunk in chunks:
             yield chunk
             start += len(chunk)
@@ -149,12 +178,12 @@ def _going_on(part: Path, terminal: Terminal) -> Iterator[None]:
     try:
         yield
     except ModelNotAvailable as error:
-        if size := _size(part):
+        if size := size_of(part):
             error.hint += f" The next run continues at {format_size(size)}."
         raise
     except KeyboardInterrupt:
         terminal.clear_status()
-        if size := _size(part):
+        if size := size_of(part):
             terminal.note(f"stopped; run the same command again to continue at {format_size(size)}")
         raise
 
@@ -163,9 +192,6 @@ def _remove_stale(places: _Places) -> None:
     """Remove the parts of other contents of the same file, which nobody will finish now."""
     name = places.part.name.partition(".")[2]
     for part in places.part.parent.glob(f"*.{name}"):
-        if not is_held(places.lock.with_name(part.name.removesuffix(name) + "lock")):
-            part.unlink(missing_ok=True)
-
-
-def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+        with if_free(places.lock.with_name(part.name.removesuffix(name) + "lock")) as free:
+            if free:
+                part.unlink(missing_ok=True)

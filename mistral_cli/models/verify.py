@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,4 +67,10 @@ def _problem(file: Stored, error: ModelUnusable | OSError) -> ModelUnusable:
 def _again(file: Stored) -> str:
     if file.place == "own file":
         return "Get the file again from where it came."
-    return f"mistral-cli models rm {file.name} && mistral-cli models pull {file.name}"
+    return again(file.name)
+
+
+def again(reference: str) -> str:
+    """The command that fetches a damaged file anew."""
+    name = shlex.quote(reference)
+    return f"mistral-cli models rm {name} && mistral-cli models pull {name}"

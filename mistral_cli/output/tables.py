@@ -11,6 +11,8 @@ from mistral_cli.terminal import Terminal
 
 Row = Mapping[str, Any]
 
+_GAP = 2  # columns between columns, as rich pads them
+
 
 def print_table(
     terminal: Terminal,
@@ -20,10 +22,12 @@ def print_table(
     *,
     as_json: bool,
     show: Mapping[str, Callable[[Any], str]] | None = None,
+    shrink: str = "",
 ) -> None:
     """Print `rows`: the columns in `titles`, or with `as_json` every value, under `name`.
 
-    `show` turns a column's values into text for people; a missing value is a dash.
+    `show` turns a column's values into text for people; a missing value is a dash. On a narrow
+    terminal the column `shrink` is cut; all others are folded, since people copy from them.
     """
     if as_json:
         write_envelope(terminal, {name: list(rows)})
@@ -33,12 +37,7 @@ def print_table(
     if not terminal.stdout_is_terminal:
         write(terminal, "".join("\t".join(line) + "\n" for line in cells))
         return
-    from rich.table import Table
-
-    table = Table(*titles.values(), box=None, pad_edge=False)
-    for line in cells:
-        table.add_row(*line)
-    _print_rich(terminal, table)
+    _print_rich(terminal, titles, cells, shrink)
 
 
 def print_facts(
@@ -73,10 +72,27 @@ def _cell(value: Any, show: Callable[[Any], str]) -> str:
     return "-" if value is None else without_controls(show(value))
 
 
-def _print_rich(terminal: Terminal, table: Any) -> None:
+def _print_rich(
+    terminal: Terminal, titles: Mapping[str, str], cells: Sequence[Sequence[str]], shrink: str
+) -> None:
+    from rich.cells import cell_len
     from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
 
     console = Console(file=terminal.stdout)
+    table = Table(box=None, pad_edge=False)
+    columns = zip(titles.values(), *cells, strict=True)
+    widths = dict(zip(titles, (max(map(cell_len, column)) for column in columns), strict=True))
+    room = console.width - sum(width + _GAP for key, width in widths.items() if key != shrink)
+    for key, title in titles.items():
+        if key == shrink:
+            widest = max(room, len(title))
+            table.add_column(title, no_wrap=True, max_width=widest, overflow="ellipsis")
+        else:
+            table.add_column(title, overflow="fold")
+    for line in cells:
+        table.add_row(*map(Text, line))  # not a string: [red] in a path is no markup
     with console.capture() as capture:
         console.print(table)
     write(terminal, capture.get())

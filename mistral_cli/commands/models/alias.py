@@ -50,7 +50,7 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
     from mistral_cli.models.sources import LocalFile
 
     load(terminal.env)  # a file with a mistake in it stays untouched
-    target = set_alias(name, model)
+    target = set_alias(name, model, terminal)
     terminal.note(f"{name} is {target}, in {config_file()}")
     if name in ALIASES:
         terminal.note(f"it is in place of the built-in {name} ({ALIASES[name].describe()})")
@@ -64,7 +64,7 @@ def _remove(name: str, terminal: Terminal) -> None:
     from mistral_cli.models.aliases import remove_alias
 
     load(terminal.env)
-    remove_alias(name)
+    remove_alias(name, terminal)
     terminal.note(f"{name} is no longer in {config_file()}")
 
 

@@ -33,7 +33,7 @@ def list_models(
     from mistral_cli.config import load
     from mistral_cli.models.hub import format_size
     from mistral_cli.models.store import entries
-    from mistral_cli.output.stdout import write
+    from mistral_cli.output.stdout import write_paths
     from mistral_cli.output.tables import print_table
 
     rows = [
@@ -45,12 +45,11 @@ def list_models(
         for entry in entries(load(context.obj.env))
     ]
     if quiet and not json:
-        paths = dict.fromkeys(row["path"] for row in rows if row["path"])
-        write(context.obj, "".join(f"{path}\n" for path in paths))
+        write_paths(context.obj, (row["path"] for row in rows))
         return
     show: Mapping[str, Callable[[Any], str]]
     show = {"size": format_size, "last_used": _day, "default": _mark}
-    print_table(context.obj, "models", rows, _TITLES, as_json=json, show=show)
+    print_table(context.obj, "models", rows, _TITLES, as_json=json, show=show, shrink="source")
 
 
 def _day(time: str) -> str:

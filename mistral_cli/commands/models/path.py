@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from mistral_cli.options import JsonOption, ModelArgument
+from mistral_cli.options import JsonOption, ModelArgument, PathsOnlyOption
 
 
 def register(group: typer.Typer) -> None:
@@ -12,16 +12,22 @@ def register(group: typer.Typer) -> None:
     group.command()(path)
 
 
-def path(context: typer.Context, model: ModelArgument = None, json: JsonOption = False) -> None:
+def path(
+    context: typer.Context,
+    model: ModelArgument = None,
+    json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
+) -> None:
     """Print where a model's file is; fail if it is not on this machine."""
     from mistral_cli.config import load
     from mistral_cli.models.store import locate
-    from mistral_cli.output.stdout import write, write_envelope
+    from mistral_cli.output.stdout import write_envelope, write_paths
 
+    context.obj.quiet = quiet
     config = load(context.obj.env)
     reference = model or config.model
     found = str(locate(reference, config))
     if json:
         write_envelope(context.obj, {"model": reference, "path": found})
     else:
-        write(context.obj, f"{found}\n")
+        write_paths(context.obj, [found])

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Annotated, Any
 
 import typer
 
 from mistral_cli.commands.models import Failures
+from mistral_cli.errors import ModelUnusable
 from mistral_cli.options import JsonOption, OfflineOption, PathsOnlyOption
 from mistral_cli.terminal import Terminal
 
@@ -44,20 +47,35 @@ def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
     from mistral_cli.config import load
     from mistral_cli.gguf import read
     from mistral_cli.models.references import parse
-    from mistral_cli.output.stdout import write, write_envelope
+    from mistral_cli.output.stdout import write_envelope, write_paths
 
     config, failures = load(terminal.env), Failures(terminal)
     rows: list[dict[str, Any]] = [{"model": each, "path": None} for each in references]
     for row in rows:
         with failures.kept(row):
             path = parse(row["model"], config).fetch(terminal)
-            read(path)
+            with _again(row["model"]):
+                read(path)
             row["path"] = str(path)
             if not as_json:
-                write(terminal, f"{path}\n")
+                write_paths(terminal, [path])
     if as_json:
         write_envelope(terminal, {"models": rows})
     failures.end()
+
+
+@contextmanager
+def _again(reference: str) -> Iterator[None]:
+    """Say how to get a damaged file anew: to pull what is here already changes nothing."""
+    from mistral_cli.gguf.refusal import DAMAGED
+    from mistral_cli.models.verify import again
+
+    try:
+        yield
+    except ModelUnusable as error:
+        if error.hint == DAMAGED:
+            error.hint = f"{DAMAGED} {again(reference)}"
+        raise
 
 
 def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
@@ -65,6 +83,7 @@ def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> Non
     from mistral_cli.models.hub import format_size
     from mistral_cli.models.references import parse
     from mistral_cli.models.unfetched import look_up
+    from mistral_cli.output.stdout import write_paths
     from mistral_cli.output.tables import print_table
 
     config, failures = load(terminal.env), Failures(terminal)
@@ -76,7 +95,12 @@ def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> Non
             found = look_up(parse(row["model"], config), terminal)
             row |= {"source": found.source, "size": found.size, "missing": found.missing}
             row["path"] = str(found.path) if found.path else None
-    found_rows = rows if as_json else [row for row in rows if row["error"] is None]
-    show = {"size": format_size, "missing": format_size}
-    print_table(terminal, "models", found_rows, _TITLES, as_json=as_json, show=show)
+    if terminal.quiet and not as_json:
+        write_paths(terminal, (row["path"] for row in rows))
+    else:
+        found_rows = rows if as_json else [row for row in rows if row["error"] is None]
+        show = {"size": format_size, "missing": format_size}
+        print_table(
+            terminal, "models", found_rows, _TITLES, as_json=as_json, show=show, shrink="source"
+        )
     failures.end()

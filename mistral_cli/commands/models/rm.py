@@ -62,10 +62,10 @@ def _get_consent(terminal: Terminal, *, yes: bool) -> None:
 
 
 def _report(removal: Removal, terminal: Terminal, *, as_json: bool) -> None:
-    from mistral_cli.output.stdout import write, write_envelope
+    from mistral_cli.output.stdout import write_envelope, write_paths
 
     if as_json:
         gone = [{"model": f.name, "path": str(f.path), "size": f.size} for f in removal.files]
         write_envelope(terminal, {"removed": gone, "freed": removal.freed})
     else:
-        write(terminal, "".join(f"{file.path}\n" for file in removal.files))
+        write_paths(terminal, (file.path for file in removal.files))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mistral_cli.options import JsonOption, ModelArgument, OfflineOption
+from mistral_cli.options import JsonOption, ModelArgument, OfflineOption, PathsOnlyOption
 from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -34,27 +34,33 @@ def show(
     ] = "0",
     offline: OfflineOption = False,
     json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
 ) -> None:
     """Print what a model is and what it needs; of a file on the hub, only the header is read."""
     from mistral_cli.config import load
     from mistral_cli.engines.choice import check_gpu_layers
     from mistral_cli.models.hub import format_size, go_offline
+    from mistral_cli.output.stdout import write_paths
     from mistral_cli.output.tables import print_facts
 
     terminal: Terminal = context.obj
+    terminal.quiet = quiet
     if offline:
         go_offline()
     config = load(terminal.env)
     reference = model or config.model
     check_gpu_layers(gpu_layers)
-    here, header = _header(reference, config)
+    here, header = _header(reference, config, terminal)
+    if quiet and not json:
+        write_paths(terminal, [header.path] if here else [])
+        return
     facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
     facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
     show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
     print_facts(terminal, facts, as_json=json, show=show)
 
 
-def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
+def _header(reference: str, config: Config, terminal: Terminal) -> tuple[bool, GGUF]:
     """Whether the file is on this machine, and its header, from the hub if need be."""
     from mistral_cli.gguf import read
     from mistral_cli.models.references import parse
@@ -64,7 +70,7 @@ def _header(reference: str, config: Config) -> tuple[bool, GGUF]:
 
     source = parse(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
-        return False, read_header(source)
+        return False, read_header(source, terminal)
     path = locate(reference, config)
     with unchanged_access_time(path):
         return True, read(path)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mistral_cli.commands.models import Failures
-from mistral_cli.options import JsonOption, QuietOption
+from mistral_cli.options import JsonOption, PathsOnlyOption
 from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -29,11 +29,12 @@ def verify(
         list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: every local file.")
     ] = None,
     json: JsonOption = False,
-    quiet: QuietOption = False,
+    quiet: PathsOnlyOption = False,
 ) -> None:
-    """Compare the SHA-256 of local files with what was published."""
+    """Compare the SHA-256 of local files with what was published; -q: only the sound ones."""
     from mistral_cli.config import load
     from mistral_cli.models.store import find, stored
+    from mistral_cli.output.stdout import write_paths
     from mistral_cli.output.tables import print_table
 
     terminal: Terminal = context.obj
@@ -44,8 +45,11 @@ def verify(
     for row in rows:
         with failures.kept(row):
             _verify(files.get(row["model"]) or find(row["model"], config), row, terminal)
-    shown = rows if json else [row for row in rows if row["status"]]
-    print_table(terminal, "models", shown, _TITLES, as_json=json)
+    if quiet and not json:
+        write_paths(terminal, (row["path"] for row in rows if row["error"] is None))
+    else:
+        shown = rows if json else [row for row in rows if row["status"]]
+        print_table(terminal, "models", shown, _TITLES, as_json=json)
     failures.end()
 
 
