@@ -18,6 +18,7 @@ from mistral_cli.terminal import Terminal
 # Longer parts are no better, but slow, and their KV cache takes memory for gigabytes.
 _LONGEST_PART = 6144
 _TRANSLATION_SHARE = 3
+_LEAST_TRANSLATION, _LONGEST_TRANSLATION = 48, 3  # tokens, and tokens for each of the text's
 _JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
 _ANY = "."
 _MARGIN = 8  # tokens that a text may have more of between two others than alone
@@ -175,8 +176,15 @@ def _segments(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft | st
             words = part.strip()
             start = part.index(words)
             yield from filter(None, (part[:start],))
-            yield planner.drafter.again(draft, words)
+            yield _bounded(planner, planner.drafter.again(draft, words))
             yield from filter(None, (part[start + len(words) :],))
+
+
+def _bounded(planner: Planner, piece: Draft) -> Draft:
+    """`piece` with a limit by its own length: a weak model may go on about two words for ever."""
+    limit = _LEAST_TRANSLATION + _LONGEST_TRANSLATION * planner.count(piece.text.text)
+    limit = min(int(planner.settings(piece)["max_tokens"]), limit)
+    return replace(piece, settings={**piece.settings, "max_tokens": limit})
 
 
 def _translation_limit(planner: Planner, draft: Draft) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from mistral_cli.answering.desk import Desk, silent
@@ -27,7 +28,7 @@ def translate(job: Job, desk: Desk, output: Output) -> Result:
             number += 1
             desk.say(f"{number} of {len(plans)} pieces are translated …")
             taken.append(answer)
-            text = answer.text.strip()
+            text = _in_place(piece, answer)
             if reason := _fault(job, piece, answer, desk):
                 wrong[number] = reason
         texts.append(text or "")
@@ -35,6 +36,17 @@ def translate(job: Job, desk: Desk, output: Output) -> Result:
     warnings = tuple(f"piece {number} of {len(plans)}: {why}" for number, why in wrong.items())
     answer = joined(taken, "".join(texts))
     return Result(replace(plans[0], draft=job.draft), answer, None, warnings, chunks=len(plans))
+
+
+def _in_place(plan: Plan, answer: Answer) -> str:
+    """The translation in the lines of the original: no new line in a heading, none blank in a cue.
+
+    That is for what is broken still, and told.
+    """
+    text, original = answer.text.strip(), plan.draft.text.text
+    if "\n" not in original:
+        return " ".join(line.strip() for line in text.splitlines() if line.strip())
+    return text if "\n\n" in original else re.sub(r"\n\s*\n", "\n", text)
 
 
 def _one(job: Job, plan: Plan, desk: Desk) -> Answer:
