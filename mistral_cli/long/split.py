@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from mistral_cli.errors import UsageError
 
 _AT_ONCE = 32  # the splitter's time grows with the square of the number of parts
+_FAR_TOO_LONG = 8  # characters for a token: a 32nd of such a text is too long, without counting
 _FULL = 0.97  # a part as dense as the whole text shall fit though it is cut at another place
-_ENOUGH = 0.6  # of the size wanted: below it a part is worth a cut at a lesser place
+_ENOUGH = 0.75  # of the size wanted: below it a part is worth a cut at a lesser place
 
 Count = Callable[[str], int]
 """How many tokens a text is."""
@@ -21,7 +22,7 @@ def split(text: str, count: Count, limit: int, *, markdown: bool) -> list[str]:
 
     Cuts at headings, paragraphs, sentences, words or characters, whichever is the largest
     that fits. `text` is not blank, and no part is. Lengths in characters stand in for tokens
-    while a cut is looked for, so `count` sees the text only two to four times over. Raises
+    while a cut is looked for, so `count` sees the text only two or three times over. Raises
     UsageError if a character, or the blank space between two words, does not fit.
     """
     return _gathered(_parts(text, count, limit, markdown), count, limit)
@@ -29,14 +30,16 @@ def split(text: str, count: Count, limit: int, *, markdown: bool) -> list[str]:
 
 def _parts(text: str, count: Count, limit: int, markdown: bool) -> Iterator[tuple[str, int]]:
     """Parts that fit, each with its tokens; some may be blank."""
-    tokens = count(text)
-    if tokens <= limit:
-        yield text, tokens
-        return
-    if len(text) == 1:
-        raise _too_small(limit)
-    size = int(len(text) * limit * _FULL / tokens)
-    at_most = min(max(size, len(text) // _AT_ONCE, 1), len(text) - 1)
+    at_most = len(text) // _AT_ONCE
+    if at_most < _FAR_TOO_LONG * limit:
+        tokens = count(text)
+        if tokens <= limit:
+            yield text, tokens
+            return
+        if len(text) == 1:
+            raise _too_small(limit)
+        size = int(len(text) * limit * _FULL / tokens)
+        at_most = min(max(size, at_most, 1), len(text) - 1)
     for part in _balanced(text, at_most, markdown):
         yield from _parts(part, count, limit, markdown)
 
@@ -97,7 +100,7 @@ def _too_small(limit: int) -> UsageError:
     tokens = "1 token" if limit == 1 else f"{limit:,} tokens"
     return UsageError(
         f"the text cannot be split: parts of {tokens} do not hold one character",
-        hint="Raise -c/--context, or lower -n/--max-tokens.",
+        hint="Raise -c/--context-length, or lower -n/--max-tokens.",
     )
 
 
@@ -109,6 +112,7 @@ def _too_blank(limit: int) -> UsageError:
 
 
 _JOINER = "\u200d"  # between the parts of an emoji
+_FIRST_TRY = 2000  # characters
 _REACH = 200  # characters within which a text with spaces has one
 _WORD_ENDS = re.compile(r"(?s)\A(.*\S)\s")
 _WORD_BEGINS = re.compile(r"\s(?=\S)")
@@ -117,7 +121,7 @@ _WORD_BEGINS = re.compile(r"\s(?=\S)")
 def keep_head(text: str, fits: Callable[[str], bool]) -> str:
     """The longest beginning of `text` that `fits`, ending with a word where there are words.
 
-    Empty if nothing fits.
+    Empty if nothing fits; short of the longest by 0.2 % at most and a word.
     """
     length = _longest(len(text), lambda length: fits(text[:length]))
     while 0 < length < len(text):
@@ -148,11 +152,13 @@ def keep_tail(text: str, fits: Callable[[str], bool]) -> str:
 
 
 def _longest(length: int, fits: Callable[[int], bool]) -> int:
-    """The largest number up to `length` that fits, or nearly: 0 if none was found."""
-    if fits(length):
-        return length
-    low, high = 0, length
-    while high - low > 1:
+    """A number up to `length` that fits, where one that is larger by 0.2 % does not, or 0."""
+    low, high = 0, min(_FIRST_TRY, length)
+    while fits(high):
+        if high == length:
+            return length
+        low, high = high, min(2 * high, length)
+    while high - low > 1 + low // 500:
         middle = (low + high) // 2
         low, high = (middle, high) if fits(middle) else (low, middle)
     return low
