@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -18,22 +20,31 @@ def write_atomically(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    temporary = path.with_name(f".mistral-cli-{secrets.token_hex(8)}.tmp")
+    with replacing(path, path.with_name(f".mistral-cli-{secrets.token_hex(8)}.tmp")) as file:
+        file.write(data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """Yield a new file, `temporary` beside `path`, that takes its place if all goes well.
+
+    Raises OSError.
+    """
     try:
         # Not `tempfile`: its files are the owner's alone, and these obey the umask.
         with temporary.open("xb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    _sync(path.parent)
+    sync_folder(path.parent)
 
 
-def _sync(folder: Path) -> None:
-    """Make the rename itself outlive a power cut, where the file system can."""
+def sync_folder(folder: Path) -> None:
+    """Make what was created, renamed or deleted there outlive a power cut, where that can be."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import fields
+from functools import cache
 from typing import Any, get_type_hints
 
 import typer
@@ -53,5 +54,6 @@ def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(make).parameters.values())
 
 
+@cache
 def _hints(annotated: Any) -> dict[str, Any]:
     return get_type_hints(annotated, include_extras=True)

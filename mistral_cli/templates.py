@@ -15,6 +15,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -83,22 +84,15 @@ class Template:
         user = self._render(self.source, values).strip("\n")
         return [Message("system", system)] * bool(system) + [Message("user", user)]
 
-    def variables(self) -> set[str]:
+    def variables(self) -> frozenset[str]:
         """The names that the template uses."""
-        from jinja2 import meta
-
-        environment = _environment()
-        return {
-            name
-            for part in (self.system, self.source)
-            for name in meta.find_undeclared_variables(environment.parse(part))
-        }
+        return _variables(self.system) | _variables(self.source)
 
     def _render(self, source: str, values: Mapping[str, Any]) -> str:
         import jinja2
 
         try:
-            return str(_environment().from_string(source).render(values))
+            return str(_compiled(source).render(values))
         except jinja2.UndefinedError as error:
             raise UsageError(
                 f"the template {self.name!r} wants a value: {error}",
@@ -211,6 +205,19 @@ def _bad(path: Path, what: str) -> UsageError:
     )
 
 
+@cache
+def _variables(source: str) -> frozenset[str]:
+    from jinja2 import meta
+
+    return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+
+
+@cache
+def _compiled(source: str) -> Any:
+    return _environment().from_string(source)
+
+
+@cache
 def _environment() -> Any:
     from jinja2 import StrictUndefined
     from jinja2.sandbox import ImmutableSandboxedEnvironment

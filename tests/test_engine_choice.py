@@ -158,10 +158,11 @@ def test_layers_on_the_gpu_are_said_wherever_stderr_goes(
 ) -> None:
     def said(meant: int) -> str:
         engine = SimpleNamespace(gpu_layers=2)
-        plan = SimpleNamespace(load=LoadOptions(512, 1, meant), model=model)
+        setup = SimpleNamespace(model=model)
+        planner = SimpleNamespace(load=LoadOptions(512, 1, meant), setup=setup)
         stderr = io.StringIO()
         stderr.isatty = lambda: terminal  # type: ignore[method-assign]
-        _report_layers(engine, plan, Terminal(None, stderr, stderr))  # type: ignore[arg-type]
+        _report_layers(engine, planner, Terminal(None, stderr, stderr))  # type: ignore[arg-type]
         return stderr.getvalue()
 
     assert "2 of 3 layers are on the GPU" in said(3)

@@ -24,7 +24,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from mistral_cli.engines import engine_class, open_tokenizer
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf import GGUF, read
-from mistral_cli.gguf.token_text import control_tokens, detokenize
+from mistral_cli.gguf.token_text import detokenize
 from mistral_cli.instruct.formats import chat_format, encode, encode_raw
 from mistral_cli.instruct.messages import Message
 
@@ -167,7 +167,7 @@ def test_any_text(subject: Subject, text: str, system: str | None) -> None:
 
 def skeleton(version: str, model: GGUF, *, system: bool) -> list[int]:
     """The control tokens of one turn, in their order."""
-    control = control_tokens(model)
+    control = model.control_tokens
     names = {"v1": ["<s>"]}.get(version, ["<s>", "[INST]", "[/INST]"])
     if system and version in ("v7", "tekken"):
         names[1:1] = ["[SYSTEM_PROMPT]", "[/SYSTEM_PROMPT]"]
@@ -179,7 +179,7 @@ def test_text_never_becomes_a_control_token(
     subjects: dict[tuple[str, str], Subject], case: tuple[str, str]
 ) -> None:
     subject = subjects[case]
-    control = control_tokens(subject.model)
+    control = subject.model.control_tokens
     ids_of_control = set(control.values())
     fragments = [text[:cut] for text in list(control)[:40] for cut in (1, len(text) // 2, -1)]
     hostile = st.lists(st.sampled_from([*control, *fragments, " ", "\n"]), max_size=6).map("".join)

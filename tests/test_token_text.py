@@ -13,7 +13,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 
 from mistral_cli.engines import engine_class, open_tokenizer
 from mistral_cli.gguf import GGUF, Array, read
-from mistral_cli.gguf.token_text import control_tokens, detokenize, token_bytes, token_text
+from mistral_cli.gguf.token_text import detokenize, token_bytes, token_text
 from mistral_cli.gguf.types import INT32, STRING
 
 
@@ -47,14 +47,14 @@ def test_every_kind_of_token(model: GGUF, expected: list[bytes]) -> None:
 
 
 def test_control_tokens_are_those_marked_so() -> None:
-    assert control_tokens(SPM) == {"</s>": 1}
-    assert control_tokens(BPE) == {"<|x|>": 0}
+    assert SPM.control_tokens == {"</s>": 1}
+    assert BPE.control_tokens == {"<|x|>": 0}
 
 
 def test_a_vocabulary_without_types_has_no_control_tokens() -> None:
     metadata = {k: v for k, v in SPM.metadata.items() if k != "tokenizer.ggml.token_type"}
     model = replace(SPM, metadata=metadata)
-    assert control_tokens(model) == {}
+    assert model.control_tokens == {}
     assert token_text(model, 2) == " a b"
 
 

@@ -97,6 +97,7 @@ def _told(draft: Draft, drafter: Drafter, setup: Setup) -> dict[str, Any]:
     return {
         "version": 1,
         "task": drafter.task.name,
+        "values": dict(drafter.task.values),
         "prompt": told,
         "part": drafter.part.source if drafter.task.way == "summary" else None,
         "glossary": drafter.task.glossary and asdict(drafter.task.glossary),

@@ -4,85 +4,107 @@ from __future__ import annotations
 
 import contextlib
 import queue
-import signal
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from mistral_cli.batch.asks import Item
-from mistral_cli.batch.lines import record_of_failure
+from mistral_cli.batch.stopping import StopAsked, on_stop
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
 
 _TICK = 0.5  # seconds between two looks at the clock while no row finishes
-_DEATHS = 3  # of the engine, in a row, without a row that was answered
-
-
-@dataclass(frozen=True)
-class Stopped:
-    """A signal asked the batch to end."""
-
-    signal: int
-
+_DEATHS = 3  # of the engine, one after the other, before rows are asked alone
 
 Record = dict[str, Any]
+_Items = queue.SimpleQueue[Item]
 
 
 class Crew:
     """Answers items in `threads` threads.
 
     `answer` makes an item's record, and raises EngineDied where the engine's process ended
-    under it; such items are asked again at the end, each alone, for one of them may be what
-    kills the engine.
+    under it; such items are asked again, each alone, for one of them may be what kills the
+    engine. `failure` makes the record of one that does.
     """
 
-    def __init__(self, answer: Callable[[Item], Record], threads: int, started: float) -> None:
-        self._answer, self._threads, self._started = answer, threads, started
-        self._events: queue.SimpleQueue[tuple[Item, Record | BaseException] | Stopped] = (
+    def __init__(
+        self,
+        answer: Callable[[Item], Record],
+        failure: Callable[[Item, MistralCliError], Record],
+        threads: int,
+    ) -> None:
+        self._answer, self._failure, self._threads = answer, failure, threads
+        # A finished item, the number of a signal, or None: a thread has ended.
+        self._events: queue.SimpleQueue[tuple[Item, Record | BaseException] | int | None] = (
             queue.SimpleQueue()
         )
-        self._deaths = 0
 
-    def records(self, items: Sequence[Item], tick: Callable[[], None]) -> Iterator[Record]:
-        """The record of each item as it is finished.
+    def records(self, items: Sequence[Item], tick: Callable[[], None]) -> Generator[Record]:
+        """The record of each item as it is finished; `tick` is called now and then.
 
-        Raises StopAsked on SIGINT and SIGTERM, and EngineFailed where the engine dies on.
+        Raises StopAsked on SIGINT and SIGTERM, which are never heard in the midst of a write,
+        and EngineFailed where the engine dies on.
         """
-        with self._signals():
-            suspects = list[Item]()
-            yield from self._several(items, self._threads, tick, suspects)
-            yield from self._several(suspects, 1, tick, None)
+        todo: _Items = queue.SimpleQueue()
+        _put(todo, items)
+        with on_stop(self._events.put):
+            try:
+                while not todo.empty():
+                    yield from self._round(todo, tick)
+            finally:
+                _taken(todo)  # nobody wants the rest
 
-    def _several(
-        self,
-        items: Sequence[Item],
-        threads: int,
-        tick: Callable[[], None],
-        suspects: list[Item] | None,
-    ) -> Iterator[Record]:
-        todo: queue.SimpleQueue[Item] = queue.SimpleQueue()
-        for item in items:
-            todo.put(item)
-        for _ in range(min(threads, len(items))):
-            threading.Thread(target=self._work, args=(todo,), daemon=True).start()
-        for _ in items:
-            item, outcome = self._next(tick)
+    def _round(self, todo: _Items, tick: Callable[[], None]) -> Generator[Record]:
+        """Answer all, or as many as can be until the engine has died too often."""
+        suspects: _Items = queue.SimpleQueue()
+        rest, deaths, answered = list[Item](), 0, False
+        for item, outcome in self._outcomes(todo, self._threads, tick):
             if isinstance(outcome, EngineDied):
-                self._count_death(outcome)
-                if suspects is not None:
-                    suspects.append(item)
-                    continue
-                outcome = record_of_failure(
-                    item.row, item.key, outcome, finished=time.monotonic() - self._started
-                )
-            elif isinstance(outcome, BaseException):
-                raise outcome
+                suspects.put(item)
+                deaths += 1
+                if deaths >= _DEATHS * self._threads:
+                    rest += _taken(todo)
             else:
-                self._deaths = 0
-            yield outcome
+                deaths, answered = 0, True
+                yield outcome
+        deaths = 0
+        for item, outcome in self._outcomes(suspects, 1, tick):
+            if isinstance(outcome, EngineDied):
+                deaths += 1
+                yield self._failure(item, outcome)
+                if deaths >= _DEATHS and not answered:
+                    raise EngineFailed(
+                        f"the engine ends again and again: {outcome.message}",
+                        hint="Try another --engine, a smaller -c, or --parallel 1.",
+                    )
+            else:
+                answered = True
+                yield outcome
+        _put(todo, rest)
 
-    def _work(self, todo: queue.SimpleQueue[Item]) -> None:
+    def _outcomes(
+        self, todo: _Items, threads: int, tick: Callable[[], None]
+    ) -> Iterator[tuple[Item, Record | EngineDied]]:
+        """Each item with its record, or the death of the engine that it met with."""
+        working = min(threads, todo.qsize())
+        for _ in range(working):
+            threading.Thread(target=self._work, args=(todo,), daemon=True).start()
+        while working:
+            tick()
+            try:
+                event = self._events.get(timeout=_TICK)
+            except queue.Empty:
+                continue
+            if event is None:
+                working -= 1
+            elif isinstance(event, int):
+                raise StopAsked(event)
+            elif isinstance(event[1], EngineDied | dict):
+                yield event[0], event[1]
+            else:
+                raise event[1]
+
+    def _work(self, todo: _Items) -> None:
         with contextlib.suppress(queue.Empty):
             while True:
                 item = todo.get_nowait()
@@ -90,44 +112,18 @@ class Crew:
                     self._events.put((item, self._answer(item)))
                 except BaseException as error:
                     self._events.put((item, error))
+        self._events.put(None)
 
-    def _next(self, tick: Callable[[], None]) -> tuple[Item, Record | BaseException]:
+
+def _put(queue: _Items, items: Sequence[Item]) -> None:
+    for item in items:
+        queue.put(item)
+
+
+def _taken(todo: _Items) -> list[Item]:
+    """What was still in the queue."""
+    taken = list[Item]()
+    with contextlib.suppress(queue.Empty):
         while True:
-            tick()
-            with contextlib.suppress(queue.Empty):
-                event = self._events.get(timeout=_TICK)
-                if isinstance(event, Stopped):
-                    raise StopAsked(event.signal)
-                return event
-
-    def _count_death(self, error: EngineDied) -> None:
-        self._deaths += 1
-        if self._deaths > _DEATHS * self._threads:
-            raise EngineFailed(
-                f"the engine ends again and again: {error.message}",
-                hint="Try another --engine, a smaller -c, or --parallel 1.",
-            )
-
-    @contextlib.contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Hear of SIGINT and SIGTERM between two rows, never in the midst of a write."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-        for number, handler in before.items():
-            if handler is not signal.SIG_IGN:  # nohup
-                signal.signal(number, lambda number, _: self._events.put(Stopped(number)))
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-
-class StopAsked(MistralCliError):
-    """SIGINT or SIGTERM came."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__("stopped", hint="")
-        self.number = number
+            taken.append(todo.get_nowait())
+    return taken

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from mistral_cli.batch.asks import Asks, Item
-from mistral_cli.batch.results import Matched
-from mistral_cli.engines import Request, open_engine
+from mistral_cli.batch.entries import Matched
+from mistral_cli.engines import Request, open_in_process
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import job_of
 from mistral_cli.output.answer import collect
@@ -50,7 +50,7 @@ def estimate(
             terminal.info(f"{item.row.id} would fail: {error.message}")
     prompt_tokens = sum(plan.prompt_tokens for plan in plans)
     speed = _earlier_speed(earlier) or _sampled_speed(plans, planner, terminal)
-    seconds = None
+    seconds = None if plans else 0.0
     if speed:
         seconds = prompt_tokens / speed.prompt + len(plans) * speed.answer / speed.generation
     write_envelope(
@@ -69,7 +69,7 @@ def estimate(
             "estimated_seconds": None if seconds is None else round(seconds),
         },
     )
-    if speed:
+    if speed and plans:
         how = "at the speed of earlier rows" if speed.from_earlier else "at most, on a first sample"
         terminal.note(f"about {_time(seconds or 0)} {how}, one row at a time")
 
@@ -84,7 +84,7 @@ def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:
             reading += times["prompt_seconds"]
             writing += times["generation_seconds"]
             count += 1
-    if not (count and reading and writing):
+    if not (reading and writing and wrote):
         return None
     return Speed(read / reading, wrote / writing, wrote / count, True)
 
@@ -99,7 +99,7 @@ def _sampled_speed(plans: Sequence[Plan], planner: Planner, terminal: Terminal) 
     terminal.status("measuring the speed …")
     with (
         contextlib.suppress(ZeroDivisionError),
-        open_engine(setup.choice, setup.model, planner.load, terminal.warn) as engine,
+        open_in_process(setup.choice, setup.model, planner.load, terminal.warn) as engine,
     ):
         answer = collect(
             engine.stream(request),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -9,7 +11,7 @@ from mistral_cli.batch.rows import Row
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.output.printers import Result, what_was_said
 
-_PREFIX = "batch_req_"  # OpenAI's ids of results are opaque: ours are the row's identity
+_PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours hold the row's identity
 _NOTHING: Mapping[str, Any] = {
     "finish_reason": None,
     "prompt_tokens": 0,
@@ -42,7 +44,7 @@ def record_of_failure(
 
 
 class Lines(Protocol):
-    """A form of the lines in a results file."""
+    """A form of the lines in a results file; in each, "error" is null or says why a row failed."""
 
     def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """A record as a line."""
@@ -56,8 +58,8 @@ class Lines(Protocol):
     def id(self, line: Mapping[str, Any]) -> str:
         """The row's name."""
 
-    def failed(self, line: Mapping[str, Any]) -> bool:
-        """Whether the row failed."""
+    def source(self, line: Mapping[str, Any]) -> str:
+        """Where the row stood; empty where the form does not tell."""
 
     def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
         """The line under the row's present name."""
@@ -77,15 +79,15 @@ class OwnLines:
     def key(self, line: Mapping[str, Any]) -> str:
         """See Lines."""
         key = line.get("key")
-        return key if isinstance(key, str) and "id" in line and "error" in line else ""
+        return key if isinstance(key, str) and {"id", "error"} <= line.keys() else ""
 
     def id(self, line: Mapping[str, Any]) -> str:
         """See Lines."""
         return str(line.get("id"))
 
-    def failed(self, line: Mapping[str, Any]) -> bool:
+    def source(self, line: Mapping[str, Any]) -> str:
         """See Lines."""
-        return line.get("error") is not None
+        return str(line.get("source") or "")
 
     def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
         """See Lines."""
@@ -97,20 +99,13 @@ class OpenAILines:
 
     def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
         """See Lines."""
-        name = f"{_PREFIX}{record['key']}"
-        error = record["error"]
+        name, error = f"{_PREFIX}{record['key']}", record["error"]
+        line = {"id": name, "custom_id": record["id"], "response": None, "error": None}
+        if error:
+            code = ExitCode(error["code"]).name.lower()
+            return {**line, "error": {"code": code, "message": error["message"]}}
         response = {"status_code": 200, "request_id": name, "body": _completion(record)}
-        told = (
-            {"code": ExitCode(error["code"]).name.lower(), "message": error["message"]}
-            if error
-            else None
-        )
-        return {
-            "id": name,
-            "custom_id": record["id"],
-            "response": None if error else response,
-            "error": told,
-        }
+        return {**line, "response": response}
 
     def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
         """See Lines."""
@@ -130,16 +125,20 @@ class OpenAILines:
     def key(self, line: Mapping[str, Any]) -> str:
         """See Lines."""
         name = line.get("id")
-        ours = isinstance(name, str) and name.startswith(_PREFIX) and "custom_id" in line
+        ours = (
+            isinstance(name, str)
+            and name.startswith(_PREFIX)
+            and {"custom_id", "error"} <= line.keys()
+        )
         return str(name).removeprefix(_PREFIX) if ours else ""
 
     def id(self, line: Mapping[str, Any]) -> str:
         """See Lines."""
         return str(line.get("custom_id"))
 
-    def failed(self, line: Mapping[str, Any]) -> bool:
+    def source(self, line: Mapping[str, Any]) -> str:  # noqa: ARG002
         """See Lines."""
-        return line.get("error") is not None
+        return ""
 
     def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
         """See Lines."""
@@ -147,11 +146,9 @@ class OpenAILines:
 
 
 def _completion(record: Mapping[str, Any]) -> dict[str, Any]:
-    import json
-    import time
-
-    data = record.get("data")
-    text = record.get("text") if data is None else json.dumps(data, ensure_ascii=False)
+    text = record.get("text")
+    if "data" in record:
+        text = json.dumps(record["data"], ensure_ascii=False)
     prompt, completion = record["prompt_tokens"], record["completion_tokens"]
     message = {"role": "assistant", "content": text}
     choice = {"index": 0, "message": message, "finish_reason": record["finish_reason"]}

@@ -9,9 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from mistral_cli.options import TaskOptions
+from mistral_cli.errors import UsageError
+from mistral_cli.options import TaskOptions, no_nan
 
 _ROWS, _RESULTS, _RUN = "Rows", "Results", "Run"
+
+_MOST_SLOTS = 256
 
 
 class InputFormat(StrEnum):
@@ -115,7 +118,13 @@ class BatchOptions(TaskOptions):
     timeout: Annotated[
         float | None,
         _option(
-            "--timeout", panel=_RUN, min=0.01, metavar="SECONDS", help="Longest time for a row."
+            "--timeout",
+            panel=_RUN,
+            min=0.01,
+            max=10.0**6,
+            callback=no_nan,
+            metavar="SECONDS",
+            help="Longest time for a row.",
         ),
     ] = None
     progress_every: Annotated[
@@ -128,3 +137,16 @@ class BatchOptions(TaskOptions):
             help="A line of progress so often, off a terminal (default 60; 0 for none).",
         ),
     ] = 60.0
+
+
+def slots_wanted(options: BatchOptions) -> int | None:
+    """The number that `--parallel` gives, None for auto. Raises UsageError."""
+    wanted = options.parallel
+    if wanted == "auto":
+        return None
+    if not (wanted.isascii() and wanted.isdecimal() and 0 < int(wanted) <= _MOST_SLOTS):
+        raise UsageError(
+            f"--parallel cannot be {wanted!r}",
+            hint=f"Use a number from 1 to {_MOST_SLOTS}, or auto.",
+        )
+    return int(wanted)

@@ -7,211 +7,200 @@ done is lost by a crash, and at most the last line is torn, which the next run c
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
+import hashlib
+import io
 import json
 import os
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
+from mistral_cli.atomic import replacing, sync_folder
 from mistral_cli.batch.asks import Item
+from mistral_cli.batch.entries import (
+    Entry,
+    Matched,
+    assign,
+    entries_of,
+    entry_of,
+    match,
+    parsed,
+    tidied,
+)
 from mistral_cli.batch.lines import Lines
+from mistral_cli.batch.rows import Row
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.terminal import Terminal
-
-_GO_ON = "The same command goes on from there."
 
 
 class ResultsFailed(MistralCliError):
     """The results cannot be written: a full disk, a lost mount, no permission."""
 
 
-@dataclass
-class Matched:
-    """Which items are to be done, and which are done: well, or having failed."""
-
-    todo: list[Item]
-    done: list[Item]
-    failed: list[Item]
-
-
 class Results:
     """An open results file, held by this process alone. Close it in the end."""
 
-    def __init__(self, path: Path, lines: Lines, terminal: Terminal) -> None:
-        """Open, lock, and cut off a torn last line.
+    def __init__(
+        self, path: Path, lines: Lines, terminal: Terminal, *, dry_run: bool, ids_are_kept: bool
+    ) -> None:
+        """Open, lock, and cut off a torn last line; in a dry run only read.
 
+        With `ids_are_kept` no result passes to another id, though the content be the same.
         Raises UsageError for a file that another run holds, or that holds something else.
         """
-        self.path, self._lines = path, lines
-        self._file = _locked(path)
+        self.path, self._lines, self._ids_are_kept = path.resolve(), lines, ids_are_kept
+        if self.path.exists() and not self.path.is_file():
+            raise UsageError(f"{path} is no file", hint="Leave -o out to write to stdout.")
+        self._temporary = self.path.with_name(_temporary_name(self.path.name))
+        self._file = _opened(self.path) if dry_run else _locked(self.path)
         try:
-            self._repair(terminal)
-            self._known = defaultdict[str, list[dict[str, Any]]](list)
-            for line in self._read():
-                self._known[lines.key(line)].append(line)
+            with io.BufferedReader(_unclosed(self._file)) as reader:
+                self._entries, self._end = entries_of(reader, lines, str(path))
+            if not dry_run:
+                self._clean_up(terminal)
         except BaseException:
             self._file.close()
             raise
 
+    @property
+    def ids(self) -> set[str]:
+        """The rows that it tells of."""
+        return {entry.id for entry in self._entries}
+
     def match(self, items: Sequence[Item], *, retry_failed: bool, force: bool) -> Matched:
         """Tell what is to be done from what is done, by the identity of each."""
-        matched = Matched([], [], [])
-        left = {key: list(lines) for key, lines in self._known.items()}
-        for item in items:
-            mine = left.get(item.key, [])
-            # Rows of the same content each have a result; the id says whose is whose.
-            mine.sort(key=lambda line: self._lines.id(line) != item.row.id)
-            line = mine.pop(0) if mine else None
-            if line is None or force:
-                matched.todo.append(item)
-            elif not self._lines.failed(line):
-                matched.done.append(item)
-            elif retry_failed:
-                matched.todo.append(item)
-            else:
-                matched.failed.append(item)
-        return matched
+        assigned = assign(self._entries, items, ids_are_kept=self._ids_are_kept)
+        return match(items, assigned, retry_failed=retry_failed, force=force)
 
     def add(self, record: Mapping[str, Any]) -> None:
         """Append one result; when this returns, it is on the disk. Raises ResultsFailed."""
-        line = _encoded(self._lines.line(record))
-        end = self._file.seek(0, os.SEEK_END)
+        line = self._lines.line(record)
+        raw = _encoded(line)
         try:
-            self._file.write(line)
-            self._file.flush()
+            _write(self._file, raw, self._end)
             os.fsync(self._file.fileno())
         except OSError as error:
             with contextlib.suppress(OSError):
-                os.ftruncate(self._file.fileno(), end)
-            raise _failed(self.path, error) from error
+                self._file.truncate(self._end)
+            raise failed_to_write(self.path, error) from error
+        self._entries.append(entry_of(line, self._lines, self._end, len(raw)))
+        self._end += len(raw)
 
     def finish(self, items: Sequence[Item], *, ordered: bool) -> None:
         """Leave one line for each row: the last, under the row's present id.
 
-        Lines about rows that are not among `items` stay. Raises ResultsFailed.
+        Raises ResultsFailed. Nothing can be added afterwards.
         """
-        lines = list(self._read())
-        wanted = self._tidy(lines, items, ordered=ordered)
-        if wanted == lines:
-            return
-        temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+        assigned = assign(self._entries, items, ids_are_kept=self._ids_are_kept)
+        wanted = tidied(self._entries, items, assigned, ordered=ordered)
         try:
-            with temporary.open("wb") as file:
-                file.writelines(map(_encoded, wanted))
-                file.flush()
-                os.fsync(file.fileno())
-            temporary.chmod(self.path.stat().st_mode & 0o777)
-            # A run that waits for the old file's lock looks whether that is still the file.
-            temporary.replace(self.path)
+            if _is_at(self._file, self.path):
+                if wanted == [(entry, None) for entry in self._entries]:
+                    return
+            elif self.path.exists():
+                raise UsageError(
+                    f"while the batch ran, {self.path} became another file",
+                    hint="Use another -o, or run the same command again.",
+                )
+            with replacing(self.path, self._temporary) as file:
+                os.fchmod(file.fileno(), os.fstat(self._file.fileno()).st_mode & 0o777)
+                # A run that waits for the old file's lock looks whether that is still the file.
+                file.writelines(self._raw(entry, row) for entry, row in wanted)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise _failed(self.path, error) from error
+            raise failed_to_write(self.path, error) from error
 
     def records(self) -> Iterator[dict[str, Any]]:
         """Every result that is in the file now."""
-        with self.path.open("rb") as file:
-            yield from map(self._lines.record, map(json.loads, file))
+        with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+            yield from map(self._lines.record, filter(None, map(parsed, file)))
 
     def close(self) -> None:
         """Let go of the file."""
         self._file.close()
 
-    def _tidy(
-        self, lines: list[dict[str, Any]], items: Sequence[Item], *, ordered: bool
-    ) -> list[dict[str, Any]]:
-        newest = defaultdict[str, list[dict[str, Any]]](list)
-        for line in lines:
-            newest[self._lines.key(line)].append(line)
-        names = {item.row.id for item in items}
-        kept = [line for line in lines if self._lines.id(line) not in names]
-        ours: dict[int, dict[str, Any]] = {}
-        for item in items:
-            mine = newest[item.key]
-            mine.sort(key=lambda line: self._lines.id(line) != item.row.id)
-            same = [line for line in mine if self._lines.id(line) == item.row.id] or mine[:1]
-            if same:
-                line = same[-1]
-                newest[item.key] = [each for each in mine if each not in same]
-                kept = [each for each in kept if each is not line]
-                ours[id(line)] = self._lines.renamed(line, item.row)
-        mine_in_order = (
-            list(ours.values())
-            if ordered
-            else [ours[id(line)] for line in lines if id(line) in ours]
-        )
-        return kept + mine_in_order
+    def _raw(self, entry: Entry, row: Row | None) -> bytes:
+        raw = os.pread(self._file.fileno(), entry.size, entry.start)
+        return raw if row is None else _encoded(self._lines.renamed(json.loads(raw), row))
 
-    def _read(self) -> Iterator[dict[str, Any]]:
-        self._file.seek(0)
-        for number, raw in enumerate(self._file, start=1):
-            line = _parsed(raw)
-            if line is None or not self._lines.key(line):
-                raise UsageError(
-                    f"line {number} of {self.path} is no result of a batch in this format",
-                    hint="Name another file with -o.",
+    def _clean_up(self, terminal: Terminal) -> None:
+        """Remove what a crash may have left."""
+        try:
+            self._temporary.unlink(missing_ok=True)
+            if torn := os.fstat(self._file.fileno()).st_size - self._end:
+                self._file.truncate(self._end)
+                terminal.warn(
+                    f"the last line of {self.path} was torn ({torn} bytes): its row is done again"
                 )
-            yield line
-
-    def _repair(self, terminal: Terminal) -> None:
-        """Cut off a last line that is not whole: the crash came while it was written."""
-        data_end, good = self._file.seek(0, os.SEEK_END), 0
-        last = b""
-        self._file.seek(0)
-        for raw in self._file:
-            last = raw
-            good += len(raw)
-        if last and (not last.endswith(b"\n") or _parsed(last) is None):
-            torn = good - len(last)
-            if torn == 0 and not last.lstrip(b"\0").startswith(b"{") and last.strip(b"\0"):
-                return  # no result of ours was ever here: reading says so
-            os.ftruncate(self._file.fileno(), torn)
-            terminal.warn(
-                f"the last line of {self.path} was torn ({data_end - torn} bytes): its row is "
-                "done again"
-            )
+        except OSError as error:
+            raise failed_to_write(self.path, error) from error
 
 
-def _locked(path: Path) -> BinaryIO:
+def failed_to_write(path: Path, error: OSError) -> ResultsFailed:
+    """The error for a file that takes no result."""
+    return ResultsFailed(
+        f"cannot write {path}: {error.strerror or error}",
+        hint="Free the disk or mend its permissions. The same command goes on from there.",
+    )
+
+
+def _opened(path: Path) -> io.FileIO:
+    """The file to read; nothing where there is none."""
+    try:
+        return io.FileIO(path if path.exists() else os.devnull)
+    except OSError as error:
+        raise failed_to_write(path, error) from error
+
+
+def _locked(path: Path) -> io.FileIO:
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+            # Not buffered: what a full disk refuses would be written again when it is closed.
+            file = io.FileIO(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+")
         except OSError as error:
-            raise _failed(path, error) from error
+            raise failed_to_write(path, error) from error
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have put a new file in its place when it finished.
+            if _is_at(file, path):
+                sync_folder(path.parent)
+                return file
+        except BlockingIOError as error:
+            file.close()
+            raise UsageError(
+                f"another run is writing to {path}", hint="Wait for it, or use another -o."
+            ) from error
         except OSError as error:
             file.close()
-            if error.errno in (errno.EWOULDBLOCK, errno.EACCES):
-                raise UsageError(
-                    f"another run is writing to {path}", hint="Wait for it, or use another -o."
-                ) from error
-            raise _failed(path, error) from error
-        # Whoever held it may have put a new file in its place when it finished.
-        with contextlib.suppress(OSError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
+            raise failed_to_write(path, error) from error
         file.close()
 
 
-def _parsed(raw: bytes) -> dict[str, Any] | None:
+def _is_at(file: io.FileIO, path: Path) -> bool:
+    """Whether `file` is still what stands at `path`."""
     try:
-        line = json.loads(raw)
-    except ValueError:
-        return None
-    return line if isinstance(line, dict) else None
+        return os.path.samestat(os.fstat(file.fileno()), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _unclosed(file: io.FileIO) -> io.FileIO:
+    return io.FileIO(file.fileno(), closefd=False)
+
+
+def _write(file: io.FileIO, data: bytes, start: int) -> None:
+    """All of `data`; one call may write less."""
+    done = 0
+    while done < len(data):
+        done += os.pwrite(file.fileno(), memoryview(data)[done:], start + done)
+
+
+def _temporary_name(name: str) -> str:
+    """The same for each run, so that one removes what another left when it was killed."""
+    return f".mistral-cli-{hashlib.sha256(os.fsencode(name)).hexdigest()[:16]}.tmp"
 
 
 def _encoded(line: Mapping[str, Any]) -> bytes:
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "surrogatepass") + b"\n"
-
-
-def _failed(path: Path, error: OSError) -> ResultsFailed:
-    return ResultsFailed(
-        f"cannot write {path}: {error.strerror or error}",
-        hint=f"Free the disk or mend its permissions. {_GO_ON}",
-    )
+    # What UTF-8 has no bytes for, a lone surrogate, becomes the very escape that JSON has for it.
+    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"

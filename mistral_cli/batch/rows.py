@@ -51,22 +51,23 @@ def read_rows(
     names: Sequence[str],
     terminal: Terminal,
     *,
+    outputs: Sequence[Path] = (),
     input_format: str | None = None,
     text_field: str | None = None,
     id_field: str | None = None,
 ) -> list[Row]:
     """The rows behind files, globs, folders and stdin ("-", or no name at all), in order.
 
-    The suffix says the format unless `input_format` does. What is wrong with one row is its
-    `error`. Raises UsageError for a name without files, a column that is not there, an id
-    that is there twice, and no rows at all.
+    The suffix says the format unless `input_format` does; `outputs` are those of
+    `find_sources`. What is wrong with one row is its `error`. Raises UsageError for a name
+    without files, a column that is not there, an id that is there twice, and no rows at all.
     """
     if input_format not in (None, *INPUT_FORMATS):
         known = ", ".join(INPUT_FORMATS)
         raise UsageError(f"unknown input format {input_format!r}", hint=f"Use one of: {known}.")
     columns = Columns(text_field or _TEXT, id_field)
     rows: list[Row] = []
-    for source in find_sources(names, terminal):
+    for source in find_sources(names, terminal, outputs):
         before = len(rows)
         rows += _rows_of(source, input_format, columns, bool(names), terminal)
         if len(rows) == before:

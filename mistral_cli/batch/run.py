@@ -4,44 +4,34 @@ from __future__ import annotations
 
 import contextlib
 import signal
-import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 
-from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.batch.asks import Asks, Item
-from mistral_cli.batch.crew import Crew, Record, StopAsked
+from mistral_cli.batch.crew import Crew, Record
 from mistral_cli.batch.destination import Destination, open_destination
+from mistral_cli.batch.entries import Matched
 from mistral_cli.batch.estimate import estimate
-from mistral_cli.batch.lines import record_of, record_of_failure
-from mistral_cli.batch.options import BatchOptions
+from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.batch.progress import Progress, failures_table
 from mistral_cli.batch.report import write_report
-from mistral_cli.batch.results import Matched
 from mistral_cli.batch.rows import read_rows
+from mistral_cli.batch.stopping import StopAsked, on_stop, stop
+from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
-from mistral_cli.engines import (
-    LoadOptions,
-    ProcessEngine,
-    Request,
-    open_in_process,
-    open_tokenizer,
-    slots_for,
-)
+from mistral_cli.engines import LoadOptions, open_in_process, open_tokenizer
 from mistral_cli.errors import (
-    EngineDied,
     Interrupted,
     MistralCliError,
     RowsFailed,
     Terminated,
-    TimedOut,
     UsageError,
+    first_line,
 )
-from mistral_cli.job import job_of, needed, settle_context
+from mistral_cli.job import needed, settle_context
 from mistral_cli.models.digest import digest_of
-from mistral_cli.output.answer import Answer, collect, until_stop
-from mistral_cli.output.printers import SILENT
-from mistral_cli.plan import Planner, settle
+from mistral_cli.plan import Planner, Setup, settle
 from mistral_cli.run import begin
 from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal
@@ -49,12 +39,24 @@ from mistral_cli.terminal import Terminal
 
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Do what is still to be done of a batch. Raises MistralCliError."""
+    with on_stop(stop):
+        try:
+            _run(task, names, options, terminal)
+        except StopAsked as asked:
+            terminal.clear_status()
+            raise _stopped(asked, "before a row was asked", options) from None
+
+
+def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     if task.jsonl:
         raise UsageError("a batch writes JSON Lines anyway", hint="Use --many in place of --jsonl.")
+    slots_wanted(options)
     drafter = begin(task, options, terminal)
+    written = filter(None, (options.output, options.output_dir, options.report))
     rows = read_rows(
         names,
         terminal,
+        outputs=list(written),
         input_format=options.input_format,
         text_field=options.text_field,
         id_field=options.id_field,
@@ -63,151 +65,155 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
     asks = Asks(drafter, options.prompt)
     digest = digest_of(setup.model.path, terminal)
     items = [asks.item(row, setup, digest) for row in rows]
-    with open_destination(
-        options, items, structured=drafter.shape is not None, terminal=terminal
-    ) as place:
+    structured = drafter.shape is not None
+    with open_destination(options, items, structured=structured, terminal=terminal) as place:
         matched = place.match(items, options)
         todo = matched.todo[: options.limit]
-        with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
-            load = LoadOptions(setup.longest, setup.threads)
-            planner = Planner(drafter, setup, tokenizer.tokenize, load)
-            planner = settle_context(planner, list(_needs(asks, planner, todo)), terminal)
-            parallel = _slots(options, planner, len(todo), terminal)
-            if options.dry_run:
+        if options.dry_run:
+            with _planned(asks, setup, todo, options, terminal) as (planner, parallel):
                 estimate(asks, planner, matched, todo, parallel, place.earlier(), terminal)
-                return
-        Batch(asks, planner, options, place, terminal).run(items, matched, todo, parallel)
+            return
+        Batch(asks, setup, options, place, terminal, items, matched).run(todo)
 
 
 @dataclass
 class Batch:
-    """A batch whose plan is settled."""
+    """A batch under way; `records` are those of this run, without their texts."""
 
     asks: Asks
-    planner: Planner
+    setup: Setup
     options: BatchOptions
     place: Destination
     terminal: Terminal
+    items: Sequence[Item]
+    matched: Matched
+    records: list[Record] = field(default_factory=list)
 
-    def run(
-        self, items: Sequence[Item], matched: Matched, todo: Sequence[Item], parallel: int
-    ) -> None:
+    def run(self, todo: Sequence[Item]) -> None:
         """Do the items `todo`. Raises RowsFailed where some failed, now or earlier."""
-        records, failed = list[Record](), len(matched.failed)
         end: MistralCliError | None = None
         try:
-            for record in self._records(todo, parallel) if todo else ():
-                self.place.add(record)
-                records.append({**record, "text": None, "data": None})
-                failed += record["error"] is not None
-                if self.options.max_failures and failed >= self.options.max_failures:
-                    end = RowsFailed(f"stopped after {failed} failures", hint=_go_on(self.options))
-                    break
-        except StopAsked as stop:
-            end = _stopped(stop, len(matched.done) + len(records), len(items), self.options)
-        self.place.finish(items, ordered=self.options.ordered)
-        self._tell(items, matched, records, failed)
-        if end:
-            raise end
-        if failed:
-            hint = "`--retry-failed` tries them again."
-            raise RowsFailed(f"{failed} of {len(items)} rows failed", hint=hint)
-
-    def _records(self, todo: Sequence[Item], parallel: int) -> Iterator[Record]:
-        setup, load = self.planner.setup, replace(self.planner.load, parallel=parallel)
-        self.terminal.status(f"loading {setup.model_name} …")
-        with open_in_process(setup.choice, setup.model, load, self.terminal.warn) as engine:
-            self.terminal.clear_status()
-            load = replace(load, gpu_layers=engine.gpu_layers)
-            planner = replace(self.planner, tokenize=engine.tokenize, load=load)
-            started = time.monotonic()
-            worker = Worker(self.asks, planner, engine, self.options, parallel, started)
-            progress = Progress(self.terminal, len(todo), self.options.progress_every)
-            for record in Crew(worker.record, parallel, started).records(todo, progress.show):
-                tokens = record["prompt_tokens"] + record["completion_tokens"]
-                progress.count(failed=record["error"] is not None, tokens=tokens)
-                yield record
-            progress.end()
-
-    def _tell(
-        self, items: Sequence[Item], matched: Matched, records: list[Record], failed: int
-    ) -> None:
-        """What has become of the rows: a line, the failures, the page."""
-        terminal = self.terminal
-        terminal.clear_status()
-        done = len(matched.done) + sum(record["error"] is None for record in records)
-        earlier = f", {len(matched.done)} of them in earlier runs" if matched.done else ""
-        left = len(items) - done - failed
-        terminal.note(
-            f"{done} of {len(items)} rows done{earlier}, {failed} failed"
-            f"{f', {left} left' if left else ''}"
-        )
-        for line in failures_table(records):
-            terminal.tell(line)
-        if self.options.report:
-            setup = self.planner.setup
-            facts = {
-                "Task": self.asks.drafter.task.name,
-                "Model": setup.model_name,
-                "Engine": setup.choice.engine.name,
-                "Results": str(self.place.name),
-            }
-            try:
-                write_report(self.options.report, list(self.place.earlier()) or records, facts)
-            except OSError as error:
-                raise UsageError(
-                    f"cannot write {self.options.report}: {error.strerror}", hint="Name another."
-                ) from error
-
-
-@dataclass
-class Worker:
-    """Answers one item in the calling thread."""
-
-    asks: Asks
-    planner: Planner
-    engine: ProcessEngine
-    options: BatchOptions
-    parallel: int
-    started: float
-
-    def record(self, item: Item) -> Record:
-        """The record of an item; its failure is one too. Raises EngineDied."""
-        row = item.row
-        try:
-            draft = self.asks.draft(row)
-            planner = replace(self.planner, drafter=self.asks.drafter_of(row))
-            job = job_of(planner, draft)
-            kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
-            desk = Desk(planner, self._asking(), self.parallel, kept=kept)
-            result = respond(job, desk, SILENT)
-        except EngineDied:
-            raise
+            if todo:
+                end = self._do(todo)
+        except StopAsked as asked:
+            end = _stopped(asked, f"{self._done} of {len(self.items)} rows are done", self.options)
         except MistralCliError as error:
-            return record_of_failure(row, item.key, error, finished=self._now())
-        return record_of(row, item.key, result, exact=self.options.raw, finished=self._now())
-
-    def _now(self) -> float:
-        return time.monotonic() - self.started
-
-    def _asking(self) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
-        """How the row's requests are put: all of them within its time."""
-        timeout = self.options.timeout
-        deadline = None if timeout is None else time.monotonic() + timeout
-
-        def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
-                raise TimedOut(f"no answer within {timeout:g} s", hint="Raise --timeout.")
-            return collect(
-                until_stop(self.engine.stream(request, timeout=left), stop),
-                prompt_tokens=len(request.prompt_token_ids),
-                load_seconds=0.0,
-                on_progress=lambda _: None,
-                on_text=on_text,
+            end = error
+        with on_stop(lambda _: None):  # it is nearly over
+            for last in (self._finish, self._tell, self._report):
+                try:
+                    last()
+                except MistralCliError as error:
+                    end = end or error
+        if end or self._failed:
+            raise end or RowsFailed(
+                f"{self._failed} of {len(self.items)} rows failed",
+                hint="`--retry-failed` tries them again.",
             )
 
-        return ask
+    @property
+    def _done(self) -> int:
+        return len(self.matched.done) + sum(r["error"] is None for r in self.records)
+
+    @property
+    def _failed_now(self) -> int:
+        return sum(record["error"] is not None for record in self.records)
+
+    @property
+    def _failed(self) -> int:
+        return len(self.matched.failed) + self._failed_now
+
+    def _do(self, todo: Sequence[Item]) -> RowsFailed | None:
+        """Do them, or as many until too many have failed: that is what is returned."""
+        most, failed = self.options.max_failures, 0
+        with closing(self._answered(todo)) as answered:
+            for record in answered:
+                self.place.add(record)
+                self.records.append({**record, "text": None, "data": None})
+                failed += record["error"] is not None
+                if most and failed >= most:
+                    return RowsFailed(f"stopped after {failed} failures", hint=_go_on(self.options))
+        return None
+
+    def _answered(self, todo: Sequence[Item]) -> Generator[Record]:
+        options, setup, terminal = self.options, self.setup, self.terminal
+        with _planned(self.asks, setup, todo, options, terminal) as (planner, parallel):
+            load = replace(planner.load, parallel=parallel)
+        terminal.status(f"loading {setup.model_name} …")
+        choice, model = planner.setup.choice, setup.model
+        with open_in_process(choice, model, load, terminal.warn) as engine:
+            terminal.clear_status()
+            load = replace(load, gpu_layers=engine.gpu_layers)
+            planner = replace(planner, tokenize=engine.tokenize, load=load)
+            worker = Worker(self.asks, planner, engine, options.timeout, exact=options.raw)
+            progress = Progress(terminal, len(todo), options.progress_every)
+            crew = Crew(worker.record, worker.failure, parallel)
+            with closing(crew.records(todo, progress.show)) as records:
+                for record in records:
+                    tokens = record["prompt_tokens"] + record["completion_tokens"]
+                    progress.count(failed=record["error"] is not None, tokens=tokens)
+                    yield record
+            progress.end()
+
+    def _finish(self) -> None:
+        self.place.finish(self.items, ordered=self.options.ordered)
+
+    def _tell(self) -> None:
+        """What has become of the rows: a line, and the failures."""
+        self.terminal.clear_status()
+        earlier = len(self.matched.done)
+        left = len(self.items) - self._done - self._failed
+        self.terminal.note(
+            f"{self._done} of {len(self.items)} rows done"
+            f"{f', {earlier} of them in earlier runs' if earlier else ''}, {self._failed} failed"
+            f"{f', {left} left' if left else ''}"
+        )
+        failed = [record for record in self.records if record["error"] is not None]
+        if names := {item.row.id for item in self.matched.failed}:
+            failed += [record for record in self.place.earlier() if record["id"] in names]
+        for line in failures_table(failed):
+            self.terminal.tell(line)
+
+    def _report(self) -> None:
+        path = self.options.report
+        if path is None:
+            return
+        facts = {
+            "Task": self.asks.drafter.task.name,
+            "Model": self.setup.model_name,
+            "Engine": self.setup.choice.engine.name,
+            "Results": self.place.name,
+        }
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_report(path, list(self.place.earlier()) or self.records, facts)
+        except OSError as error:
+            raise UsageError(
+                f"cannot write {path}: {error.strerror or first_line(error)}", hint="Name another."
+            ) from error
+
+
+@contextlib.contextmanager
+def _planned(
+    asks: Asks, setup: Setup, todo: Sequence[Item], options: BatchOptions, terminal: Terminal
+) -> Iterator[tuple[Planner, int]]:
+    """A planner whose context holds every row, and how many rows to do at once."""
+    with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
+        load = LoadOptions(setup.longest, setup.threads)
+        planner = Planner(asks.drafter, setup, tokenizer.tokenize, load)
+        planner = settle_context(planner, list(_needs(asks, planner, todo)), terminal)
+        load, number = planner.load, slots_wanted(options)
+        parallel, why = slots(
+            number,
+            setup.choice.engine,
+            setup.model,
+            load.context_length,
+            load.gpu_layers,
+            len(todo),
+        )
+        fewer = number and parallel < min(number, len(todo))
+        (terminal.warn if fewer else terminal.info)(why)
+        yield planner, parallel
 
 
 def _needs(asks: Asks, planner: Planner, todo: Sequence[Item]) -> Iterator[int]:
@@ -219,23 +225,9 @@ def _needs(asks: Asks, planner: Planner, todo: Sequence[Item]) -> Iterator[int]:
             yield needed(replace(planner, drafter=asks.drafter_of(item.row)), draft)
 
 
-def _slots(options: BatchOptions, planner: Planner, rows: int, terminal: Terminal) -> int:
-    wanted = None if options.parallel == "auto" else options.parallel
-    if wanted is not None and not (wanted.isdecimal() and int(wanted)):
-        raise UsageError(f"--parallel cannot be {wanted!r}", hint="Use a number from 1, or auto.")
-    number = int(wanted) if wanted else None
-    setup, load = planner.setup, planner.load
-    found, why = slots_for(
-        number, setup.choice, setup.model, load.context_length, load.gpu_layers, rows
-    )
-    say = terminal.warn if number and found < min(number, rows) else terminal.info
-    say(why)
-    return found
-
-
-def _stopped(stop: StopAsked, done: int, count: int, options: BatchOptions) -> MistralCliError:
-    kind = Interrupted if stop.number == signal.SIGINT else Terminated
-    return kind(f"stopped: {done} of {count} rows are done", hint=_go_on(options))
+def _stopped(asked: StopAsked, how_far: str, options: BatchOptions) -> MistralCliError:
+    kind = Interrupted if asked.number == signal.SIGINT else Terminated
+    return kind(f"stopped: {how_far}", hint=_go_on(options))
 
 
 def _go_on(options: BatchOptions) -> str:

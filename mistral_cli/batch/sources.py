@@ -31,11 +31,14 @@ class Source:
     relative: Path
 
 
-def find_sources(names: Sequence[str], terminal: Terminal) -> list[Source]:
+def find_sources(
+    names: Sequence[str], terminal: Terminal, outputs: Sequence[Path] = ()
+) -> list[Source]:
     """Every file behind `names`, each once; nothing at all is stdin.
 
-    A file whose own name looks like a glob is that file. Raises UsageError for a name behind
-    which there is no file.
+    A file whose own name looks like a glob is that file. What is written to `outputs` (files,
+    and folders below the one that is read) is no input of the next run. Raises UsageError for a
+    name behind which there is no file.
     """
     found: dict[Path, Source] = {}
     for name in names or ("-",):
@@ -44,6 +47,8 @@ def find_sources(names: Sequence[str], terminal: Terminal) -> list[Source]:
         except (OSError, ValueError) as error:  # too long, a folder in the way is closed, NUL
             raise UsageError(f"{name!r} cannot be read: {error}", hint="Check the name.") from error
         for source in sources:
+            if any(_is_output(source, output) for output in outputs):
+                continue
             found.setdefault(_identity(source.path), source)
     return list(found.values())
 
@@ -107,6 +112,14 @@ def _entries(terminal: Terminal, folder: Path) -> list[os.DirEntry[str]]:
     except OSError as error:
         terminal.warn(f"{name_of(folder)} is left out: {error.strerror}")
         return []
+
+
+def _is_output(source: Source, output: Path) -> bool:
+    path, written = Path(os.path.realpath(source.path)), Path(os.path.realpath(output))
+    if written not in (path, *path.parents):
+        return False
+    above = path.parents[len(source.relative.parts) - 1]
+    return path == written or above in written.parents
 
 
 def _is_pattern(part: str) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from mistral_cli.engines.base import Event, Finish, LoadOptions, OpenEngine, Request
 from mistral_cli.engines.choice import Choice
 from mistral_cli.engines.process_handle import EngineProcess
-from mistral_cli.engines.process_messages import Answer, Ended, Failure, Open
+from mistral_cli.engines.process_messages import Answer, Begun, Ended, Failure, Open
 from mistral_cli.errors import EngineFailed, TimedOut
 from mistral_cli.gguf import GGUF
 
@@ -52,6 +52,11 @@ class ProcessEngine(OpenEngine):
         return self._process.opened.context_length
 
     @property
+    def alive(self) -> bool:
+        """Whether its process is running, as far as is known."""
+        return self._process.alive
+
+    @property
     def pid(self) -> int:
         """The id of the process that is running, or was last."""
         return self._process.pid
@@ -69,8 +74,8 @@ class ProcessEngine(OpenEngine):
     ) -> Generator[Event, None, None]:
         """See OpenEngine. Raises EngineDied too.
 
-        Raises TimedOut where the answer is not complete `timeout` seconds after it was
-        asked for; the time that a new process needs to open the model does not count.
+        Raises TimedOut where the answer is not complete `timeout` seconds after the work on
+        it began; to wait for a new process or for a slot does not count.
         """
         if self._closed:
             raise _closed()
@@ -83,7 +88,7 @@ class ProcessEngine(OpenEngine):
 
     def _events(self, request: Request, timeout: float | None) -> Generator[Event, None, None]:
         process = self._running()
-        deadline = None if timeout is None else time.monotonic() + timeout
+        deadline = None
         number, answers = process.ask(request)
         finished = False
         try:
@@ -93,6 +98,9 @@ class ProcessEngine(OpenEngine):
                 except queue.Empty:
                     message = f"there is no complete answer after {timeout:g} seconds"
                     raise TimedOut(message, hint="Raise --timeout.") from None
+                if isinstance(answer, Begun):
+                    deadline = None if timeout is None else time.monotonic() + timeout
+                    continue
                 if isinstance(answer, Ended):  # without a Finish where the engine was closed
                     return
                 assert not isinstance(answer, list)
@@ -126,7 +134,7 @@ def _next(answers: queue.SimpleQueue[Answer | None], deadline: float | None) -> 
     return answers.get(timeout=left)
 
 
-def _checked(answer: Answer | None, process: EngineProcess) -> Event | list[int] | Ended:
+def _checked(answer: Answer | None, process: EngineProcess) -> Event | list[int] | Begun | Ended:
     if answer is None:
         raise process.died()
     if isinstance(answer, Failure):

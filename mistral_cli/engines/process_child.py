@@ -20,6 +20,7 @@ from mistral_cli.engines.opening import open_engine
 from mistral_cli.engines.process_messages import (
     Answer,
     Ask,
+    Begun,
     Cancel,
     Ended,
     Failure,
@@ -71,6 +72,7 @@ class _Desk:
         with self._slots:
             if cancelled.is_set():
                 return
+            self._answers.put((number, Begun()))
             with contextlib.closing(self._engine.stream(request)) as events:
                 for event in events:
                     if cancelled.is_set():

@@ -51,6 +51,11 @@ class Opened:
 
 
 @dataclass(frozen=True)
+class Begun:
+    """From the engine: the first of an answer: it had waited for a slot until now."""
+
+
+@dataclass(frozen=True)
 class Ended:
     """From the engine: the last of an answer, also of one that failed or was cancelled."""
 
@@ -80,5 +85,5 @@ class Failure:
         return error
 
 
-Answer = Event | list[int] | Failure | Ended
+Answer = Event | list[int] | Failure | Begun | Ended
 """Part of the answer to one Ask; what queues up is sent as one list of (number, Answer)."""

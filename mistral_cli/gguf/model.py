@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.gguf.types import FILE_TYPES, SCALARS, STRING, TENSOR_TYPES, UINT64
+from mistral_cli.gguf.types import CONTROL_TOKEN, FILE_TYPES, SCALARS, STRING, TENSOR_TYPES, UINT64
 
 # BPE vocabularies for which llama.cpp puts BOS first without being told to (`llama-vocab.cpp`).
 _BOS_BY_DEFAULT = {
@@ -158,6 +158,16 @@ class GGUF:
         """The kind of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte."""
         types = self.metadata.get("tokenizer.ggml.token_type")
         return types.numbers() if isinstance(types, Array) else None
+
+    @cached_property
+    def control_tokens(self) -> Mapping[str, int]:
+        """The control tokens, such as `</s>` or `[INST]`, and their ids."""
+        types, tokens = self.token_types or (), self.tokens
+        return {
+            tokens[i].decode("utf-8", "replace"): i
+            for i, kind in enumerate(types)
+            if kind == CONTROL_TOKEN
+        }
 
     @property
     def tokenizer_model(self) -> str:

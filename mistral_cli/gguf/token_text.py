@@ -13,15 +13,6 @@ _SPACE = "▁"
 _BYTE_NAME = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 
 
-def control_tokens(model: GGUF) -> dict[str, int]:
-    """The control tokens of `model`, such as `</s>` or `[INST]`, and their ids."""
-    types = model.token_types or ()
-    tokens = model.tokens
-    return {
-        tokens[i].decode("utf-8", "replace"): i for i, t in enumerate(types) if t == CONTROL_TOKEN
-    }
-
-
 def token_text(model: GGUF, token: int | None) -> str:
     """One token's text; empty for None."""
     return "" if token is None else token_bytes(model, token).decode("utf-8", "replace")

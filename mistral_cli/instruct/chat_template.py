@@ -7,13 +7,16 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
-from functools import partial
-from typing import Any, NoReturn
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from mistral_cli.errors import ModelUnusable, first_line
 from mistral_cli.gguf import GGUF
-from mistral_cli.gguf.token_text import control_tokens, token_text
+from mistral_cli.gguf.token_text import token_text
 from mistral_cli.instruct.messages import Message
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 _FIRST_PRIVATE_USE = 0xE000
 
@@ -29,7 +32,7 @@ def encode_chat_template(
     Control tokens count only where the template wrote them. Raises ModelUnusable when the
     template does not render.
     """
-    controls = {text: token for text, token in control_tokens(model).items() if len(text) > 1}
+    controls = {text: token for text, token in model.control_tokens.items() if len(text) > 1}
     marker = _unused_character(messages, model)
     shielded = [Message(m.role, _shield(m.content, controls, marker)) for m in messages]
     ids: list[int] = []
@@ -108,6 +111,16 @@ def _variants(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
 
 
 def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
+    return _compiled(model.chat_template or "").render(
+        messages=messages,
+        add_generation_prompt=True,
+        bos_token=token_text(model, model.bos_id),
+        eos_token=token_text(model, model.eos_id),
+    )
+
+
+@cache
+def _compiled(source: str) -> Template:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     # The settings and functions that Hugging Face's `apply_chat_template` documents.
@@ -116,13 +129,7 @@ def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
     )
     environment.globals.update(raise_exception=_refuse, strftime_now=_now)
     environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
-    template = environment.from_string(_GENERATION.sub(r"{#\1\2#}", model.chat_template or ""))
-    return template.render(
-        messages=messages,
-        add_generation_prompt=True,
-        bos_token=token_text(model, model.bos_id),
-        eos_token=token_text(model, model.eos_id),
-    )
+    return environment.from_string(_GENERATION.sub(r"{#\1\2#}", source))
 
 
 def _refuse(message: str) -> NoReturn:

@@ -14,7 +14,6 @@ from typing import Literal
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf import GGUF
-from mistral_cli.gguf.token_text import control_tokens
 from mistral_cli.instruct.chat_template import encode_chat_template
 from mistral_cli.instruct.messages import Message
 
@@ -27,7 +26,7 @@ _V1_INST = {733: "▁[".encode(), 16289: b"INST", 28793: b"]"}
 
 def chat_format(model: GGUF) -> Format | None:
     """The instruct format that `model` speaks; None for a base model without any."""
-    controls = control_tokens(model)
+    controls = model.control_tokens
     if "[INST]" in controls and "[/INST]" in controls:
         return "mistral-v7" if "[SYSTEM_PROMPT]" in controls else "mistral-v3"
     template = model.chat_template
@@ -81,7 +80,7 @@ def _mistral_control(messages: Sequence[Message], model: GGUF, tokenize: Tokeniz
 
     v7 gives the system text control tokens of its own.
     """
-    control = control_tokens(model)
+    control = model.control_tokens
     ids = _bos(model)
     system, turns = _split_system(messages)
     if system and "[SYSTEM_PROMPT]" in control:

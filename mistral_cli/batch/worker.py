@@ -1,0 +1,113 @@
+"""One row → its record: asked, answered, or failed, in the thread that calls."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+
+from mistral_cli.answering import Desk, Kept, respond
+from mistral_cli.batch.asks import Asks, Item
+from mistral_cli.batch.crew import Record
+from mistral_cli.batch.lines import record_of, record_of_failure
+from mistral_cli.engines import ProcessEngine, Request
+from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
+from mistral_cli.job import job_of
+from mistral_cli.output.answer import Answer, collect, until_stop
+from mistral_cli.output.printers import SILENT
+from mistral_cli.plan import Planner
+
+
+@dataclass
+class Worker:
+    """Answers items; safe for use by as many threads as the engine has slots.
+
+    `timeout` is in seconds, for a row.
+    """
+
+    asks: Asks
+    planner: Planner
+    engine: ProcessEngine
+    timeout: float | None
+    exact: bool
+    started: float = field(default_factory=time.monotonic)
+
+    def record(self, item: Item) -> Record:
+        """The record of an item; its failure is one too. Raises EngineDied."""
+        try:
+            planner = replace(self.planner, drafter=self.asks.drafter_of(item.row))
+            job = job_of(planner, self.asks.draft(item.row))
+            kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
+            desk = Desk(planner, self._asking(), planner.load.parallel, kept=kept)
+            result = respond(job, desk, SILENT)
+        except EngineDied:
+            raise
+        except MistralCliError as error:
+            if not self.engine.alive:  # nor could it be opened again
+                raise EngineDied(error.message, hint=error.hint) from error
+            return self.failure(item, error)
+        except Exception as error:
+            return self.failure(item, _bug(error))
+        finished = self._since_start()
+        return record_of(item.row, item.key, result, exact=self.exact, finished=finished)
+
+    def failure(self, item: Item, error: MistralCliError) -> Record:
+        """The record of an item without an answer."""
+        return record_of_failure(item.row, item.key, error, finished=self._since_start())
+
+    def _since_start(self) -> float:
+        return time.monotonic() - self.started
+
+    def _asking(self) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
+        """How the requests for one row are put: all of them within its time."""
+        clock = Clock(self.timeout)
+
+        def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
+            events = self.engine.stream(request, timeout=clock.left())
+            try:
+                return collect(
+                    until_stop(events, stop),
+                    prompt_tokens=len(request.prompt_token_ids),
+                    load_seconds=0.0,
+                    on_progress=lambda _: clock.start(),
+                    on_text=on_text,
+                )
+            except TimedOut:
+                raise clock.is_up() from None
+
+        return ask
+
+
+class Clock:
+    """The time that a row has: from when the engine begins with it, not while it waits."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._seconds = seconds
+        self._deadline: float | None = None
+
+    def start(self) -> None:
+        """The engine is at work; only the first call counts."""
+        if self._seconds is not None and self._deadline is None:
+            self._deadline = time.monotonic() + self._seconds
+
+    def left(self) -> float | None:
+        """Seconds, or None for no limit. Raises TimedOut where there are none."""
+        if self._deadline is None:
+            return self._seconds
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise self.is_up()
+        return left
+
+    def is_up(self) -> TimedOut:
+        """The error for a row that has no time left."""
+        return TimedOut(f"no complete answer within {self._seconds:g} s", hint="Raise --timeout.")
+
+
+def _bug(error: Exception) -> MistralCliError:
+    """What went wrong with one row, and must not keep the others from their answers."""
+    message = f"{type(error).__name__}: {first_line(error)}"
+    found = MistralCliError(message, hint="This is a bug. Please report it.")
+    found.details = "".join(traceback.format_exception(error))
+    return found
