@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import fields
-from functools import cache
 from typing import Any, get_type_hints
 
 import typer
@@ -24,8 +23,10 @@ def command(
     It calls `run(make(own options), shared(options), context, *values of arguments)`. Its help
     is the docstring of `make`.
     """
-    own = [_keyword(p.name, p.default, _hints(make)[p.name]) for p in _parameters(make)]
-    common = [_keyword(f.name, f.default, _hints(shared)[f.name]) for f in fields(shared)]
+    hints = get_type_hints(make, include_extras=True)
+    own = [_keyword(p.name, p.default, hints[p.name]) for p in _parameters(make)]
+    hints = get_type_hints(shared, include_extras=True)
+    common = [_keyword(f.name, f.default, hints[f.name]) for f in fields(shared)]
 
     def wrapper(context: typer.Context, **given: Any) -> None:
         made = make(**{p.name: given[p.name] for p in own})
@@ -52,8 +53,3 @@ def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:
 
 def _parameters(make: Callable[..., Any]) -> list[inspect.Parameter]:
     return list(inspect.signature(make).parameters.values())
-
-
-@cache
-def _hints(annotated: Any) -> dict[str, Any]:
-    return get_type_hints(annotated, include_extras=True)

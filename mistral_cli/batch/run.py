@@ -20,7 +20,7 @@ from mistral_cli.batch.rows import read_rows
 from mistral_cli.batch.stopping import StopAsked, on_stop, stop
 from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
-from mistral_cli.engines import LoadOptions, open_in_process, open_tokenizer
+from mistral_cli.engines import LoadOptions, open_in_process, open_tokenizer, slots_for
 from mistral_cli.errors import (
     Interrupted,
     MistralCliError,
@@ -203,9 +203,9 @@ def _planned(
         planner = Planner(asks.drafter, setup, tokenizer.tokenize, load)
         planner = settle_context(planner, list(_needs(asks, planner, todo)), terminal)
         load, number = planner.load, slots_wanted(options)
-        parallel, why = slots(
+        parallel, why = slots_for(
             number,
-            setup.choice.engine,
+            setup.choice,
             setup.model,
             load.context_length,
             load.gpu_layers,
