@@ -133,10 +133,9 @@ def _exact_paths(error: UnicodeError) -> tuple[str | bytes, int]:
     """Write the bytes of a path that is not UTF-8 as the system gave them; others become "?"."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
-    wrong = error.object[error.start : error.end]
-    if all("\udc80" <= char <= "\udcff" for char in wrong):
-        return wrong.encode("utf-8", "surrogateescape"), error.end
-    return "?" * len(wrong), error.end
+    wrong = error.object[error.start]
+    is_byte = "\udc80" <= wrong <= "\udcff"
+    return wrong.encode("utf-8", "surrogateescape") if is_byte else "?", error.start + 1
 
 
 codecs.register_error(_EXACT_PATHS, _exact_paths)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,6 +84,15 @@ def client_env(server: HubServer, home: Path, **env: str) -> dict[str, str]:
     }
 
 
+def without_privileges() -> tuple[str, ...]:
+    """The command before another that makes permissions hold, for a test that root runs."""
+    if os.geteuid() != 0:
+        return ()
+    if not (setpriv := shutil.which("setpriv")):
+        pytest.skip("root, and no setpriv to do without")
+    return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
+
+
 def drive(
     server: HubServer, home: Path, *before: str, **env: str
 ) -> subprocess.CompletedProcess[str]:
@@ -90,6 +100,28 @@ def drive(
     command = [*before, sys.executable, "-c", DRIVER, REPO, FILE]
     env = client_env(server, home, **env)
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
+
+
+WITHOUT_WAITING = """
+import sys, time
+time.sleep = lambda seconds: None
+from mistral_cli.cli import main
+sys.argv[0] = "mistral-cli"
+main()
+"""
+
+
+def run_without_waiting(
+    server: HubServer, home: Path, *arguments: str, **env: str
+) -> subprocess.CompletedProcess[str]:
+    """The program in a process of its own, which does not wait between retries."""
+    return subprocess.run(
+        [sys.executable, "-c", WITHOUT_WAITING, *arguments],
+        env=client_env(server, home, **env),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
 
 
 def start_pull(server: HubServer, home: Path) -> subprocess.Popen[str]:

@@ -58,8 +58,9 @@ class HubServer:
     (a 200 from something that is not a hub), "circle" (a redirect to itself), and for "storage"
     also "cut" (half of the bytes, then a closed connection), "stall" (half of the bytes, then
     nothing more), "short" (half of the bytes as if they were all), "no ranges" (always the whole
-    file) and "wrong bytes". `fault_count` limits how often they happen; `pace` is what the
-    storage waits after each 32 KiB, in seconds.
+    file), "later range" (one that begins too late), "endless" (bytes of no known number that do
+    not end with the file) and "wrong bytes". `fault_count` limits how often they happen; `pace` is
+    what the storage waits after each 32 KiB, in seconds.
     """
 
     repos: dict[str, dict[str, bytes]]
@@ -218,11 +219,15 @@ class _Storage(_Handler):
         data = self.state.repos[f"{owner}/{name}"][filename]
         if fault == "wrong bytes":
             data = data[::-1]
+        if fault == "endless":
+            self.stream(200, data * 9, {"Content-Length": ""}, fault)
+            return
         asked = re.match(r"bytes=(\d+)-(\d*)", self.headers["range"] or "")
         if not asked or fault == "no ranges":
             self.stream(200, data, {}, fault)
             return
         start, stop = int(asked[1]), int(asked[2] or len(data) - 1) + 1
+        start += fault == "later range"
         if start >= len(data):
             self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
             return
@@ -244,4 +249,4 @@ class _Storage(_Handler):
                     sleep(self.state.pace)
             if fault == "stall":
                 self.rfile.read(1)  # until the client goes away
-        self.close_connection = self.close_connection or fault in ("cut", "stall")
+        self.close_connection = self.close_connection or fault in ("cut", "stall", "endless")

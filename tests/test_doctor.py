@@ -270,6 +270,8 @@ def test_recommend_shows_its_arithmetic(run: Run) -> None:
     text = run("models", "recommend").stdout
     assert "4.07 + 0.50 + 0.04 = 4.6 GiB" in text
     assert len(text.splitlines()) == len(found["models"])
+    best = run("models", "recommend", "-q")
+    assert (best.stdout, best.stderr) == (found["models"][0]["model"] + "\n", "")
 
 
 def test_dry_run_says_why_so_many_layers(run: Run, tmp_path: Path) -> None:

@@ -16,11 +16,23 @@ from types import SimpleNamespace
 
 import pytest
 from conftest import Result
-from hub_client import DATA, FILE, REPO, Screen, client_env, drive, make_terminal, shown
+from hub_client import (
+    DATA,
+    FILE,
+    REPO,
+    Screen,
+    client_env,
+    drive,
+    make_terminal,
+    run_without_waiting,
+    shown,
+    without_privileges,
+)
 from hub_server import COMMIT, HubServer
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import hub, hub_errors
+from mistral_cli.models.cache import cached_ggufs
 from mistral_cli.models.hub_seam import seam
 
 
@@ -82,20 +94,25 @@ def test_remote_file(server: HubServer) -> None:
 @pytest.mark.parametrize("fault", ["", "no ranges"])
 def test_read_range(server: HubServer, fault: str) -> None:
     server.faults = {"storage": fault}
-    assert hub.read_range(REPO, FILE, COMMIT, 0, 24) == DATA[:24]
-    assert hub.read_range(REPO, FILE, None, 300_001, 200_000) == DATA[300_001:500_001]
-    assert hub.read_range(REPO, FILE, None, len(DATA) - 5, 20) == DATA[-5:]
+    file = hub.remote_file(REPO, FILE)
+    assert hub.read_range(file, 0, 24) == DATA[:24]
+    assert hub.read_range(file, 300_001, 200_000) == DATA[300_001:500_001]
+    assert hub.read_range(file, len(DATA) - 5, 20) == DATA[-5:]
     ranges = [request.range for request in server.requests if request.place == "storage"]
     assert ranges[1] == "bytes=300001-500000"
 
 
 def test_read_range_faults(server: HubServer) -> None:
-    server.faults = {"storage": "cut"}
-    with pytest.raises(ModelNotAvailable, match="broke off"):
-        hub.read_range(REPO, FILE, None, 0, 200_000)
-    server.faults = {"resolve": "gated"}
-    with pytest.raises(ModelNotAvailable, match="gated"):
-        hub.read_range(REPO, FILE, None, 0, 100)
+    file = hub.remote_file(REPO, FILE)
+    for place, fault, message in (
+        ("storage", "cut", "broke off"),
+        ("storage", "garbage", "does not answer like a model hub"),
+        ("storage", "later range", "bytes after those"),
+        ("resolve", "gated", "gated"),
+    ):
+        server.faults = {place: fault}
+        with pytest.raises(ModelNotAvailable, match=message):
+            hub.read_range(file, 1000, 200_000)
 
 
 @pytest.mark.parametrize(
@@ -233,6 +250,55 @@ def test_the_librarys_log_goes_to_the_terminal(
     assert "mistral-cli: waiting for the hub: HTTP Error 500 thrown" in shown(terminal)
     assert ("Retrying in 2s" in shown(terminal)) == verbose
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("quiet", [(), ("-q",)])
+@pytest.mark.parametrize("command", [("pull", "--dry-run"), ("show",)])
+def test_looking_up_says_what_it_waits_for(
+    server: HubServer, tmp_path: Path, command: tuple[str, ...], quiet: tuple[str, ...],
+    mistral: Path,
+) -> None:  # fmt: skip
+    """In a new process, where the library has not yet set up its log."""
+    server.repos[REPO][FILE] = mistral.read_bytes()
+    server.faults, server.fault_count = {"resolve": "broken"}, 2
+    reference = f"{REPO}/{FILE}"
+    result = run_without_waiting(server, tmp_path / "h", "models", *command, *quiet, reference)
+    assert result.returncode == 0
+    lines = result.stderr.splitlines()
+    assert [line[:44] for line in lines] == ["mistral-cli: waiting for the hub: HTTP Error"] * (
+        not quiet
+    )
+
+
+@pytest.mark.parametrize("token", ["hf_geheim\x0bx", "hf_geh\u00e9im", "hf_geheim\udcff"])
+def test_a_token_with_a_wrong_character_is_not_shown(
+    server: HubServer, tmp_path: Path, token: str
+) -> None:
+    result = drive(server, tmp_path / "home", HF_TOKEN=token)
+    assert result.returncode == 3
+    assert "has characters that no token has" in result.stderr
+    assert "HF_TOKEN" in result.stderr
+    assert "geh" not in result.stderr
+
+
+def test_a_token_file_that_cannot_be_read(server: HubServer, tmp_path: Path) -> None:
+    token = tmp_path / "home" / "token"
+    token.parent.mkdir()
+    token.touch(0o000)
+    result = drive(server, tmp_path / "home", *without_privileges(), HF_TOKEN="")
+    assert result.returncode == 3
+    assert "the file with the hub's token cannot be read" in result.stderr
+    assert str(token) in result.stderr
+
+
+def test_a_cache_folder_that_is_given_from_here(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", "relative")
+    path = download()
+    assert path.is_relative_to(tmp_path)
+    assert [file.path for file in cached_ggufs()] == [path] == [hub.locate(REPO, FILE)]
 
 
 def test_log_lines_do_not_carry_signed_addresses() -> None:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from hub_client import make_terminal
 from model_store import Q4, Q8, REPO, Store
+
+from mistral_cli.models import aliases
+
+if TYPE_CHECKING:
+    from tomlkit import TOMLDocument
 
 
 def config_file(tmp_path: Path) -> Path:
@@ -92,3 +102,33 @@ def test_alias_leaves_a_file_with_a_mistake_alone(store: Store, tmp_path: Path) 
     path.write_text("model = [", encoding="utf-8")
     assert store.models("alias", "work", Q4).status == 2
     assert path.read_text(encoding="utf-8") == "model = ["
+
+
+def test_aliases_that_are_set_at_once_are_all_kept(store: Store) -> None:
+    names = [f"name{number}" for number in range(4)]
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: store.models("alias", name, Q4), names))
+    assert sorted(row["name"] for row in store.ask("alias")["aliases"]) == names
+
+
+def test_alias_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have read the file before either writes: without the lock one would be lost."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    read = aliases._read
+    both = threading.Barrier(2)
+
+    def slow_read() -> TOMLDocument:
+        document = read()
+        with suppress(threading.BrokenBarrierError):
+            both.wait(timeout=0.5)
+        return document
+
+    monkeypatch.setattr(aliases, "_read", slow_read)
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda name: aliases.set_alias(name, Q4, make_terminal()), ("a", "b")))
+    assert sorted(read()["aliases"]) == ["a", "b"]
+
+
+def test_alias_to_a_path_that_is_not_text(store: Store) -> None:
+    result = store.models("alias", "work", "b\udcff.gguf")
+    assert (result.status, "is not UTF-8" in result.stderr) == (2, True)

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import fcntl
+import hashlib
 import json
 import os
+import pty
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from gguf_files import write_mistral
+from hub_client import without_privileges
 from model_store import PLAIN, Q4, Q8, REPO, TINY, Store
+
+from mistral_cli.models.parts import part_suffix
 
 
 def test_list_says_what_is_here_and_what_is_default(store: Store, tmp_path: Path) -> None:
@@ -232,3 +245,118 @@ def test_path(store: Store, smollm2: Path) -> None:
     missing = store.models("path", "mistral")
     assert (missing.status, missing.stdout) == (3, "")
     assert "models pull mistral" in missing.stderr
+
+
+def test_quiet_prints_paths_only(store: Store) -> None:
+    (path,) = store.pull(Q4)
+    for command in (("path",), ("show",), ("verify",), ("pull", "--dry-run")):
+        result = store.models(*command, "-q", Q4)
+        assert (result.stdout, result.stderr, result.status) == (f"{path}\n", "", 0)
+    assert store.models("show", "-q", Q8).stdout == ""
+    assert store.models("pull", "--dry-run", "-q", Q8).stdout == ""
+    path.write_bytes(path.read_bytes()[:-1])
+    assert (store.models("verify", "-q").stdout, store.models("verify", "-q").status) == ("", 4)
+
+
+def test_pull_dry_run_does_not_count_another_repository(store: Store) -> None:
+    store.pull(Q4)
+    store.hub.repos["other/copy-GGUF"] = dict(store.hub.repos[REPO])
+    (row,) = store.ask("pull", "--dry-run", "other/copy-GGUF/tiny.Q4_0.gguf")["models"]
+    assert (row["missing"], row["path"]) == (row["size"], None)
+
+
+def test_a_download_that_ended_before_its_link(store: Store) -> None:
+    (path,) = store.pull(Q4)
+    path.unlink()
+    (row,) = store.ask("pull", "--dry-run", Q4)["models"]
+    assert (row["missing"], row["path"]) == (0, None)
+    assert "a download without its link" in store.rows()[REPO]["source"]
+    assert store.models("list", "-q").stdout == ""
+    assert store.pull(Q4) == [path]
+    assert REPO not in store.rows()
+
+
+def test_list_shows_parts(store: Store) -> None:
+    blobs = store.cache / "models--owner--tiny-GGUF" / "blobs"
+    blobs.mkdir(parents=True)
+    for name in ("tiny.Q4_0.gguf", "tiny.gguf"):
+        digest = hashlib.sha256(store.hub.repos[REPO][name]).hexdigest()
+        (blobs / (digest + part_suffix(name))).write_bytes(bytes(7_700_000))
+    store.models("alias", "work", Q4)
+    rows = store.rows()
+    text = "part of a download, 7.7 MB; pull continues it"
+    assert (rows[Q4]["source"], rows[Q4]["path"], rows[REPO]["source"]) == (text, None, text)
+
+
+def test_a_damaged_file_of_the_right_length_says_how_to_get_it_anew(store: Store) -> None:
+    (path,) = store.pull(Q4)
+    path.write_bytes(path.read_bytes()[:40] + b"\xff" * (path.stat().st_size - 40))
+    store.models("alias", "my-work", f"{REPO}:Q4_0")
+    result = store.models("pull", "my-work")
+    assert result.status == 4
+    assert "models rm my-work && mistral-cli models pull my-work" in result.stderr
+
+
+def test_commands_in_hints_can_be_pasted(store: Store) -> None:
+    result = store.models("path", f"{REPO}/a b.gguf")
+    assert f"mistral-cli models pull '{REPO}/a b.gguf'" in result.stderr
+
+
+def test_folders_that_may_not_be_read_are_left_out(store: Store) -> None:
+    (path,) = store.pull(Q4)
+    for name, mode in (("models--a--b", 0o000), ("models--c--d", 0o444)):
+        snapshot = store.cache / name / "snapshots" / "1"
+        snapshot.mkdir(parents=True)
+        (snapshot / "x.gguf").touch()
+        snapshot.chmod(mode)
+        (store.cache / name).chmod(mode)
+    for command in (("list", "-q"), ("verify", "-q"), ("path", Q4)):
+        result = subprocess.run(
+            [*without_privileges(), sys.executable, "-m", "mistral_cli", "models", *command],
+            env={**os.environ, "XDG_CACHE_HOME": str(store.cache)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (result.stdout, result.stderr) == (f"{path}\n", "")
+
+
+@pytest.mark.parametrize("command", ["list", "verify"])
+def test_a_narrow_terminal_cuts_nothing_that_one_copies(store: Store, command: str) -> None:
+    name = "a-rather-long-name-of-a-file-as-they-are-on-the-hub.Q4_0.gguf"
+    store.hub.repos[REPO][name] = store.hub.repos[REPO]["tiny.Q4_0.gguf"]
+    store.pull(f"{REPO}/{name}")
+    shown = on_a_terminal(80, "models", command)
+    assert max(map(len, shown.splitlines())) <= 80
+    (digest,) = (row["sha256"] for row in store.ask("verify")["models"])
+    for text in (f"{REPO}/{name}", *([digest] if command == "verify" else [])):
+        left = text
+        for word in shown.split():
+            if len(word) > 1:
+                left = left.removeprefix(word)
+        assert left == ""
+
+
+def on_a_terminal(columns: int, *arguments: str) -> str:
+    """What the program prints on a terminal so wide."""
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "mistral_cli", *arguments]
+    process = subprocess.Popen(command, stdin=writer, stdout=writer, stderr=subprocess.DEVNULL)
+    os.close(writer)
+    shown = b""
+    with suppress(OSError):  # the terminal is gone with its last writer
+        while data := os.read(reader, 4096):
+            shown += data
+    os.close(reader)
+    process.wait(timeout=60)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
+
+
+def test_paths_are_printed_as_they_are(store: Store, mistral: Path, tmp_path: Path) -> None:
+    path = os.fsencode(tmp_path) + b"/b\xff.gguf"
+    shutil.copy(mistral, path)
+    command = [sys.executable, "-m", "mistral_cli", "models", "path", path]
+    assert subprocess.run(command, capture_output=True, check=True).stdout == path + b"\n"
+    printed = subprocess.run([*command, "--json"], capture_output=True, check=True).stdout
+    assert os.fsencode(json.loads(printed)["path"]) == path

@@ -11,8 +11,9 @@ import sys
 from pathlib import Path
 
 import pytest
+from hub_client import without_privileges
 from hub_server import COMMIT
-from model_store import Q4, Q8, REPO, Store
+from model_store import PLAIN, Q4, Q8, REPO, Store
 
 from mistral_cli.models.parts import part_suffix
 
@@ -225,3 +226,93 @@ def test_rm_leaves_a_part_that_grows(store: Store) -> None:
     assert (result.status, part.exists()) == (3, True)
     assert "another process is fetching" in result.stderr
     assert store.models("rm", Q4, "--yes").status == 0
+
+
+def test_rm_of_a_part_that_grows_while_the_user_is_asked(store: Store) -> None:
+    from filelock import FileLock
+
+    part = leave_part(store, "tiny.Q4_0.gguf", 100)
+    lock = store.cache / ".locks" / "models--owner--tiny-GGUF" / f"{part.name[:64]}.lock"
+    master, slave = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mistral_cli", "models", "rm", Q4],
+        stdin=slave,
+        stderr=slave,
+        stdout=subprocess.PIPE,
+    )
+    os.close(slave)
+    read_until(master, b"[y/N]")
+    with FileLock(lock):
+        os.write(master, b"y\n")
+        stderr = read_until(master, b"try again")
+        assert process.wait(timeout=60) == 3
+    assert b"another process is fetching" in stderr
+    assert part.exists()
+    os.close(master)
+
+
+def read_until(terminal: int, text: bytes) -> bytes:
+    shown = b""
+    while text not in shown:
+        shown += os.read(terminal, 1000)
+    return shown
+
+
+def test_rm_of_a_quantization_looks_here_first(store: Store) -> None:
+    (path,) = store.pull(Q4)
+    part = leave_part(store, "tiny.Q4_0.gguf", 100)
+    leave_part(store, "tiny.gguf", 100)
+    store.hub.requests.clear()
+    answer = store.ask("rm", f"{REPO}:Q4_0", "--yes")
+    assert [row["path"] for row in answer["removed"]] == [str(path), str(part)]
+    assert store.hub.requests == []
+
+
+def test_rm_of_a_quantization_that_several_files_have(store: Store) -> None:
+    store.hub.repos[REPO]["other.Q4_0.gguf"] = store.hub.repos[REPO]["tiny.Q4_0.gguf"]
+    paths = store.pull(Q4, f"{REPO}/other.Q4_0.gguf")
+    result = store.models("rm", f"{REPO}:Q4_0", "--yes")
+    assert (result.status, [path.exists() for path in paths]) == (2, [True, True])
+    assert "several Q4_0 files: other.Q4_0.gguf, tiny.Q4_0.gguf" in result.stderr
+
+
+def test_rm_of_a_download_that_ended_before_its_link(store: Store) -> None:
+    path, kept = store.pull(Q4, Q8)
+    blob, size = path.resolve(), path.stat().st_size
+    path.unlink()
+    assert store.models("rm", PLAIN, "--yes").status == 3
+    answer = store.ask("rm", Q4, "--yes")
+    assert (answer["freed"], answer["removed"][0]["path"]) == (size, str(blob))
+    assert (blob.exists(), kept.exists()) == (False, True)
+
+
+def test_rm_of_what_is_not_here(store: Store) -> None:
+    result = store.models("rm", Q4, "--yes")
+    assert (result.status, "is not on this machine" in result.stderr) == (3, True)
+    assert "models list" in result.stderr
+    assert "Fetch" not in result.stderr
+
+
+def test_rm_that_may_not_remove_the_data(store: Store) -> None:
+    path, _ = store.pull(Q4, Q8)
+    blobs = path.resolve().parent
+    blobs.chmod(0o555)
+    result = as_ordinary_user("models", "rm", "--yes", Q4)
+    blobs.chmod(0o755)
+    assert (result.returncode, result.stdout) == (3, "")
+    assert f"cannot remove {blobs}" in result.stderr
+
+
+def test_rm_of_a_part_whose_lock_is_another_users(store: Store) -> None:
+    part = leave_part(store, "tiny.Q4_0.gguf", 100)
+    lock = store.cache / ".locks" / "models--owner--tiny-GGUF" / f"{part.name[:64]}.lock"
+    lock.parent.mkdir(parents=True)
+    lock.touch(0o000)
+    result = as_ordinary_user("models", "rm", "--yes", Q4)
+    assert (result.returncode, part.exists()) == (3, True)
+    assert "another user's" in result.stderr
+
+
+def as_ordinary_user(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [*without_privileges(), sys.executable, "-m", "mistral_cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -145,3 +147,14 @@ def test_status_is_for_terminals_and_goes_away() -> None:
     silent.status("loading")
     silent.clear_status()
     assert log.getvalue() == ""
+
+
+def test_half_a_character_does_not_end_the_program() -> None:
+    code = (
+        "from mistral_cli.terminal import Terminal\n"
+        "from mistral_cli.output.stdout import write, write_json\n"
+        "terminal = Terminal.from_process()\n"
+        "write(terminal, 'a\\ud83d\\udcff\\n'); write_json(terminal, {'b': '\\ud83d'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b'a?\xff\n{"b": "\\ud83d"}\n'

@@ -25,16 +25,28 @@ from hub_client import (
     make_terminal,
     shown,
     start_pull,
+    without_privileges,
 )
 from hub_server import HubServer
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models import hub
+from mistral_cli.models import hub, transfer
 from mistral_cli.models.cache import cached_ggufs
+from mistral_cli.models.parts import part_suffix
+from mistral_cli.models.progress import Progress
+from mistral_cli.terminal import Terminal
 
 
 def download(revision: str | None = None) -> Path:
     return hub.download(REPO, FILE, revision, make_terminal())
+
+
+def make_progress(terminal: Terminal) -> type[Progress]:
+    class Shown(Progress):
+        pass
+
+    Shown.terminal, Shown.label = terminal, FILE
+    return Shown
 
 
 def parts(folder: Path) -> list[Path]:
@@ -122,10 +134,93 @@ def test_a_server_that_ignores_ranges(server: HubServer, tmp_path: Path) -> None
     assert download().read_bytes() == DATA
 
 
-def test_a_server_that_always_ends_early(server: HubServer) -> None:
+def test_a_server_that_always_ends_early(server: HubServer, tmp_path: Path) -> None:
+    leave_a_part(server, tmp_path)
     server.faults = {"storage": "short"}
     with pytest.raises(ModelNotAvailable, match="the server ended after"):
         download()
+
+
+def test_progress_counts_more_than_faults(server: HubServer) -> None:
+    server.faults, server.fault_count = {"storage": "cut"}, 8  # more than are borne in a row
+    assert download().read_bytes() == DATA
+
+
+@pytest.mark.parametrize("place", ["storage", "resolve"])
+def test_a_page_in_place_of_the_bytes(server: HubServer, place: str) -> None:
+    """What a login page sends is no part of the file: nothing is lost by it."""
+    file = hub.remote_file(REPO, FILE)
+    server.faults, server.fault_count = {place: "garbage"}, 1
+    terminal = make_terminal()
+    transfer.bring(file, terminal, make_progress(terminal))
+    assert "the answer is a web page; trying again" in shown(terminal)
+    server.faults = {}
+    assert download().read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("fault", "begun"), [("garbage", False), ("garbage", True), ("short", False)]
+)
+def test_a_run_that_meets_other_bytes_only(
+    server: HubServer, tmp_path: Path, fault: str, begun: bool
+) -> None:
+    size = leave_a_part(server, tmp_path).stat().st_size if begun else 0
+    server.faults = {"storage": fault}
+    with pytest.raises(ModelNotAvailable, match="does not answer like a model hub"):
+        download()
+    assert [part.stat().st_size for part in parts(tmp_path)] == [size]
+    server.faults = {}
+    assert download().read_bytes() == DATA
+    assert ranges(server)[-1] == (f"bytes={size}-" if begun else None)
+
+
+def test_a_server_that_begins_too_late(server: HubServer, tmp_path: Path) -> None:
+    part = leave_a_part(server, tmp_path)
+    server.faults = {"storage": "later range"}
+    with pytest.raises(ModelNotAvailable, match="bytes after those"):
+        download()
+    assert part.read_bytes() == DATA[:300_000]
+
+
+def test_a_server_that_does_not_end(server: HubServer) -> None:
+    server.repos[REPO][FILE] = DATA[:200_000]
+    server.faults = {"storage": "endless"}
+    with pytest.raises(ModelNotAvailable, match="is published"):
+        download()
+    assert server.count("storage") == 1
+
+
+def test_what_is_too_large_for_the_hubs_http(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = hub.remote_file(REPO, FILE)
+    assert transfer.is_resumable(file)
+    monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", len(DATA) - 1)
+    assert not transfer.is_resumable(file)
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("content", [b"", DATA[:1000], DATA + b"x"])
+def test_a_file_of_the_wrong_length_is_replaced(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes, links: bool
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", not links)
+    path = download()
+    path.write_bytes(content)
+    assert download() == path
+    assert path.read_bytes() == DATA
+
+
+def test_what_is_here_needs_no_writable_cache(server: HubServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = drive(server, home)
+    folders = [home, *(folder for folder in home.rglob("*") if folder.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    again = drive(server, home, *without_privileges())
+    for folder in folders:
+        folder.chmod(0o755)
+    assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, "")
 
 
 def test_wrong_bytes(server: HubServer, tmp_path: Path) -> None:
@@ -162,6 +257,20 @@ def test_the_file_has_changed_meanwhile(server: HubServer, tmp_path: Path) -> No
     assert download().read_bytes() == DATA[::-1]
     assert ranges(server) == [None]
     assert not old.exists()
+
+
+def test_an_older_part_whose_lock_is_another_users_stays(server: HubServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    drive(server, home)  # makes the folders
+    (blobs,) = home.glob("hub/models*/blobs")
+    old = blobs / ("0" * 64 + part_suffix(FILE))
+    old.touch()
+    lock = home / "hub" / ".locks" / blobs.parent.name / ("0" * 64 + ".lock")
+    lock.touch(0o000)
+    server.repos[REPO][FILE] = DATA[::-1]
+    result = drive(server, home, *without_privileges())
+    assert result.returncode == 0, result.stderr
+    assert old.exists()
 
 
 def test_an_older_part_that_is_being_written_stays(server: HubServer, tmp_path: Path) -> None:
@@ -310,6 +419,13 @@ def second_pull(server: HubServer, home: Path) -> tuple[subprocess.Popen[str], .
     assert line == f"mistral-cli: another process is fetching {FILE}; waiting for it ...\n"
     server.pace = 0.001
     return first, second
+
+
+def test_ctrl_c_while_waiting(server: HubServer, model: bytes, tmp_path: Path) -> None:
+    first, second = second_pull(server, tmp_path)
+    second.send_signal(signal.SIGINT)
+    assert (second.communicate(timeout=60), second.returncode) == (("", ""), 130)
+    assert first.wait(timeout=60) == 0
 
 
 def test_two_at_once(server: HubServer, model: bytes, tmp_path: Path) -> None:

@@ -41,8 +41,9 @@ def leftovers(known: Iterable[Source]) -> list[Leftover]:
     for folder in sorted(cache_folder().glob("models--*--*")):
         repo = repo_of(folder)
         found += [
-            Leftover(_name(path, repo, files), path, size_of(path))
+            Leftover(_name(path, repo, files), path, size)
             for path in (*parts(repo), *filter(_is_gguf, unlinked_blobs(repo)))
+            if (size := size_of(path))
         ]
     return found
 
