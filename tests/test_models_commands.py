@@ -22,6 +22,7 @@ from hub_client import without_privileges
 from model_store import PLAIN, Q4, Q8, REPO, TINY, Store
 
 from mistral_cli.models.parts import part_suffix
+from mistral_cli.models.references import ALIASES
 
 
 def test_list_says_what_is_here_and_what_is_default(store: Store, tmp_path: Path) -> None:
@@ -284,6 +285,7 @@ def test_list_shows_parts(store: Store) -> None:
         (blobs / (digest + part_suffix(name))).write_bytes(bytes(7_700_000))
     store.models("alias", "work", Q4)
     rows = store.rows()
+    assert (rows[Q4]["size"], rows[REPO]["size"]) == (7_700_000, 7_700_000)
     text = "part of a download, 7.7 MB; pull continues it"
     assert (rows[Q4]["source"], rows[Q4]["path"], rows[REPO]["source"]) == (text, None, text)
 
@@ -335,6 +337,12 @@ def test_a_narrow_terminal_cuts_nothing_that_one_copies(store: Store, command: s
             if len(word) > 1:
                 left = left.removeprefix(word)
         assert left == ""
+
+
+def test_a_narrow_terminal_cuts_the_source_first(store: Store) -> None:
+    shown = on_a_terminal(80, "models", "list")
+    assert [line.split()[0] for line in shown.splitlines()[1:]] == list(ALIASES)
+    assert "…" in shown
 
 
 def on_a_terminal(columns: int, *arguments: str) -> str:

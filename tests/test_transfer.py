@@ -27,7 +27,7 @@ from hub_client import (
     start_pull,
     without_privileges,
 )
-from hub_server import HubServer
+from hub_server import COMMIT, HubServer
 
 from mistral_cli.errors import ModelNotAvailable
 from mistral_cli.models import hub, transfer
@@ -126,6 +126,23 @@ def test_a_file_system_without_links_keeps_one_copy(
     ] == [path]
     assert [file.path for file in cached_ggufs()] == [path]
     assert download() == path
+
+
+def test_without_links_a_new_commit_takes_what_an_older_one_has(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    newer = download()
+    older = Path(str(newer).replace(COMMIT, "f" * 40))
+    older.parent.mkdir()
+    newer.rename(older)
+    server.requests.clear()
+    assert download() == newer
+    assert (newer.read_bytes(), older.read_bytes()) == (DATA, DATA)
+    assert server.count("storage") == 0
+    newer.unlink()
+    older.write_bytes(DATA[::-1])
+    assert download().read_bytes() == DATA
 
 
 def test_a_server_that_ignores_ranges(server: HubServer, tmp_path: Path) -> None:

@@ -41,8 +41,9 @@ class Stored:
 class Entry:
     """One line of `models list`: a model that has a name, here (`path`) or not.
 
-    `size` is in bytes. `last_used` is when the file was last read, as the file system has it:
-    Linux writes that down once a day at most, and not at all where a disk is mounted `noatime`.
+    `size` is in bytes; what is left of an unfinished download has one and no path. `last_used` is
+    when the file was last read, as the file system has it: Linux writes that down once a day at
+    most, and not at all where a disk is mounted `noatime`.
     """
 
     name: str
@@ -145,7 +146,7 @@ def _unfinished(names: Iterable[str], config: Config) -> list[Entry]:
         with suppress(MistralCliError):
             sources.append(parse(name, config))
     return [
-        Entry(left.name, left.describe(), None, None, None, None, False)
+        Entry(left.name, left.describe(), None, left.size, None, None, False)
         for left in leftovers(sources)
     ]
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -93,6 +94,7 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         (places.part.parent.parent / "snapshots").mkdir(exist_ok=True)
         missing = file.size - size_of(places.part)
         check_space(file.filename, missing, places.part.parent, "HF_HOME")
+        _take_from_another_commit(places, file)
         # Not "a": where locks do not work, two processes write the same bytes to the same places.
         with places.part.open("r+b" if places.part.exists() else "w+b") as part:
             digest = _fill(part, file, terminal, progress)
@@ -102,6 +104,24 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         places.blob.parent.mkdir(parents=True, exist_ok=True)
         places.part.replace(places.blob)
         _remove_stale(places)
+
+
+def _take_from_another_commit(places: _Places, file: RemoteFile) -> None:
+    """Where the cache has no links, copy the same content from an older snapshot."""
+    linked, instead = _blobs(file)
+    if places.blob == linked or size_of(places.part):
+        return
+    snapshots = linked.parent.parent / "snapshots"
+    for commit in snapshots.iterdir():
+        other = commit / instead.relative_to(snapshots / file.commit)
+        if size_of(other) == file.size and _digest(other) == file.sha256:
+            shutil.copyfile(other, places.part)
+            return
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> str:

@@ -11,6 +11,8 @@ from mistral_cli.terminal import Terminal
 
 Row = Mapping[str, Any]
 
+_GAP = 2  # columns between columns, as rich pads them
+
 
 def print_table(
     terminal: Terminal,
@@ -82,7 +84,7 @@ def _print_rich(
     table = Table(box=None, pad_edge=False)
     columns = zip(titles.values(), *cells, strict=True)
     widths = dict(zip(titles, (max(map(cell_len, column)) for column in columns), strict=True))
-    room = console.width - sum(width + 1 for key, width in widths.items() if key != shrink)
+    room = console.width - sum(width + _GAP for key, width in widths.items() if key != shrink)
     for key, title in titles.items():
         if key == shrink:
             widest = max(room, len(title))
