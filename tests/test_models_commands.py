@@ -118,6 +118,9 @@ def test_pull_dry_run_sees_a_newer_file(store: Store) -> None:
     store.hub.repos[REPO]["tiny.Q4_0.gguf"] += bytes(32)
     (row,) = store.ask("pull", "--dry-run", Q4)["models"]
     assert row["missing"] == row["size"] == len(store.hub.repos[REPO]["tiny.Q4_0.gguf"])
+    store.hub.repos[REPO]["tiny.Q4_0.gguf"] = store.hub.repos[REPO]["tiny.Q4_0.gguf"][:-32][::-1]
+    (row,) = store.ask("pull", "--dry-run", Q4)["models"]
+    assert (row["missing"], row["path"]) == (row["size"], None)  # as long, but not the same
 
 
 def test_pull_dry_run_where_the_disk_has_no_links(store: Store) -> None:

@@ -62,7 +62,10 @@ def _blobs(file: RemoteFile) -> tuple[Path, Path]:
 
 def is_here(file: RemoteFile) -> bool:
     """Whether the cache has the file's content, as far as its length tells."""
-    return any(size_of(blob) == file.size for blob in _blobs(file))
+    linked, instead = _blobs(file)
+    return size_of(linked) == file.size or (
+        not instead.is_symlink() and size_of(instead) == file.size  # a link leads to another blob
+    )
 
 
 def is_resumable(file: RemoteFile) -> bool:
