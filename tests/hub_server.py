@@ -220,11 +220,7 @@ class _Storage(_Handler):
         if fault == "wrong bytes":
             data = data[::-1]
         if fault == "endless":
-<<<<<<< HEAD
-            self.stream(200, data * 9, {"Content-Length": ""}, fault)
-=======
             self.stream(200, data * 100, {"Content-Length": ""}, fault)
->>>>>>> h4-e
             return
         asked = re.match(r"bytes=(\d+)-(\d*)", self.headers["range"] or "")
         if not asked or fault == "no ranges":
