@@ -127,18 +127,12 @@ def test_many_streams_at_once_stay_apart(opened: Open, script: Callable[..., Non
         assert list(pool.map(ask, range(60))) == [f"row number {row}" for row in range(60)]
 
 
-def test_no_more_streams_than_slots_and_none_is_ended(
-    opened: Open, script: Callable[..., None]
-) -> None:
-    script(echo=True, delay=0.01)
-    engine = opened("fake", parallel=2)
+def test_more_streams_than_slots_wait_and_none_is_ended(opened: Open) -> None:
+    engine = opened("llama.cpp", parallel=2)
+    asked = [request(engine, f"Story {row}", 30) for row in range(12)]
     with ThreadPoolExecutor(12) as pool:
-        rows = list(
-            pool.map(
-                lambda row: text(list(engine.stream(request(engine, f"row {row}")))), range(24)
-            )
-        )
-    assert rows == [f"row {row}" for row in range(24)]
+        ends = list(pool.map(lambda each: list(engine.stream(each))[-1], asked))
+    assert ends == [Finish("length", 30)] * 12
 
 
 def test_a_closed_generator_disturbs_no_other(opened: Open) -> None:
