@@ -46,7 +46,9 @@ def test_doctor_in_json(run: Run, mistral: Path) -> None:
     assert (found["schema_version"], found["exit_code"], found["runs"]) == (1, 0, True)
     assert found["model"]["path"] == str(mistral)
     assert found["would_use"]["engine"] in found["engines"]
-    assert found["would_use"]["memory"]["ram"] > found["would_use"]["memory"]["kv_ram"] > 0
+    memory = found["would_use"]["memory"]
+    assert memory["ram"] > memory["kv_ram"]
+    assert memory["kv_ram"] + memory["kv_gpu"] > 0
     assert set(found["engines"]) == {"llama.cpp", "ctransformers"}
 
 
@@ -124,9 +126,11 @@ def test_a_model_that_is_not_here_yet(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_engine_that_the_user_set(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
     for model in (mistral, "mistral"):
-        found = on(monkeypatch, Machine(), model, engine="llama.cpp")
+        found = on(monkeypatch, Machine(version=12080), model, engine="llama.cpp")
         assert found.use
         assert (found.use.engine, found.use.gpu_layers) == ("llama.cpp", 0)
+        assert "whl/cu128" in mends(found)
+        assert "ctransformers" not in mends(found)
 
 
 def test_a_model_that_ctransformers_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -324,16 +328,27 @@ def test_recommend_shows_its_arithmetic(run: Run) -> None:
         parts = ("weights_ram", "kv_ram", "compute", "engine")
         assert memory["ram"] == sum(memory[part] for part in parts)
         assert row["lacking"] == max(0, memory["ram"] - found["machine"]["memory_available"])
-    text = run("models", "recommend").stdout
-    assert "4.07 + 0.50 + 0.04 = 4.6 GiB" in text
-    assert len(text.splitlines()) == len(found["models"])
+    lines = run("models", "recommend").stdout.splitlines()
+    assert len(lines) == len(found["models"])
+    for line, row in zip(lines, found["models"], strict=True):
+        weights, cache = row["memory"]["weights_ram"], row["memory"]["kv_ram"]
+        assert f"{weights / 2**30:.2f} + {cache / 2**30:.2f} + " in line
+        assert f" = {row['memory']['ram'] / 2**30:.1f} GiB" in line
     best = run("models", "recommend", "-q")
     assert (best.stdout, best.stderr) == (found["models"][0]["model"] + "\n", "")
+
+
+def test_an_engine_that_has_the_gpu_and_cannot_read_the_model() -> None:
+    """smollm2 is llama.cpp's alone, and the T4 ctransformers'."""
+    machine = recommend.Machine(32 * GIB, (Gpu("T4", 15 * GIB, 15 * GIB),), 8, "ctransformers")
+    fits = {fit.entry.reference: fit for fit in recommend.recommend(machine)}
+    assert (fits["mistral"].gpu_layers, fits["smollm2"].gpu_layers) == (33, 0)
+    assert fits["smollm2"].memory == LlamaCpp.memory(fits["smollm2"].entry.header(), 4096, 0)
 
 
 def test_dry_run_says_why_so_many_layers(run: Run, tmp_path: Path) -> None:
     model = write_mistral(tmp_path / "m.gguf")
     plan = json.loads(run("generate", "-m", model, "hi", "--dry-run", "--json").stdout)
-    assert (plan["gpu_layers"], "GPU" in plan["gpu_reason"]) == (0, True)
+    assert ("fit:" if plan["gpu_layers"] else "GPU") in plan["gpu_reason"]
     result = run("generate", "-m", model, "hi", "--dry-run", "-ngl", "0")
     assert "0 layers on the GPU (--gpu-layers is 0)" in result.stderr

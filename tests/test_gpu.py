@@ -237,6 +237,8 @@ class WithGpu(FakeEngine):
     room: ClassVar[int] = 99
     silent: ClassVar[bool] = False
     """Whether the layers stay on the CPU, and nothing says so."""
+    broken: ClassVar[bool] = False
+    """Whether the library cannot be loaded for a GPU."""
     tried: ClassVar[list[int]] = []
 
     @classmethod
@@ -248,6 +250,8 @@ class WithGpu(FakeEngine):
         self.tried.append(options.gpu_layers)
         if options.gpu_layers > self.room:
             raise OutOfGpuMemory(f"{options.gpu_layers} layers do not fit", hint="Fewer.")
+        if options.gpu_layers and self.broken:
+            raise EngineFailed("undefined symbol: cudaMalloc", hint="")
         self._layers = 0 if self.silent else options.gpu_layers
 
     @property
@@ -407,6 +411,8 @@ def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
     warnings = opened(model, 4, monkeypatch, room=99, gpus=small)
     assert (WithGpu.tried, len(warnings)) == ([0], 1)
     assert "no kernel image: the CPU computes all layers" in warnings[0]
+    monkeypatch.setattr(WithGpu, "broken", True)
+    assert "cudaMalloc: the CPU" in opened(model, 4, monkeypatch, room=99)[0]
     for changes in ({"required": True}, {"automatic_layers": False}):
         with pytest.raises(EngineFailed, match="no kernel image"):
             opened(model, 4, monkeypatch, room=99, gpus=small, **changes)

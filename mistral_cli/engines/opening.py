@@ -25,14 +25,16 @@ def open_engine(
 ) -> Engine:
     """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
 
-    `warn` is told so. Raises ContextExceeded when the KV cache does not fit in memory,
-    GpuRequired when a GPU is and no layer fits.
+    Where the user left the layers to us, a GPU that fails for another reason leaves all to
+    the CPU. `warn` is told so. Raises ContextExceeded when the KV cache does not fit in
+    memory, GpuRequired when a GPU is and no layer fits.
     """
     asked, failures = options.gpu_layers, 0
     while True:
         _check_memory(choice.engine, model, options)
         try:
-            options = _rehearsed(choice, model, options, warn)
+            if options.gpu_layers and _may_end_us(choice, model, options):
+                rehearse(choice.engine, model, options)
             engine = choice.engine(model, options)
         except OutOfGpuMemory as error:
             if not options.gpu_layers:
@@ -44,6 +46,11 @@ def open_engine(
                 raise GpuRequired(error.message, hint=hint) from error
             warn(f"{error.message}: {fewer or 'none'} of them instead")
             options = replace(options, gpu_layers=fewer)
+        except EngineFailed as error:
+            if not options.gpu_layers or choice.gpu_required or not choice.automatic_layers:
+                raise
+            warn(f"{error.message}: the CPU computes all layers instead")
+            options = replace(options, gpu_layers=0)
         else:
             return _with_its_layers(engine, choice, options.gpu_layers, warn)
 
@@ -54,27 +61,6 @@ def _fewer(layers: int, asked: int, failures: int) -> int:
     A layer on the CPU slows every token, and each failure costs a load.
     """
     return layers - max(1, asked // 8) if failures <= _SMALL_STEPS else layers // 2
-
-
-def _rehearsed(
-    choice: Choice, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
-) -> LoadOptions:
-    """`options`, once a child could load with them, or without layers where one must not fail.
-
-    Raises OutOfGpuMemory and EngineFailed.
-    """
-    if not (options.gpu_layers and _may_end_us(choice, model, options)):
-        return options
-    try:
-        rehearse(choice.engine, model, options)
-    except OutOfGpuMemory:
-        raise
-    except EngineFailed as error:
-        if choice.gpu_required or not choice.automatic_layers:
-            raise
-        warn(f"{error.message}: the CPU computes all layers instead")
-        return replace(options, gpu_layers=0)
-    return options
 
 
 def _with_its_layers(
