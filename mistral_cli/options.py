@@ -56,8 +56,8 @@ def _option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
 
 
-def no_nan(value: float | None) -> float | None:
-    """Refuse NaN, which passes every comparison with a limit."""
+def _no_nan(value: float | None) -> float | None:
+    """NaN passes every comparison with a limit."""
     if value is not None and math.isnan(value):
         raise typer.BadParameter("nan is not a number")
     return value
@@ -141,7 +141,7 @@ class TaskOptions:
             panel=_SAMPLING,
             min=0.0,
             max=100.0,
-            callback=no_nan,
+            callback=_no_nan,
             metavar="T",
             help="0 is greedy.",
         ),
@@ -156,7 +156,7 @@ class TaskOptions:
             panel=_SAMPLING,
             min=0.0,
             max=1.0,
-            callback=no_nan,
+            callback=_no_nan,
             metavar="P",
             help="1 is off.",
         ),
@@ -168,7 +168,7 @@ class TaskOptions:
             panel=_SAMPLING,
             min=0.01,
             max=100.0,
-            callback=no_nan,
+            callback=_no_nan,
             metavar="R",
             help="1 is off.",
         ),

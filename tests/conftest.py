@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from batch_program import batch, here, script, start  # noqa: F401 - fixtures
 from gguf_files import write_mistral, write_smollm2_for_ctransformers
 from hub_client import server  # noqa: F401 - a fixture
 from hypothesis import settings

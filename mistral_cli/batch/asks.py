@@ -80,7 +80,8 @@ def _fill(prompt: str, row: Row) -> str:
 
     def value(place: re.Match[str]) -> str:
         if place[1] not in values:
-            known = ", ".join(f"{{{name}}}" for name in sorted(values))
+            places = (f"{{{name}}}" for name in sorted(values))
+            known = ", ".join(filter(_PLACE.fullmatch, places))
             raise UsageError(f"{row.source} has no {place[1]!r}", hint=f"It has {known}.")
         return values[place[1]]
 

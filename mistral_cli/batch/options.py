@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from mistral_cli.errors import UsageError
-from mistral_cli.options import TaskOptions, no_nan
+from mistral_cli.options import TaskOptions
 
 _ROWS, _RESULTS, _RUN = "Rows", "Results", "Run"
 
@@ -122,7 +122,6 @@ class BatchOptions(TaskOptions):
             panel=_RUN,
             min=0.01,
             max=10.0**6,
-            callback=no_nan,
             metavar="SECONDS",
             help="Longest time for a row.",
         ),

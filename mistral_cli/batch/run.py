@@ -99,17 +99,21 @@ class Batch:
             end = _stopped(asked, f"{self._done} of {len(self.items)} rows are done", self.options)
         except MistralCliError as error:
             end = error
+        if end is None and self._failed:
+            end = RowsFailed(
+                f"{self._failed} of {len(self.items)} rows failed",
+                hint="`--retry-failed` tries them again.",
+            )
         with on_stop(lambda _: None):  # it is nearly over
             for last in (self._finish, self._tell, self._report):
                 try:
                     last()
                 except MistralCliError as error:
+                    if end:
+                        self.terminal.error(error.message, error.hint)
                     end = end or error
-        if end or self._failed:
-            raise end or RowsFailed(
-                f"{self._failed} of {len(self.items)} rows failed",
-                hint="`--retry-failed` tries them again.",
-            )
+        if end:
+            raise end
 
     @property
     def _done(self) -> int:
