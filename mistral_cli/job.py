@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from mistral_cli.draft import Draft, Drafter
 from mistral_cli.engines import LoadOptions, open_tokenizer, place
 from mistral_cli.errors import ContextExceeded, UsageError, about
-from mistral_cli.inputs.texts import Text
 from mistral_cli.long.split import keep_head, keep_tail, split
 from mistral_cli.long.structure import Kind, kind_of, segments
 from mistral_cli.options import Overflow
@@ -17,7 +16,7 @@ from mistral_cli.terminal import Terminal
 
 # Longer parts are no better, but slow, and their KV cache takes memory for gigabytes.
 _LONGEST_PART = 6144
-_TRANSLATION_SHARE = 3
+_TRANSLATION_SHARE, _SUMMARY_SHARE = 3, 8
 _LEAST_TRANSLATION, _LONGEST_TRANSLATION = 48, 3  # tokens, and tokens for each of the text's
 _JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
 _ANY = "."
@@ -29,14 +28,15 @@ class Job:
     """One text and what is asked about it.
 
     `pieces` are the plans in the order of the text, and the text between them that stays as
-    it is. `left_out` says what of the text nobody is asked about. `subject` names the text
-    among several, else it is empty.
+    it is. `left_out` says what of the text nobody is asked about. With `split` the plans are
+    about parts of it. `subject` names the text among several, else it is empty.
     """
 
     draft: Draft
     pieces: tuple[Plan | str, ...]
     left_out: str = ""
     kind: Kind = "text"
+    split: bool = False
     subject: str = ""
 
     @property
@@ -53,6 +53,7 @@ class _Pieces:
     pieces: list[Draft | str]
     left_out: str = ""
     kind: Kind = "text"
+    split: bool = False
 
 
 def make_jobs(
@@ -103,15 +104,14 @@ def settle_context(planner: Planner, needed: Sequence[int], terminal: Terminal) 
     return replace(planner, load=load, setup=replace(planner.setup, choice=choice))
 
 
-def parts_of(planner: Planner, draft: Draft, text: str) -> list[Plan]:
-    """The plans that summarize `text` in parts."""
-    drafts = _split(planner, replace(draft, text=Text(text, draft.text.source)), "text")
-    return [planner.plan(each) for each in drafts]
+def parts_of(planner: Planner, draft: Draft) -> list[Plan]:
+    """The plans that summarize a text in parts."""
+    return [planner.plan(each) for each in _split(planner, draft, "text")]
 
 
 def _job(planner: Planner, found: _Pieces) -> Job:
     pieces = [p if isinstance(p, str) else planner.plan(p) for p in found.pieces]
-    return Job(found.draft, tuple(pieces), found.left_out, found.kind)
+    return Job(found.draft, tuple(pieces), found.left_out, found.kind, found.split)
 
 
 def _needed(planner: Planner, found: _Pieces) -> int:
@@ -134,7 +134,7 @@ def _pieces(planner: Planner, draft: Draft) -> _Pieces:
         return _Pieces(draft, [draft])
     if policy is Overflow.SPLIT:
         kind = kind_of(draft.text.source, draft.text.text)
-        return _Pieces(draft, list(_split(planner, draft, kind)), kind=kind)
+        return _Pieces(draft, list(_split(planner, draft, kind)), kind=kind, split=True)
     return _cut(planner, draft, policy)
 
 
@@ -153,16 +153,23 @@ def _cut(planner: Planner, draft: Draft, policy: Overflow) -> _Pieces:
 
 def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
     """The drafts for the parts of a text that does not fit."""
-    drafter = planner.drafter
-    again = drafter.part_of if drafter.task.way == "summary" else drafter.again
-    least = again(draft, _ANY)
+    least = _part(planner, draft, _ANY)
     room = min(planner.room(least), _LONGEST_PART) - len(planner.encode(least)) - _MARGIN
     if draft.expected:
         room //= _JSON_SHARE
     if room < 1:
         _check_frame(planner, draft)
     parts = split(draft.text.text, planner.count, max(room, 1), markdown=kind == "markdown")
-    yield from (again(draft, part.strip("\n")) for part in parts)
+    yield from (_part(planner, draft, part.strip("\n")) for part in parts)
+
+
+def _part(planner: Planner, draft: Draft, text: str) -> Draft:
+    """What is asked about a part; the summary of one must be much shorter than it."""
+    if planner.drafter.task.way != "summary":
+        return planner.drafter.again(draft, text)
+    part = planner.drafter.part_of(draft, text)
+    limit = min(planner.settings(part)["max_tokens"], planner.setup.longest // _SUMMARY_SHARE)
+    return replace(part, settings={**part.settings, "max_tokens": max(limit, 1)})
 
 
 def _segments(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft | str]:

@@ -180,6 +180,20 @@ def test_a_long_text_is_summarized_in_levels(mistral: Path) -> None:
     assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
 
 
+def test_the_last_step_is_the_users_even_where_one_part_is_left(mistral: Path) -> None:
+    """A text that is too long beside a long answer, and short enough to be one part."""
+    task = Task("summarize", {"style": "a poem"}, way="summary")
+    result, model = answered(task, mistral, LONG[:900], numbered, max_tokens=300)
+    assert "a poem" in model.prompts[-1]
+    assert len(model.prompts) == 2
+    assert result.answer.text == "Summary from day 1."
+
+
+def test_summaries_that_do_not_get_shorter_end(mistral: Path) -> None:
+    with pytest.raises(ContextExceeded, match="no shorter than the parts"):
+        answered(SUMMARY, mistral, LONG, lambda _: "More and more words about boats. " * 40)
+
+
 def test_an_interrupted_summary_goes_on_where_it_was(
     mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -278,7 +292,7 @@ def test_what_can_be_counted_is_checked_and_asked_again_once(
 def test_the_limit_that_the_user_set_holds_for_the_last_step_alone(mistral: Path) -> None:
     _, model = answered(SUMMARY, mistral, LONG, numbered, max_tokens=20)
     assert [request.max_tokens for request in model.requests[-1:]] == [20]
-    assert all(request.max_tokens > 20 for request in model.requests[:-1])
+    assert all(request.max_tokens == 512 // 8 for request in model.requests[:-1])
 
 
 def test_what_is_split_is_the_same_in_a_dry_run(mistral: Path, run: Any, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from mistral_cli.answering.desk import Desk, silent
 from mistral_cli.answering.merge import cut_warning, joined
 from mistral_cli.answering.wishes import Wish, wish_of
 from mistral_cli.engines import Request
-from mistral_cli.inputs.texts import Text
+from mistral_cli.errors import ContextExceeded
 from mistral_cli.instruct.messages import Message
 from mistral_cli.job import Job, parts_of
 from mistral_cli.output.answer import Answer
@@ -19,8 +19,9 @@ from mistral_cli.plan import Plan
 def summarize(job: Job, desk: Desk, output: Output) -> Result:
     """The summary that the user wishes; their wishes govern the last step alone."""
     plans, took = job.plans, list[Answer]()
-    final, level, cut = plans[0], 0, 0
-    while len(plans) > 1:
+    final = None if job.split else plans[0]
+    level, cut, before = 0, 0, job.draft.text.text
+    while final is None:
         level += 1
         answers = []
         for number, answer in enumerate(desk.answers(plans), start=1):
@@ -29,12 +30,16 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
         took += answers
         cut += sum(answer.finish_reason == "length" for answer in answers)
         text = "\n\n".join(answer.text.strip() for answer in answers)
-        draft = replace(
-            desk.planner.drafter.again(job.draft, text), text=Text(text, job.draft.text.source)
-        )
-        fits = desk.planner.fits(draft)
-        plans = [desk.planner.plan(draft)] if fits else parts_of(desk.planner, draft, text)
-        final = plans[0]
+        draft = desk.planner.drafter.again(job.draft, text)
+        if desk.planner.fits(draft):
+            final = desk.planner.plan(draft)
+        elif len(text) >= len(before):
+            raise ContextExceeded(
+                "the summaries of the parts are no shorter than the parts",
+                hint="Use a larger -c/--context-length, or another model.",
+            )
+        else:
+            plans, before = parts_of(desk.planner, draft), text
     wish = wish_of(desk.planner.drafter.task.values)
     asked, last, warnings = _final(final, wish, desk, output)
     if cut:
