@@ -14,6 +14,8 @@ import pytest
 
 Lines = list[dict[str, Any]]
 Script = Callable[..., None]
+Batch = Callable[..., Any]
+Start = Callable[..., subprocess.Popen[str]]
 
 OURS = [sys.executable, "-m", "mistral_cli", "batch"]
 
@@ -43,7 +45,7 @@ def here(tmp_path: Path, script: Script, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture
-def batch(here: Path, mistral: Path, run: Callable[..., Any]) -> Callable[..., Any]:
+def batch(here: Path, mistral: Path, run: Callable[..., Any]) -> Batch:
     """`batch("generate", "rows.txt", "-o", "out.jsonl", stdin=…)`: what the program did."""
 
     def batch(task: str, *arguments: object, **more: Any) -> Any:
@@ -54,7 +56,7 @@ def batch(here: Path, mistral: Path, run: Callable[..., Any]) -> Callable[..., A
 
 
 @pytest.fixture
-def start(here: Path, mistral: Path) -> Callable[..., subprocess.Popen[str]]:
+def start(here: Path, mistral: Path) -> Start:
     """Like `batch`, but the process goes on; it must be waited for."""
 
     def start(task: str, *arguments: object, **more: Any) -> subprocess.Popen[str]:

@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_program import Script, lines_of, texts_of, write_rows
-
-Batch = Callable[..., Any]
+from batch_program import Batch, Script, lines_of, texts_of, write_rows
 
 KEYS = {
     "id", "source", "text", "finish_reason", "prompt_tokens", "completion_tokens", "chunks",
