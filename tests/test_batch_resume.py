@@ -159,8 +159,8 @@ def test_failures_are_tried_again_only_on_demand(batch: Batch, here: Path, scrip
     assert (result.status, texts_of(here / "out.jsonl")["2"]) == (0, "[INST] bad")
     first = lines_of(here / "out.jsonl")
     assert "2 of 2 rows done, 0 failed" in batch(*args, "--force").stderr
-    assert [line["id"] for line in lines_of(here / "out.jsonl")] == ["1", "2"]
-    assert lines_of(here / "out.jsonl") != first
+    assert sorted(texts_of(here / "out.jsonl")) == ["1", "2"]
+    assert all(line not in first for line in lines_of(here / "out.jsonl"))
 
 
 def test_an_interrupted_change_loses_no_old_line(batch: Batch, here: Path) -> None:
@@ -180,7 +180,10 @@ def test_an_interrupted_change_loses_no_old_line(batch: Batch, here: Path) -> No
 
 @pytest.mark.parametrize("lines", [OwnLines(), OpenAILines()])
 @pytest.mark.parametrize("zeros", [0, 1, 5000])
-def test_a_last_line_torn_anywhere(tmp_path: Path, lines: Any, zeros: int) -> None:
+def test_a_last_line_torn_anywhere(
+    tmp_path: Path, lines: Any, zeros: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # hundreds of files
     path = tmp_path / "out.jsonl"
     items = [item("1", "a" * 32), item("2", "b" * 32)]
     with_all = open_results(path, lines)
