@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -80,18 +79,16 @@ def test_exchanged_inputs_exchange_their_results(batch: Batch, here: Path) -> No
     assert written(here) == {"a.md": "text of b\n", "b.md": "text of a\n"}
 
 
-def test_a_line_without_its_file_is_done_again(batch: Batch, here: Path) -> None:
-    """As after a kill between the two, with the old file of a changed input there or not."""
+def test_a_line_whose_file_a_crash_held_up(batch: Batch, here: Path, script: Script) -> None:
+    """What had been written is put into its place; anything else is not taken for it."""
     assert batch("generate", "src/a.md", *TO).status == 0
-    (here / "src" / "a.md").write_text("quite other words")
-    lines = (here / LEDGER).read_text()
-    assert batch("generate", "src/a.md", *TO).status == 0
-    (new,) = lines_of(here / LEDGER)
-    (here / LEDGER).write_text(lines + json.dumps(new) + "\n")
-    (here / "es" / "a.md").unlink()
-    (here / "es" / ".mistral-cli-batch.tmp").write_text("half")
-    assert batch("generate", "src/a.md", *TO).status == 0
-    assert written(here) == {"a.md": "quite other words\n"}
+    target, temporary = here / "es" / "a.md", here / "es" / ".mistral-cli-batch.tmp"
+    script(pieces=["done again"])
+    for held, found in ((target.read_text(), "text of a\n"), ("text", "done again\n")):
+        target.unlink()
+        temporary.write_text(held)
+        assert batch("generate", "src/a.md", *TO).status == 0
+        assert written(here) == {"a.md": found}
     assert len(lines_of(here / LEDGER)) == 1
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,6 +40,8 @@ class IntoFolder(IntoFile):
         self._targets = _targets(folder, [item.row for item in items], structured=structured)
         super().__init__(folder / _LEDGER, OwnLines(), terminal, dry_run=dry_run, ids_are_kept=True)
         self.name, self._temporary = str(folder), folder / _TEMPORARY
+        if self._temporary.exists() and not dry_run:
+            self._recover()
 
     def match(self, items: Sequence[Item], options: BatchOptions) -> Matched:
         """See Destination: what somebody deleted or renamed is to be done again."""
@@ -75,6 +79,19 @@ class IntoFolder(IntoFile):
                 super().add(record)
         except OSError as error:
             raise failed_to_write(target, error) from error
+
+    def _recover(self) -> None:
+        """Put the file into its place that a crash kept from there, after its line was written."""
+        with contextlib.suppress(OSError):
+            for last in deque(self._results.records(), maxlen=1):
+                target = self._targets.get(last["id"])
+                if (
+                    target
+                    and not target.exists()
+                    and _content(last) == self._temporary.read_bytes()
+                ):
+                    self._temporary.replace(target)
+            self._temporary.unlink(missing_ok=True)
 
 
 def _content(record: Mapping[str, Any]) -> bytes:
