@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -59,9 +61,11 @@ def batch(here: Path, mistral: Path, run: Callable[..., Any]) -> Batch:
 def start(here: Path, mistral: Path) -> Start:
     """Like `batch`, but the process goes on; it must be waited for."""
 
-    def start(task: str, *arguments: object, **more: Any) -> subprocess.Popen[str]:
+    def start(
+        task: str, *arguments: object, engine: str = "fake", **more: Any
+    ) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            [*OURS, task, *map(str, arguments), "--engine", "fake", "-m", str(mistral)],
+            [*OURS, task, *map(str, arguments), "--engine", engine, "-m", str(mistral)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -91,4 +95,26 @@ def texts_of(path: Path | str) -> dict[str, str]:
     lines = lines_of(path)
     found = {line["id"]: (line["error"] or {}).get("message", line["text"]) for line in lines}
     assert len(found) == len(lines)
+    return found
+
+
+def count(path: Path) -> int:
+    """The whole lines in a file that may not be there yet."""
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    """Wait until `condition` holds."""
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def children_of(pid: int) -> list[int]:
+    """The process of a batch's engine, whichever thread started it; none if there is none."""
+    found = list[int]()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
     return found

@@ -9,24 +9,23 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from batch_program import OURS, Batch, Script, Start, lines_of, texts_of, write_rows
+from batch_program import (
+    OURS,
+    Batch,
+    Script,
+    Start,
+    children_of,
+    count,
+    lines_of,
+    texts_of,
+    wait_for,
+    write_rows,
+)
 
 OUT = ("-o", "out.jsonl")
-
-
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-def count(path: Path) -> int:
-    return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
 # --- rows and engines --------------------------------------------------------------------------
@@ -169,7 +168,7 @@ def test_asked_to_end(start: Start, here: Path, script: Script, number: int, cod
     write_rows(here / "rows.jsonl", *(f"row {number}" for number in range(60)))
     running = start("generate", "rows.jsonl", *OUT, "--parallel", 3)
     wait_for(lambda: count(here / "out.jsonl") >= 4)
-    child = child_of(running.pid)
+    (child,) = children_of(running.pid)
     running.send_signal(number)
     _, told = running.communicate(timeout=60)
     assert running.returncode == code
@@ -227,10 +226,6 @@ def catches(pid: int, number: int) -> bool:
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (number - 1) & 1)
-
-
-def child_of(pid: int) -> int:
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
 # --- disks -------------------------------------------------------------------------------------

@@ -12,13 +12,13 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
-from batch_program import Batch, Script, Start, lines_of, write_rows
+from batch_program import Batch, Script, Start, children_of, lines_of, write_rows
 
 KILLS = int(os.environ.get("KILLS", "0"))
 RNG = random.Random(int(os.environ.get("KILLS_SEED", "1")))
@@ -92,13 +92,6 @@ def wait(running: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
 def pause(running: subprocess.Popen[str], seconds: float) -> None:
     until = time.monotonic() + seconds
     wait(running, lambda: time.monotonic() >= until)
-
-
-def children_of(pid: int) -> Iterator[int]:
-    try:
-        yield from map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
-    except (FileNotFoundError, ProcessLookupError):
-        return
 
 
 def gone(pid: int) -> bool:
