@@ -52,7 +52,8 @@ ModelArgument = Annotated[
 ]
 
 
-def _option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
+def option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
+    """A Typer option on a panel of the help, whose default the help text tells."""
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
 
 
@@ -80,7 +81,7 @@ class TaskOptions:
     offline: OfflineOption = False
     engine: Annotated[
         str | None,
-        _option(
+        option(
             "--engine",
             panel=_MODEL,
             metavar="NAME",
@@ -89,7 +90,7 @@ class TaskOptions:
     ] = None
     gpu_layers: Annotated[
         str,
-        _option(
+        option(
             "-ngl",
             "--gpu-layers",
             panel=_MODEL,
@@ -98,11 +99,11 @@ class TaskOptions:
         ),
     ] = "auto"
     require_gpu: Annotated[
-        bool, _option("--require-gpu", panel=_MODEL, help="Fail rather than run on the CPU.")
+        bool, option("--require-gpu", panel=_MODEL, help="Fail rather than run on the CPU.")
     ] = False
     context_length: Annotated[
         int | None,
-        _option(
+        option(
             "-c",
             "--context-length",
             panel=_MODEL,
@@ -113,7 +114,7 @@ class TaskOptions:
     ] = None
     threads: Annotated[
         int | None,
-        _option(
+        option(
             "-t",
             "--threads",
             panel=_MODEL,
@@ -125,7 +126,7 @@ class TaskOptions:
     ] = None
     max_tokens: Annotated[
         int | None,
-        _option(
+        option(
             "-n",
             "--max-tokens",
             panel=_SAMPLING,
@@ -136,7 +137,7 @@ class TaskOptions:
     ] = None
     temperature: Annotated[
         float | None,
-        _option(
+        option(
             "--temperature",
             panel=_SAMPLING,
             min=0.0,
@@ -147,11 +148,11 @@ class TaskOptions:
         ),
     ] = None
     top_k: Annotated[
-        int | None, _option("--top-k", panel=_SAMPLING, min=0, metavar="K", help="0 is off.")
+        int | None, option("--top-k", panel=_SAMPLING, min=0, metavar="K", help="0 is off.")
     ] = None
     top_p: Annotated[
         float | None,
-        _option(
+        option(
             "--top-p",
             panel=_SAMPLING,
             min=0.0,
@@ -163,7 +164,7 @@ class TaskOptions:
     ] = None
     repetition_penalty: Annotated[
         float | None,
-        _option(
+        option(
             "--repetition-penalty",
             panel=_SAMPLING,
             min=0.01,
@@ -175,7 +176,7 @@ class TaskOptions:
     ] = None
     seed: Annotated[
         int | None,
-        _option(
+        option(
             "--seed",
             panel=_SAMPLING,
             min=0,
@@ -186,18 +187,18 @@ class TaskOptions:
     ] = None
     stop: Annotated[
         list[str] | None,
-        _option("--stop", panel=_SAMPLING, metavar="TEXT", help="End before TEXT (repeatable)."),
+        option("--stop", panel=_SAMPLING, metavar="TEXT", help="End before TEXT (repeatable)."),
     ] = None
     system: Annotated[
-        str | None, _option("-s", "--system", panel=_PROMPT, metavar="TEXT", help="System text.")
+        str | None, option("-s", "--system", panel=_PROMPT, metavar="TEXT", help="System text.")
     ] = None
     template: Annotated[
         str | None,
-        _option("--template", panel=_PROMPT, metavar="FILE|NAME", help="Another prompt template."),
+        option("--template", panel=_PROMPT, metavar="FILE|NAME", help="Another prompt template."),
     ] = None
     param: Annotated[
         list[str] | None,
-        _option(
+        option(
             "-p",
             "--param",
             panel=_PROMPT,
@@ -207,11 +208,11 @@ class TaskOptions:
     ] = None
     raw: Annotated[
         bool,
-        _option("--raw", panel=_PROMPT, help="Send the text as it is: no template, no format."),
+        option("--raw", panel=_PROMPT, help="Send the text as it is: no template, no format."),
     ] = False
     overflow: Annotated[
         Overflow | None,
-        _option(
+        option(
             "--overflow",
             panel=_PROMPT,
             help="What to do with a text that does not fit: refuse it, keep its beginning or "
@@ -220,7 +221,7 @@ class TaskOptions:
     ] = None
     dry_run: Annotated[
         bool,
-        _option("--dry-run", panel=_OUTPUT, help="Print the exact prompt and run nothing."),
+        option("--dry-run", panel=_OUTPUT, help="Print the exact prompt and run nothing."),
     ] = False
     quiet: QuietOption = False
     verbose: VerboseOption = False
@@ -232,7 +233,7 @@ class OneOffOptions(TaskOptions):
 
     file: Annotated[
         list[Path] | None,
-        _option(
+        option(
             "-f",
             "--file",
             panel=_PROMPT,
@@ -244,7 +245,7 @@ class OneOffOptions(TaskOptions):
     json: JsonOption = False
     width: Annotated[
         int | None,
-        _option(
+        option(
             "--width",
             panel=_OUTPUT,
             min=0,

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Annotated
 
 from mistral_cli.errors import UsageError
-from mistral_cli.options import TaskOptions
+from mistral_cli.options import TaskOptions, option
 
 _ROWS, _RESULTS, _RUN = "Rows", "Results", "Run"
 
@@ -33,17 +31,13 @@ class ResultFormat(StrEnum):
     OPENAI = "openai"
 
 
-def _option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
-    return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
-
-
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions(TaskOptions):
     """Beside what every task takes: where rows come from, where results go, how it is run."""
 
     prompt: Annotated[
         str | None,
-        _option(
+        option(
             "--prompt",
             panel=_ROWS,
             metavar="TEXT",
@@ -52,29 +46,29 @@ class BatchOptions(TaskOptions):
     ] = None
     text_field: Annotated[
         str | None,
-        _option("--text-field", panel=_ROWS, metavar="NAME", help="Column or key with the text."),
+        option("--text-field", panel=_ROWS, metavar="NAME", help="Column or key with the text."),
     ] = None
     id_field: Annotated[
         str | None,
-        _option("--id-field", panel=_ROWS, metavar="NAME", help="Column or key with the id."),
+        option("--id-field", panel=_ROWS, metavar="NAME", help="Column or key with the id."),
     ] = None
     input_format: Annotated[
         InputFormat | None,
-        _option("--input-format", panel=_ROWS, help="How to read inputs (default: by suffix)."),
+        option("--input-format", panel=_ROWS, help="How to read inputs (default: by suffix)."),
     ] = None
     limit: Annotated[
         int | None,
-        _option("--limit", panel=_ROWS, min=1, metavar="N", help="Do N rows and stop."),
+        option("--limit", panel=_ROWS, min=1, metavar="N", help="Do N rows and stop."),
     ] = None
     output: Annotated[
         Path | None,
-        _option(
+        option(
             "-o", "--output", panel=_RESULTS, metavar="FILE", help="JSON Lines (default: stdout)."
         ),
     ] = None
     output_dir: Annotated[
         Path | None,
-        _option(
+        option(
             "--output-dir",
             panel=_RESULTS,
             metavar="DIR",
@@ -82,11 +76,11 @@ class BatchOptions(TaskOptions):
         ),
     ] = None
     format: Annotated[
-        ResultFormat, _option("--format", panel=_RESULTS, help="As OpenAI's batches have it.")
+        ResultFormat, option("--format", panel=_RESULTS, help="As OpenAI's batches have it.")
     ] = ResultFormat.JSONL
     ordered: Annotated[
         bool,
-        _option(
+        option(
             "--ordered",
             panel=_RESULTS,
             help="In the order of the inputs: on stdout as soon as can be, in a file at the end.",
@@ -94,11 +88,11 @@ class BatchOptions(TaskOptions):
     ] = False
     report: Annotated[
         Path | None,
-        _option("--report", panel=_RESULTS, metavar="FILE", help="Write a page to look at (HTML)."),
+        option("--report", panel=_RESULTS, metavar="FILE", help="Write a page to look at (HTML)."),
     ] = None
     parallel: Annotated[
         str,
-        _option(
+        option(
             "--parallel",
             panel=_RUN,
             metavar="N|auto",
@@ -106,18 +100,18 @@ class BatchOptions(TaskOptions):
         ),
     ] = "auto"
     retry_failed: Annotated[
-        bool, _option("--retry-failed", panel=_RUN, help="Do the rows again that failed before.")
+        bool, option("--retry-failed", panel=_RUN, help="Do the rows again that failed before.")
     ] = False
     force: Annotated[
-        bool, _option("--force", panel=_RUN, help="Do all rows again, whatever is there.")
+        bool, option("--force", panel=_RUN, help="Do all rows again, whatever is there.")
     ] = False
     max_failures: Annotated[
         int | None,
-        _option("--max-failures", panel=_RUN, min=1, metavar="N", help="Stop when N rows failed."),
+        option("--max-failures", panel=_RUN, min=1, metavar="N", help="Stop when N rows failed."),
     ] = None
     timeout: Annotated[
         float | None,
-        _option(
+        option(
             "--timeout",
             panel=_RUN,
             min=0.01,
@@ -128,7 +122,7 @@ class BatchOptions(TaskOptions):
     ] = None
     progress_every: Annotated[
         float,
-        _option(
+        option(
             "--progress-every",
             panel=_RUN,
             min=0.0,

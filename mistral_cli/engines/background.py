@@ -83,7 +83,7 @@ class _Call:
         self.events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
         self.stopped = threading.Event()
         self.thread = threading.Thread(
-            target=self._work, args=(produce, slot), daemon=True, name=f"engine-{slot}"
+            target=self._work, args=(produce, slot), daemon=True, name="engine"
         )
 
     def stop(self) -> None:
