@@ -21,7 +21,7 @@ from mistral_cli.engines import (
     Request,
     Sampling,
     engine_class,
-    llama_cpp,
+    llama_cpp_server,
 )
 from mistral_cli.engines.background import BackgroundStreams
 from mistral_cli.engines.llama_cpp_requests import completion
@@ -344,7 +344,7 @@ def test_half_a_character_is_not_shown(
     def only_that(*arguments: Any) -> dict[str, Any]:
         return {**completion(*arguments), "logit_bias": others}
 
-    monkeypatch.setattr(llama_cpp, "completion", only_that)
+    monkeypatch.setattr(llama_cpp_server, "completion", only_that)
     assert text(ask(engine, max_tokens=1)) == ""
     monkeypatch.undo()
     assert text(ask(engine, max_tokens=1)) != ""

@@ -7,36 +7,30 @@ import importlib.util
 import os
 import re
 import secrets
-from collections.abc import Generator
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from mistral_cli.engines.background import BackgroundStreams, Emit
-from mistral_cli.engines.base import Engine, Event, LoadOptions, Request, for_native_code
-from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.base import Engine, LoadOptions
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp_load import load
-from mistral_cli.engines.llama_cpp_requests import Drawing, complete, completion, progress_to
-from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
+from mistral_cli.engines.llama_cpp_server import ServerEngine
+from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.loading import captured_stderr
 from mistral_cli.errors import first_line
 from mistral_cli.gguf import GGUF
-from mistral_cli.gguf.token_text import token_bytes
 from mistral_cli.memory import CPU_BATCH, GPU_BATCH
 from mistral_cli.scratch import scratch_folder
 
-if TYPE_CHECKING:
-    from mistral_cli.engines.constraint import Constraint
-
-
 _abandoned: list[Any] = []
+
+_MORE_HTTP_THREADS = 2
 
 # What builds for NVIDIA, AMD, Intel and Vulkan bring along as they are imported.
 _GPU_LIBRARY = re.compile(r"/lib(?:cuda|cublas|vulkan|amdhip|hsa-runtime|ze_loader|OpenCL|musa)")
 
 
-class LlamaCpp(Engine):
+class LlamaCpp(ServerEngine, Engine):
     """An in-process llama.cpp server that only this process can talk to."""
 
     name = "llama.cpp"
@@ -75,58 +69,32 @@ class LlamaCpp(Engine):
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
-        self._model = model
-        self._context_length = options.context_length
-        self._background = BackgroundStreams(options.parallel)
-        self._llguidance: Any = None
         self._resources = contextlib.ExitStack()
         folder = self._resources.enter_context(scratch_folder())
         socket, api_key = folder / "s.sock", secrets.token_hex(16)
-        self._client = Client(socket, api_key)
+        client = Client(socket, api_key)
         self._server: Any = None
         try:
             import xllamacpp
 
             params = _params(model, options, socket, api_key)
-            self._server, self._gpu_layers = load(xllamacpp, params)
+            self._server, gpu_layers = load(xllamacpp, params)
             # Freed before its loop is running, the server would wait for its end for ever.
-            self._client.wait_for_the_loop()
+            client.wait_for_the_loop()
         except BaseException:
             self._resources.close()
             raise
-
-    @property
-    def context_length(self) -> int:
-        """See Engine."""
-        return self._context_length
-
-    @property
-    def gpu_layers(self) -> int:
-        """See Engine."""
-        return self._gpu_layers
-
-    def tokenize(self, text: str) -> list[int]:
-        """See Engine."""
-        self._opened()
-        body = {
-            "content": for_native_code(text).decode(),
-            "add_special": False,
-            "parse_special": False,
-        }
-        reply = self._client.post("/tokenize", body)
-        return [int(token) for token in reply["tokens"]]
-
-    def stream(self, request: Request) -> Generator[Event, None, None]:
-        """See Engine."""
-        # The thread holds the server, so that close() frees nothing under it.
-        server, limit = self._opened(), token_limit(request, self._context_length)
-        return self._background.run(
-            lambda emit, slot: self._complete(server, slot, request, limit, emit)
+        super().__init__(
+            client,
+            model,
+            context_length=options.context_length,
+            slots=options.parallel,
+            gpu_layers=gpu_layers,
         )
 
     def close(self) -> None:
         """See Engine."""
-        self._background.stop()
+        super().close()
         self._server = None
         self._resources.close()
 
@@ -134,40 +102,6 @@ class LlamaCpp(Engine):
         """See Engine: to free the server waits for the batch under way, which takes seconds."""
         _abandoned.append(self._server)
         self.close()
-
-    def _opened(self) -> Any:
-        if self._server is None:
-            raise engine_failed("the model is closed")
-        return self._server
-
-    def _complete(self, server: Any, slot: int, request: Request, limit: int, emit: Emit) -> None:
-        body = completion(request.prompt_token_ids, request.sampling, limit, slot)
-        if request.grammar is None:
-            complete(server, body, emit)
-        elif self._model.tokenizer_model == "llama":
-            # The llguidance inside llama.cpp reads the tokens of SentencePiece vocabularies
-            # without their leading space: "▁" becomes an empty token, and JSON breaks.
-            constraint = self._constraint(request.grammar)
-            if complete(server, {**body, "max_tokens": 1}, progress_to(emit)):
-                drawing = Drawing(self._model, self._client, request, slot)
-                ends = (self._model.eos_id, self._model.eot_id)
-                decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
-        else:
-            from mistral_cli.engines.constraint import refuse_uncompilable
-
-            # It would answer with free text to a grammar that it cannot compile.
-            refuse_uncompilable(request.grammar)
-            complete(server, {**body, "grammar": request.grammar}, emit)
-
-    def _constraint(self, grammar: str) -> Constraint:
-        from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer
-
-        if self._llguidance is None:
-            model = self._model
-            self._llguidance = llguidance_tokenizer(
-                model, self.tokenize, lambda token: token_bytes(model, token)
-            )
-        return Constraint(self._llguidance, grammar, len(self._model.tokens))
 
 
 def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) -> Any:
@@ -193,8 +127,8 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     params.api_keys = [api_key]
     params.ui = False
     params.endpoint_slots = False
-    # Each stream that is drawn token by token keeps one of them waiting.
-    params.n_threads_http = options.parallel
+    # Each stream keeps one of them waiting, and one that was closed for a moment longer.
+    params.n_threads_http = options.parallel + _MORE_HTTP_THREADS
     # Prompts are sent as token ids: a broken template in the file must not matter.
     params.chat_template = "chatml"
     return params

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from mistral_cli.engines.base import (
     Request,
     Sampling,
 )
-from mistral_cli.engines.llama_cpp_socket import Client, checked
+from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import token_bytes
 
@@ -67,7 +68,7 @@ class Drawing:
 
     def _next(self, field: str, asked: dict[str, Any]) -> Any:
         body = completion(self._tokens, self.request.sampling, 1, self.slot) | asked
-        # Unlike handle_completions this gives the id of a token that ends inside a character.
+        # Unlike /v1/completions this gives the id of a token that ends inside a character.
         reply = self.client.post(
             "/completion", body | {"stream": False, "response_fields": [field]}
         )
@@ -101,25 +102,14 @@ def _whole_characters(model: GGUF, tokens: Sequence[int]) -> bool:
         return False
 
 
-def complete(server: Any, body: dict[str, Any], emit: Emit) -> bool:
+def complete(client: Client, body: dict[str, Any], emit: Emit) -> bool:
     """Emit what the server streams; False when nobody waits any more."""
-    failure: list[Exception] = []
-    left = False
-
-    def on_chunk(chunk: dict[str, Any]) -> bool:
-        # Whatever is raised in here is swallowed by the library.
-        nonlocal left
-        try:
-            for event in _events(checked(chunk)):
-                left = not emit(event) or left
-        except Exception as error:
-            failure.append(error)
-        return left or bool(failure)
-
-    server.handle_completions(body, on_chunk)
-    if failure:
-        raise failure[0]
-    return not left
+    with contextlib.closing(client.stream("/v1/completions", body)) as chunks:
+        for chunk in chunks:
+            for event in _events(chunk):
+                if not emit(event):
+                    return False
+    return True
 
 
 def progress_to(emit: Emit) -> Emit:

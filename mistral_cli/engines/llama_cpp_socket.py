@@ -1,14 +1,18 @@
-"""Talk to the llama.cpp server of this process over its private Unix socket."""
+"""Talk to a llama.cpp server over its private Unix socket."""
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import EngineFailed
+
+_DATA, _END = b"data: ", b"[DONE]"
 
 
 class Client:
@@ -20,21 +24,43 @@ class Client:
 
     def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to `body`. Raises EngineFailed."""
-        reply: dict[str, Any] = self._reply("POST", route, json.dumps(body))
-        return checked(reply)
+        return checked(self.ask("POST", route, body))
+
+    def stream(self, route: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
+        """The parts of the reply to `body` as they come; to close this stops the server's work.
+
+        Raises EngineFailed.
+        """
+        with self._replying("POST", route, body) as reply:
+            if reply.status != http.client.OK:  # one answer, which says why
+                yield checked(json.loads(reply.read()))
+            for line in reply:
+                if line.startswith(_DATA + _END):
+                    return
+                if line.startswith(_DATA):
+                    yield checked(json.loads(line[len(_DATA) :]))
+            raise engine_failed("llama.cpp's server has gone in the middle of an answer")
 
     def wait_for_the_loop(self) -> None:
         """Return once the server's loop is running. Raises EngineFailed.
 
         To tokenize, the server needs no loop; this question goes through its queue.
         """
-        self._reply("GET", "/lora-adapters", None)
+        self.ask("GET", "/lora-adapters")
 
-    def _reply(self, method: str, route: str, body: str | None) -> Any:
+    def ask(self, method: str, route: str, body: dict[str, Any] | None = None) -> Any:
+        """The reply to any request, as it is. Raises EngineFailed."""
+        with self._replying(method, route, body) as reply:
+            return json.loads(reply.read())
+
+    @contextlib.contextmanager
+    def _replying(
+        self, method: str, route: str, body: dict[str, Any] | None
+    ) -> Iterator[http.client.HTTPResponse]:
         connection = _UnixConnection(self._path)
         try:
-            connection.request(method, route, body, self._headers)
-            return json.loads(connection.getresponse().read())
+            connection.request(method, route, json.dumps(body) if body else None, self._headers)
+            yield connection.getresponse()
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise engine_failed(f"llama.cpp did not answer {route}: {error}") from error
         finally:

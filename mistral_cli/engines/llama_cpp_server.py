@@ -1,0 +1,107 @@
+"""An engine behind a llama.cpp server that is running, whoever started it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.engines.background import BackgroundStreams, Emit
+from mistral_cli.engines.base import Event, OpenEngine, Request, for_native_code
+from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.llama_cpp_requests import Drawing, complete, completion, progress_to
+from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf.token_text import token_bytes
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.constraint import Constraint
+
+
+class ServerEngine(OpenEngine):
+    """Streams from the server that `client` talks to, which has `model` loaded.
+
+    `context_length` is that of one slot in tokens, `slots` how many of them are ours, the
+    first of all; `knows_grammars` whether the server was built with llguidance.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        model: GGUF,
+        *,
+        context_length: int,
+        slots: int = 1,
+        gpu_layers: int = 0,
+        knows_grammars: bool = True,
+    ) -> None:
+        self._client, self._model = client, model
+        self._context_length, self._gpu_layers = context_length, gpu_layers
+        # The llguidance inside llama.cpp reads the tokens of SentencePiece vocabularies
+        # without their leading space: "▁" becomes an empty token, and JSON breaks.
+        self._knows_grammars = knows_grammars and model.tokenizer_model != "llama"
+        self._background = BackgroundStreams(slots)
+        self._llguidance: Any = None
+        self._closed = False
+
+    @property
+    def context_length(self) -> int:
+        """See OpenEngine."""
+        return self._context_length
+
+    @property
+    def gpu_layers(self) -> int:
+        """See OpenEngine."""
+        return self._gpu_layers
+
+    def tokenize(self, text: str) -> list[int]:
+        """See OpenEngine."""
+        self._check_open()
+        body = {
+            "content": for_native_code(text).decode(),
+            "add_special": False,
+            "parse_special": False,
+        }
+        reply = self._client.post("/tokenize", body)
+        return [int(token) for token in reply["tokens"]]
+
+    def stream(self, request: Request) -> Generator[Event, None, None]:
+        """See OpenEngine."""
+        self._check_open()
+        limit = token_limit(request, self._context_length)
+        return self._background.run(lambda emit, slot: self._complete(slot, request, limit, emit))
+
+    def close(self) -> None:
+        """See OpenEngine: the streams end; the server belongs to whoever started it."""
+        self._closed = True
+        self._background.stop()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise engine_failed("the model is closed")
+
+    def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
+        body = completion(request.prompt_token_ids, request.sampling, limit, slot)
+        if request.grammar is None:
+            complete(self._client, body, emit)
+        elif self._knows_grammars:
+            from mistral_cli.engines.constraint import refuse_uncompilable
+
+            # It would answer with free text to a grammar that it cannot compile.
+            refuse_uncompilable(request.grammar)
+            complete(self._client, {**body, "grammar": request.grammar}, emit)
+        else:
+            constraint = self._constraint(request.grammar)
+            if complete(self._client, {**body, "max_tokens": 1}, progress_to(emit)):
+                drawing = Drawing(self._model, self._client, request, slot)
+                ends = (self._model.eos_id, self._model.eot_id)
+                decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+
+    def _constraint(self, grammar: str) -> Constraint:
+        from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer
+
+        if self._llguidance is None:
+            model = self._model
+            self._llguidance = llguidance_tokenizer(
+                model, self.tokenize, lambda token: token_bytes(model, token)
+            )
+        return Constraint(self._llguidance, grammar, len(self._model.tokens))
