@@ -9,13 +9,13 @@ from typing import Any
 
 from mistral_cli.batch.columns import Columns, scalars
 from mistral_cli.batch.openai_requests import is_request, read_request
-from mistral_cli.batch.records import Record, json_records, read_table
 from mistral_cli.batch.sources import Source, find_sources
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.inputs.documents import is_document
 from mistral_cli.inputs.stdin import NoText, read_stdin
 from mistral_cli.inputs.texts import GRACES, STDIN, decode, name_of, read_bytes, to_text
 from mistral_cli.instruct.messages import Message
+from mistral_cli.records import Record, json_records, read_table
 from mistral_cli.terminal import Terminal
 
 INPUT_FORMATS = ("text", "lines", "jsonl", "csv")

@@ -7,16 +7,13 @@ looked at, never the weights, which takes milliseconds whatever the size of the 
 
 from __future__ import annotations
 
-import mmap
-import os
-import stat
 from pathlib import Path
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf.checks import check
 from mistral_cli.gguf.header import HeaderCut, check_magic, parse
 from mistral_cli.gguf.model import GGUF, Array, Tensor
-from mistral_cli.gguf.refusal import ANOTHER, refuse
+from mistral_cli.gguf.opening import open_checked
 
 __all__ = ["GGUF", "Array", "Tensor", "read", "read_start"]
 
@@ -27,22 +24,7 @@ def read(path: Path) -> GGUF:
     What it returns can be given to an engine without danger to the process. Raises
     `ModelUnusable` for everything else, a file that cannot be opened included.
     """
-    try:
-        # A pipe would block at open, so look before.
-        if not stat.S_ISREG(path.stat().st_mode):
-            refuse("is not a regular file", ANOTHER)
-        with path.open("rb") as file:
-            check_magic(file.read(64))
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                model = parse(path, data, len(data))
-        check(model)
-    except ModelUnusable as error:
-        raise ModelUnusable(f"{path}: {error.message}", hint=error.hint) from None
-    except (OSError, ValueError) as error:
-        reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
-        hint = "Check the path and its permissions."
-        raise ModelUnusable(f"{path}: cannot be read: {reason}", hint=hint) from error
-    return model
+    return open_checked(path, check)
 
 
 def read_start(path: Path, start: bytes, file_size: int) -> GGUF | None:
