@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from operator import add
 
 from mistral_cli.draft import Draft, Drafter
 from mistral_cli.engines import LoadOptions, open_tokenizer, place
@@ -14,8 +15,9 @@ from mistral_cli.options import Overflow
 from mistral_cli.plan import Plan, Planner, Setup
 from mistral_cli.terminal import Terminal
 
-# Longer parts are no better, but slow, and their KV cache takes memory for gigabytes.
-_LONGEST_PART = 6144
+# Tokens of a prompt about a part. The time to read one grows with its square, shorter ones
+# have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
+_LONGEST_PART = 3072
 _TRANSLATION_SHARE, _SUMMARY_SHARE = 3, 8
 _LEAST_TRANSLATION, _LONGEST_TRANSLATION = 48, 3  # tokens, and tokens for each of the text's
 _JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
@@ -56,6 +58,14 @@ class _Pieces:
     split: bool = False
 
 
+@dataclass(frozen=True)
+class Need:
+    """What the job for a text wants: tokens of context, and the tokens of each prompt."""
+
+    context: int
+    prompts: tuple[int, ...] = ()
+
+
 def make_jobs(
     drafter: Drafter, setup: Setup, drafts: Sequence[tuple[str, Draft]], terminal: Terminal
 ) -> tuple[list[Job], Planner]:
@@ -70,7 +80,8 @@ def make_jobs(
         for subject, draft in drafts:
             with about(subject):
                 found.append((subject, _pieces(planner, draft)))
-        planner = settled(planner, [pieces for _, pieces in found], terminal)
+        needs = [_need(planner, pieces) for _, pieces in found]
+        planner = settle_context(planner, needs, terminal)
         jobs = []
         for subject, pieces in found:
             with about(subject):
@@ -83,25 +94,28 @@ def job_of(planner: Planner, draft: Draft) -> Job:
     return _job(planner, _pieces(planner, draft))
 
 
-def needed(planner: Planner, draft: Draft) -> int:
-    """Tokens of context that the job for `draft` wants."""
-    return _needed(planner, _pieces(planner, draft))
+def need_of(planner: Planner, draft: Draft) -> Need:
+    """What the job for `draft` wants. Raises UsageError, ContextExceeded."""
+    return _need(planner, _pieces(planner, draft))
 
 
-def settled(planner: Planner, found: Sequence[_Pieces], terminal: Terminal) -> Planner:
-    """`planner` with the context and the GPU layers for all of these."""
-    return settle_context(planner, [_needed(planner, pieces) for pieces in found], terminal)
-
-
-def settle_context(planner: Planner, needed: Sequence[int], terminal: Terminal) -> Planner:
-    """`planner` with a context of the tokens `needed`, and the layers that fit beside it."""
-    planner = planner.opened(needed, terminal)
+def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) -> Planner:
+    """`planner` with a context for all of the `needs`, and the layers that fit beside it."""
+    planner = planner.opened([need.context for need in needs], terminal)
     choice = place(planner.setup.choice, planner.setup.model, planner.load.context_length)
     terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
     if choice.warning:
         terminal.warn(choice.warning)
     load = replace(planner.load, gpu_layers=choice.gpu_layers)
     return replace(planner, load=load, setup=replace(planner.setup, choice=choice))
+
+
+def is_one_part(planner: Planner, draft: Draft) -> bool:
+    """Whether what was made of the parts needs no more parts.
+
+    Answered from the model's context, not from the open one, which other texts may enlarge.
+    """
+    return len(planner.encode(draft)) <= min(planner.room(draft), _LONGEST_PART)
 
 
 def parts_of(planner: Planner, draft: Draft) -> list[Plan]:
@@ -114,12 +128,15 @@ def _job(planner: Planner, found: _Pieces) -> Job:
     return Job(found.draft, tuple(pieces), found.left_out, found.kind, found.split)
 
 
-def _needed(planner: Planner, found: _Pieces) -> int:
+def _need(planner: Planner, found: _Pieces) -> Need:
     drafts = [piece for piece in found.pieces if isinstance(piece, Draft)]
-    longest = max((planner.needed(draft) for draft in drafts), default=1)
-    if len(drafts) > 1 and planner.drafter.task.way == "summary":
-        longest = max(longest, min(planner.setup.longest, _LONGEST_PART + longest))
-    return longest
+    prompts = tuple(len(planner.encode(draft)) for draft in drafts)
+    answers = map(planner.longest_answer, drafts)
+    longest = max(map(add, prompts, answers), default=1)
+    if found.split and planner.drafter.task.way == "summary":
+        answer = max(map(planner.longest_answer, [*drafts, found.draft]))
+        longest = max(longest, min(planner.setup.longest, _LONGEST_PART + answer))
+    return Need(longest, prompts)
 
 
 def _pieces(planner: Planner, draft: Draft) -> _Pieces:

@@ -135,15 +135,13 @@ class Planner:
         """Whether the prompt leaves the answer its room."""
         return len(self.encode(draft)) <= self.room(draft)
 
-    def needed(self, draft: Draft) -> int:
-        """Tokens of context for the prompt and the longest answer.
+    def longest_answer(self, draft: Draft) -> int:
+        """Tokens of context for the answer, beside the prompt.
 
         JSON may have to be shown to the model and asked for again.
         """
         longest = int(self.settings(draft)["max_tokens"])
-        if draft.expected:
-            longest = longest * _MORE_ROOM + _ASKING_AGAIN
-        return len(self.encode(draft)) + longest
+        return longest * _MORE_ROOM + _ASKING_AGAIN if draft.expected else longest
 
     def opened(self, needed: Iterable[int], terminal: Terminal) -> Planner:
         """With a context for all that is `needed`, in tokens."""

@@ -103,7 +103,7 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
 
 def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal) -> None:
     setup = planner.setup
-    together = max(len(job.plans) for job in jobs) if setup.options.overflow != "error" else 1
+    together = max(([plan.prompt_tokens for plan in job.plans] for job in jobs), key=len)
     parallel, why = slots_for(
         None,
         setup.choice,
@@ -112,7 +112,7 @@ def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal:
         planner.load.gpu_layers,
         together,
     )
-    if together > 1:
+    if len(together) > 1:
         terminal.info(f"{parallel} at once: {why}")
     load = replace(planner.load, parallel=parallel)
     terminal.status(f"loading {setup.model_name} …")

@@ -67,6 +67,15 @@ def test_every_page_is_there_and_what_stands_on_all_of_them() -> None:
     assert (text.count("Invoice 4711"), text.count("Paid.")) == (6, 6)
 
 
+def test_a_page_that_a_browser_printed_keeps_its_words_apart() -> None:
+    text = read_document(
+        (Path(__file__).parent / "documents" / "printed.pdf").read_bytes(), "a.pdf"
+    )
+    assert "decided to repair the north pier before winter, because the storm" in text
+    assert "the south pier until the work is done. The chair, **Zoë Maier**" in text
+    assert text.startswith("# Minutes of the harbour committee\n\nThe committee")
+
+
 def test_the_bytes_count_more_than_the_name() -> None:
     assert read_document(LETTER, "letter.pdf").startswith("## Übersicht")
     assert read_document(b"\n" + REPORT, "report.docx").startswith("Annual")

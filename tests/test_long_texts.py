@@ -180,6 +180,21 @@ def test_a_long_text_is_summarized_in_levels(mistral: Path) -> None:
     assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
 
 
+def test_every_step_fits_the_context_that_is_opened(
+    mistral: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is shorter than the model's, and the summaries of many parts would fill that."""
+    monkeypatch.setattr("mistral_cli.job._LONGEST_PART", 150)
+    ((job,), planner) = jobs_of(SUMMARY, mistral, LONG, max_tokens=100)
+    opened = planner.load.context_length
+    assert opened < planner.setup.longest
+    model = Model(planner, lambda prompt: f"{numbered(prompt)} Nothing was decided.")
+    respond(job, Desk(planner, model), SILENT)
+    assert all(len(r.prompt_token_ids) + r.max_tokens <= opened for r in model.requests)
+    assert model.requests[-1].max_tokens == 100
+    assert len(model.requests) > len(job.plans) + 2
+
+
 def test_the_last_step_is_the_users_even_where_one_part_is_left(mistral: Path) -> None:
     """A text that is too long beside a long answer, and short enough to be one part."""
     task = Task("summarize", {"style": "a poem"}, way="summary")
@@ -266,9 +281,12 @@ THREE = f"{TWO} Nobody was against it."
     [
         ({"sentences": 2}, [TWO], TWO, None),
         ({"sentences": 2}, [THREE, TWO], TWO, None),
-        ({"sentences": 1}, [THREE, TWO], ONE, "wrote 2 sentences: cut after 1 sentence"),
+        ({"sentences": 1}, [THREE, TWO], ONE, "wrote 3 sentences: cut after 1 sentence"),
+        ({"sentences": 2}, [THREE, "Well done. I like it. Go on."], TWO, "wrote 3 sentences"),
+        ({"sentences": 2}, [f"Here is the summary:\n\n{TWO}"], TWO, None),
+        ({"sentences": 2}, [f"It said:\n\n{ONE}"], f"It said:\n\n{ONE}", None),
         ({"sentences": 2}, [THREE, ONE], TWO, "wrote 3 sentences: cut after 2 sentences"),
-        ({"sentences": 3}, [TWO, ONE], ONE, "1 sentence, not 3 sentences"),
+        ({"sentences": 3}, [TWO, ONE], TWO, "2 sentences, not 3 sentences"),
         ({"bullets": 2}, ["- a\n- b\n- c", "- one\n- two"], "- one\n- two", None),
         ({"bullets": 2}, ["- a", "So:\n- a\n- b\n- c"], "So:\n- a\n- b", "3 bullet points"),
         ({"bullets": 1}, ["none at all"] * 2, "none at all", "0 bullet points, not 1 bullet"),

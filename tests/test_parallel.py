@@ -290,22 +290,33 @@ def tiny(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> GGUF:
 
 
 def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, 100) == (8, "8 slots: a small model")
-    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, 3) == (
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 100) == (
+        8,
+        "8 slots: a small model",
+    )
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 3) == (
         3,
         "3 slots: no more than there are texts",
     )
-    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, 0)[0] == 1
-    assert slots.slots_for(16, on(Any), tiny, CONTEXT, 0, 100) == (16, "16 slots: as asked for")
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [])[0] == 1
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10, 5000, 5000]) == (
+        1,
+        "1 slot: long texts keep the cores busy one by one",
+    )
+    assert slots.slots_for(2, on(Any), tiny, CONTEXT, 0, [5000] * 3)[0] == 2
+    assert slots.slots_for(16, on(Any), tiny, CONTEXT, 0, [10] * 100) == (
+        16,
+        "16 slots: as asked for",
+    )
     monkeypatch.setattr(slots, "_SMALL", 0)
-    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, 100) == (
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 100) == (
         1,
         "1 slot: a large model on 2 cores",
     )
     monkeypatch.setattr(slots, "usable_cores", lambda: 16)
-    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, 100)[0] == 4
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 100)[0] == 4
     monkeypatch.setattr(Any, "usable", 2**40)
-    assert slots.slots_for(None, on(Any), tiny, CONTEXT, tiny.block_count + 1, 100) == (
+    assert slots.slots_for(None, on(Any), tiny, CONTEXT, tiny.block_count + 1, [10] * 100) == (
         8,
         "8 slots: the GPU computes all layers",
     )
@@ -313,7 +324,7 @@ def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("wanted", [None, 5])
 def test_as_many_as_the_engine_can(tiny: GGUF, wanted: int | None) -> None:
-    found = slots.slots_for(wanted, on(One), tiny, CONTEXT, 0, 100)
+    found = slots.slots_for(wanted, on(One), tiny, CONTEXT, 0, [10] * 100)
     assert found == (1, "1 slot: single works on one text at a time")
 
 
@@ -336,7 +347,7 @@ def test_as_many_as_fit(
     else:
         free = one.ram + one.kv_ram * (caches - 1)
         monkeypatch.setattr(slots, "available_memory", lambda: free)
-    count, why = slots.slots_for(wanted, on(Any), tiny, CONTEXT, layers, 100)
+    count, why = slots.slots_for(wanted, on(Any), tiny, CONTEXT, layers, [10] * 100)
     assert count == fit
     if count != wanted:
         assert f"of free {where}" in why

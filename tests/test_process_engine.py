@@ -22,6 +22,7 @@ from mistral_cli.engines import (
     Finish,
     LoadOptions,
     Piece,
+    PromptProgress,
     Request,
     Sampling,
     engine_class,
@@ -113,7 +114,9 @@ def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: s
         assert there.tokenize("Zoë said </s> 東京") == here.tokenize("Zoë said </s> 東京")
         assert (there.context_length, there.gpu_layers) == (here.context_length, 0)
         for each in (request(there, "Once upon a time " * 20), request(there, "J", 40, grammar)):
-            assert list(there.stream(each)) == list(here.stream(each))
+            began, *rest = there.stream(each)
+            assert began == PromptProgress(0, len(each.prompt_token_ids))
+            assert rest == list(here.stream(each))
 
 
 def test_many_streams_at_once_stay_apart(opened: Open, script: Callable[..., None]) -> None:

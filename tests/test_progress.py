@@ -38,18 +38,24 @@ def on(stream: io.StringIO, **options: Any) -> Terminal:
     return Terminal(None, io.StringIO(), stream, env={}, **options)
 
 
+def finish(progress: Progress, tokens: int, *, failed: bool = False) -> None:
+    """A row of size 1 ends with its only answer."""
+    progress.answered(tokens)
+    progress.count(1, failed=failed)
+
+
 def last(stream: io.StringIO) -> str:
     return stream.getvalue().rpartition("\x1b[K")[2].strip()
 
 
 def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 100, 30, clock)
+    progress = Progress(on(screen), [1] * 100, 30, clock)
     progress.show()
     assert last(screen) == "0 of 100 rows"
     for number in range(12):
         clock.now += 2
-        progress.count(failed=number == 3, tokens=170)
+        finish(progress, 170, failed=number == 3)
     progress.show()
     assert last(screen) == "12 of 100 rows, 1 failed, 85 tokens/s, 2:56 left"
     clock.now += 1  # the row in progress counts down
@@ -61,44 +67,44 @@ def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None
 
 def test_rows_that_were_skipped_at_once_do_not_speed_up_the_rest(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 1000, 0, clock)
+    progress = Progress(on(screen), [0] * 900 + [1] * 100, 0, clock)
     for _ in range(900):
-        progress.count(failed=False, tokens=0)
+        progress.count(0, failed=True)
     for _ in range(2):
         clock.now += 10
-        progress.count(failed=False, tokens=50)
+        finish(progress, 50)
     progress.show()
-    assert last(screen) == "902 of 1,000 rows, 5.0 tokens/s, 16:20 left"
+    assert last(screen) == "902 of 1,000 rows, 900 failed, 5.0 tokens/s, 16:20 left"
 
 
 def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 160, 0, clock)
+    progress = Progress(on(screen), [1] * 160, 0, clock)
     for _ in range(50):
         clock.now += 100
-        progress.count(failed=False, tokens=10)
+        finish(progress, 10)
     for _ in range(100):
         clock.now += 1
-        progress.count(failed=False, tokens=10)
+        finish(progress, 10)
     progress.show()
     assert last(screen) == "150 of 160 rows, 10 tokens/s, 0:10 left"
 
 
 def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 16, 0, clock)
+    progress = Progress(on(screen), [1] * 16, 0, clock)
     clock.now += 60
     for _ in range(8):  # eight slots
-        progress.count(failed=False, tokens=100)
+        finish(progress, 100)
     progress.show()
     assert last(screen) == "8 of 16 rows, 13 tokens/s, 1:00 left"
 
 
 def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 11, 0, clock)
+    progress = Progress(on(screen), [1] * 11, 0, clock)
     clock.now += 10
-    progress.count(failed=False, tokens=100)
+    finish(progress, 100)
     clock.now += 500
     progress.show()
     assert last(screen).endswith("1:30 left")
@@ -106,16 +112,32 @@ def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
 
 def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 1, 0, clock)
+    progress = Progress(on(screen), [1], 0, clock)
     clock.now += 10
-    progress.count(failed=False, tokens=100)
+    finish(progress, 100)
     progress.show()
     assert last(screen) == "1 of 1 rows, 10 tokens/s"
 
 
+def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
+    screen = Screen()
+    progress = Progress(on(screen), [100, 100, 800], 0, clock, parts=True)
+    for _ in range(3):
+        clock.now += 5
+        progress.answered(200)
+    progress.show()
+    assert last(screen) == "0 of 3 rows, 3 parts, 40 tokens/s"
+    for _ in range(2):
+        progress.count(100, failed=False)
+    progress.show()
+    clock.now += 1
+    progress.show()
+    assert last(screen) == "2 of 3 rows, 3 parts, 38 tokens/s, 0:59 left"
+
+
 def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), 100, 0, clock)
+    progress = Progress(on(screen), [1] * 100, 0, clock)
     for _ in range(50):
         clock.now += 0.01
         progress.show()
@@ -124,10 +146,10 @@ def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
 
 def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
     log = io.StringIO()
-    progress = Progress(on(log), 100, 30, clock)
+    progress = Progress(on(log), [1] * 100, 30, clock)
     for _ in range(20):
         clock.now += 5
-        progress.count(failed=False, tokens=50)
+        finish(progress, 50)
         progress.show()
     progress.end()
     assert log.getvalue().splitlines() == [
@@ -140,10 +162,10 @@ def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
 @pytest.mark.parametrize(("every", "quiet"), [(0, False), (30, True)])
 def test_a_log_can_do_without(clock: Clock, every: float, quiet: bool) -> None:
     log = io.StringIO()
-    progress = Progress(on(log, quiet=quiet), 100, every, clock)
+    progress = Progress(on(log, quiet=quiet), [1] * 100, every, clock)
     for _ in range(20):
         clock.now += 50
-        progress.count(failed=True, tokens=50)
+        finish(progress, 50, failed=True)
         progress.show()
     assert log.getvalue() == ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from mistral_cli.answering.desk import Desk, silent
@@ -10,10 +11,14 @@ from mistral_cli.answering.wishes import Wish, wish_of
 from mistral_cli.engines import Request
 from mistral_cli.errors import ContextExceeded
 from mistral_cli.instruct.messages import Message
-from mistral_cli.job import Job, parts_of
+from mistral_cli.job import Job, is_one_part, parts_of
 from mistral_cli.output.answer import Answer
 from mistral_cli.output.printers import Output, Result
 from mistral_cli.plan import Plan
+
+_INTRODUCTION = re.compile(
+    r"\A(?:sure|certainly|of course|here|below)\b[^\n]{0,120}:[*_]*\s*\n\s*(?=\S)", re.IGNORECASE
+)
 
 
 def summarize(job: Job, desk: Desk, output: Output) -> Result:
@@ -26,12 +31,12 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
         answers = []
         for number, answer in enumerate(desk.answers(plans), start=1):
             desk.say(f"level {level}: {number} of {len(plans)} parts are summarized …")
-            answers.append(answer)
+            answers.append(without_introduction(answer))
         took += answers
         cut += sum(answer.finish_reason == "length" for answer in answers)
         text = "\n\n".join(answer.text.strip() for answer in answers)
         draft = desk.planner.drafter.again(job.draft, text)
-        if desk.planner.fits(draft):
+        if is_one_part(desk.planner, draft):
             final = desk.planner.plan(draft)
         elif len(text) >= len(before):
             raise ContextExceeded(
@@ -56,19 +61,22 @@ def _final(
     if wish is None:
         answer = desk.answer(plan, output.piece)
         return [answer], answer, cut_warning(plan, answer)
-    first = desk.answer(plan)
+    first = without_introduction(desk.answer(plan))
     if wish.holds(first.text):
         output.piece(first.text)
         return [first], first, cut_warning(plan, first)
     desk.say(f"asking again for {wish} …")
-    second = desk.ask(_again(plan, first, wish, desk), plan.stop, silent)
-    last, warnings = _nearest(wish, second, first)
+    second = without_introduction(desk.ask(_again(plan, first, wish, desk), plan.stop, silent))
+    last, warnings = _nearest(wish, first, second)
     output.piece(last.text)
     return [first, second], last, warnings
 
 
 def _nearest(wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
-    """The answer that is as wished, else the beginning of one that is too long; the first best."""
+    """The answer that is as wished, else the beginning of one that is too long.
+
+    The first before the second, in which a weak model rather talks about the first.
+    """
     for answer in answers:
         if wish.holds(answer.text) and answer.finish_reason == "stop":
             return answer, ()
@@ -78,6 +86,12 @@ def _nearest(wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
             return kept, (f"the model wrote {wish.count(answer.text)}: cut after {wish}",)
     answer = answers[0]
     return answer, (f"the summary has {wish.count(answer.text)}, not {wish} (asked twice)",)
+
+
+def without_introduction(answer: Answer) -> Answer:
+    """`answer` without a first line like "Here is the summary:", which is not of the text."""
+    text = answer.text.strip()
+    return replace(answer, text=_INTRODUCTION.sub("", text) or text)
 
 
 def _again(plan: Plan, answer: Answer, wish: Wish, desk: Desk) -> Request:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mistral_cli.batch.asks import Asks, Item
 from mistral_cli.batch.entries import Matched
+from mistral_cli.batch.planned import Planned
 from mistral_cli.engines import Request, open_in_process
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import job_of
@@ -32,15 +33,14 @@ class Speed:
 
 def estimate(
     asks: Asks,
-    planner: Planner,
+    plan: Planned,
     matched: Matched,
     todo: Sequence[Item],
-    parallel: int,
     earlier: Iterable[Mapping[str, Any]],
     terminal: Terminal,
 ) -> None:
     """Print the counts, the tokens and the time."""
-    plans, impossible = list[Plan](), 0
+    planner, plans, impossible = plan.planner, list[Plan](), 0
     for item in todo:
         try:
             own = replace(planner, drafter=asks.drafter_of(item.row))
@@ -48,7 +48,7 @@ def estimate(
         except MistralCliError as error:
             impossible += 1
             terminal.info(f"{item.row.id} would fail: {error.message}")
-    prompt_tokens = sum(plan.prompt_tokens for plan in plans)
+    prompt_tokens = sum(each.prompt_tokens for each in plans)
     speed = _earlier_speed(earlier) or _sampled_speed(plans, planner, terminal)
     seconds = None if plans else 0.0
     if speed:
@@ -65,7 +65,7 @@ def estimate(
             "requests": len(plans),
             "prompt_tokens": prompt_tokens,
             "context_length": planner.load.context_length,
-            "parallel": parallel,
+            "parallel": plan.parallel,
             "estimated_seconds": None if seconds is None else round(seconds),
         },
     )

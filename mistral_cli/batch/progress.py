@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rich.cells import cell_len, set_cell_size
 
@@ -13,7 +14,7 @@ from mistral_cli.batch.failures import Record, alike, message_of
 from mistral_cli.output.wrap import without_controls
 from mistral_cli.terminal import Terminal
 
-_RECENT_ROWS = 50
+_RECENT = 50  # rows, or answers
 _REFRESH_SECONDS = 0.1
 _LISTED = 10
 _ID_WIDTH, _MESSAGE_WIDTH = 32, 100
@@ -23,31 +24,43 @@ _DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 class Progress:
     """Counts the finished rows of a batch and tells a person how long the rest may take.
 
-    Rates are those of the last rows: the first ones may have waited for the model. `every`
-    is in seconds; with 0 nothing goes to a log.
+    Rates are those of the last rows: the first ones may have waited for the model. `sizes`
+    are those of the rows in any unit, as a long one takes longer; `every` is in seconds, and
+    with 0 nothing goes to a log. With `parts` there are more answers than rows.
     """
 
     def __init__(
         self,
         terminal: Terminal,
-        total: int,
+        sizes: Sequence[int],
         every: float,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        parts: bool = False,
     ) -> None:
-        self._terminal, self._total, self._every, self._clock = terminal, total, every, clock
-        self._rows = self._failed = self._tokens = 0
+        self._terminal, self._every, self._clock, self._parts = terminal, every, clock, parts
+        self._total, self._all = len(sizes), sum(sizes)
+        self._rows = self._failed = self._answers = self._tokens = self._size = 0
         self._noted = clock()
         self._refreshed = float("-inf")
-        # When a row was finished, and all tokens until then.
-        self._recent = deque([(self._noted, 0)], maxlen=_RECENT_ROWS + 1)
+        # When an answer or a row was finished, and all tokens or the size of all rows until then.
+        self._heard = deque([(self._noted, 0)], maxlen=_RECENT + 1)
+        self._recent = deque([(self._noted, 0)], maxlen=_RECENT + 1)
+        self._lock = threading.Lock()
 
-    def count(self, *, failed: bool, tokens: int) -> None:
-        """One more row is finished; `tokens` is the prompt's and the answer's, as computed."""
+    def answered(self, tokens: int) -> None:
+        """One more answer is there, of prompt and answer `tokens`. Safe for use by threads."""
+        with self._lock:
+            self._answers += 1
+            self._tokens += tokens
+            self._heard.append((self._clock(), self._tokens))
+
+    def count(self, size: int, *, failed: bool) -> None:
+        """A row of that size is finished."""
         self._rows += 1
         self._failed += failed
-        self._tokens += tokens
-        if failed or tokens:  # else it was skipped, which says nothing about the rows to come
-            self._recent.append((self._clock(), self._tokens))
+        self._size += size
+        self._recent.append((self._clock(), self._size))
 
     def show(self) -> None:
         """Bring what is shown up to date, if it is time to."""
@@ -68,16 +81,25 @@ class Progress:
         parts = [f"{self._rows:,} of {self._total:,} rows"]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
-        (first, before), (last, _) = self._recent[0], self._recent[-1]
+        if self._parts and self._answers:
+            parts.append(f"{self._answers:,} parts")
+        (first, before), (last, _) = self._heard[0], self._heard[-1]
         if last > first:
             rate = (self._tokens - before) / (now - first)
             parts.append(f"{rate:,.0f} tokens/s" if rate >= 10 else f"{rate:.1f} tokens/s")
-            if (waiting := self._total - self._rows) > 0:
-                row_seconds = (last - first) / (len(self._recent) - 1)
-                # The row in progress counts down, but a late one takes nothing off the others.
-                left = waiting * row_seconds - min(now - last, row_seconds)
-                parts.append(f"{duration(left)} left")
+        if (left := self._seconds_left(now)) is not None:
+            parts.append(f"{duration(left)} left")
         return ", ".join(parts)
+
+    def _seconds_left(self, now: float) -> float | None:
+        """At the pace of the last rows; None while none says anything about it, or none is left."""
+        (first, before), (last, size) = self._recent[0], self._recent[-1]
+        rows = self._total - self._rows
+        if not rows or last <= first or size <= before:
+            return None
+        left = (self._all - self._size) * (last - first) / (size - before)
+        # The row in progress counts down, but a late one takes nothing off the others.
+        return left - min(now - last, left / rows)
 
 
 def duration(seconds: float) -> str:

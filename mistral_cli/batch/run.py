@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import signal
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 
@@ -14,13 +13,14 @@ from mistral_cli.batch.destination import Destination, open_destination
 from mistral_cli.batch.entries import Matched
 from mistral_cli.batch.estimate import estimate
 from mistral_cli.batch.options import BatchOptions, slots_wanted
+from mistral_cli.batch.planned import planned
 from mistral_cli.batch.progress import Progress, failures_table
 from mistral_cli.batch.report import write_report
 from mistral_cli.batch.rows import read_rows
 from mistral_cli.batch.stopping import StopAsked, on_stop, stop
 from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
-from mistral_cli.engines import LoadOptions, open_in_process, open_tokenizer, slots_for
+from mistral_cli.engines import open_in_process
 from mistral_cli.errors import (
     Interrupted,
     MistralCliError,
@@ -29,9 +29,8 @@ from mistral_cli.errors import (
     UsageError,
     first_line,
 )
-from mistral_cli.job import needed, settle_context
 from mistral_cli.models.digest import digest_of
-from mistral_cli.plan import Planner, Setup, settle
+from mistral_cli.plan import Setup, settle
 from mistral_cli.run import begin
 from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal
@@ -70,8 +69,8 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         matched = place.match(items, options)
         todo = matched.todo[: options.limit]
         if options.dry_run:
-            with _planned(asks, setup, todo, options, terminal) as (planner, parallel):
-                estimate(asks, planner, matched, todo, parallel, place.earlier(), terminal)
+            with planned(asks, setup, todo, options, terminal) as plan:
+                estimate(asks, plan, matched, todo, place.earlier(), terminal)
             return
         Batch(asks, setup, options, place, terminal, items, matched).run(todo)
 
@@ -141,21 +140,26 @@ class Batch:
 
     def _answered(self, todo: Sequence[Item]) -> Generator[Record]:
         options, setup, terminal = self.options, self.setup, self.terminal
-        with _planned(self.asks, setup, todo, options, terminal) as (planner, parallel):
-            load = replace(planner.load, parallel=parallel)
+        with planned(self.asks, setup, todo, options, terminal) as plan:
+            planner = plan.planner
+            load = replace(planner.load, parallel=plan.parallel)
         terminal.status(f"loading {setup.model_name} …")
         choice, model = planner.setup.choice, setup.model
         with open_in_process(choice, model, load, terminal.warn) as engine:
             terminal.clear_status()
             load = replace(load, gpu_layers=engine.gpu_layers)
             planner = replace(planner, tokenize=engine.tokenize, load=load)
-            worker = Worker(self.asks, planner, engine, options.timeout, exact=options.raw)
-            progress = Progress(terminal, len(todo), options.progress_every)
-            crew = Crew(worker.record, worker.failure, parallel)
+            sizes = [plan.size(item.key) for item in todo]
+            every = options.progress_every
+            progress = Progress(terminal, sizes, every, parts=plan.in_parts)
+            worker = Worker(
+                self.asks, planner, engine, options.timeout, options.raw, progress.answered
+            )
+            crew = Crew(worker.record, worker.failure, plan.parallel)
             with closing(crew.records(todo, progress.show)) as records:
                 for record in records:
-                    tokens = record["prompt_tokens"] + record["completion_tokens"]
-                    progress.count(failed=record["error"] is not None, tokens=tokens)
+                    size = plan.size(record["key"])
+                    progress.count(size, failed=record["error"] is not None)
                     yield record
             progress.end()
 
@@ -195,38 +199,6 @@ class Batch:
             raise UsageError(
                 f"cannot write {path}: {error.strerror or first_line(error)}", hint="Name another."
             ) from error
-
-
-@contextlib.contextmanager
-def _planned(
-    asks: Asks, setup: Setup, todo: Sequence[Item], options: BatchOptions, terminal: Terminal
-) -> Iterator[tuple[Planner, int]]:
-    """A planner whose context holds every row, and how many rows to do at once."""
-    with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
-        load = LoadOptions(setup.longest, setup.threads)
-        planner = Planner(asks.drafter, setup, tokenizer.tokenize, load)
-        planner = settle_context(planner, list(_needs(asks, planner, todo)), terminal)
-        load, number = planner.load, slots_wanted(options)
-        parallel, why = slots_for(
-            number,
-            setup.choice,
-            setup.model,
-            load.context_length,
-            load.gpu_layers,
-            len(todo),
-        )
-        fewer = number and parallel < min(number, len(todo))
-        (terminal.warn if fewer else terminal.info)(why)
-        yield planner, parallel
-
-
-def _needs(asks: Asks, planner: Planner, todo: Sequence[Item]) -> Iterator[int]:
-    """Tokens of context for each row; a row that cannot be asked says so when its turn comes."""
-    yield 1
-    for item in todo:
-        with contextlib.suppress(MistralCliError):
-            draft = asks.draft(item.row)
-            yield needed(replace(planner, drafter=asks.drafter_of(item.row)), draft)
 
 
 def _stopped(asked: StopAsked, how_far: str, options: BatchOptions) -> MistralCliError:

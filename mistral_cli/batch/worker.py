@@ -23,7 +23,7 @@ from mistral_cli.plan import Planner
 class Worker:
     """Answers items; safe for use by as many threads as the engine has slots.
 
-    `timeout` is in seconds, for a row.
+    `timeout` is in seconds, for a row. `answered` is told the tokens of every answer.
     """
 
     asks: Asks
@@ -31,6 +31,7 @@ class Worker:
     engine: ProcessEngine
     timeout: float | None
     exact: bool
+    answered: Callable[[int], None] = lambda _: None
     started: float = field(default_factory=time.monotonic)
 
     def record(self, item: Item) -> Record:
@@ -66,7 +67,7 @@ class Worker:
         def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
             events = self.engine.stream(request, timeout=clock.left())
             try:
-                return collect(
+                answer = collect(
                     until_stop(events, stop),
                     prompt_tokens=len(request.prompt_token_ids),
                     load_seconds=0.0,
@@ -75,6 +76,8 @@ class Worker:
                 )
             except TimedOut:
                 raise clock.is_up() from None
+            self.answered(answer.prompt_tokens + answer.completion_tokens)
+            return answer
 
         return ask
 

@@ -8,7 +8,14 @@ import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
 
-from mistral_cli.engines.base import Event, Finish, LoadOptions, OpenEngine, Request
+from mistral_cli.engines.base import (
+    Event,
+    Finish,
+    LoadOptions,
+    OpenEngine,
+    PromptProgress,
+    Request,
+)
 from mistral_cli.engines.choice import Choice
 from mistral_cli.engines.process_handle import EngineProcess
 from mistral_cli.engines.process_messages import Answer, Begun, Ended, Failure, Open
@@ -100,7 +107,7 @@ class ProcessEngine(OpenEngine):
                     raise TimedOut(message, hint="Raise --timeout.") from None
                 if isinstance(answer, Begun):
                     deadline = None if timeout is None else time.monotonic() + timeout
-                    continue
+                    answer = PromptProgress(0, len(request.prompt_token_ids))
                 if isinstance(answer, Ended):  # without a Finish where the engine was closed
                     return
                 assert not isinstance(answer, list)

@@ -13,10 +13,12 @@ from mistral_cli.memory import Memory
 # Measured on 2 cores: a model of 0.1 GB writes a quarter more tokens a second in 4 or 8 slots
 # and no more in 16, one of 4.4 GB none in 2 or 4. Small models leave the cores idle between
 # tokens, and a GPU always waits for memory; else it takes cores beyond those that keep up
-# with the memory.
+# with the memory. Long prompts keep the cores busy by themselves, and are read more slowly
+# where another slot writes between their batches.
 _SLOTS_OF_SMALL, _SLOTS_OF_GPU = 8, 8
 _SMALL = 2**30  # bytes of weights
 _CORES_A_SLOT = 4
+_LONG_PROMPT = 512  # tokens
 
 
 def slots_for(
@@ -25,18 +27,18 @@ def slots_for(
     model: GGUF,
     context_length: int,
     gpu_layers: int,
-    rows: int,
+    prompts: Sequence[int],
 ) -> tuple[int, str]:
-    """How many slots to open for `rows` texts, and why, in one line.
+    """How many slots to open for `prompts` of so many tokens, and why, in one line.
 
-    `wanted` None leaves it to us. Fewer than `min(wanted, rows)` deserve a warning.
+    `wanted` None leaves it to us. Fewer than `wanted` and there are prompts deserve a warning.
     """
     if wanted is None:
-        most, why = _helpful(model, gpu_layers)
+        most, why = _helpful(model, gpu_layers, prompts)
     else:
         most, why = wanted, "as asked for"
     engine = choice.engine
-    limits = [(max(1, rows), "no more than there are texts")]
+    limits = [(max(1, len(prompts)), "no more than there are texts")]
     if engine.max_parallel is not None:
         at_once = "one text" if engine.max_parallel == 1 else f"{engine.max_parallel} texts"
         limits.append((engine.max_parallel, f"{engine.name} works on {at_once} at a time"))
@@ -48,10 +50,12 @@ def slots_for(
     return most, f"{most} {'slot' if most == 1 else 'slots'}: {why}"
 
 
-def _helpful(model: GGUF, gpu_layers: int) -> tuple[int, str]:
+def _helpful(model: GGUF, gpu_layers: int, prompts: Sequence[int]) -> tuple[int, str]:
     """The number beyond which the speed did not grow, or is not expected to."""
     if gpu_layers > model.block_count:
         return _SLOTS_OF_GPU, "the GPU computes all layers"
+    if prompts and sum(prompts) > _LONG_PROMPT * len(prompts):
+        return 1, "long texts keep the cores busy one by one"
     if sum(tensor.size for tensor in model.tensors) < _SMALL:
         return _SLOTS_OF_SMALL, "a small model"
     cores = usable_cores()

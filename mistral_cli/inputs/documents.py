@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import re
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -53,6 +54,7 @@ _OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # an old office file, or a new one wit
 _ENCRYPTED_OLE = "EncryptedPackage".encode("utf-16-le")
 
 _CHARSET = re.compile(rb"""<meta\b[^>]*\bcharset\s*=\s*["']?([\w.:-]+)""", re.I)
+_RUN = re.compile(r"\S+")
 _EARLY = 1024  # bytes in which a PDF's or a web page's first words must stand
 # What the library would print above the page, as a heading of its own making.
 _METADATA = re.compile(
@@ -101,13 +103,32 @@ def read_document(data: bytes, name: str) -> str:
 
 
 def _extract(data: bytes, kind: _Kind) -> str:
+    text = _converted(data, kind, "markdown")
+    return _with_spaces(text, _converted(data, kind, "plain")) if kind is _PDF else text
+
+
+def _with_spaces(text: str, plain: str) -> str:
+    """`text` with the spaces that the library lost as it made paragraphs of the lines of `plain`.
+
+    It does in PDFs that a browser printed: "on all" + "systems" is "on allsystems".
+    """
+    joined = dict[str, str]()
+    for line, following in pairwise(line.split() for line in plain.splitlines() if line.strip()):
+        if not line[-1].endswith("-"):
+            joined[line[-1] + following[0]] = f"{line[-1]} {following[0]}"
+    for word in plain.split():
+        joined.pop(word, None)
+    return _RUN.sub(lambda run: joined.get(run[0], run[0]), text)
+
+
+def _converted(data: bytes, kind: _Kind, output: str) -> str:
     from kreuzberg import ContentFilterConfig, ExtractionConfig, extract_bytes_sync
 
     # A running header may be the only place of an invoice's number: we leave nothing out.
     everything = ContentFilterConfig(
         include_headers=True, include_footers=True, strip_repeating_text=False
     )
-    config = ExtractionConfig(use_cache=False, output_format="markdown", content_filter=everything)
+    config = ExtractionConfig(use_cache=False, output_format=output, content_filter=everything)
     return extract_bytes_sync(data, kind.media_type, config).content
 
 

@@ -13,7 +13,7 @@ from mistral_cli.errors import EngineFailed
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds; `prompt` runs from the request to the first token of the answer."""
+    """Seconds; `prompt` runs from when the engine begins to the first token of the answer."""
 
     load: float
     prompt: float
@@ -46,7 +46,9 @@ def collect(
     finish: Finish | None = None
     for event in events:
         match event:
-            case PromptProgress():
+            case PromptProgress(done):
+                if done == 0:  # until now it waited for a slot
+                    started = time.perf_counter()
                 on_progress(event)
             case Piece(text):
                 first = first if parts else time.perf_counter()
