@@ -212,7 +212,7 @@ def test_lines_are_short_and_command_no_terminal() -> None:
         ]
     )
     assert [len(lines), *map(lines[1].count, "\x1b\x07\r\n\u202e\u2028")] == [3, 0, 0, 0, 0, 0, 0]
-    assert lines[0].startswith("日本語")
+    assert lines[0].startswith("…日本語日本語")
     assert lines[0].endswith("…")
     assert len(lines[0]) < 130
     assert lines[1] == "[2Ja b".ljust(32) + "  two lines and a bell"

@@ -82,7 +82,7 @@ class Progress:
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self._parts and self._answers:
-            parts.append(f"{self._answers:,} parts")
+            parts.append(f"{self._answers:,} part{'' if self._answers == 1 else 's'}")
         (first, before), (last, _) = self._heard[0], self._heard[-1]
         if last > first:
             rate = (self._tokens - before) / (now - first)
@@ -119,7 +119,7 @@ def failures_table(records: Iterable[Record]) -> list[str]:
     lines: list[str] = []
     for name, group in zip(ids, listed, strict=True):
         message = _shortened(_one_line(message_of(group[0])), _MESSAGE_WIDTH)
-        lines.append(f"{set_cell_size(_shortened(name, width), width)}  {message}")
+        lines.append(f"{set_cell_size(_end_of(name, width), width)}  {message}")
         if len(group) > 1:
             lines.append(f"{'':{width}}  … and {len(group) - 1:,} more: the same")
     if rest := sum(map(len, groups[_LISTED:])):
@@ -129,6 +129,14 @@ def failures_table(records: Iterable[Record]) -> list[str]:
 
 def _one_line(text: str) -> str:
     return " ".join(_DIRECTIONS.sub("", without_controls(text)).split())
+
+
+def _end_of(text: str, width: int) -> str:
+    """The end of a name that is too long: of paths it tells them apart."""
+    start = 0
+    while cell_len(text[start:]) > width - bool(start):
+        start += 1
+    return f"…{text[start:]}" if start else text
 
 
 def _shortened(text: str, width: int) -> str:
