@@ -138,8 +138,13 @@ def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> Non
     desk.kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
     if desk.kept.found:
         terminal.note(f"{desk.kept.found} parts are there from an earlier run")
-    with about(job.subject):
-        result = respond(job, desk, output)
+    try:
+        with about(job.subject):
+            result = respond(job, desk, output)
+    except BaseException:
+        if desk.kept.count:
+            terminal.note(f"{desk.kept.count} parts are kept: the same command goes on from there")
+        raise
     output.result(result)
     if result.chunks > 1:
         terminal.note(f"read in {result.chunks} parts")

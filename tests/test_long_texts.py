@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+from batch_program import Script, count, wait_for
 from plans import jobs_of, make_terminal
 
 from mistral_cli.answering import Desk, Kept, respond
@@ -237,6 +241,32 @@ def test_an_interrupted_summary_goes_on_where_it_was(
     assert len(again.prompts) < count
     assert result.answer.text == whole.answer.text
     assert not file.exists()
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
+    here: Path, mistral: Path, script: Script, run: Any
+) -> None:
+    (here / "long.txt").write_text(LONG, encoding="utf-8")
+    command = ["summarize", "-f", "long.txt", "--engine", "fake", "-m", str(mistral)]
+    script(pieces=["It met."], delay=0.3)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mistral_cli", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    parts = here.parent / "cache" / "mistral-cli" / "parts"
+    wait_for(lambda: any(count(path) for path in parts.glob("*.jsonl")))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 130)
+    assert "parts are kept: the same command goes on from there" in err
+    script(pieces=["It met."])
+    again = run(*command)
+    assert (again.stdout, again.status) == ("It met.\n", 0)
+    assert "parts are there from an earlier run" in again.stderr
+    assert not list(parts.iterdir())
 
 
 def test_other_options_are_other_parts(

@@ -25,7 +25,10 @@ _NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
 class Kept:
-    """The answers in one file; without a file nothing is kept."""
+    """The answers in one file; without a file nothing is kept.
+
+    `found` are those of an earlier run, `count` all that are there.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -33,7 +36,7 @@ class Kept:
         self._lock = threading.Lock()
         if path:
             self._answers = dict(_read(path))
-        self.found = len(self._answers)
+        self.found = self.count = len(self._answers)
 
     @classmethod
     def of(cls, plans: Sequence[Plan]) -> Kept:
@@ -57,6 +60,7 @@ class Kept:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "ab") as file:
                 file.write(line.encode() + b"\n")
+            self.count += 1
 
     def forget(self) -> None:
         """The whole is there: delete the file."""
