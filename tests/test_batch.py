@@ -46,12 +46,22 @@ def test_a_table_and_a_prompt_with_places(batch: Batch, here: Path) -> None:
     # Without {text} it stands before the text; braces that name nothing of ours stay.
     assert batch(*args, "--prompt", "JSON like {} by {author}").status == 0
     assert texts_of(here / "out.jsonl") == {"7": 'Zoë hello, "you"', "8": "by Ann bye"}
-    result = batch(*args, "--prompt", "{text} {titel}")
+
+
+def test_a_place_that_stands_for_nothing(batch: Batch, here: Path) -> None:
+    """What would be wrong with every row is told before the first."""
+    (here / "t.jsonl").write_text('{"text": "one two", "by": "Zoë"}\n{"text": "b"}\n')
+    result = batch("generate", "t.jsonl", "-o", "out.jsonl", "--prompt", "{text} {titel}")
+    assert result.status == 2
+    assert "no row has what {titel} in --prompt stands for" in result.stderr
+    assert "They have {by}, {text}." in result.stderr
+    assert not (here / "out.jsonl").exists()
+    result = batch("generate", "t.jsonl", "-o", "out.jsonl", "--prompt", "{text} {by}")
     assert result.status == 10
-    assert [line["error"]["hint"] for line in lines_of(here / "out.jsonl")] == [
-        "It has {author}, {body}, {no}, {text}."
-    ] * 2
-    assert "t.csv:2 has no 'titel'" in result.stderr
+    assert texts_of(here / "out.jsonl") == {
+        "t.jsonl:1": "one two Zoë",
+        "t.jsonl:2": "t.jsonl:2 has no 'by'",
+    }
 
 
 def test_objects_from_a_file_and_lines_from_stdin(batch: Batch, here: Path) -> None:
@@ -71,6 +81,7 @@ def test_no_rows_and_wrong_options(batch: Batch, here: Path) -> None:
     write_rows(here / "rows.jsonl", "x")
     for arguments, problem in (
         (["none/*.txt"], "matches no file"),
+        (["rows.jsonl", ""], "an input has an empty name"),
         (["rows.jsonl", "--id-field", "nr"], None),
         (["rows.jsonl", "--parallel", "0"], "--parallel cannot be '0'"),
         (["rows.jsonl", "--parallel", "many"], "--parallel cannot be 'many'"),
@@ -80,6 +91,9 @@ def test_no_rows_and_wrong_options(batch: Batch, here: Path) -> None:
         (["rows.jsonl", "--output-dir", "b", "--format", "openai"], "--format is for lines"),
         (["rows.jsonl", "-o", "."], ". is no file"),
         (["rows.jsonl", "-o", "/dev/full"], "is no file"),
+        (["rows.jsonl", "-o", "/dev/stdout"], "/dev/stdout is no file"),
+        (["rows.jsonl", "-o", "a", "--report", "./a"], "-o and --report are the same file"),
+        (["rows.jsonl", "--report", "rows.jsonl"], "is there and is no report"),
     ):
         result = batch("generate", *arguments)
         assert result.status == (2 if problem else 10)
@@ -160,6 +174,26 @@ def test_openai_requests(batch: Batch, here: Path) -> None:
     assert lines_of(here / "o.jsonl") == [a, b, c]
 
 
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("summarize", ("--sentences", 2)),
+        ("json-extract", ("--fields", "a")),
+        ("generate", ("--prompt", "Answer {text}")),
+        ("generate", ("--system", "Be brief.")),
+        ("generate", ("--raw",)),
+    ],
+)
+def test_nothing_that_is_said_is_passed_over_for_openai_requests(
+    batch: Batch, here: Path, task: str, more: tuple[object, ...]
+) -> None:
+    said = {"messages": [{"role": "user", "content": "hello"}]}
+    (here / "in.jsonl").write_text(json.dumps({"custom_id": "a", "body": said}))
+    result = batch(task, "in.jsonl", *more)
+    assert result.status == 2
+    assert "in.jsonl:1 is an OpenAI request, which says itself what is asked" in result.stderr
+
+
 def test_the_order_of_the_inputs(batch: Batch, here: Path, script: Script) -> None:
     script(delay=0.01)
     texts = [f"row {'with very many words ' * (number % 3)}{number}" for number in range(12)]
@@ -219,6 +253,7 @@ def test_a_report(batch: Batch, here: Path, script: Script) -> None:
     for more in (("-o", "out.jsonl"), ()):
         result = batch("generate", "rows.jsonl", *more, "--report", "new/page.html")
         assert result.status == 10
+        assert ("With -o FILE `--retry-failed`" in result.stderr) == (not more)
         page = (here / "new" / "page.html").read_text()
         assert "the prompt has second" in page
     blocked = batch("generate", "rows.jsonl", "-o", "out.jsonl", "--report", "rows.jsonl/x")

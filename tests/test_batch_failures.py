@@ -80,6 +80,24 @@ def test_an_engine_that_cannot_be_opened_again(
     assert sum(line["error"] is not None for line in lines_of(here / "out.jsonl")) <= 8
 
 
+def test_an_engine_that_is_killed(start: Start, here: Path, script: Script) -> None:
+    """By whoever: no row is lost, and what has happened is told and marked."""
+    script(delay=0.05)
+    write_rows(here / "rows.jsonl", *(f"row {number}" for number in range(20)))
+    running = start("generate", "rows.jsonl", *OUT, "--parallel", 2)
+    wait_for(lambda: count(here / "out.jsonl") >= 3)
+    (child,) = children_of(running.pid)
+    os.kill(child, signal.SIGSEGV)
+    told = running.communicate(timeout=60)[1]
+    assert running.returncode == 0
+    assert "warning: the engine ended by SIGSEGV; it is started again" in told
+    lines = lines_of(here / "out.jsonl")
+    assert len(texts_of(here / "out.jsonl")) == 20
+    assert {warning for line in lines for warning in line["warnings"]} == {
+        "the engine ended by SIGSEGV; asked again"
+    }
+
+
 def test_a_row_that_takes_too_long(batch: Batch, here: Path, script: Script) -> None:
     """It is the only one that fails, though others have to wait for its slot meanwhile."""
     script(pieces=["x"] * 50, delay=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -35,6 +36,22 @@ class Asks:
     drafter: Drafter
     prompt: str | None
 
+    def check(self, rows: Sequence[Row]) -> None:
+        """Refuse what would go wrong with every row, or be passed over. Raises UsageError."""
+        request = next((row for row in rows if row.conversation), None)
+        if request and self._says_more_than_a_request:
+            raise UsageError(
+                f"{request.source} is an OpenAI request, which says itself what is asked",
+                hint="Use `batch generate` without --prompt, --system, --template, -p or --raw.",
+            )
+        known = {"text"}.union(*(row.fields for row in rows))
+        unknown = [name for name in _PLACE.findall(self.prompt or "") if name not in known]
+        if unknown:
+            raise UsageError(
+                f"no row has what {{{unknown[0]}}} in --prompt stands for",
+                hint=f"They have {_places(known)}. Other words stand without braces.",
+            )
+
     def draft(self, row: Row) -> Draft:
         """What is asked about `row`. Raises the row's own error, and UsageError."""
         if row.error:
@@ -62,6 +79,13 @@ class Asks:
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return Item(row, digest[:_KEY_LENGTH])
 
+    @property
+    def _says_more_than_a_request(self) -> bool:
+        task, options = self.drafter.task, self.drafter.options
+        more = (self.prompt, options.template, options.param, options.raw or None)
+        said = any(each is not None for each in (*more, options.system))
+        return task.name != "generate" or said
+
     def _request(self, row: Row) -> Draft:
         """An OpenAI request, which brings its own messages and settings."""
         settings = dict(row.overrides)
@@ -80,12 +104,15 @@ def _fill(prompt: str, row: Row) -> str:
 
     def value(place: re.Match[str]) -> str:
         if place[1] not in values:
-            places = (f"{{{name}}}" for name in sorted(values))
-            known = ", ".join(filter(_PLACE.fullmatch, places))
-            raise UsageError(f"{row.source} has no {place[1]!r}", hint=f"It has {known}.")
+            raise UsageError(f"{row.source} has no {place[1]!r}", hint=f"It has {_places(values)}.")
         return values[place[1]]
 
     return _PLACE.sub(value, prompt)
+
+
+def _places(names: Iterable[str]) -> str:
+    """The `names` that can stand in a prompt, as they would."""
+    return ", ".join(filter(_PLACE.fullmatch, (f"{{{name}}}" for name in sorted(names))))
 
 
 def _told(draft: Draft, drafter: Drafter, setup: Setup) -> dict[str, Any]:

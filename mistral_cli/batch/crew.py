@@ -57,10 +57,12 @@ class Crew:
     def _round(self, todo: _Items, tick: Callable[[], None]) -> Generator[Record]:
         """Answer all, or as many as can be until the engine has died too often."""
         suspects: _Items = queue.SimpleQueue()
+        met = dict[str, str]()
         rest, deaths, answered = list[Item](), 0, False
         for item, outcome in self._outcomes(todo, self._threads, tick):
             if isinstance(outcome, EngineDied):
                 suspects.put(item)
+                met[item.row.id] = outcome.message
                 deaths += 1
                 if deaths >= _DEATHS * self._threads:
                     rest += _taken(todo)
@@ -79,7 +81,8 @@ class Crew:
                     )
             else:
                 answered = True
-                yield outcome
+                marked = f"{met[item.row.id]}; asked again"
+                yield {**outcome, "warnings": [*outcome["warnings"], marked]}
         _put(todo, rest)
 
     def _outcomes(

@@ -131,6 +131,11 @@ class BatchOptions(TaskOptions):
         ),
     ] = 60.0
 
+    @property
+    def is_kept(self) -> bool:
+        """Whether a later run sees what this one has done."""
+        return bool(self.output_dir) or str(self.output or "-") != "-"
+
 
 def slots_wanted(options: BatchOptions) -> int | None:
     """The number that `--parallel` gives, None for auto. Raises UsageError."""

@@ -7,6 +7,7 @@ page's Content-Security-Policy runs no script but its own.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
@@ -19,10 +20,25 @@ from mistral_cli.batch import charts, failures, report_rows
 from mistral_cli.batch.failures import Record
 from mistral_cli.batch.progress import duration
 from mistral_cli.batch.report_rows import Row
+from mistral_cli.errors import UsageError
 
+_GENERATOR = "mistral-cli batch"
+_HEAD = 4096  # bytes of a page that name its generator
 _LONGEST, _SHORTEST = 4000, 200  # characters of one row's text
 _ALL_TEXTS = 8_000_000  # characters: a browser must still open the page
 _LISTED_GROUPS, _LISTED_ROWS = 50, 20
+
+
+def check_report(path: Path, results: Path | None) -> None:
+    """Refuse to write a page over the `results`, or over what is none. Raises UsageError."""
+    if results and path.resolve() == results.resolve():
+        raise UsageError("-o and --report are the same file", hint="Name another for one of them.")
+    with contextlib.suppress(OSError):  # what cannot be read is told when it cannot be written
+        head = path.read_bytes()[:_HEAD] if path.is_file() else b""
+        if head and _GENERATOR.encode() not in head:
+            raise UsageError(
+                f"{path} is there and is no report of a batch", hint="Name another --report."
+            )
 
 
 def write_report(
@@ -75,6 +91,7 @@ def _render(records: Sequence[Record], facts: Mapping[str, str], started_at: flo
         charts=_charts(records),
         listed_groups=_LISTED_GROUPS,
         listed_rows=_LISTED_ROWS,
+        generator=_GENERATOR,
         version=__version__,
         **_totals(records, rows),
     )

@@ -50,7 +50,7 @@ class Results:
         Raises UsageError for a file that another run holds, or that holds something else.
         """
         self.path, self._lines, self._ids_are_kept = path.resolve(), lines, ids_are_kept
-        if self.path.exists() and not self.path.is_file():
+        if path.exists() and not path.is_file():  # of a pipe in /dev/fd only the link exists
             raise UsageError(f"{path} is no file", hint="Leave -o out to write to stdout.")
         self._temporary = self.path.with_name(_temporary_name(self.path.name))
         self._file = _opened(self.path) if dry_run else _locked(self.path)

@@ -15,7 +15,7 @@ from mistral_cli.batch.estimate import estimate
 from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.batch.planned import planned
 from mistral_cli.batch.progress import Progress, failures_table
-from mistral_cli.batch.report import write_report
+from mistral_cli.batch.report import check_report, write_report
 from mistral_cli.batch.rows import read_rows
 from mistral_cli.batch.stopping import StopAsked, on_stop, stop
 from mistral_cli.batch.worker import Worker
@@ -50,6 +50,8 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     if task.jsonl:
         raise UsageError("a batch writes JSON Lines anyway", hint="Use --many in place of --jsonl.")
     slots_wanted(options)
+    if options.report:
+        check_report(options.report, options.output)
     drafter = begin(task, options, terminal)
     written = filter(None, (options.output, options.output_dir, options.report))
     rows = read_rows(
@@ -60,8 +62,9 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         text_field=options.text_field,
         id_field=options.id_field,
     )
-    setup = settle(task, drafter.template, options, load_config(terminal.env), terminal)
     asks = Asks(drafter, options.prompt)
+    asks.check(rows)
+    setup = settle(task, drafter.template, options, load_config(terminal.env), terminal)
     digest = digest_of(setup.model.path, terminal)
     items = [asks.item(row, setup, digest) for row in rows]
     structured = drafter.shape is not None
@@ -101,7 +104,7 @@ class Batch:
         if end is None and self._failed:
             end = RowsFailed(
                 f"{self._failed} of {len(self.items)} rows failed",
-                hint="`--retry-failed` tries them again.",
+                hint=_try_again(self.options),
             )
         with on_stop(lambda _: None):  # it is nearly over
             for last in (self._finish, self._tell, self._report):
@@ -190,7 +193,7 @@ class Batch:
             "Task": self.asks.drafter.task.name,
             "Model": self.setup.model_name,
             "Engine": self.setup.choice.engine.name,
-            "Results": self.place.name,
+            "Output": self.place.name,
         }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -206,7 +209,12 @@ def _stopped(asked: StopAsked, how_far: str, options: BatchOptions) -> MistralCl
     return kind(f"stopped: {how_far}", hint=_go_on(options))
 
 
+def _try_again(options: BatchOptions) -> str:
+    again = "`--retry-failed` tries them again."
+    return again if options.is_kept else f"With -o FILE {again}"
+
+
 def _go_on(options: BatchOptions) -> str:
-    if options.output or options.output_dir:
+    if options.is_kept:
         return "Run the same command again to go on."
     return "With -o FILE a later run would go on here."

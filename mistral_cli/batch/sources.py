@@ -54,6 +54,8 @@ def find_sources(
 
 
 def _sources(name: str, terminal: Terminal) -> list[Source]:
+    if not name:  # a variable of a script that is not set would be the whole folder
+        raise UsageError("an input has an empty name", hint="Use . for the current folder.")
     path = Path(name)
     if path == STDIN:
         return [Source(STDIN, STDIN)]

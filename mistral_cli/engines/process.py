@@ -123,6 +123,7 @@ class ProcessEngine(OpenEngine):
             if self._closed:
                 raise _closed()
             if not self._process.alive:
+                self._warn(f"{self._process.died().message}; it is started again")
                 self._process.close()
                 self._process = EngineProcess(self._opening, self._warn)
                 if self._closed:  # meanwhile
