@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import re
+import time
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,7 @@ def failure(message: str, code: int = 5) -> dict[str, Any]:
 def html(tmp_path: Path) -> Any:
     def html(records: list[dict[str, Any]], **facts: str) -> str:
         path = tmp_path / "report.html"
-        write_report(path, records, facts, started_at=1_700_000_000)
+        write_report(path, records, facts)
         return path.read_text(encoding="utf-8")
 
     return html
@@ -114,6 +115,19 @@ def test_counts_what_became_of_the_rows(html: Any) -> None:
     }
     assert page.all("span", "status") == ["done", "cut", "failed", "done"]
     assert page.all("td", "seconds") == ["3.0"] * 4
+
+
+def test_runs_stand_one_after_the_other(html: Any) -> None:
+    """What a second run did took its own time, though that begins at nought again."""
+    first = [record(n) for n in (1, 2, 3, 4)]
+    second = [record(n) for n in (1, 2)]
+    for run, records in ((1_700_000_000, first), (1_700_009_000, second)):
+        for each in records:
+            each["timings"]["run_began_at"] = run
+    page = Page(html([*second, *first]))
+    assert tiles(page)["Time"] == "0:18"
+    assert tiles(page)["Tokens a second"] == "40.0"
+    assert page.all("time")[0].startswith(time.strftime("%d %B %Y", time.localtime(1_700_000_000)))
 
 
 def test_a_row_needs_nothing_but_its_id(html: Any) -> None:

@@ -21,26 +21,26 @@ _NOTHING: Mapping[str, Any] = {
 
 
 def record_of(
-    row: Row, key: str, result: Result, *, exact: bool, finished: float
+    row: Row, key: str, result: Result, *, exact: bool, when: Mapping[str, float]
 ) -> dict[str, Any]:
-    """What is told of a row that was answered; `finished` are seconds since the run began."""
+    """What is told of a row that was answered; `when` are more of its timings."""
     said = what_was_said(result, exact=exact)
-    said["timings"] = {**said["timings"], "finished_at": round(finished, 3)}
+    said["timings"] = {**said["timings"], **when}
     more = {"seed": result.plan.request.sampling.seed, "warnings": list(result.warnings)}
     model = {"model": result.plan.model_name, "engine": result.plan.choice.engine.name}
     return {"id": row.id, "source": row.source, **said, **more, **model, "error": None, "key": key}
 
 
 def record_of_failure(
-    row: Row, key: str, error: MistralCliError, *, finished: float
+    row: Row, key: str, error: MistralCliError, *, when: Mapping[str, float]
 ) -> dict[str, Any]:
     """What is told of a row that failed."""
     told = {"code": int(error.exit_code), "message": error.message, "hint": error.hint}
     if error.details:
         told["details"] = error.details
-    times = {"timings": {"finished_at": round(finished, 3)}}
     head = {"id": row.id, "source": row.source, "text": None}
-    return {**head, **_NOTHING, **times, "warnings": [], "error": told, "key": key}
+    rest = {"timings": dict(when), "warnings": [], "error": told, "key": key}
+    return {**head, **_NOTHING, **rest}
 
 
 class Lines(Protocol):

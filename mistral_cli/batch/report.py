@@ -10,7 +10,8 @@ import base64
 import contextlib
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from mistral_cli.errors import UsageError
 
 _GENERATOR = "mistral-cli batch"
 _HEAD = 4096  # bytes of a page that name its generator
+_LATEST = 10**11  # seconds since the epoch: years of four digits
 _LONGEST, _SHORTEST = 4000, 200  # characters of one row's text
 _ALL_TEXTS = 8_000_000  # characters: a browser must still open the page
 _LISTED_GROUPS, _LISTED_ROWS = 50, 20
@@ -45,19 +47,18 @@ def write_report(
     path: Path,
     records: Sequence[Record],
     facts: Mapping[str, str],
-    started_at: float | None = None,
 ) -> None:
     """Write the page about `records`, the result lines of a batch, to `path`.
 
     `facts` stand at its head, as label and value; the one called "output" is named where a
-    text is not shown whole. `started_at` is in seconds since the epoch. Raises OSError.
+    text is not shown whole. Raises OSError.
     """
-    page = _render(records, facts, started_at)
+    page = _render(records, facts)
     # A lone surrogate, which JSON can bring, is no character that a file can hold.
     write_atomically(path, page.encode("utf-8", "replace"))
 
 
-def _render(records: Sequence[Record], facts: Mapping[str, str], started_at: float | None) -> str:
+def _render(records: Sequence[Record], facts: Mapping[str, str]) -> str:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
@@ -86,7 +87,7 @@ def _render(records: Sequence[Record], facts: Mapping[str, str], started_at: flo
         groups=report_rows.failure_groups(records, rows),
         facts=facts,
         output=next((v for k, v in facts.items() if k.lower() == "output"), "the output file"),
-        started=started_at and time.localtime(started_at),
+        started=_started(records),
         strftime=time.strftime,
         charts=_charts(records),
         listed_groups=_LISTED_GROUPS,
@@ -132,19 +133,37 @@ def _charts(records: Sequence[Record]) -> list[charts.Chart]:
     return [chart for chart in drawn if chart]
 
 
+def _started(records: Sequence[Record]) -> time.struct_time | None:
+    """When the first of the runs began."""
+    began = min((run for run, _, _ in _timed(records) if 0 < run < _LATEST), default=None)
+    return None if began is None else time.localtime(began)
+
+
 def _work(records: Sequence[Record]) -> list[charts.Work]:
+    """What was computed for each row and when, as if one run had followed on the other."""
+    lengths: dict[float, float] = {}
+    for run, finished, _ in _timed(records):
+        lengths[run] = max(lengths.get(run, 0.0), finished)
+    runs = sorted(lengths)
+    starts = dict(zip(runs, accumulate((lengths[run] for run in runs), initial=0.0), strict=False))
     return [
         charts.Work(
-            finished,
-            report_rows.number(timings.get("prompt_seconds")) or 0.0,
-            report_rows.number(timings.get("generation_seconds")) or 0.0,
+            starts[run] + finished,
+            report_rows.number(record["timings"].get("prompt_seconds")) or 0.0,
+            report_rows.number(record["timings"].get("generation_seconds")) or 0.0,
             report_rows.whole(record.get("prompt_tokens")) or 0,
             report_rows.whole(record.get("completion_tokens")) or 0,
         )
-        for record in records
-        if (timings := report_rows.timings_of(record))
-        and (finished := report_rows.number(timings.get("finished_at"))) is not None
+        for run, finished, record in _timed(records)
     ]
+
+
+def _timed(records: Sequence[Record]) -> Iterator[tuple[float, float, Record]]:
+    """The rows that tell their time: when their run began, and the seconds until they were done."""
+    for record in records:
+        timings = report_rows.timings_of(record)
+        if (finished := report_rows.number(timings.get("finished_at"))) is not None:
+            yield report_rows.number(timings.get("run_began_at")) or 0.0, finished, record
 
 
 def _count(value: int | None) -> str:

@@ -32,6 +32,7 @@ class Worker:
     timeout: float | None
     exact: bool
     answered: Callable[[int], None] = lambda _: None
+    began_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
 
     def record(self, item: Item) -> Record:
@@ -50,15 +51,16 @@ class Worker:
             return self.failure(item, error)
         except Exception as error:
             return self.failure(item, _bug(error))
-        finished = self._since_start()
-        return record_of(item.row, item.key, result, exact=self.exact, finished=finished)
+        return record_of(item.row, item.key, result, exact=self.exact, when=self._when())
 
     def failure(self, item: Item, error: MistralCliError) -> Record:
         """The record of an item without an answer."""
-        return record_of_failure(item.row, item.key, error, finished=self._since_start())
+        return record_of_failure(item.row, item.key, error, when=self._when())
 
-    def _since_start(self) -> float:
-        return time.monotonic() - self.started
+    def _when(self) -> dict[str, float]:
+        """When the run began, since the epoch, and how long ago that is, in seconds."""
+        finished_at = time.monotonic() - self.started
+        return {"run_began_at": round(self.began_at, 3), "finished_at": round(finished_at, 3)}
 
     def _asking(self) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
         """How the requests for one row are put: all of them within its time."""
