@@ -1,4 +1,9 @@
-"""Batches of the real engines, held against single calls of the same program."""
+"""Batches of the real engines, held against single calls of the same program.
+
+What was computed for one row is used for the next where both begin alike, and slots are
+computed together: either is rounded otherwise than in a call of its own. So the words may
+part somewhere, and only the first row of a batch without parallel slots is the same for sure.
+"""
 
 from __future__ import annotations
 
@@ -11,61 +16,45 @@ import pytest
 from batch_program import lines_of, write_rows
 
 TOKENS = 16
-SETTINGS = ("-n", TOKENS, "--temperature", 0, "--repetition-penalty", 1.0, "--engine")
 TEXTS = (
     "Name three colours.",
     "What do bees make, and what do people do with it in winter?",
     "Write one line about the sea.",
     "How many legs does a spider have? " + "Think of the garden. " * 12,
-    "Say hello to Anna.",
 )
-ENGINES = ("llama.cpp", "ctransformers")
+Answers = list[dict[str, Any]]
 Run = Callable[..., Any]
 
 
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
+@pytest.fixture(params=["llama.cpp", "ctransformers"])
+def engine(request: pytest.FixtureRequest) -> tuple[object, ...]:
+    """An engine, and SmolLM2 as it reads that."""
+    name = "smollm2" if request.param == "llama.cpp" else "smollm2_for_ctransformers"
+    greedy = ("-n", TOKENS, "--temperature", 0, "--repetition-penalty", 1.0)
+    return ("--engine", request.param, "-m", request.getfixturevalue(name), *greedy)
 
 
 @pytest.fixture
-def model(engine: str, request: pytest.FixtureRequest) -> Path:
-    """SmolLM2, as the engine reads it."""
-    name = "smollm2" if engine == "llama.cpp" else "smollm2_for_ctransformers"
-    return Path(request.getfixturevalue(name))
-
-
-@pytest.fixture
-def answers(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
-    """`answers(arguments, *more)`: the lines of a batch of TEXTS, in their order."""
+def rows(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Answers]:
+    """The lines of a batch of TEXTS, in their order."""
     monkeypatch.chdir(tmp_path)
     write_rows(tmp_path / "rows.jsonl", *TEXTS)
 
-    def answers(*arguments: object, task: str = "generate") -> list[dict[str, Any]]:
+    def rows(*arguments: object, task: str = "generate") -> Answers:
         result = run("batch", task, "rows.jsonl", "--ordered", *arguments)
         assert result.status == 0, result.stderr
         lines = lines_of(result.stdout)
-        assert [line["id"] for line in lines] == [str(n) for n in range(1, len(TEXTS) + 1)]
+        assert [line["id"] for line in lines] == [str(n + 1) for n in range(len(TEXTS))]
         return lines
 
-    return answers
+    return rows
 
 
-@pytest.fixture
-def single(run: Run) -> Callable[..., dict[str, Any]]:
-    """What one call says to one text."""
-
-    def single(text: str, *arguments: object, task: str = "generate") -> dict[str, Any]:
-        result = run(task, "--json", *arguments, stdin=text)
-        assert result.status == 0, result.stderr
-        found: dict[str, Any] = json.loads(result.stdout)
-        return found
-
-    return single
-
-
-def numbers(line: dict[str, Any]) -> tuple[Any, ...]:
-    return line["prompt_tokens"], line["completion_tokens"], line["finish_reason"]
+def alone(run: Run, engine: tuple[object, ...]) -> Answers:
+    """What a call of its own says to each of TEXTS."""
+    results = [run("generate", "--json", *engine, stdin=text) for text in TEXTS]
+    assert [result.status for result in results] == [0] * len(TEXTS)
+    return [json.loads(result.stdout) for result in results]
 
 
 def in_common(one: str, other: str) -> int:
@@ -73,47 +62,39 @@ def in_common(one: str, other: str) -> int:
     return next((n for n in range(len(one), 0, -1) if other.startswith(one[:n])), 0)
 
 
-def test_one_after_the_other_as_in_single_calls(
-    answers: Callable[..., Any], single: Callable[..., Any], engine: str, model: Path
+def test_each_row_has_an_answer_of_its_own(
+    run: Run, rows: Callable[..., Answers], engine: tuple[object, ...]
 ) -> None:
-    arguments = (*SETTINGS, engine, "-m", model)
-    lines = answers(*arguments, "--parallel", 1)
-    alone = [single(text, *arguments) for text in TEXTS]
-    assert [line["text"] for line in lines] == [one["text"] for one in alone]
-    assert list(map(numbers, lines)) == list(map(numbers, alone))
-    assert {line["engine"] for line in lines} == {engine}
+    """With slots and without, a row's text begins as that of a single call about it."""
+    singles = alone(run, engine)
+    for parallel in (1, 4):
+        lines = rows(*engine, "--parallel", parallel)
+        for number, (line, single) in enumerate(zip(lines, singles, strict=True)):
+            shared = [in_common(line["text"], each["text"]) for each in singles]
+            assert max(range(len(TEXTS)), key=shared.__getitem__) == number
+            assert line["prompt_tokens"] == single["prompt_tokens"]
+            assert 0 < line["completion_tokens"] <= TOKENS
+            assert (line["finish_reason"] == "length") == (line["completion_tokens"] == TOKENS)
+            assert (line["engine"], line["error"]) == (engine[1], None)
+        if parallel == 1:
+            assert lines[0]["text"] == singles[0]["text"]
 
 
+@pytest.mark.parametrize("name", ["llama.cpp", "ctransformers"])
 def test_a_seed_gives_the_same_batch_again(
-    answers: Callable[..., Any], engine: str, stories: Path
+    rows: Callable[..., Answers], name: str, stories: Path
 ) -> None:
-    sampled = ("-n", 40, "--temperature", 1, "--seed", 7, "--parallel", 1)
-    first, second = (answers(*sampled, "--engine", engine, "-m", stories) for _ in range(2))
-    assert [line["text"] for line in first] == [line["text"] for line in second]
+    sampled = ("--raw", "-n", 40, "--temperature", 1, "--seed", 7, "--parallel", 1)
+    first, again = (rows(*sampled, "--engine", name, "-m", stories) for _ in range(2))
+    assert [line["text"] for line in first] == [line["text"] for line in again]
     assert len({line["text"] for line in first}) == len(TEXTS)
 
 
-def test_in_parallel_slots_each_row_has_an_answer_of_its_own(
-    answers: Callable[..., Any], single: Callable[..., Any], smollm2: Path
-) -> None:
-    """Rounding may lead to other words later on, but they begin as those of the same text."""
-    arguments = (*SETTINGS, "llama.cpp", "-m", smollm2)
-    lines = answers(*arguments, "--parallel", 4)
-    alone = [single(text, *arguments) for text in TEXTS]
-    for line, own in zip(lines, alone, strict=True):
-        shared = [in_common(line["text"], one["text"]) for one in alone]
-        assert max(range(len(alone)), key=shared.__getitem__) == alone.index(own)
-        assert line["prompt_tokens"] == own["prompt_tokens"]
-        assert 0 < line["completion_tokens"] <= TOKENS
-        assert (line["finish_reason"] == "length") == (line["completion_tokens"] == TOKENS)
-        assert line["error"] is None
-
-
 def test_in_parallel_slots_words_come_from_the_row_itself(
-    answers: Callable[..., Any], smollm2: Path
+    rows: Callable[..., Answers], smollm2: Path
 ) -> None:
-    """Grounded values are words of the row's text: a grammar that differs in each slot."""
-    grounded = ("--fields", "about", "--grounded", "-n", 64, "--temperature", 0)
-    lines = answers(*grounded, "-m", smollm2, "--parallel", 4, task="json-extract")
+    """Grounded values are words of the row's text: each slot has a grammar of its own."""
+    grounded = ("--fields", "about", "--grounded", "-n", 160, "--temperature", 0)
+    lines = rows(*grounded, "-m", smollm2, "--parallel", 4, task="json-extract")
     for line, text in zip(lines, TEXTS, strict=True):
         assert line["data"]["about"] in text

@@ -50,6 +50,10 @@ def choice(name: str, **more: object) -> Choice:
     return Choice(engine_class(name), "a test", 0, "", **more)  # type: ignore[arg-type]
 
 
+def only_of_a_new_process(warning: str) -> None:
+    assert warning.endswith("; it is started again")
+
+
 @pytest.fixture
 def opened(mistral: Path) -> Iterator[Open]:
     """`opened(engine, parallel=1, …)`, closed at the end."""
@@ -57,7 +61,7 @@ def opened(mistral: Path) -> Iterator[Open]:
 
     def opened(name: str, parallel: int = 1, model: Path = mistral) -> ProcessEngine:
         options = LoadOptions(256, threads=1, parallel=parallel)
-        engines.append(open_in_process(choice(name), read(model), options, pytest.fail))
+        engines.append(open_in_process(choice(name), read(model), options, only_of_a_new_process))
         return engines[-1]
 
     yield opened
@@ -291,6 +295,20 @@ def test_a_process_that_dies_while_idle_is_replaced(opened: Open) -> None:
         time.sleep(0.01)
     assert engine.tokenize("x")
     assert engine.pid != first
+
+
+def test_a_process_that_died_is_not_one_that_was_closed(opened: Open) -> None:
+    """Though it is closed for the next before all who waited have been told."""
+    engine = opened("fake")
+    died, closed = engine._process, opened("fake")._process
+    os.kill(died.pid, signal.SIGKILL)
+    _, answers = died.ask("x")
+    while answers.get() is not None:
+        pass
+    assert engine.tokenize("y")  # by the next
+    assert isinstance(died.died(), EngineDied)
+    closed.close()
+    assert not isinstance(closed.died(), EngineDied)
 
 
 def test_many_that_find_it_dead_start_one(opened: Open) -> None:

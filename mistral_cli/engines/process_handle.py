@@ -105,7 +105,8 @@ class EngineProcess:
 
     def close(self) -> None:
         """End it. Safe to call twice."""
-        self._closed = True
+        # One that had died stays dead for those whom that has not reached yet.
+        self._closed = self._closed or self.alive
         if hasattr(self, "_process"):
             self._process.kill()
             self._process.wait()
