@@ -7,19 +7,18 @@ import errno
 import os
 import sys
 import threading
-from importlib import import_module
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from mistral_cli import __version__
-from mistral_cli.commands import COMMANDS
+from mistral_cli.commands import Commands
 from mistral_cli.errors import ExitCode, MistralCliError
+from mistral_cli.help_pages import WIDTH
 from mistral_cli.terminal import Terminal, drop_the_rest
 
 
-class ErrorBoundary(TyperGroup):
+class ErrorBoundary(Commands):
     """Turns our errors into a message on stderr and an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
@@ -39,8 +38,8 @@ class ErrorBoundary(TyperGroup):
 
 
 def _epilog() -> str:
-    lines = [f"{code.value:>5}  {code.meaning}" for code in ExitCode]
-    return "\n".join(["Exit codes:", *lines])
+    lines = [f"{code.value:>3}  {code.meaning}" for code in ExitCode]
+    return "\n".join(["\b", "Exit codes:", *lines])  # \b: click keeps the lines
 
 
 def _print_version(wanted: bool) -> None:
@@ -54,7 +53,8 @@ app = typer.Typer(
     no_args_is_help=True,
     epilog=_epilog(),
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": WIDTH},
 )
 
 
@@ -68,10 +68,6 @@ def _root(
     ] = False,
 ) -> None:
     """Run quantized GGUF models: generate, translate, summarize, extract JSON."""
-
-
-for _name in COMMANDS:
-    import_module(f".commands.{_name}", __package__).register(app)
 
 
 def main() -> None:

@@ -21,8 +21,9 @@ def commands() -> list[str]:
     """Every command line that has a help page, in the order of the help."""
     root = typer.main.get_command(app)
     names = [""]
-    for name, command in root.commands.items():
-        names += [name, *(f"{name} {inner}" for inner in getattr(command, "commands", ()))]
+    for name in root.commands:
+        inner = getattr(root.load(name), "commands", ())
+        names += [name, *(f"{name} {each}" for each in inner)]
     return names
 
 

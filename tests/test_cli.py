@@ -495,24 +495,3 @@ def test_version(run: Run) -> None:
     import mistral_cli
 
     assert run("--version").stdout == f"mistral-cli {mistral_cli.__version__}\n"
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [["--help"], ["generate", "--help"], ["prompts", "list"], ["models", "pull", "--help"]],
-)
-def test_help_imports_no_engine_and_no_hub_client(arguments: list[str]) -> None:
-    program = (
-        "import sys\n"
-        f"sys.argv = ['mistral-cli', *{arguments!r}]\n"
-        "from mistral_cli.cli import main\n"
-        "try:\n    main()\n"
-        "except SystemExit:\n"
-        "    heavy = {'xllamacpp', 'ctransformers', 'huggingface_hub', 'numpy', 'llguidance',\n"
-        "             'jsonschema', 'tomlkit'}\n"
-        "    print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False
-    )
-    assert process.stderr == "[]\n"

@@ -7,23 +7,48 @@ import pkgutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import typer
 from conftest import Result
 
 import mistral_cli.commands.models
+import mistral_cli.commands.tasks
+from mistral_cli.cli import app
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("package", [mistral_cli.commands, mistral_cli.commands.models])
-def test_every_command_file_is_registered(package: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("package", "lines"),
+    [
+        (mistral_cli.commands, [*mistral_cli.commands.COMMANDS, "tasks"]),
+        (mistral_cli.commands.models, mistral_cli.commands.models.COMMANDS),
+        (mistral_cli.commands.tasks, mistral_cli.commands.tasks.TASKS),
+    ],
+)
+def test_every_command_file_is_registered(package: ModuleType, lines: Iterable[str]) -> None:
     names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    assert sorted(package.COMMANDS) == sorted(names)
+    assert sorted(name.replace("-", "_") for name in lines) == sorted(names)
+
+
+def _pages(group: Any) -> Iterator[tuple[str, str, str]]:
+    """Of every command of a group its name, its line in the list, and its own help."""
+    for name, line in getattr(group, "lines", {}).items():
+        found = group.load(name)
+        yield name, line, found.help
+        yield from _pages(found)
+
+
+def test_the_list_of_commands_says_what_their_own_pages_say() -> None:
+    pages = list(_pages(typer.main.get_command(app)))
+    assert {"generate", "batch", "models", "list"} < {name for name, _, _ in pages}
+    assert [(name, line) for name, line, help in pages if help.split("\n")[0] != line] == []
 
 
 def test_prompts(run: Run, tmp_path: Path) -> None:

@@ -1,3 +1,31 @@
 """The subcommands. Each module has `register(app)`; a new one costs a file and a line here."""
 
-COMMANDS = ("tasks", "batch", "models", "prompts", "doctor")
+from __future__ import annotations
+
+from importlib import import_module
+
+import typer
+
+from mistral_cli.commands.tasks import TASKS, register_one_off
+from mistral_cli.lazy import LazyGroup
+
+COMMANDS = {
+    "batch": "Run a task for many texts; resumes by itself.",
+    "models": "List, fetch, inspect and remove models.",
+    "prompts": "List and show prompt templates.",
+    "doctor": "Say whether the default model can run here, and how to mend what is wrong.",
+}
+
+
+class Commands(LazyGroup):
+    """The tasks, and the other subcommands."""
+
+    lines = TASKS | COMMANDS
+
+    @staticmethod
+    def register(name: str, app: typer.Typer) -> None:
+        """Add the command `name` to `app`."""
+        if name in TASKS:
+            register_one_off(name, app)
+        else:
+            import_module(f".{name}", __name__).register(app)

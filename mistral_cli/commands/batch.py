@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_cli.batch.options import BatchOptions
-from mistral_cli.commands.tasks import makers
-from mistral_cli.signature import argument, command
-from mistral_cli.task import Task
+from mistral_cli.commands.tasks import TASKS, maker
+from mistral_cli.lazy import LazyGroup
 
-_INPUTS = argument(
-    "inputs",
-    Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[INPUT]...",
-            help="Files, globs, folders, .jsonl, .csv; - or nothing for the lines of stdin.",
-            show_default=False,
-        ),
-    ],
-)
+if TYPE_CHECKING:
+    from mistral_cli.batch.options import BatchOptions
+    from mistral_cli.task import Task
+
+_Inputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[INPUT]...",
+        help="Files, globs, folders, .jsonl, .csv; - or nothing for the lines of stdin.",
+        show_default=False,
+    ),
+]
+
+
+class Tasks(LazyGroup):
+    """The tasks, for many texts."""
+
+    lines = TASKS
+
+    @staticmethod
+    def register(name: str, app: typer.Typer) -> None:
+        """Add the command for the task `name`."""
+        from mistral_cli.batch.options import BatchOptions
+        from mistral_cli.signature import argument, command
+
+        app.command(name)(command(maker(name), [argument("inputs", _Inputs)], BatchOptions, _run))
 
 
 def register(app: typer.Typer) -> None:
     """Add the group with a command for each task."""
-    group = typer.Typer(no_args_is_help=True, help="Run a task for many texts; resumes by itself.")
-    for name, make in makers():
-        group.command(name)(command(make, [_INPUTS], BatchOptions, _run))
-    app.add_typer(group, name="batch")
+    app.add_typer(typer.Typer(cls=Tasks, no_args_is_help=True), name="batch")
 
 
 def _run(

@@ -24,7 +24,7 @@ def doctor(
     require_gpu: RequireGpu = False,
     json: JsonOption = False,
 ) -> None:
-    """Say whether the default model can run here, on what, and how to mend what is wrong.
+    """Say whether the default model can run here, and how to mend what is wrong.
 
     Loads nothing and asks no network. Exits with 0 where the model can run, now or after
     `models pull`, else with the code of the reason.

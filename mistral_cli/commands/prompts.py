@@ -6,11 +6,12 @@ from typing import Annotated
 
 import typer
 
+from mistral_cli.help_pages import PlainGroup
 from mistral_cli.options import JsonOption
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
 
-group = typer.Typer(no_args_is_help=True, help="List and show prompt templates.")
+group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:

@@ -13,17 +13,35 @@ from typing import Any
 import typer
 
 from mistral_cli.errors import MistralCliError
+from mistral_cli.lazy import LazyGroup
 from mistral_cli.terminal import Terminal
 
-COMMANDS = ("list", "pull", "show", "recommend", "path", "verify", "rm", "alias")
+COMMANDS = {
+    "list": "List the aliases and the GGUF files that are here.",
+    "pull": "Download models, check the files, and print their paths.",
+    "show": "Print what a model is and what it needs; of a hub's file only the header is read.",
+    "recommend": "Say which built-in model fits this machine, best first, with the arithmetic.",
+    "path": "Print where a model's file is; fail if it is not on this machine.",
+    "verify": "Compare the SHA-256 of local files with what was published.",
+    "rm": "Remove models from this machine, and print the paths that are gone.",
+    "alias": "Name a model in config.toml; without arguments, list your aliases.",
+}
+
+
+class Models(LazyGroup):
+    """The commands about models."""
+
+    lines = COMMANDS
+
+    @staticmethod
+    def register(name: str, app: typer.Typer) -> None:
+        """Add the command `name` to `app`."""
+        import_module(f".{name}", __name__).register(app)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the program."""
-    group = typer.Typer(no_args_is_help=True, help="List, fetch, inspect and remove models.")
-    for name in COMMANDS:
-        import_module(f".{name}", __name__).register(group)
-    app.add_typer(group, name="models")
+    app.add_typer(typer.Typer(cls=Models, no_args_is_help=True), name="models")
 
 
 class Failures:

@@ -36,7 +36,7 @@ def show(
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Print what a model is and what it needs; of a file on the hub, only the header is read."""
+    """Print what a model is and what it needs; of a hub's file only the header is read."""
     from mistral_cli.config import load
     from mistral_cli.engines.choice import check_gpu_layers
     from mistral_cli.models.hub import format_size, go_offline

@@ -31,7 +31,10 @@ def verify(
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Compare the SHA-256 of local files with what was published; -q: only the sound ones."""
+    """Compare the SHA-256 of local files with what was published.
+
+    With -q it prints the paths of the sound ones only.
+    """
     from mistral_cli.config import load
     from mistral_cli.models.store import find, stored
     from mistral_cli.output.stdout import write_paths

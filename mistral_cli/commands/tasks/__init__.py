@@ -1,38 +1,43 @@
 """The tasks. Each module has a function of its own name, from options to a Task.
 
-A new task costs a file and a word here, and is a command of its own and one of `batch`.
+A new task costs a file and a line here, and is a command of its own and one of `batch`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_cli.options import OneOffOptions
-from mistral_cli.signature import argument, command
-from mistral_cli.task import Task
+if TYPE_CHECKING:
+    from mistral_cli.options import OneOffOptions
+    from mistral_cli.task import Task
 
-TASKS = ("generate", "translate", "summarize", "json_extract")
+TASKS = {
+    "generate": "Answer a prompt; text from a file or a pipe follows it.",
+    "translate": "Translate texts, each by itself, and keep their structure.",
+    "summarize": "Summarize texts of any length, each by itself.",
+    "json-extract": "Turn texts into JSON that holds to fields or a schema.",
+}
 
-_TEXTS = argument(
-    "texts",
-    Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", show_default=False)],
-)
-
-
-def register(app: typer.Typer) -> None:
-    """Add a command for each task."""
-    for name, make in makers():
-        app.command(name)(command(make, [_TEXTS], OneOffOptions, _run))
+_Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", show_default=False)]
 
 
-def makers() -> Iterator[tuple[str, Callable[..., Task]]]:
-    """Each task's name on the command line, and its function."""
-    for name in TASKS:
-        yield name.replace("_", "-"), getattr(import_module(f".{name}", __name__), name)
+def register_one_off(name: str, app: typer.Typer) -> None:
+    """Add the command for the task `name`."""
+    from mistral_cli.options import OneOffOptions
+    from mistral_cli.signature import argument, command
+
+    app.command(name)(command(maker(name), [argument("texts", _Texts)], OneOffOptions, _run))
+
+
+def maker(name: str) -> Callable[..., Task]:
+    """The function of the task that the command line calls `name`."""
+    module = name.replace("-", "_")
+    found: Callable[..., Task] = getattr(import_module(f".{module}", __name__), module)
+    return found
 
 
 def _run(

@@ -39,7 +39,7 @@ def json_extract(
         ),
     ] = None,
 ) -> Task:
-    """Turn texts into JSON that holds to fields or a schema, each text into one value."""
+    """Turn texts into JSON that holds to fields or a schema."""
     from mistral_cli.errors import UsageError
 
     if fields is not None and schema is not None:

@@ -1,0 +1,90 @@
+"""How the program starts: what it imports, and that lists need no more than lists."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+_HEAVY = {
+    *("xllamacpp", "ctransformers", "huggingface_hub", "numpy", "llguidance"),
+    *("jsonschema", "tomlkit", "markdown_it", "sentencex", "semantic_text_splitter"),
+}
+_PROGRAM = """
+import json, sys
+from mistral_cli.cli import main
+sys.argv[0] = "mistral-cli"
+try:
+    main()
+finally:
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+"""
+_TO_LIST_COMMANDS = {
+    *("cli", "commands", "commands.tasks", "errors", "help_pages", "lazy", "terminal"),
+}
+
+
+def _start(*arguments: str, **env: str) -> tuple[str, set[str]]:
+    """What a fresh process prints, and the modules that it has then."""
+    process = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+        env={**os.environ, **env},
+    )
+    return process.stdout, set(json.loads(process.stderr.splitlines()[-1]))
+
+
+def _complete(words: str) -> tuple[list[str], set[str]]:
+    at = str(len(words.split()) - 1)
+    said, modules = _start(_MISTRAL_CLI_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=at)
+    return said.split(), modules
+
+
+def _ours(modules: set[str]) -> set[str]:
+    prefix = "mistral_cli."
+    return {name.removeprefix(prefix) for name in modules if name.startswith(prefix)}
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"]])
+def test_to_list_the_commands_none_of_them_is_imported(arguments: list[str]) -> None:
+    said, modules = _start(*arguments)
+    assert "mistral-cli" in said
+    assert _ours(modules) == _TO_LIST_COMMANDS
+    assert not modules & {*_HEAVY, "jinja2", "rich.console", "pydantic"}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["generate", "--help"],
+        ["batch", "summarize", "--help"],
+        ["models", "--help"],
+        ["models", "pull", "--help"],
+        ["prompts", "list"],
+        ["prompts", "path"],
+    ],
+)
+def test_what_needs_no_model_imports_nothing_for_one(arguments: list[str]) -> None:
+    said, modules = _start(*arguments)
+    assert said
+    assert not modules & _HEAVY
+    assert not {name for name in _ours(modules) if name.startswith(("engines", "models", "gguf"))}
+
+
+def test_completion_knows_the_commands_without_importing_them() -> None:
+    found, modules = _complete("mistral-cli s")
+    assert found == ["summarize"]
+    assert _ours(modules) == _TO_LIST_COMMANDS
+    assert _complete("mistral-cli models v")[0] == ["verify"]
+
+
+def test_completion_knows_the_options_of_a_command() -> None:
+    found, modules = _complete("mistral-cli batch generate --te")
+    assert set(found) == {"--temperature", "--template", "--text-field"}
+    assert not modules & _HEAVY
