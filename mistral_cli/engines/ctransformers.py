@@ -193,13 +193,24 @@ class _Native:
 
     def read_prompt(self, prompt: Sequence[int], emit: Emit) -> bool:
         """Evaluate what is not in the KV cache yet; False when nobody waits any more."""
-        rest = list(self.llm.prepare_inputs_for_generation(list(prompt), reset=True))
+        rest = self._unread(prompt)
         for start in range(0, len(rest), self._batch):
             done = len(prompt) - len(rest) + start
             if not emit(PromptProgress(done, len(prompt))):
                 return False
             self.evaluate(rest[start : start + self._batch])
         return emit(PromptProgress(len(prompt), len(prompt)))
+
+    def _unread(self, prompt: Sequence[int]) -> list[int]:
+        """What comes after the whole batches that the KV cache has of `prompt`.
+
+        Cut into other batches the same tokens are rounded otherwise, and what was asked before
+        would change the text.
+        """
+        rest = self.llm.prepare_inputs_for_generation(list(prompt), reset=True)
+        read = (len(prompt) - len(rest)) // self._batch * self._batch
+        self.llm._context = self.llm._context[:read]
+        return list(prompt[read:])
 
     def evaluate(self, tokens: Sequence[int]) -> None:
         """Append `tokens` to the context."""
