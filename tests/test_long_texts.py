@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -335,6 +336,30 @@ def test_what_can_be_counted_is_checked_and_asked_again_once(
         assert "in exactly" in model.prompts[1]
     assert warning is None or warning in result.warnings[-1]
     assert bool(result.warnings) == (warning is not None)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "taken", "warnings"),
+    [
+        (TWO, TWO, TWO, ()),
+        (f"{TWO} Nobody wa", ONE, TWO, ("the model wrote 3 sentences: cut after 2 sentences",)),
+        ("It met. It wa", ONE, "It met. It wa", ("the answer was cut at 7 tokens",)),
+    ],
+)
+def test_a_sentence_that_was_cut_is_none_of_those_wished(
+    mistral: Path, first: str, second: str, taken: str, warnings: tuple[str, ...]
+) -> None:
+    ((job,), planner) = jobs_of(Task("summarize", {"sentences": 2}, way="summary"), mistral, "x")
+    model, left = Model(planner, lambda _: left.pop(0)), [first, second]
+
+    def ask(*asked: Any) -> Answer:
+        answer = model(*asked)
+        return replace(answer, finish_reason="length") if len(model.prompts) == 1 else answer
+
+    result = respond(job, Desk(planner, ask), SILENT)
+    assert result.answer.text == taken
+    assert len(model.prompts) == 2
+    assert [warning.partition(" (")[0] for warning in result.warnings] == list(warnings)
 
 
 def test_the_limit_that_the_user_set_holds_for_the_last_step_alone(mistral: Path) -> None:

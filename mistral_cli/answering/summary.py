@@ -62,30 +62,38 @@ def _final(
         answer = desk.answer(plan, output.piece)
         return [answer], answer, cut_warning(plan, answer)
     first = without_introduction(desk.answer(plan))
-    if wish.holds(first.text):
+    if _as_wished(first, wish):
         output.piece(first.text)
-        return [first], first, cut_warning(plan, first)
+        return [first], first, ()
     desk.say(f"asking again for {wish} …")
     second = without_introduction(desk.ask(_again(plan, first, wish, desk), plan.stop, silent))
-    last, warnings = _nearest(wish, first, second)
+    last, warnings = _nearest(plan, wish, first, second)
     output.piece(last.text)
     return [first, second], last, warnings
 
 
-def _nearest(wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
+def _as_wished(answer: Answer, wish: Wish) -> bool:
+    """Whether it holds, and its last sentence is whole."""
+    return wish.holds(answer.text) and answer.finish_reason == "stop"
+
+
+def _nearest(plan: Plan, wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
     """The answer that is as wished, else the beginning of one that is too long.
 
     The first before the second, in which a weak model rather talks about the first.
     """
     for answer in answers:
-        if wish.holds(answer.text) and answer.finish_reason == "stop":
+        if _as_wished(answer, wish):
             return answer, ()
     for answer in answers:
-        if text := wish.beginning(answer.text):
+        if text := wish.beginning(answer.text, whole=answer.finish_reason == "stop"):
             kept = replace(answer, text=text, finish_reason="stop")
             return kept, (f"the model wrote {wish.count(answer.text)}: cut after {wish}",)
-    answer = answers[0]
-    return answer, (f"the summary has {wish.count(answer.text)}, not {wish} (asked twice)",)
+    answer, warnings = answers[0], cut_warning(plan, answers[0])
+    if not wish.holds(answer.text):
+        has = f"the summary has {wish.count(answer.text)}, not {wish} (asked twice)"
+        warnings = (*warnings, has)
+    return answer, warnings
 
 
 def without_introduction(answer: Answer) -> Answer:

@@ -33,10 +33,14 @@ class Wish:
         """How many there are, in words."""
         return _numbered(self.counted(text), self.name)
 
-    def beginning(self, text: str) -> str | None:
-        """The first so many of a text that has more; None if it cannot be had."""
-        ends = (start.rstrip() for start in accumulate(self.pieces(text.strip())))
-        return next((start for start in ends if self.holds(start)), None)
+    def beginning(self, text: str, *, whole: bool = True) -> str | None:
+        """The first so many of a text that has more; None if it cannot be had.
+
+        Where the text is not `whole`, its last piece was cut, and is none.
+        """
+        pieces = list(self.pieces(text.strip()))
+        ends = accumulate(pieces if whole else pieces[:-1])
+        return next((end.rstrip() for end in ends if self.holds(end)), None)
 
 
 def wish_of(values: Mapping[str, Any]) -> Wish | None:
