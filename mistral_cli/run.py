@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.config import load as load_config
@@ -123,9 +123,12 @@ def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal:
         # What was opened counts: on the way to the GPU it may have become fewer layers.
         load = replace(load, gpu_layers=engine.gpu_layers)
         planner = replace(planner, tokenize=engine.tokenize, load=load)
-        desk = Desk(planner, asking(engine, _progress(terminal), load_seconds), parallel)
+        status = _Status(terminal)
+        ask = asking(engine, status.read, load_seconds)
+        desk = Desk(planner, ask, parallel, status.say)
         try:
             for job in jobs:
+                status.doing = ""
                 _answer_one(_loaded(job, engine), desk, output, terminal)
         except BaseException:
             terminal.clear_status()
@@ -134,7 +137,6 @@ def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal:
 
 
 def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> None:
-    desk.say = terminal.status
     desk.kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
     if desk.kept.found:
         terminal.note(f"{desk.kept.found} parts are there from an earlier run")
@@ -152,13 +154,22 @@ def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> Non
         terminal.note(f"warning: {warning}")
 
 
-def _progress(terminal: Terminal) -> Callable[[PromptProgress], None]:
-    def show(progress: PromptProgress) -> None:
+@dataclass
+class _Status:
+    """The passing line: what is being done, and how far its prompt has been read."""
+
+    terminal: Terminal
+    doing: str = ""
+
+    def say(self, text: str) -> None:
+        self.doing = text.removesuffix(" …")
+        self.terminal.status(text)
+
+    def read(self, progress: PromptProgress) -> None:
         # Streams of parts run in other threads, and have their own progress.
         if threading.current_thread() is threading.main_thread():
-            terminal.status(f"reading the prompt: {progress.done} of {progress.total} tokens …")
-
-    return show
+            what = f"{self.doing}, reading" if self.doing else "reading the prompt:"
+            self.terminal.status(f"{what} {progress.done} of {progress.total} tokens …")
 
 
 def _report_layers(engine: Engine, planner: Planner, terminal: Terminal) -> None:

@@ -24,7 +24,11 @@ _ERASE_LINE = "\r\x1b[K"
 
 @dataclass
 class Terminal:
-    """Standard streams, environment variables and verbosity of this run."""
+    """Standard streams, environment variables and verbosity of this run.
+
+    `line_begun` is whether the terminal at stdout shows the beginning of a line, whose place
+    the passing status line would take.
+    """
 
     stdin: TextIO | None
     stdout: TextIO
@@ -33,6 +37,7 @@ class Terminal:
     quiet: bool = False
     verbose: bool = False
     warnings: list[str] = field(default_factory=list)
+    line_begun: bool = False
     _status_shown: bool = False
 
     @classmethod
@@ -88,6 +93,8 @@ class Terminal:
 
     def status(self, text: str) -> None:
         """Replace the passing status line; only a terminal shows it."""
+        if self.line_begun:
+            return
         if self.stderr_is_terminal and not self.quiet and self.env.get("TERM") != "dumb":
             columns = shutil.get_terminal_size((80, 24)).columns
             self.stderr.write(_ERASE_LINE + text[: columns - 1])

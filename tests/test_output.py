@@ -62,6 +62,21 @@ def test_text_is_printed_as_it_comes() -> None:
     assert seen == ["Hello", "Hello wor", "Hello world", "Hello world."]
 
 
+def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
+    screen = Screen()
+    shared = Terminal(None, screen, screen, env={})
+    output = TextOutput(shared, Wrapper(40), keep_leading_space=False)
+    shared.status("1 of 2 pieces …")
+    output.piece("- one item\n- ")
+    shared.status("2 of 2 pieces …")
+    output.piece("two items\n")
+    output.result(RESULT)
+    shared.status("the end")
+    assert screen.getvalue().rpartition("1 of 2 pieces …")[2] == (
+        "\r\x1b[K- one item\n- two items\n\r\x1b[Kthe end"
+    )
+
+
 def test_several_answers_each_end_in_a_newline() -> None:
     stdout = io.StringIO()
     output = TextOutput(terminal(stdout), None, keep_leading_space=False)

@@ -29,6 +29,7 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
     while final is None:
         level += 1
         answers = []
+        desk.say(f"level {level}: 0 of {len(plans)} parts are summarized …")
         for number, answer in enumerate(desk.answers(plans), start=1):
             desk.say(f"level {level}: {number} of {len(plans)} parts are summarized …")
             answers.append(without_introduction(answer))
@@ -37,6 +38,7 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
         text = "\n\n".join(answer.text.strip() for answer in answers)
         draft = desk.planner.drafter.again(job.draft, text)
         if is_one_part(desk.planner, draft):
+            desk.say(f"level {level + 1}: the summary of {len(plans)} summaries …")
             final = desk.planner.plan(draft)
         elif len(text) >= len(before):
             raise ContextExceeded(

@@ -118,6 +118,7 @@ class TextOutput:
             text = without_controls(text)
             if self._answers and not self._printed:
                 text = "\n" + text  # a person cannot tell several answers apart otherwise
+            self._terminal.line_begun = not text.endswith("\n")
         self._printed = True  # before the write, which Ctrl-C can end half-way
         write(self._terminal, text)
 
