@@ -67,9 +67,9 @@ def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
     shared = Terminal(None, screen, screen, env={})
     output = TextOutput(shared, Wrapper(40), keep_leading_space=False)
     shared.status("1 of 2 pieces …")
-    output.piece("- one item\n- ")
+    output.piece("- one item\n- two it")
     shared.status("2 of 2 pieces …")
-    output.piece("two items\n")
+    output.piece("ems\n")
     output.result(RESULT)
     shared.status("the end")
     assert screen.getvalue().rpartition("1 of 2 pieces …")[2] == (
