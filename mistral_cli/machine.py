@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
-_MEMINFO = Path("/proc/meminfo")
+_MEMINFO, _CPUINFO = Path("/proc/meminfo"), Path("/proc/cpuinfo")
 
 
 def usable_cores() -> int:
@@ -35,6 +38,38 @@ def available_memory() -> int | None:
     if limit.isdigit() and used.isdigit():
         available = min(available, int(limit) - int(used) + _reclaimable())
     return available
+
+
+def resident_peak(pid: int) -> int | None:
+    """The most bytes that a process and those it started had resident, mapped files included.
+
+    The sum of each one's peak; None where it is not known (no /proc).
+    """
+    try:
+        return sum(_peak(each) for each in (pid, *_descendants(pid)))
+    except (OSError, ValueError, StopIteration):
+        return None
+
+
+def _peak(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    for children in Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in map(int, children.read_text("ascii").split()):
+            yield from (child, *_descendants(child))
+
+
+def processor() -> str:
+    """The CPU's name as the kernel tells it, else its architecture."""
+    with contextlib.suppress(OSError):
+        for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.machine()
 
 
 def _reclaimable() -> int:

@@ -19,6 +19,7 @@ _TABLE_ENTRY = 280
 _GRAPH_IN_2023 = 1441 * 1024
 
 _LAYER = re.compile(r"blk\.(\d+)\.")
+_EMBEDDINGS, _EXPERTS = "token_embd.weight", "_exps."
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1)
     weights_ram = sum(tensor.size for tensor in model.tensors) - weights_gpu
     if gpu_layers > 0 and on_gpu.output and not _output_weights(model):
         # The embeddings serve as the output layer too: the GPU gets a copy.
-        weights_gpu += sum(t.size for t in model.tensors if t.name == "token_embd.weight")
+        weights_gpu += sum(t.size for t in model.tensors if t.name == _EMBEDDINGS)
     of_context = sum(model.head_sizes) * _F16 * context_length * parallel
     kv_gpu = of_context * sum(model.kv_heads[on_gpu.first :])
     kv_ram = of_context * sum(model.kv_heads[: on_gpu.first])
@@ -92,6 +93,24 @@ def needed_in_2023(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
     on_the_gpu, in_memory = (cache, 0) if everything else (0, cache)
     return Memory(
         weights_ram, weights_gpu, in_memory, on_the_gpu, compute, _engine(model, "tokens")
+    )
+
+
+def read_for_a_token(model: GGUF) -> int:
+    """Bytes of weights that the computation of one token reads.
+
+    All but the embeddings, of which it reads a row, unless they serve as the output layer too;
+    and of a mixture of experts those that are used for a token.
+    """
+    experts = int(model.hparam("expert_count", 0) or 0)
+    used = int(model.hparam("expert_used_count", 0) or 0)
+    share = used / experts if experts else 1.0
+    return round(
+        sum(
+            tensor.size * (share if _EXPERTS in tensor.name else 1)
+            for tensor in model.tensors
+            if tensor.name != _EMBEDDINGS or not _output_weights(model)
+        )
     )
 
 

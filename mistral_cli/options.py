@@ -57,6 +57,30 @@ def option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
 
 
+GpuLayersOption = Annotated[
+    str,
+    option(
+        "-ngl",
+        "--gpu-layers",
+        panel=_MODEL,
+        metavar="N|auto|all",
+        help="Layers to put on the GPU (default auto; 0 for none).",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    option(
+        "-t",
+        "--threads",
+        panel=_MODEL,
+        min=1,
+        max=512,
+        metavar="N",
+        help="CPU threads (default: the cores this process may use).",
+    ),
+]
+
+
 def _no_nan(value: float | None) -> float | None:
     """NaN passes every comparison with a limit."""
     if value is not None and math.isnan(value):
@@ -88,16 +112,7 @@ class TaskOptions:
             help="auto, or an engine by name (models show lists them).",
         ),
     ] = None
-    gpu_layers: Annotated[
-        str,
-        option(
-            "-ngl",
-            "--gpu-layers",
-            panel=_MODEL,
-            metavar="N|auto|all",
-            help="Layers to put on the GPU (default auto; 0 for none).",
-        ),
-    ] = "auto"
+    gpu_layers: GpuLayersOption = "auto"
     require_gpu: Annotated[
         bool, option("--require-gpu", panel=_MODEL, help="Fail rather than run on the CPU.")
     ] = False
@@ -112,18 +127,7 @@ class TaskOptions:
             help="Default: what prompt and answer need.",
         ),
     ] = None
-    threads: Annotated[
-        int | None,
-        option(
-            "-t",
-            "--threads",
-            panel=_MODEL,
-            min=1,
-            max=512,
-            metavar="N",
-            help="CPU threads (default: the cores this process may use).",
-        ),
-    ] = None
+    threads: ThreadsOption = None
     max_tokens: Annotated[
         int | None,
         option(

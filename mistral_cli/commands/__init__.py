@@ -14,6 +14,7 @@ COMMANDS = {
     "models": "List, fetch, inspect and remove models.",
     "prompts": "List and show prompt templates.",
     "doctor": "Say whether the default model can run here, and how to mend what is wrong.",
+    "bench": "Measure how fast a model loads, reads and writes here, and its memory.",
 }
 
 

@@ -41,13 +41,15 @@ class Sampling:
 class Request:
     """One generation: `prompt_token_ids` non-empty and within the context.
 
-    `grammar` is a Lark grammar in llguidance's dialect that the output must match.
+    `grammar` is a Lark grammar in llguidance's dialect that the output must match. With
+    `ignore_eos` the tokens that end a text end nothing: `max_tokens` are written, or what fits.
     """
 
     prompt_token_ids: tuple[int, ...]
     max_tokens: int
     sampling: Sampling
     grammar: str | None = None
+    ignore_eos: bool = False
 
 
 @dataclass(frozen=True)

@@ -131,7 +131,7 @@ class CTransformers(Engine):
         constraint = self._constraint(native, request)
         if native.read_prompt(request.prompt_token_ids, emit):
             drawing = _Drawing(native, Sampler(request.sampling))
-            ends = (self._model.eos_id, self._model.eot_id)
+            ends = () if request.ignore_eos else (self._model.eos_id, self._model.eot_id)
             decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
 
     def _constraint(self, native: _Native, request: Request) -> Constraint | None:

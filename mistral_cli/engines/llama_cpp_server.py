@@ -81,6 +81,7 @@ class ServerEngine(OpenEngine):
 
     def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
         body = completion(request.prompt_token_ids, request.sampling, limit, slot)
+        body["ignore_eos"] = request.ignore_eos
         if request.grammar is None:
             complete(self._client, body, emit)
         elif self._knows_grammars:

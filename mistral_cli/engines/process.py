@@ -59,6 +59,11 @@ class ProcessEngine(OpenEngine):
         return self._process.opened.context_length
 
     @property
+    def load_seconds(self) -> float:
+        """What the load took in its process, the start of that not included."""
+        return self._process.opened.load_seconds
+
+    @property
     def alive(self) -> bool:
         """Whether its process is running, as far as is known."""
         return self._process.alive

@@ -12,6 +12,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
@@ -115,13 +116,15 @@ def main() -> None:
     opening: Open = _receive(connection)
     try:
         model = read_gguf(opening.path)
+        started = time.perf_counter()
         engine = open_engine(
             opening.choice, model, opening.options, lambda text: connection.send(Warned(text))
         )
     except Exception as error:
         connection.send(Failure.of(error))
         return
-    connection.send(Opened(engine.gpu_layers, engine.context_length))
+    seconds = time.perf_counter() - started
+    connection.send(Opened(engine.gpu_layers, engine.context_length, seconds))
     most = opening.choice.engine.max_parallel or opening.options.parallel
     _Desk(engine, min(most, opening.options.parallel), connection).serve()
 

@@ -48,6 +48,7 @@ class Opened:
 
     gpu_layers: int
     context_length: int
+    load_seconds: float
 
 
 @dataclass(frozen=True)
