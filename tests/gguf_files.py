@@ -55,7 +55,8 @@ def write_mistral(
     """Write a model that both engines load, and return `path`.
 
     Greedy output is varied, the same every time, and never a control or byte token.
-    `quantization` is a ggml type: F32, F16, Q4_0, Q8_0, ... or Q4_K (sizes in multiples of 256).
+    `quantization` is a ggml type: F32, F16, Q4_0, Q8_0, ... or Q4_K (sizes in multiples of 256),
+    or the mixture Q4_K_M.
     `vocabulary` keeps only the first tokens. `metadata` adds entries, or replaces them.
     """
     pieces = SentencePieceProcessor(model_file=str(_DATA / _SENTENCEPIECE[version]))
@@ -134,7 +135,7 @@ def write_smollm2_for_ctransformers(source: Path, destination: Path) -> Path:
 
 # --- metadata ----------------------------------------------------------------------------------
 
-_FILE_TYPES = {"F16": "MOSTLY_F16", "Q4_K": "MOSTLY_Q4_K_M"} | {
+_FILE_TYPES = {"F16": "MOSTLY_F16", "Q4_K": "MOSTLY_Q4_K_M", "Q4_K_M": "MOSTLY_Q4_K_M"} | {
     name: f"MOSTLY_{name}" for name in ("Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "BF16")
 }
 
@@ -236,7 +237,8 @@ class _Weights:
 
     def __init__(self, writer: gguf.GGUFWriter, quantization: str, seed: int) -> None:
         self._writer = writer
-        self._type = gguf.GGMLQuantizationType[quantization]
+        self._type = gguf.GGMLQuantizationType[quantization.removesuffix("_M")]
+        self._mixed = quantization == "Q4_K_M"
         self._random = np.random.default_rng(seed)
 
     def add_all(
@@ -250,14 +252,15 @@ class _Weights:
             self._norm(f"{block}attn_norm", embedding)
             self._matrix(f"{block}attn_q", embedding, embedding)
             self._matrix(f"{block}attn_k", kv_width, embedding)
-            self._matrix(f"{block}attn_v", kv_width, embedding)
+            better = self._mixed and _has_more_bits(layer, layers)
+            self._matrix(f"{block}attn_v", kv_width, embedding, better=better)
             self._matrix(f"{block}attn_output", embedding, embedding)
             self._norm(f"{block}ffn_norm", embedding)
             self._matrix(f"{block}ffn_gate", feed_forward, embedding)
             self._matrix(f"{block}ffn_up", feed_forward, embedding)
-            self._matrix(f"{block}ffn_down", embedding, feed_forward)
+            self._matrix(f"{block}ffn_down", embedding, feed_forward, better=better)
         self._norm("output_norm", embedding)
-        self._matrix("output", len(types), embedding, 4.0, silent)
+        self._matrix("output", len(types), embedding, 4.0, silent, better=self._mixed)
 
     def _norm(self, name: str, width: int) -> None:
         self._writer.add_tensor(f"{name}.weight", np.ones(width, np.float32))
@@ -269,16 +272,20 @@ class _Weights:
         columns: int,
         gain: float = 1.0,
         silent: NDArray[np.bool_] | None = None,
+        better: bool = False,
     ) -> None:
         spread = gain / columns**0.5
-        if self._type == gguf.GGMLQuantizationType.Q4_K:
+        kind = gguf.GGMLQuantizationType.Q6_K if better else self._type
+        if better:
+            data = self._q6_k(rows, columns, spread)
+        elif kind == gguf.GGMLQuantizationType.Q4_K:
             data = self._q4_k(rows, columns, spread)
         else:
             values = self._random.standard_normal((rows, columns), np.float32) * spread
             data = gguf.quants.quantize(values, self._type)
         if silent is not None:
             data[silent] = 0
-        self._writer.add_tensor(f"{name}.weight", data, raw_dtype=self._type)
+        self._writer.add_tensor(f"{name}.weight", data, raw_dtype=kind)
 
     def _q4_k(self, rows: int, columns: int, spread: float) -> NDArray[np.uint8]:
         """Return random blocks (ggml's `block_q4_K`: two F16 scales, 12 + 128 packed bytes)."""
@@ -287,6 +294,20 @@ class _Weights:
         scales = np.array([spread / 170, 7 * spread / 170], np.float16)
         blocks[:, :4] = scales.view(np.uint8)
         return blocks.reshape(rows, columns // 256 * 144)
+
+    def _q6_k(self, rows: int, columns: int, spread: float) -> NDArray[np.uint8]:
+        """Return random blocks (ggml's `block_q6_K`: 192 packed bytes, 16 scales, an F16)."""
+        blocks = self._random.integers(0, 256, (rows * columns // 256, 210), dtype=np.uint8)
+        blocks[:, 192:208] = 16  # sub-scales
+        # Quants lie between -32 and 31, 18.5 from zero in the quadratic mean.
+        blocks[:, 208:] = np.array([spread / 18.5 / 16], np.float16).view(np.uint8)
+        return blocks.reshape(rows, columns // 256 * 210)
+
+
+def _has_more_bits(layer: int, layers: int) -> bool:
+    """Whether llama.cpp's Q4_K_M has this layer's `attn_v` and `ffn_down` in Q6_K."""
+    eighth = layers // 8
+    return layer < eighth or layer >= 7 * layers // 8 or (layer - eighth) % 3 == 2
 
 
 def _finish(writer: gguf.GGUFWriter, path: Path, version: int) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,11 +70,14 @@ def test_errors(run: Run, mistral: Path, options: tuple[str, ...], status: int, 
     assert words in result.stderr
 
 
-def test_a_crash_of_the_engine_is_an_error(run: Run, mistral: Path, tmp_path: Path) -> None:
+def test_a_crash_of_the_engine_is_an_error(run: Run, tmp_path: Path) -> None:
+    model = write_mistral(tmp_path / "m.gguf", vocabulary=512)
     script = tmp_path / "script.json"
-    script.write_text(json.dumps({"crash_on": ""}), encoding="utf-8")
-    result = run("bench", "-m", mistral, *SMALL, "--engine", "fake", MISTRAL_CLI_FAKE=str(script))
-    assert result.status == 9 or "fewer" in result.stderr
+    script.write_text(json.dumps({"crash_on": "e"}), encoding="utf-8")  # one of so many tokens
+    work = ("-p", "400", "-n", "2", "-r", "1", "--engine", "fake")
+    result = run("bench", "-m", model, *work, MISTRAL_CLI_FAKE=str(script))
+    assert (result.status, result.stdout) == (9, "")
+    assert "the engine ended by SIGABRT" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers"])
@@ -103,8 +107,6 @@ def test_what_a_token_reads(tmp_path: Path) -> None:
 
 
 def test_the_machine() -> None:
-    import os
-
     peak = resident_peak(os.getpid())
     assert peak is None or peak > 10 * 2**20
     assert resident_peak(2**22 + 1) is None
