@@ -221,3 +221,12 @@ def test_lines_are_short_and_command_no_terminal() -> None:
 
 def test_an_error_that_is_a_bare_text_is_told_too() -> None:
     assert failures_table([{"id": "a", "error": "broken"}]) == ["a  broken"]
+
+
+def test_short_ids_do_not_tell_failures_apart() -> None:
+    """They stand in every message, as digits of numbers or letters of words."""
+    message = "the prompt has 449 tokens, and 512 fit"
+    failed = [{"id": name, "error": {"message": message}} for name in ("1", "5", "44", "a", "")]
+    (line, more) = failures_table(failed)
+    assert line.endswith(message)
+    assert more.strip() == "… and 4 more: the same"

@@ -44,11 +44,12 @@ def alike(records: Iterable[Record]) -> list[list[Record]]:
 
 
 def _kind(record: Record) -> str:
-    message = message_of(record)
+    kind = _NUMBER.sub("0", message_of(record))
     for key in ("id", "source"):
-        if name := str(record.get(key) or ""):
-            message = message.replace(name, "\0")
-    return _NUMBER.sub("0", message)
+        name = _NUMBER.sub("0", str(record.get(key) or ""))
+        if name and name in kind:  # a short one may be part of other words
+            kind = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "0", kind)
+    return kind
 
 
 def _error(record: Record) -> Record:
