@@ -1,0 +1,108 @@
+"""This tool and others side by side in one run; writes docs/benchmarks.md, .json and .svg."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from datetime import date
+from pathlib import Path
+
+import lookup
+import one_off
+import prefix
+import slots
+import speeds
+import start
+import warm
+from chart import svg
+from gguf_files import write_smollm2_for_ctransformers
+from report import page
+from results import Results
+from setting import Setting, machine, versions
+
+DOCS = Path(__file__).parents[3] / "docs"
+MEASURES = {
+    "start": start,
+    "one-off": one_off,
+    "speeds": speeds,
+    "prefix": prefix,
+    "lookup": lookup,
+    "slots": slots,
+    "warm": warm,
+}
+
+
+def main() -> None:
+    options = arguments()
+    results_file = options.out / "benchmarks.json"
+    if not options.render:
+        with tempfile.TemporaryDirectory() as work:
+            results = run(options, Path(work))
+        results_file.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
+    results = Results.from_json(json.loads(results_file.read_text(encoding="utf-8")))
+    (options.out / "benchmarks.svg").write_text(svg(results), encoding="utf-8")
+    (options.out / "benchmarks.md").write_text(page(results, "benchmarks.svg"), encoding="utf-8")
+    print(f"{options.out / 'benchmarks.md'}")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, prog="scripts/bench_peers")
+    none = Path("/nonexistent")
+    parser.add_argument("--native", type=Path, default=none, help="folder of llama.cpp's programs")
+    parser.add_argument("--python", type=Path, default=none, help="one with llama_cpp and llm")
+    parser.add_argument("--shape-7b", type=Path, help="what scripts/make_model wrote; else made")
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--tiny", action="store_true", help="few tokens: to see that it works")
+    parser.add_argument("--only", choices=MEASURES, action="append", help="repeatable")
+    parser.add_argument("--out", type=Path, default=DOCS)
+    parser.add_argument("--render", action="store_true", help="only write the page anew")
+    return parser.parse_args()
+
+
+def run(options: argparse.Namespace, work: Path) -> Results:
+    setting = prepare(options, work)
+    about = machine() | {"compared": ", ".join(map(" ".join, versions(options.python).items()))}
+    results = Results(about, date.today().isoformat(), options.repeats, skipped=setting.skipped)
+    started = time.monotonic()
+    for name, module in MEASURES.items():
+        if not options.only or name in options.only:
+            tell(f"{name} (after {time.monotonic() - started:.0f} s)")
+            module.measure(setting, results, tell)
+    tell(f"done after {time.monotonic() - started:.0f} s")
+    return results
+
+
+def prepare(options: argparse.Namespace, work: Path) -> Setting:
+    ours = [sys.executable, "-m", "mistral_cli", "models"]
+    subprocess.run([*ours, "pull", "smollm2", "-q"], check=True, stdout=sys.stderr)
+    found = subprocess.run([*ours, "path", "smollm2"], check=True, capture_output=True, text=True)
+    smollm2 = Path(found.stdout.strip())
+    rewritten = write_smollm2_for_ctransformers(smollm2, work / "smollm2-2023.gguf")
+    shape = options.shape_7b
+    if shape is None:
+        from shape_7b import write_7b
+
+        tell("making the 7B shape: --shape-7b takes one that is there")
+        shape = write_7b(work / "mistral-7b-shape.Q4_K_M.gguf")
+    return Setting(
+        native=options.native,
+        python=options.python,
+        smollm2=smollm2,
+        smollm2_2023=rewritten,
+        shape_7b=shape,
+        work=work,
+        repeats=options.repeats,
+        tiny=options.tiny,
+    )
+
+
+def tell(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""One call from the shell: about 20 prompt tokens and 64 new ones, the whole process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from results import Results, Table
+from setting import Setting
+from timing import Tell, Timed, in_page_cache, in_turns, timed
+
+PROMPT = (
+    "Once upon a time, in a small harbour town at the edge of the sea, an old fisherman found a"
+)
+LLM = "llm with llm-gguf"
+DEFAULTS, BEST = "llama-completion", "llama-completion --no-repack --no-warmup"
+
+
+def measure(setting: Setting, results: Results, tell: Tell) -> None:
+    """Compare whole calls on both models."""
+    for model, path in setting.models.items():
+        in_page_cache(path)
+        found = in_turns(_ways(setting, model), setting.repeats, setting.skipped, tell)
+        whole = {w: [t.seconds for t in runs] for w, runs in found.items() if w != LLM}
+        note = "From the command to its end: about 20 prompt tokens, 64 new ones, greedy."
+        table = Table(f"One-off call, {model}", "s", whole, BEST, note)
+        first = {way: [each.first_byte for each in runs] for way, runs in found.items()}
+        note = "From the command to the first text on stdout, in the same calls."
+        results.tables += [table, Table(f"First text, {model}", "s", first, BEST, note)]
+        if model == "SmolLM2":
+            continue
+        for name in setting.engines.values():
+            for other, limit in ((DEFAULTS, 0.6), (BEST, 1.05)):
+                what = f"One-off call on the 7B shape, {name}, of `{other}`"
+                results.target(what, table, name, other, limit, at_most=True)
+
+
+def _ways(setting: Setting, model: str) -> dict[str, Callable[[], Timed]]:
+    path, tokens = setting.models[model], setting.tokens(64)
+
+    def ours(engine: str) -> Timed:
+        return timed(setting.generate(path, "--raw", "-n", tokens, "--engine", engine, PROMPT))
+
+    def native(*flags: str) -> Timed:
+        command = [str(setting.program("llama-completion")), "-m", str(path), "-p", PROMPT]
+        command += [
+            "-n",
+            str(tokens),
+            "--temp",
+            "0",
+            "-no-cnv",
+            "--ignore-eos",
+            "--no-display-prompt",
+        ]
+        return timed([*command, "-t", setting.cores, *flags])
+
+    def python(script: str) -> Timed:
+        return timed(setting.peer_script(script, path, PROMPT, tokens, setting.cores))
+
+    def article() -> Timed:
+        file = setting.for_ctransformers(model)
+        return timed(setting.our_script("article.py", file, PROMPT, tokens))
+
+    ways: dict[str, Callable[[], Timed]] = {
+        name: lambda engine=engine: ours(engine)  # type: ignore[misc]
+        for engine, name in setting.engines.items()
+    }
+    return ways | {
+        DEFAULTS: native,
+        BEST: lambda: native("--no-repack", "--no-warmup"),
+        "llama-cpp-python": lambda: python("plain_llama_cpp_python.py"),
+        "the article's ctransformers script": article,
+        LLM: lambda: _llm(setting, model),
+    }
+
+
+def _llm(setting: Setting, model: str) -> Timed:
+    """Until the first text alone: it takes no limit of tokens."""
+    home, name = setting.work / "llm", model.replace(" ", "-")
+    env, llm = {"LLM_USER_PATH": str(home)}, str(setting.python.parent / "llm")
+    home.mkdir(exist_ok=True)
+    timed([llm, "gguf", "register-model", name, setting.models[model]], env)
+    return timed([llm, "-m", f"gguf/{name}", "-n", PROMPT], env, whole=False)

@@ -1,0 +1,91 @@
+"""A prefix of about 300 tokens that an earlier process has read: the time to the first token."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import count
+from pathlib import Path
+
+from results import Results, Table
+from setting import HERE, Setting
+from timing import Tell, Unavailable, in_page_cache, in_turns, timed
+
+_TEXT = (HERE.parents[2] / "LICENSE").read_text(encoding="utf-8")
+_QUESTIONS = "May I sell copies of it?", "Who is liable if it fails?"
+_COMPLETION = "llama-completion --prompt-cache"
+
+
+def measure(setting: Setting, results: Results, tell: Tell) -> None:
+    """Ask two questions about one text in two processes, on the 7B shape."""
+    ways: dict[str, Callable[[], tuple[float, float]]] = {
+        name: lambda engine=engine: _ours(setting, engine)  # type: ignore[misc]
+        for engine, name in setting.engines.items()
+    }
+    in_page_cache(setting.shape_7b)
+    ways[_COMPLETION] = lambda: _completion(setting)
+    found = in_turns(ways, setting.repeats, setting.skipped, tell)
+    values = {}
+    for way, pairs in found.items():
+        values[f"{way}, first question"] = [cold for cold, _ in pairs]
+        values[f"{way}, second question"] = [cached for _, cached in pairs]
+    note = "From the command until its first token: the licence as system text, then a question."
+    base = f"{_COMPLETION}, first question"
+    results.tables.append(Table("A prefix seen before, 7B shape", "s", values, base, note))
+    for name in setting.engines.values():
+        table = results.tables[-1]
+        ours = f"{name}, second question"
+        what = f"First token after a known prefix, {name}, of the cold time"
+        results.target(what, table, ours, f"{name}, first question", 0.15, at_most=True)
+
+
+_folders = count()
+
+
+def _ours(setting: Setting, engine: str) -> tuple[float, float]:
+    if not setting.knows("--no-cache"):
+        raise Unavailable("it has no prompt cache on disk")
+    env = {"XDG_CACHE_HOME": str(setting.work / f"cache-{next(_folders)}")}
+    flags = ["--no-serve"] if setting.knows("--no-serve") else []
+    cold, cached = (
+        timed(
+            setting.generate(
+                setting.shape_7b,
+                *flags,
+                "-n",
+                1,
+                "--engine",
+                engine,
+                "-s",
+                _TEXT,
+                asked,
+                fresh=False,
+            ),
+            env,
+        ).seconds
+        for asked in _QUESTIONS
+    )
+    return cold, cached
+
+
+def _completion(setting: Setting) -> tuple[float, float]:
+    cache = Path(setting.work / f"prompt-{next(_folders)}.bin")
+    command = [
+        setting.program("llama-completion"),
+        "-m",
+        setting.shape_7b,
+        "-n",
+        "1",
+        "--temp",
+        "0",
+    ]
+    command += [
+        "-no-cnv",
+        "--no-repack",
+        "--no-warmup",
+        "--prompt-cache",
+        cache,
+        "-t",
+        setting.cores,
+    ]
+    cold, cached = (timed([*command, "-p", f"{_TEXT}\n{asked}\n"]).seconds for asked in _QUESTIONS)
+    return cold, cached

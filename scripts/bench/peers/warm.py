@@ -1,0 +1,67 @@
+"""A call to a model that is loaded: what it takes above the engine until the first token."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from collections.abc import Callable
+
+from one_off import PROMPT
+from results import Results, Table, Target
+from setting import Setting
+from timing import Tell, Unavailable, in_turns, median, running, timed
+
+_COLD, _WARM, _ENGINE = "not served", "served", "the engine's part of it"
+_START_SECONDS = 60.0
+
+
+def measure(setting: Setting, results: Results, tell: Tell) -> None:
+    """One token of SmolLM2, with and without `mistral-cli serve`."""
+    if not setting.knows("--no-serve"):
+        setting.skipped.append("a warm model: this version has no `serve`")
+        return
+    runtime = setting.work / "run"
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    env = {"XDG_RUNTIME_DIR": str(runtime)}
+    command = setting.ours("serve", "-m", setting.smollm2, "-q")
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    try:
+        with running(command, env, **streams):
+            _wait(setting, env)
+            values = in_turns(_ways(setting, env), 3 * setting.repeats, setting.skipped, tell)
+    except Unavailable as error:
+        setting.skipped.append(f"a warm model: {error}")
+        return
+    values[_ENGINE] = [each[1] for each in values[_WARM]]
+    for way in (_COLD, _WARM):
+        values[way] = [each[0] for each in values[way]]
+    note = "From the command to its end, one token, SmolLM2."
+    results.tables.append(Table("A warm model", "ms", values, _WARM, note))
+    warm, engine = median(values[_WARM]), median(values[_ENGINE])
+    above = None if warm is None or engine is None else warm - engine
+    what = "Overhead of a call to a warm model above the engine, in ms"
+    results.targets.append(Target(what, above, 150.0, at_most=True))
+
+
+def _ways(setting: Setting, env: dict[str, str]) -> dict[str, Callable[[], tuple[float, float]]]:
+    asked = ("--raw", "-n", 1, "--json", PROMPT)
+
+    def call(*flags: str) -> tuple[float, float]:
+        command = setting.generate(setting.smollm2, *flags, *asked, fresh=False)
+        done = timed(command, env)
+        found = json.loads(done.stdout)
+        return 1000 * done.seconds, 1000 * found["timings"]["prompt_seconds"]
+
+    return {_COLD: lambda: call("--no-serve"), _WARM: call}
+
+
+def _wait(setting: Setting, env: dict[str, str]) -> None:
+    end = time.monotonic() + _START_SECONDS
+    while time.monotonic() < end:
+        try:
+            timed(setting.ours("serve", "status"), env)
+            return
+        except Unavailable:
+            time.sleep(0.1)
+    raise Unavailable("`mistral-cli serve status` does not say that it is ready")
