@@ -17,7 +17,7 @@ TITLES = (
     "Parallel slots, SmolLM2",
     "Start",
 )
-_WIDTH, _LABELS, _VALUES, _BAR, _HEAD = 860, 330, 70, 20, 44
+_WIDTH, _LABELS, _VALUES, _BAR, _HEAD = 900, 370, 70, 20, 44
 _OURS, _THEIRS = "#2a78d6", "#9a9890"
 
 
@@ -45,11 +45,8 @@ def _panel(table: Table, top: int) -> Iterator[str]:
     rows = _rows(table)
     longest = max((value for _, value in rows), default=1.0)
     better = "less is better" if table.unit in ("s", "ms") else "more is better"
-    title = (
-        f"{table.title}, {better}"
-        if table.unit in table.title
-        else (f"{table.title}, {table.unit}, {better}")
-    )
+    unit = "" if table.unit in table.title.partition(",")[0].split() else f", {table.unit}"
+    title = f"{table.title}{unit}: {better}"
     yield f'<text x="8" y="{top + 26}" font-weight="600" fill="#222">{escape(title)}</text>\n'
     for row, (way, value) in enumerate(rows):
         y = top + _HEAD - 8 + row * _BAR

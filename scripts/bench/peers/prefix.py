@@ -26,16 +26,16 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
     found = in_turns(ways, setting.repeats, setting.skipped, tell)
     values = {}
     for way, pairs in found.items():
-        values[f"{way}, first question"] = [cold for cold, _ in pairs]
-        values[f"{way}, second question"] = [cached for _, cached in pairs]
+        values[f"{way}, cold"] = [cold for cold, _ in pairs]
+        values[f"{way}, seen before"] = [cached for _, cached in pairs]
     note = "From the command until its first token: the licence as system text, then a question."
-    base = f"{_COMPLETION}, first question"
+    base = f"{_COMPLETION}, cold"
     results.tables.append(Table("A prefix seen before, 7B shape", "s", values, base, note))
     for name in setting.engines.values():
         table = results.tables[-1]
-        ours = f"{name}, second question"
+        ours = f"{name}, seen before"
         what = f"First token after a known prefix, {name}, of the cold time"
-        results.target(what, table, ours, f"{name}, first question", 0.15, at_most=True)
+        results.target(what, table, ours, f"{name}, cold", 0.15, at_most=True)
 
 
 _folders = count()
