@@ -42,16 +42,9 @@ def _ways(setting: Setting, model: str) -> dict[str, Callable[[], Timed]]:
 
     def native(*flags: str) -> Timed:
         command = [str(setting.program("llama-completion")), "-m", str(path), "-p", PROMPT]
-        command += [
-            "-n",
-            str(tokens),
-            "--temp",
-            "0",
-            "-no-cnv",
-            "--ignore-eos",
-            "--no-display-prompt",
-        ]
-        return timed([*command, "-t", setting.cores, *flags])
+        command += ["-n", str(tokens), "--temp", "0", "-no-cnv", "--ignore-eos"]
+        command += ["--no-display-prompt", "-t", setting.cores]
+        return timed([*command, *flags])
 
     def python(script: str) -> Timed:
         return timed(setting.peer_script(script, path, PROMPT, tokens, setting.cores))

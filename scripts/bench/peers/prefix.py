@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import count
-from pathlib import Path
 
 from results import Results, Table
 from setting import HERE, Setting
 from timing import Tell, Unavailable, in_page_cache, in_turns, timed
 
-_TEXT = (HERE.parents[2] / "LICENSE").read_text(encoding="utf-8")
+_TEXT = HERE.parents[2] / "LICENSE"
 _QUESTIONS = "May I sell copies of it?", "Who is liable if it fails?"
 _COMPLETION = "llama-completion --prompt-cache"
 
@@ -28,7 +27,7 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
     for way, pairs in found.items():
         values[f"{way}, cold"] = [cold for cold, _ in pairs]
         values[f"{way}, seen before"] = [cached for _, cached in pairs]
-    note = "From the command until its first token: the licence as system text, then a question."
+    note = "From the command until its first token: a question about the licence, the text first."
     base = f"{_COMPLETION}, cold"
     results.tables.append(Table("A prefix seen before, 7B shape", "s", values, base, note))
     for name in setting.engines.values():
@@ -46,46 +45,17 @@ def _ours(setting: Setting, engine: str) -> tuple[float, float]:
         raise Unavailable("it has no prompt cache on disk")
     env = {"XDG_CACHE_HOME": str(setting.work / f"cache-{next(_folders)}")}
     flags = ["--no-serve"] if setting.knows("--no-serve") else []
-    cold, cached = (
-        timed(
-            setting.generate(
-                setting.shape_7b,
-                *flags,
-                "-n",
-                1,
-                "--engine",
-                engine,
-                "-s",
-                _TEXT,
-                asked,
-                fresh=False,
-            ),
-            env,
-        ).seconds
-        for asked in _QUESTIONS
+    command = setting.generate(
+        setting.shape_7b, *flags, "-n", 1, "--engine", engine, "-f", _TEXT, fresh=False
     )
+    cold, cached = (timed([*command, asked], env).seconds for asked in _QUESTIONS)
     return cold, cached
 
 
 def _completion(setting: Setting) -> tuple[float, float]:
-    cache = Path(setting.work / f"prompt-{next(_folders)}.bin")
-    command = [
-        setting.program("llama-completion"),
-        "-m",
-        setting.shape_7b,
-        "-n",
-        "1",
-        "--temp",
-        "0",
-    ]
-    command += [
-        "-no-cnv",
-        "--no-repack",
-        "--no-warmup",
-        "--prompt-cache",
-        cache,
-        "-t",
-        setting.cores,
-    ]
-    cold, cached = (timed([*command, "-p", f"{_TEXT}\n{asked}\n"]).seconds for asked in _QUESTIONS)
+    cache, text = setting.work / f"prompt-{next(_folders)}.bin", _TEXT.read_text(encoding="utf-8")
+    command = [setting.program("llama-completion"), "-m", setting.shape_7b]
+    command += ["--prompt-cache", cache, "-t", setting.cores]
+    command += ["-n", "1", "--temp", "0", "-no-cnv", "--no-repack", "--no-warmup"]
+    cold, cached = (timed([*command, "-p", f"{text}\n{asked}\n"]).seconds for asked in _QUESTIONS)
     return cold, cached
