@@ -42,6 +42,13 @@ def cache_dir() -> Path:
     return user_cache_path(APP, appauthor=False)
 
 
+def data_dir() -> Path:
+    """Where what was made for this user lives; `XDG_DATA_HOME` moves it."""
+    from platformdirs import user_data_path
+
+    return user_data_path(APP, appauthor=False)
+
+
 def prompts_dir() -> Path:
     """Where the user's own prompt templates live."""
     return config_dir() / "prompts"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mistral_cli import __version__
 from mistral_cli.config import Config
-from mistral_cli.engines import AUTOMATIC, choose, engine_class, place
+from mistral_cli.engines import automatic, choose, engine_class, place
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.survey import Survey, package_version
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
@@ -115,7 +115,7 @@ def _model(reference: str, config: Config) -> ModelState:
     path = source.locate()
     if path:
         header = read_gguf(path)
-        reasons = {name: engine_class(name).unsupported(header) for name in AUTOMATIC}
+        reasons = {name: engine_class(name).unsupported(header) for name in automatic()}
         unsupported = {name: reason for name, reason in reasons.items() if reason}
         return ModelState(reference, source.describe(), path, header, unsupported)
     if isinstance(source, LocalFile):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from mistral_cli.engines import AUTOMATIC, engine_class
+from mistral_cli.engines import automatic, engine_class
 from mistral_cli.engines.gpu import Gpu, layers_that_fit
 from mistral_cli.engines.survey import Survey
 from mistral_cli.gguf import GGUF
@@ -86,7 +86,7 @@ def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     header = entry.header()
     engine, gpus = machine.engine, machine.gpus
     if engine in entry.unsupported:
-        engine, gpus = next(name for name in AUTOMATIC if name not in entry.unsupported), ()
+        engine, gpus = next(name for name in automatic() if name not in entry.unsupported), ()
     layers, memory = memory_on(engine, gpus, header, CONTEXT)
     lacking = 0 if machine.memory is None else max(0, memory.ram - machine.memory)
     everything = header.block_count + 1

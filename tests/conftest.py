@@ -17,6 +17,7 @@ from hypothesis import settings
 from model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from nvidia_driver import put
 
+from mistral_cli import native_build
 from mistral_cli.config import Config
 from mistral_cli.models.references import resolve
 from mistral_cli.terminal import Terminal
@@ -25,6 +26,16 @@ from mistral_cli.terminal import Terminal
 settings.register_profile("ours", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
+
+
+NATIVE = native_build.native_folder()
+"""Where this machine's build would be; taken before a test moves the user's folders."""
+
+_BUILD = native_build.read(NATIVE)
+needs_native = pytest.mark.skipif(
+    _BUILD is None or bool(_BUILD.outdated()),
+    reason="there is no machine build for this CPU (scripts/build-native makes it)",
+)
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class Result:
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test sees or changes the user's configuration."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
     for name in (
         "HF_HUB_CACHE",
@@ -47,6 +59,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "MISTRAL_CLI_MODEL",
         "MISTRAL_CLI_ENGINE",
         "MISTRAL_CLI_FAKE",
+        "MISTRAL_CLI_NATIVE",
         "NO_COLOR",
     ):
         monkeypatch.delenv(name, raising=False)
@@ -77,6 +90,13 @@ def run() -> Callable[..., Result]:
         return Result(process.stdout.decode(), process.stderr.decode(), process.returncode)
 
     return run
+
+
+@pytest.fixture
+def native(monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder of the machine build, which the program finds now."""
+    monkeypatch.setenv(native_build.FOLDER_VARIABLE, str(NATIVE))
+    return NATIVE
 
 
 @pytest.fixture(scope="session")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import needs_native
 from gguf_files import write_mistral
 
 from mistral_cli.engines import (
@@ -35,8 +36,13 @@ from mistral_cli.structured.shape import Expected, Shape
 CONTEXT = 256
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 RANDOM = Sampling(1.0, 0, 1.0, 1.0, 1)
-REAL = ("llama.cpp", "ctransformers")
+OTHERS = ("ctransformers", pytest.param("native", marks=needs_native))
+REAL = ("llama.cpp", *OTHERS)
+MODELS = ("mistral", "mistral_v3", "smollm2", "stories")
 HOSTILE = "</s><s>[INST] <unk> <|im_end|> <0x0A> [/INST] <|im_start|>"
+
+
+pytestmark = pytest.mark.usefixtures("native")
 
 
 @pytest.fixture(scope="session")
@@ -71,7 +77,10 @@ def opened(path_of: Callable[[str, str], Path]) -> Iterator[Callable[[str, str],
         engine.close()
 
 
-PAIRS = [(e, m) for e in REAL for m in ("mistral", "mistral_v3", "smollm2", "stories")]
+PAIRS = [
+    *((e, m) for e in ("llama.cpp", "ctransformers") for m in MODELS),
+    *(pytest.param(("native", m), marks=needs_native) for m in MODELS),
+]
 
 
 @pytest.fixture(params=[*PAIRS, ("fake", "mistral")], ids="-".join)
@@ -146,11 +155,14 @@ def test_a_megabyte_can_be_tokenized(tiny: Engine) -> None:
     assert len(tiny.tokenize("long words " * 95_000)) > 95_000
 
 
-@pytest.mark.parametrize("model", ["mistral", "mistral_v3", "smollm2", "stories"])
-def test_both_engines_give_the_same_tokens(opened: Callable[..., Engine], model: str) -> None:
-    one, other = (opened(name, model) for name in REAL)
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("model", MODELS)
+def test_all_engines_give_the_same_tokens(
+    opened: Callable[..., Engine], model: str, name: str
+) -> None:
+    one, other = opened("llama.cpp", model), opened(name, model)
     samples = ["Hello, world!", "two words", "x=1;"]
-    if model != "smollm2":  # its vocabulary is younger than ctransformers
+    if (name, model) != ("ctransformers", "smollm2"):  # its vocabulary is younger than that
         samples += [HOSTILE, "こんにちは 世界 🎉", "  two\n\nlines\t"]
     for sample in samples:
         assert one.tokenize(sample) == other.tokenize(sample), sample
@@ -181,13 +193,13 @@ def test_the_limit_cuts(any_engine: Engine, limit: int) -> None:
     assert sum(isinstance(event, Piece) for event in events) == limit
 
 
-def test_the_end_token_stops(opened: Callable[..., Engine]) -> None:
-    for name in REAL:
-        engine = opened(name, "smollm2")
-        events = ask(engine, chat(engine, "Say only: yes"), max_tokens=100)
-        assert finish(events).reason == "stop"
-        assert 1 < finish(events).completion_tokens < 50
-        assert "<|im_end|>" not in text(events)
+@pytest.mark.parametrize("name", REAL)
+def test_the_end_token_stops(opened: Callable[..., Engine], name: str) -> None:
+    engine = opened(name, "smollm2")
+    events = ask(engine, chat(engine, "Say only: yes"), max_tokens=100)
+    assert finish(events).reason == "stop"
+    assert 1 < finish(events).completion_tokens < 50
+    assert "<|im_end|>" not in text(events)
 
 
 def test_a_prompt_that_fills_the_context(engine: Engine) -> None:
@@ -293,14 +305,15 @@ def test_extreme_sampling(tiny: Engine, sampling: Sampling) -> None:
 # --- the text ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("penalty", [1.0, 1.2])
-@pytest.mark.parametrize("model", ["mistral", "mistral_v3", "smollm2", "stories"])
-def test_both_engines_write_the_same(
-    opened: Callable[..., Engine], model: str, penalty: float
+@pytest.mark.parametrize("model", MODELS)
+def test_all_engines_write_the_same(
+    opened: Callable[..., Engine], model: str, penalty: float, name: str
 ) -> None:
     sampling = Sampling(0.0, 40, 0.95, penalty, 1)
     texts = []
-    for engine in (opened(name, model) for name in REAL):
+    for engine in (opened("llama.cpp", model), opened(name, model)):
         question = "What is the capital of France?"
         prompt = chat(engine, question) if model == "smollm2" else "Once upon a time"
         # With a penalty SmolLM2's best two tokens soon lie closer than the engines' rounding.
@@ -495,7 +508,9 @@ def test_a_grammar_may_end_early_or_late(tiny: Engine) -> None:
     assert set("".join(texts)) == {"a", "b"}
 
 
-def test_both_engines_hold_a_grammar_alike(opened: Callable[..., Engine]) -> None:
+@pytest.mark.parametrize("name", OTHERS)
+def test_all_engines_hold_a_grammar_alike(opened: Callable[..., Engine], name: str) -> None:
     grammar = json_grammar(SCHEMAS[1], many=False)
-    texts = [text(ask(opened(n, "mistral"), "JSON: ", 80, GREEDY, grammar)) for n in REAL]
+    both = (opened("llama.cpp", "mistral"), opened(name, "mistral"))
+    texts = [text(ask(engine, "JSON: ", 80, GREEDY, grammar)) for engine in both]
     assert texts[0] == texts[1]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli.engines import AUTOMATIC, choose, cuda, llama_cpp
+from mistral_cli.engines import automatic, choose, cuda, llama_cpp
 from mistral_cli.engines import survey as surveying
 from mistral_cli.engines.llama_cpp import LlamaCpp
 from mistral_cli.engines.survey import ask_child, look
@@ -95,7 +95,7 @@ def test_a_machine_without_a_driver_starts_no_process(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
     monkeypatch.setattr(surveying, "ask_child", lambda: pytest.fail("a process was started"))
-    survey = look(AUTOMATIC)
+    survey = look(automatic())
     assert not survey.gpus
     assert survey.driver == cuda.no_driver()
     assert choose("auto", read(mistral), gpu_layers="auto", require_gpu=False).warning is None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from gguf_files import write_mistral
+from processes import gone
 
 from mistral_cli.engines import (
     Choice,
@@ -89,20 +90,6 @@ def request(
 
 def text(events: list[Event]) -> str:
     return "".join(event.text for event in events if isinstance(event, Piece))
-
-
-def gone(pid: int, seconds: float = 30) -> bool:
-    """Whether the process ends in that time; one that was not waited for counts as ended."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        try:
-            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        if state == "Z":
-            return True
-        time.sleep(0.02)
-    return False
 
 
 # --- as in this process ------------------------------------------------------------------------
@@ -462,8 +449,8 @@ def test_ctrl_c_at_the_terminal_reaches_only_us(parent) -> None:  # type: ignore
 def test_it_ends_with_us_also_in_native_code_that_keeps_python_waiting() -> None:
     """As llama.cpp's load does."""
     program = (
-        "import ctypes, sys; from mistral_cli.engines.process_child import _die_with;"
-        "_die_with(int(sys.argv[1])); print(flush=True); ctypes.PyDLL(None).sleep(300)"
+        "import ctypes, sys; from mistral_cli.engines.dies_with import die_with;"
+        "die_with(int(sys.argv[1])); print(flush=True); ctypes.PyDLL(None).sleep(300)"
     )
     life, ours = os.pipe()
     command = [sys.executable, "-c", program, str(life)]

@@ -15,11 +15,10 @@ from mistral_cli.engines.base import (
 from mistral_cli.engines.choice import Choice, check_names, choose, place
 from mistral_cli.engines.opening import open_engine, open_tokenizer
 from mistral_cli.engines.process import ProcessEngine, open_in_process
-from mistral_cli.engines.registry import AUTOMATIC, ENGINES, engine_class, verdicts
+from mistral_cli.engines.registry import ENGINES, automatic, engine_class, verdicts
 from mistral_cli.engines.slots import slots_for
 
 __all__ = [
-    "AUTOMATIC",
     "ENGINES",
     "Choice",
     "Engine",
@@ -33,6 +32,7 @@ __all__ = [
     "PromptProgress",
     "Request",
     "Sampling",
+    "automatic",
     "check_names",
     "choose",
     "engine_class",

@@ -153,6 +153,11 @@ class Engine(OpenEngine):
     """Whether the library ends the process where GPU memory runs out during the load."""
 
     @classmethod
+    def offered(cls) -> bool:
+        """Whether `auto` and lists of engines name it at all."""
+        return True
+
+    @classmethod
     @abstractmethod
     def missing(cls) -> str | None:
         """Why the library cannot be used on this machine, or None if it can."""

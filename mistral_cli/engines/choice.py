@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from mistral_cli.engines.base import Engine
 from mistral_cli.engines.gpu import Gpu, layers_that_fit, tells_memory, too_full
-from mistral_cli.engines.registry import AUTOMATIC, engine_class
+from mistral_cli.engines.registry import automatic, engine_class
 from mistral_cli.engines.survey import EngineState, Survey, look, state_of
 from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
 from mistral_cli.gguf import GGUF
@@ -71,7 +71,7 @@ def choose(
     check_names(name, gpu_layers, require_gpu=require_gpu)
     problems: dict[str, str] = {}
     usable: list[type[Engine]] = []
-    for candidate in AUTOMATIC if name == "auto" else (name,):
+    for candidate in automatic() if name == "auto" else (name,):
         engine = engine_class(candidate)
         missing = _state(engine, survey).missing if survey else engine.missing()
         refusal = engine.unsupported(model) if unsupported is None else unsupported.get(candidate)

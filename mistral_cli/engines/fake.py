@@ -57,6 +57,11 @@ class FakeEngine(Engine):
     requests: ClassVar[list[Request]] = []
 
     @classmethod
+    def offered(cls) -> bool:
+        """See Engine: it is for tests."""
+        return False
+
+    @classmethod
     def missing(cls) -> str | None:
         """See Engine."""
         return None

@@ -7,7 +7,6 @@ ever written to LIFE: it ends when the process that started us does.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import queue
 import sys
@@ -17,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any, NoReturn
 
 from mistral_cli.engines.base import OpenEngine, Request
+from mistral_cli.engines.dies_with import die_with
 from mistral_cli.engines.opening import open_engine
 from mistral_cli.engines.process_messages import (
     Answer,
@@ -99,19 +99,10 @@ def _receive(connection: Connection[Any, Any]) -> Any:
         os._exit(0)  # at once: threads may be in native code
 
 
-def _die_with(life: int) -> None:
-    """End with whoever holds the other end of `life`, also in code that keeps Python waiting.
-
-    The kernel sends SIGIO when that end closes, which kills where nobody handles it (Linux).
-    """
-    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
-    fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
-
-
 def main() -> None:
     """Open what the first message names, say so or why not, and serve."""
     pipe, life = map(int, sys.argv[1:])
-    _die_with(life)
+    die_with(life)
     connection: Connection[Any, Any] = Connection(pipe)
     opening: Open = _receive(connection)
     try:

@@ -6,7 +6,6 @@ import contextlib
 import itertools
 import os
 import queue
-import signal
 import subprocess
 import threading
 import time
@@ -17,6 +16,7 @@ from typing import Any
 
 from mistral_cli.engines.base import Request
 from mistral_cli.engines.child import child_command
+from mistral_cli.engines.endings import how_it_ended
 from mistral_cli.engines.process_messages import (
     Answer,
     Ask,
@@ -35,7 +35,6 @@ _STUCK_SECONDS = 30.0
 
 _LOOK_SECONDS = 1.0
 _LOG_BYTES = 8192
-_TELLING = ("error", "assert", "fail", "abort", "terminate", "killed")
 
 
 class EngineProcess:
@@ -206,25 +205,11 @@ class EngineProcess:
             status = self._process.wait()
         if self._stuck:
             return "the engine did not stop when asked to, and was killed"
-        words = _last_words(self._log)
-        return f"{_ending(status)}: {words}" if words else _ending(status)
+        return how_it_ended(status, _end_of(self._log))
 
 
-def _ending(status: int) -> str:
-    if status == -signal.SIGKILL:
-        return "the engine was killed (SIGKILL: out of memory?)"
-    if status < 0:
-        known = {each.value: each.name for each in signal.Signals}
-        return f"the engine ended by {known.get(-status, f'signal {-status}')}"
-    return f"the engine ended with exit code {status}"
-
-
-def _last_words(log: Path) -> str:
-    """The last line of `log` that tells of an error, else its last."""
+def _end_of(log: Path) -> str:
     try:
-        text = log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+        return log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
     except OSError:
         return ""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line.lower() for word in _TELLING)]
-    return (telling or lines or [""])[-1]

@@ -9,22 +9,23 @@ from mistral_cli.errors import UsageError
 from mistral_cli.gguf import GGUF
 
 ENGINES = {
+    "native": "native:Native",
     "llama.cpp": "llama_cpp:LlamaCpp",
     "ctransformers": "ctransformers:CTransformers",
     "fake": "fake:FakeEngine",
 }
 """Name → where it is, in the order in which `auto` prefers them."""
 
-_NEVER_AUTOMATIC = "fake"
 
-AUTOMATIC = tuple(name for name in ENGINES if name != _NEVER_AUTOMATIC)
-"""The real engines, among which `auto` chooses."""
+def automatic() -> tuple[str, ...]:
+    """The real engines, among which `auto` chooses; no machine build where none was made."""
+    return tuple(name for name in ENGINES if engine_class(name).offered())
 
 
 def engine_class(name: str) -> type[Engine]:
     """The engine called `name`. Raises UsageError for an unknown name."""
     if name not in ENGINES:
-        known = ", ".join(["auto", *AUTOMATIC])
+        known = ", ".join(["auto", *automatic()])
         raise UsageError(f"unknown engine {name!r}", hint=f"Use one of: {known}.")
     module, _, attribute = ENGINES[name].partition(":")
     found: type[Engine] = getattr(
@@ -35,7 +36,7 @@ def engine_class(name: str) -> type[Engine]:
 
 def verdicts(model: GGUF) -> dict[str, str]:
     """For every real engine whether it can run `model`: "yes", or why not."""
-    named = {name: engine_class(name) for name in AUTOMATIC}
+    named = {name: engine_class(name) for name in automatic()}
     return {
         name: f"no: {problem}" if (problem := e.missing() or e.unsupported(model)) else "yes"
         for name, e in named.items()

@@ -18,7 +18,7 @@ from typing import Any
 from mistral_cli.engines import cuda
 from mistral_cli.engines.child import child_command
 from mistral_cli.engines.gpu import Gpu
-from mistral_cli.engines.registry import AUTOMATIC, engine_class
+from mistral_cli.engines.registry import automatic, engine_class
 
 _SECONDS = 30.0
 _PACKAGES = {"llama.cpp": "xllamacpp", "ctransformers": "ctransformers"}
@@ -68,14 +68,14 @@ def look(names: Sequence[str]) -> Survey:
 
     On a machine without one it costs nothing.
     """
-    if any(name in AUTOMATIC for name in names) and _a_driver_is_there(names):
+    if any(name in automatic() for name in names) and _a_driver_is_there(names):
         return ask_child()
     return Survey({name: state_of(name) for name in names}, cuda.no_driver())
 
 
 def survey() -> Survey:
     """Ask in this process."""
-    return Survey({name: state_of(name) for name in AUTOMATIC}, cuda.ask())
+    return Survey({name: state_of(name) for name in automatic()}, cuda.ask())
 
 
 def ask_child(seconds: float | None = None) -> Survey:
@@ -126,10 +126,10 @@ def _parse(answers: bytes, problem: str) -> Survey:
     for line in answers.splitlines():
         with contextlib.suppress(ValueError, TypeError):
             found.update(json.loads(line))
-    states = {name: _engine_state(found.get(name), name, problem) for name in AUTOMATIC}
+    states = {name: _engine_state(found.get(name), name, problem) for name in automatic()}
     failed = cuda.Driver(problem, cuda.Obstacle.FAILED)
     driver = _driver(found["driver"]) if "driver" in found else failed
-    return Survey(states, driver, unanswered=found.keys() != {"driver", *AUTOMATIC})
+    return Survey(states, driver, unanswered=found.keys() != {"driver", *automatic()})
 
 
 def _engine_state(answer: dict[str, Any] | None, name: str, problem: str) -> EngineState:
@@ -158,7 +158,7 @@ def _gpu(values: dict[str, Any]) -> Gpu:
 def _answers() -> Iterator[dict[str, Any]]:
     """The parts of a survey, one by one: the last engine asked may be the last thing done."""
     yield {"driver": asdict(cuda.ask())}
-    for name in reversed(AUTOMATIC):  # ours is not known to end the process
+    for name in reversed(automatic()):  # ours is not known to end the process
         yield {name: asdict(state_of(name))}
 
 

@@ -1,0 +1,165 @@
+"""llama.cpp as `scripts/build-native` made it for this machine, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import threading
+from functools import cache
+from typing import Any
+
+from mistral_cli import native_build
+from mistral_cli.engines.base import Engine, LoadOptions
+from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.llama_cpp_server import ServerEngine
+from mistral_cli.engines.native_server import NativeServer
+from mistral_cli.errors import EngineFailed
+from mistral_cli.gguf import GGUF
+from mistral_cli.memory import CPU_BATCH, GPU_BATCH
+
+_HOW = "scripts/build-native of the source makes it"
+_ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
+_MORE_HTTP_THREADS = 2  # for streams that were closed a moment ago, and for questions
+_OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
+_DEVICE = re.compile(r"^ +\w+: (.+) \((\d+) MiB, (\d+) MiB free\)$", re.MULTILINE)
+_SECONDS = 30.0
+
+
+class Native(ServerEngine, Engine):
+    """A llama-server of the machine build. Where it has died, the next request starts another."""
+
+    name = "native"
+    max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
+
+    @classmethod
+    def offered(cls) -> bool:
+        """See Engine: to those who have not made a build it is nothing that lacks."""
+        return native_build.installed(native_build.native_folder())
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """See Engine."""
+        folder = native_build.native_folder()
+        if problem := native_build.supported():
+            return problem
+        if not native_build.installed(folder):
+            return f"there is no machine build ({_HOW})"
+        build = native_build.read(folder)
+        problem = build.outdated() if build else "it cannot be read"
+        return f"the machine build is of no use: {problem} ({_HOW} anew)" if problem else None
+
+    @classmethod
+    def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
+        """See Engine: current llama.cpp says itself what it cannot load."""
+        return None
+
+    @classmethod
+    def no_gpu(cls) -> str | None:
+        """See Engine."""
+        if missing := cls.missing():
+            return missing
+        build = native_build.read(native_build.native_folder())
+        if not build or not build.cuda:
+            return "the machine build is for the CPU alone (scripts/build-native --cuda)"
+        return None if _gpus() else "the machine build sees no GPU"
+
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        """See Engine."""
+        return _gpus()
+
+    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+        """See Engine."""
+        self._options, self._starting = options, threading.Lock()
+        self._server = _start(model, options)
+        super().__init__(
+            self._server.client,
+            model,
+            context_length=options.context_length,
+            slots=options.parallel,
+            gpu_layers=_on_gpu(self._server.log, options.gpu_layers),
+            knows_grammars=False,
+        )
+
+    def close(self) -> None:
+        """See Engine."""
+        # First: what its streams compute is of no use, and they would wait for it.
+        self._closed = True
+        self._server.close()
+        super().close()
+
+    def _check_open(self) -> None:
+        super()._check_open()
+        with self._starting:
+            if not self._server.alive:
+                self._server.close()
+                self._server = _start(self._model, self._options)
+                self._client = self._server.client
+
+    def _complete(self, *arguments: Any) -> None:
+        server = self._server
+        try:
+            super()._complete(*arguments)
+        except EngineFailed as error:
+            if self._closed or not server.has_ended():
+                raise
+            raise server.died() from error
+
+
+def _start(model: GGUF, options: LoadOptions) -> NativeServer:
+    program = native_build.server(native_build.native_folder())
+    return NativeServer(program, _flags(model, options), options.gpu_layers)
+
+
+def _flags(model: GGUF, options: LoadOptions) -> list[str]:
+    """What the engine in our process sets too, and why is said there."""
+    batch = str(GPU_BATCH if options.gpu_layers else CPU_BATCH)
+    threads = str(options.threads)
+    values = {
+        "--model": os.fspath(model.path),
+        "--ctx-size": str(options.context_length * options.parallel),
+        "--parallel": str(options.parallel),
+        "--gpu-layers": str(options.gpu_layers),
+        "--batch-size": batch,
+        "--ubatch-size": batch,
+        "--threads": threads,
+        "--threads-batch": threads,
+        "--threads-http": str(options.parallel + _MORE_HTTP_THREADS),
+        "--fit": "off",
+        "--cache-ram": "0",
+        "--chat-template": "chatml",
+        "--verbosity": _DETAILS if options.gpu_layers else _ERRORS,
+    }
+    switches = ["--no-warmup", "--no-repack", "--no-kv-unified", "--no-ui", "--no-slots"]
+    if not options.gpu_layers:
+        values["--device"] = "none"
+    return [*(part for pair in values.items() for part in pair), *switches]
+
+
+def _on_gpu(log: str, asked: int) -> int:
+    """The layers on the GPU as the log says, which says nothing of them where there are none."""
+    found = _OFFLOADED.search(log)
+    return min(int(found[1]), asked) if found else 0
+
+
+@cache
+def _gpus() -> tuple[Gpu, ...]:
+    """What the build itself would use; asked in a process of its own, which a driver may end."""
+    program = native_build.server(native_build.native_folder())
+    try:
+        done = subprocess.run(
+            [program, "--list-devices"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    return tuple(
+        Gpu(name, int(total) << 20, int(free) << 20)
+        for name, total, free in _DEVICE.findall(done.stdout)
+    )
