@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mistral_cli import native_build
 from mistral_cli.engines.cuda import RUNTIME_COMMAND, Driver, Obstacle
 from mistral_cli.engines.survey import EngineState, Survey
 from mistral_cli.errors import ExitCode
@@ -61,6 +62,8 @@ def gpu_problems(survey: Survey, readers: Collection[str]) -> list[Problem]:
 
 
 def _package_mend(name: str, state: EngineState, driver: Driver) -> str | None:
+    if not state.package:
+        return f"{native_build.SCRIPT} (from the source)"
     if state.version is None:
         return f"pip install {state.package}"
     if name != "llama.cpp":  # nothing but a library for another processor

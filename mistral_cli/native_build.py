@@ -20,6 +20,7 @@ SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e
 LLAMA_CPP = "0c1e57098"
 """The commit of llama.cpp in it, as its change log says."""
 
+SCRIPT = "scripts/build-native"
 SERVER = "llama-server"
 FOLDER_VARIABLE = "MISTRAL_CLI_NATIVE"
 

@@ -35,8 +35,8 @@ class EngineState:
 
     @property
     def version(self) -> str | None:
-        """Of the package, or None where it is not installed."""
-        return package_version(self.package)
+        """Of the package, or None where it is not installed, or there is none."""
+        return package_version(self.package) if self.package else None
 
 
 @dataclass(frozen=True)
@@ -135,8 +135,9 @@ def _parse(answers: bytes, problem: str) -> Survey:
 def _engine_state(answer: dict[str, Any] | None, name: str, problem: str) -> EngineState:
     if answer:
         return EngineState(**{**answer, "gpus": tuple(_gpu(gpu) for gpu in answer["gpus"])})
-    package = _PACKAGES[name]
-    missing = None if util.find_spec(package) else f"the package {package} is not installed"
+    package = _PACKAGES.get(name, "")
+    absent = package and util.find_spec(package) is None
+    missing = f"the package {package} is not installed" if absent else None
     return EngineState(package, missing, missing or problem, ())
 
 
