@@ -14,11 +14,11 @@ import pytest
 from conftest import Result
 from gguf_files import write_mistral
 
-from mistral_cli.engines import AUTOMATIC
+from mistral_cli.engines import automatic
 from mistral_cli.engines.survey import look
 
-SURVEY = look(AUTOMATIC)
-ENGINES = [name for name in AUTOMATIC if name in SURVEY.engines and SURVEY.engines[name].gpus]
+SURVEY = look(automatic())
+ENGINES = [name for name in automatic() if name in SURVEY.engines and SURVEY.engines[name].gpus]
 
 pytestmark = pytest.mark.skipif(not ENGINES, reason="no engine can use a GPU here")
 each_engine = pytest.mark.parametrize("engine", ENGINES or ["none"])
