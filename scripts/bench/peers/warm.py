@@ -59,9 +59,7 @@ def _ways(setting: Setting, env: dict[str, str]) -> dict[str, Callable[[], tuple
 def _wait(setting: Setting, env: dict[str, str]) -> None:
     end = time.monotonic() + _START_SECONDS
     while time.monotonic() < end:
-        try:
-            timed(setting.ours("serve", "status"), env)
+        if json.loads(timed(setting.ours("serve", "status", "--json"), env).stdout)["served"]:
             return
-        except Unavailable:
-            time.sleep(0.1)
-    raise Unavailable("`mistral-cli serve status` does not say that it is ready")
+        time.sleep(0.1)
+    raise Unavailable("`mistral-cli serve status` names no model")
