@@ -24,6 +24,8 @@ from report import page
 from results import Results
 from setting import Setting, machine, versions
 
+from mistral_cli.native_build import native_folder
+
 DOCS = Path(__file__).parents[3] / "docs"
 MEASURES = {
     "start": start,
@@ -51,9 +53,18 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, prog="scripts/bench_peers")
-    none = Path("/nonexistent")
-    parser.add_argument("--native", type=Path, default=none, help="folder of llama.cpp's programs")
-    parser.add_argument("--python", type=Path, default=none, help="one with llama_cpp and llm")
+    parser.add_argument(
+        "--native",
+        type=Path,
+        default=native_folder() / "bin",
+        help="folder of llama.cpp's programs (default: what scripts/build-native --tools made)",
+    )
+    parser.add_argument(
+        "--python",
+        type=Path,
+        default=Path("/nonexistent"),
+        help="one with `pip install llama-cpp-python llm llm-gguf`",
+    )
     parser.add_argument("--shape-7b", type=Path, help="what scripts/make_model wrote; else made")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="few tokens: to see that it works")
