@@ -10,21 +10,32 @@ from pathlib import Path
 
 _CGROUP = Path("/sys/fs/cgroup")
 _MEMINFO, _CPUINFO = Path("/proc/meminfo"), Path("/proc/cpuinfo")
+_CPUS = Path("/sys/devices/system/cpu")
 
 
 def usable_cores() -> int:
     """CPU cores this process may really run on: affinity, capped by a cgroup v2 quota.
 
-    The engines' threads spin: one more than the free cores makes them many times slower.
+    The engines' threads spin: one more than the free cores makes them many times slower. The
+    hyper-threads of a core count once, as in llama.cpp's own default: they share what computes.
     """
     if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
+        cores = len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
     else:
         cores = os.cpu_count() or 1
     quota = _cgroup_value("cpu.max").split()
     if len(quota) == 2 and quota[0].isdigit():  # the other form is "max 100000"
         cores = min(cores, int(quota[0]) // int(quota[1]))
     return max(1, cores)
+
+
+def _siblings(cpu: int) -> str:
+    """The hyper-threads of the core of `cpu`, in the kernel's words; else only itself."""
+    try:
+        topology = _CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list"
+        return topology.read_text(encoding="ascii").strip()
+    except OSError:
+        return str(cpu)
 
 
 def available_memory() -> int | None:

@@ -20,8 +20,11 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def cores(monkeypatch: pytest.MonkeyPatch) -> None:
+def cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Six of them, and the folder where the kernel would describe them."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
+    monkeypatch.setattr(machine, "_CPUS", tmp_path / "cpus")
+    return tmp_path / "cpus"
 
 
 @pytest.mark.parametrize(
@@ -40,6 +43,20 @@ def cores(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_cores(cgroup: Path, quota: str | None, usable: int) -> None:
     if quota is not None:
         (cgroup / "cpu.max").write_text(quota + "\n")
+    assert machine.usable_cores() == usable
+
+
+@pytest.mark.parametrize(
+    ("siblings", "usable"),
+    [(["0,3", "1,4", "2,5"] * 2, 3), (["0-1"] * 2 + ["2-3"] * 2 + ["4", "5"], 4), ([], 6)],
+)
+def test_hyper_threads_share_a_core(
+    cgroup: Path, cores: Path, siblings: list[str], usable: int
+) -> None:
+    for number, shared in enumerate(siblings):
+        folder = cores / f"cpu{number}" / "topology"
+        folder.mkdir(parents=True)
+        (folder / "thread_siblings_list").write_text(shared + "\n")
     assert machine.usable_cores() == usable
 
 
