@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from operator import add
 
 from mistral_cli.draft import Draft, Drafter
-from mistral_cli.engines import LoadOptions, open_tokenizer, place
+from mistral_cli.engines import LoadOptions, open_tokenizer, place, repack_pays
 from mistral_cli.errors import ContextExceeded, UsageError, about
 from mistral_cli.long.split import keep_head, keep_tail, split
 from mistral_cli.long.structure import Kind, kind_of, segments
@@ -60,10 +60,11 @@ class _Pieces:
 
 @dataclass(frozen=True)
 class Need:
-    """What the job for a text wants: tokens of context, and the tokens of each prompt."""
+    """What the job for a text wants, in tokens: of context, of each prompt, of usual answers."""
 
     context: int
     prompts: tuple[int, ...] = ()
+    answers: int = 0
 
 
 def make_jobs(
@@ -107,7 +108,14 @@ def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) 
     if choice.warning:
         terminal.warn(choice.warning)
     load = replace(planner.load, gpu_layers=choice.gpu_layers)
-    return replace(planner, load=load, setup=replace(planner.setup, choice=choice))
+    setup = replace(planner.setup, choice=choice)
+    if choice.engine.repacks and not choice.gpu_layers:
+        prompts, answers = sum(sum(n.prompts) for n in needs), sum(n.answers for n in needs)
+        memory = choice.engine.memory(setup.model, load.context_length, 0)
+        repack, why = repack_pays(setup.model, prompts, answers, memory)
+        terminal.info(f"weights {why}")
+        load = replace(load, repack=repack)
+    return replace(planner, load=load, setup=setup)
 
 
 def is_one_part(planner: Planner, draft: Draft) -> bool:
@@ -136,7 +144,7 @@ def _need(planner: Planner, found: _Pieces) -> Need:
     if found.split and planner.drafter.task.way == "summary":
         answer = max(map(planner.longest_answer, [*drafts, found.draft]))
         longest = max(longest, min(planner.setup.longest, _LONGEST_PART + answer))
-    return Need(longest, prompts)
+    return Need(longest, prompts, sum(map(planner.usual_answer, drafts)))
 
 
 def _pieces(planner: Planner, draft: Draft) -> _Pieces:

@@ -18,6 +18,7 @@ _ENGINE = 14 * 2**20
 _TABLE_ENTRY = 280
 _GRAPH_IN_2023 = 1441 * 1024
 
+_REARRANGED, _ROWS = ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"), 8
 _LAYER = re.compile(r"blk\.(\d+)\.")
 _EMBEDDINGS, _EXPERTS = "token_embd.weight", "_exps."
 
@@ -111,6 +112,22 @@ def read_for_a_token(model: GGUF) -> int:
             for tensor in model.tensors
             if tensor.name != _EMBEDDINGS or not _output_weights(model)
         )
+    )
+
+
+def rearranged(model: GGUF) -> int:
+    """Bytes of the weights that llama.cpp can rearrange for the CPU, into a copy of that size.
+
+    As in its `repack.cpp` for AVX2: matrices of these types with a multiple of 8 rows; the
+    token embeddings are only looked up.
+    """
+    return sum(
+        tensor.size
+        for tensor in model.tensors
+        if tensor.type_name in _REARRANGED
+        and len(tensor.shape) > 1
+        and tensor.shape[1] % _ROWS == 0
+        and tensor.name != _EMBEDDINGS
     )
 
 

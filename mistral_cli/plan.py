@@ -38,6 +38,8 @@ _DEFAULTS: Mapping[str, Any] = {
 _MORE_ROOM = 2
 _ASKING_AGAIN = 128
 
+_USUAL_ANSWER = 200
+
 # The shares of a context that are kept for the answer: at most, where the user says how long
 # it may be, and where a template's limit is only there to end what does not end by itself.
 _SHARE_GIVEN, _SHARE = 2, 4
@@ -142,6 +144,10 @@ class Planner:
         """
         longest = int(self.settings(draft)["max_tokens"])
         return longest * _MORE_ROOM + _ASKING_AGAIN if draft.expected else longest
+
+    def usual_answer(self, draft: Draft) -> int:
+        """Tokens that an answer is likely to have: limits are for what does not end by itself."""
+        return min(int(self.settings(draft)["max_tokens"]), _USUAL_ANSWER)
 
     def opened(self, needed: Iterable[int], terminal: Terminal) -> Planner:
         """With a context for all that is `needed`, in tokens."""

@@ -16,6 +16,7 @@ from mistral_cli.engines.choice import Choice, check_names, choose, place
 from mistral_cli.engines.opening import open_engine, open_tokenizer
 from mistral_cli.engines.process import ProcessEngine, open_in_process
 from mistral_cli.engines.registry import ENGINES, automatic, engine_class, verdicts
+from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.slots import slots_for
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "open_in_process",
     "open_tokenizer",
     "place",
+    "repack_pays",
     "slots_for",
     "verdicts",
 ]

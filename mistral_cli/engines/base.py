@@ -83,12 +83,14 @@ class LoadOptions:
     """How to open a model: context in tokens, CPU threads, layers to put on the GPU.
 
     `parallel` is how many streams will run at once; each has `context_length` to itself.
+    With `repack` the weights may be rearranged: a slow load, then faster tokens.
     """
 
     context_length: int
     threads: int
     gpu_layers: int = 0
     parallel: int = 1
+    repack: bool = False
 
 
 def for_native_code(text: str) -> bytes:
@@ -149,6 +151,8 @@ class Engine(OpenEngine):
     name: ClassVar[str]
     max_parallel: ClassVar[int | None] = None
     """The most streams that it can run at once, or None for any number."""
+    repacks: ClassVar[bool] = False
+    """Whether it knows `LoadOptions.repack`."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process where GPU memory runs out during the load."""
 

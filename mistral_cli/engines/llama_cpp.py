@@ -35,6 +35,7 @@ class LlamaCpp(ServerEngine, Engine):
 
     name = "llama.cpp"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
+    repacks = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -119,8 +120,7 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.fit_params = False  # takes seconds, and would change the context length
     params.warmup = False
-    # Repacking weights makes the load ten times slower; it pays after hundreds of tokens.
-    params.no_extra_bufts = True
+    params.no_extra_bufts = not options.repack
     params.cache_ram_mib = 0  # grows to 8 GiB otherwise
     # By default it listens on TCP, without a key, for every local user and web page.
     params.hostnames = [os.fspath(socket_path)]

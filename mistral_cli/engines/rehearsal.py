@@ -61,7 +61,8 @@ def _main() -> None:
     name, path, captured, *numbers = sys.argv[1:]
     keep_captured(Path(captured))
     model = read_gguf(Path(path))
-    options = LoadOptions(*map(int, numbers))
+    context, threads, layers, parallel = map(int, numbers)
+    options = LoadOptions(context, threads, layers, parallel)
     try:
         with engine_class(name)(model, options) as engine:
             prompt = (1,) * min(_PROMPT_TOKENS, engine.context_length - 1)
