@@ -176,7 +176,7 @@ class Planner:
         limit = longest if self.drafter.task.jsonl else min(settings["max_tokens"], left)
         grammar = draft.expected.grammar if draft.expected else None
         prefixes = self.prefixes(draft, ids)
-        request = Request(ids, limit, _sampling(settings), grammar, prefixes)
+        request = Request(ids, limit, _sampling(settings), grammar, prefixes=prefixes)
         stop = tuple(settings.get("stop", setup.stop))
         seed_given = setup.options.seed is not None or "seed" in draft.settings
         return Plan(

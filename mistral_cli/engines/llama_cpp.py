@@ -13,7 +13,7 @@ from typing import Any
 
 from mistral_cli.engines.base import Engine, LoadOptions
 from mistral_cli.engines.gpu import Gpu
-from mistral_cli.engines.llama_cpp_load import load
+from mistral_cli.engines.llama_cpp_load import load, without_log
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
@@ -99,7 +99,7 @@ class LlamaCpp(ServerEngine, Engine):
             context_length=options.context_length,
             slots=options.parallel,
             gpu_layers=gpu_layers,
-            states=PrefixStates(client, options.parallel),
+            states=PrefixStates(client, options.parallel, lambda: without_log(xllamacpp)),
         )
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from mistral_cli.engines.base import Prefix, Request
 from mistral_cli.engines.llama_cpp_socket import Client
@@ -15,18 +17,21 @@ from mistral_cli.errors import EngineFailed
 Read = Callable[[Sequence[int]], bool]
 """Have a slot read tokens; False when nobody waits for that any more."""
 
-_NO_TOKEN = 0
-"""Stands in no prompt: "unknown", or the end of a text."""
-
 
 class PrefixStates:
     """Brings slots into the states after prefixes, for one server with `parallel` slots.
 
-    A prefix that several streams want at once is read by one of them.
+    A prefix that several streams want at once is read by one of them. `silently` keeps what
+    the server logs about a failure from the terminal.
     """
 
-    def __init__(self, client: Client, parallel: int) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: Client,
+        parallel: int,
+        silently: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> None:
+        self._client, self._silently = client, silently
         self._shared = parallel > 1
         self._held: dict[int, tuple[int, ...]] = {}
         self._reading: defaultdict[tuple[int, ...], threading.Lock] = defaultdict(threading.Lock)
@@ -42,13 +47,13 @@ class PrefixStates:
         known = len(prefixes)
         while known:
             longest = prefixes[known - 1]
-            if _begins(held, longest) or self._restore(slot, longest, read):
+            if _begins(held, longest) or self._restore(slot, longest):
                 break
             known -= 1
         first = now = len(prefixes[known - 1]) if known else 0
         for prefix in prefixes[known:]:
             with self._reading[prefix.token_ids]:
-                if self._shared and self._restore(slot, prefix, read):
+                if self._shared and self._restore(slot, prefix):
                     first = len(prefix)
                 elif not self._read(slot, prefix, read):
                     return None
@@ -74,7 +79,7 @@ class PrefixStates:
         assert prefix.state
         unfinished = prefix.state.with_suffix(".unfinished")
         try:
-            reply = self._client.post(f"/slots/{slot}?action=save", {"filename": unfinished.name})
+            reply = self._post(slot, "save", unfinished)
             # A full disk may show only when the file is closed, which llama.cpp does not check.
             if unfinished.stat().st_size == reply["n_written"]:
                 unfinished.replace(prefix.state)
@@ -84,20 +89,18 @@ class PrefixStates:
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)
 
-    def _restore(self, slot: int, prefix: Prefix, read: Read) -> bool:
+    def _restore(self, slot: int, prefix: Prefix) -> bool:
         if prefix.state is None or not prefix.state.exists():
             return False
         try:
-            reply = self._client.post(
-                f"/slots/{slot}?action=restore", {"filename": prefix.state.name}
-            )
-        except EngineFailed:  # it has gone meanwhile, or is of another build
+            self._post(slot, "restore", prefix.state)
+        except EngineFailed:  # it has gone meanwhile
             return False
-        if reply["n_restored"] > len(prefix):
-            # Without this the server would go on after whatever both prompts begin with,
-            # and other batches are rounded otherwise.
-            return read((*prefix.token_ids, _NO_TOKEN))
         return True
+
+    def _post(self, slot: int, action: str, file: Path) -> dict[str, Any]:
+        with self._silently():
+            return self._client.post(f"/slots/{slot}?action={action}", {"filename": file.name})
 
 
 def _begins(tokens: tuple[int, ...], prefix: Prefix) -> bool:
