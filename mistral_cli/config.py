@@ -23,10 +23,10 @@ class Config:
     model: str = "mistral"
     """The reference that `-m` takes when it is not given."""
     engine: str = "auto"
-    prompt_cache: str = "4 GB"
-    """How large the prompt cache may grow; "0" is none."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Names of the user's own for model references."""
+    prompt_cache: str = "4 GB"
+    """How large the prompt cache may grow; "0" is none."""
 
     @property
     def prompt_cache_bytes(self) -> int:
