@@ -22,6 +22,7 @@ from mistral_cli.engines import (
     choose,
     open_in_process,
     place,
+    repack_pays,
 )
 from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.gguf import GGUF
@@ -118,11 +119,13 @@ def contestants(
     *,
     gpu_layers: str,
     threads: int | None,
+    repack: bool | None,
     warn: Say,
 ) -> list[Contestant]:
     """The engines by name, with all usable cores unless `threads` says otherwise.
 
-    Raises UsageError, ModelUnusable where one cannot run `model`.
+    `repack` None rearranges the weights where a call with as many tokens would. Raises
+    UsageError, ModelUnusable where one cannot run `model`.
     """
     context = workload.context_length
     if context > model.context_length:
@@ -139,8 +142,22 @@ def contestants(
         if choice.warning:
             warn(choice.warning)
         load = LoadOptions(context, threads or usable_cores(), choice.gpu_layers)
+        load = replace(load, repack=_repack(choice, model, workload, repack))
         found.append(Contestant(choice, load))
     return found
+
+
+def _repack(choice: Choice, model: GGUF, workload: Workload, wanted: bool | None) -> bool:
+    engine = choice.engine
+    if not engine.repacks or choice.gpu_layers:
+        if wanted:
+            message = f"{engine.name} does not rearrange weights here"
+            raise UsageError(message, hint="Drop --repack.")
+        return False
+    if wanted is not None:
+        return wanted
+    memory = engine.memory(model, workload.context_length, 0)
+    return repack_pays(model, workload.prompt_tokens, workload.new_tokens, memory)[0]
 
 
 def measure(

@@ -31,6 +31,7 @@ class Native(ServerEngine, Engine):
 
     name = "native"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
+    repacks = True
 
     @classmethod
     def offered(cls) -> bool:
@@ -131,7 +132,8 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
         "--chat-template": "chatml",
         "--verbosity": _DETAILS if options.gpu_layers else _ERRORS,
     }
-    switches = ["--no-warmup", "--no-repack", "--no-kv-unified", "--no-ui", "--no-slots"]
+    switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots"]
+    switches.append("--repack" if options.repack else "--no-repack")
     if not options.gpu_layers:
         values["--device"] = "none"
     return [*(part for pair in values.items() for part in pair), *switches]
