@@ -17,7 +17,6 @@ from mistral_cli.batch.planned import planned
 from mistral_cli.batch.progress import Progress, failures_table
 from mistral_cli.batch.report import check_report, write_report
 from mistral_cli.batch.rows import read_rows
-from mistral_cli.batch.stopping import StopAsked, on_stop, stop
 from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
 from mistral_cli.engines import open_in_process
@@ -33,6 +32,7 @@ from mistral_cli.models.digest import digest_of
 from mistral_cli.plan import Setup, settle
 from mistral_cli.prompt_cache import states_folder
 from mistral_cli.run import begin
+from mistral_cli.stopping import StopAsked, on_stop, stop
 from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal
 
