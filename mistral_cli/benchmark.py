@@ -31,6 +31,7 @@ from mistral_cli.memory import read_for_a_token
 
 _GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0)
 _NORMAL_TOKEN = 1
+_CHUNK = 2**24  # bytes
 _SPARE = 8  # tokens of context besides prompt and answer
 
 Say = Callable[[str], None]
@@ -170,9 +171,9 @@ def measure(
     """
     say("measuring the memory's bandwidth …")
     bandwidth = memory_bandwidth(usable_cores())
-    if not workload.cold:  # else only the first run would read the file from the disk
-        glance = replace(workload, prompt_tokens=1, new_tokens=2)
-        _run(model, contestants[0], glance, _about(say, "reading the file"), warn)
+    if not workload.cold:  # else the first run alone would read the file from the disk
+        say("reading the file …")
+        _read_through(model)
     runs: list[list[Run]] = [[] for _ in contestants]
     for number in range(1, workload.repetitions + 1):
         for contestant, found in zip(contestants, runs, strict=True):
@@ -230,6 +231,12 @@ def _random_ids(model: GGUF) -> Iterator[int]:
     ordinary = [token for token, kind in enumerate(types) if kind == _NORMAL_TOKEN]
     while True:
         yield draw.choice(ordinary)
+
+
+def _read_through(model: GGUF) -> None:
+    with model.path.open("rb", buffering=0) as file:
+        while file.read(_CHUNK):
+            pass
 
 
 def _drop_from_page_cache(model: GGUF) -> None:
