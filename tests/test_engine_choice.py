@@ -31,7 +31,7 @@ from mistral_cli.engines import (
     opening,
 )
 from mistral_cli.engines import llama_cpp as llama_cpp_module
-from mistral_cli.engines.ctransformers import CTransformers
+from mistral_cli.engines.ctransformers import CTransformers, _threads
 from mistral_cli.engines.ctransformers_library import wrong_processor
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp import LlamaCpp
@@ -47,7 +47,7 @@ REAL = ("llama.cpp", "ctransformers")
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> GGUF:
     path = tmp_path_factory.mktemp("models") / "small.gguf"
-    return read(write_mistral(path, vocabulary=512))
+    return read(write_mistral(path, vocabulary=512, quantization="Q8_0"))
 
 
 @pytest.fixture(autouse=True)
@@ -92,6 +92,23 @@ def test_auto_takes_the_engine_that_has_a_gpu(model: GGUF, monkeypatch: pytest.M
     assert pick(model, layers="0").engine is LlamaCpp
     has(monkeypatch, LlamaCpp, gpu=None)
     assert pick(model).engine is LlamaCpp
+
+
+def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(monkeypatch, CTransformers, gpu=None)
+    floats = read(write_mistral(tmp_path / "f32.gguf", vocabulary=512, quantization="F32"))
+    choice = pick(floats, layers="all")
+    assert (choice.engine, choice.gpu_layers) == (LlamaCpp, 0)
+    assert "cannot multiply matrices in F32" in (choice.warning or "")
+
+
+@pytest.mark.parametrize(("layers", "threads"), [(0, 8), (2, 8), (3, 1)])
+def test_where_the_gpu_computes_everything_no_thread_spins(
+    model: GGUF, layers: int, threads: int
+) -> None:
+    assert _threads(model, LoadOptions(512, 8, layers)) == threads
 
 
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import nvidia_driver
 import pytest
+from gguf_files import write_mistral
 from nvidia_driver import GIB, NO_DEVICE, NOT_READY, STUB, T4, Card, Machine, put
 
 from mistral_cli.engines import (
@@ -158,8 +159,9 @@ def test_cuda_libraries_from_here_and_there(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture(scope="session")
-def model(mistral: Path) -> GGUF:
-    return read(mistral)
+def model(tmp_path_factory: pytest.TempPathFactory) -> GGUF:
+    path = tmp_path_factory.mktemp("models") / "q8.gguf"
+    return read(write_mistral(path, vocabulary=512, quantization="Q8_0"))
 
 
 @pytest.fixture(scope="session")

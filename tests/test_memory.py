@@ -86,6 +86,16 @@ def test_the_compute_buffer_is_that_of_the_old_log() -> None:
     }
 
 
+def test_the_old_library_keeps_copies_of_weights_on_the_gpu() -> None:
+    """Of Mistral 7B's output and feed-forward matrices, in F32; a driver counted 1.0 GiB."""
+    entry = find("mistral")
+    assert entry
+    memory = needed_in_2023(entry.header(), 2048, 16)
+    assert memory.dequantized == 4 * (32000 * 4096 + 4096 * 14336)
+    assert memory.gpu == memory.weights_gpu + memory.compute + memory.dequantized
+    assert needed_in_2023(entry.header(), 2048, 0).dequantized == 0
+
+
 def test_ctransformers_keeps_its_cache_in_memory_but_with_all_layers(tmp_path: Path) -> None:
     model = read(write_mistral(tmp_path / "m.gguf", layers=4, vocabulary=512))
     weights = sum(tensor.size for tensor in model.tensors)

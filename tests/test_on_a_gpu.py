@@ -31,7 +31,9 @@ GREEDY = ("--temperature", "0", "--repetition-penalty", "1", "--raw")
 def wide_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Wide enough for every matrix kernel of a GPU, with the layers of a real model."""
     path = tmp_path_factory.mktemp("models") / "wide.gguf"
-    return write_mistral(path, layers=8, embedding=1024, heads=8)
+    return write_mistral(
+        path, layers=8, embedding=1024, heads=8, feed_forward=2048, quantization="Q8_0"
+    )
 
 
 @pytest.fixture
@@ -65,7 +67,9 @@ def test_automatic_layers_are_all_layers_of_a_small_model(
 def test_as_many_layers_as_asked_for_and_a_text_for_each_count(
     ask: Ask, wide_mistral: Path, engine: str, layers: int | str
 ) -> None:
-    found = answer(ask, wide_mistral, engine, "-ngl", layers, "--require-gpu")
+    found = answer(
+        ask, wide_mistral, engine, "-ngl", layers, *(("--require-gpu",) if layers else ())
+    )
     assert found["gpu_layers"] == (9 if layers == "all" else layers)
     assert found["finish_reason"] in ("length", "stop")
 
@@ -85,9 +89,10 @@ def test_a_real_model_writes_on_the_gpu_what_it_writes_on_the_cpu(
 
 
 @pytest.fixture
-def full_gpu() -> Iterator[None]:
+def full_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that keeps the GPU's memory, all but a little, while the test runs."""
     torch = pytest.importorskip("torch")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     free, _ = torch.cuda.mem_get_info()
     kept = torch.empty(free - 900 * 2**20, dtype=torch.uint8, device="cuda")
     yield

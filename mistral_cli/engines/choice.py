@@ -97,7 +97,7 @@ def choose(
     if not first.gpu_layers:
         return first
     survey = survey or look([engine.name for engine in usable])
-    return _with_gpu(first, usable, problems, survey, gpu_layers)
+    return _with_gpu(first, model, usable, problems, survey, gpu_layers)
 
 
 def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -> Choice:
@@ -130,6 +130,7 @@ def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -
 
 def _with_gpu(
     first: Choice,
+    model: GGUF,
     usable: Sequence[type[Engine]],
     problems: Mapping[str, str],
     survey: Survey,
@@ -139,8 +140,8 @@ def _with_gpu(
     without: dict[str, str] = {}
     for engine in usable:
         state = _state(engine, survey)
-        if state.no_gpu:
-            without[engine.name] = state.no_gpu
+        if problem := state.no_gpu or engine.unsupported_on_gpu(model):
+            without[engine.name] = problem
             continue
         return replace(
             first,

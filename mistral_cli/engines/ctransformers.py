@@ -25,7 +25,12 @@ from mistral_cli.engines.base import (
     for_native_code,
 )
 from mistral_cli.engines.ctransformers_library import variant, wrong_processor
-from mistral_cli.engines.ctransformers_limits import load_failure, missing_bytes, unreadable
+from mistral_cli.engines.ctransformers_limits import (
+    load_failure,
+    missing_bytes,
+    no_kernels,
+    unreadable,
+)
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.loading import interruptible
@@ -59,6 +64,11 @@ class CTransformers(Engine):
     def unsupported(cls, model: GGUF) -> str | None:
         """See Engine."""
         return unreadable(model)
+
+    @classmethod
+    def unsupported_on_gpu(cls, model: GGUF) -> str | None:
+        """See Engine."""
+        return no_kernels(model)
 
     @classmethod
     def no_gpu(cls) -> str | None:
@@ -152,7 +162,7 @@ class _Native:
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         import ctransformers.llm as library
 
-        self._threads = min(options.threads, _MAX_THREADS)
+        self._threads = _threads(model, options)
         self._missing_bytes = missing_bytes(model)
         # More than 512 ends the process.
         self._batch = GPU_BATCH if options.gpu_layers else CPU_BATCH_IN_2023
@@ -251,6 +261,15 @@ def _as_it_counts(model: GGUF, options: LoadOptions) -> int:
     """Layers as this llama.cpp counts them: the two halves of the KV cache come last."""
     whole = options.gpu_layers > model.block_count
     return options.gpu_layers + 2 if whole else options.gpu_layers
+
+
+def _threads(model: GGUF, options: LoadOptions) -> int:
+    """CPU threads: one where the GPU computes all layers.
+
+    The others would spin, and keep that one from feeding the GPU. Measured on an H100 beside
+    16 busy cores, a 7B in Q4_K_M: 138 tokens a second with 1 thread, 3.4 with 8.
+    """
+    return 1 if options.gpu_layers > model.block_count else min(options.threads, _MAX_THREADS)
 
 
 def _engine_failed(message: str) -> EngineFailed:

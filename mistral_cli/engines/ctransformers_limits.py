@@ -12,6 +12,8 @@ from mistral_cli.gguf import GGUF
 # F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
 _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
 
+_F32 = 0
+
 # Printable ASCII, newline, and what replaces a character that cannot be tokenized.
 _COMMON_BYTES = frozenset({*range(0x20, 0x7F), 0x0A, *"\ufffd".encode()})
 
@@ -39,6 +41,13 @@ def unreadable(model: GGUF) -> str | None:
         return f"it is older than the tensor type {', '.join(sorted(unknown))}"
     if extra := sorted(tensors - _known_tensors(model.block_count)):
         return f"it does not know the tensor {extra[0]}"
+    return None
+
+
+def no_kernels(model: GGUF) -> str | None:
+    """Why the CUDA library would end the process: seen on an H100 with a model in F32."""
+    if any(t.type == _F32 and len(t.shape) > 1 for t in model.tensors):
+        return "its CUDA library cannot multiply matrices in F32, which this file has"
     return None
 
 

@@ -67,8 +67,9 @@ def _row(fit: Fit) -> dict[str, Any]:
 def _sums(fit: Fit) -> dict[str, str]:
     memory = fit.memory
     verdict = f"no: {gib(fit.lacking)} too little" if fit.lacking else fit.note or "yes"
+    buffers = memory.compute + memory.dequantized
     ram = _sum(memory.weights_ram, memory.kv_ram, memory.compute + memory.engine)
-    gpu = _sum(memory.weights_gpu, memory.kv_gpu, memory.compute) if fit.gpu_layers else "-"
+    gpu = _sum(memory.weights_gpu, memory.kv_gpu, buffers) if fit.gpu_layers else "-"
     layers = f"{fit.gpu_layers} of {fit.layers}"
     return {"verdict": verdict, "gpu_layers": layers, "main_memory": ram, "gpu_memory": gpu}
 
