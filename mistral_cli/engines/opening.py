@@ -12,7 +12,6 @@ from mistral_cli.engines.gpu import fits, fits_easily, tells_memory
 from mistral_cli.engines.rehearsal import rehearse
 from mistral_cli.errors import ContextExceeded, EngineFailed, GpuRequired, OutOfGpuMemory
 from mistral_cli.gguf import GGUF
-from mistral_cli.gguf import read as read_gguf
 from mistral_cli.gguf.vocabulary import write_vocabulary_model
 from mistral_cli.machine import available_memory
 from mistral_cli.scratch import scratch_folder
@@ -118,5 +117,7 @@ def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
                 f"the vocabulary cannot be written to {folder}: {error}",
                 hint="Set TMPDIR to a folder on a disk with free space.",
             ) from error
-        with engine(read_gguf(stub), LoadOptions(context_length=512, threads=1)) as tokenizer:
+        # What is in the stub was checked in `model`; to read it again takes as long as to open it.
+        known = replace(model, path=stub)
+        with engine(known, LoadOptions(context_length=512, threads=1)) as tokenizer:
             yield tokenizer
