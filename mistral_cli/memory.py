@@ -7,8 +7,13 @@ from dataclasses import dataclass
 
 from mistral_cli.gguf import GGUF, Array, Tensor
 
-CPU_BATCH, GPU_BATCH = 64, 512
-"""Prompt tokens that llama.cpp evaluates at once, without and with a GPU."""
+CPU_BATCH, GPU_BATCH = 128, 512
+"""Prompt tokens that llama.cpp evaluates at once, without and with a GPU.
+
+Measured on 2 cores, tokens of prompt a second in batches of 64, 128, 256 and 512: a 7B shape
+21.1, 22.3, 22.5, 20.8; SmolLM2 in a prompt of 3,000: 247, 286, 307, 303. Progress is told and
+a request can be stopped between batches, which takes 6 s on the former.
+"""
 
 CPU_BATCH_IN_2023 = 32
 """The same without a GPU, in ctransformers."""
