@@ -1,7 +1,8 @@
-"""The user's configuration: `config.toml`, two environment variables, and our folders."""
+"""The user's configuration: `config.toml`, environment variables, and our folders."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 from mistral_cli.errors import UsageError
 
 APP = "mistral-cli"
+
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", re.IGNORECASE)
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
 @dataclass(frozen=True)
@@ -21,6 +25,19 @@ class Config:
     engine: str = "auto"
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Names of the user's own for model references."""
+    prompt_cache: str = "4 GB"
+    """How large the prompt cache may grow; "0" is none."""
+
+    @property
+    def prompt_cache_bytes(self) -> int:
+        """`prompt_cache` as a number. Raises UsageError where it is not a size."""
+        found = _SIZE.fullmatch(self.prompt_cache.strip())
+        if not found:
+            raise UsageError(
+                f"the size of the prompt cache is {self.prompt_cache!r}",
+                hint='Write for example: prompt_cache = "4 GB", or "0" for none.',
+            )
+        return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
 def config_dir() -> Path:
@@ -57,12 +74,12 @@ def prompts_dir() -> Path:
 def load(env: Mapping[str, str]) -> Config:
     """The configuration in force: the environment before the file before the defaults.
 
-    Takes the environment variables (`MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`; an empty one
-    counts as unset). Raises `UsageError` when the file cannot be read, is not TOML, or has an
-    unknown key or a value of the wrong type.
+    Takes the environment variables (`MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`,
+    `MISTRAL_CLI_PROMPT_CACHE`; an empty one counts as unset). Raises `UsageError` when the
+    file cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
     """
     settings = _read(config_file())
-    for key in ("model", "engine"):
+    for key in ("model", "engine", "prompt_cache"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
             settings[key] = value
     return Config(**settings)

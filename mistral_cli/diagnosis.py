@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from mistral_cli import __version__
+from mistral_cli import __version__, native_build
 from mistral_cli.config import Config
 from mistral_cli.engines import automatic, choose, engine_class, place
 from mistral_cli.engines.gpu import Gpu
@@ -66,6 +66,14 @@ class Use:
 
 
 @dataclass(frozen=True)
+class MachineBuild:
+    """llama.cpp built for this machine: which, and why it is not used or that there is none."""
+
+    build: native_build.Build | None
+    problem: str | None
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Everything that `doctor` tells."""
 
@@ -74,6 +82,7 @@ class Diagnosis:
     packages: dict[str, str | None]
     survey: Survey
     machine: Machine
+    machine_build: MachineBuild
     model: ModelState
     use: Use | None
     problems: tuple[Problem, ...]
@@ -87,7 +96,7 @@ class Diagnosis:
 
 def diagnose(reference: str, config: Config, survey: Survey, *, require_gpu: bool) -> Diagnosis:
     """Look at this machine and at the model that `reference` names."""
-    machine = Machine.this(survey)
+    machine, build = Machine.this(survey), MachineBuild(*native_build.find())
     model, use = ModelState(reference), None
     problems: list[Problem] = []
     try:
@@ -107,7 +116,7 @@ def diagnose(reference: str, config: Config, survey: Survey, *, require_gpu: boo
     python = f"{platform.python_implementation()} {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
     packages = {"mistral-cli": __version__, **{name: package_version(name) for name in _PACKAGES}}
-    return Diagnosis(python, system, packages, survey, machine, model, use, tuple(problems))
+    return Diagnosis(python, system, packages, survey, machine, build, model, use, tuple(problems))
 
 
 def _model(reference: str, config: Config) -> ModelState:

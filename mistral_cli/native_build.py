@@ -63,6 +63,19 @@ def server(folder: Path) -> Path:
     return folder / "bin" / SERVER
 
 
+def find() -> tuple[Build | None, str | None]:
+    """The build that is there, and why it cannot be used or that there is none."""
+    folder = native_folder()
+    if problem := supported():
+        return None, problem
+    if not installed(folder):
+        return None, f"there is no machine build ({SCRIPT} of the source makes it)"
+    build = read(folder)
+    if problem := build.outdated() if build else "its record cannot be read":
+        return build, f"the machine build is of no use: {problem} ({SCRIPT} makes it anew)"
+    return build, None
+
+
 def installed(folder: Path) -> bool:
     """Whether there is a build, usable or not."""
     return (folder / _RECORD).is_file()
@@ -89,6 +102,13 @@ def supported() -> str | None:
     if sys.platform != "linux":  # the engine's process ends with ours by Linux's means
         return "the machine build is for Linux"
     return None
+
+
+def gain() -> str:
+    """What a build brings, as far as it was measured: with AVX-512, against the wheel's AVX2."""
+    if any(name.startswith("avx512") for name in cpu_instructions()):
+        return "with AVX-512, as here, one wrote 1.35 times as fast (SmolLM2, 2 cores)"
+    return "what it brings was measured with AVX-512 alone, which this CPU lacks"
 
 
 def cpu_instructions() -> tuple[str, ...]:

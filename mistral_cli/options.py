@@ -210,6 +210,14 @@ class TaskOptions:
             help="Set a parameter of the template (repeatable).",
         ),
     ] = None
+    no_cache: Annotated[
+        bool,
+        option(
+            "--no-cache",
+            panel=_MODEL,
+            help="Keep nothing of the prompt on disk, and use nothing kept.",
+        ),
+    ] = False
     raw: Annotated[
         bool,
         option("--raw", panel=_PROMPT, help="Send the text as it is: no template, no format."),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from mistral_cli.config import Config
 from mistral_cli.context import context_length, longest_context
 from mistral_cli.draft import Draft, Drafter
-from mistral_cli.engines import Choice, LoadOptions, Request, Sampling, check_names, choose
+from mistral_cli.engines import Choice, LoadOptions, Prefix, Request, Sampling, check_names, choose
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
@@ -20,6 +20,7 @@ from mistral_cli.instruct.messages import Message
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
 from mistral_cli.options import Overflow, TaskOptions
+from mistral_cli.prompt_cache import LEAST_TOKENS, PromptCache, common, prefixes_of
 from mistral_cli.task import Task
 from mistral_cli.templates import Template
 from mistral_cli.terminal import Terminal
@@ -50,7 +51,7 @@ class Setup:
     """What is settled before any text is looked at.
 
     `settings` are the sampling options, seed included; `longest` is the longest context that
-    may be opened, in tokens.
+    may be opened, in tokens. The prompt cache may have `cache_limit` bytes.
     """
 
     model: GGUF
@@ -62,6 +63,7 @@ class Setup:
     longest: int
     overflow: Overflow
     options: TaskOptions
+    cache_limit: int = 0
 
     def reserved(self, settings: Mapping[str, Any]) -> int:
         """Tokens of the longest context that a text may not take from the answer."""
@@ -107,12 +109,16 @@ class Plan:
 
 @dataclass(frozen=True)
 class Planner:
-    """Drafts → plans, once the context is settled; until then it counts their tokens."""
+    """Drafts → plans, once the context is settled; until then it counts their tokens.
+
+    `beginning` is what the prompts of a batch begin with; else that is found for each.
+    """
 
     drafter: Drafter
     setup: Setup
     tokenize: Tokenize
     load: LoadOptions
+    beginning: tuple[int, ...] | None = None
 
     def encode(self, draft: Draft) -> tuple[int, ...]:
         """The token ids of the whole prompt."""
@@ -169,7 +175,8 @@ class Planner:
         # What is printed cannot be asked for again.
         limit = longest if self.drafter.task.jsonl else min(settings["max_tokens"], left)
         grammar = draft.expected.grammar if draft.expected else None
-        request = Request(ids, limit, _sampling(settings), grammar)
+        prefixes = self.prefixes(draft, ids)
+        request = Request(ids, limit, _sampling(settings), grammar, prefixes=prefixes)
         stop = tuple(settings.get("stop", setup.stop))
         seed_given = setup.options.seed is not None or "seed" in draft.settings
         return Plan(
@@ -183,6 +190,22 @@ class Planner:
             longest,
             stop,
             seed_given,
+        )
+
+    def prefixes(self, draft: Draft, ids: tuple[int, ...]) -> tuple[Prefix, ...]:
+        """Which beginnings of the prompt of `draft`, which is `ids`, are used again."""
+        found = prefixes_of(draft, ids, self.encode)
+        if self.beginning is None:
+            return found
+        # In a batch every text is new: what follows the beginning does not come again.
+        known = len(self.beginning) >= LEAST_TOKENS and common(ids[:-1], self.beginning)
+        return (Prefix(self.beginning),) if known == len(self.beginning) else found[:1]
+
+    def prompt_cache(self, say: Callable[[str], None]) -> PromptCache:
+        """The prompt cache for an engine that is open as `load` tells."""
+        setup = self.setup
+        return PromptCache(
+            setup.model, setup.model_name, setup.choice, self.load, setup.cache_limit, say
         )
 
     def _too_long(self, tokens: int, draft: Draft) -> ContextExceeded:
@@ -222,6 +245,7 @@ def settle(
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or default,
         options=options,
+        cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
     )
 
 

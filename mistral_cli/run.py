@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,6 +20,7 @@ from mistral_cli.options import OneOffOptions, TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
 from mistral_cli.plan import Plan, Planner, settle
+from mistral_cli.prompt_cache import PromptCache, states_folder
 from mistral_cli.task import Task
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
@@ -65,14 +67,17 @@ def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
 
 
 def asking(
-    engine: Engine, on_progress: Callable[[PromptProgress], None], load_seconds: float = 0.0
+    engine: Engine,
+    cache: PromptCache,
+    on_progress: Callable[[PromptProgress], None],
+    load_seconds: float = 0.0,
 ) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
     """How a desk puts requests to `engine`; the first answer is told what the load took."""
     load = [load_seconds]
 
     def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
         return collect(
-            until_stop(engine.stream(request), stop),
+            until_stop(engine.stream(cache.prepared(request)), stop),
             prompt_tokens=len(request.prompt_token_ids),
             load_seconds=load.pop() if load else 0.0,
             on_progress=on_progress,
@@ -102,29 +107,22 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
 
 
 def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal) -> None:
-    setup = planner.setup
-    together = max(([plan.prompt_tokens for plan in job.plans] for job in jobs), key=len)
-    parallel, why = slots_for(
-        None,
-        setup.choice,
-        setup.model,
-        planner.load.context_length,
-        planner.load.gpu_layers,
-        together,
-    )
-    if len(together) > 1:
-        terminal.info(f"{parallel} at once: {why}")
-    load = replace(planner.load, parallel=parallel)
+    setup, parallel = planner.setup, _parallel(jobs, planner, terminal)
     terminal.status(f"loading {setup.model_name} …")
     started = time.perf_counter()
-    with open_engine(setup.choice, setup.model, load, terminal.warn) as engine:
+    with contextlib.ExitStack() as resources:
+        folder = states_folder(setup.choice, setup.cache_limit, parallel, terminal.info)
+        states = resources.enter_context(folder)
+        load = replace(planner.load, parallel=parallel, states=states)
+        engine = open_engine(setup.choice, setup.model, load, terminal.warn)
+        resources.push(engine)
         load_seconds = time.perf_counter() - started
         _report_layers(engine, planner, terminal)
         # What was opened counts: on the way to the GPU it may have become fewer layers.
         load = replace(load, gpu_layers=engine.gpu_layers)
         planner = replace(planner, tokenize=engine.tokenize, load=load)
-        status = _Status(terminal)
-        ask = asking(engine, status.read, load_seconds)
+        status, cache = _Status(terminal), planner.prompt_cache(terminal.info)
+        ask = asking(engine, cache, status.read, load_seconds)
         desk = Desk(planner, ask, parallel, status.say)
         try:
             for job in jobs:
@@ -134,6 +132,20 @@ def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal:
             terminal.clear_status()
             output.abort()
             raise
+        finally:  # after Ctrl-C too: what was read for minutes is there for another question
+            cache.keep()
+
+
+def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
+    """How many parts of a text to ask about at once."""
+    setup, load = planner.setup, planner.load
+    together = max(([plan.prompt_tokens for plan in job.plans] for job in jobs), key=len)
+    parallel, why = slots_for(
+        None, setup.choice, setup.model, load.context_length, load.gpu_layers, together
+    )
+    if len(together) > 1:
+        terminal.info(f"{parallel} at once: {why}")
+    return parallel
 
 
 def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> None:

@@ -9,13 +9,11 @@ from typing import Any, get_type_hints
 
 import typer
 
-from mistral_cli.options import TaskOptions
-
 
 def command(
     make: Callable[..., Any],
     arguments: Sequence[inspect.Parameter],
-    shared: type[TaskOptions],
+    shared: type[Any],
     run: Callable[..., None],
 ) -> Callable[..., None]:
     """A command with `arguments`, the options of `make` and those that are fields of `shared`.
@@ -41,9 +39,9 @@ def command(
     return wrapper
 
 
-def argument(name: str, annotation: Any) -> inspect.Parameter:
-    """A parameter that `command` takes; it may be left out."""
-    return _keyword(name, None, annotation)
+def argument(name: str, annotation: Any, *, required: bool = False) -> inspect.Parameter:
+    """A parameter that `command` takes; unless it is `required` it may be left out."""
+    return _keyword(name, inspect.Parameter.empty if required else None, annotation)
 
 
 def _keyword(name: str, default: Any, annotation: Any) -> inspect.Parameter:

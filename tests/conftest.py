@@ -63,6 +63,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "NO_COLOR",
     ):
         monkeypatch.delenv(name, raising=False)
+    # The cache folder is the user's own, for the model that lies in it.
+    monkeypatch.setenv("MISTRAL_CLI_PROMPT_CACHE", "0")
 
 
 @pytest.fixture(autouse=True)

@@ -133,6 +133,21 @@ def write_smollm2_for_ctransformers(source: Path, destination: Path) -> Path:
     return _finish(writer, destination, 3)
 
 
+def write_smollm2_in_f32(source: Path, destination: Path) -> Path:
+    """Write the weights of a GGUF as they are, each as a 32-bit float."""
+    reader = gguf.GGUFReader(source)
+    writer = gguf.GGUFWriter(destination, "llama")
+    for key, entry in reader.fields.items():
+        kind, item = entry.types[0], entry.types[-1]
+        if not key.startswith("GGUF.") and key not in ("general.architecture", "general.file_type"):
+            item_type = item if kind == gguf.GGUFValueType.ARRAY else None
+            writer.add_key_value(key, entry.contents(), kind, sub_type=item_type)
+    writer.add_file_type(gguf.LlamaFileType.ALL_F32)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, gguf.quants.dequantize(tensor.data, tensor.tensor_type))
+    return _finish(writer, destination, 3)
+
+
 # --- metadata ----------------------------------------------------------------------------------
 
 _FILE_TYPES = {"F16": "MOSTLY_F16", "Q4_K": "MOSTLY_Q4_K_M", "Q4_K_M": "MOSTLY_Q4_K_M"} | {

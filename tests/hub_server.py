@@ -6,6 +6,7 @@ Two servers, as in life: the hub answers for metadata and redirects GGUF files t
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -53,7 +54,8 @@ class Request:
 class HubServer:
     """`repos` maps names to files; `faults` maps a place to what goes wrong there.
 
-    Places are "api" (file lists), "resolve" (a file's metadata) and "storage" (its bytes).
+    Places are "api" (file lists), "resolve" (a file's metadata), "storage" (its bytes) and
+    "upload" (all that is asked to bring files).
     Faults are the keys of `_ANSWERS`, "drop" (the connection closes without an answer), "garbage"
     (a 200 from something that is not a hub), "circle" (a redirect to itself), and for "storage"
     also "cut" (half of the bytes, then a closed connection), "stall" (half of the bytes, then
@@ -69,6 +71,7 @@ class HubServer:
     fault_count: float = float("inf")
     pace: float = 0.0
     sent: int = 0  # bytes of files, over all requests
+    uploaded: dict[str, bytes] = field(default_factory=dict)  # by SHA-256
     requests: list[Request] = field(default_factory=list)
     hub_url: str = ""
     storage_url: str = ""
@@ -209,8 +212,70 @@ class _Hub(_Handler):
         }
         self.send(302, b"", headers)
 
+    def do_POST(self) -> None:
+        """What an upload asks: a repository, how each file is to come, and the commit."""
+        path = unquote(urlsplit(self.path).path)
+        body = self.rfile.read(int(self.headers["content-length"] or 0))
+        place = "upload"
+        self.state.requests.append(
+            Request(place, self.command, path, self.headers["authorization"], None)
+        )
+        if (fault := self.state.fault(place)) in _ANSWERS:
+            self.fail(fault)
+        elif path == "/api/repos/create":
+            asked = json.loads(body)
+            repo = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+            self.state.repos.setdefault(repo, {})
+            self.send_json({"url": f"{self.state.hub_url}/{repo}", "name": repo})
+        elif path == "/api/validate-yaml":
+            self.send_json({"errors": [], "warnings": []})
+        elif "/preupload/" in path:
+            files = [
+                {"path": file["path"], "uploadMode": _upload_mode(file["path"])}
+                for file in json.loads(body)["files"]
+            ]
+            self.send_json({"files": [file | {"shouldIgnore": False} for file in files]})
+        elif path.endswith(".git/info/lfs/objects/batch"):
+            self.send_json({"transfer": "basic", "objects": self.places_for(json.loads(body))})
+        else:
+            repo = path.removeprefix("/api/models/").partition("/commit/")[0]
+            self.commit(repo, [json.loads(line) for line in body.splitlines()])
+
+    def places_for(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
+        """Where the storage takes large files."""
+        address = self.state.storage_url
+        return [
+            thing | {"actions": {"upload": {"href": f"{address}/new/{thing['oid']}"}}}
+            for thing in asked["objects"]
+        ]
+
+    def commit(self, repo: str, lines: list[dict[str, Any]]) -> None:
+        files = self.state.repos[repo]
+        for line in lines:
+            value = line["value"]
+            if line["key"] == "file":
+                files[value["path"]] = base64.b64decode(value["content"])
+            elif line["key"] == "lfsFile":
+                files[value["path"]] = self.state.uploaded[value["oid"]]
+        url = f"{self.state.hub_url}/{repo}/commit/{COMMIT}"
+        self.send_json({"success": True, "commitUrl": url, "commitOid": COMMIT})
+
+    def send_json(self, content: dict[str, Any]) -> None:
+        self.send(200, json.dumps(content).encode(), {"Content-Type": "application/json"})
+
+
+def _upload_mode(path: str) -> str:
+    return "lfs" if path.endswith((".gguf", ".safetensors", ".png")) else "regular"
+
 
 class _Storage(_Handler):
+    def do_PUT(self) -> None:
+        oid = self.path.rpartition("/")[2]
+        data = self.rfile.read(int(self.headers["content-length"]))
+        assert hashlib.sha256(data).hexdigest() == oid
+        self.state.uploaded[oid] = data
+        self.send(200, b"", {})
+
     def place(self, path: str) -> str:
         return "storage"
 

@@ -52,6 +52,11 @@ def test_the_numbers_alone_are_on_stdout(run: Run, mistral: Path) -> None:
     assert engine == "llama.cpp"
     assert all(float(number.rstrip("%")) >= 0 for number in numbers if number != "-")
     assert "median of 2; the file not in the page cache" in result.stderr
+    assert "rearranged at load" not in result.stderr
+    assert (
+        "llama.cpp: weights rearranged at load"
+        in run("bench", "-m", mistral, *SMALL, "--repack").stderr
+    )
     assert run("bench", "-m", mistral, *SMALL, "-q").stderr == ""
 
 
@@ -61,6 +66,7 @@ def test_the_numbers_alone_are_on_stdout(run: Run, mistral: Path) -> None:
         (("-p", "600"), 2, "trained with 512 tokens of context"),
         (("--engine", "no-such"), 2, "unknown engine"),
         (("-n", "1"), 2, "-n"),
+        (("--engine", "ctransformers", "--repack"), 2, "does not rearrange weights"),
         (("-m", "/no/such.gguf"), 3, "/no/such.gguf"),
     ],
 )

@@ -98,7 +98,7 @@ def test_the_envelope_has_the_promised_keys(run: Run, smollm2: Path) -> None:
     result = run("generate", "Hi", "-m", smollm2, "-n", 3, "--seed", 9, "--json")
     envelope = json.loads(result.stdout)
     promised = "schema_version command model engine text finish_reason prompt_tokens "
-    promised += "completion_tokens gpu_layers gpu_reason timings seed warnings"
+    promised += "cached_tokens completion_tokens gpu_layers gpu_reason timings seed warnings"
     assert set(promised.split()) <= set(envelope)
     assert envelope["schema_version"] == 1
     assert (envelope["seed"], envelope["gpu_layers"]) == (9, 0)
@@ -125,7 +125,7 @@ def test_plain_text_in_a_pipe_is_only_the_answer(
 
 def test_a_pipe_and_an_argument_are_text_and_instruction(run: Run, smollm2: Path) -> None:
     result = run("generate", "Count the words.", "-m", smollm2, "--dry-run", stdin="one two\n")
-    assert "Count the words.\n\none two<|im_end|>" in result.stdout
+    assert "one two\n\nCount the words.<|im_end|>" in result.stdout
 
 
 def test_several_texts_are_answered_one_by_one(

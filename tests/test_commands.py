@@ -16,6 +16,7 @@ import pytest
 import typer
 from conftest import Result
 
+import mistral_cli.commands.finetune
 import mistral_cli.commands.models
 import mistral_cli.commands.tasks
 from mistral_cli.cli import app
@@ -53,7 +54,14 @@ def test_the_list_of_commands_says_what_their_own_pages_say() -> None:
 
 def test_prompts(run: Run, tmp_path: Path) -> None:
     names = [row["name"] for row in json.loads(run("prompts", "list", "--json").stdout)["prompts"]]
-    assert names == ["generate", "json-extract", "summarize", "summarize-part", "translate"]
+    assert names == [
+        "generate",
+        "json-extract",
+        "midjourney",
+        "summarize",
+        "summarize-part",
+        "translate",
+    ]
     source = (ROOT / "prompts" / "summarize.txt").read_text(encoding="utf-8")
     assert run("prompts", "show", "summarize").stdout == source
     assert run("prompts", "path", "summarize").stdout == f"{ROOT / 'prompts' / 'summarize.txt'}\n"

@@ -42,7 +42,7 @@ def test_environment_before_file_before_default(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("modle = 'x'", "unknown key 'modle'", "aliases, engine, model"),
+        ("modle = 'x'", "unknown key 'modle'", "aliases, engine, model, prompt_cache"),
         ("model = 3", "'model' must be a non-empty string, not 3", 'model = "mistral"'),
         ("engine = ''", "'engine' must be a non-empty string", 'engine = "auto"'),
         ("aliases = 'x'", "'aliases' must be a table", "[aliases]"),
@@ -58,6 +58,21 @@ def test_mistakes_name_file_and_key(file: Path, text: str, message: str, hint: s
     assert str(file) in caught.value.message
     assert message in caught.value.message
     assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("0", 0), ("300", 300), ("1.5 GB", 1_500_000_000), ("200mb", 200_000_000), ("4g", 4 * 10**9)],
+)
+def test_sizes_of_the_prompt_cache(text: str, size: int) -> None:
+    assert config.load({"MISTRAL_CLI_PROMPT_CACHE": text}).prompt_cache_bytes == size
+
+
+@pytest.mark.parametrize("text", ["much", "-1 GB", "4 GB or so", "GB", "1e9"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError, match="size of the prompt cache") as caught:
+        _ = Config(prompt_cache=text).prompt_cache_bytes
+    assert '"4 GB"' in caught.value.hint
 
 
 def test_a_file_that_cannot_be_read(file: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -124,6 +125,32 @@ def test_the_engine_named_without_a_build(run: Callable[..., Result], mistral: P
     result = run("generate", "x", "-m", mistral, "--engine", "native")
     assert result.status == 4
     assert "scripts/build-native" in result.stderr
+
+
+@linux
+@pytest.mark.parametrize(
+    ("build", "line"),
+    [
+        (None, r"machine build +there is no machine build \(scripts/build-native"),
+        (TODAY, rf"machine build +llama.cpp {LLAMA_CPP}\n"),
+        (
+            replace(TODAY, source="x"),
+            r"machine build +.*of no use: built from x",
+        ),
+    ],
+)
+def test_doctor_tells_of_the_build(
+    record: Callable[[Build], Path],
+    run: Callable[..., Result],
+    mistral: Path,
+    build: Build | None,
+    line: str,
+) -> None:
+    if build:
+        record(build)
+    result = run("doctor", "-m", mistral)
+    assert result.status == 0
+    assert re.search(line, result.stdout)
 
 
 def test_instructions_are_known_by_the_names_of_the_kernel(

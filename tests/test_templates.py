@@ -47,7 +47,7 @@ FROM_BELOW = f"from the text below as one JSON object. Use only what the text sa
     ("name", "values", "instruction", "expected"),
     [
         ("generate", {}, None, "A\n\nB"),
-        ("generate", {}, "Do it.", "Do it.\n\nA\n\nB"),
+        ("generate", {}, "Do it.", "A\n\nB\n\nDo it."),
         (
             "translate",
             {},

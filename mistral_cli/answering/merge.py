@@ -25,6 +25,7 @@ def joined(answers: Sequence[Answer], text: str) -> Answer:
             sum(each.generation for each in times),
         ),
         sum(answer.prompt_tokens for answer in answers),
+        sum(answer.cached_tokens for answer in answers),
     )
 
 

@@ -9,8 +9,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 from mistral_cli.batch.asks import Item
-from mistral_cli.batch.stopping import StopAsked, on_stop
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
+from mistral_cli.stopping import StopAsked, on_stop
 
 _TICK = 0.5  # seconds between two looks at the clock while no row finishes
 _DEATHS = 3  # of the engine, one after the other, before rows are asked alone

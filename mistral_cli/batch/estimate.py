@@ -79,7 +79,7 @@ def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:
     for record in records:
         times = record.get("timings") or {}
         if record.get("error") is None and times.get("generation_seconds"):
-            read += record["prompt_tokens"]
+            read += record["prompt_tokens"] - record.get("cached_tokens", 0)
             wrote += record["completion_tokens"]
             reading += times["prompt_seconds"]
             writing += times["generation_seconds"]

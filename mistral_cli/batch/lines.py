@@ -15,6 +15,7 @@ _PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours hold the row's ide
 _NOTHING: Mapping[str, Any] = {
     "finish_reason": None,
     "prompt_tokens": 0,
+    "cached_tokens": 0,
     "completion_tokens": 0,
     "timings": {},
 }

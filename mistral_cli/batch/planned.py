@@ -12,7 +12,10 @@ from mistral_cli.engines import LoadOptions, open_tokenizer, slots_for
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import Need, need_of, settle_context
 from mistral_cli.plan import Planner, Setup
+from mistral_cli.prompt_cache import common
 from mistral_cli.terminal import Terminal
+
+_LOOKED_AT = 8  # rows, for what their prompts begin with
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,7 @@ def planned(
         planner = Planner(asks.drafter, setup, tokenizer.tokenize, load)
         needs = dict(_needs(asks, planner, todo, terminal))
         planner = settle_context(planner, [Need(1), *needs.values()], terminal)
+        planner = replace(planner, beginning=_beginning(asks, planner, todo))
         load, number = planner.load, slots_wanted(options)
         prompts = [n for item in todo if item.key in needs for n in needs[item.key].prompts]
         parallel, why = slots_for(
@@ -72,3 +76,14 @@ def _needs(
             own = replace(planner, drafter=asks.drafter_of(item.row))
             yield item.key, need_of(own, draft)
     terminal.clear_status()
+
+
+def _beginning(asks: Asks, planner: Planner, todo: Sequence[Item]) -> tuple[int, ...]:
+    """The tokens that the prompts of the first rows, and so perhaps of all, begin with."""
+    prompts = []
+    for item in todo[:_LOOKED_AT]:
+        with contextlib.suppress(MistralCliError):
+            prompts.append(planner.encode(asks.draft(item.row)))
+    if len(prompts) < 2:
+        return ()
+    return prompts[0][: min(common(prompts[0], other) for other in prompts[1:])]

@@ -17,7 +17,6 @@ from mistral_cli.batch.planned import planned
 from mistral_cli.batch.progress import Progress, failures_table
 from mistral_cli.batch.report import check_report, write_report
 from mistral_cli.batch.rows import read_rows
-from mistral_cli.batch.stopping import StopAsked, on_stop, stop
 from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
 from mistral_cli.engines import open_in_process
@@ -31,7 +30,9 @@ from mistral_cli.errors import (
 )
 from mistral_cli.models.digest import digest_of
 from mistral_cli.plan import Setup, settle
+from mistral_cli.prompt_cache import states_folder
 from mistral_cli.run import begin
+from mistral_cli.stopping import StopAsked, on_stop, stop
 from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal
 
@@ -148,15 +149,20 @@ class Batch:
             load = replace(planner.load, parallel=plan.parallel)
         terminal.status(f"loading {setup.model_name} …")
         choice, model = planner.setup.choice, setup.model
-        with open_in_process(choice, model, load, terminal.warn) as engine:
+        folder = states_folder(choice, setup.cache_limit, plan.parallel, terminal.info)
+        with (
+            folder as states,
+            open_in_process(choice, model, replace(load, states=states), terminal.warn) as engine,
+        ):
             terminal.clear_status()
-            load = replace(load, gpu_layers=engine.gpu_layers)
+            load = replace(load, states=states, gpu_layers=engine.gpu_layers)
             planner = replace(planner, tokenize=engine.tokenize, load=load)
+            cache = planner.prompt_cache(terminal.info)
             sizes = [plan.size(item.key) for item in todo]
             every = options.progress_every
             progress = Progress(terminal, sizes, every, parts=plan.in_parts)
             worker = Worker(
-                self.asks, planner, engine, options.timeout, options.raw, progress.answered
+                self.asks, planner, engine, cache, options.timeout, options.raw, progress.answered
             )
             crew = Crew(worker.record, worker.failure, plan.parallel)
             with closing(crew.records(todo, progress.show)) as records:
@@ -165,6 +171,7 @@ class Batch:
                     progress.count(size, failed=record["error"] is not None)
                     yield record
             progress.end()
+            cache.keep()
 
     def _finish(self) -> None:
         self.place.finish(self.items, ordered=self.options.ordered)

@@ -17,6 +17,7 @@ from mistral_cli.job import job_of
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import SILENT
 from mistral_cli.plan import Planner
+from mistral_cli.prompt_cache import PromptCache
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Worker:
     asks: Asks
     planner: Planner
     engine: ProcessEngine
+    cache: PromptCache
     timeout: float | None
     exact: bool
     answered: Callable[[int], None] = lambda _: None
@@ -67,7 +69,7 @@ class Worker:
         clock = Clock(self.timeout)
 
         def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
-            events = self.engine.stream(request, timeout=clock.left())
+            events = self.engine.stream(self.cache.prepared(request), timeout=clock.left())
             try:
                 answer = collect(
                     until_stop(events, stop),

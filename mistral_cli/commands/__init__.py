@@ -11,8 +11,10 @@ from mistral_cli.lazy import LazyGroup
 
 COMMANDS = {
     "batch": "Run a task for many texts; resumes by itself.",
+    "finetune": "Train a LoRA adapter on prompts and completions; export one.",
     "models": "List, fetch, inspect and remove models.",
     "prompts": "List and show prompt templates.",
+    "cache": "List and delete what is kept of prompts that were read.",
     "doctor": "Say whether the default model can run here, and how to mend what is wrong.",
     "bench": "Measure how fast a model loads, reads and writes here, and its memory.",
 }

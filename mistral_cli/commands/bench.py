@@ -36,6 +36,14 @@ Repetitions = Annotated[
         "-r", "--repetitions", min=1, metavar="N", help="Runs of which the median counts."
     ),
 ]
+Repack = Annotated[
+    bool | None,
+    typer.Option(
+        "--repack/--no-repack",
+        help="Rearrange the weights at load, or do not (default: as a call with as many tokens).",
+        show_default=False,
+    ),
+]
 Cold = Annotated[
     bool, typer.Option("--cold", help="Have each run read the file from the disk (Linux).")
 ]
@@ -55,6 +63,7 @@ def bench(
     prompt_tokens: PromptTokens = 512,
     new_tokens: NewTokens = 128,
     repetitions: Repetitions = 3,
+    repack: Repack = None,
     cold: Cold = False,
     offline: OfflineOption = False,
     json: JsonOption = False,
@@ -86,6 +95,7 @@ def bench(
         workload,
         gpu_layers=gpu_layers,
         threads=threads,
+        repack=repack,
         warn=terminal.warn,
     )
     found = measure(file, entrants, workload, terminal.status, terminal.warn)

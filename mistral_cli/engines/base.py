@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import ClassVar, Literal, Self
 
 from mistral_cli.engines.gpu import Gpu
@@ -38,11 +39,32 @@ class Sampling:
 
 
 @dataclass(frozen=True)
+class Prefix:
+    """The first tokens of a prompt, which other prompts may begin with too.
+
+    An engine that can save its state reads them by themselves: what follows is then rounded
+    alike whether they were read or restored. `state` is the file with the state after them,
+    in `LoadOptions.states`. Where it is not there it is written, if to read them took at least
+    `least_seconds`, or if other streams can use it. A complete file must be one that this
+    engine wrote for this model: native code does not check it.
+    """
+
+    token_ids: tuple[int, ...]
+    state: Path | None = None
+    least_seconds: float = 0.0
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
+
+
+@dataclass(frozen=True)
 class Request:
     """One generation: `prompt_token_ids` non-empty and within the context.
 
     `grammar` is a Lark grammar in llguidance's dialect that the output must match. With
     `ignore_eos` the tokens that end a text end nothing: `max_tokens` are written, or what fits.
+    `prefixes` are in the order of their lengths; one that the prompt does not begin with,
+    as when it is asked again in other words, does not count.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -50,14 +72,16 @@ class Request:
     sampling: Sampling
     grammar: str | None = None
     ignore_eos: bool = False
+    prefixes: tuple[Prefix, ...] = ()
 
 
 @dataclass(frozen=True)
 class PromptProgress:
-    """`done` of `total` prompt tokens are evaluated."""
+    """`done` of `total` prompt tokens are evaluated; `cached` of them were so before."""
 
     done: int
     total: int
+    cached: int = 0
 
 
 @dataclass(frozen=True)
@@ -84,6 +108,7 @@ class LoadOptions:
 
     `parallel` is how many streams will run at once; each has `context_length` to itself.
     With `repack` the weights may be rearranged: a slow load, then faster tokens.
+    `states` is the folder for the states of prefixes.
     """
 
     context_length: int
@@ -91,6 +116,7 @@ class LoadOptions:
     gpu_layers: int = 0
     parallel: int = 1
     repack: bool = False
+    states: Path | None = None
 
 
 def for_native_code(text: str) -> bytes:
@@ -190,6 +216,11 @@ class Engine(OpenEngine):
     def loads_gpu_driver(cls) -> bool:
         """Whether `no_gpu` and `gpus` call a driver, which may hang or end the process."""
         return False
+
+    @classmethod
+    def state_format(cls) -> str | None:
+        """The library and its build, whose saved states no other reads; None: it saves none."""
+        return None
 
     @classmethod
     def memory(cls, model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:

@@ -13,9 +13,10 @@ from typing import Any
 
 from mistral_cli.engines.base import Engine, LoadOptions
 from mistral_cli.engines.gpu import Gpu
-from mistral_cli.engines.llama_cpp_load import load
+from mistral_cli.engines.llama_cpp_load import load, without_log
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
+from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
 from mistral_cli.errors import first_line
 from mistral_cli.gguf import GGUF
@@ -68,6 +69,13 @@ class LlamaCpp(ServerEngine, Engine):
         """See Engine."""
         return not cls.missing() and bool(_GPU_LIBRARY.search(_loaded_libraries()))
 
+    @classmethod
+    def state_format(cls) -> str | None:
+        """See Engine."""
+        from importlib.metadata import version
+
+        return f"xllamacpp {version('xllamacpp')}"
+
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
         self._resources = contextlib.ExitStack()
@@ -91,6 +99,7 @@ class LlamaCpp(ServerEngine, Engine):
             context_length=options.context_length,
             slots=options.parallel,
             gpu_layers=gpu_layers,
+            states=PrefixStates(client, options.parallel, lambda: without_log(xllamacpp)),
         )
 
     def close(self) -> None:
@@ -125,6 +134,8 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     # By default it listens on TCP, without a key, for every local user and web page.
     params.hostnames = [os.fspath(socket_path)]
     params.api_keys = [api_key]
+    if options.states:
+        params.slot_save_path = f"{options.states}/"
     params.ui = False
     params.endpoint_slots = False
     # Each stream keeps one of them waiting, and one that was closed for a moment longer.

@@ -6,14 +6,14 @@ import contextlib
 import ctypes
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mistral_cli.engines.llama_cpp_socket import engine_failed
 from mistral_cli.engines.loading import captured_stderr, first_error, interruptible
 from mistral_cli.errors import OutOfGpuMemory
 
-_ERRORS, _DETAILS = 1, 4  # llama.cpp's verbosity
+_NOTHING, _ERRORS, _DETAILS = -1, 1, 4  # llama.cpp's verbosity
 _LAST_LINE, _LAST_LINE_OF_FAILURE = "all slots are idle", "exiting due to"
 _LOG_SECONDS = 5.0
 _OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
@@ -43,6 +43,17 @@ def load(library: Any, params: Any) -> tuple[Any, int]:
             if quieten:
                 quieten(_ERRORS)
         return server, _offloaded(log, params.n_gpu_layers)
+
+
+@contextlib.contextmanager
+def without_log(library: Any) -> Iterator[None]:
+    """Let llama.cpp log nothing of a failure that nobody needs to hear of."""
+    set_verbosity = _verbosity_setter(library) or (lambda _: None)
+    set_verbosity(_NOTHING)
+    try:
+        yield
+    finally:
+        set_verbosity(_ERRORS)
 
 
 def _offloaded(log: str, asked: int) -> int:

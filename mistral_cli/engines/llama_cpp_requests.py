@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -117,10 +117,36 @@ def progress_to(emit: Emit) -> Emit:
     return lambda event: emit(event) if isinstance(event, PromptProgress) else True
 
 
+def reading(client: Client, body: dict[str, Any], emit: Emit) -> Callable[[Sequence[int]], bool]:
+    """How the slot of the request `body` reads the first tokens of its prompt, and no more."""
+    total = len(body["prompt"])
+
+    def progress(event: Event) -> bool:
+        if isinstance(event, PromptProgress):
+            return emit(PromptProgress(event.done, total, event.cached))
+        return True
+
+    # At least one token is always drawn; nothing reads it.
+    return lambda tokens: complete(
+        client, {**body, "prompt": list(tokens), "max_tokens": 1}, progress
+    )
+
+
+def without(fresh: int, emit: Emit) -> Emit:
+    """Count as cached but what was so before this request read `fresh` tokens of its own."""
+
+    def counted(event: Event) -> bool:
+        if isinstance(event, PromptProgress):
+            return emit(PromptProgress(event.done, event.total, max(0, event.cached - fresh)))
+        return emit(event)
+
+    return counted
+
+
 def _events(chunk: dict[str, Any]) -> Iterator[Event]:
     """Translate one chunk of a streamed reply."""
     if progress := chunk.get("prompt_progress"):
-        yield PromptProgress(progress["processed"], progress["total"])
+        yield PromptProgress(progress["processed"], progress["total"], progress["cache"])
         return
     for choice in chunk.get("choices", ()):
         reason = choice.get("finish_reason")

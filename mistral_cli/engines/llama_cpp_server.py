@@ -8,8 +8,16 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.background import BackgroundStreams, Emit
 from mistral_cli.engines.base import Event, OpenEngine, Request, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
-from mistral_cli.engines.llama_cpp_requests import Drawing, complete, completion, progress_to
+from mistral_cli.engines.llama_cpp_requests import (
+    Drawing,
+    complete,
+    completion,
+    progress_to,
+    reading,
+    without,
+)
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
+from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import token_bytes
 
@@ -22,6 +30,8 @@ class ServerEngine(OpenEngine):
 
     `context_length` is that of one slot in tokens, `slots` how many of them are ours, the
     first of all; `knows_grammars` whether the server was built with llguidance.
+    `states` brings its slots into the states after prefixes; a server that others ask too,
+    whose slots change under us, has none.
     """
 
     def __init__(
@@ -33,12 +43,14 @@ class ServerEngine(OpenEngine):
         slots: int = 1,
         gpu_layers: int = 0,
         knows_grammars: bool = True,
+        states: PrefixStates | None = None,
     ) -> None:
         self._client, self._model = client, model
         self._context_length, self._gpu_layers = context_length, gpu_layers
         # The llguidance inside llama.cpp reads the tokens of SentencePiece vocabularies
         # without their leading space: "▁" becomes an empty token, and JSON breaks.
         self._knows_grammars = knows_grammars and model.tokenizer_model != "llama"
+        self._states = states
         self._background = BackgroundStreams(slots)
         self._llguidance: Any = None
         self._closed = False
@@ -82,20 +94,34 @@ class ServerEngine(OpenEngine):
     def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
         body = completion(request.prompt_token_ids, request.sampling, limit, slot)
         body["ignore_eos"] = request.ignore_eos
-        if request.grammar is None:
-            complete(self._client, body, emit)
-        elif self._knows_grammars:
+        if request.grammar is not None and self._knows_grammars:
             from mistral_cli.engines.constraint import refuse_uncompilable
 
             # It would answer with free text to a grammar that it cannot compile.
             refuse_uncompilable(request.grammar)
-            complete(self._client, {**body, "grammar": request.grammar}, emit)
-        else:
-            constraint = self._constraint(request.grammar)
-            if complete(self._client, {**body, "max_tokens": 1}, progress_to(emit)):
-                drawing = Drawing(self._model, self._client, request, slot)
-                ends = (self._model.eos_id, self._model.eot_id)
-                decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+        if self._states:
+            fresh = self._states.prepare(slot, request, reading(self._client, body, emit))
+            if fresh is None:
+                return
+            emit = without(fresh, emit)
+        if self._answer(slot, body, request, limit, emit) and self._states:
+            self._states.holds(slot, request.prompt_token_ids)
+
+    def _answer(
+        self, slot: int, body: dict[str, Any], request: Request, limit: int, emit: Emit
+    ) -> bool:
+        """False when nobody waits for the rest any more."""
+        if request.grammar is None:
+            return complete(self._client, body, emit)
+        if self._knows_grammars:
+            return complete(self._client, {**body, "grammar": request.grammar}, emit)
+        constraint = self._constraint(request.grammar)
+        if not complete(self._client, {**body, "max_tokens": 1}, progress_to(emit)):
+            return False
+        drawing = Drawing(self._model, self._client, request, slot)
+        ends = (self._model.eos_id, self._model.eot_id)
+        decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+        return True
 
     def _constraint(self, grammar: str) -> Constraint:
         from mistral_cli.engines.constraint import Constraint, llguidance_tokenizer

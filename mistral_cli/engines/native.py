@@ -18,7 +18,6 @@ from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF
 from mistral_cli.memory import CPU_BATCH, GPU_BATCH
 
-_HOW = "scripts/build-native of the source makes it"
 _ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
 _MORE_HTTP_THREADS = 2  # for streams that were closed a moment ago, and for questions
 _OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
@@ -31,6 +30,7 @@ class Native(ServerEngine, Engine):
 
     name = "native"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
+    repacks = True
 
     @classmethod
     def offered(cls) -> bool:
@@ -40,14 +40,7 @@ class Native(ServerEngine, Engine):
     @classmethod
     def missing(cls) -> str | None:
         """See Engine."""
-        folder = native_build.native_folder()
-        if problem := native_build.supported():
-            return problem
-        if not native_build.installed(folder):
-            return f"there is no machine build ({_HOW})"
-        build = native_build.read(folder)
-        problem = build.outdated() if build else "it cannot be read"
-        return f"the machine build is of no use: {problem} ({_HOW} anew)" if problem else None
+        return native_build.find()[1]
 
     @classmethod
     def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
@@ -57,10 +50,10 @@ class Native(ServerEngine, Engine):
     @classmethod
     def no_gpu(cls) -> str | None:
         """See Engine."""
-        if missing := cls.missing():
-            return missing
-        build = native_build.read(native_build.native_folder())
-        if not build or not build.cuda:
+        build, problem = native_build.find()
+        if build is None or problem:
+            return problem
+        if not build.cuda:
             return "the machine build is for the CPU alone (scripts/build-native --cuda)"
         return None if _gpus() else "the machine build sees no GPU"
 
@@ -131,7 +124,8 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
         "--chat-template": "chatml",
         "--verbosity": _DETAILS if options.gpu_layers else _ERRORS,
     }
-    switches = ["--no-warmup", "--no-repack", "--no-kv-unified", "--no-ui", "--no-slots"]
+    switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots"]
+    switches.append("--repack" if options.repack else "--no-repack")
     if not options.gpu_layers:
         values["--device"] = "none"
     return [*(part for pair in values.items() for part in pair), *switches]

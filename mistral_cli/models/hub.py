@@ -130,6 +130,19 @@ def download(repo: str, filename: str, revision: str | None, terminal: Terminal)
     return Path(path).absolute()
 
 
+def download_weights(repo: str, terminal: Terminal) -> Path:
+    """Bring a repository of safetensors weights into the shared cache; its folder there.
+
+    Raises `ModelNotAvailable`.
+    """
+    terminal.note(f"fetching the weights of {repo}")
+    with seam(repo, "", None, terminal):
+        from huggingface_hub import snapshot_download
+
+        folder = snapshot_download(repo, allow_patterns=["*.json", "*.safetensors"])
+    return Path(folder)
+
+
 def go_offline() -> None:
     """Never use the network from now on; to be called before anything else of this module.
 

@@ -22,13 +22,17 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer and how it came about; `prompt_tokens` are all that were read for it."""
+    """A whole answer and how it came about; `prompt_tokens` are all that were read for it.
+
+    `cached_tokens` of them the engine did not compute, having done so before.
+    """
 
     text: str
     finish_reason: FinishReason
     completion_tokens: int
     timings: Timings
     prompt_tokens: int = 0
+    cached_tokens: int = 0
 
 
 def collect(
@@ -44,12 +48,14 @@ def collect(
     first = started
     parts: list[str] = []
     finish: Finish | None = None
+    cached = 0
     for event in events:
         match event:
             case PromptProgress(done):
                 if done == 0:  # until now it waited for a slot
                     started = time.perf_counter()
                 on_progress(event)
+                cached = event.cached
             case Piece(text):
                 first = first if parts else time.perf_counter()
                 parts.append(text)
@@ -62,7 +68,8 @@ def collect(
     first = first if parts else ended
     timings = Timings(load_seconds, first - started, ended - first)
     text = "".join(parts)
-    return Answer(text, finish.reason, finish.completion_tokens, timings, prompt_tokens)
+    tokens = finish.completion_tokens
+    return Answer(text, finish.reason, tokens, timings, prompt_tokens, cached)
 
 
 def until_stop(

@@ -64,6 +64,9 @@ def _explain(terminal: Terminal, reference: str, found: Benchmark) -> None:
         f"a prompt of {work.prompt_tokens} tokens, then {work.new_tokens} new ones; "
         f"median of {work.repetitions}; the file {cache}; first token: load and prompt together"
     )
+    for contestant in (result.contestant for result in found.results):
+        if contestant.load.repack:
+            terminal.note(f"{contestant.name}: weights rearranged at load")
     terminal.note(
         f"bandwidth: {read_for_a_token(model) / 1e9:.2f} GB of weights a token x generated tok/s "
         f"/ {found.bandwidth / 1e9:.1f} GB/s of memory that the cores read"
@@ -87,6 +90,7 @@ def _row(found: Benchmark, result: Result) -> dict[str, Any]:
         "engine": result.contestant.name,
         "threads": load.threads,
         "gpu_layers": load.gpu_layers,
+        "repacked": load.repack,
         **{name: result.median(name) for name in _MEASURES},
         "memory": None if memory is None else round(memory),
         "bandwidth_share": found.bandwidth_share(result),

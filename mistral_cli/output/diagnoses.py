@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
-from mistral_cli.diagnosis import Diagnosis, Use
+from mistral_cli import native_build
+from mistral_cli.diagnosis import Diagnosis, MachineBuild, Use
 from mistral_cli.engines.cuda import Driver
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.survey import EngineState
@@ -39,6 +40,7 @@ def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
         yield "GPU", _gpu(gpu)
     for name, state in found.survey.engines.items():
         yield name, _engine(state, found.survey.driver)
+    yield "machine build", _machine_build(found.machine_build)
     yield "model", _model(found)
     if use := found.use:
         yield "would use", f"{use.engine} ({use.reason})"
@@ -71,6 +73,12 @@ def _engine(state: EngineState, driver: Driver) -> str:
     return "; ".join(map(_gpu, state.gpus))
 
 
+def _machine_build(found: MachineBuild) -> str:
+    if found.build is None or found.problem:
+        return f"{found.problem or 'none'}; {native_build.gain()}"
+    return f"llama.cpp {found.build.llama_cpp}{', with CUDA' if found.build.cuda else ''}"
+
+
 def _why_so_many(use: Use) -> str:
     """Nothing where there is no GPU: the lines of the engines have said why."""
     return f" ({use.gpu_reason})" if use.gpus else ""
@@ -101,6 +109,7 @@ def _envelope(found: Diagnosis) -> dict[str, Any]:
         "packages": found.packages,
         "memory_available": found.machine.memory,
         "cores": found.machine.cores,
+        "machine_build": asdict(found.machine_build),
         "driver": asdict(found.survey.driver),
         "engines": {
             name: {**asdict(state), "version": state.version}

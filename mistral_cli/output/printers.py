@@ -185,6 +185,7 @@ def what_was_said(result: Result, *, exact: bool) -> dict[str, Any]:
         **said,
         "finish_reason": answer.finish_reason,
         "prompt_tokens": answer.prompt_tokens,
+        "cached_tokens": answer.cached_tokens,
         "completion_tokens": answer.completion_tokens,
         "chunks": result.chunks,
         "left_out": result.left_out or None,

@@ -57,13 +57,15 @@ def _ways(setting: Setting, model: str) -> dict[str, Callable[[], Timed]]:
         name: lambda engine=engine: ours(engine)  # type: ignore[misc]
         for engine, name in setting.engines.items()
     }
-    return ways | {
+    ways |= {
         DEFAULTS: native,
         BEST: lambda: native("--no-repack", "--no-warmup"),
         "llama-cpp-python": lambda: python("plain_llama_cpp_python.py"),
         "the article's ctransformers script": article,
-        LLM: lambda: _llm(setting, model),
     }
+    if model == "SmolLM2":  # a large one takes it as long to load as llama-completion
+        ways[LLM] = lambda: _llm(setting, model)
+    return ways
 
 
 def _llm(setting: Setting, model: str) -> Timed:

@@ -1,0 +1,42 @@
+"""The extra `finetune`: whether it is installed, and its libraries without their chatter."""
+
+from __future__ import annotations
+
+import importlib.util
+import logging
+import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from mistral_cli.errors import UsageError
+
+_NEEDED = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "gguf", "matplotlib")
+_INSTALL = "pip install 'mistral-cli[finetune]'"
+_INSTALL_NF4 = "pip install 'mistral-cli[finetune,nf4]'"
+
+
+def check_installed(*, nf4: bool = False) -> None:
+    """Raise UsageError, with the command that installs them, where libraries are missing."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"fine-tuning needs {', '.join(missing)}", hint=f"Install: {_INSTALL}")
+    if nf4 and importlib.util.find_spec("bitsandbytes") is None:
+        raise UsageError("--nf4 needs bitsandbytes", hint=f"Install: {_INSTALL_NF4}")
+
+
+@contextmanager
+def quiet_libraries() -> Iterator[None]:
+    """No notes, bars nor warnings of the libraries."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    datasets.disable_progress_bars()
+    loggers = [logging.getLogger(name) for name in ("trl", "accelerate", "peft", "torch")]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    with warnings.catch_warnings(action="ignore"):
+        yield

@@ -1,0 +1,27 @@
+"""The frozen network that an adapter is trained beside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mistral_cli.finetune.base import load_base
+from mistral_cli.finetune.plan import Plan
+from mistral_cli.finetune.way import Way
+from mistral_cli.finetune.weights import load_network
+from mistral_cli.machine import usable_cores
+
+
+def load(plan: Plan, way: Way, base: Path | None) -> Any:
+    """The GGUF's own weights, or those in the folder `base`. Raises ModelUnusable."""
+    torch.set_num_threads(usable_cores())
+    dtype = torch.float32
+    if way.device == "cuda":
+        # GPUs before Ampere have no bfloat16.
+        capable = torch.cuda.get_device_capability()[0] >= 8
+        dtype = torch.bfloat16 if capable else torch.float16
+    if base:
+        return load_base(base, plan.model, dtype, way.device, nf4=plan.options.nf4)
+    return load_network(plan.model, dtype, way.device, packed=way.packed)
