@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 from adapted import adapted
 from gguf_files import write_mistral, write_smollm2_in_f32
+from hub_client import make_terminal
 from hub_server import running
 
 from mistral_cli.gguf import read
@@ -244,6 +245,35 @@ def test_packed_weights_compute_the_same(tmp_path: Path, kind: str) -> None:
         gradients.append(torch.autograd.grad(loss, seen[0])[0])
     assert losses[0] == pytest.approx(losses[1], abs=1e-6)
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
+
+
+def test_a_run_that_saves_memory_learns_the_same(few_rows: Path, tmp_path: Path) -> None:
+    from mistral_cli.finetune.data import read_data
+    from mistral_cli.finetune.libraries import quiet_libraries
+    from mistral_cli.finetune.network import load
+    from mistral_cli.finetune.options import TrainingOptions
+    from mistral_cli.finetune.places import Places
+    from mistral_cli.finetune.plan import make_plan
+    from mistral_cli.finetune.progress import Progress
+    from mistral_cli.finetune.tokens import encode_examples
+    from mistral_cli.finetune.way import Way
+
+    model = read(write_mistral(tmp_path / "q8.gguf", quantization="Q8_0", **TINY))
+    options = TrainingOptions(epochs=1, batch_size=4, learning_rate=0.01, max_length=512)
+    data = read_data(few_rows, make_terminal())
+    plan = make_plan(model, "q8", data, encode_examples(data, model, 512), options)
+    histories = []
+    with quiet_libraries():
+        from mistral_cli.finetune.training import Training
+
+        for saves in (False, True):
+            way = Way("cpu", packed=saves, recomputes=saves, parts=1, memory=0)
+            shown, network = Progress(make_terminal(), plan.steps), load(plan, way, None)
+            training = Training(plan, way, Places(tmp_path / f"{saves}.gguf"), network, shown)
+            histories.append(training.run(None))
+    plain, saving = ([point["loss"] for point in each.steps] for each in histories)
+    assert saving == pytest.approx(plain, abs=1e-4)
+    assert plain[-1] < plain[0]
 
 
 # --- export ------------------------------------------------------------------------------------

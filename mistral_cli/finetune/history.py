@@ -91,7 +91,8 @@ def plot(history: History, path: Path, title: str) -> None:
     ):
         if points:
             axes.plot([p["step"] for p in points], [p["loss"] for p in points], style, label=name)
-    axes.set(xlabel="step", ylabel="loss (nats a token)", title=title, ylim=(0, None))
+    axes.set(xlabel="step", ylabel="loss (nats a token)", title=title)
+    axes.set_ylim(bottom=0)
     axes.grid(alpha=0.3)
     axes.legend()
     image = io.BytesIO()

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from mistral_cli.errors import UsageError
 
 _NEEDED = ("torch", "transformers", "peft", "trl", "accelerate", "datasets", "gguf", "matplotlib")
+_LOUD = ("trl", "accelerate", "peft", "torch", "bitsandbytes")
 _INSTALL = "pip install 'mistral-cli[finetune]'"
 _INSTALL_NF4 = "pip install 'mistral-cli[finetune,nf4]'"
 
@@ -29,14 +30,13 @@ def check_installed(*, nf4: bool = False) -> None:
 def quiet_libraries() -> Iterator[None]:
     """No notes, bars nor warnings of the libraries."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    import datasets
-    import transformers
-
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
-    datasets.disable_progress_bars()
-    loggers = [logging.getLogger(name) for name in ("trl", "accelerate", "peft", "torch")]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
+    for name in _LOUD:
+        logging.getLogger(name).setLevel(logging.ERROR)
     with warnings.catch_warnings(action="ignore"):
+        import datasets
+        import transformers
+
+        transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
+        datasets.disable_progress_bars()
         yield

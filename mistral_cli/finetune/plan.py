@@ -55,7 +55,7 @@ class Plan:
     @property
     def warmup_steps(self) -> int:
         """Steps in which the rate rises; after that it falls to nothing."""
-        return max(1, self.steps // 20)
+        return self.steps // 20
 
     @property
     def steps_per_checkpoint(self) -> int:

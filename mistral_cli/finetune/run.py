@@ -41,8 +41,8 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
         print_plan(terminal, plan, choose_way(plan, this_device()), as_json=options.json)
         return
     check_installed(nf4=options.nf4)
-    kept = places.open(plan.settings, resume=options.resume, force=options.force)
     base = _base_folder(options, terminal)
+    kept = places.open(plan.settings, resume=options.resume, force=options.force)
     with quiet_libraries():
         way = Way(**kept["way"]) if "way" in kept else choose_way(plan, this_device())
         places.keep({"settings": plan.settings, "way": asdict(way)})
@@ -124,4 +124,4 @@ def _write_history(history: History, plan: Plan, way: Way, places: Places) -> No
         "verdict": history.verdict(),
     }
     history.write(places.log, facts)
-    plot(history, places.plot, f"{plan.data.name} on {plan.model_name}")
+    plot(history, places.plot, f"{Path(plan.data.name).name} on {Path(plan.model_name).name}")
