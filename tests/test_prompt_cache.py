@@ -5,10 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,6 @@ from conftest import Result
 from gguf_files import write_mistral
 
 from mistral_cli.engines import (
-    Choice,
     Event,
     Finish,
     LoadOptions,
@@ -34,8 +37,11 @@ from mistral_cli.prompt_cache import Store
 from mistral_cli.prompt_cache.identity import fingerprint, key_of
 
 GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
-LLAMA = Choice(LlamaCpp, "a test", 0, "")
 DOCUMENT = (Path(__file__).parent / "documents" / "rfc.txt").read_text(encoding="utf-8")
+TEXT = (
+    "The harbour committee met on Tuesday. It decided to repair the north pier, because the storm "
+)
+TEXT += "in March broke eleven planks and two lamps."
 CONTEXT = 1024
 
 
@@ -255,20 +261,157 @@ def test_every_option_of_a_load_counts_unless_it_is_known_not_to(stories: Path) 
 # The program.
 
 
-@pytest.fixture
-def cached(
-    run: Callable[..., Result], tmp_path: Path, stories: Path
-) -> Callable[..., dict[str, Any]]:
-    """Ask the real small model, with a cache of this test's own."""
+@dataclass
+class Program:
+    """The program with the scripted engine, which "reads" a prefix in 0.3 s, and a cache."""
 
-    def cached(*arguments: object, limit: str = "1 GB", model: Path = stories) -> dict[str, Any]:
-        result = run(
-            *arguments,
-            *("-m", model, "--temperature", 0, "--repetition-penalty", 1, "-n", 12, "--json", "-v"),
-            XDG_CACHE_HOME=str(tmp_path / "cache"),
-            MISTRAL_CLI_PROMPT_CACHE=limit,
-        )
+    run: Callable[..., Result]
+    model: Path
+    folder: Path
+
+    def __call__(self, *arguments: object, **env: str) -> Result:
+        return self.run(*arguments, **(self.environment | env))
+
+    @property
+    def environment(self) -> dict[str, str]:
+        script = self.folder / "script.json"
+        script.write_text('{"delay": 0.3, "pieces": ["yes"]}', encoding="utf-8")
+        return {
+            "XDG_CACHE_HOME": str(self.folder / "cache"),
+            "MISTRAL_CLI_PROMPT_CACHE": "1 GB",
+            "MISTRAL_CLI_FAKE": str(script),
+            "MISTRAL_CLI_ENGINE": "fake",
+            "MISTRAL_CLI_MODEL": str(self.model),
+        }
+
+    @property
+    def states(self) -> Path:
+        return self.folder / "cache" / "mistral-cli" / "states"
+
+    def tokens(self, *arguments: object, **env: str) -> tuple[int, int]:
+        """Those of the prompt, and how many were cached."""
+        result = self(*arguments, "--json", **env)
         assert result.status == 0, result.stderr
-        return {**json.loads(result.stdout), "stderr": result.stderr}
+        told = json.loads(result.stdout)
+        return told["prompt_tokens"], told["cached_tokens"]
 
-    return cached
+    def kept(self) -> list[int]:
+        """The tokens of each entry."""
+        listed = json.loads(self("cache", "list", "--json").stdout)["entries"]
+        return sorted(entry["tokens"] for entry in listed)
+
+
+@pytest.fixture
+def program(run: Callable[..., Result], mistral: Path, tmp_path: Path) -> Program:
+    return Program(run, mistral, tmp_path)
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text(TEXT, encoding="utf-8")
+    return path
+
+
+def test_another_question_finds_the_text_read(program: Program, text: Path) -> None:
+    total, cached = program.tokens("generate", "What is this?", "-f", text)
+    assert cached == 0
+    again = program.tokens("generate", "Who wrote it, and why?", "-f", text)
+    assert again[0] - again[1] < 60 < again[1] < total
+    assert program.tokens("generate", "A third one?", "-f", text, "--no-cache")[1] == 0
+    listed = program("cache", "list").stdout.split("\t")
+    assert listed[:2] == [str(program.model), str(again[1])]
+
+
+def test_other_tasks_keep_their_instruction_and_not_the_text(program: Program, text: Path) -> None:
+    first = program.tokens("summarize", "-f", text)
+    (kept,) = program.kept()
+    assert 16 <= kept < first[0] - len(TEXT)
+    assert program.tokens("summarize", "another text") == (
+        first[0] - len(TEXT) + len("another text"),
+        kept,
+    )
+    assert program.kept() == [kept]
+
+
+def test_a_system_text_is_kept(program: Program) -> None:
+    system = "You are a pirate who answers in rhymes."
+    program.tokens("generate", "hi", "--system", system)
+    assert program.tokens("generate", "What is a boat?", "--system", system)[1] >= len(system)
+
+
+def test_short_prompts_cost_nothing(program: Program) -> None:
+    program.tokens("generate", "What is a boat?")
+    program.tokens("generate", "What is a boat?", "--raw")
+    assert program.kept() == []
+
+
+def test_nothing_is_kept_of_what_is_read_at_once(program: Program, text: Path) -> None:
+    (program.folder / "fast.json").write_text('{"delay": 0.2}', encoding="utf-8")
+    fast = {"MISTRAL_CLI_FAKE": str(program.folder / "fast.json")}
+    program.tokens("generate", "What is this?", "-f", text, **fast)
+    assert program.kept() == []
+
+
+def test_a_batch_keeps_what_its_rows_begin_with(program: Program, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.txt"
+    rows.write_text("one\nand two\nthree\nfour\n", encoding="utf-8")
+    asked = "Tell me in one word what kind of thing this is: {text}"
+    command = ("batch", "generate", "--prompt", asked, "--input-format", "lines", rows)
+
+    def cached(out: str, *more: str) -> list[int]:
+        result = program(*command, "-o", tmp_path / out, "--parallel", 2, *more)
+        assert result.status == 0, result.stderr
+        lines = (tmp_path / out).read_text(encoding="utf-8").splitlines()
+        return sorted(json.loads(line)["cached_tokens"] for line in lines)
+
+    cached("first.jsonl")
+    (kept,) = program.kept()
+    assert len(asked) - 10 < kept
+    assert cached("second.jsonl") == [kept] * 4
+    # Off, its slots still share; and nothing stays.
+    assert cached("third.jsonl", "--no-cache")[-1] == kept
+    assert program.kept() == [kept]
+
+
+def test_a_folder_that_cannot_be_used_is_no_error(program: Program, text: Path) -> None:
+    program.states.parent.mkdir(parents=True)
+    program.states.write_text("a file where the folder should be", encoding="utf-8")
+    result = program("generate", "What is this?", "-f", text, "-v")
+    assert (result.stdout, result.status) == ("yes\n", 0)
+    assert "the prompt cache is not used" in result.stderr
+    assert program("generate", "What is this?", "-f", text).stderr == ""
+
+
+def test_clear_and_path(program: Program, text: Path) -> None:
+    assert program("cache", "path").stdout == f"{program.states}\n"
+    assert program("cache", "clear").status == 0
+    program.tokens("generate", "What is this?", "-f", text)
+    (program.states / "x-1.new").write_bytes(b"half")
+    freed = json.loads(program("cache", "clear", "--json").stdout)["freed"]
+    assert freed > 4
+    assert program.kept() == []
+    assert not list(program.states.glob("*.*"))
+    assert program.states.stat().st_mode & 0o777 == 0o700
+
+
+def test_killed_at_any_instant_the_next_run_is_right(program: Program, text: Path) -> None:
+    command = [sys.executable, "-m", "mistral_cli", "generate", "What is this?", "-f", str(text)]
+    for instant in (0.6, 0.9, 1.1, 1.3):
+        process = subprocess.Popen(
+            command, env={**os.environ, **program.environment}, stdout=subprocess.DEVNULL
+        )
+        time.sleep(instant)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        result = program("generate", "What is this?", "-f", text)
+        assert (result.stdout, result.stderr, result.status) == ("yes\n", "", 0)
+        shutil.rmtree(program.states)
+
+
+def test_a_large_state_is_not_kept(program: Program, text: Path) -> None:
+    """The model's cache takes 256 bytes a token: two layers, two heads of 16, two bytes."""
+    small = {"MISTRAL_CLI_PROMPT_CACHE": "40 KB"}
+    result = program("generate", "What is this?", "-f", text, "-v", **small)
+    assert "too large" in result.stderr
+    assert program.kept() == []

@@ -1,7 +1,8 @@
 """A scripted engine: the product's own code can be tried without any model weights.
 
 `--engine fake` runs it; `MISTRAL_CLI_FAKE` names a JSON file with any of `pieces` (a list
-of texts), `finish_reason`, `delay` (seconds before each event) and `error`. To tell rows of
+of texts), `finish_reason`, `delay` (seconds before each event, and to read a prefix) and
+`error`. To tell rows of
 a batch apart, `echo` says the prompt's last words instead; where the prompt has the word
 `crash_on` the process aborts, with `hang_on` nothing more comes, with `fail_on` an error.
 """
@@ -76,6 +77,11 @@ class FakeEngine(Engine):
         """See Engine."""
         return "the fake engine computes nothing"
 
+    @classmethod
+    def state_format(cls) -> str | None:
+        """See Engine."""
+        return "fake"
+
     def __init__(self, model: GGUF, options: LoadOptions, script: Script | None = None) -> None:
         """See Engine."""
         self._context_length = options.context_length
@@ -109,9 +115,10 @@ class FakeEngine(Engine):
 
     def _events(self, request: Request) -> Generator[Event, None, None]:
         script, total = self._script, len(request.prompt_token_ids)
-        yield PromptProgress(0, total)
+        cached = self._restored(request)
+        yield PromptProgress(cached, total, cached)
         time.sleep(script.delay)
-        yield PromptProgress(total, total)
+        yield PromptProgress(total, total, cached)
         if script.error:
             raise EngineFailed(script.error, hint="This failure is scripted.")
         prompt = self._text(request.prompt_token_ids)
@@ -123,6 +130,19 @@ class FakeEngine(Engine):
             yield Piece(piece)
         cut = len(pieces) < len(whole)
         yield Finish("length" if cut else script.finish_reason, len(pieces))
+
+    def _restored(self, request: Request) -> int:
+        """How many tokens of the prompt are there; the states of other prefixes are saved."""
+        cached = 0
+        for prefix in request.prefixes:
+            state = json.dumps(prefix.token_ids)
+            if prefix.state and prefix.state.exists():
+                if prefix.state.read_text(encoding="utf-8") != state:
+                    os.abort()  # as native code may
+                cached = len(prefix)
+            elif prefix.state and self._script.delay >= prefix.least_seconds:
+                prefix.state.write_text(state, encoding="utf-8")
+        return cached
 
     def _text(self, token_ids: Sequence[int]) -> str:
         """What `tokenize` made these of; control tokens are left out."""

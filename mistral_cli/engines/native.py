@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -13,6 +14,7 @@ from mistral_cli import native_build
 from mistral_cli.engines.base import Engine, LoadOptions
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp_server import ServerEngine
+from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF
@@ -62,6 +64,11 @@ class Native(ServerEngine, Engine):
         """See Engine."""
         return _gpus()
 
+    @classmethod
+    def state_format(cls) -> str | None:
+        """See Engine."""
+        return f"{native_build.read(native_build.native_folder())}"
+
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
         self._options, self._starting = options, threading.Lock()
@@ -73,6 +80,7 @@ class Native(ServerEngine, Engine):
             slots=options.parallel,
             gpu_layers=_on_gpu(self._server.log, options.gpu_layers),
             knows_grammars=False,
+            states=self._new_states(),
         )
 
     def close(self) -> None:
@@ -88,7 +96,10 @@ class Native(ServerEngine, Engine):
             if not self._server.alive:
                 self._server.close()
                 self._server = _start(self._model, self._options)
-                self._client = self._server.client
+                self._client, self._states = self._server.client, self._new_states()
+
+    def _new_states(self) -> PrefixStates:
+        return PrefixStates(self._server.client, self._options.parallel, contextlib.nullcontext)
 
     def _complete(self, *arguments: Any) -> None:
         server = self._server
@@ -128,6 +139,8 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
     switches.append("--repack" if options.repack else "--no-repack")
     if not options.gpu_layers:
         values["--device"] = "none"
+    if options.states:
+        values["--slot-save-path"] = f"{options.states}/"
     return [*(part for pair in values.items() for part in pair), *switches]
 
 

@@ -24,7 +24,9 @@ def prefixes_of(draft: Draft, ids: tuple[int, ...], encode: Encode) -> tuple[Pre
     if isinstance(draft.prompt, str):
         return ()
     content = draft.prompt[-1].content
-    text = draft.text.text.strip()
+    text = draft.text.text
+    if text not in content:  # templates may trim it
+        text = text.strip()
     head, found, tail = content.partition(text) if text else ("", "", "")
     others = [head + _OTHER]
     if found and tail.strip():
