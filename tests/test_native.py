@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,8 @@ from conftest import Result, needs_native
 from gguf_files import write_mistral
 from processes import gone
 
-from mistral_cli.engines import Finish, LoadOptions, Piece, Request, Sampling
+from mistral_cli.engines import Event, Finish, LoadOptions, Piece, PromptProgress, Request, Sampling
+from mistral_cli.engines.base import Prefix
 from mistral_cli.engines.native import Native
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.errors import EngineDied, EngineFailed
@@ -29,8 +31,9 @@ pytestmark = [needs_native, pytest.mark.usefixtures("native")]
 
 
 @pytest.fixture
-def engine(mistral: Path) -> Iterator[Native]:
-    with Native(read(mistral), LoadOptions(256, threads=1)) as engine:
+def engine(smollm2: Path) -> Iterator[Native]:
+    """On a model that takes a while for its answers."""
+    with Native(read(smollm2), LoadOptions(1024, threads=1)) as engine:
         yield engine
 
 
@@ -49,7 +52,7 @@ def test_a_crash_is_told_and_the_next_request_starts_another(
     engine: Native, by: signal.Signals, words: str
 ) -> None:
     first = pid(engine)
-    events = engine.stream(LONG)
+    events = engine.stream(replace(LONG, max_tokens=800))
     while not isinstance(next(events), Piece):
         pass
     os.kill(first, by)
@@ -170,6 +173,25 @@ def test_a_program_that_cannot_run(tmp_path: Path) -> None:
     program.unlink()
     with pytest.raises(EngineFailed, match="No such file"):
         NativeServer(program, [], 0)
+
+
+def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
+    mistral: Path, tmp_path: Path
+) -> None:
+    prompt = (1, *range(300, 420))
+    kept = Prefix(prompt[:100], tmp_path / "one.state")
+    asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
+    with Native(read(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
+        cold = list(engine.stream(asked))
+        os.kill(pid(engine), signal.SIGKILL)
+        assert gone(pid(engine))
+        warm = list(engine.stream(asked))
+    assert text(warm) == text(cold)
+    assert [event.cached for event in warm if isinstance(event, PromptProgress)][-1] == 100
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Piece))
 
 
 # --- the program -------------------------------------------------------------------------------
