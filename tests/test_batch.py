@@ -281,6 +281,17 @@ def test_a_limit(batch: Batch, here: Path) -> None:
     assert list(texts_of(result.stdout)) == ["1", "2", "3"]
 
 
+@pytest.mark.parametrize(("words", "in_parts"), [(20, False), (900, True)])
+def test_a_dry_run_says_which_level_of_summaries_it_counts(
+    batch: Batch, here: Path, script: Script, words: int, in_parts: bool
+) -> None:
+    script(delay=0.001)
+    write_rows(here / "rows.jsonl", "long " * words)
+    result = batch("summarize", "rows.jsonl", "--dry-run", "-c", 512, "-n", 20)
+    assert (lines_of(result.stdout)[0]["requests"] > 1) == in_parts
+    assert ("the summaries of parts' summaries come on top" in result.stderr) == in_parts
+
+
 def test_a_dry_run_counts_and_writes_nothing(batch: Batch, here: Path, script: Script) -> None:
     script(delay=0.001)
     write_rows(here / "rows.jsonl", "a", "b", "long " * 200)

@@ -192,8 +192,9 @@ def test_asked_to_end(start: Start, here: Path, script: Script, number: int, cod
     assert running.returncode == code
     done = len(texts_of(here / "out.jsonl"))
     assert 4 <= done < 60
-    assert f"mistral-cli: {done} of 60 rows done, 0 failed, {60 - done} left" in told
-    assert f"stopped: {done} of 60 rows are done\n  Run the same command again to go on." in told
+    tally = f"{done} of 60 rows done, 0 failed, {60 - done} left"
+    assert f"stopped: {tally}\n  Run the same command again to go on." in told
+    assert told.count(f"{done} of 60 rows done") == 1
     assert not Path(f"/proc/{child}").exists()
 
 

@@ -64,21 +64,21 @@ FROM_BELOW = f"from the text below as one JSON object. Use only what the text sa
             "summarize",
             {},
             None,
-            "Summarize the following text. Answer with the summary only.\n\nA\n\nB",
+            "A\n\nB\n\n---\n\nSummarize the text above. Answer with the summary only.",
         ),
         (
             "summarize",
             {"sentences": 1},
             None,
-            "Summarize the following text in exactly 1 sentence. "
-            "Answer with the summary only.\n\nA\n\nB",
+            "A\n\nB\n\n---\n\nSummarize the text above in exactly 1 sentence. "
+            "Answer with the summary only.",
         ),
         (
             "summarize",
             {"sentences": "3"},
             "For children.",
-            "Summarize the following text in exactly 3 sentences. "
-            "Answer with the summary only.\nFor children.\n\nA\n\nB",
+            "A\n\nB\n\n---\n\nSummarize the text above in exactly 3 sentences. "
+            "Answer with the summary only.\nFor children.",
         ),
         ("json-extract", {}, None, f"Extract the information {FROM_BELOW}\n\nA\n\nB"),
         (

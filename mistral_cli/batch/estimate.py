@@ -71,7 +71,9 @@ def estimate(
     )
     if speed and plans:
         how = "at the speed of earlier rows" if speed.from_earlier else "at most, on a first sample"
-        terminal.note(f"about {_time(seconds or 0)} {how}, one row at a time")
+        levels = plan.in_parts and asks.drafter.task.way == "summary"
+        more = "; the summaries of parts' summaries come on top" if levels else ""
+        terminal.note(f"about {_time(seconds or 0)} {how}, one row at a time{more}")
 
 
 def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:

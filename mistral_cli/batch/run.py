@@ -6,6 +6,7 @@ import signal
 from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 from mistral_cli.batch.asks import Asks, Item
 from mistral_cli.batch.crew import Crew, Record
@@ -99,7 +100,7 @@ class Batch:
             if todo:
                 end = self._do(todo)
         except StopAsked as asked:
-            end = _stopped(asked, f"{self._done} of {len(self.items)} rows are done", self.options)
+            end = _stopped(asked, self._tally, self.options)
         except MistralCliError as error:
             end = error
         if end is None and self._failed:
@@ -108,7 +109,7 @@ class Batch:
                 hint=_try_again(self.options),
             )
         with on_stop(lambda _: None):  # it is nearly over
-            for last in (self._finish, self._tell, self._report):
+            for last in (self._finish, partial(self._tell, end), self._report):
                 try:
                     last()
                 except MistralCliError as error:
@@ -176,16 +177,21 @@ class Batch:
     def _finish(self) -> None:
         self.place.finish(self.items, ordered=self.options.ordered)
 
-    def _tell(self) -> None:
-        """What has become of the rows: a line, and the failures."""
-        self.terminal.clear_status()
+    @property
+    def _tally(self) -> str:
         earlier = len(self.matched.done)
         left = len(self.items) - self._done - self._failed
-        self.terminal.note(
+        return (
             f"{self._done} of {len(self.items)} rows done"
             f"{f', {earlier} of them in earlier runs' if earlier else ''}, {self._failed} failed"
             f"{f', {left} left' if left else ''}"
         )
+
+    def _tell(self, end: MistralCliError | None) -> None:
+        """What has become of the rows: a line, unless `end` will say it, and the failures."""
+        self.terminal.clear_status()
+        if not isinstance(end, (Interrupted, Terminated)):
+            self.terminal.note(self._tally)
         failed = [record for record in self.records if record["error"] is not None]
         if names := {item.row.id for item in self.matched.failed}:
             failed += [record for record in self.place.earlier() if record["id"] in names]
