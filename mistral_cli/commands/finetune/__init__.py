@@ -14,7 +14,7 @@ from mistral_cli.lazy import LazyGroup
 
 _TRAIN = "train"
 COMMANDS = {
-    _TRAIN: "Train an adapter on prompts and completions: `finetune DATA` for short.",
+    _TRAIN: "Train a LoRA adapter on prompts and completions; `finetune DATA` for short.",
     "export": "Turn a PEFT adapter into a GGUF one, or merge an adapter into a model.",
 }
 

@@ -31,7 +31,7 @@ def register(group: typer.Typer) -> None:
 
 
 def train() -> None:
-    """Train a LoRA adapter on prompts and completions, for a GGUF and llama.cpp."""
+    """Train a LoRA adapter on prompts and completions; `finetune DATA` for short."""
 
 
 def _run(_: None, options: TrainingOptions, context: typer.Context, data: Path) -> None:
