@@ -75,7 +75,7 @@ def make_jobs(
     They share one context length, for the longest of them. Raises UsageError, ContextExceeded.
     """
     with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
-        load = LoadOptions(setup.longest, setup.threads)
+        load = LoadOptions(setup.longest, setup.threads, adapters=setup.adapters)
         planner = Planner(drafter, setup, tokenizer.tokenize, load)
         found = []
         for subject, draft in drafts:

@@ -102,6 +102,15 @@ class TaskOptions:
     """What a user may set on every task; None leaves it to the template or the model."""
 
     model: ModelOption = None
+    lora: Annotated[
+        list[str] | None,
+        option(
+            "--lora",
+            panel=_MODEL,
+            metavar="FILE[:SCALE]",
+            help="Add a LoRA adapter in GGUF, SCALE times (default 1; repeatable).",
+        ),
+    ] = None
     offline: OfflineOption = False
     engine: Annotated[
         str | None,

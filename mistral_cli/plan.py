@@ -7,10 +7,20 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mistral_cli.adapters import fitting, read_adapters
 from mistral_cli.config import Config
 from mistral_cli.context import context_length, longest_context
 from mistral_cli.draft import Draft, Drafter
-from mistral_cli.engines import Choice, LoadOptions, Prefix, Request, Sampling, check_names, choose
+from mistral_cli.engines import (
+    Choice,
+    LoadOptions,
+    Prefix,
+    Request,
+    Sampling,
+    ScaledAdapter,
+    check_names,
+    choose,
+)
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
@@ -51,7 +61,8 @@ class Setup:
     """What is settled before any text is looked at.
 
     `settings` are the sampling options, seed included; `longest` is the longest context that
-    may be opened, in tokens. The prompt cache may have `cache_limit` bytes.
+    may be opened, in tokens. The prompt cache may have `cache_limit` bytes. `adapters` fit
+    the model.
     """
 
     model: GGUF
@@ -64,6 +75,7 @@ class Setup:
     overflow: Overflow
     options: TaskOptions
     cache_limit: int = 0
+    adapters: tuple[ScaledAdapter, ...] = ()
 
     def reserved(self, settings: Mapping[str, Any]) -> int:
         """Tokens of the longest context that a text may not take from the answer."""
@@ -230,7 +242,13 @@ def settle(
     Raises every MistralCliError but those of a running engine.
     """
     engine = options.engine or config.engine
-    check_names(engine, options.gpu_layers, require_gpu=options.require_gpu)
+    check_names(
+        engine,
+        options.gpu_layers,
+        require_gpu=options.require_gpu,
+        adapters=bool(options.lora),
+    )
+    adapters = read_adapters(options.lora or (), terminal)
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
@@ -246,6 +264,7 @@ def settle(
         overflow=options.overflow or default,
         options=options,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
+        adapters=fitting(adapters, model),
     )
 
 
@@ -255,6 +274,7 @@ def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Termina
         model,
         gpu_layers=options.gpu_layers,
         require_gpu=options.require_gpu,
+        adapters=bool(options.lora),
     )
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     return choice

@@ -85,6 +85,7 @@ def identity(plan: Plan) -> str:
         plan.request.grammar,
         sampling,
         plan.stop,
+        *(each.identity for each in plan.load.adapters),
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

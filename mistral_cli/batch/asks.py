@@ -122,6 +122,7 @@ def _told(draft: Draft, drafter: Drafter, setup: Setup) -> dict[str, Any]:
         del settings["seed"]
     prompt = draft.prompt
     told = prompt if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
+    adapters = [each.identity for each in setup.adapters]
     return {
         "version": 1,
         "task": drafter.task.name,
@@ -135,4 +136,5 @@ def _told(draft: Draft, drafter: Drafter, setup: Setup) -> dict[str, Any]:
         "overflow": setup.overflow,
         "context_length": options.context_length,
         "engine": setup.choice.engine.name,
+        **({"adapters": adapters} if adapters else {}),
     }

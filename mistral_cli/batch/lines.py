@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from mistral_cli.batch.rows import Row
 from mistral_cli.errors import ExitCode, MistralCliError
-from mistral_cli.output.printers import Result, what_was_said
+from mistral_cli.output.printers import Result, adapters_of, what_was_said
 
 _PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours hold the row's identity
 _NOTHING: Mapping[str, Any] = {
@@ -28,8 +28,10 @@ def record_of(
     said = what_was_said(result, exact=exact)
     said["timings"] = {**said["timings"], **when}
     more = {"seed": result.plan.request.sampling.seed, "warnings": list(result.warnings)}
-    model = {"model": result.plan.model_name, "engine": result.plan.choice.engine.name}
-    return {"id": row.id, "source": row.source, **said, **more, **model, "error": None, "key": key}
+    plan = result.plan
+    model = {"model": plan.model_name, "adapters": adapters_of(plan)}
+    more |= {**model, "engine": plan.choice.engine.name}
+    return {"id": row.id, "source": row.source, **said, **more, "error": None, "key": key}
 
 
 def record_of_failure(

@@ -45,7 +45,7 @@ def planned(
 ) -> Iterator[Planned]:
     """The plan for the rows `todo`; its tokenizer is open meanwhile."""
     with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
-        load = LoadOptions(setup.longest, setup.threads)
+        load = LoadOptions(setup.longest, setup.threads, adapters=setup.adapters)
         planner = Planner(asks.drafter, setup, tokenizer.tokenize, load)
         needs = dict(_needs(asks, planner, todo, terminal))
         planner = settle_context(planner, [Need(1), *needs.values()], terminal)

@@ -204,7 +204,7 @@ class Batch:
             return
         facts = {
             "Task": self.asks.drafter.task.name,
-            "Model": self.setup.model_name,
+            "Model": " + ".join((self.setup.model_name, *map(str, self.setup.adapters))),
             "Engine": self.setup.choice.engine.name,
             "Output": self.place.name,
         }

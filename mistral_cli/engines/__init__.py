@@ -12,6 +12,7 @@ from mistral_cli.engines.base import (
     PromptProgress,
     Request,
     Sampling,
+    ScaledAdapter,
 )
 from mistral_cli.engines.choice import Choice, check_names, choose, place
 from mistral_cli.engines.opening import open_engine, open_tokenizer
@@ -35,6 +36,7 @@ __all__ = [
     "PromptProgress",
     "Request",
     "Sampling",
+    "ScaledAdapter",
     "automatic",
     "check_names",
     "choose",

@@ -103,12 +103,33 @@ Event = PromptProgress | Piece | Finish
 
 
 @dataclass(frozen=True)
+class ScaledAdapter:
+    """A LoRA adapter in GGUF that fits the model, added `scale` times.
+
+    `digest` tells what is in the file from all else.
+    """
+
+    path: Path
+    scale: float = 1.0
+    digest: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.path.name}:{self.scale:g}"
+
+    @property
+    def identity(self) -> tuple[str, float]:
+        """All that an answer depends on."""
+        return self.digest, self.scale
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """How to open a model: context in tokens, CPU threads, layers to put on the GPU.
 
     `parallel` is how many streams will run at once; each has `context_length` to itself.
     With `repack` the weights may be rearranged: a slow load, then faster tokens.
-    `states` is the folder for the states of prefixes.
+    `states` is the folder for the states of prefixes. `adapters` are for an engine that
+    `takes_adapters`.
     """
 
     context_length: int
@@ -117,6 +138,7 @@ class LoadOptions:
     parallel: int = 1
     repack: bool = False
     states: Path | None = None
+    adapters: tuple[ScaledAdapter, ...] = ()
 
 
 def for_native_code(text: str) -> bytes:
@@ -179,6 +201,8 @@ class Engine(OpenEngine):
     """The most streams that it can run at once, or None for any number."""
     repacks: ClassVar[bool] = False
     """Whether it knows `LoadOptions.repack`."""
+    takes_adapters: ClassVar[bool] = False
+    """Whether it adds `LoadOptions.adapters`; native code trusts them."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process where GPU memory runs out during the load."""
 

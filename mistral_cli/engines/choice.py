@@ -34,10 +34,14 @@ class Choice:
     gpu_required: bool = False
 
 
-def check_names(name: str, gpu_layers: str, *, require_gpu: bool = False) -> None:
+def check_names(
+    name: str, gpu_layers: str, *, require_gpu: bool = False, adapters: bool = False
+) -> None:
     """Raise UsageError for what `choose` would refuse whatever the model."""
-    if name != "auto":
-        engine_class(name)
+    if name != "auto" and adapters > engine_class(name).takes_adapters:
+        raise UsageError(
+            f"{name} cannot add LoRA adapters", hint="Use --engine llama.cpp, or drop --lora."
+        )
     check_gpu_layers(gpu_layers)
     if require_gpu and gpu_layers.isdecimal() and not int(gpu_layers):
         raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
@@ -57,24 +61,28 @@ def choose(
     *,
     gpu_layers: str,
     require_gpu: bool,
+    adapters: bool = False,
     survey: Survey | None = None,
     unsupported: Mapping[str, str] | None = None,
 ) -> Choice:
     """Pick the engine for `model`.
 
     `name` is an engine or "auto"; `gpu_layers` is a number, "auto" or "all". Auto takes
-    llama.cpp where it can serve the request, and ctransformers where only that can.
+    llama.cpp where it can serve the request, and ctransformers where only that can. With
+    `adapters` it must add LoRA adapters.
     `survey` is what is known of this machine, which is looked at otherwise. `unsupported`
     is which engines cannot run a model whose file is not here, and why. Raises ModelUnusable
     when no engine can, GpuRequired when `require_gpu` and none has one.
     """
-    check_names(name, gpu_layers, require_gpu=require_gpu)
+    check_names(name, gpu_layers, require_gpu=require_gpu, adapters=adapters)
     problems: dict[str, str] = {}
     usable: list[type[Engine]] = []
     for candidate in automatic() if name == "auto" else (name,):
         engine = engine_class(candidate)
         missing = _state(engine, survey).missing if survey else engine.missing()
         refusal = engine.unsupported(model) if unsupported is None else unsupported.get(candidate)
+        if adapters and not engine.takes_adapters:
+            refusal = refusal or "it cannot add LoRA adapters"
         if problem := missing or refusal:
             problems[candidate] = problem
         else:

@@ -55,6 +55,7 @@ class FakeEngine(Engine):
     """Yields its script, a piece a token; remembers the requests it was given."""
 
     name = "fake"
+    takes_adapters = True
     requests: ClassVar[list[Request]] = []
 
     @classmethod

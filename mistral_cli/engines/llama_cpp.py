@@ -37,6 +37,7 @@ class LlamaCpp(ServerEngine, Engine):
     name = "llama.cpp"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacks = True
+    takes_adapters = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -119,6 +120,10 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
 
     params = xllamacpp.CommonParams()
     params.model.path = os.fspath(model.path)
+    params.lora_adapters = [
+        xllamacpp.CommonAdapterLoraInfo(os.fspath(each.path), each.scale)
+        for each in options.adapters
+    ]
     params.n_ctx = options.context_length * options.parallel
     params.n_parallel = options.parallel
     params.n_gpu_layers = options.gpu_layers

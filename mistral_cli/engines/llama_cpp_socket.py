@@ -48,7 +48,7 @@ class Client:
         """
         self.ask("GET", "/lora-adapters")
 
-    def ask(self, method: str, route: str, body: dict[str, Any] | None = None) -> Any:
+    def ask(self, method: str, route: str, body: Any = None) -> Any:
         """The reply to any request, as it is. Raises EngineFailed."""
         with self._replying(method, route, body) as reply:
             return json.loads(reply.read())

@@ -11,9 +11,10 @@ from functools import cache
 from typing import Any
 
 from mistral_cli import native_build
-from mistral_cli.engines.base import Engine, LoadOptions
+from mistral_cli.engines.base import Engine, LoadOptions, ScaledAdapter
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp_server import ServerEngine
+from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.errors import EngineFailed
@@ -33,6 +34,7 @@ class Native(ServerEngine, Engine):
     name = "native"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacks = True
+    takes_adapters = True
 
     @classmethod
     def offered(cls) -> bool:
@@ -113,7 +115,11 @@ class Native(ServerEngine, Engine):
 
 def _start(model: GGUF, options: LoadOptions) -> NativeServer:
     program = native_build.server(native_build.native_folder())
-    return NativeServer(program, _flags(model, options), options.gpu_layers)
+    server = NativeServer(program, _flags(model, options), options.gpu_layers)
+    if options.adapters:
+        scales = [{"id": n, "scale": each.scale} for n, each in enumerate(options.adapters)]
+        checked(server.client.ask("POST", "/lora-adapters", scales))
+    return server
 
 
 def _flags(model: GGUF, options: LoadOptions) -> list[str]:
@@ -141,7 +147,14 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
         values["--device"] = "none"
     if options.states:
         values["--slot-save-path"] = f"{options.states}/"
+    if options.adapters:
+        values["--lora"] = ",".join(map(_quoted, options.adapters))
     return [*(part for pair in values.items() for part in pair), *switches]
+
+
+def _quoted(adapter: ScaledAdapter) -> str:
+    """A path in a list with commas. `--lora-scaled` would not take one with a colon."""
+    return '"' + os.fspath(adapter.path).replace('"', '""') + '"'
 
 
 def _on_gpu(log: str, asked: int) -> int:

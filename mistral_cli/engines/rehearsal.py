@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-from mistral_cli.engines.base import Engine, LoadOptions, Request, Sampling
+from mistral_cli.engines.base import Engine, LoadOptions, Request, Sampling, ScaledAdapter
 from mistral_cli.engines.child import child_command
 from mistral_cli.engines.llama_cpp_load import out_of_memory
 from mistral_cli.engines.loading import first_error, keep_captured
@@ -32,6 +33,7 @@ def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
             options.threads,
             options.gpu_layers,
             options.parallel,
+            json.dumps([[str(each.path), each.scale] for each in options.adapters]),
         )
         done = subprocess.run(
             command,
@@ -58,11 +60,12 @@ def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
 
 
 def _main() -> None:
-    name, path, captured, *numbers = sys.argv[1:]
+    name, path, captured, *numbers, loras = sys.argv[1:]
     keep_captured(Path(captured))
     model = read_gguf(Path(path))
     context, threads, layers, parallel = map(int, numbers)
-    options = LoadOptions(context, threads, layers, parallel)
+    adapters = tuple(ScaledAdapter(Path(file), scale) for file, scale in json.loads(loras))
+    options = LoadOptions(context, threads, layers, parallel, adapters=adapters)
     try:
         with engine_class(name)(model, options) as engine:
             prompt = (1,) * min(_PROMPT_TOKENS, engine.context_length - 1)

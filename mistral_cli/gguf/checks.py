@@ -48,7 +48,9 @@ def _check_kind(model: GGUF) -> None:
         )
     kind = model.metadata.get("general.type", "model")
     if kind != "model":
-        refuse(f"holds the GGUF type {kind!r}, not a model", "Give the base model's GGUF file.")
+        hint = "Give the base model's GGUF file"
+        also = ", and this one to --lora." if kind == "adapter" else "."
+        refuse(f"holds the GGUF type {kind!r}, not a model", hint + also)
     if not model.metadata.get("general.architecture"):
         refuse("does not say its architecture")
     if not model.tensors:

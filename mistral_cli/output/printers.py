@@ -222,9 +222,15 @@ def _head(plan: Plan) -> dict[str, Any]:
         "command": plan.task.name,
         "source": plan.draft.text.source,
         "model": plan.model_name,
+        "adapters": adapters_of(plan),
         "engine": plan.choice.engine.name,
         "engine_reason": plan.choice.reason,
     }
+
+
+def adapters_of(plan: Plan) -> list[dict[str, Any]]:
+    """The adapters that are added to the model, for JSON."""
+    return [{"path": str(each.path), "scale": each.scale} for each in plan.load.adapters]
 
 
 def timings(answer: Answer) -> dict[str, float]:
