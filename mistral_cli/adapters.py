@@ -47,7 +47,7 @@ def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[ScaledAdapter, ...]:
         if problem := each.adapter.problem_with(model):
             raise ModelUnusable(
                 f"{each.adapter.path} does not fit {model.path.name}: {problem}",
-                hint="Use the model it was made for; `mistral-cli models show` tells what both are.",
+                hint="Use the model it was made for; `mistral-cli models show` tells of both.",
             )
     return tuple(each.scaled for each in chosen)
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf.model import GGUF, Tensor
 from mistral_cli.gguf.opening import open_checked
 from mistral_cli.gguf.refusal import CONVERT, refuse
@@ -94,6 +95,14 @@ def read_adapter(path: Path) -> Adapter:
     """Read and check the header of the adapter at `path`. Raises `ModelUnusable`."""
     header = open_checked(path, _check)
     return Adapter(header, _pairs(header))
+
+
+def is_adapter_file(path: Path) -> bool:
+    """Whether the file at `path` says that it is an adapter, whole or damaged."""
+    try:
+        return is_adapter(open_checked(path, lambda _: None))
+    except ModelUnusable:
+        return False
 
 
 def is_adapter(header: GGUF) -> bool:

@@ -11,8 +11,11 @@ from mistral_cli.options import JsonOption, ModelArgument, OfflineOption, PathsO
 from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mistral_cli.config import Config
     from mistral_cli.gguf import GGUF
+    from mistral_cli.gguf.adapter import Adapter
 
 _COUNTS = ("context_length", "gpu_layers")
 
@@ -50,6 +53,13 @@ def show(
     config = load(terminal.env)
     reference = model or config.model
     check_gpu_layers(gpu_layers)
+    if path := _adapter(reference, config):
+        if quiet and not json:
+            write_paths(terminal, [path])
+            return
+        facts = {"model": reference, "path": str(path), **_adapter_facts(path, config)}
+        print_facts(terminal, facts, as_json=json, show={"size": format_size})
+        return
     here, header = _header(reference, config, terminal)
     if quiet and not json:
         write_paths(terminal, [header.path] if here else [])
@@ -74,6 +84,50 @@ def _header(reference: str, config: Config, terminal: Terminal) -> tuple[bool, G
     path = locate(reference, config)
     with unchanged_access_time(path):
         return True, read(path)
+
+
+def _adapter(reference: str, config: Config) -> Path | None:
+    """The file, where it is a LoRA adapter on this machine."""
+    from mistral_cli.gguf.adapter import is_adapter_file
+    from mistral_cli.models.references import parse
+    from mistral_cli.models.sources import LocalFile
+
+    source = parse(reference, config)
+    path = source.locate() if isinstance(source, LocalFile) else None
+    return path if path and is_adapter_file(path) else None
+
+
+def _adapter_facts(path: Path, config: Config) -> dict[str, Any]:
+    from mistral_cli.gguf.adapter import read_adapter
+
+    adapter = read_adapter(path)
+    return {
+        "kind": "LoRA adapter (for --lora)",
+        "name": adapter.name,
+        "architecture": adapter.architecture,
+        "rank": adapter.rank,
+        "alpha": adapter.alpha,
+        "targets": ", ".join(adapter.targets),
+        "parameters": adapter.parameters,
+        "size": adapter.file_size,
+        "default_model": config.model,
+        "fits_default_model": _fit(adapter, config),
+    }
+
+
+def _fit(adapter: Adapter, config: Config) -> str:
+    """Whether it fits the default model, or why that is not known."""
+    from mistral_cli.errors import MistralCliError
+    from mistral_cli.gguf import read
+    from mistral_cli.models.store import locate, unchanged_access_time
+
+    try:
+        path = locate(config.model, config)
+        with unchanged_access_time(path):
+            problem = adapter.problem_with(read(path))
+    except MistralCliError as error:
+        return f"not known: {error.message}"
+    return f"no: {problem}" if problem else "yes"
 
 
 def _facts(model: GGUF) -> dict[str, Any]:
