@@ -12,7 +12,8 @@ import pytest
 from batch_program import Batch, Script, lines_of, texts_of, write_rows
 
 KEYS = {
-    "id", "source", "text", "finish_reason", "prompt_tokens", "cached_tokens",
+    "id", "source", "text", "finish_reason", "prompt_tokens", "adapters",
+    "cached_tokens",
     "completion_tokens", "chunks",
     "left_out", "timings", "seed", "warnings", "model", "engine", "error", "key",
 }  # fmt: skip
