@@ -164,7 +164,7 @@ def test_of_objects_the_first_value_of_each_key_counts(mistral: Path) -> None:
 
 def numbered(prompt: str) -> str:
     """A summary that names the first day it is about."""
-    day = prompt.rpartition("only.")[2].split("day ", 1)[1].split()[0].rstrip(".")
+    day = prompt.split("day ", 1)[1].split()[0].rstrip(".")
     return f"Summary from day {day}."
 
 
