@@ -206,12 +206,14 @@ class Planner:
 
     def prefixes(self, draft: Draft, ids: tuple[int, ...]) -> tuple[Prefix, ...]:
         """Which beginnings of the prompt of `draft`, which is `ids`, are used again."""
-        found = prefixes_of(draft, ids, self.encode)
+        # A task's own wish comes once for a text: a state for each would fill the disk.
+        question = bool(self.drafter.instruction) and self.beginning is None
+        found = prefixes_of(draft, ids, self.encode, question=question)
         if self.beginning is None:
             return found
         # In a batch every text is new: what follows the beginning does not come again.
         known = len(self.beginning) >= LEAST_TOKENS and common(ids[:-1], self.beginning)
-        return (Prefix(self.beginning),) if known == len(self.beginning) else found[:1]
+        return (Prefix(self.beginning),) if known == len(self.beginning) else found
 
     def prompt_cache(self, say: Callable[[str], None]) -> PromptCache:
         """The prompt cache for an engine that is open as `load` tells."""

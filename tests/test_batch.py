@@ -45,9 +45,9 @@ def test_a_table_and_a_prompt_with_places(batch: Batch, here: Path) -> None:
     args = ("generate", "t.csv", "--text-field", "body", "--id-field", "no", "-o", "out.jsonl")
     assert batch(*args, "--prompt", "Rate {text} of {author}").status == 0
     assert texts_of(here / "out.jsonl") == {"7": '"you" of Zoë', "8": "bye of Ann"}
-    # Without {text} it stands before the text; braces that name nothing of ours stay.
+    # Without {text} it stands after the text; braces that name nothing of ours stay.
     assert batch(*args, "--prompt", "JSON like {} by {author}").status == 0
-    assert texts_of(here / "out.jsonl") == {"7": 'Zoë hello, "you"', "8": "by Ann bye"}
+    assert texts_of(here / "out.jsonl") == {"7": "{} by Zoë", "8": "{} by Ann"}
 
 
 def test_a_place_that_stands_for_nothing(batch: Batch, here: Path) -> None:

@@ -323,15 +323,26 @@ def test_another_question_finds_the_text_read(program: Program, text: Path) -> N
     assert listed[:2] == [str(program.model), str(again[1])]
 
 
-def test_other_tasks_keep_their_instruction_and_not_the_text(program: Program, text: Path) -> None:
-    first = program.tokens("summarize", "-f", text)
+def test_an_instruction_before_the_text_is_kept_and_not_the_text(
+    program: Program, text: Path, tmp_path: Path
+) -> None:
+    template = tmp_path / "about.txt"
+    template.write_text("Say in few words what the following text is about.\n\n{{ text }}")
+    first = program.tokens("generate", "--template", template, "-f", text)
     (kept,) = program.kept()
     assert 16 <= kept < first[0] - len(TEXT)
-    assert program.tokens("summarize", "another text") == (
+    assert program.tokens("generate", "--template", template, "another text") == (
         first[0] - len(TEXT) + len("another text"),
         kept,
     )
     assert program.kept() == [kept]
+
+
+def test_a_text_that_is_asked_nothing_of_the_users_is_not_kept(
+    program: Program, text: Path
+) -> None:
+    program.tokens("summarize", "-f", text)
+    assert program.kept() == []
 
 
 def test_a_system_text_is_kept(program: Program) -> None:

@@ -18,9 +18,13 @@ LEAST_TOKENS, _LEAST_TEXT = 16, 64
 _OTHER = "§"  # with what few texts begin
 
 
-def prefixes_of(draft: Draft, ids: tuple[int, ...], encode: Encode) -> tuple[Prefix, ...]:
-    """The prefixes of a prompt, `ids`, that come again: as far as the next text changes it,
-    and, where the question follows the text, as far as the next question does."""
+def prefixes_of(
+    draft: Draft, ids: tuple[int, ...], encode: Encode, *, question: bool
+) -> tuple[Prefix, ...]:
+    """The prefixes of a prompt, `ids`, that come again: as far as the next text changes it.
+
+    And where a `question` of the user's follows the text, as far as the next question does.
+    """
     if isinstance(draft.prompt, str):
         return ()
     content = draft.prompt[-1].content
@@ -29,7 +33,7 @@ def prefixes_of(draft: Draft, ids: tuple[int, ...], encode: Encode) -> tuple[Pre
         text = text.strip()
     head, found, tail = content.partition(text) if text else ("", "", "")
     others = [head + _OTHER]
-    if found and tail.strip():
+    if question and found and tail.strip():
         others.append(head + text + _OTHER)
     lengths, least = [0], LEAST_TOKENS
     for other in others:
