@@ -66,6 +66,20 @@ def data_dir() -> Path:
     return user_data_path(APP, appauthor=False)
 
 
+def runtime_dir() -> Path:
+    """Where sockets of this user's processes live; `XDG_RUNTIME_DIR` moves it."""
+    from platformdirs import user_runtime_path
+
+    return user_runtime_path(APP, appauthor=False)
+
+
+def log_dir() -> Path:
+    """Where processes in the background write; `XDG_STATE_HOME` moves it."""
+    from platformdirs import user_log_path
+
+    return user_log_path(APP, appauthor=False)
+
+
 def prompts_dir() -> Path:
     """Where the user's own prompt templates live."""
     return config_dir() / "prompts"

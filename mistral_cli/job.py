@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from operator import add
 
 from mistral_cli.draft import Draft, Drafter
-from mistral_cli.engines import LoadOptions, open_tokenizer, place, repack_pays
+from mistral_cli.engines import LoadOptions, OpenEngine, open_tokenizer, place, repack_pays
 from mistral_cli.errors import ContextExceeded, UsageError, about
 from mistral_cli.long.split import keep_head, keep_tail, split
 from mistral_cli.long.structure import Kind, kind_of, segments
 from mistral_cli.options import Overflow
-from mistral_cli.plan import Plan, Planner, Setup
+from mistral_cli.plan import Plan, Planner, Setup, within_served
+from mistral_cli.serving.warm import WarmEngine
 from mistral_cli.terminal import Terminal
 
 # Tokens of a prompt about a part. The time to read one grows with its square, shorter ones
@@ -74,7 +76,7 @@ def make_jobs(
 
     They share one context length, for the longest of them. Raises UsageError, ContextExceeded.
     """
-    with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
+    with _tokenizer(setup) as tokenizer:
         load = LoadOptions(setup.longest, setup.threads, adapters=setup.adapters)
         planner = Planner(drafter, setup, tokenizer.tokenize, load)
         found = []
@@ -90,6 +92,12 @@ def make_jobs(
     return jobs, planner
 
 
+def _tokenizer(setup: Setup) -> AbstractContextManager[OpenEngine]:
+    if setup.served:
+        return WarmEngine(setup.served, setup.model)
+    return open_tokenizer(setup.choice.engine, setup.model)
+
+
 def job_of(planner: Planner, draft: Draft) -> Job:
     """The job for one draft in a context that is settled. Raises UsageError, ContextExceeded."""
     return _job(planner, _pieces(planner, draft))
@@ -103,6 +111,7 @@ def need_of(planner: Planner, draft: Draft) -> Need:
 def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) -> Planner:
     """`planner` with a context for all of the `needs`, and the layers that fit beside it."""
     planner = planner.opened([need.context for need in needs], terminal)
+    planner = within_served(planner, terminal)
     choice = place(planner.setup.choice, planner.setup.model, planner.load.context_length)
     terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
     if choice.warning:

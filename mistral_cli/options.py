@@ -98,8 +98,8 @@ class Overflow(StrEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TaskOptions:
-    """What a user may set on every task; None leaves it to the template or the model."""
+class ModelOptions:
+    """Which model is loaded, and how; None leaves it to the configuration or the model."""
 
     model: ModelOption = None
     lora: Annotated[
@@ -137,6 +137,12 @@ class TaskOptions:
         ),
     ] = None
     threads: ThreadsOption = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskOptions(ModelOptions):
+    """What a user may set on every task; None leaves it to the template or the model."""
+
     max_tokens: Annotated[
         int | None,
         option(
@@ -252,6 +258,14 @@ class TaskOptions:
 class OneOffOptions(TaskOptions):
     """What can be said besides where texts are answered one at a time."""
 
+    no_serve: Annotated[
+        bool,
+        option(
+            "--no-serve",
+            panel=_MODEL,
+            help="Load the model, also where `mistral-cli serve` has it loaded.",
+        ),
+    ] = False
     file: Annotated[
         list[Path] | None,
         option(

@@ -31,6 +31,8 @@ from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
 from mistral_cli.options import Overflow, TaskOptions
 from mistral_cli.prompt_cache import LEAST_TOKENS, PromptCache, common, prefixes_of
+from mistral_cli.serving.place import Served
+from mistral_cli.serving.warm import choice_of, find
 from mistral_cli.task import Task
 from mistral_cli.templates import Template
 from mistral_cli.terminal import Terminal
@@ -61,8 +63,10 @@ class Setup:
     """What is settled before any text is looked at.
 
     `settings` are the sampling options, seed included; `longest` is the longest context that
-    may be opened, in tokens. The prompt cache may have `cache_limit` bytes. `adapters` fit
-    the model.
+    may be opened, in tokens. `engine` is the name asked for, or "auto". `served` is the process
+    that has the model loaded, if one does that can be used.
+    The prompt cache may have `cache_limit` bytes.
+    `adapters` fit the model.
     """
 
     model: GGUF
@@ -74,6 +78,8 @@ class Setup:
     longest: int
     overflow: Overflow
     options: TaskOptions
+    engine: str
+    served: Served | None = None
     cache_limit: int = 0
     adapters: tuple[ScaledAdapter, ...] = ()
 
@@ -237,11 +243,18 @@ class Planner:
 
 
 def settle(
-    task: Task, template: Template, options: TaskOptions, config: Config, terminal: Terminal
+    task: Task,
+    template: Template,
+    options: TaskOptions,
+    config: Config,
+    terminal: Terminal,
+    *,
+    may_be_served: bool = False,
 ) -> Setup:
     """Find the model, choose the engine, collect the settings. Downloads what is missing.
 
-    Raises every MistralCliError but those of a running engine.
+    With `may_be_served` a process of this user that has it loaded is looked for. Raises every
+    MistralCliError but those of a running engine.
     """
     engine = options.engine or config.engine
     check_names(
@@ -254,11 +267,15 @@ def settle(
     reference = options.model or config.model
     model = read_gguf(resolve(reference, config, terminal))
     terminal.info(f"{reference} is {model.path}")
+    served = find(model, options, engine, terminal) if may_be_served else None
+    choice = choice_of(served) if served else _choose(model, options, engine, terminal)
+    if served:
+        terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
     return Setup(
         model=model,
         model_name=reference,
-        choice=_choose(model, options, config, terminal),
+        choice=choice,
         settings=_settings(template, options),
         stop=tuple(options.stop or ()),
         threads=_threads(options, terminal),
@@ -267,12 +284,27 @@ def settle(
         options=options,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
         adapters=fitting(adapters, model),
+        engine=engine,
+        served=served,
     )
 
 
-def _choose(model: GGUF, options: TaskOptions, config: Config, terminal: Terminal) -> Choice:
+def within_served(planner: Planner, terminal: Terminal) -> Planner:
+    """`planner`, without the process that serves the model where its context is too short."""
+    setup, context = planner.setup, planner.load.context_length
+    if not setup.served or context <= setup.served.context_length:
+        return planner
+    terminal.info(
+        f"the model that process {setup.served.pid} serves is not used: its context has "
+        f"{setup.served.context_length} tokens, and {context} are needed"
+    )
+    choice = _choose(setup.model, setup.options, setup.engine, terminal)
+    return replace(planner, setup=replace(setup, served=None, choice=choice))
+
+
+def _choose(model: GGUF, options: TaskOptions, engine: str, terminal: Terminal) -> Choice:
     choice = choose(
-        options.engine or config.engine,
+        engine,
         model,
         gpu_layers=options.gpu_layers,
         require_gpu=options.require_gpu,

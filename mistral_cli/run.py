@@ -11,7 +11,14 @@ from dataclasses import dataclass, replace
 from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.config import load as load_config
 from mistral_cli.draft import PART_TEMPLATE, Draft, Drafter
-from mistral_cli.engines import Engine, PromptProgress, Request, open_engine, slots_for
+from mistral_cli.engines import (
+    LoadOptions,
+    OpenEngine,
+    PromptProgress,
+    Request,
+    open_engine,
+    slots_for,
+)
 from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
 from mistral_cli.job import Job, check_split, make_jobs
@@ -19,8 +26,9 @@ from mistral_cli.models.hub import go_offline
 from mistral_cli.options import OneOffOptions, TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
-from mistral_cli.plan import Plan, Planner, settle
+from mistral_cli.plan import Plan, Planner, Setup, settle
 from mistral_cli.prompt_cache import PromptCache, states_folder
+from mistral_cli.serving.warm import WarmEngine
 from mistral_cli.task import Task
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
@@ -36,7 +44,14 @@ def run_task(
     inputs = read_inputs(_as_given(task, arguments), options.file or (), terminal)
     drafter = replace(drafter, instruction=inputs.instruction)
     drafts = _drafts(drafter, inputs)
-    setup = settle(task, drafter.template, options, load_config(terminal.env), terminal)
+    setup = settle(
+        task,
+        drafter.template,
+        options,
+        load_config(terminal.env),
+        terminal,
+        may_be_served=not options.no_serve,
+    )
     jobs, planner = make_jobs(drafter, setup, drafts, terminal)
     if options.dry_run:
         for job in jobs:
@@ -67,7 +82,7 @@ def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
 
 
 def asking(
-    engine: Engine,
+    engine: OpenEngine,
     cache: PromptCache,
     on_progress: Callable[[PromptProgress], None],
     load_seconds: float = 0.0,
@@ -108,13 +123,14 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
 
 def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal) -> None:
     setup, parallel = planner.setup, _parallel(jobs, planner, terminal)
-    terminal.status(f"loading {setup.model_name} …")
     started = time.perf_counter()
     with contextlib.ExitStack() as resources:
-        folder = states_folder(setup.choice, setup.cache_limit, parallel, terminal.info)
-        states = resources.enter_context(folder)
+        states = None
+        if not setup.served:  # whose slots keep what they have read by themselves
+            folder = states_folder(setup.choice, setup.cache_limit, parallel, terminal.info)
+            states = resources.enter_context(folder)
         load = replace(planner.load, parallel=parallel, states=states)
-        engine = open_engine(setup.choice, setup.model, load, terminal.warn)
+        engine = _opened(setup, load, terminal)
         resources.push(engine)
         load_seconds = time.perf_counter() - started
         _report_layers(engine, planner, terminal)
@@ -140,12 +156,21 @@ def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
     """How many parts of a text to ask about at once."""
     setup, load = planner.setup, planner.load
     together = max(([plan.prompt_tokens for plan in job.plans] for job in jobs), key=len)
+    if setup.served:
+        return min(setup.served.slots, len(together))
     parallel, why = slots_for(
         None, setup.choice, setup.model, load.context_length, load.gpu_layers, together
     )
     if len(together) > 1:
         terminal.info(f"{parallel} at once: {why}")
     return parallel
+
+
+def _opened(setup: Setup, load: LoadOptions, terminal: Terminal) -> OpenEngine:
+    if setup.served:
+        return WarmEngine(setup.served, setup.model, load.parallel)
+    terminal.status(f"loading {setup.model_name} …")
+    return open_engine(setup.choice, setup.model, load, terminal.warn)
 
 
 def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> None:
@@ -184,13 +209,13 @@ class _Status:
             self.terminal.status(f"{what} {progress.done} of {progress.total} tokens …")
 
 
-def _report_layers(engine: Engine, planner: Planner, terminal: Terminal) -> None:
+def _report_layers(engine: OpenEngine, planner: Planner, terminal: Terminal) -> None:
     """Say what is on the GPU, always where one was meant to be used, else with -v."""
     say = terminal.note if planner.load.gpu_layers > 0 else terminal.info
     say(f"{engine.gpu_layers} of {planner.setup.model.block_count + 1} layers are on the GPU")
 
 
-def _loaded(job: Job, engine: Engine) -> Job:
+def _loaded(job: Job, engine: OpenEngine) -> Job:
     """`job` with the layers that really are on the GPU."""
 
     def loaded(piece: Plan | str) -> Plan | str:

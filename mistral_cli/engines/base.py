@@ -19,6 +19,8 @@ from mistral_cli.memory import Memory, needed
 
 FinishReason = Literal["stop", "length"]
 
+LOOPBACK = "127.0.0.1"
+
 PENALTY_WINDOW = 64
 """How many of the last tokens the repetition penalty looks at (llama.cpp's default)."""
 
@@ -123,13 +125,26 @@ class ScaledAdapter:
 
 
 @dataclass(frozen=True)
+class Listening:
+    """Where an engine that is a server listens for other processes, and the keys that it wants.
+
+    A Unix socket, and with a `port` loopback TCP too, where the model is called `name`.
+    """
+
+    socket: Path
+    api_keys: tuple[str, ...]
+    port: int | None = None
+    name: str = ""
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """How to open a model: context in tokens, CPU threads, layers to put on the GPU.
 
     `parallel` is how many streams will run at once; each has `context_length` to itself.
     With `repack` the weights may be rearranged: a slow load, then faster tokens.
     `states` is the folder for the states of prefixes. `adapters` are for an engine that
-    `takes_adapters`.
+    `takes_adapters`. `listening` None keeps the engine to this process.
     """
 
     context_length: int
@@ -139,6 +154,7 @@ class LoadOptions:
     repack: bool = False
     states: Path | None = None
     adapters: tuple[ScaledAdapter, ...] = ()
+    listening: Listening | None = None
 
 
 def for_native_code(text: str) -> bytes:

@@ -21,7 +21,8 @@ class Choice:
 
     `gpu_reason` says why it is that many layers. `warning` tells the user that the CPU
     computes what they may think is on a GPU. `gpus` are those that the engine would use.
-    `automatic_layers` are yet to be fitted, by `place`.
+    `automatic_layers` are yet to be fitted, by `place`. `served` is a model that another process
+    has loaded.
     """
 
     engine: type[Engine]
@@ -32,6 +33,7 @@ class Choice:
     gpus: tuple[Gpu, ...] = ()
     automatic_layers: bool = False
     gpu_required: bool = False
+    served: bool = False
 
 
 def check_names(

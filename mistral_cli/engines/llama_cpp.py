@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.engines.base import Engine, LoadOptions
+from mistral_cli.engines.base import LOOPBACK, Engine, Listening, LoadOptions
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp_load import load, without_log
 from mistral_cli.engines.llama_cpp_server import ServerEngine
@@ -80,14 +80,16 @@ class LlamaCpp(ServerEngine, Engine):
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
         self._resources = contextlib.ExitStack()
-        folder = self._resources.enter_context(scratch_folder())
-        socket, api_key = folder / "s.sock", secrets.token_hex(16)
-        client = Client(socket, api_key)
+        listening = options.listening
+        if listening is None:
+            folder = self._resources.enter_context(scratch_folder())
+            listening = Listening(folder / "s.sock", (secrets.token_hex(16),))
+        client = Client(listening.socket, listening.api_keys[0])
         self._server: Any = None
         try:
             import xllamacpp
 
-            params = _params(model, options, socket, api_key)
+            params = _params(model, options, listening)
             self._server, gpu_layers = load(xllamacpp, params)
             # Freed before its loop is running, the server would wait for its end for ever.
             client.wait_for_the_loop()
@@ -115,7 +117,7 @@ class LlamaCpp(ServerEngine, Engine):
         self.close()
 
 
-def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) -> Any:
+def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -136,18 +138,30 @@ def _params(model: GGUF, options: LoadOptions, socket_path: Path, api_key: str) 
     params.warmup = False
     params.no_extra_bufts = not options.repack
     params.cache_ram_mib = 0  # grows to 8 GiB otherwise
-    # By default it listens on TCP, without a key, for every local user and web page.
-    params.hostnames = [os.fspath(socket_path)]
-    params.api_keys = [api_key]
+    _listen(params, listening)
     if options.states:
         params.slot_save_path = f"{options.states}/"
-    params.ui = False
-    params.endpoint_slots = False
     # Each stream keeps one of them waiting, and one that was closed for a moment longer.
     params.n_threads_http = options.parallel + _MORE_HTTP_THREADS
-    # Prompts are sent as token ids: a broken template in the file must not matter.
-    params.chat_template = "chatml"
     return params
+
+
+def _listen(params: Any, listening: Listening) -> None:
+    # By default it listens on TCP, without a key, for every local user and web page.
+    params.hostnames = [os.fspath(listening.socket)]
+    params.api_keys = list(listening.api_keys)
+    params.ui = False
+    params.endpoint_slots = False
+    params.endpoint_metrics = True
+    if listening.port is None:
+        # Prompts are sent as token ids: a broken template in the file must not matter.
+        params.chat_template = "chatml"
+        return
+    params.hostnames += [LOOPBACK]
+    params.port = listening.port
+    params.model_alias = {listening.name}
+    # By default it allows whatever page asks; an origin that is none allows no page.
+    params.cors_origins, params.cors_origins_explicit = "null.invalid", True
 
 
 @cache

@@ -49,7 +49,8 @@ class ServerEngine(OpenEngine):
         self._context_length, self._gpu_layers = context_length, gpu_layers
         # The llguidance inside llama.cpp reads the tokens of SentencePiece vocabularies
         # without their leading space: "▁" becomes an empty token, and JSON breaks.
-        self._knows_grammars = knows_grammars and model.tokenizer_model != "llama"
+        self.knows_grammars = knows_grammars
+        self._leaves_grammars = knows_grammars and model.tokenizer_model != "llama"
         self._states = states
         self._background = BackgroundStreams(slots)
         self._llguidance: Any = None
@@ -94,7 +95,7 @@ class ServerEngine(OpenEngine):
     def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
         body = completion(request.prompt_token_ids, request.sampling, limit, slot)
         body["ignore_eos"] = request.ignore_eos
-        if request.grammar is not None and self._knows_grammars:
+        if request.grammar is not None and self._leaves_grammars:
             from mistral_cli.engines.constraint import refuse_uncompilable
 
             # It would answer with free text to a grammar that it cannot compile.
@@ -113,7 +114,7 @@ class ServerEngine(OpenEngine):
         """False when nobody waits for the rest any more."""
         if request.grammar is None:
             return complete(self._client, body, emit)
-        if self._knows_grammars:
+        if self._leaves_grammars:
             return complete(self._client, {**body, "grammar": request.grammar}, emit)
         constraint = self._constraint(request.grammar)
         if not complete(self._client, {**body, "max_tokens": 1}, progress_to(emit)):

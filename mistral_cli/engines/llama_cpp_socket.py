@@ -13,13 +13,15 @@ from typing import Any
 from mistral_cli.errors import EngineFailed
 
 _DATA, _END = b"data: ", b"[DONE]"
+_METRIC = "llamacpp:"
 
 
 class Client:
     """Posts JSON to the server that listens at `path` and asks for `api_key`."""
 
-    def __init__(self, path: Path, api_key: str) -> None:
-        self._path = path
+    def __init__(self, path: Path, api_key: str, seconds: float | None = None) -> None:
+        """With `seconds`, each answer must come within that time; else it takes what it takes."""
+        self._path, self._seconds = path, seconds
         self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
 
     def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -48,16 +50,30 @@ class Client:
         """
         self.ask("GET", "/lora-adapters")
 
+    def is_healthy(self) -> bool:
+        """Whether the server answers that it can be used."""
+        try:
+            return bool(self.ask("GET", "/health").get("status") == "ok")
+        except EngineFailed:
+            return False
+
     def ask(self, method: str, route: str, body: Any = None) -> Any:
         """The reply to any request, as it is. Raises EngineFailed."""
         with self._replying(method, route, body) as reply:
             return json.loads(reply.read())
 
+    def metrics(self) -> dict[str, float]:
+        """The server's counters by name, without "llamacpp:". Raises EngineFailed."""
+        with self._replying("GET", "/metrics", None) as reply:
+            lines = [line.split() for line in reply.read().decode().splitlines()]
+            pairs = [line for line in lines if len(line) == 2 and line[0].startswith(_METRIC)]
+            return {name.removeprefix(_METRIC): float(value) for name, value in pairs}
+
     @contextlib.contextmanager
     def _replying(
         self, method: str, route: str, body: dict[str, Any] | None
     ) -> Iterator[http.client.HTTPResponse]:
-        connection = _UnixConnection(self._path)
+        connection = _UnixConnection(self._path, self._seconds)
         try:
             connection.request(method, route, json.dumps(body) if body else None, self._headers)
             yield connection.getresponse()
@@ -70,12 +86,13 @@ class Client:
 class _UnixConnection(http.client.HTTPConnection):
     """HTTP over a Unix socket; made anew for each call, since idle ones go dead."""
 
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost")
+    def __init__(self, path: Path, seconds: float | None) -> None:
+        super().__init__("localhost", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
         self.sock.connect(str(self._path))
 
 

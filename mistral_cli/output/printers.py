@@ -225,6 +225,7 @@ def _head(plan: Plan) -> dict[str, Any]:
         "adapters": adapters_of(plan),
         "engine": plan.choice.engine.name,
         "engine_reason": plan.choice.reason,
+        "served": plan.choice.served,
     }
 
 

@@ -1,0 +1,1 @@
+"""A model that stays loaded: the process that serves it, and how others of this user find it."""
