@@ -21,6 +21,7 @@ from mistral_cli.engines import (
     PromptProgress,
     Request,
     Sampling,
+    background,
     engine_class,
     llama_cpp_server,
 )
@@ -378,6 +379,18 @@ def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
     with pytest.raises(EngineFailed, match="closed"):
         list(engine.stream(Request((1,), 1, GREEDY)))
     assert engine.context_length == CONTEXT
+
+
+def test_closing_waits_for_no_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(background, "_GRACE_SECONDS", 0.0)  # as where a batch takes long
+    engine = engine_class("llama.cpp")(read(smollm2), LoadOptions(4096, threads=1))
+    before = threading.enumerate()
+    events = engine.stream(Request(tuple(range(10, 4000)), 1, GREEDY))
+    next(events)
+    (thread,) = (thread for thread in threading.enumerate() if thread not in before)
+    engine.close()  # freed here, the server would wait for the whole prompt
+    assert thread.is_alive()
+    thread.join()
 
 
 @pytest.mark.parametrize("name", REAL)

@@ -114,7 +114,7 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
             knows_grammars=False,
         )
         prompt = (1, *engine.tokenize("The capital of France as JSON:"))
-        grammar = 'start: "{\\"capital\\": \\"" /[A-Z][a-z]{2,12}/ "\\"}"'
+        grammar = '%llguidance {}\nstart: "{\\"capital\\": \\"" /[A-Z][a-z]{2,12}/ "\\"}"'
         asked = Request(prompt, 40, GREEDY, grammar)
         both = [
             "".join(e.text for e in each.stream(asked) if isinstance(e, Piece))

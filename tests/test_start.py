@@ -78,7 +78,7 @@ def test_what_needs_no_model_imports_nothing_for_one(arguments: list[str]) -> No
 
 
 def test_completion_knows_the_commands_without_importing_them() -> None:
-    found, modules = _complete("mistral-cli s")
+    found, modules = _complete("mistral-cli su")
     assert found == ["summarize"]
     assert _ours(modules) == _TO_LIST_COMMANDS
     assert _complete("mistral-cli models v")[0] == ["verify"]

@@ -12,7 +12,7 @@ from mistral_cli.lazy import LazyGroup
 COMMANDS = {
     "batch": "Run a task for many texts; resumes by itself.",
     "finetune": "Train a LoRA adapter on prompts and completions; export one.",
-    "serve": "Keep a model loaded for the other commands; status and stop.",
+    "serve": "Load a model and keep it: the other commands find and use it by themselves.",
     "models": "List, fetch, inspect and remove models.",
     "prompts": "List and show prompt templates.",
     "cache": "List and delete what is kept of prompts that were read.",

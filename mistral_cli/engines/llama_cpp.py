@@ -105,6 +105,11 @@ class LlamaCpp(ServerEngine, Engine):
             states=PrefixStates(client, options.parallel, lambda: without_log(xllamacpp)),
         )
 
+    def _complete(self, *arguments: Any) -> None:
+        # Held until its stream is closed: freed under one, the server would wait for it for ever.
+        _held = self._server
+        super()._complete(*arguments)
+
     def close(self) -> None:
         """See Engine."""
         super().close()

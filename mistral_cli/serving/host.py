@@ -20,7 +20,7 @@ from mistral_cli.engines import Choice, Listening, LoadOptions, choose, open_eng
 from mistral_cli.engines.base import LOOPBACK
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import ExitCode, UsageError
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.machine import usable_cores
@@ -52,7 +52,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
     """Load the model and serve it until SIGTERM, Ctrl-C or the idle time-out.
 
     Answers that are under way then are cancelled; while there are any, no time-out comes.
-    Raises MistralCliError.
+    Ends the process then. Raises MistralCliError.
     """
     model = _settle(options, load_config(terminal.env), terminal)
     with taken(model.file.path) as place_, _asked_to_end() as asked:
@@ -69,6 +69,9 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
             reason = _until_the_end(client, place_, options.idle_timeout, asked)
             terminal.note(f"{model.name} is served no more: {reason}")
             place_.clear()
+            terminal.stderr.flush()
+            # Nothing is left to be tidied, and to be freed the server would wait for its streams.
+            os._exit(ExitCode.SUCCESS)
 
 
 def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model:

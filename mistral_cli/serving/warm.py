@@ -18,6 +18,7 @@ from mistral_cli.terminal import Terminal
 
 _WAIT_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
+_ENDING_SECONDS = 0.5
 _HINT = "Run it again: the model is loaded for the call where nobody serves it."
 
 
@@ -45,9 +46,19 @@ class WarmEngine(ServerEngine):
                         return super()._complete(free, request, limit, emit)
                 time.sleep(_WAIT_SECONDS)
         except (OSError, EngineFailed) as error:
-            if self._served.alive:
+            if not _has_ended(self._served):
                 raise
             raise EngineFailed("the process that served the model has ended", hint=_HINT) from error
+
+
+def _has_ended(served: Served) -> bool:
+    """Whether its process is going: its sockets close before its lock is free."""
+    deadline = time.monotonic() + _ENDING_SECONDS
+    while served.alive and read(served.folder) == served:
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(_WAIT_SECONDS)
+    return True
 
 
 def find(model: GGUF, options: TaskOptions, engine: str, terminal: Terminal) -> Served | None:
