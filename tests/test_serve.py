@@ -17,6 +17,8 @@ from typing import Any
 import pytest
 from conftest import Result
 
+ENDLESS = ("-n", "3000", "--temperature", "0", "--repetition-penalty", "1")
+
 Run = Callable[..., Result]
 Serve = Callable[..., subprocess.Popen[bytes]]
 
@@ -173,9 +175,20 @@ def test_it_ends_when_asked_with_an_answer_under_way(
     run: Run, serve: Serve, smollm2: Path, runtime: Path, way: str
 ) -> None:
     process = serve("-m", smollm2, "-c", 4096)
-    command = [sys.executable, "-m", "mistral_cli", "generate", "--raw", "-m", str(smollm2)]
+    command = [
+        sys.executable,
+        "-m",
+        "mistral_cli",
+        "generate",
+        "--raw",
+        *ENDLESS,
+        "-m",
+        str(smollm2),
+    ]
     client = subprocess.Popen(
-        [*command, "-n", "3000", "Count: one, two"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        [*command, "one two three one two three one"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
     )
     assert client.stdout
     assert client.stdout.read(8)
@@ -192,9 +205,20 @@ def test_it_ends_when_asked_with_an_answer_under_way(
 
 def test_ctrl_c_of_a_client_leaves_it_usable(run: Run, serve: Serve, smollm2: Path) -> None:
     serve("-m", smollm2, "-c", 4096)
-    command = [sys.executable, "-m", "mistral_cli", "generate", "--raw", "-m", str(smollm2)]
+    command = [
+        sys.executable,
+        "-m",
+        "mistral_cli",
+        "generate",
+        "--raw",
+        *ENDLESS,
+        "-m",
+        str(smollm2),
+    ]
     for _ in range(2):
-        client = subprocess.Popen([*command, "-n", "3000", "Count:"], stdout=subprocess.PIPE)
+        client = subprocess.Popen(
+            [*command, "one two three one two three one"], stdout=subprocess.PIPE
+        )
         assert client.stdout
         assert client.stdout.read(8)
         client.send_signal(signal.SIGINT)
