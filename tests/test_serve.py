@@ -186,7 +186,7 @@ def test_it_ends_when_asked_with_an_answer_under_way(
         str(smollm2),
     ]
     client = subprocess.Popen(
-        [*command, "one two three one two three one"],
+        [*command, "la la la " * 40],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -216,9 +216,7 @@ def test_ctrl_c_of_a_client_leaves_it_usable(run: Run, serve: Serve, smollm2: Pa
         str(smollm2),
     ]
     for _ in range(2):
-        client = subprocess.Popen(
-            [*command, "one two three one two three one"], stdout=subprocess.PIPE
-        )
+        client = subprocess.Popen([*command, "la la la " * 40], stdout=subprocess.PIPE)
         assert client.stdout
         assert client.stdout.read(8)
         client.send_signal(signal.SIGINT)
