@@ -37,8 +37,8 @@ MEASURES = {
 
 LOOKUP = "Copy-heavy tokens/s with prompt lookup, of those without"
 NO_LOOKUP = (
-    "prompt lookup: mistral-cli has none, since tokens that are checked together changed the "
-    "greedy text in two of seven tasks"
+    "prompt lookup: mistral-cli has none, since tokens that are checked together changed the text "
+    "of two of seven tasks, one of them greedy"
 )
 
 
