@@ -68,9 +68,12 @@ def data_dir() -> Path:
 
 def runtime_dir() -> Path:
     """Where sockets of this user's processes live; `XDG_RUNTIME_DIR` moves it."""
+    import warnings
+
     from platformdirs import user_runtime_path
 
-    return user_runtime_path(APP, appauthor=False)
+    with warnings.catch_warnings(action="ignore"):  # it warns on stderr where cron sets none
+        return user_runtime_path(APP, appauthor=False)
 
 
 def log_dir() -> Path:

@@ -84,7 +84,8 @@ def test_every_task_answers_on_a_real_model_with_both_engines(
     assert envelope["command"] == arguments[0]
     assert envelope["engine"] == engine
     assert envelope["prompt_tokens"] > 10
-    assert 0 < envelope["completion_tokens"] <= 100
+    times = 2 if arguments[0] == "summarize" else 1  # it is asked again where it miscounts
+    assert 0 < envelope["completion_tokens"] <= 100 * times
     if arguments[0] == "json-extract":
         assert set(envelope["data"]) == {"name", "company", "address"}
         assert envelope["data"]["name"] == "Suvojit Hore"

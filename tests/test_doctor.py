@@ -30,6 +30,13 @@ from mistral_cli.terminal import Terminal
 Run = Callable[..., Any]
 
 
+@pytest.fixture(scope="session")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a type that ctransformers computes on a GPU."""
+    path = tmp_path_factory.mktemp("models") / "q8.gguf"
+    return write_mistral(path, vocabulary=512, quantization="Q8_0")
+
+
 # --- doctor, as a process ----------------------------------------------------------------------
 
 
@@ -105,8 +112,8 @@ def mends(found: Diagnosis) -> str:
     return "\n".join(problem.mend for problem in found.problems)
 
 
-def test_a_t4_with_ctransformers(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
-    found = on(monkeypatch, Machine(), mistral, require_gpu=True)
+def test_a_t4_with_ctransformers(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
+    found = on(monkeypatch, Machine(), quantized, require_gpu=True)
     assert found.use
     assert (found.use.engine, found.use.gpu_layers) == ("ctransformers", found.use.layers)
     assert (found.problems, found.exit_code) == ((), 0)
@@ -209,13 +216,13 @@ def test_gpus_of_other_makers(
     assert f"xllamacpp/whl/{wheels}" in mends(on(monkeypatch, None, mistral))
 
 
-def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
     full = Machine(cards=(replace(T4, free=100 * 2**20),))
-    found = on(monkeypatch, full, mistral)
+    found = on(monkeypatch, full, quantized)
     assert found.use
     assert found.use.gpu_layers == 0
     assert "models recommend" in mends(found)
-    assert on(monkeypatch, full, mistral, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
+    assert on(monkeypatch, full, quantized, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
 
 
 def test_too_little_memory_and_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,7 @@ from mistral_cli.errors import UsageError
 from mistral_cli.instruct.messages import Message
 from mistral_cli.templates import Template, available, builtin_dir, find, read
 
-BUILT_IN = ["generate", "json-extract", "summarize", "summarize-part", "translate"]
+BUILT_IN = ["generate", "json-extract", "midjourney", "summarize", "summarize-part", "translate"]
 
 
 def write(name: str, content: str | bytes) -> Path:
@@ -160,7 +160,7 @@ def test_what_is_not_found_names_the_known_ones(reference: str) -> None:
     (prompts_dir() / "sub" / "inner.txt").write_text("{{ text }}")
     with pytest.raises(UsageError, match="there is no template") as caught:
         find(reference)
-    assert "generate, json-extract, sub, summarize, summarize-part, translate" in caught.value.hint
+    assert ", ".join(sorted([*BUILT_IN, "sub"])) in caught.value.hint
 
 
 def test_a_broken_template_is_listed_as_such_and_breaks_nothing_else() -> None:
