@@ -20,8 +20,13 @@ def write_atomically(path: Path, data: bytes) -> None:
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    with replacing(path, path.with_name(f".mistral-cli-{secrets.token_hex(8)}.tmp")) as file:
+    with replacing(path, temporary_beside(path)) as file:
         file.write(data)
+
+
+def temporary_beside(path: Path) -> Path:
+    """A new name for `replacing`."""
+    return path.with_name(f".mistral-cli-{secrets.token_hex(8)}.tmp")
 
 
 @contextlib.contextmanager

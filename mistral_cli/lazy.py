@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Any, ClassVar
 
 import typer
@@ -19,11 +19,13 @@ class LazyGroup(PlainGroup):
     """
 
     lines: ClassVar[Mapping[str, str]]
+    package: ClassVar[str]
+    """Where each command is a module with `register(app)`."""
 
-    @staticmethod
-    @abstractmethod
-    def register(name: str, app: typer.Typer) -> None:
+    @classmethod
+    def register(cls, name: str, app: typer.Typer) -> None:
         """Import the module of the command `name`, and add it to `app`."""
+        import_module(f".{name}", cls.package).register(app)
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)

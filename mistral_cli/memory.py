@@ -28,6 +28,11 @@ _LAYER = re.compile(r"blk\.(\d+)\.")
 _EMBEDDINGS, _EXPERTS = "token_embd.weight", "_exps."
 
 
+def batch_of(gpu_layers: int) -> int:
+    """Prompt tokens that llama.cpp evaluates at once, with so many layers on a GPU."""
+    return GPU_BATCH if gpu_layers > 0 else CPU_BATCH
+
+
 @dataclass(frozen=True)
 class Memory:
     """What an open model takes, in bytes.
@@ -76,8 +81,7 @@ def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1)
     of_context = sum(model.head_sizes) * _F16 * context_length * parallel
     kv_gpu = of_context * sum(model.kv_heads[on_gpu.first :])
     kv_ram = of_context * sum(model.kv_heads[: on_gpu.first])
-    batch = GPU_BATCH if gpu_layers > 0 else CPU_BATCH
-    compute = _compute(model, context_length, min(batch, context_length))
+    compute = _compute(model, context_length, min(batch_of(gpu_layers), context_length))
     return Memory(
         weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model, "tokens", "merges")
     )

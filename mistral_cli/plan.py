@@ -30,7 +30,7 @@ from mistral_cli.instruct.messages import Message
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
 from mistral_cli.options import Overflow, TaskOptions
-from mistral_cli.prompt_cache import LEAST_TOKENS, PromptCache, common, prefixes_of
+from mistral_cli.prompt_cache import LEAST_TOKENS, PromptCache, prefixes_of
 from mistral_cli.serving.place import Served
 from mistral_cli.serving.warm import choice_of, find
 from mistral_cli.task import Task
@@ -212,14 +212,15 @@ class Planner:
 
     def prefixes(self, draft: Draft, ids: tuple[int, ...]) -> tuple[Prefix, ...]:
         """Which beginnings of the prompt of `draft`, which is `ids`, are used again."""
-        # A task's own wish comes once for a text: a state for each would fill the disk.
-        question = bool(self.drafter.instruction) and self.beginning is None
-        found = prefixes_of(draft, ids, self.encode, question=question)
-        if self.beginning is None:
-            return found
-        # In a batch every text is new: what follows the beginning does not come again.
-        known = len(self.beginning) >= LEAST_TOKENS and common(ids[:-1], self.beginning)
-        return (Prefix(self.beginning),) if known == len(self.beginning) else found
+        beginning = self.beginning
+        if beginning == ():
+            return ()
+        if beginning and len(beginning) >= LEAST_TOKENS and ids[:-1][: len(beginning)] == beginning:
+            return (Prefix(beginning),)
+        # A task's own wish comes once for a text, and in a batch every text is new: a state for
+        # each would fill the disk.
+        question = bool(self.drafter.instruction) and beginning is None
+        return prefixes_of(draft, ids, self.encode, question=question)
 
     def prompt_cache(self, say: Callable[[str], None]) -> PromptCache:
         """The prompt cache for an engine that is open as `load` tells."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-
 import typer
 
 from mistral_cli.commands.tasks import TASKS, register_one_off
@@ -25,11 +23,12 @@ class Commands(LazyGroup):
     """The tasks, and the other subcommands."""
 
     lines = TASKS | COMMANDS
+    package = __name__
 
-    @staticmethod
-    def register(name: str, app: typer.Typer) -> None:
+    @classmethod
+    def register(cls, name: str, app: typer.Typer) -> None:
         """Add the command `name` to `app`."""
         if name in TASKS:
             register_one_off(name, app)
         else:
-            import_module(f".{name}", __name__).register(app)
+            super().register(name, app)

@@ -28,8 +28,8 @@ class Tasks(LazyGroup):
 
     lines = TASKS
 
-    @staticmethod
-    def register(name: str, app: typer.Typer) -> None:
+    @classmethod
+    def register(cls, name: str, app: typer.Typer) -> None:
         """Add the command for the task `name`."""
         from mistral_cli.batch.options import BatchOptions
         from mistral_cli.signature import argument, command

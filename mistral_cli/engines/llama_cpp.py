@@ -14,18 +14,16 @@ from typing import Any
 from mistral_cli.engines.base import LOOPBACK, Engine, Listening, LoadOptions
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp_load import load, without_log
-from mistral_cli.engines.llama_cpp_server import ServerEngine
+from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
 from mistral_cli.errors import first_line
 from mistral_cli.gguf import GGUF
-from mistral_cli.memory import CPU_BATCH, GPU_BATCH
+from mistral_cli.memory import CPU_BATCH, batch_of
 from mistral_cli.scratch import scratch_folder
 
 _abandoned: list[Any] = []
-
-_MORE_HTTP_THREADS = 2
 
 # What builds for NVIDIA, AMD, Intel and Vulkan bring along as they are imported.
 _GPU_LIBRARY = re.compile(r"/lib(?:cuda|cublas|vulkan|amdhip|hsa-runtime|ze_loader|OpenCL|musa)")
@@ -137,7 +135,7 @@ def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
     if not options.gpu_layers:  # or a CUDA build computes long prompts there all the same
         params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
         params.main_gpu = -1
-    params.n_batch = params.n_ubatch = GPU_BATCH if options.gpu_layers else CPU_BATCH
+    params.n_batch = params.n_ubatch = batch_of(options.gpu_layers)
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
     params.fit_params = False  # takes seconds, and would change the context length
     params.warmup = False
@@ -146,8 +144,7 @@ def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
     _listen(params, listening)
     if options.states:
         params.slot_save_path = f"{options.states}/"
-    # Each stream keeps one of them waiting, and one that was closed for a moment longer.
-    params.n_threads_http = options.parallel + _MORE_HTTP_THREADS
+    params.n_threads_http = options.parallel + MORE_HTTP_THREADS
     return params
 
 

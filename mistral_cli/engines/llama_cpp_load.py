@@ -57,9 +57,14 @@ def without_log(library: Any) -> Iterator[None]:
 
 
 def _offloaded(log: str, asked: int) -> int:
-    """The layers on the GPU as the log says, which says nothing of them where there are none."""
+    """The layers on the GPU as the log says; those `asked` for where it was not read to its end."""
     if _LAST_LINE not in log:
         return asked
+    return layers_on_gpu(log)
+
+
+def layers_on_gpu(log: str) -> int:
+    """As a whole log of a load says, which says nothing of them where there are none."""
     found = _OFFLOADED.search(log)
     return int(found[1]) if found else 0
 

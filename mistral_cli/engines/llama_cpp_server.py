@@ -24,6 +24,9 @@ from mistral_cli.gguf.token_text import token_bytes
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint
 
+MORE_HTTP_THREADS = 2
+"""Than streams: for those that were closed a moment ago, and for questions."""
+
 
 class ServerEngine(OpenEngine):
     """Streams from the server that `client` talks to, which has `model` loaded.

@@ -51,7 +51,7 @@ class Client:
         self.ask("GET", "/lora-adapters")
 
     def is_healthy(self) -> bool:
-        """Whether the server answers that it can be used."""
+        """Whether the server answers, and its model is loaded."""
         try:
             return bool(self.ask("GET", "/health").get("status") == "ok")
         except EngineFailed:

@@ -13,17 +13,16 @@ from typing import Any
 from mistral_cli import native_build
 from mistral_cli.engines.base import Engine, LoadOptions, ScaledAdapter
 from mistral_cli.engines.gpu import Gpu
-from mistral_cli.engines.llama_cpp_server import ServerEngine
+from mistral_cli.engines.llama_cpp_load import layers_on_gpu
+from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF
-from mistral_cli.memory import CPU_BATCH, GPU_BATCH
+from mistral_cli.memory import CPU_BATCH, batch_of
 
 _ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
-_MORE_HTTP_THREADS = 2  # for streams that were closed a moment ago, and for questions
-_OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
 _DEVICE = re.compile(r"^ +\w+: (.+) \((\d+) MiB, (\d+) MiB free\)$", re.MULTILINE)
 _SECONDS = 30.0
 
@@ -80,7 +79,7 @@ class Native(ServerEngine, Engine):
             model,
             context_length=options.context_length,
             slots=options.parallel,
-            gpu_layers=_on_gpu(self._server.log, options.gpu_layers),
+            gpu_layers=min(layers_on_gpu(self._server.log), options.gpu_layers),
             knows_grammars=False,
             states=self._new_states(),
         )
@@ -124,7 +123,7 @@ def _start(model: GGUF, options: LoadOptions) -> NativeServer:
 
 def _flags(model: GGUF, options: LoadOptions) -> list[str]:
     """What the engine in our process sets too, and why is said there."""
-    batch = str(GPU_BATCH if options.gpu_layers else CPU_BATCH)
+    batch = str(batch_of(options.gpu_layers))
     threads = str(options.threads)
     values = {
         "--model": os.fspath(model.path),
@@ -135,7 +134,7 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
         "--ubatch-size": batch,
         "--threads": threads,
         "--threads-batch": threads,
-        "--threads-http": str(options.parallel + _MORE_HTTP_THREADS),
+        "--threads-http": str(options.parallel + MORE_HTTP_THREADS),
         "--fit": "off",
         "--cache-ram": "0",
         "--chat-template": "chatml",
@@ -155,12 +154,6 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
 def _quoted(adapter: ScaledAdapter) -> str:
     """A path in a list with commas. `--lora-scaled` would not take one with a colon."""
     return '"' + os.fspath(adapter.path).replace('"', '""') + '"'
-
-
-def _on_gpu(log: str, asked: int) -> int:
-    """The layers on the GPU as the log says, which says nothing of them where there are none."""
-    found = _OFFLOADED.search(log)
-    return min(int(found[1]), asked) if found else 0
 
 
 @cache

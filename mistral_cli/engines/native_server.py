@@ -16,7 +16,7 @@ from pathlib import Path
 from mistral_cli.engines import dies_with
 from mistral_cli.engines.endings import how_it_ended
 from mistral_cli.engines.llama_cpp_load import out_of_memory
-from mistral_cli.engines.llama_cpp_socket import Client, checked, engine_failed
+from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
 from mistral_cli.engines.loading import first_error
 from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
 from mistral_cli.scratch import scratch_folder
@@ -60,7 +60,7 @@ class NativeServer:
 
     def has_ended(self) -> bool:
         """Whether it has gone, or is about to: connections break before a process is over."""
-        if self.alive and not self._healthy():
+        if self.alive and not self.client.is_healthy():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_DYING_SECONDS)
         return not self.alive
@@ -121,21 +121,13 @@ class NativeServer:
     def _wait(self, socket: Path) -> None:
         """Return once the model is loaded and the loop is running."""
         started = time.monotonic()
-        while not (socket.exists() and self._healthy()):
+        while not (socket.exists() and self.client.is_healthy()):
             if not self.alive:
                 raise self._load_failure()
             # Often at first, for models that load in milliseconds, and without burning a core.
             waited = time.monotonic() - started
             time.sleep(min(_MOST_BETWEEN_LOOKS, 0.001 + waited / 50))
         self.client.wait_for_the_loop()
-
-    def _healthy(self) -> bool:
-        """Whether it answers, and its model is loaded."""
-        try:
-            checked(self.client.ask("GET", "/health"))
-        except EngineFailed:
-            return False
-        return True
 
     def _load_failure(self) -> EngineFailed:
         ending = self._how_it_ended()

@@ -148,7 +148,11 @@ def _wrong(problems: Sequence[str], rows: int, hint: str) -> UsageError:
     if any(FORMS in problem for problem in problems):
         error.hint = f"Write {FORMS} in every row, or make columns prompt and completion."
     if len(problems) > 1:
-        more = len(problems) - _LISTED
-        listed = [*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])]
-        error.details = "\n  ".join(listed)
+        error.details = listed(problems)
     return error
+
+
+def listed(problems: Sequence[str]) -> str:
+    """The first of them, for an error's details, and how many more there are."""
+    more = len(problems) - _LISTED
+    return "\n  ".join([*problems[:_LISTED], *([f"and {more} more"] if more > 0 else [])])

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
-from mistral_cli.atomic import sync_folder
+from mistral_cli import atomic
 from mistral_cli.errors import MistralCliError
 from mistral_cli.finetune.peft_files import Lora
 from mistral_cli.gguf import GGUF
@@ -44,15 +43,12 @@ def write_adapter(lora: Lora, model: GGUF, name: str, destination: Path) -> None
 @contextmanager
 def replacing(destination: Path) -> Iterator[Path]:
     """A path beside `destination` for a file that takes its place if all goes well."""
-    temporary = destination.with_name(f".mistral-cli-{secrets.token_hex(8)}.tmp")
     try:
-        yield temporary
-        temporary.replace(destination)
-        sync_folder(destination.parent)
+        # The writer opens the path itself: what it writes there is synced through `file`.
+        with atomic.replacing(destination, atomic.temporary_beside(destination)) as file:
+            yield Path(file.name)
     except OSError as error:
         raise WriteFailed(
             f"cannot write {destination}: {error.strerror or error}",
             hint="Use a place with room that can be written to.",
         ) from error
-    finally:
-        temporary.unlink(missing_ok=True)

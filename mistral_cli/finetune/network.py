@@ -17,11 +17,14 @@ from mistral_cli.machine import usable_cores
 def load(plan: Plan, way: Way, base: Path | None) -> Any:
     """The GGUF's own weights, or those in the folder `base`. Raises ModelUnusable."""
     torch.set_num_threads(usable_cores())
-    dtype = torch.float32
-    if way.device == "cuda":
-        # GPUs before Ampere have no bfloat16.
-        capable = torch.cuda.get_device_capability()[0] >= 8
-        dtype = torch.bfloat16 if capable else torch.float16
+    dtype = number_type(way)
     if base:
         return load_base(base, plan.model, dtype, way.device, nf4=plan.options.nf4)
     return load_network(plan.model, dtype, way.device, packed=way.packed)
+
+
+def number_type(way: Way) -> torch.dtype:
+    """What the frozen weights are computed in: GPUs before Ampere have no bfloat16."""
+    if way.device != "cuda":
+        return torch.float32
+    return torch.bfloat16 if torch.cuda.get_device_capability()[0] >= 8 else torch.float16

@@ -6,12 +6,11 @@ from dataclasses import dataclass
 
 from mistral_cli.engines import Engine, engine_class, open_tokenizer
 from mistral_cli.errors import ContextExceeded, EngineFailed, MistralCliError, ModelUnusable
-from mistral_cli.finetune.data import Data, Example
+from mistral_cli.finetune.data import Data, Example, listed
 from mistral_cli.gguf import GGUF
 from mistral_cli.instruct.formats import Tokenize, chat_format, encode, encode_raw
 
 _ENGINE = "llama.cpp"  # the one that takes adapters
-_LISTED = 10
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,5 @@ def _too_long(long: list[Row], name: str, max_length: int, model: GGUF) -> Mistr
     else:
         hint = f"Shorten them: the model was trained on {model.context_length} tokens."
     error = ContextExceeded(f"{rows} longer than {most} tokens; nothing is cut", hint=hint)
-    listed = [f"{name}:{row.line} has {len(row)} tokens" for row in long[:_LISTED]]
-    if len(long) > _LISTED:
-        listed.append(f"and {len(long) - _LISTED} more")
-    error.details = "\n  ".join(listed)
+    error.details = listed([f"{name}:{row.line} has {len(row)} tokens" for row in long])
     return error

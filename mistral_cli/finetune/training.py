@@ -20,6 +20,7 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from mistral_cli.errors import Interrupted, MistralCliError, Terminated, UsageError
 from mistral_cli.finetune.history import HELD_OUT, History
+from mistral_cli.finetune.network import number_type
 from mistral_cli.finetune.places import Places
 from mistral_cli.finetune.plan import Plan
 from mistral_cli.finetune.progress import Progress
@@ -153,8 +154,7 @@ class _Watcher(TrainerCallback):
 
 
 def _arguments(plan: Plan, way: Way, folder: Path) -> SFTConfig:
-    on_gpu = way.device == "cuda"
-    half = on_gpu and torch.cuda.get_device_capability()[0] >= 8  # those before have no bfloat16
+    numbers = number_type(way)
     return SFTConfig(
         output_dir=str(folder),
         per_device_train_batch_size=plan.batch_size // way.parts,
@@ -166,9 +166,9 @@ def _arguments(plan: Plan, way: Way, folder: Path) -> SFTConfig:
         seed=plan.options.seed,
         max_length=None,  # checked already; the trainer would cut
         gradient_checkpointing=way.recomputes,
-        use_cpu=not on_gpu,
-        bf16=half,
-        fp16=on_gpu and not half,
+        use_cpu=way.device == "cpu",
+        bf16=numbers is torch.bfloat16,
+        fp16=numbers is torch.float16,
         dataloader_pin_memory=False,
         save_strategy="steps",
         save_steps=plan.steps_per_checkpoint,

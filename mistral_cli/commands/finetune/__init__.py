@@ -5,7 +5,6 @@ Each module has `register(group)`; a new one costs a file and a line here.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import Any
 
 import typer
@@ -23,11 +22,7 @@ class Finetune(LazyGroup):
     """The commands about adapters; `finetune DATA` is `finetune train DATA`."""
 
     lines = COMMANDS
-
-    @staticmethod
-    def register(name: str, app: typer.Typer) -> None:
-        """Add the command `name` to `app`."""
-        import_module(f".{name}", __name__).register(app)
+    package = __name__
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Put in the command where it is left out; `--help` is about all of them."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib import import_module
 from typing import Any
 
 import typer
@@ -32,11 +31,7 @@ class Models(LazyGroup):
     """The commands about models."""
 
     lines = COMMANDS
-
-    @staticmethod
-    def register(name: str, app: typer.Typer) -> None:
-        """Add the command `name` to `app`."""
-        import_module(f".{name}", __name__).register(app)
+    package = __name__
 
 
 def register(app: typer.Typer) -> None:
