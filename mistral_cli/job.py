@@ -13,8 +13,9 @@ from mistral_cli.errors import ContextExceeded, UsageError, about
 from mistral_cli.long.split import keep_head, keep_tail, split
 from mistral_cli.long.structure import Kind, kind_of, segments
 from mistral_cli.options import Overflow
-from mistral_cli.plan import Plan, Planner, Setup, within_served
+from mistral_cli.plan import Plan, Planner, within_served
 from mistral_cli.serving.warm import WarmEngine
+from mistral_cli.setup import Setup
 from mistral_cli.terminal import Terminal
 
 # Tokens of a prompt about a part. The time to read one grows with its square, shorter ones

@@ -1,50 +1,23 @@
-"""Everything that is decided before the weights are read: model, engine, tokens, limits."""
+"""A text → what is asked of the engine: tokens, limits and prefixes, before weights are read."""
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mistral_cli.adapters import fitting, read_adapters
-from mistral_cli.config import Config
-from mistral_cli.context import context_length, longest_context
+from mistral_cli.context import context_length
 from mistral_cli.draft import Draft, Drafter
-from mistral_cli.engines import (
-    Choice,
-    LoadOptions,
-    Prefix,
-    Request,
-    Sampling,
-    ScaledAdapter,
-    check_names,
-    choose,
-)
+from mistral_cli.engines import Choice, LoadOptions, Prefix, Request, Sampling
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.gguf import GGUF
-from mistral_cli.gguf import read as read_gguf
 from mistral_cli.gguf.token_text import detokenize
 from mistral_cli.instruct.formats import Tokenize, encode, encode_raw
 from mistral_cli.instruct.messages import Message
-from mistral_cli.machine import usable_cores
-from mistral_cli.models.references import resolve
-from mistral_cli.options import Overflow, TaskOptions
 from mistral_cli.prompt_cache import LEAST_TOKENS, PromptCache, prefixes_of
-from mistral_cli.serving.place import Served
-from mistral_cli.serving.warm import choice_of, find
+from mistral_cli.setup import Setup, choose_engine
 from mistral_cli.task import Task
-from mistral_cli.templates import Template
 from mistral_cli.terminal import Terminal
-
-# What `generate` uses, for templates that say nothing.
-_DEFAULTS: Mapping[str, Any] = {
-    "max_tokens": 2048,
-    "temperature": 0.9,
-    "top_k": 55,
-    "top_p": 0.93,
-    "repetition_penalty": 1.2,
-}
 
 # JSON that was cut is asked for again with that many times the tokens, unless the user set
 # the limit; and a context has that many tokens free for the words that ask again.
@@ -52,41 +25,6 @@ _MORE_ROOM = 2
 _ASKING_AGAIN = 128
 
 _USUAL_ANSWER = 200
-
-# The shares of a context that are kept for the answer: at most, where the user says how long
-# it may be, and where a template's limit is only there to end what does not end by itself.
-_SHARE_GIVEN, _SHARE = 2, 4
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What is settled before any text is looked at.
-
-    `settings` are the sampling options, seed included; `longest` is the longest context that
-    may be opened, in tokens. `engine` is the name asked for, or "auto". `served` is the process
-    that has the model loaded, if one does that can be used.
-    The prompt cache may have `cache_limit` bytes.
-    `adapters` fit the model.
-    """
-
-    model: GGUF
-    model_name: str
-    choice: Choice
-    settings: Mapping[str, Any]
-    stop: tuple[str, ...]
-    threads: int
-    longest: int
-    overflow: Overflow
-    options: TaskOptions
-    engine: str
-    served: Served | None = None
-    cache_limit: int = 0
-    adapters: tuple[ScaledAdapter, ...] = ()
-
-    def reserved(self, settings: Mapping[str, Any]) -> int:
-        """Tokens of the longest context that a text may not take from the answer."""
-        given = self.options.max_tokens is not None
-        return min(int(settings["max_tokens"]), self.longest // (_SHARE_GIVEN if given else _SHARE))
 
 
 @dataclass(frozen=True)
@@ -243,53 +181,6 @@ class Planner:
         )
 
 
-def settle(
-    task: Task,
-    template: Template,
-    options: TaskOptions,
-    config: Config,
-    terminal: Terminal,
-    *,
-    may_be_served: bool = False,
-) -> Setup:
-    """Find the model, choose the engine, collect the settings. Downloads what is missing.
-
-    With `may_be_served` a process of this user that has it loaded is looked for. Raises every
-    MistralCliError but those of a running engine.
-    """
-    engine = options.engine or config.engine
-    check_names(
-        engine,
-        options.gpu_layers,
-        require_gpu=options.require_gpu,
-        adapters=bool(options.lora),
-    )
-    adapters = read_adapters(options.lora or (), terminal)
-    reference = options.model or config.model
-    model = read_gguf(resolve(reference, config, terminal))
-    terminal.info(f"{reference} is {model.path}")
-    served = find(model, options, engine, terminal) if may_be_served else None
-    choice = choice_of(served) if served else _choose(model, options, engine, terminal)
-    if served:
-        terminal.info(f"engine {choice.engine.name}: {choice.reason}")
-    default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
-    return Setup(
-        model=model,
-        model_name=reference,
-        choice=choice,
-        settings=_settings(template, options),
-        stop=tuple(options.stop or ()),
-        threads=_threads(options, terminal),
-        longest=longest_context(model, options.context_length),
-        overflow=options.overflow or default,
-        options=options,
-        cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
-        adapters=fitting(adapters, model),
-        engine=engine,
-        served=served,
-    )
-
-
 def within_served(planner: Planner, terminal: Terminal) -> Planner:
     """`planner`, without the process that serves the model where its context is too short."""
     setup, context = planner.setup, planner.load.context_length
@@ -299,41 +190,8 @@ def within_served(planner: Planner, terminal: Terminal) -> Planner:
         f"the model that process {setup.served.pid} serves is not used: its context has "
         f"{setup.served.context_length} tokens, and {context} are needed"
     )
-    choice = _choose(setup.model, setup.options, setup.engine, terminal)
+    choice = choose_engine(setup.model, setup.options, setup.engine, terminal)
     return replace(planner, setup=replace(setup, served=None, choice=choice))
-
-
-def _choose(model: GGUF, options: TaskOptions, engine: str, terminal: Terminal) -> Choice:
-    choice = choose(
-        engine,
-        model,
-        gpu_layers=options.gpu_layers,
-        require_gpu=options.require_gpu,
-        adapters=bool(options.lora),
-    )
-    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
-    return choice
-
-
-def _threads(options: TaskOptions, terminal: Terminal) -> int:
-    cores = usable_cores()
-    if options.threads and options.threads > cores:
-        terminal.warn(
-            f"{options.threads} threads on {cores} usable cores: they spin, which makes the "
-            "engines many times slower"
-        )
-    return options.threads or cores
-
-
-def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
-    """Sampling options: the flag, else the template's header, else the default."""
-    given = {name: getattr(options, name) for name in _DEFAULTS}
-    return {
-        **_DEFAULTS,
-        **template.options,
-        **{name: value for name, value in given.items() if value is not None},
-        "seed": secrets.randbelow(2**31) if options.seed is None else options.seed,
-    }
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:

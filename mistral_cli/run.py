@@ -26,9 +26,10 @@ from mistral_cli.models.hub import go_offline
 from mistral_cli.options import OneOffOptions, TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
-from mistral_cli.plan import Plan, Planner, Setup, settle
+from mistral_cli.plan import Plan, Planner
 from mistral_cli.prompt_cache import PromptCache, states_folder
 from mistral_cli.serving.warm import WarmEngine
+from mistral_cli.setup import Setup, settle
 from mistral_cli.task import Task
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal

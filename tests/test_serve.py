@@ -170,23 +170,19 @@ def test_it_ends_when_idle(run: Run, serve: Serve, stories: Path, runtime: Path)
     assert not list(runtime.glob("mistral-cli/*/s.sock"))
 
 
+def endless(model: Path) -> list[str]:
+    """A call whose answer does not end by itself."""
+    call = [sys.executable, "-m", "mistral_cli", "generate", "--raw", *ENDLESS, "-m", str(model)]
+    return [*call, "la la la " * 40]
+
+
 @pytest.mark.parametrize("way", ["stop", "SIGTERM", "SIGINT"])
 def test_it_ends_when_asked_with_an_answer_under_way(
     run: Run, serve: Serve, smollm2: Path, runtime: Path, way: str
 ) -> None:
     process = serve("-m", smollm2, "-c", 4096)
-    command = [
-        sys.executable,
-        "-m",
-        "mistral_cli",
-        "generate",
-        "--raw",
-        *ENDLESS,
-        "-m",
-        str(smollm2),
-    ]
     client = subprocess.Popen(
-        [*command, "la la la " * 40],
+        endless(smollm2),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )
@@ -205,18 +201,8 @@ def test_it_ends_when_asked_with_an_answer_under_way(
 
 def test_ctrl_c_of_a_client_leaves_it_usable(run: Run, serve: Serve, smollm2: Path) -> None:
     serve("-m", smollm2, "-c", 4096)
-    command = [
-        sys.executable,
-        "-m",
-        "mistral_cli",
-        "generate",
-        "--raw",
-        *ENDLESS,
-        "-m",
-        str(smollm2),
-    ]
     for _ in range(2):
-        client = subprocess.Popen([*command, "la la la " * 40], stdout=subprocess.PIPE)
+        client = subprocess.Popen(endless(smollm2), stdout=subprocess.PIPE)
         assert client.stdout
         assert client.stdout.read(8)
         client.send_signal(signal.SIGINT)

@@ -13,7 +13,7 @@ from mistral_cli.batch.rows import Row
 from mistral_cli.draft import Draft, Drafter
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.inputs.texts import Text
-from mistral_cli.plan import Setup
+from mistral_cli.setup import Setup
 from mistral_cli.structured.schema import load_schema
 from mistral_cli.structured.shape import Expected, Shape
 

@@ -11,8 +11,9 @@ from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.engines import LoadOptions, open_tokenizer, slots_for
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import Need, need_of, settle_context
-from mistral_cli.plan import Planner, Setup
+from mistral_cli.plan import Planner
 from mistral_cli.prompt_cache import common
+from mistral_cli.setup import Setup
 from mistral_cli.terminal import Terminal
 
 _LOOKED_AT = 8  # rows, for what their prompts begin with

@@ -30,9 +30,9 @@ from mistral_cli.errors import (
     first_line,
 )
 from mistral_cli.models.digest import digest_of
-from mistral_cli.plan import Setup, settle
 from mistral_cli.prompt_cache import states_folder
 from mistral_cli.run import begin
+from mistral_cli.setup import Setup, settle
 from mistral_cli.stopping import StopAsked, on_stop, stop
 from mistral_cli.task import Task
 from mistral_cli.terminal import Terminal

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from mistral_cli.finetune.export import replacing
 from mistral_cli.finetune.merged_type import MergedType
 from mistral_cli.finetune.peft_files import Lora
+from mistral_cli.finetune.stored import read_floats
 from mistral_cli.gguf import GGUF, Array, Tensor
 from mistral_cli.gguf.types import STRING, TENSOR_TYPES
 
@@ -45,7 +45,7 @@ def write_merged(
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(model.tensors, 1):
-            values = _floats(model.path, tensor)
+            values = read_floats(model.path, tensor)
             change = lora.change(tensor.name)
             if change is not None:
                 values = values + change
@@ -77,12 +77,3 @@ def _type_of(tensor: Tensor, wanted: int) -> int:
     if len(tensor.shape) == 1:
         return _F32
     return wanted if tensor.shape[0] % TENSOR_TYPES[wanted][1] == 0 else _F16
-
-
-def _floats(path: Path, tensor: Tensor) -> NDArray[np.float32]:
-    from gguf import GGMLQuantizationType, quants
-
-    rows = tensor.elements // tensor.shape[0]
-    raw = np.memmap(path, np.uint8, "r", tensor.offset, (rows, tensor.size // rows))
-    values = quants.dequantize(raw, GGMLQuantizationType(tensor.type))
-    return np.asarray(values, np.float32).reshape(tuple(reversed(tensor.shape)))

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mistral_cli.errors import UsageError, first_line
+from mistral_cli.finetune.stored import read_floats
 from mistral_cli.finetune.targets import MODULES, rotated_heads
 from mistral_cli.gguf import GGUF
-from mistral_cli.gguf import Tensor as Stored
 from mistral_cli.gguf.adapter import read_adapter
 
 Matrix = NDArray[np.float32]
@@ -66,17 +66,10 @@ def read_lora(path: Path, model: GGUF) -> Lora:
     adapter = read_adapter(path)
     if problem := adapter.problem_with(model):
         raise UsageError(f"{path} does not fit {model.path.name}: {problem}", hint=_other())
-    pairs = {name: (_stored(path, a), _stored(path, b)) for name, (a, b) in adapter.pairs.items()}
+    pairs = {
+        name: (read_floats(path, a), read_floats(path, b)) for name, (a, b) in adapter.pairs.items()
+    }
     return Lora(pairs, adapter.alpha or float(adapter.rank))
-
-
-def _stored(path: Path, tensor: Stored) -> Matrix:
-    from gguf import GGMLQuantizationType, quants
-
-    columns, rows = tensor.shape
-    raw = np.memmap(path, np.uint8, "r", tensor.offset, (rows, tensor.size // rows))
-    values = quants.dequantize(raw, GGMLQuantizationType(tensor.type))
-    return np.asarray(values, np.float32).reshape(rows, columns)
 
 
 def _from_peft(folder: Path, model: GGUF) -> Lora:

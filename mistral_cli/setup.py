@@ -1,0 +1,148 @@
+"""What is settled before any text is looked at: model, engine, adapters, settings."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mistral_cli.adapters import fitting, read_adapters
+from mistral_cli.config import Config
+from mistral_cli.context import longest_context
+from mistral_cli.engines import Choice, ScaledAdapter, check_names, choose
+from mistral_cli.gguf import GGUF
+from mistral_cli.gguf import read as read_gguf
+from mistral_cli.machine import usable_cores
+from mistral_cli.models.references import resolve
+from mistral_cli.options import Overflow, TaskOptions
+from mistral_cli.serving.place import Served
+from mistral_cli.serving.warm import choice_of, find
+from mistral_cli.task import Task
+from mistral_cli.templates import Template
+from mistral_cli.terminal import Terminal
+
+# What `generate` uses, for templates that say nothing.
+_DEFAULTS: Mapping[str, Any] = {
+    "max_tokens": 2048,
+    "temperature": 0.9,
+    "top_k": 55,
+    "top_p": 0.93,
+    "repetition_penalty": 1.2,
+}
+
+# The shares of a context that are kept for the answer: at most, where the user says how long
+# it may be, and where a template's limit is only there to end what does not end by itself.
+_SHARE_GIVEN, _SHARE = 2, 4
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What is settled before any text is looked at.
+
+    `settings` are the sampling options, seed included; `longest` is the longest context that
+    may be opened, in tokens. `engine` is the name asked for, or "auto". `served` is the process
+    that has the model loaded, if one does that can be used.
+    The prompt cache may have `cache_limit` bytes.
+    `adapters` fit the model.
+    """
+
+    model: GGUF
+    model_name: str
+    choice: Choice
+    settings: Mapping[str, Any]
+    stop: tuple[str, ...]
+    threads: int
+    longest: int
+    overflow: Overflow
+    options: TaskOptions
+    engine: str
+    served: Served | None = None
+    cache_limit: int = 0
+    adapters: tuple[ScaledAdapter, ...] = ()
+
+    def reserved(self, settings: Mapping[str, Any]) -> int:
+        """Tokens of the longest context that a text may not take from the answer."""
+        given = self.options.max_tokens is not None
+        return min(int(settings["max_tokens"]), self.longest // (_SHARE_GIVEN if given else _SHARE))
+
+
+def settle(
+    task: Task,
+    template: Template,
+    options: TaskOptions,
+    config: Config,
+    terminal: Terminal,
+    *,
+    may_be_served: bool = False,
+) -> Setup:
+    """Find the model, choose the engine, collect the settings. Downloads what is missing.
+
+    With `may_be_served` a process of this user that has it loaded is looked for. Raises every
+    MistralCliError but those of a running engine.
+    """
+    engine = options.engine or config.engine
+    check_names(
+        engine,
+        options.gpu_layers,
+        require_gpu=options.require_gpu,
+        adapters=bool(options.lora),
+    )
+    adapters = read_adapters(options.lora or (), terminal)
+    reference = options.model or config.model
+    model = read_gguf(resolve(reference, config, terminal))
+    terminal.info(f"{reference} is {model.path}")
+    served = find(model, options, engine, terminal) if may_be_served else None
+    choice = choice_of(served) if served else choose_engine(model, options, engine, terminal)
+    if served:
+        terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+    default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
+    return Setup(
+        model=model,
+        model_name=reference,
+        choice=choice,
+        settings=_settings(template, options),
+        stop=tuple(options.stop or ()),
+        threads=_threads(options, terminal),
+        longest=longest_context(model, options.context_length),
+        overflow=options.overflow or default,
+        options=options,
+        cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
+        adapters=fitting(adapters, model),
+        engine=engine,
+        served=served,
+    )
+
+
+def choose_engine(model: GGUF, options: TaskOptions, engine: str, terminal: Terminal) -> Choice:
+    """The engine for `model` as `options` want it, `engine` being its name or "auto"."""
+    choice = choose(
+        engine,
+        model,
+        gpu_layers=options.gpu_layers,
+        require_gpu=options.require_gpu,
+        adapters=bool(options.lora),
+    )
+    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+    return choice
+
+
+def _threads(options: TaskOptions, terminal: Terminal) -> int:
+    cores = usable_cores()
+    if options.threads and options.threads > cores:
+        terminal.warn(
+            f"{options.threads} threads on {cores} usable cores: they spin, which makes the "
+            "engines many times slower"
+        )
+    return options.threads or cores
+
+
+def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
+    """Sampling options: the flag, else the template's header, else the default."""
+    given = {name: getattr(options, name) for name in _DEFAULTS}
+    return {
+        **_DEFAULTS,
+        **template.options,
+        **{name: value for name, value in given.items() if value is not None},
+        "seed": secrets.randbelow(2**31) if options.seed is None else options.seed,
+    }
