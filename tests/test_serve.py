@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +17,8 @@ from typing import Any
 
 import pytest
 from conftest import Result
+
+from mistral_cli.serving import place
 
 ENDLESS = ("-n", "3000", "--temperature", "0", "--repetition-penalty", "1")
 
@@ -117,6 +120,16 @@ def test_a_killed_server_is_in_nobodys_way(run: Run, serve: Serve, stories: Path
     assert status(run) == []
     serve("-m", stories)  # nor in that of the next
     assert ask(run, stories)["served"] is True
+
+
+def test_where_no_runtime_folder_is_set_one_is_made_for_this_user(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outermost = tmp_path_factory.mktemp("r") / "new"
+    monkeypatch.setattr(place, "runtime_dir", lambda: outermost / "mistral-cli")
+    with place.taken(outermost / "model.gguf") as taken:
+        for folder in (outermost, taken.folder.parent, taken.folder):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
 def test_a_folder_that_others_can_enter_is_not_trusted(

@@ -181,9 +181,11 @@ def all_served() -> list[Served]:
 
 def _make_private(folder: Path) -> None:
     try:
-        for each in (folder.parent, folder):
+        # One by one: the parents that `mkdir` makes are open to all. Where no runtime folder is
+        # set, the outermost is made anew below /tmp.
+        for each in (folder.parents[1], folder.parent, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_private(each):
+            if not _is_ours_alone(each):
                 raise UsageError(
                     f"{each} is not this user's alone",
                     hint="Remove it, or set XDG_RUNTIME_DIR to a folder of yours.",
@@ -197,8 +199,12 @@ def _make_private(folder: Path) -> None:
 
 def _is_private(folder: Path) -> bool:
     """Whether nobody else could have put anything there. Raises OSError."""
-    states = [each.lstat() for each in (folder.parent, folder)]
-    return all(state.st_uid == os.getuid() and not state.st_mode & 0o077 for state in states)
+    return _is_ours_alone(folder.parent) and _is_ours_alone(folder)
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    state = folder.lstat()
+    return state.st_uid == os.getuid() and not state.st_mode & 0o077
 
 
 @contextlib.contextmanager
