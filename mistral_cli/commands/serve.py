@@ -55,7 +55,7 @@ def status(context: typer.Context, json: JsonOption = False) -> None:
     if not found:
         context.obj.note("no model is served")
     for each in found:
-        print_facts(context.obj, each, as_json=False, show={"resident": format_size})
+        print_facts(context.obj, each, as_json=False, show={"resident": format_size, "pid": str})
 
 
 def stop(context: typer.Context, model: ModelOption = None, quiet: QuietOption = False) -> None:
