@@ -6,13 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines import ScaledAdapter
 from mistral_cli.errors import ModelUnusable, UsageError
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.adapter import Adapter, read_adapter
-from mistral_cli.models.digest import digest_of
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.terminal import Terminal
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,18 @@ def read_adapters(given: Sequence[str], terminal: Terminal) -> list[Chosen]:
     for argument in given:
         path, scale = parse(argument)
         adapter = read_adapter(path)
-        digest = digest_of(path, terminal)
-        chosen.append(Chosen(adapter, ScaledAdapter(path.resolve(), scale, digest)))
+        chosen.append(Chosen(adapter, _scaled(path, scale, terminal)))
         terminal.info(
             f"adapter {path}: {scale:g} times, rank {adapter.rank}, alpha {adapter.alpha:g}, "
             f"for {', '.join(adapter.targets)}"
         )
     return chosen
+
+
+def _scaled(path: Path, scale: float, terminal: Terminal) -> ScaledAdapter:
+    from mistral_cli.models.digest import digest_of
+
+    return ScaledAdapter(path.resolve(), scale, digest_of(path, terminal))
 
 
 def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[ScaledAdapter, ...]:

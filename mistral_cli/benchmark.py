@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.bandwidth import memory_bandwidth
 from mistral_cli.engines import (
@@ -25,9 +26,11 @@ from mistral_cli.engines import (
     repack_pays,
 )
 from mistral_cli.errors import EngineFailed, UsageError
-from mistral_cli.gguf import GGUF
 from mistral_cli.machine import resident_peak, usable_cores
 from mistral_cli.memory import read_for_a_token
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 _GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0)
 _NORMAL_TOKEN = 1

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from mistral_cli.gguf import GGUF
+from typing import TYPE_CHECKING
+
 from mistral_cli.instruct.formats import chat_format
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.terminal import Terminal
 
 _STEP = 256
 

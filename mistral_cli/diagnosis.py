@@ -6,16 +6,14 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli import __version__, native_build
-from mistral_cli.config import Config
 from mistral_cli.engines import automatic, choose, engine_class, place
-from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.survey import Survey, package_version
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
-from mistral_cli.memory import Memory
 from mistral_cli.mending import Problem, gpu_problems
 from mistral_cli.models import builtin
 from mistral_cli.models.cache import cache_folder
@@ -24,6 +22,11 @@ from mistral_cli.models.references import parse
 from mistral_cli.models.sources import LocalFile
 from mistral_cli.models.space import free_space
 from mistral_cli.recommend import CONTEXT, Machine
+
+if TYPE_CHECKING:
+    from mistral_cli.config import Config
+    from mistral_cli.engines.gpu import Gpu
+    from mistral_cli.memory import Memory
 
 _PACKAGES = ("xllamacpp", "ctransformers", "huggingface_hub", "llguidance")
 _LATER = "known for sure once the file is here"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
 from mistral_cli.inputs.texts import Text
 from mistral_cli.instruct.messages import Message
-from mistral_cli.options import TaskOptions
-from mistral_cli.structured.shape import Expected, Shape
-from mistral_cli.task import Task
-from mistral_cli.templates import Template
+
+if TYPE_CHECKING:
+    from mistral_cli.options import TaskOptions
+    from mistral_cli.structured.shape import Expected, Shape
+    from mistral_cli.task import Task
+    from mistral_cli.templates import Template
 
 # Of a task's values, those that the grammar holds to though the prompt does not tell them.
 _HELD = {"fields", "many", "grounded", "nullable"}
@@ -53,14 +55,18 @@ class Drafter:
         """What every answer must be; None for a text."""
         task = self.task
         schema = task.schema or self.template.schema or task.fallback_schema
-        return None if schema is None else Shape(schema, task.many, task.grounded)
+        if schema is None:
+            return None
+        from mistral_cli.structured.shape import Shape
+
+        return Shape(schema, task.many, task.grounded)
 
     def draft(self, text: Text, values: Mapping[str, Any] | None = None) -> Draft:
         """What is asked about `text`; `values` are for the template, beside the task's.
 
         Raises UsageError.
         """
-        expected = Expected(self.shape, text.text) if self.shape else None
+        expected = self.shape.of(text.text) if self.shape else None
         return Draft(text, self._prompt(text.text, values or {}), expected)
 
     def again(self, draft: Draft, text: str) -> Draft:

@@ -9,13 +9,15 @@ from typing import Any
 
 from typer.core import TyperCommand, TyperGroup
 
+from mistral_cli.quick_values import QuickValues
+
 WIDTH = 100
 """The widest line, in columns; on a narrower terminal, its width."""
 
 _ARGUMENTS, _OPTIONS, _COMMANDS = "Arguments", "Options", "Commands"
 
 
-class PlainCommand(TyperCommand):
+class PlainCommand(QuickValues, TyperCommand):
     """A command with a plain help page."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
@@ -23,7 +25,7 @@ class PlainCommand(TyperCommand):
         _write_panels(self, ctx, formatter)
 
 
-class PlainGroup(TyperGroup):
+class PlainGroup(QuickValues, TyperGroup):
     """A group with a plain help page."""
 
     def format_options(self, ctx: Any, formatter: Any) -> None:

@@ -6,17 +6,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from operator import add
+from typing import TYPE_CHECKING
 
 from mistral_cli.draft import Draft, Drafter
 from mistral_cli.engines import LoadOptions, OpenEngine, open_tokenizer, place, repack_pays
 from mistral_cli.errors import ContextExceeded, UsageError, about
-from mistral_cli.long.split import keep_head, keep_tail, split
-from mistral_cli.long.structure import Kind, kind_of, segments
 from mistral_cli.options import Overflow
 from mistral_cli.plan import Plan, Planner, within_served
 from mistral_cli.serving.warm import WarmEngine
-from mistral_cli.setup import Setup
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.long.structure import Kind
+    from mistral_cli.setup import Setup
+    from mistral_cli.terminal import Terminal
 
 # Tokens of a prompt about a part. The time to read one grows with its square, shorter ones
 # have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
@@ -160,7 +162,7 @@ def _need(planner: Planner, found: _Pieces) -> Need:
 def _pieces(planner: Planner, draft: Draft) -> _Pieces:
     policy, task = planner.setup.overflow, planner.drafter.task
     if task.way == "translation" and policy is Overflow.SPLIT and isinstance(draft.prompt, list):
-        kind = kind_of(draft.text.source, draft.text.text)
+        kind = _kind_of(draft)
         found = _Pieces(draft, list(_segments(planner, draft, kind)), kind=kind)
         if any(isinstance(piece, Draft) for piece in found.pieces):
             return found
@@ -168,12 +170,20 @@ def _pieces(planner: Planner, draft: Draft) -> _Pieces:
     if planner.fits(draft) or policy is Overflow.ERROR or not draft.text.text:
         return _Pieces(draft, [draft])
     if policy is Overflow.SPLIT:
-        kind = kind_of(draft.text.source, draft.text.text)
+        kind = _kind_of(draft)
         return _Pieces(draft, list(_split(planner, draft, kind)), kind=kind, split=True)
     return _cut(planner, draft, policy)
 
 
+def _kind_of(draft: Draft) -> Kind:
+    from mistral_cli.long.structure import kind_of
+
+    return kind_of(draft.text.source, draft.text.text)
+
+
 def _cut(planner: Planner, draft: Draft, policy: Overflow) -> _Pieces:
+    from mistral_cli.long.split import keep_head, keep_tail
+
     text = draft.text.text
 
     def fits(part: str) -> bool:
@@ -188,6 +198,8 @@ def _cut(planner: Planner, draft: Draft, policy: Overflow) -> _Pieces:
 
 def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
     """The drafts for the parts of a text that does not fit."""
+    from mistral_cli.long.split import split
+
     least = _part(planner, draft, _ANY)
     room = min(planner.room(least), _LONGEST_PART) - len(planner.encode(least)) - _MARGIN
     if draft.expected:
@@ -209,6 +221,9 @@ def _part(planner: Planner, draft: Draft, text: str) -> Draft:
 
 def _segments(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft | str]:
     """What is translated, each for itself, and what stays as it is."""
+    from mistral_cli.long.split import split
+    from mistral_cli.long.structure import segments
+
     limit = _translation_limit(planner, draft)
     for segment in segments(draft.text.text, kind):
         if not segment.translate:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli import native_build
 from mistral_cli.engines.cuda import RUNTIME_COMMAND, Driver, Obstacle
-from mistral_cli.engines.survey import EngineState, Survey
 from mistral_cli.errors import ExitCode
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.survey import EngineState, Survey
 
 # From xllamacpp's README; the wheels of the package index compute on the CPU, or with Metal.
 _XLLAMACPP = (

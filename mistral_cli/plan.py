@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.context import context_length
-from mistral_cli.draft import Draft, Drafter
 from mistral_cli.engines import Choice, LoadOptions, Prefix, Request, Sampling
 from mistral_cli.errors import ContextExceeded, UsageError
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import detokenize
 from mistral_cli.instruct.formats import Tokenize, encode, encode_raw
-from mistral_cli.instruct.messages import Message
 from mistral_cli.prompt_cache import LEAST_TOKENS, PromptCache, prefixes_of
 from mistral_cli.setup import Setup, choose_engine
-from mistral_cli.task import Task
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.draft import Draft, Drafter
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.instruct.messages import Message
+    from mistral_cli.task import Task
+    from mistral_cli.terminal import Terminal
 
 # JSON that was cut is asked for again with that many times the tokens, unless the user set
 # the limit; and a context has that many tokens free for the words that ask again.

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines import automatic, engine_class
 from mistral_cli.engines.gpu import Gpu, layers_that_fit
-from mistral_cli.engines.survey import Survey
-from mistral_cli.gguf import GGUF
 from mistral_cli.machine import available_memory, usable_cores
-from mistral_cli.memory import Memory
 from mistral_cli.models.builtin import BUILT_IN, BuiltIn
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.survey import Survey
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.memory import Memory
 
 CONTEXT = 4096
 """Tokens of context to reckon with: Mistral v0.1's attention window."""

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.config import load as load_config
@@ -23,16 +24,18 @@ from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
 from mistral_cli.job import Job, check_split, make_jobs
 from mistral_cli.models.hub import go_offline
-from mistral_cli.options import OneOffOptions, TaskOptions
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
-from mistral_cli.plan import Plan, Planner
 from mistral_cli.prompt_cache import PromptCache, states_folder
 from mistral_cli.serving.warm import WarmEngine
 from mistral_cli.setup import Setup, settle
-from mistral_cli.task import Task
 from mistral_cli.templates import find
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.options import OneOffOptions, TaskOptions
+    from mistral_cli.plan import Plan, Planner
+    from mistral_cli.task import Task
+    from mistral_cli.terminal import Terminal
 
 
 def run_task(

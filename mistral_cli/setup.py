@@ -5,22 +5,24 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.adapters import fitting, read_adapters
-from mistral_cli.config import Config
 from mistral_cli.context import longest_context
 from mistral_cli.engines import Choice, ScaledAdapter, check_names, choose
-from mistral_cli.gguf import GGUF
+from mistral_cli.gguf import GGUF, read_known
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
 from mistral_cli.options import Overflow, TaskOptions
-from mistral_cli.serving.place import Served
 from mistral_cli.serving.warm import choice_of, find
-from mistral_cli.task import Task
-from mistral_cli.templates import Template
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.config import Config
+    from mistral_cli.serving.place import Served
+    from mistral_cli.task import Task
+    from mistral_cli.templates import Template
+    from mistral_cli.terminal import Terminal
 
 # What `generate` uses, for templates that say nothing.
 _DEFAULTS: Mapping[str, Any] = {
@@ -90,9 +92,10 @@ def settle(
     )
     adapters = read_adapters(options.lora or (), terminal)
     reference = options.model or config.model
-    model = read_gguf(resolve(reference, config, terminal))
-    terminal.info(f"{reference} is {model.path}")
-    served = find(model, options, engine, terminal) if may_be_served else None
+    path = resolve(reference, config, terminal)
+    terminal.info(f"{reference} is {path}")
+    served = find(path, options, engine, terminal) if may_be_served else None
+    model = read_known(path) if served else read_gguf(path)
     choice = choice_of(served) if served else choose_engine(model, options, engine, terminal)
     if served:
         terminal.info(f"engine {choice.engine.name}: {choice.reason}")

@@ -6,11 +6,14 @@ import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from mistral_cli.answering.kept import Kept
 from mistral_cli.engines import Request
 from mistral_cli.output.answer import Answer
-from mistral_cli.plan import Plan, Planner
+
+if TYPE_CHECKING:
+    from mistral_cli.plan import Plan, Planner
 
 OnText = Callable[[str], None]
 Ask = Callable[[Request, Sequence[str], OnText], Answer]

@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines import Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
-from mistral_cli.instruct.formats import Tokenize
 from mistral_cli.instruct.messages import Message
 from mistral_cli.output.answer import Answer
-from mistral_cli.output.printers import ItemsOutput
-from mistral_cli.plan import Plan
 from mistral_cli.structured.items import ItemReader
 from mistral_cli.structured.schema import output_invalid
-from mistral_cli.structured.shape import Expected, Extraction
+
+if TYPE_CHECKING:
+    from mistral_cli.instruct.formats import Tokenize
+    from mistral_cli.output.printers import ItemsOutput
+    from mistral_cli.plan import Plan
+    from mistral_cli.structured.shape import Expected, Extraction
 
 Ask = Callable[[Request, Callable[[str], None]], Answer]
 """Run a request, hand on the text as it comes, return the whole."""

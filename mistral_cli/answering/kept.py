@@ -15,10 +15,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.config import cache_dir
 from mistral_cli.output.answer import Answer, Timings
-from mistral_cli.plan import Plan
+
+if TYPE_CHECKING:
+    from mistral_cli.plan import Plan
 
 _SECONDS_KEPT = 30 * 24 * 3600
 _NO_TIME = Timings(0.0, 0.0, 0.0)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.job import Job
 from mistral_cli.output.answer import Answer, Timings
 from mistral_cli.output.printers import Result
-from mistral_cli.plan import Plan
-from mistral_cli.structured.shape import Extraction
+
+if TYPE_CHECKING:
+    from mistral_cli.job import Job
+    from mistral_cli.plan import Plan
+    from mistral_cli.structured.shape import Extraction
 
 
 def joined(answers: Sequence[Answer], text: str) -> Answer:
@@ -49,13 +52,14 @@ def _extraction(
 ) -> Extraction:
     """Lists one after the other; of objects, for each key the first value that is one."""
     whole, start = job.draft.text.text, 0
-    merged = Extraction([] if isinstance(extractions[0].data, list) else {})
+    empty: Any = [] if isinstance(extractions[0].data, list) else {}
+    merged = replace(extractions[0], data=empty, spans=())
     for result, extraction in zip(results, extractions, strict=True):
         text = result.plan.draft.text.text
         start = whole.index(text, start)
         spans = (replace(s, start=s.start + start, end=s.end + start) for s in extraction.spans)
         add = _longer if isinstance(merged.data, list) else _fuller
-        merged = add(merged, Extraction(extraction.data, tuple(spans)))
+        merged = add(merged, replace(extraction, spans=tuple(spans)))
         start += len(text)
     return merged
 
@@ -66,14 +70,14 @@ def _longer(merged: Extraction, more: Extraction) -> Extraction:
     for span in more.spans:
         _, index, *rest = span.path.split("/")
         spans.append(replace(span, path="/".join(["", str(int(index) + before), *rest])))
-    return Extraction([*merged.data, *more.data], (*merged.spans, *spans))
+    return replace(merged, data=[*merged.data, *more.data], spans=(*merged.spans, *spans))
 
 
 def _fuller(merged: Extraction, more: Extraction) -> Extraction:
     new = {k: v for k, v in more.data.items() if merged.data.get(k) is None}
     told = {key for key, value in new.items() if value is not None}
     spans = [span for span in more.spans if _unescaped(span.path.split("/")[1]) in told]
-    return Extraction({**merged.data, **new}, (*merged.spans, *spans))
+    return replace(merged, data={**merged.data, **new}, spans=(*merged.spans, *spans))
 
 
 def _unescaped(token: str) -> str:

@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from mistral_cli.answering.desk import Desk
-from mistral_cli.answering.extract import extract, extract_items
 from mistral_cli.answering.merge import cut_warning, merge
-from mistral_cli.answering.summary import summarize
-from mistral_cli.answering.translation import translate
-from mistral_cli.job import Job
 from mistral_cli.output.printers import SILENT, ItemsOutput, Output, Result
-from mistral_cli.plan import Plan
+
+if TYPE_CHECKING:
+    from mistral_cli.answering.desk import Desk
+    from mistral_cli.job import Job
+    from mistral_cli.plan import Plan
 
 
 def respond(job: Job, desk: Desk, output: Output) -> Result:
     """Answer a job, printing what can be printed at once. Raises MistralCliError."""
-    if desk.planner.drafter.task.way == "summary":
+    way = desk.planner.drafter.task.way
+    if way == "summary":
+        from mistral_cli.answering.summary import summarize
+
         result = summarize(job, desk, output)
-    elif desk.planner.drafter.task.way == "translation" and _in_pieces(job, desk):
+    elif way == "translation" and _in_pieces(job, desk):
+        from mistral_cli.answering.translation import translate
+
         result = translate(job, desk, output)
     elif len(job.plans) == 1:
         result = answer_whole(job.plans[0], desk, output)
@@ -40,9 +45,11 @@ def _in_pieces(job: Job, desk: Desk) -> bool:
 def answer_whole(plan: Plan, desk: Desk, output: Output) -> Result:
     """One request, printed as its answer comes; more where JSON does not hold."""
     expected = plan.draft.expected
-    if expected and isinstance(output, ItemsOutput):
-        return Result(plan, extract_items(plan, expected, desk.asking(plan), output))
     if expected:
+        from mistral_cli.answering.extract import extract, extract_items
+
+        if isinstance(output, ItemsOutput):
+            return Result(plan, extract_items(plan, expected, desk.asking(plan), output))
         tokenize = desk.planner.tokenize
         found = extract(plan, expected, desk.asking(plan), tokenize, output.piece)
         again = tuple(f"{failure}; asked again" for failure in found.failures)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.answering.desk import Desk, silent
 from mistral_cli.answering.merge import cut_warning, joined
 from mistral_cli.answering.wishes import Wish, wish_of
-from mistral_cli.engines import Request
 from mistral_cli.errors import ContextExceeded
 from mistral_cli.instruct.messages import Message
 from mistral_cli.job import Job, is_one_part, parts_of
 from mistral_cli.output.answer import Answer
 from mistral_cli.output.printers import Output, Result
-from mistral_cli.plan import Plan
+
+if TYPE_CHECKING:
+    from mistral_cli.engines import Request
+    from mistral_cli.plan import Plan
 
 _INTRODUCTION = re.compile(
     r"\A(?:sure|certainly|of course|here|below)\b[^\n]{0,120}:[*_]*\s*\n\s*(?=\S)", re.IGNORECASE

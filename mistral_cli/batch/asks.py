@@ -7,15 +7,17 @@ import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.batch.rows import Row
 from mistral_cli.draft import Draft, Drafter
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.inputs.texts import Text
-from mistral_cli.setup import Setup
 from mistral_cli.structured.schema import load_schema
 from mistral_cli.structured.shape import Expected, Shape
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.rows import Row
+    from mistral_cli.setup import Setup
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _KEY_LENGTH = 32  # hex digits; half a SHA-256 tells all rows of this world apart

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from mistral_cli.batch.asks import Item
 from mistral_cli.batch.entries import Matched
 from mistral_cli.batch.folder import IntoFolder
 from mistral_cli.batch.into_file import IntoFile
@@ -14,7 +13,10 @@ from mistral_cli.batch.lines import Lines, OpenAILines, OwnLines
 from mistral_cli.batch.options import BatchOptions, ResultFormat
 from mistral_cli.errors import UsageError
 from mistral_cli.output.stdout import write_json
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Item
+    from mistral_cli.terminal import Terminal
 
 
 class Destination(Protocol):

@@ -6,12 +6,14 @@ import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mistral_cli.batch.asks import Item
-from mistral_cli.batch.lines import Lines
-from mistral_cli.batch.rows import Row
 from mistral_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Item
+    from mistral_cli.batch.lines import Lines
+    from mistral_cli.batch.rows import Row
 
 _BEGINNING = b'{"id": "'
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.batch.asks import Asks, Item
-from mistral_cli.batch.entries import Matched
-from mistral_cli.batch.planned import Planned
-from mistral_cli.engines import Request, open_in_process
+from mistral_cli.engines.process import open_in_process
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import job_of
 from mistral_cli.output.answer import collect
 from mistral_cli.output.stdout import write_envelope
 from mistral_cli.plan import Plan, Planner
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Asks, Item
+    from mistral_cli.batch.entries import Matched
+    from mistral_cli.batch.planned import Planned
+    from mistral_cli.engines import Request
+    from mistral_cli.terminal import Terminal
 
 _SAMPLE_TOKENS = 16
 

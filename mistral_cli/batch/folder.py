@@ -8,18 +8,20 @@ import os
 from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.atomic import replacing, sync_folder
-from mistral_cli.batch.asks import Item
 from mistral_cli.batch.entries import Matched
 from mistral_cli.batch.into_file import IntoFile
 from mistral_cli.batch.lines import OwnLines
-from mistral_cli.batch.options import BatchOptions
 from mistral_cli.batch.results import failed_to_write
-from mistral_cli.batch.rows import Row
 from mistral_cli.errors import UsageError
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Item
+    from mistral_cli.batch.options import BatchOptions
+    from mistral_cli.batch.rows import Row
+    from mistral_cli.terminal import Terminal
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
 _NO_TEXTS = {".pdf", ".docx", ".epub", ".odt", ".rtf", ".pptx", ".html", ".htm"}

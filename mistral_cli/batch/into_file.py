@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-from mistral_cli.batch.asks import Item
-from mistral_cli.batch.entries import Matched
-from mistral_cli.batch.lines import Lines
-from mistral_cli.batch.options import BatchOptions
 from mistral_cli.batch.results import Results
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Item
+    from mistral_cli.batch.entries import Matched
+    from mistral_cli.batch.lines import Lines
+    from mistral_cli.batch.options import BatchOptions
+    from mistral_cli.terminal import Terminal
 
 
 class IntoFile:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mistral_cli.batch.rows import Row
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.output.printers import Result, adapters_of, what_was_said
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.rows import Row
 
 _PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours hold the row's identity
 _NOTHING: Mapping[str, Any] = {

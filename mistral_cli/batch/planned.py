@@ -5,16 +5,19 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from mistral_cli.batch.asks import Asks, Item
 from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.engines import LoadOptions, open_tokenizer, slots_for
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import Need, need_of, settle_context
 from mistral_cli.plan import Planner
 from mistral_cli.prompt_cache import common
-from mistral_cli.setup import Setup
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Asks, Item
+    from mistral_cli.setup import Setup
+    from mistral_cli.terminal import Terminal
 
 _LOOKED_AT = 8  # rows, for what their prompts begin with
 

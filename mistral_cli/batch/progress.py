@@ -7,12 +7,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rich.cells import cell_len, set_cell_size
 
 from mistral_cli.batch.failures import Record, alike, message_of
 from mistral_cli.output.wrap import without_controls
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 _RECENT = 50  # rows, or answers
 _REFRESH_SECONDS = 0.1

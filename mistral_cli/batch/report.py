@@ -13,15 +13,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli import __version__
 from mistral_cli.atomic import write_atomically
 from mistral_cli.batch import charts, failures, report_rows
-from mistral_cli.batch.failures import Record
 from mistral_cli.batch.progress import duration
-from mistral_cli.batch.report_rows import Row
 from mistral_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.failures import Record
+    from mistral_cli.batch.report_rows import Row
 
 _GENERATOR = "mistral-cli batch"
 _HEAD = 4096  # bytes of a page that name its generator

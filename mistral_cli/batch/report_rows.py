@@ -6,12 +6,14 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch import failures
-from mistral_cli.batch.failures import Record
 from mistral_cli.errors import ExitCode
 from mistral_cli.output.wrap import without_controls
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.failures import Record
 
 _PREVIEW = 160
 _NAME = 300

@@ -14,10 +14,9 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.atomic import replacing, sync_folder
-from mistral_cli.batch.asks import Item
 from mistral_cli.batch.entries import (
     Entry,
     Matched,
@@ -28,10 +27,13 @@ from mistral_cli.batch.entries import (
     parsed,
     tidied,
 )
-from mistral_cli.batch.lines import Lines
-from mistral_cli.batch.rows import Row
 from mistral_cli.errors import MistralCliError, UsageError
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Item
+    from mistral_cli.batch.lines import Lines
+    from mistral_cli.batch.rows import Row
+    from mistral_cli.terminal import Terminal
 
 
 class ResultsFailed(MistralCliError):

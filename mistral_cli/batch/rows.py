@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch.columns import Columns, scalars
 from mistral_cli.batch.openai_requests import is_request, read_request
@@ -14,9 +14,11 @@ from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.inputs.documents import is_document
 from mistral_cli.inputs.stdin import NoText, read_stdin
 from mistral_cli.inputs.texts import GRACES, STDIN, decode, name_of, read_bytes, to_text
-from mistral_cli.instruct.messages import Message
 from mistral_cli.records import Record, json_records, read_table
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.instruct.messages import Message
+    from mistral_cli.terminal import Terminal
 
 INPUT_FORMATS = ("text", "lines", "jsonl", "csv")
 """What `input_format` may be: the whole file, each line, JSON objects, a table."""

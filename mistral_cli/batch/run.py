@@ -7,11 +7,11 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 
 from mistral_cli.batch.asks import Asks, Item
 from mistral_cli.batch.crew import Crew, Record
 from mistral_cli.batch.destination import Destination, open_destination
-from mistral_cli.batch.entries import Matched
 from mistral_cli.batch.estimate import estimate
 from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.batch.planned import planned
@@ -20,7 +20,7 @@ from mistral_cli.batch.report import check_report, write_report
 from mistral_cli.batch.rows import read_rows
 from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
-from mistral_cli.engines import open_in_process
+from mistral_cli.engines.process import open_in_process
 from mistral_cli.errors import (
     Interrupted,
     MistralCliError,
@@ -34,8 +34,11 @@ from mistral_cli.prompt_cache import states_folder
 from mistral_cli.run import begin
 from mistral_cli.setup import Setup, settle
 from mistral_cli.stopping import StopAsked, on_stop, stop
-from mistral_cli.task import Task
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.entries import Matched
+    from mistral_cli.task import Task
+    from mistral_cli.terminal import Terminal
 
 
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:

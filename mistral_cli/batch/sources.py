@@ -9,10 +9,13 @@ from fnmatch import fnmatchcase
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
 from mistral_cli.inputs.texts import STDIN, name_of
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 _ANY_DEPTH = "**"
 _WHOLE_FOLDER = (_ANY_DEPTH, "*")

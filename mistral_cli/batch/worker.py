@@ -6,18 +6,22 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.answering import Desk, Kept, respond
-from mistral_cli.batch.asks import Asks, Item
-from mistral_cli.batch.crew import Record
 from mistral_cli.batch.lines import record_of, record_of_failure
-from mistral_cli.engines import ProcessEngine, Request
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
 from mistral_cli.job import job_of
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import SILENT
-from mistral_cli.plan import Planner
-from mistral_cli.prompt_cache import PromptCache
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.asks import Asks, Item
+    from mistral_cli.batch.crew import Record
+    from mistral_cli.engines import Request
+    from mistral_cli.engines.process import ProcessEngine
+    from mistral_cli.plan import Planner
+    from mistral_cli.prompt_cache import PromptCache
 
 
 @dataclass

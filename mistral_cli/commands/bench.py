@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_cli.options import (
-    GpuLayersOption,
-    JsonOption,
-    ModelOption,
-    OfflineOption,
-    QuietOption,
-    ThreadsOption,
-)
+if TYPE_CHECKING:
+    from mistral_cli.options import (
+        GpuLayersOption,
+        JsonOption,
+        ModelOption,
+        OfflineOption,
+        QuietOption,
+        ThreadsOption,
+    )
 
 Engines = Annotated[
     list[str] | None,

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mistral_cli.help_pages import PlainGroup
-from mistral_cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from mistral_cli.options import JsonOption
 
 group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_cli.options import JsonOption, ModelOption
+if TYPE_CHECKING:
+    from mistral_cli.options import JsonOption, ModelOption
 
 RequireGpu = Annotated[
     bool, typer.Option("--require-gpu", help="Fail where the CPU would have to compute.")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral_cli.help_pages import PlainGroup
-from mistral_cli.options import JsonOption
+
+if TYPE_CHECKING:
+    from mistral_cli.options import JsonOption
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
 

@@ -17,7 +17,6 @@ from mistral_cli.engines.base import (
 )
 from mistral_cli.engines.choice import Choice, check_names, choose, place
 from mistral_cli.engines.opening import open_engine, open_tokenizer
-from mistral_cli.engines.process import ProcessEngine, open_in_process
 from mistral_cli.engines.registry import ENGINES, automatic, engine_class, verdicts
 from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.slots import slots_for
@@ -34,7 +33,6 @@ __all__ = [
     "OpenEngine",
     "Piece",
     "Prefix",
-    "ProcessEngine",
     "PromptProgress",
     "Request",
     "Sampling",
@@ -44,7 +42,6 @@ __all__ = [
     "choose",
     "engine_class",
     "open_engine",
-    "open_in_process",
     "open_tokenizer",
     "place",
     "repack_pays",

@@ -11,11 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
-from mistral_cli.engines.gpu import Gpu
-from mistral_cli.gguf import GGUF
 from mistral_cli.memory import Memory, needed
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.gpu import Gpu
+    from mistral_cli.gguf import GGUF
 
 FinishReason = Literal["stop", "length"]
 

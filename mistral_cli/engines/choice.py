@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
-from mistral_cli.engines.base import Engine
 from mistral_cli.engines.gpu import Gpu, layers_that_fit, tells_memory, too_full
 from mistral_cli.engines.registry import automatic, engine_class
-from mistral_cli.engines.survey import EngineState, Survey, look, state_of
 from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.base import Engine
+    from mistral_cli.engines.survey import EngineState, Survey
+    from mistral_cli.gguf import GGUF
 
 _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is missing."
 
@@ -106,7 +109,10 @@ def choose(
     )
     if not first.gpu_layers:
         return first
-    survey = survey or look([engine.name for engine in usable])
+    if survey is None:
+        from mistral_cli.engines.survey import look
+
+        survey = look([engine.name for engine in usable])
     return _with_gpu(first, model, usable, problems, survey, gpu_layers)
 
 
@@ -173,6 +179,8 @@ def _with_gpu(
 
 
 def _state(engine: type[Engine], survey: Survey) -> EngineState:
+    from mistral_cli.engines.survey import state_of
+
     return survey.engines.get(engine.name) or state_of(engine.name)
 
 

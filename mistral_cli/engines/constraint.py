@@ -6,12 +6,13 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import EngineFailed
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.types import CONTROL_TOKEN, UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from mistral_cli.gguf import GGUF
 
     Mask = npt.NDArray[np.bool_]
     """Of shape (vocabulary,): True where the token may come next."""

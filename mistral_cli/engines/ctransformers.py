@@ -32,15 +32,15 @@ from mistral_cli.engines.ctransformers_limits import (
     unreadable,
 )
 from mistral_cli.engines.decoding import decode, token_limit
-from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.loading import interruptible
 from mistral_cli.errors import EngineFailed
-from mistral_cli.gguf import GGUF
 from mistral_cli.memory import CPU_BATCH_IN_2023, GPU_BATCH, Memory, needed_in_2023
 
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint, Mask
+    from mistral_cli.engines.gpu import Gpu
     from mistral_cli.engines.sampler import Logits, Sampler
+    from mistral_cli.gguf import GGUF
 
 _MAX_THREADS = 256  # 513 hang
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.gguf import GGUF
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 # F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
 _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})

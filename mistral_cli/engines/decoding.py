@@ -6,11 +6,11 @@ import codecs
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mistral_cli.engines.background import Emit
 from mistral_cli.engines.base import Finish, FinishReason, Piece, Request
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.background import Emit
     from mistral_cli.engines.constraint import Constraint, Mask
 
 

@@ -15,7 +15,7 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from mistral_cli.engines.base import (
     Engine,
@@ -28,7 +28,9 @@ from mistral_cli.engines.base import (
     Request,
 )
 from mistral_cli.errors import EngineFailed
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import re
 import secrets
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.base import LOOPBACK, Engine, Listening, LoadOptions
 from mistral_cli.engines.gpu import Gpu
@@ -19,9 +19,11 @@ from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
 from mistral_cli.errors import first_line
-from mistral_cli.gguf import GGUF
 from mistral_cli.memory import CPU_BATCH, batch_of
 from mistral_cli.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 _abandoned: list[Any] = []
 

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.background import Emit
 from mistral_cli.engines.base import (
     PENALTY_WINDOW,
     Event,
@@ -18,12 +17,13 @@ from mistral_cli.engines.base import (
     Request,
     Sampling,
 )
-from mistral_cli.engines.llama_cpp_socket import Client
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import token_bytes
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.background import Emit
     from mistral_cli.engines.constraint import Mask
+    from mistral_cli.engines.llama_cpp_socket import Client
+    from mistral_cli.gguf import GGUF
 
 # A grammar of more tokens than that is slow to parse. One with a token that ends the text
 # would not do: llama.cpp's grammars decide themselves where a text may end.

@@ -17,12 +17,12 @@ from mistral_cli.engines.llama_cpp_requests import (
     without,
 )
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
-from mistral_cli.engines.llama_cpp_states import PrefixStates
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import token_bytes
 
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint
+    from mistral_cli.engines.llama_cpp_states import PrefixStates
+    from mistral_cli.gguf import GGUF
 
 MORE_HTTP_THREADS = 2
 """Than streams: for those that were closed a moment ago, and for questions."""

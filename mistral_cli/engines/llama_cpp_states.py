@@ -8,11 +8,13 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.base import Prefix, Request
-from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.errors import EngineFailed
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.base import Prefix, Request
+    from mistral_cli.engines.llama_cpp_socket import Client
 
 Read = Callable[[Sequence[int]], bool]
 """Have a slot read tokens; False when nobody waits for that any more."""

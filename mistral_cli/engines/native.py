@@ -8,7 +8,7 @@ import re
 import subprocess
 import threading
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli import native_build
 from mistral_cli.engines.base import Engine, LoadOptions, ScaledAdapter
@@ -19,8 +19,10 @@ from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.errors import EngineFailed
-from mistral_cli.gguf import GGUF
 from mistral_cli.memory import CPU_BATCH, batch_of
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 _ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
 _DEVICE = re.compile(r"^ +\w+: (.+) \((\d+) MiB, (\d+) MiB free\)$", re.MULTILINE)

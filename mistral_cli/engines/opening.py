@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines.base import Engine, LoadOptions
-from mistral_cli.engines.choice import Choice
 from mistral_cli.engines.gpu import fits, fits_easily, tells_memory
-from mistral_cli.engines.rehearsal import rehearse
 from mistral_cli.errors import ContextExceeded, EngineFailed, GpuRequired, OutOfGpuMemory
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.vocabulary import write_vocabulary_model
 from mistral_cli.machine import available_memory
 from mistral_cli.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.choice import Choice
+    from mistral_cli.gguf import GGUF
 
 _SMALL_STEPS = 4
 
@@ -33,6 +35,8 @@ def open_engine(
         _check_memory(choice.engine, model, options)
         try:
             if options.gpu_layers and _may_end_us(choice, model, options):
+                from mistral_cli.engines.rehearsal import rehearse
+
                 rehearse(choice.engine, model, options)
             engine = choice.engine(model, options)
         except OutOfGpuMemory as error:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines.base import (
     Event,
@@ -16,11 +17,13 @@ from mistral_cli.engines.base import (
     PromptProgress,
     Request,
 )
-from mistral_cli.engines.choice import Choice
 from mistral_cli.engines.process_handle import EngineProcess
 from mistral_cli.engines.process_messages import Answer, Begun, Ended, Failure, Open
 from mistral_cli.errors import EngineFailed, TimedOut
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.choice import Choice
+    from mistral_cli.gguf import GGUF
 
 
 def open_in_process(

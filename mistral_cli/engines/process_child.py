@@ -13,9 +13,8 @@ import sys
 import threading
 import time
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from mistral_cli.engines.base import OpenEngine, Request
 from mistral_cli.engines.dies_with import die_with
 from mistral_cli.engines.opening import open_engine
 from mistral_cli.engines.process_messages import (
@@ -30,6 +29,9 @@ from mistral_cli.engines.process_messages import (
     Warned,
 )
 from mistral_cli.gguf import read as read_gguf
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.base import OpenEngine, Request
 
 
 class _Desk:

@@ -12,9 +12,8 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.base import Request
 from mistral_cli.engines.child import child_command
 from mistral_cli.engines.endings import how_it_ended
 from mistral_cli.engines.process_messages import (
@@ -29,6 +28,9 @@ from mistral_cli.engines.process_messages import (
 )
 from mistral_cli.errors import EngineDied, EngineFailed
 from mistral_cli.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.base import Request
 
 _STUCK_SECONDS = 30.0
 """A batch of a large prompt takes seconds on a slow machine; only then is the work stopped."""

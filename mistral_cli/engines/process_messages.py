@@ -5,10 +5,13 @@ from __future__ import annotations
 import traceback
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines.base import Event, LoadOptions, Request
-from mistral_cli.engines.choice import Choice
 from mistral_cli.errors import EngineFailed, MistralCliError, first_line
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.choice import Choice
 
 
 @dataclass(frozen=True)

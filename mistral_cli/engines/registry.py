@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import importlib
+from typing import TYPE_CHECKING
 
-from mistral_cli.engines.base import Engine
 from mistral_cli.errors import UsageError
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.base import Engine
+    from mistral_cli.gguf import GGUF
 
 ENGINES = {
     "native": "native:Native",

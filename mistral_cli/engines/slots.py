@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from mistral_cli.engines.choice import Choice
 from mistral_cli.engines.gpu import Gpu, tells_memory
-from mistral_cli.gguf import GGUF
 from mistral_cli.machine import available_memory, usable_cores
-from mistral_cli.memory import Memory
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.choice import Choice
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.memory import Memory
 
 # Measured on 2 cores: a model of 0.1 GB writes a quarter more tokens a second in 4 or 8 slots
 # and no more in 16, one of 4.4 GB none in 2 or 4. Small models leave the cores idle between

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mistral_cli.errors import ModelUnusable, first_line
 from mistral_cli.finetune.targets import MODULES, layer_modules
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 
 def load_base(folder: Path, model: GGUF, dtype: torch.dtype, device: str, *, nf4: bool) -> Any:

@@ -6,14 +6,16 @@ import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.transcripts import FORMS, read_transcript
 from mistral_cli.inputs.texts import decode, name_of, read_bytes
 from mistral_cli.instruct.messages import Message, Role
 from mistral_cli.records import Record, json_records, read_table
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 _JSON_SUFFIXES = {".jsonl", ".ndjson"}
 _PAIR, _TEXT, _CHAT = ("prompt", "completion"), "text", "messages"

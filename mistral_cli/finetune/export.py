@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mistral_cli import atomic
 from mistral_cli.errors import MistralCliError
-from mistral_cli.finetune.peft_files import Lora
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.peft_files import Lora
+    from mistral_cli.gguf import GGUF
 
 
 class WriteFailed(MistralCliError):

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.config import load as load_config
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.export import write_adapter
 from mistral_cli.finetune.libraries import check_installed, quiet_libraries
 from mistral_cli.finetune.merge import write_merged
-from mistral_cli.finetune.merged_type import MergedType
 from mistral_cli.finetune.peft_files import read_lora
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.models.hub import go_offline
 from mistral_cli.models.references import resolve
 from mistral_cli.output.stdout import write_paths
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.merged_type import MergedType
+    from mistral_cli.terminal import Terminal
 
 
 def export_adapter(

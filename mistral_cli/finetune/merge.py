@@ -7,16 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mistral_cli.finetune.export import replacing
 from mistral_cli.finetune.merged_type import MergedType
-from mistral_cli.finetune.peft_files import Lora
 from mistral_cli.finetune.stored import read_floats
 from mistral_cli.gguf import GGUF, Array, Tensor
 from mistral_cli.gguf.types import STRING, TENSOR_TYPES
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.peft_files import Lora
 
 _F32, _F16, _Q8_0 = 0, 1, 8
 _FILE_TYPES = {_F16: 1, _Q8_0: 7}  # llama.cpp's LLAMA_FTYPE_MOSTLY_*

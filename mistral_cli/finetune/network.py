@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from mistral_cli.finetune.base import load_base
-from mistral_cli.finetune.plan import Plan
-from mistral_cli.finetune.way import Way
 from mistral_cli.finetune.weights import load_network
 from mistral_cli.machine import usable_cores
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.plan import Plan
+    from mistral_cli.finetune.way import Way
 
 
 def load(plan: Plan, way: Way, base: Path | None) -> Any:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 from mistral_cli.errors import UsageError, first_line
 from mistral_cli.finetune.stored import read_floats
 from mistral_cli.finetune.targets import MODULES, rotated_heads
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.adapter import read_adapter
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 Matrix = NDArray[np.float32]
 

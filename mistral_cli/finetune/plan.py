@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import ModelUnusable, UsageError
-from mistral_cli.finetune.data import Data
-from mistral_cli.finetune.options import TrainingOptions
 from mistral_cli.finetune.targets import MODULES, layer_modules
-from mistral_cli.finetune.tokens import Row
-from mistral_cli.gguf import GGUF
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.data import Data
+    from mistral_cli.finetune.options import TrainingOptions
+    from mistral_cli.finetune.tokens import Row
+    from mistral_cli.gguf import GGUF
 
 _SMALL_MODEL = 10**9  # parameters
 _RATE, _RATE_OF_SMALL = 2e-4, 2e-3

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
-from mistral_cli.terminal import Terminal
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 _LINE_SECONDS = 30.0
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.config import load as load_config
 from mistral_cli.errors import EngineFailed, first_line
@@ -13,7 +14,6 @@ from mistral_cli.finetune.data import Data, read_data
 from mistral_cli.finetune.export import write_adapter
 from mistral_cli.finetune.history import History, plot
 from mistral_cli.finetune.libraries import check_installed, quiet_libraries
-from mistral_cli.finetune.options import TrainingOptions
 from mistral_cli.finetune.peft_files import read_lora
 from mistral_cli.finetune.places import Places, places_of
 from mistral_cli.finetune.plan import Plan, make_plan
@@ -25,7 +25,10 @@ from mistral_cli.finetune.way import Way, choose_way, this_device
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.models.hub import download_weights, go_offline
 from mistral_cli.models.references import resolve
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.options import TrainingOptions
+    from mistral_cli.terminal import Terminal
 
 
 def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:

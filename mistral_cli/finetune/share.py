@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mistral_cli.finetune.history import History
-from mistral_cli.finetune.places import Places
-from mistral_cli.finetune.plan import Plan
 from mistral_cli.models.upload import upload
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.history import History
+    from mistral_cli.finetune.places import Places
+    from mistral_cli.finetune.plan import Plan
+    from mistral_cli.terminal import Terminal
 
 _PEFT_FILES = ("adapter_config.json", "adapter_model.safetensors")
 

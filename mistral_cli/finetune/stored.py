@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mistral_cli.gguf import Tensor
+if TYPE_CHECKING:
+    from mistral_cli.gguf import Tensor
 
 
 def read_floats(path: Path, tensor: Tensor) -> NDArray[np.float32]:

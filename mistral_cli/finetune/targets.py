@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from mistral_cli.gguf import GGUF
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 MODULES = {
     "self_attn.q_proj": "attn_q",

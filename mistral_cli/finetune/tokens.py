@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines import Engine, engine_class, open_tokenizer
 from mistral_cli.errors import ContextExceeded, EngineFailed, MistralCliError, ModelUnusable
 from mistral_cli.finetune.data import Data, Example, listed
-from mistral_cli.gguf import GGUF
 from mistral_cli.instruct.formats import Tokenize, chat_format, encode, encode_raw
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 _ENGINE = "llama.cpp"  # the one that takes adapters
 

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
-from mistral_cli.finetune.plan import Plan
 from mistral_cli.finetune.targets import layer_modules
 from mistral_cli.machine import available_memory, usable_cores
+
+if TYPE_CHECKING:
+    from mistral_cli.finetune.plan import Plan
 
 _F32 = 4
 _LIBRARIES = 900 * 2**20  # torch and what stands on it, with its code

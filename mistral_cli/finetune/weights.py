@@ -8,7 +8,7 @@ blocks and are unpacked anew each time they are used; the numbers are the same.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -16,8 +16,10 @@ from torch import Tensor, nn
 
 from mistral_cli.finetune.blocks import READABLE, dequantize
 from mistral_cli.finetune.targets import MODULES, rotated_heads
-from mistral_cli.gguf import GGUF
-from mistral_cli.gguf import Tensor as Stored
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.gguf import Tensor as Stored
 
 _NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 

@@ -12,12 +12,15 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.gguf.model import GGUF, Tensor
 from mistral_cli.gguf.opening import open_checked
 from mistral_cli.gguf.refusal import CONVERT, refuse
 from mistral_cli.gguf.types import FLOAT32, NOT_FOR_WEIGHTS
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf.model import GGUF, Tensor
 
 _A, _B = ".lora_a", ".lora_b"
 _ALPHA = "adapter.lora.alpha"

@@ -7,11 +7,14 @@ import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.gguf.header import check_magic, parse
-from mistral_cli.gguf.model import GGUF
 from mistral_cli.gguf.refusal import ANOTHER, refuse
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf.model import GGUF
 
 
 def open_checked(path: Path, check: Callable[[GGUF], None]) -> GGUF:

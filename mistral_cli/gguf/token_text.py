@@ -5,9 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from functools import cache
+from typing import TYPE_CHECKING
 
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.types import BYTE_TOKEN, CONTROL_TOKEN, USER_DEFINED_TOKEN
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 _SPACE = "▁"
 _BYTE_NAME = re.compile(rb"<0x([0-9A-Fa-f]{2})>")

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import struct
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.types import FLOAT32, STRING, TENSOR_TYPES, UINT32
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
 
 _VERSION = 3
 _ALIGNMENT = 32

@@ -7,12 +7,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_cli.errors import UsageError
-from mistral_cli.inputs.documents import is_document, read_document
 from mistral_cli.inputs.stdin import NoText, is_pipe, read_stdin
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 STDIN = Path("-")
 _HOW_TO = "Give it as an argument, with -f FILE, or through a pipe: command | mistral-cli ..."
@@ -155,6 +156,8 @@ def to_text(data: bytes, source: str, terminal: Terminal) -> Text:
 
     Raises UsageError if it is binary, or a document that cannot be converted.
     """
+    from mistral_cli.inputs.documents import is_document, read_document
+
     if is_document(source, data):
         text = read_document(data, source)
     else:

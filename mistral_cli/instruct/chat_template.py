@@ -11,12 +11,13 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mistral_cli.errors import ModelUnusable, first_line
-from mistral_cli.gguf import GGUF
 from mistral_cli.gguf.token_text import token_text
 from mistral_cli.instruct.messages import Message
 
 if TYPE_CHECKING:
     from jinja2 import Template
+
+    from mistral_cli.gguf import GGUF
 
 _FIRST_PRIVATE_USE = 0xE000
 

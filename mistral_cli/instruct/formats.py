@@ -10,12 +10,13 @@ What a user writes is tokenized as plain text, so control tokens in it (`</s>`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.gguf import GGUF
-from mistral_cli.instruct.chat_template import encode_chat_template
-from mistral_cli.instruct.messages import Message
+
+if TYPE_CHECKING:
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.instruct.messages import Message
 
 Tokenize = Callable[[str], list[int]]
 Format = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]
@@ -48,6 +49,8 @@ def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list
         case "mistral-v3" | "mistral-v7":
             return _mistral_control(messages, model, tokenize)
         case "chat-template":
+            from mistral_cli.instruct.chat_template import encode_chat_template
+
             return encode_chat_template(messages, model, tokenize)
         case None:
             raise ModelUnusable(

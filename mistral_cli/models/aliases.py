@@ -15,10 +15,11 @@ from mistral_cli.errors import UsageError
 from mistral_cli.models.one_at_a_time import one_at_a_time
 from mistral_cli.models.references import is_text, parse
 from mistral_cli.models.sources import LocalFile
-from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
+
+    from mistral_cli.terminal import Terminal
 
 _NAME = re.compile(r"\w[\w.-]*")
 

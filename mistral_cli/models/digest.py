@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.atomic import write_atomically
 from mistral_cli.config import cache_dir
 from mistral_cli.models.verify import sha256_of
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 
 def digest_of(path: Path, terminal: Terminal) -> str:

@@ -12,16 +12,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models import remote, transfer
+from mistral_cli.models import remote
 from mistral_cli.models.hub_errors import kind
 from mistral_cli.models.hub_seam import seam
 from mistral_cli.models.progress import Progress
 from mistral_cli.models.progress import format_size as format_size
-from mistral_cli.models.remote import RemoteFile
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.models.remote import RemoteFile
+    from mistral_cli.terminal import Terminal
 
 _GONE = {"RevisionNotFoundError", "RemoteEntryNotFoundError"}
 
@@ -119,6 +121,8 @@ def download(repo: str, filename: str, revision: str | None, terminal: Terminal)
             return here
         with _asking(repo, filename, revision, terminal):
             from huggingface_hub import hf_hub_download
+
+            from mistral_cli.models import transfer
 
             if file and transfer.is_resumable(file):
                 transfer.bring(file, terminal, Shown)

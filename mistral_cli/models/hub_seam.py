@@ -7,10 +7,13 @@ import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.models.hub_errors import explain
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 
 @contextmanager

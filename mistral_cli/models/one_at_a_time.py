@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mistral_cli.terminal import Terminal
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 # The mode that huggingface_hub gives its lock files: a cache may belong to a group.
 _MODE = 0o664

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
-from mistral_cli.terminal import Terminal
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 
 def format_size(size: float) -> str:

@@ -6,8 +6,8 @@ import difflib
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mistral_cli.config import Config
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
 from mistral_cli.models.addresses import reference_of
 from mistral_cli.models.sources import (
@@ -19,7 +19,10 @@ from mistral_cli.models.sources import (
     Source,
     is_file,
 )
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.config import Config
+    from mistral_cli.terminal import Terminal
 
 FORMS = (
     "An alias (`mistral-cli models list`), a path to a .gguf file, "

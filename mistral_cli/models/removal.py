@@ -6,8 +6,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mistral_cli.config import Config
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import cache
 from mistral_cli.models.cache import unlinked_blobs
@@ -17,6 +17,9 @@ from mistral_cli.models.parts import idle, is_leftover, parts, size_of
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import HubFile, HubRepo, Source
 from mistral_cli.models.store import Stored, find
+
+if TYPE_CHECKING:
+    from mistral_cli.config import Config
 
 
 @dataclass(frozen=True)

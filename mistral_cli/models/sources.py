@@ -6,13 +6,15 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from mistral_cli.config import cache_dir
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import hub
 from mistral_cli.models.space import check_space
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 DEFAULT_QUANT = "Q4_K_M"
 

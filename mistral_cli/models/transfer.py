@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from mistral_cli.errors import ModelNotAvailable, first_line
 from mistral_cli.models.cache import repo_folder
@@ -26,7 +26,9 @@ from mistral_cli.models.parts import part_suffix, size_of
 from mistral_cli.models.progress import Progress, format_size
 from mistral_cli.models.remote import RemoteFile, open_at
 from mistral_cli.models.space import check_space
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 _ATTEMPTS = 5  # in a row that bring no byte
 _CHUNK = 1 << 20

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable, ModelUnusable
 from mistral_cli.gguf import GGUF, read_start
@@ -11,10 +12,12 @@ from mistral_cli.gguf.refusal import DAMAGED
 from mistral_cli.models import hub
 from mistral_cli.models.cache import CachedFile, cached_ggufs
 from mistral_cli.models.parts import parts, size_of
-from mistral_cli.models.remote import RemoteFile
 from mistral_cli.models.sources import HubFile, HubRepo, PyPIWheel, Source
 from mistral_cli.models.transfer import is_here
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.models.remote import RemoteFile
+    from mistral_cli.terminal import Terminal
 
 # Bytes. Vocabularies make headers: 0.7 MB with 32,000 tokens, 8 MB with 128,000 and merges.
 _FIRST_READ = 1 << 20

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
 from mistral_cli.models.hub_seam import seam
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 
 def upload(files: Mapping[str, Path | bytes], repo: str, message: str, terminal: Terminal) -> str:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.benchmark import Benchmark, Result
 from mistral_cli.machine import available_memory, processor, usable_cores
 from mistral_cli.memory import read_for_a_token
 from mistral_cli.output.stdout import write_envelope
 from mistral_cli.output.tables import print_table
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.benchmark import Benchmark, Result
+    from mistral_cli.terminal import Terminal
 
 _MEASURES = {
     "load_seconds": ("load s", "{:.2f}"),

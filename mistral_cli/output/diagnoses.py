@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli import native_build
-from mistral_cli.diagnosis import Diagnosis, MachineBuild, Use
-from mistral_cli.engines.cuda import Driver
-from mistral_cli.engines.gpu import Gpu
-from mistral_cli.engines.survey import EngineState
 from mistral_cli.output.recommendations import gib
 from mistral_cli.output.stdout import write, write_envelope
 from mistral_cli.output.wrap import without_controls
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.diagnosis import Diagnosis, MachineBuild, Use
+    from mistral_cli.engines.cuda import Driver
+    from mistral_cli.engines.gpu import Gpu
+    from mistral_cli.engines.survey import EngineState
+    from mistral_cli.terminal import Terminal
 
 _WIDTH = 16
 

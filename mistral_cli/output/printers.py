@@ -7,14 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mistral_cli.output.answer import Answer
 from mistral_cli.output.stdout import write, write_envelope, write_json
 from mistral_cli.output.wrap import Wrapper, without_controls
-from mistral_cli.plan import Plan
-from mistral_cli.structured.shape import Extraction
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.output.answer import Answer
+    from mistral_cli.plan import Plan
+    from mistral_cli.structured.shape import Extraction
+    from mistral_cli.terminal import Terminal
 
 
 @dataclass(frozen=True)

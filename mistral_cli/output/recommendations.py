@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.output.stdout import write_envelope
 from mistral_cli.output.tables import print_table
 from mistral_cli.recommend import CONTEXT, Fit, Machine, cores
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 
 def print_recommendations(

@@ -9,14 +9,16 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.config import cache_dir
-from mistral_cli.engines import Choice, LoadOptions, Prefix, Request
 from mistral_cli.errors import first_line
-from mistral_cli.gguf import GGUF
-from mistral_cli.prompt_cache.identity import key_of
-from mistral_cli.prompt_cache.store import Store
 from mistral_cli.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.engines import Choice, LoadOptions, Prefix, Request
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.prompt_cache.store import Store
 
 # A state is kept if to read its tokens took that long, and many times as long as to read the
 # state from a disk: on 2 cores a 7B model takes 50 ms a token, and its state 128 KiB.
@@ -73,6 +75,9 @@ class PromptCache:
         self._store: Store | None = None
         if load.states is None:
             return
+        from mistral_cli.prompt_cache.identity import key_of
+        from mistral_cli.prompt_cache.store import Store
+
         one = engine.memory(self.model, load.context_length, load.gpu_layers)
         self._token_bytes = (one.kv_ram + one.kv_gpu) // load.context_length
         with self._saying("is not used"):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
-from mistral_cli.engines import Engine, LoadOptions
-from mistral_cli.gguf import GGUF
+if TYPE_CHECKING:
+    from mistral_cli.engines import Engine, LoadOptions
+    from mistral_cli.gguf import GGUF
 
 _VERSION = 1
 

@@ -9,14 +9,16 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mistral_cli.config import log_dir
 from mistral_cli.engines.child import child_command
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.errors import EngineFailed, ExitCode, MistralCliError
 from mistral_cli.serving.place import Served, all_served
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 _STOP_SECONDS = 30.0
 _LOOK_SECONDS = 0.05

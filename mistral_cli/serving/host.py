@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.config import Config
 from mistral_cli.config import load as load_config
@@ -26,9 +27,11 @@ from mistral_cli.gguf import read as read_gguf
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.hub import go_offline
 from mistral_cli.models.references import resolve
-from mistral_cli.serving.options import ServeOptions
 from mistral_cli.serving.place import Place, Served, identity, taken
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.serving.options import ServeOptions
+    from mistral_cli.terminal import Terminal
 
 _CONTEXT = 8192
 """Tokens of context that a slot has by default, where the model has as many."""

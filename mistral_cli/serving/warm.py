@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines import Choice, Engine, PromptProgress, Request, engine_class
-from mistral_cli.engines.background import Emit
 from mistral_cli.engines.choice import layers_of
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.errors import EngineFailed
-from mistral_cli.gguf import GGUF
-from mistral_cli.options import TaskOptions
+from mistral_cli.gguf import read_known
 from mistral_cli.serving.place import Served, folder_of, identity, read
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.background import Emit
+    from mistral_cli.gguf import GGUF
+    from mistral_cli.options import TaskOptions
+    from mistral_cli.terminal import Terminal
 
 _WAIT_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
@@ -61,16 +65,16 @@ def _has_ended(served: Served) -> bool:
     return True
 
 
-def find(model: GGUF, options: TaskOptions, engine: str, terminal: Terminal) -> Served | None:
-    """The process that has `model` loaded, if there is one that fits the `options`.
+def find(path: Path, options: TaskOptions, engine: str, terminal: Terminal) -> Served | None:
+    """The process that has the model at `path` loaded, if there is one that fits the `options`.
 
     `engine` is the name of the engine asked for, or "auto". With -v it says why one that is
     there is not used.
     """
-    served = read(folder_of(model.path))
+    served = read(folder_of(path))
     if served is None:
         return None
-    if reason := _unfit(served, model, options, engine):
+    if reason := _unfit(served, options, engine):
         terminal.info(f"the model that process {served.pid} serves is not used: {reason}")
         return None
     return served
@@ -83,7 +87,7 @@ def choice_of(served: Served) -> Choice:
     return Choice(engine, reason, served.gpu_layers, "as the model is served", served=True)
 
 
-def _unfit(served: Served, model: GGUF, options: TaskOptions, engine: str) -> str | None:
+def _unfit(served: Served, options: TaskOptions, engine: str) -> str | None:
     layers = options.gpu_layers
     if served.version != Served.version:
         return f"it is of version {served.version}"
@@ -91,7 +95,7 @@ def _unfit(served: Served, model: GGUF, options: TaskOptions, engine: str) -> st
         return "the file has changed since"
     if engine not in ("auto", served.engine):
         return f"its engine is {served.engine}"
-    if layers != "auto" and layers_of(model, layers) != served.gpu_layers:
+    if layers != "auto" and _layers_of(served, layers) != served.gpu_layers:
         return f"it has {served.gpu_layers} layers on the GPU"
     if options.require_gpu and not served.gpu_layers:
         return "it has no layer on a GPU"
@@ -102,3 +106,7 @@ def _unfit(served: Served, model: GGUF, options: TaskOptions, engine: str) -> st
     if not Client(served.socket, served.api_key, seconds=_ANSWER_SECONDS).is_healthy():
         return "it does not answer"
     return None
+
+
+def _layers_of(served: Served, gpu_layers: str) -> int:
+    return layers_of(read_known(Path(served.path)), gpu_layers)

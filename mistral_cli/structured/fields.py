@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
-from mistral_cli.structured.schema import Schema
+
+if TYPE_CHECKING:
+    from mistral_cli.structured.schema import Schema
 
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _FIELD = re.compile(r"(?P<name>[^\s,]+)(?:\s+(?P<type>\w+))?")

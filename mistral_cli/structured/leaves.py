@@ -7,10 +7,13 @@ import math
 import re
 from collections.abc import Iterable
 from functools import cache, cached_property
+from typing import TYPE_CHECKING
 
 from mistral_cli.structured.grammar import as_text
 from mistral_cli.structured.schema import Schema, bad_schema, validator
-from mistral_cli.structured.source import Source
+
+if TYPE_CHECKING:
+    from mistral_cli.structured.source import Source
 
 STRING_KEYWORDS = {"minLength", "maxLength", "pattern", "format"}
 NUMBER_KEYWORDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}

@@ -43,6 +43,10 @@ class Shape:
         check_grammar(grounding.grammar, self.schema)
         return sorted(grounding.ignored)
 
+    def of(self, text: str) -> Expected:
+        """The answer about `text`."""
+        return Expected(self, text)
+
 
 @dataclass(frozen=True)
 class Extraction:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.structured.grammar import ASSERTIONS
 from mistral_cli.structured.schema import Schema, invalid, output_invalid
-from mistral_cli.structured.source import Source
+
+if TYPE_CHECKING:
+    from mistral_cli.structured.source import Source
 
 Path = tuple[str | int, ...]
 

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from mistral_cli.errors import MistralCliError
 from mistral_cli.lazy import LazyGroup
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.terminal import Terminal
 
 COMMANDS = {
     "list": "List the aliases and the GGUF files that are here.",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from mistral_cli.errors import UsageError
-from mistral_cli.options import JsonOption, QuietOption
-from mistral_cli.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.options import JsonOption, QuietOption
+    from mistral_cli.terminal import Terminal
 
 
 def register(group: typer.Typer) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from mistral_cli.options import JsonOption, PathsOnlyOption
+if TYPE_CHECKING:
+    from mistral_cli.options import JsonOption, PathsOnlyOption
 
 _TITLES = {
     "name": "model",

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import typer
 
-from mistral_cli.options import JsonOption, ModelArgument, PathsOnlyOption
+if TYPE_CHECKING:
+    from mistral_cli.options import JsonOption, ModelArgument, PathsOnlyOption
 
 
 def register(group: typer.Typer) -> None:
