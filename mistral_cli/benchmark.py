@@ -15,16 +15,15 @@ from mistral_cli.engines import (
     Choice,
     Finish,
     LoadOptions,
-    ProcessEngine,
     PromptProgress,
     Request,
     Sampling,
     check_names,
     choose,
-    open_in_process,
     place,
     repack_pays,
 )
+from mistral_cli.engines.process import ProcessEngine, open_in_process
 from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.machine import resident_peak, usable_cores
 from mistral_cli.memory import read_for_a_token

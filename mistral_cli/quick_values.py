@@ -58,11 +58,13 @@ class _Reader:
 
 def _plain(value: Any, annotation: Any, info: Any) -> Any:
     """`value` as the type `annotation`, or None where that takes more than a look."""
-    if info.parser is not None or info.clamp or not isinstance(annotation, type):
+    if info.parser is not None or not isinstance(annotation, type):
         return None
     if annotation in _NUMBERS:
         return _number(value, annotation, info)
     if issubclass(annotation, Enum):
+        if isinstance(value, annotation):
+            return value
         named = info.case_sensitive and value in {each.value for each in annotation}
         return annotation(value) if named else None
     if annotation is Path:

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -23,7 +24,8 @@ finally:
     print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 """
 _TO_LIST_COMMANDS = {
-    *("cli", "commands", "commands.tasks", "errors", "help_pages", "lazy", "terminal"),
+    *("cli", "commands", "commands.tasks", "errors", "help_pages", "lazy", "quick_values"),
+    "terminal",
 }
 
 
@@ -75,6 +77,20 @@ def test_what_needs_no_model_imports_nothing_for_one(arguments: list[str]) -> No
     assert said
     assert not modules & _HEAVY
     assert not {name for name in _ours(modules) if name.startswith(("engines", "models", "gguf"))}
+
+
+def test_a_plain_answer_imports_nothing_for_other_work(mistral: Path) -> None:
+    """Each would cost milliseconds of every call."""
+    env = {"MISTRAL_CLI_ENGINE": "fake", "MISTRAL_CLI_MODEL": str(mistral)}
+    said, modules = _start("generate", "-n", "8", "--temperature", "0", "Hello", **env)
+    assert said.strip()
+    assert not modules & {*_HEAVY, "pydantic", "multiprocessing", "rich.console", "click"}
+    others = {
+        *("answering.extract", "answering.summary", "answering.translation", "inputs.documents"),
+        *("engines.process", "engines.rehearsal", "long.structure", "models.digest"),
+        *("models.store", "models.transfer", "serving.host", "structured.shape"),
+    }
+    assert not _ours(modules) & others
 
 
 def test_completion_knows_the_commands_without_importing_them() -> None:

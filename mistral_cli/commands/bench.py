@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from mistral_cli.options import (
-        GpuLayersOption,
-        JsonOption,
-        ModelOption,
-        OfflineOption,
-        QuietOption,
-        ThreadsOption,
-    )
+from mistral_cli.options import (
+    GpuLayersOption,
+    JsonOption,
+    ModelOption,
+    OfflineOption,
+    QuietOption,
+    ThreadsOption,
+)
 
 Engines = Annotated[
     list[str] | None,

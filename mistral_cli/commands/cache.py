@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from mistral_cli.help_pages import PlainGroup
-
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption
+from mistral_cli.options import JsonOption
 
 group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption, ModelOption
+from mistral_cli.options import JsonOption, ModelOption
 
 RequireGpu = Annotated[
     bool, typer.Option("--require-gpu", help="Fail where the CPU would have to compute.")

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mistral_cli.help_pages import PlainGroup
-
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption
+from mistral_cli.options import JsonOption
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
 

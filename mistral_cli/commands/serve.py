@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
 from mistral_cli.help_pages import PlainCommand, PlainGroup
+from mistral_cli.options import JsonOption, ModelOption, QuietOption
 from mistral_cli.serving.options import ServeOptions
 from mistral_cli.signature import command
-
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption, ModelOption, QuietOption
 
 
 def register(app: typer.Typer) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-if TYPE_CHECKING:
-    from mistral_cli.finetune.merged_type import MergedType
-    from mistral_cli.finetune.options import Force
-    from mistral_cli.options import ModelOption, OfflineOption, QuietOption
+from mistral_cli.finetune.merged_type import MergedType
+from mistral_cli.finetune.options import Force
+from mistral_cli.options import ModelOption, OfflineOption, QuietOption
 
 
 def register(group: typer.Typer) -> None:

@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
 from mistral_cli.errors import MistralCliError
 from mistral_cli.lazy import LazyGroup
-
-if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+from mistral_cli.terminal import Terminal
 
 COMMANDS = {
     "list": "List the aliases and the GGUF files that are here.",

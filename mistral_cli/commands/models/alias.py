@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from mistral_cli.errors import UsageError
-
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption, QuietOption
-    from mistral_cli.terminal import Terminal
+from mistral_cli.options import JsonOption, QuietOption
+from mistral_cli.terminal import Terminal
 
 
 def register(group: typer.Typer) -> None:

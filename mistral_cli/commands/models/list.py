@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption, PathsOnlyOption
+from mistral_cli.options import JsonOption, PathsOnlyOption
 
 _TITLES = {
     "name": "model",

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import typer
 
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption, ModelArgument, PathsOnlyOption
+from mistral_cli.options import JsonOption, ModelArgument, PathsOnlyOption
 
 
 def register(group: typer.Typer) -> None:

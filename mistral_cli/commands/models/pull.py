@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mistral_cli.commands.models import Failures
 from mistral_cli.errors import ModelUnusable
-
-if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption, OfflineOption, PathsOnlyOption
-    from mistral_cli.terminal import Terminal
+from mistral_cli.options import JsonOption, OfflineOption, PathsOnlyOption
+from mistral_cli.terminal import Terminal
 
 _TITLES = {"model": "model", "missing": "to fetch", "size": "size", "source": "from"}
 

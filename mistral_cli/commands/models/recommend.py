@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_cli.errors import MistralCliError
+from mistral_cli.options import JsonOption
 
 if TYPE_CHECKING:
-    from mistral_cli.options import JsonOption
     from mistral_cli.recommend import Fit
 
 

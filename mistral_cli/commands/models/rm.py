@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from mistral_cli.errors import ExitCode, UsageError
+from mistral_cli.options import JsonOption, PathsOnlyOption
+from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from mistral_cli.models.removal import Removal
-    from mistral_cli.options import JsonOption, PathsOnlyOption
-    from mistral_cli.terminal import Terminal
 
 
 def register(group: typer.Typer) -> None:

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mistral_cli.options import JsonOption, ModelArgument, OfflineOption, PathsOnlyOption
+from mistral_cli.terminal import Terminal
+
 if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_cli.config import Config
     from mistral_cli.gguf import GGUF
     from mistral_cli.gguf.adapter import Adapter
-    from mistral_cli.options import JsonOption, ModelArgument, OfflineOption, PathsOnlyOption
-    from mistral_cli.terminal import Terminal
 
 _COUNTS = ("context_length", "gpu_layers")
 

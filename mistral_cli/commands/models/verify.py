@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mistral_cli.commands.models import Failures
+from mistral_cli.options import JsonOption, PathsOnlyOption
+from mistral_cli.terminal import Terminal
 
 if TYPE_CHECKING:
     from mistral_cli.models.store import Stored
-    from mistral_cli.options import JsonOption, PathsOnlyOption
-    from mistral_cli.terminal import Terminal
 
 _TITLES = {"status": "status", "sha256": "SHA-256", "model": "model"}
 

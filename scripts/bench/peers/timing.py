@@ -64,6 +64,8 @@ def running(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process that ends with the block. Raises Unavailable where it cannot be started."""
     whole = {**os.environ, **(env or {})}
+    # With it, what was not installed from a package would be compiled anew in each call.
+    whole.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=whole, **streams)  # type: ignore[call-overload]
     except OSError as error:
