@@ -15,6 +15,7 @@ from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import GGUF, read
 from mistral_cli.scratch import scratch_folder
+from mistral_cli.structured.grammar import json_grammar
 
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 CHUNK = b'data: {"choices": [{"text": "Hello", "finish_reason": null}]}\n\n'
@@ -122,3 +123,18 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
         ]
         assert both[0] == both[1]
         assert both[0].startswith('{"capital": "')
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [{"type": "array", "items": {"type": "integer"}}, {"type": "string", "minLength": 99}],
+    ids=["few allowed", "few forbidden"],
+)
+def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, object]) -> None:
+    with engine_class("llama.cpp")(read(mistral), LoadOptions(256, threads=1)) as engine:
+        client = engine._client  # type: ignore[attr-defined]
+        before = client.metrics()["n_decode_total"]
+        *_, finish = engine.stream(Request((1, 300), 30, GREEDY, json_grammar(schema, many=False)))
+        evaluations = client.metrics()["n_decode_total"] - before
+        assert finish == Finish("length", 30)
+        assert evaluations <= 31  # the first reads the prompt

@@ -25,11 +25,12 @@ if TYPE_CHECKING:
     from mistral_cli.engines.llama_cpp_socket import Client
     from mistral_cli.gguf import GGUF
 
-# A grammar of more tokens than that is slow to parse. One with a token that ends the text
-# would not do: llama.cpp's grammars decide themselves where a text may end.
-_FEW = 100
+# A grammar of as many tokens costs 6 ms, to forbid as many 1 ms. Most masks are so: they leave
+# little choice, or are those of a text.
+_FEW_ALLOWED, _FEW_FORBIDDEN = 100, 1000
 
-# As many probabilities cost 0.5 ms; masks of a model that means to write JSON rarely need more.
+# As many probabilities cost 1 ms. A model that means to write JSON rarely needs more, which
+# would cost a second evaluation.
 _LIKELIEST = 64
 
 
@@ -50,12 +51,13 @@ class Drawing:
         """See Model."""
         if allowed is None:
             return self._draw({})
+        few = _few(allowed, self.model)
         sampling = self.request.sampling
-        if sampling.temperature <= 0 and sampling.repetition_penalty == 1.0:
+        if few is None and sampling.temperature <= 0 and sampling.repetition_penalty == 1.0:
             for token in self._likeliest():
                 if allowed[token]:
                     return token
-        return self._draw(_only(allowed, self.model))
+        return self._draw(few or _forbid(~allowed))
 
     def _draw(self, restriction: dict[str, Any]) -> int:
         asked = {"seed": self._random.getrandbits(31), "return_tokens": True}
@@ -83,15 +85,19 @@ class Drawing:
         return token_bytes(self.model, token)
 
 
-def _only(allowed: Mask, model: GGUF) -> dict[str, Any]:
-    """Let the server draw among the `allowed` tokens.
+def _few(allowed: Mask, model: GGUF) -> dict[str, Any] | None:
+    """Let the server draw among the `allowed` tokens; None where it takes long to tell it so."""
+    if allowed.sum() <= _FEW_ALLOWED:
+        tokens = allowed.nonzero()[0].tolist()
+        # llama.cpp's grammars decide themselves where a text may end.
+        if model.eos_id not in tokens and _whole_characters(model, tokens):
+            return {"grammar": "root ::= " + " | ".join(f"<[{token}]>" for token in tokens)}
+    return _forbid(~allowed) if (~allowed).sum() <= _FEW_FORBIDDEN else None
 
-    Forbidding costs 50 ms where that is most of a vocabulary; within a text it is little.
-    """
-    tokens = allowed.nonzero()[0].tolist()
-    if len(tokens) <= _FEW and model.eos_id not in tokens and _whole_characters(model, tokens):
-        return {"grammar": "root ::= " + " | ".join(f"<[{token}]>" for token in tokens)}
-    return {"logit_bias": [[token, False] for token in (~allowed).nonzero()[0].tolist()]}
+
+def _forbid(tokens: Mask) -> dict[str, Any]:
+    """Keep the server from `tokens`; it takes 25 ms where they are most of a vocabulary."""
+    return {"logit_bias": [[token, False] for token in tokens.nonzero()[0].tolist()]}
 
 
 def _whole_characters(model: GGUF, tokens: Sequence[int]) -> bool:
