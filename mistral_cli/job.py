@@ -88,17 +88,21 @@ def make_jobs(
                 found.append((subject, _pieces(planner, draft)))
         needs = [_need(planner, pieces) for _, pieces in found]
         planner = settle_context(planner, needs, terminal)
-        jobs = []
-        for subject, pieces in found:
-            with about(subject):
-                jobs.append(replace(_job(planner, pieces), subject=subject))
-    return jobs, planner
+        return _jobs(planner, found), planner
 
 
 def _tokenizer(setup: Setup) -> AbstractContextManager[OpenEngine]:
     if setup.served:
         return WarmEngine(setup.served, setup.model)
     return open_tokenizer(setup.choice.engine, setup.model)
+
+
+def jobs_of(planner: Planner, drafts: Sequence[tuple[str, Draft]]) -> list[Job]:
+    """The jobs for drafts, given with their subjects, in a context that is settled.
+
+    Raises UsageError, ContextExceeded.
+    """
+    return _jobs(planner, [(subject, _pieces(planner, draft)) for subject, draft in drafts])
 
 
 def job_of(planner: Planner, draft: Draft) -> Job:
@@ -141,6 +145,14 @@ def is_one_part(planner: Planner, draft: Draft) -> bool:
 def parts_of(planner: Planner, draft: Draft) -> list[Plan]:
     """The plans that summarize a text in parts."""
     return [planner.plan(each) for each in _split(planner, draft, "text")]
+
+
+def _jobs(planner: Planner, found: Sequence[tuple[str, _Pieces]]) -> list[Job]:
+    jobs = []
+    for subject, pieces in found:
+        with about(subject):
+            jobs.append(replace(_job(planner, pieces), subject=subject))
+    return jobs
 
 
 def _job(planner: Planner, found: _Pieces) -> Job:

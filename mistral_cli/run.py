@@ -22,7 +22,7 @@ from mistral_cli.engines import (
 )
 from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
-from mistral_cli.job import Job, check_split, make_jobs
+from mistral_cli.job import Job, check_split, jobs_of, make_jobs
 from mistral_cli.models.hub import go_offline
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
@@ -30,6 +30,7 @@ from mistral_cli.prompt_cache import PromptCache, states_folder
 from mistral_cli.serving.warm import WarmEngine
 from mistral_cli.setup import Setup, settle
 from mistral_cli.templates import find
+from mistral_cli.uncounted import uncounted
 
 if TYPE_CHECKING:
     from mistral_cli.options import OneOffOptions, TaskOptions
@@ -56,7 +57,8 @@ def run_task(
         terminal,
         may_be_served=not options.no_serve,
     )
-    jobs, planner = make_jobs(drafter, setup, drafts, terminal)
+    quick = None if options.dry_run else uncounted(drafter, setup, drafts, terminal)
+    jobs, planner = ([], quick) if quick else make_jobs(drafter, setup, drafts, terminal)
     if options.dry_run:
         for job in jobs:
             for plan in job.plans:
@@ -70,7 +72,7 @@ def run_task(
         width=options.width,
         raw=options.raw,
     )
-    _answer_all(jobs, planner, output, terminal)
+    _answer_all(drafts, jobs, planner, output, terminal)
 
 
 def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
@@ -125,8 +127,15 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
     return drafts
 
 
-def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal: Terminal) -> None:
-    setup, parallel = planner.setup, _parallel(jobs, planner, terminal)
+def _answer_all(
+    drafts: Sequence[tuple[str, Draft]],
+    jobs: Sequence[Job],
+    planner: Planner,
+    output: Output,
+    terminal: Terminal,
+) -> None:
+    """Open the engine and answer the jobs; without `jobs`, one for each of the `drafts`."""
+    setup, parallel = planner.setup, _parallel(jobs, planner, terminal) if jobs else 1
     started = time.perf_counter()
     with contextlib.ExitStack() as resources:
         states = None
@@ -145,7 +154,7 @@ def _answer_all(jobs: Sequence[Job], planner: Planner, output: Output, terminal:
         ask = asking(engine, cache, status.read, load_seconds)
         desk = Desk(planner, ask, parallel, status.say)
         try:
-            for job in jobs:
+            for job in jobs or jobs_of(planner, drafts):
                 status.doing = ""
                 _answer_one(_loaded(job, engine), desk, output, terminal)
         except BaseException:

@@ -46,11 +46,11 @@ def jobs_of(
     setup = settle(task, found, given, Config(), terminal)
     jobs, planner = make_jobs(drafter, setup, drafts, terminal)
     # The program's own tokenizer is closed by now: the model is opened next.
-    return jobs, replace(planner, tokenize=_tokenizer(model))
+    return jobs, replace(planner, tokenize=tokenizer_of(model))
 
 
 @cache
-def _tokenizer(model: Path) -> Callable[[str], list[int]]:
+def tokenizer_of(model: Path) -> Callable[[str], list[int]]:
     opened = open_tokenizer(LlamaCpp, read(model))
     tokenizer = contextlib.ExitStack().enter_context(opened)
     _open.append(opened)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.base import Engine, LoadOptions
 from mistral_cli.engines.gpu import fits, fits_easily, tells_memory
 from mistral_cli.errors import ContextExceeded, EngineFailed, GpuRequired, OutOfGpuMemory
-from mistral_cli.gguf.vocabulary import write_vocabulary_model
 from mistral_cli.machine import available_memory
 from mistral_cli.scratch import scratch_folder
 
@@ -112,6 +111,8 @@ def _check_memory(engine: type[Engine], model: GGUF, options: LoadOptions) -> No
 @contextmanager
 def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
     """Open `engine` on `model`'s vocabulary alone: exact token counts, no weights read."""
+    from mistral_cli.gguf.vocabulary import write_vocabulary_model
+
     with scratch_folder() as folder:
         stub = folder / "vocabulary.gguf"
         try:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from mistral_cli.gguf.model import GGUF, Array
 from mistral_cli.gguf.refusal import CONVERT, refuse
@@ -147,12 +147,16 @@ def _check_vocabulary(model: GGUF) -> None:
 
 def _check_tokens(model: GGUF) -> None:
     """Refuse tokens that abort llama.cpp: the same one twice, and malformed byte tokens."""
-    # It reads tokens as C strings, and gives those that are empty names of their own.
-    tokens = [each.partition(b"\0")[0] if b"\0" in each else each for each in model.tokens]
+    tokens: Sequence[bytes] = model.tokens
+    if b"\0" in b"".join(tokens):  # it reads them as C strings
+        tokens = [each.partition(b"\0")[0] for each in tokens]
+    # To those that are empty it gives names of their own.
     distinct = set(tokens) - {b""}
     if len(distinct) + tokens.count(b"") != len(tokens):
         refuse(f"has {len(tokens)} tokens, some of them twice", CONVERT)
     valid = {b"<0x%02X>" % byte for byte in range(256)}
+    if BYTE_TOKEN not in (model.token_types or ()):
+        return
     for token, kind in zip(model.tokens, model.token_types or (), strict=False):
         if kind == BYTE_TOKEN and token not in valid:
             refuse(f"has the malformed byte token {token[:40]!r}")
