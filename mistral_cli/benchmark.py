@@ -152,7 +152,7 @@ def contestants(
 
 def _repack(choice: Choice, model: GGUF, workload: Workload, wanted: bool | None) -> bool:
     engine = choice.engine
-    if not engine.repacks or choice.gpu_layers:
+    if not engine.repacking or choice.gpu_layers:
         if wanted:
             message = f"{engine.name} does not rearrange weights here"
             raise UsageError(message, hint="Drop --repack.")
@@ -160,7 +160,8 @@ def _repack(choice: Choice, model: GGUF, workload: Workload, wanted: bool | None
     if wanted is not None:
         return wanted
     memory = engine.memory(model, workload.context_length, 0)
-    return repack_pays(model, workload.prompt_tokens, workload.new_tokens, memory)[0]
+    tokens = workload.prompt_tokens, workload.new_tokens
+    return repack_pays(engine.repacking, model, *tokens, memory)[0]
 
 
 def measure(

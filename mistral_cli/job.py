@@ -125,10 +125,10 @@ def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) 
         terminal.warn(choice.warning)
     load = replace(planner.load, gpu_layers=choice.gpu_layers)
     setup = replace(planner.setup, choice=choice)
-    if choice.engine.repacks and not choice.gpu_layers:
+    if choice.engine.repacking and not choice.gpu_layers:
         prompts, answers = sum(sum(n.prompts) for n in needs), sum(n.answers for n in needs)
         memory = choice.engine.memory(setup.model, load.context_length, 0)
-        repack, why = repack_pays(setup.model, prompts, answers, memory)
+        repack, why = repack_pays(choice.engine.repacking, setup.model, prompts, answers, memory)
         terminal.info(f"weights {why}")
         load = replace(load, repack=repack)
     return replace(planner, load=load, setup=setup)

@@ -10,6 +10,7 @@ from conftest import Result
 from gguf_files import write_mistral
 
 from mistral_cli.engines import LoadOptions, Request, Sampling, engine_class, repack_pays
+from mistral_cli.engines.repacking import AVX2, AVX512
 from mistral_cli.gguf import GGUF, read
 from mistral_cli.memory import needed, rearranged
 
@@ -24,7 +25,7 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _decides(model: GGUF, prompt_tokens: int, new_tokens: int) -> bool:
-    return repack_pays(model, prompt_tokens, new_tokens, needed(model, 512, 0))[0]
+    return repack_pays(AVX2, model, prompt_tokens, new_tokens, needed(model, 512, 0))[0]
 
 
 def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
@@ -33,6 +34,16 @@ def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
     assert _decides(model, 20, 2048)
     assert _decides(model, 100, 400)
     assert not _decides(model, 2000, 400), "prompts are read slower"
+
+
+def test_each_engine_has_costs_of_its_own(quantized: Path) -> None:
+    model = read(quantized)
+    memory = needed(model, 512, 0)
+    assert [repack_pays(each, model, 20, 200, memory)[0] for each in (AVX2, AVX512, None)] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_no_copy_is_made_that_does_not_fit(
@@ -44,7 +55,7 @@ def test_no_copy_is_made_that_does_not_fit(
         monkeypatch.setattr(
             "mistral_cli.engines.repacking.available_memory", lambda free=free: free
         )
-        assert repack_pays(model, 20, 2048, memory)[0] is fits
+        assert repack_pays(AVX2, model, 20, 2048, memory)[0] is fits
 
 
 def test_what_is_not_rearranged_is_left_alone(smollm2: Path, mistral: Path) -> None:

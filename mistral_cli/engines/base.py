@@ -17,6 +17,7 @@ from mistral_cli.memory import Memory, needed
 
 if TYPE_CHECKING:
     from mistral_cli.engines.gpu import Gpu
+    from mistral_cli.engines.repacking import Repacking
     from mistral_cli.gguf import GGUF
 
 FinishReason = Literal["stop", "length"]
@@ -217,8 +218,8 @@ class Engine(OpenEngine):
     name: ClassVar[str]
     max_parallel: ClassVar[int | None] = None
     """The most streams that it can run at once, or None for any number."""
-    repacks: ClassVar[bool] = False
-    """Whether it knows `LoadOptions.repack`."""
+    repacking: ClassVar[Repacking | None] = None
+    """What `LoadOptions.repack` costs; None where the engine does not know it."""
     takes_adapters: ClassVar[bool] = False
     """Whether it adds `LoadOptions.adapters`; native code trusts them."""
     gpu_failure_ends_process: ClassVar[bool] = False

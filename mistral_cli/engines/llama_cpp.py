@@ -18,6 +18,7 @@ from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
+from mistral_cli.engines.repacking import AVX2
 from mistral_cli.errors import first_line
 from mistral_cli.memory import CPU_BATCH, batch_of
 from mistral_cli.scratch import scratch_folder
@@ -36,7 +37,7 @@ class LlamaCpp(ServerEngine, Engine):
 
     name = "llama.cpp"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
-    repacks = True
+    repacking = AVX2  # which the package is built for
     takes_adapters = True
 
     @classmethod

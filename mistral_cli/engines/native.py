@@ -18,6 +18,7 @@ from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.native_server import NativeServer
+from mistral_cli.engines.repacking import AVX512
 from mistral_cli.errors import EngineFailed
 from mistral_cli.memory import CPU_BATCH, batch_of
 
@@ -34,7 +35,7 @@ class Native(ServerEngine, Engine):
 
     name = "native"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
-    repacks = True
+    repacking = AVX512  # or somewhat better, on a machine without it
     takes_adapters = True
 
     @classmethod
