@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from gguf_files import write_mistral
 
 from mistral_cli.engines import Event, Finish, LoadOptions, Piece, Request, Sampling, engine_class
 from mistral_cli.engines.llama_cpp_server import ServerEngine
@@ -127,7 +128,7 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
 
 @pytest.mark.parametrize(
     "schema",
-    [{"type": "array", "items": {"type": "integer"}}, {"type": "string", "minLength": 99}],
+    [{"type": "array", "items": {"type": "integer"}}, {"type": "string"}],
     ids=["few allowed", "few forbidden"],
 )
 def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, object]) -> None:
@@ -138,3 +139,21 @@ def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, obj
         evaluations = client.metrics()["n_decode_total"] - before
         assert finish == Finish("length", 30)
         assert evaluations <= 31  # the first reads the prompt
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3])
+@pytest.mark.parametrize("pattern", [".*", "([^e]{3}.{3}[^at]{4})*", "(.{5}[a-f]{3})*", "(.{5}9)*"])
+def test_what_is_drawn_ahead_of_a_changing_mask(
+    tmp_path: Path, pattern: str, penalty: float
+) -> None:
+    model = read(write_mistral(tmp_path / "small.gguf", vocabulary=1000))
+    schema = {"type": "array", "items": {"type": "string", "pattern": f"^{pattern}$"}}
+    grammar = json_grammar(schema, many=False)
+    one_by_one = Sampling(1.0, 1, 1.0, penalty, 1)  # of one token by chance: the likeliest
+    texts = []
+    with engine_class("llama.cpp")(model, LoadOptions(256, threads=1)) as engine:
+        for sampling in (one_by_one, Sampling(0.0, 0, 1.0, penalty, 1)):
+            events = engine.stream(Request((1, 300), 90, sampling, grammar))
+            texts.append("".join(event.text for event in events if isinstance(event, Piece)))
+    assert texts[0] == texts[1]
+    assert len(texts[0]) > 90

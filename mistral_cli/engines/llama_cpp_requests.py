@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.base import (
@@ -14,98 +12,12 @@ from mistral_cli.engines.base import (
     Finish,
     Piece,
     PromptProgress,
-    Request,
     Sampling,
 )
-from mistral_cli.gguf.token_text import token_bytes
 
 if TYPE_CHECKING:
     from mistral_cli.engines.background import Emit
-    from mistral_cli.engines.constraint import Mask
     from mistral_cli.engines.llama_cpp_socket import Client
-    from mistral_cli.gguf import GGUF
-
-# A grammar of as many tokens costs 6 ms, to forbid as many 1 ms. Most masks are so: they leave
-# little choice, or are those of a text.
-_FEW_ALLOWED, _FEW_FORBIDDEN = 100, 1000
-
-# As many probabilities cost 1 ms. A model that means to write JSON rarely needs more, which
-# would cost a second evaluation.
-_LIKELIEST = 64
-
-
-@dataclass
-class Drawing:
-    """Draws one token a request, among those that the server is told to allow."""
-
-    model: GGUF
-    client: Client
-    request: Request
-    slot: int
-
-    def __post_init__(self) -> None:
-        self._tokens = list(self.request.prompt_token_ids)
-        self._random = random.Random(self.request.sampling.seed)
-
-    def draw(self, allowed: Mask | None) -> int:
-        """See Model."""
-        if allowed is None:
-            return self._draw({})
-        few = _few(allowed, self.model)
-        sampling = self.request.sampling
-        if few is None and sampling.temperature <= 0 and sampling.repetition_penalty == 1.0:
-            for token in self._likeliest():
-                if allowed[token]:
-                    return token
-        return self._draw(few or _forbid(~allowed))
-
-    def _draw(self, restriction: dict[str, Any]) -> int:
-        asked = {"seed": self._random.getrandbits(31), "return_tokens": True}
-        return int(self._next("tokens", asked | restriction)[0])
-
-    def _likeliest(self) -> Iterator[int]:
-        """Some tokens, the likeliest first: to forbid the rest is what costs time."""
-        (step,) = self._next("completion_probabilities", {"n_probs": _LIKELIEST})
-        return (int(choice["id"]) for choice in step["top_logprobs"])
-
-    def _next(self, field: str, asked: dict[str, Any]) -> Any:
-        body = completion(self._tokens, self.request.sampling, 1, self.slot) | asked
-        # Unlike /v1/completions this gives the id of a token that ends inside a character.
-        reply = self.client.post(
-            "/completion", body | {"stream": False, "response_fields": [field]}
-        )
-        return reply[field]
-
-    def extend(self, tokens: Sequence[int]) -> None:
-        """See Model."""
-        self._tokens += tokens
-
-    def token_bytes(self, token: int) -> bytes:
-        """See Model."""
-        return token_bytes(self.model, token)
-
-
-def _few(allowed: Mask, model: GGUF) -> dict[str, Any] | None:
-    """Let the server draw among the `allowed` tokens; None where it takes long to tell it so."""
-    if allowed.sum() <= _FEW_ALLOWED:
-        tokens = allowed.nonzero()[0].tolist()
-        # llama.cpp's grammars decide themselves where a text may end.
-        if model.eos_id not in tokens and _whole_characters(model, tokens):
-            return {"grammar": "root ::= " + " | ".join(f"<[{token}]>" for token in tokens)}
-    return _forbid(~allowed) if (~allowed).sum() <= _FEW_FORBIDDEN else None
-
-
-def _forbid(tokens: Mask) -> dict[str, Any]:
-    """Keep the server from `tokens`; it takes 25 ms where they are most of a vocabulary."""
-    return {"logit_bias": [[token, False] for token in tokens.nonzero()[0].tolist()]}
-
-
-def _whole_characters(model: GGUF, tokens: Sequence[int]) -> bool:
-    """Whether llama.cpp's own grammars know `tokens` by number: not those of a lone byte."""
-    try:
-        return all(token_bytes(model, token).decode() for token in tokens)
-    except UnicodeDecodeError:
-        return False
 
 
 def complete(client: Client, body: dict[str, Any], emit: Emit) -> bool:

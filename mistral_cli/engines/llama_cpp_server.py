@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.background import BackgroundStreams, Emit
 from mistral_cli.engines.base import Event, OpenEngine, Request, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
+from mistral_cli.engines.llama_cpp_drawing import Drawing
 from mistral_cli.engines.llama_cpp_requests import (
-    Drawing,
     complete,
     completion,
     progress_to,
