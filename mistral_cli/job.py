@@ -9,7 +9,7 @@ from operator import add
 from typing import TYPE_CHECKING
 
 from mistral_cli.draft import Draft, Drafter
-from mistral_cli.engines import LoadOptions, OpenEngine, open_tokenizer, place, repack_pays
+from mistral_cli.engines import OpenEngine, open_tokenizer, place, repack_pays
 from mistral_cli.errors import ContextExceeded, UsageError, about
 from mistral_cli.options import Overflow
 from mistral_cli.plan import Plan, Planner, within_served
@@ -80,8 +80,7 @@ def make_jobs(
     They share one context length, for the longest of them. Raises UsageError, ContextExceeded.
     """
     with _tokenizer(setup) as tokenizer:
-        load = LoadOptions(setup.longest, setup.threads, adapters=setup.adapters)
-        planner = Planner(drafter, setup, tokenizer.tokenize, load)
+        planner = Planner(drafter, setup, tokenizer.tokenize, setup.load)
         found = []
         for subject, draft in drafts:
             with about(subject):
@@ -125,7 +124,8 @@ def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) 
         terminal.warn(choice.warning)
     load = replace(planner.load, gpu_layers=choice.gpu_layers)
     setup = replace(planner.setup, choice=choice)
-    if choice.engine.repacking and not choice.gpu_layers:
+    # Guesses make batches, which are computed faster as the weights are in the file.
+    if choice.engine.repacking and not choice.gpu_layers and not load.lookup:
         prompts, answers = sum(sum(n.prompts) for n in needs), sum(n.answers for n in needs)
         memory = choice.engine.memory(setup.model, load.context_length, 0)
         repack, why = repack_pays(choice.engine.repacking, setup.model, prompts, answers, memory)

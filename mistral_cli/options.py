@@ -266,6 +266,15 @@ class OneOffOptions(TaskOptions):
             help="Load the model, also where `mistral-cli serve` has it loaded.",
         ),
     ] = False
+    lookup: Annotated[
+        bool,
+        option(
+            "--lookup",
+            panel=_MODEL,
+            help="Guess what the answer copies from the text: faster where it copies much. "
+            "Of two tokens that are nearly as likely it may take the other.",
+        ),
+    ] = False
     file: Annotated[
         list[Path] | None,
         option(

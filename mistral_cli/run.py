@@ -55,7 +55,8 @@ def run_task(
         options,
         load_config(terminal.env),
         terminal,
-        may_be_served=not options.no_serve,
+        may_be_served=not (options.no_serve or options.lookup),
+        lookup=options.lookup,
     )
     quick = None if options.dry_run else uncounted(drafter, setup, drafts, terminal)
     jobs, planner = ([], quick) if quick else make_jobs(drafter, setup, drafts, terminal)
@@ -172,7 +173,12 @@ def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
     if setup.served:
         return min(setup.served.slots, len(together))
     parallel, why = slots_for(
-        None, setup.choice, setup.model, load.context_length, load.gpu_layers, together
+        1 if load.lookup else None,
+        setup.choice,
+        setup.model,
+        load.context_length,
+        load.gpu_layers,
+        together,
     )
     if len(together) > 1:
         terminal.info(f"{parallel} at once: {why}")

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines import LoadOptions
 from mistral_cli.job import need_of, settle_context
 from mistral_cli.plan import Planner
 
@@ -37,8 +36,7 @@ def uncounted(
     """
     if setup.served or setup.model.tokenizer_model not in _A_TOKEN_IS_A_BYTE_OR_MORE:
         return None
-    load = LoadOptions(setup.longest, setup.threads, adapters=setup.adapters)
-    planner = Planner(drafter, setup, _as_many_tokens_as_bytes, load)
+    planner = Planner(drafter, setup, _as_many_tokens_as_bytes, setup.load)
     if not all(planner.fits(draft) for _, draft in drafts):
         return None
     needs = [need_of(planner, draft) for _, draft in drafts]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.options import BatchOptions, slots_wanted
-from mistral_cli.engines import LoadOptions, open_tokenizer, slots_for
+from mistral_cli.engines import open_tokenizer, slots_for
 from mistral_cli.errors import MistralCliError
 from mistral_cli.job import Need, need_of, settle_context
 from mistral_cli.plan import Planner
@@ -49,8 +49,7 @@ def planned(
 ) -> Iterator[Planned]:
     """The plan for the rows `todo`; its tokenizer is open meanwhile."""
     with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
-        load = LoadOptions(setup.longest, setup.threads, adapters=setup.adapters)
-        planner = Planner(asks.drafter, setup, tokenizer.tokenize, load)
+        planner = Planner(asks.drafter, setup, tokenizer.tokenize, setup.load)
         needs = dict(_needs(asks, planner, todo, terminal))
         planner = settle_context(planner, [Need(1), *needs.values()], terminal)
         planner = replace(planner, beginning=_beginning(asks, planner, todo))

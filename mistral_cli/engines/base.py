@@ -147,7 +147,8 @@ class LoadOptions:
     `parallel` is how many streams will run at once; each has `context_length` to itself.
     With `repack` the weights may be rearranged: a slow load, then faster tokens.
     `states` is the folder for the states of prefixes. `adapters` are for an engine that
-    `takes_adapters`. `listening` None keeps the engine to this process.
+    `takes_adapters`, `lookup` is for one that `looks_up`: it guesses tokens from those before
+    and checks them together. `listening` None keeps the engine to this process.
     """
 
     context_length: int
@@ -157,6 +158,7 @@ class LoadOptions:
     repack: bool = False
     states: Path | None = None
     adapters: tuple[ScaledAdapter, ...] = ()
+    lookup: bool = False
     listening: Listening | None = None
 
 
@@ -222,6 +224,8 @@ class Engine(OpenEngine):
     """What `LoadOptions.repack` costs; None where the engine does not know it."""
     takes_adapters: ClassVar[bool] = False
     """Whether it adds `LoadOptions.adapters`; native code trusts them."""
+    looks_up: ClassVar[bool] = False
+    """Whether it knows `LoadOptions.lookup`."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process where GPU memory runs out during the load."""
 

@@ -18,6 +18,7 @@ from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
+from mistral_cli.engines.lookup import GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.repacking import AVX2
 from mistral_cli.errors import first_line
 from mistral_cli.memory import CPU_BATCH, batch_of
@@ -39,6 +40,7 @@ class LlamaCpp(ServerEngine, Engine):
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacking = AVX2  # which the package is built for
     takes_adapters = True
+    looks_up = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -145,6 +147,11 @@ def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
     params.no_extra_bufts = not options.repack
     params.cache_ram_mib = 0  # grows to 8 GiB otherwise
     _listen(params, listening)
+    if options.lookup:
+        kinds = xllamacpp.common_speculative_type
+        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        params.speculative.ngram_simple.size_n = SAME_TOKENS
+        params.speculative.ngram_simple.size_m = GUESSED_TOKENS
     if options.states:
         params.slot_save_path = f"{options.states}/"
     params.n_threads_http = options.parallel + MORE_HTTP_THREADS

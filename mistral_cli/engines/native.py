@@ -17,6 +17,7 @@ from mistral_cli.engines.llama_cpp_load import layers_on_gpu
 from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
+from mistral_cli.engines.lookup import GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.engines.repacking import AVX512
 from mistral_cli.errors import EngineFailed
@@ -37,6 +38,7 @@ class Native(ServerEngine, Engine):
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacking = AVX512  # or somewhat better, on a machine without it
     takes_adapters = True
+    looks_up = True
 
     @classmethod
     def offered(cls) -> bool:
@@ -147,6 +149,10 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
     switches.append("--repack" if options.repack else "--no-repack")
     if not options.gpu_layers:
         values["--device"] = "none"
+    if options.lookup:
+        values["--spec-type"] = "ngram-simple"
+        values["--spec-ngram-simple-size-n"] = str(SAME_TOKENS)
+        values["--spec-ngram-simple-size-m"] = str(GUESSED_TOKENS)
     if options.states:
         values["--slot-save-path"] = f"{options.states}/"
     if options.adapters:

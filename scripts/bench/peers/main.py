@@ -11,6 +11,7 @@ import time
 from datetime import date
 from pathlib import Path
 
+import lookup
 import one_off
 import prefix
 import slots
@@ -20,7 +21,7 @@ import warm
 from chart import svg
 from gguf_files import write_smollm2_for_ctransformers
 from report import page
-from results import Results, Target
+from results import Results
 from setting import Setting, machine, versions
 
 from mistral_cli.native_build import native_folder
@@ -33,13 +34,8 @@ MEASURES = {
     "prefix": prefix,
     "slots": slots,
     "warm": warm,
+    "lookup": lookup,
 }
-
-LOOKUP = "Copy-heavy tokens/s with prompt lookup, of those without"
-NO_LOOKUP = (
-    "prompt lookup: mistral-cli has none, since tokens that are checked together changed the text "
-    "of two of seven tasks, one of them greedy"
-)
 
 
 def main() -> None:
@@ -91,8 +87,6 @@ def run(options: argparse.Namespace, work: Path) -> Results:
                 module.measure(setting, results, tell)
             except Exception as error:  # the others took minutes
                 setting.skipped.append(f"{name}: {type(error).__name__}: {error}")
-    results.targets.append(Target(LOOKUP, None, 2.0, at_most=False))
-    results.skipped.append(NO_LOOKUP)
     tell(f"done after {time.monotonic() - started:.0f} s")
     return results
 

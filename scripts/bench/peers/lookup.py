@@ -1,0 +1,55 @@
+"""`--lookup`: a text that is copied and one that is not, each with and without guesses."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from results import Results, Table
+from setting import Setting
+from timing import Tell, in_turns, timed
+
+_TEXT = (
+    "The harbour of Kestrel Bay was built in 1874 by the engineer Thomas Aldwin, who had studied "
+    "the tides for eleven years before the first stone was laid. Its breakwater, 640 metres long, "
+    "was the first on the coast to be made of cast concrete blocks. Each block weighed twenty tons "
+    "and was carried by a steam crane that moved on rails along the finished part of the wall. The "
+    "work took nine summers, since nothing could be laid between October and March. In the winter "
+    "of 1881 a storm broke the outer end, and forty blocks were lost. Aldwin had them replaced "
+    "with blocks of thirty tons, keyed into one another, and no storm has moved them since."
+)
+_PROMPTS = {
+    "copying": f"List the sentences of this text, one per line:\n\n{_TEXT}",
+    "free text": "Explain why the sky is blue and why sunsets are red.",
+}
+_LEAST = {"copying": 2.0, "free text": 0.97}
+
+
+def measure(setting: Setting, results: Results, tell: Tell) -> None:
+    """Tokens a second of SmolLM2's answers, the prompt not counted."""
+    if not setting.knows("--lookup"):
+        setting.skipped.append("prompt lookup: this version has no `--lookup`")
+        return
+    for kind, prompt in _PROMPTS.items():
+        ways = _ways(setting, prompt)
+        found = in_turns(ways, setting.repeats, setting.skipped, tell)
+        first = next(iter(ways))
+        note = "The answer's tokens alone, greedy, the same prompt."
+        table = Table(f"Prompt lookup, {kind}, SmolLM2", "tokens/s", found, first, note)
+        results.tables.append(table)
+        for name in setting.engines.values():
+            what = f"Tokens/s with prompt lookup, {kind}, {name}, of those without"
+            results.target(what, table, f"{name}, --lookup", name, _LEAST[kind])
+
+
+def _ways(setting: Setting, prompt: str) -> dict[str, Callable[[], float]]:
+    def ours(engine: str, *flags: str) -> float:
+        asked = ("--json", "-n", setting.tokens(160), "--engine", engine, *flags, prompt)
+        found = json.loads(timed(setting.generate(setting.smollm2, *asked)).stdout)
+        return float(found["timings"]["tokens_per_second"])
+
+    ways: dict[str, Callable[[], float]] = {}
+    for engine, name in setting.engines.items():
+        ways[name] = lambda engine=engine: ours(engine)  # type: ignore[misc]
+        ways[f"{name}, --lookup"] = lambda engine=engine: ours(engine, "--lookup")  # type: ignore[misc]
+    return ways
