@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Result
+from conftest import Result, needs_native
 
 from mistral_cli.serving import place
 
@@ -33,6 +33,14 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
     return folder
+
+
+@pytest.fixture(params=["llama.cpp", pytest.param("native", marks=needs_native)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine that can be served, and is what `auto` takes."""
+    if request.param == "native":
+        request.getfixturevalue("native")
+    return str(request.param)
 
 
 @pytest.fixture
@@ -69,7 +77,9 @@ def ask(run: Run, model: Path, *more: object) -> dict[str, Any]:
     return answer
 
 
-def test_other_calls_use_it_and_say_the_same(run: Run, serve: Serve, stories: Path) -> None:
+def test_other_calls_use_it_and_say_the_same(
+    run: Run, serve: Serve, stories: Path, engine: str
+) -> None:
     cold = ask(run, stories)
     serve("-m", stories)
     warm = ask(run, stories)
@@ -77,6 +87,7 @@ def test_other_calls_use_it_and_say_the_same(run: Run, serve: Serve, stories: Pa
     assert warm["text"] == cold["text"] != ""
     assert ask(run, stories, "--no-serve")["served"] is False
     (found,) = status(run)
+    assert found["engine"] == warm["engine"] == engine
     assert found["completion_tokens"] >= 12
     assert found["resident"] is None or found["resident"] > 10**6
 
@@ -110,6 +121,19 @@ def test_json_of_several_clients_at_once(run: Run, serve: Serve, mistral: Path) 
         found = set(pool.map(extract, range(4)))
     assert len(found) == 1
     assert found.pop() in [(0, '"one"\n'), (0, '"two"\n')]
+
+
+@needs_native
+@pytest.mark.usefixtures("native")
+def test_it_ends_with_the_process_that_has_the_weights(
+    run: Run, serve: Serve, stories: Path, runtime: Path
+) -> None:
+    process = serve("-m", stories)
+    (state,) = runtime.glob("mistral-cli/*/state.json")
+    os.kill(json.loads(state.read_text())["engine_pid"], signal.SIGKILL)
+    assert process.wait(30) == 9
+    assert ask(run, stories)["served"] is False
+    assert status(run) == []
 
 
 def test_a_killed_server_is_in_nobodys_way(run: Run, serve: Serve, stories: Path) -> None:
@@ -190,6 +214,7 @@ def endless(model: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("way", ["stop", "SIGTERM", "SIGINT"])
+@pytest.mark.usefixtures("engine")
 def test_it_ends_when_asked_with_an_answer_under_way(
     run: Run, serve: Serve, smollm2: Path, runtime: Path, way: str
 ) -> None:
@@ -235,6 +260,7 @@ def test_in_the_background(run: Run, stories: Path) -> None:
     assert "no model is served" in run("serve", "stop").stderr
 
 
+@pytest.mark.usefixtures("engine")
 def test_openai_s_api_wants_the_key(run: Run, serve: Serve, smollm2: Path) -> None:
     serve("-m", smollm2, "-c", 1024, "--http")
     (found,) = status(run)

@@ -224,6 +224,8 @@ class Engine(OpenEngine):
     """What `LoadOptions.repack` costs; None where the engine does not know it."""
     takes_adapters: ClassVar[bool] = False
     """Whether it adds `LoadOptions.adapters`; native code trusts them."""
+    listens: ClassVar[bool] = False
+    """Whether it knows `LoadOptions.listening`, and so can be served to other processes."""
     looks_up: ClassVar[bool] = False
     """Whether it knows `LoadOptions.lookup`."""
     gpu_failure_ends_process: ClassVar[bool] = False

@@ -67,6 +67,7 @@ def choose(
     gpu_layers: str,
     require_gpu: bool,
     adapters: bool = False,
+    listening: bool = False,
     survey: Survey | None = None,
     unsupported: Mapping[str, str] | None = None,
 ) -> Choice:
@@ -74,7 +75,7 @@ def choose(
 
     `name` is an engine or "auto"; `gpu_layers` is a number, "auto" or "all". Auto takes
     llama.cpp where it can serve the request, and ctransformers where only that can. With
-    `adapters` it must add LoRA adapters.
+    `adapters` it must add LoRA adapters, with `listening` be one that can be served.
     `survey` is what is known of this machine, which is looked at otherwise. `unsupported`
     is which engines cannot run a model whose file is not here, and why. Raises ModelUnusable
     when no engine can, GpuRequired when `require_gpu` and none has one.
@@ -88,6 +89,8 @@ def choose(
         refusal = engine.unsupported(model) if unsupported is None else unsupported.get(candidate)
         if adapters and not engine.takes_adapters:
             refusal = refusal or "it cannot add LoRA adapters"
+        if listening and not engine.listens:
+            refusal = refusal or "it cannot be served"
         if problem := missing or refusal:
             problems[candidate] = problem
         else:

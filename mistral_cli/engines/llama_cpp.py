@@ -40,6 +40,7 @@ class LlamaCpp(ServerEngine, Engine):
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacking = AVX2  # which the package is built for
     takes_adapters = True
+    listens = True
     looks_up = True
 
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +64,11 @@ class ServerEngine(OpenEngine):
     def context_length(self) -> int:
         """See OpenEngine."""
         return self._context_length
+
+    @property
+    def pid(self) -> int:
+        """The process that has the weights."""
+        return os.getpid()
 
     @property
     def gpu_layers(self) -> int:

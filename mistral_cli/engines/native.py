@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli import native_build
-from mistral_cli.engines.base import Engine, LoadOptions, ScaledAdapter
+from mistral_cli.engines.base import Engine, Listening, LoadOptions, ScaledAdapter
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp_load import layers_on_gpu
 from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
@@ -38,6 +38,7 @@ class Native(ServerEngine, Engine):
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacking = AVX512  # or somewhat better, on a machine without it
     takes_adapters = True
+    listens = True
     looks_up = True
 
     @classmethod
@@ -89,6 +90,11 @@ class Native(ServerEngine, Engine):
             states=self._new_states(),
         )
 
+    @property
+    def pid(self) -> int:
+        """See ServerEngine."""
+        return self._server.pid
+
     def close(self) -> None:
         """See Engine."""
         # First: what its streams compute is of no use, and they would wait for it.
@@ -119,7 +125,8 @@ class Native(ServerEngine, Engine):
 
 def _start(model: GGUF, options: LoadOptions) -> NativeServer:
     program = native_build.server(native_build.native_folder())
-    server = NativeServer(program, _flags(model, options), options.gpu_layers)
+    flags = _flags(model, options)
+    server = NativeServer(program, flags, options.gpu_layers, options.listening)
     if options.adapters:
         scales = [{"id": n, "scale": each.scale} for n, each in enumerate(options.adapters)]
         checked(server.client.ask("POST", "/lora-adapters", scales))
@@ -142,13 +149,14 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
         "--threads-http": str(options.parallel + MORE_HTTP_THREADS),
         "--fit": "off",
         "--cache-ram": "0",
-        "--chat-template": "chatml",
         "--verbosity": _DETAILS if options.gpu_layers else _ERRORS,
     }
     switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots"]
+    switches.append("--metrics")
     switches.append("--repack" if options.repack else "--no-repack")
     if not options.gpu_layers:
         values["--device"] = "none"
+    values |= _listening_flags(options.listening)
     if options.lookup:
         values["--spec-type"] = "ngram-simple"
         values["--spec-ngram-simple-size-n"] = str(SAME_TOKENS)
@@ -158,6 +166,16 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
     if options.adapters:
         values["--lora"] = ",".join(map(_quoted, options.adapters))
     return [*(part for pair in values.items() for part in pair), *switches]
+
+
+def _listening_flags(listening: Listening | None) -> dict[str, str]:
+    if listening is None or listening.port is None:
+        return {"--chat-template": "chatml"}
+    return {
+        "--port": str(listening.port),
+        "--alias": listening.name,
+        "--cors-origins": "null.invalid",
+    }
 
 
 def _quoted(adapter: ScaledAdapter) -> str:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mistral_cli.engines import dies_with
+from mistral_cli.engines.base import LOOPBACK, Listening
 from mistral_cli.engines.endings import how_it_ended
 from mistral_cli.engines.llama_cpp_load import out_of_memory
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
@@ -32,20 +33,30 @@ class NativeServer:
     The terminal's Ctrl-C does not reach it. `client` talks to it.
     """
 
-    def __init__(self, program: Path, flags: Sequence[str], gpu_layers: int) -> None:
+    def __init__(
+        self,
+        program: Path,
+        flags: Sequence[str],
+        gpu_layers: int,
+        listening: Listening | None = None,
+    ) -> None:
         """Start it with `flags` and wait until its model is loaded.
 
+        It listens where `listening` says, else where only this process looks.
         Raises EngineFailed with its reason; OutOfGpuMemory where it ran out of memory with
         `gpu_layers` on a GPU.
         """
         self._gpu_layers = gpu_layers
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._resources = contextlib.ExitStack()
-        folder = self._resources.enter_context(scratch_folder())
-        socket, api_key = folder / "s.sock", secrets.token_hex(16)
-        self.client = Client(socket, api_key)
+        if listening is None:
+            folder = self._resources.enter_context(scratch_folder())
+            listening = Listening(folder / "s.sock", (secrets.token_hex(16),))
+        socket, keys = listening.socket, listening.api_keys
+        hosts = ",".join([str(socket), *([LOOPBACK] if listening.port else [])])
+        self.client = Client(socket, keys[0])
         try:
-            self._process = self._start([str(program), *flags, "--host", str(socket)], api_key)
+            self._process = self._start([str(program), *flags, "--host", hosts], ",".join(keys))
             self._reader = threading.Thread(target=self._read_log, daemon=True, name="native-log")
             self._reader.start()
             self._wait(socket)
@@ -87,13 +98,13 @@ class NativeServer:
             self._process.wait()
         self._resources.close()
 
-    def _start(self, command: Sequence[str], api_key: str) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], api_keys: str) -> subprocess.Popen[str]:
         life, our_life = os.pipe()
         self._resources.callback(os.close, our_life)
         # Variables of llama.cpp's would change what we ask for.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LLAMA_")}
         # Not on the command line, which every user can see. ggml would call a debugger.
-        environment |= {"LLAMA_API_KEY": api_key, "GGML_NO_BACKTRACE": "1"}
+        environment |= {"LLAMA_API_KEY": api_keys, "GGML_NO_BACKTRACE": "1"}
         try:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", dies_with.__file__, str(life), *command],

@@ -45,7 +45,7 @@ def facts(served: Served) -> dict[str, Any]:
         "slots": served.slots,
         "gpu_layers": served.gpu_layers,
         "threads": served.threads,
-        "resident": _resident(served.pid),
+        "resident": _resident(served.engine_pid),
         "uptime": int(now - served.started),
         "idle": 0 if busy else int(now - served.last_active),
         "idle_timeout": served.idle_seconds,

@@ -17,7 +17,15 @@ from typing import TYPE_CHECKING
 from mistral_cli.config import Config
 from mistral_cli.config import load as load_config
 from mistral_cli.context import context_length
-from mistral_cli.engines import Choice, Listening, LoadOptions, choose, open_engine, place
+from mistral_cli.engines import (
+    Choice,
+    Listening,
+    LoadOptions,
+    choose,
+    engine_class,
+    open_engine,
+    place,
+)
 from mistral_cli.engines.base import LOOPBACK
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
@@ -36,7 +44,6 @@ if TYPE_CHECKING:
 _CONTEXT = 8192
 """Tokens of context that a slot has by default, where the model has as many."""
 
-_ENGINE = "llama.cpp"
 _LOOK_SECONDS = 0.5
 _AT_WORK = ("prompt_tokens_total", "tokens_predicted_total", "n_decode_total")
 
@@ -82,12 +89,13 @@ def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model
     if options.offline:
         go_offline()
     engine = options.engine or config.engine
-    if engine not in ("auto", _ENGINE):
-        raise UsageError(f"{engine} cannot be served", hint=f"Use --engine {_ENGINE}.")
+    if engine != "auto" and not engine_class(engine).listens:
+        raise UsageError(f"{engine} cannot be served", hint="Use --engine llama.cpp.")
     name = options.model or config.model
     model = read_gguf(resolve(name, config, terminal))
     layers, needed = options.gpu_layers, options.require_gpu
-    choice = choose(_ENGINE, model, gpu_layers=layers, require_gpu=needed)
+    choice = choose(engine, model, gpu_layers=layers, require_gpu=needed, listening=True)
+    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     context = context_length(model, options.context_length, _CONTEXT, terminal)
     choice = place(choice, model, context, options.parallel)
     if choice.warning:
@@ -129,7 +137,8 @@ def _served(
         model=model.name,
         path=str(Path(model.file.path).resolve()),
         file=file,
-        engine=_ENGINE,
+        engine=model.choice.engine.name,
+        engine_pid=engine.pid,
         context_length=engine.context_length,
         slots=options.parallel,
         gpu_layers=engine.gpu_layers,

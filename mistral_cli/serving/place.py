@@ -33,8 +33,9 @@ _POLL_SECONDS = 0.02
 class Served:
     """A model that process `pid` keeps loaded, since `started` (seconds since the epoch).
 
-    `context_length` is that of each of the `slots`, in tokens; `idle_seconds` (0: never) end
-    the process. `file` is the size, modification time and inode of what was loaded.
+    The weights are in process `engine_pid`. `context_length` is that of each of the `slots`, in
+    tokens; `idle_seconds` (0: never) end the process. `file` is the size, modification time and
+    inode of what was loaded.
     """
 
     pid: int
@@ -43,6 +44,7 @@ class Served:
     path: str
     file: tuple[int, int, int]
     engine: str
+    engine_pid: int
     context_length: int
     slots: int
     gpu_layers: int
