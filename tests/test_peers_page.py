@@ -64,7 +64,9 @@ def test_a_peer_that_is_ahead_is_named(tmp_path: Path) -> None:
     (tmp_path / "benchmarks.json").write_text(json.dumps(found), encoding="utf-8")
     render(tmp_path)
     page = (tmp_path / "benchmarks.md").read_text(encoding="utf-8")
-    assert "- **One-off call, 7B shape**: llama-completion (up to 2.00 times)." in page
+    assert (
+        "- **One-off call, 7B shape**, mistral-cli, wheel: llama-completion (2.00 times)." in page
+    )
 
 
 def test_the_page_in_docs_is_that_of_its_results(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ _names = count()
 
 def measure(setting: Setting, results: Results, tell: Tell) -> None:
     """Tokens a second of whole runs on SmolLM2, the start of program and model included."""
-    rows = [_prompt(number) for number in range(setting.tokens(32))]
+    rows = [_prompt(number) for number in range(setting.tokens(64))]
     ways: dict[str, Callable[[], float]] = {
         name: lambda engine=engine: _ours(setting, engine, rows)  # type: ignore[misc]
         for engine, name in setting.engines.items()

@@ -20,7 +20,7 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
     """Compare the speeds on both models."""
     for model, path in setting.models.items():
         in_page_cache(path)
-        sizes = (96, 24) if model == "7B shape" else (512, 128)
+        sizes = (96, 48) if model == "7B shape" else (512, 128)
         prompt, new = (setting.tokens(size) for size in sizes)
         ways = _ways(setting, path, prompt, new)
         found = in_turns(ways, setting.repeats, setting.skipped, tell)
