@@ -26,7 +26,7 @@ _LEAST = {"copying": 2.0, "free text": 0.97}
 
 
 def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """Tokens a second of SmolLM2's answers, the prompt not counted."""
+    """Tokens a second of SmolLM2's answers, and of a 7B shape that is made to copy."""
     if not setting.knows("--lookup"):
         setting.skipped.append("prompt lookup: this version has no `--lookup`")
         return
@@ -40,6 +40,24 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
         for name in setting.engines.values():
             what = f"Tokens/s with prompt lookup, {kind}, {name}, of those without"
             results.target(what, table, f"{name}, --lookup", name, _LEAST[kind])
+    _shape(setting, results, tell)
+
+
+def _shape(setting: Setting, results: Results, tell: Tell) -> None:
+    def forced(lookup: int) -> float:
+        command = setting.our_script(
+            "forced_copy.py", setting.shape_7b, _TEXT, setting.tokens(100), lookup
+        )
+        return float(timed(command).stdout)
+
+    without = setting.engines["llama.cpp"]
+    ways = {without: lambda: forced(0), f"{without}, --lookup": lambda: forced(1)}
+    found = in_turns(ways, setting.repeats, setting.skipped, tell)
+    note = "100 tokens of its prompt again, token by token as a grammar has them."
+    table = Table("Prompt lookup, copying, 7B shape", "tokens/s", found, without, note)
+    results.tables.append(table)
+    what = "Tokens/s with prompt lookup, copying, 7B shape, of those without"
+    results.target(what, table, f"{without}, --lookup", without, _LEAST["copying"])
 
 
 def _ways(setting: Setting, prompt: str) -> dict[str, Callable[[], float]]:

@@ -1,0 +1,41 @@
+"""Prints the tokens/s of a model that is made to copy: `forced_copy.py FILE TEXT TOKENS LOOKUP`.
+
+A shape with random weights copies nothing by itself: a grammar of token ids makes it write its
+prompt again. All is as the wheel's engine opens it, with or without `--lookup`.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mistral_cli.engines import LoadOptions, engine_class
+from mistral_cli.engines.base import Listening
+from mistral_cli.engines.llama_cpp_socket import Client
+from mistral_cli.gguf import read
+from mistral_cli.machine import usable_cores
+from mistral_cli.scratch import scratch_folder
+
+
+def main(file: str, text: str, tokens: str, lookup: str) -> None:
+    with scratch_folder() as folder:
+        listening = Listening(folder / "s.sock", ("key",))
+        options = LoadOptions(1024, usable_cores(), lookup=lookup == "1", listening=listening)
+        with engine_class("llama.cpp")(read(Path(file)), options) as engine:
+            ids = engine.tokenize(text)
+            wanted = ids[1 : int(tokens) + 1]
+            body = {
+                "prompt": [*ids, ids[0]],
+                "n_predict": len(wanted),
+                "temperature": 0,
+                "samplers": ["top_k"],
+                "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in wanted),
+                "return_tokens": True,
+            }
+            reply = Client(listening.socket, "key").post("/completion", body)
+    assert reply["tokens"] == wanted
+    print(reply["timings"]["predicted_per_second"])
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
