@@ -56,7 +56,7 @@ def _shape(setting: Setting, results: Results, tell: Tell) -> None:
     note = "100 tokens of its prompt again, token by token as a grammar has them."
     table = Table("Prompt lookup, copying, 7B shape", "tokens/s", found, without, note)
     results.tables.append(table)
-    what = "Tokens/s with prompt lookup, copying, 7B shape, of those without"
+    what = f"Tokens/s with prompt lookup, copying, 7B shape, {without}, of those without"
     results.target(what, table, f"{without}, --lookup", without, _LEAST["copying"])
 
 
