@@ -125,7 +125,7 @@ def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) 
     load = replace(planner.load, gpu_layers=choice.gpu_layers)
     setup = replace(planner.setup, choice=choice)
     # Guesses make batches, which are computed faster as the weights are in the file.
-    if choice.engine.repacking and not choice.gpu_layers and not load.lookup:
+    if choice.engine.repacking and not choice.gpu_layers and not load.guessing:
         prompts, answers = sum(sum(n.prompts) for n in needs), sum(n.answers for n in needs)
         memory = choice.engine.memory(setup.model, load.context_length, 0)
         repack, why = repack_pays(choice.engine.repacking, setup.model, prompts, answers, memory)

@@ -275,6 +275,15 @@ class OneOffOptions(TaskOptions):
             "Of two tokens that are nearly as likely it may take the other.",
         ),
     ] = False
+    draft_model: Annotated[
+        str | None,
+        option(
+            "--draft-model",
+            panel=_MODEL,
+            metavar="MODEL",
+            help="A small model with the same vocabulary that guesses ahead, as --lookup does.",
+        ),
+    ] = None
     file: Annotated[
         list[Path] | None,
         option(

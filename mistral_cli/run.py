@@ -55,8 +55,9 @@ def run_task(
         options,
         load_config(terminal.env),
         terminal,
-        may_be_served=not (options.no_serve or options.lookup),
+        may_be_served=not (options.no_serve or options.lookup or options.draft_model),
         lookup=options.lookup,
+        draft_model=options.draft_model,
     )
     quick = None if options.dry_run else uncounted(drafter, setup, drafts, terminal)
     jobs, planner = ([], quick) if quick else make_jobs(drafter, setup, drafts, terminal)
@@ -173,7 +174,7 @@ def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
     if setup.served:
         return min(setup.served.slots, len(together))
     parallel, why = slots_for(
-        1 if load.lookup else None,
+        1 if load.guessing else None,
         setup.choice,
         setup.model,
         load.context_length,

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.adapters import fitting, read_adapters
 from mistral_cli.context import longest_context
-from mistral_cli.engines import Choice, LoadOptions, ScaledAdapter, check_names, choose
-from mistral_cli.errors import UsageError
+from mistral_cli.engines import Choice, Guessing, LoadOptions, ScaledAdapter, check_names, choose
 from mistral_cli.gguf import GGUF, read_known
 from mistral_cli.gguf import read as read_gguf
+from mistral_cli.guessing import guessing
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
 from mistral_cli.options import Overflow, TaskOptions
@@ -47,7 +47,7 @@ class Setup:
     may be opened, in tokens. `engine` is the name asked for, or "auto". `served` is the process
     that has the model loaded, if one does that can be used.
     The prompt cache may have `cache_limit` bytes.
-    `adapters` fit the model. With `lookup` the engine guesses from the text.
+    `adapters` fit the model, and so does what guesses for it.
     """
 
     model: GGUF
@@ -63,12 +63,14 @@ class Setup:
     served: Served | None = None
     cache_limit: int = 0
     adapters: tuple[ScaledAdapter, ...] = ()
-    lookup: bool = False
+    guessing: Guessing | None = None
 
     @property
     def load(self) -> LoadOptions:
         """How to open the model with the longest context."""
-        return LoadOptions(self.longest, self.threads, adapters=self.adapters, lookup=self.lookup)
+        return LoadOptions(
+            self.longest, self.threads, adapters=self.adapters, guessing=self.guessing
+        )
 
     def reserved(self, settings: Mapping[str, Any]) -> int:
         """Tokens of the longest context that a text may not take from the answer."""
@@ -85,12 +87,12 @@ def settle(
     *,
     may_be_served: bool = False,
     lookup: bool = False,
+    draft_model: str | None = None,
 ) -> Setup:
     """Find the model, choose the engine, collect the settings. Downloads what is missing.
 
     With `may_be_served` a process of this user that has it loaded is looked for. Raises
-    UsageError where the engine does not know `lookup`, and every MistralCliError but those of
-    a running engine.
+    every MistralCliError but those of a running engine.
     """
     engine = options.engine or config.engine
     check_names(
@@ -108,11 +110,6 @@ def settle(
     choice = choice_of(served) if served else choose_engine(model, options, engine, terminal)
     if served:
         terminal.info(f"engine {choice.engine.name}: {choice.reason}")
-    if lookup and not choice.engine.looks_up:
-        raise UsageError(
-            f"{choice.engine.name} cannot guess from the text",
-            hint="Use --engine llama.cpp, or drop --lookup.",
-        )
     default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
     return Setup(
         model=model,
@@ -128,7 +125,7 @@ def settle(
         adapters=fitting(adapters, model),
         engine=engine,
         served=served,
-        lookup=lookup,
+        guessing=guessing(lookup, draft_model, model, choice.engine, config, terminal),
     )
 
 

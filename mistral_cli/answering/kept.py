@@ -89,7 +89,7 @@ def identity(plan: Plan) -> str:
         sampling,
         plan.stop,
         *(each.identity for each in plan.load.adapters),
-        *(("lookup",) if plan.load.lookup else ()),
+        *(("guessed",) if plan.load.guessing else ()),
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

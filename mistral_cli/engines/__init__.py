@@ -16,6 +16,7 @@ from mistral_cli.engines.base import (
     ScaledAdapter,
 )
 from mistral_cli.engines.choice import Choice, check_names, choose, place
+from mistral_cli.engines.guessing import Guessing
 from mistral_cli.engines.opening import open_engine, open_tokenizer
 from mistral_cli.engines.registry import ENGINES, automatic, engine_class, verdicts
 from mistral_cli.engines.repacking import repack_pays
@@ -28,6 +29,7 @@ __all__ = [
     "Event",
     "Finish",
     "FinishReason",
+    "Guessing",
     "Listening",
     "LoadOptions",
     "OpenEngine",

@@ -17,6 +17,7 @@ from mistral_cli.memory import Memory, needed
 
 if TYPE_CHECKING:
     from mistral_cli.engines.gpu import Gpu
+    from mistral_cli.engines.guessing import Guessing
     from mistral_cli.engines.repacking import Repacking
     from mistral_cli.gguf import GGUF
 
@@ -147,8 +148,8 @@ class LoadOptions:
     `parallel` is how many streams will run at once; each has `context_length` to itself.
     With `repack` the weights may be rearranged: a slow load, then faster tokens.
     `states` is the folder for the states of prefixes. `adapters` are for an engine that
-    `takes_adapters`, `lookup` is for one that `looks_up`: it guesses tokens from those before
-    and checks them together. `listening` None keeps the engine to this process.
+    `takes_adapters`, `guessing` is for one that `guesses`: it checks several tokens together.
+    `listening` None keeps the engine to this process.
     """
 
     context_length: int
@@ -158,7 +159,7 @@ class LoadOptions:
     repack: bool = False
     states: Path | None = None
     adapters: tuple[ScaledAdapter, ...] = ()
-    lookup: bool = False
+    guessing: Guessing | None = None
     listening: Listening | None = None
 
 
@@ -226,8 +227,8 @@ class Engine(OpenEngine):
     """Whether it adds `LoadOptions.adapters`; native code trusts them."""
     listens: ClassVar[bool] = False
     """Whether it knows `LoadOptions.listening`, and so can be served to other processes."""
-    looks_up: ClassVar[bool] = False
-    """Whether it knows `LoadOptions.lookup`."""
+    guesses: ClassVar[bool] = False
+    """Whether it knows `LoadOptions.guessing`."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process where GPU memory runs out during the load."""
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.base import LOOPBACK, Engine, Listening, LoadOptions
 from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.guessing import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.llama_cpp_load import load, without_log
 from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
-from mistral_cli.engines.lookup import GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.repacking import AVX2
 from mistral_cli.errors import first_line
 from mistral_cli.memory import CPU_BATCH, batch_of
@@ -41,7 +41,7 @@ class LlamaCpp(ServerEngine, Engine):
     repacking = AVX2  # which the package is built for
     takes_adapters = True
     listens = True
-    looks_up = True
+    guesses = True
 
     @classmethod
     def missing(cls) -> str | None:
@@ -148,15 +148,28 @@ def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
     params.no_extra_bufts = not options.repack
     params.cache_ram_mib = 0  # grows to 8 GiB otherwise
     _listen(params, listening)
-    if options.lookup:
-        kinds = xllamacpp.common_speculative_type
-        params.speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        params.speculative.ngram_simple.size_n = SAME_TOKENS
-        params.speculative.ngram_simple.size_m = GUESSED_TOKENS
+    _guess(params, options, xllamacpp.common_speculative_type)
     if options.states:
         params.slot_save_path = f"{options.states}/"
     params.n_threads_http = options.parallel + MORE_HTTP_THREADS
     return params
+
+
+def _guess(params: Any, options: LoadOptions, kinds: Any) -> None:
+    if options.guessing is None:
+        return
+    speculative = params.speculative
+    if draft := options.guessing.draft:
+        speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        speculative.draft.mparams.path = os.fspath(draft)
+        speculative.draft.n_max = DRAFTED_TOKENS
+        speculative.draft.n_gpu_layers = -1 if options.gpu_layers else 0
+        threads = speculative.draft.cpuparams, speculative.draft.cpuparams_batch
+        threads[0].n_threads = threads[1].n_threads = options.threads
+    else:
+        speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        speculative.ngram_simple.size_n = SAME_TOKENS
+        speculative.ngram_simple.size_m = GUESSED_TOKENS
 
 
 def _listen(params: Any, listening: Listening) -> None:

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli import native_build
 from mistral_cli.engines.base import Engine, Listening, LoadOptions, ScaledAdapter
 from mistral_cli.engines.gpu import Gpu
+from mistral_cli.engines.guessing import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.llama_cpp_load import layers_on_gpu
 from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
-from mistral_cli.engines.lookup import GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.native_server import NativeServer
 from mistral_cli.engines.repacking import AVX512
 from mistral_cli.errors import EngineFailed
@@ -39,7 +39,7 @@ class Native(ServerEngine, Engine):
     repacking = AVX512  # or somewhat better, on a machine without it
     takes_adapters = True
     listens = True
-    looks_up = True
+    guesses = True
 
     @classmethod
     def offered(cls) -> bool:
@@ -157,10 +157,7 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
     if not options.gpu_layers:
         values["--device"] = "none"
     values |= _listening_flags(options.listening)
-    if options.lookup:
-        values["--spec-type"] = "ngram-simple"
-        values["--spec-ngram-simple-size-n"] = str(SAME_TOKENS)
-        values["--spec-ngram-simple-size-m"] = str(GUESSED_TOKENS)
+    values |= _guessing_flags(options)
     if options.states:
         values["--slot-save-path"] = f"{options.states}/"
     if options.adapters:
@@ -175,6 +172,24 @@ def _listening_flags(listening: Listening | None) -> dict[str, str]:
         "--port": str(listening.port),
         "--alias": listening.name,
         "--cors-origins": "null.invalid",
+    }
+
+
+def _guessing_flags(options: LoadOptions) -> dict[str, str]:
+    if options.guessing is None:
+        return {}
+    if draft := options.guessing.draft:
+        flags = {
+            "--spec-type": "draft-simple",
+            "--spec-draft-model": os.fspath(draft),
+            "--spec-draft-n-max": str(DRAFTED_TOKENS),
+            "--spec-draft-ngl": "all" if options.gpu_layers else "0",
+        }
+        return flags if options.gpu_layers else {**flags, "--spec-draft-device": "none"}
+    return {
+        "--spec-type": "ngram-simple",
+        "--spec-ngram-simple-size-n": str(SAME_TOKENS),
+        "--spec-ngram-simple-size-m": str(GUESSED_TOKENS),
     }
 
 

@@ -1,4 +1,4 @@
-"""`--lookup`: guesses from the text change how fast an answer comes, and not what it says."""
+"""`--lookup` and `--draft-model`: guesses change how fast an answer comes, not what it says."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from conftest import Result, needs_native
 
 from mistral_cli.engines import (
     Finish,
+    Guessing,
     LoadOptions,
     OpenEngine,
     Piece,
@@ -45,7 +46,7 @@ SCHEMA = {
 }
 # One thread: with more, attention to a single token of a long text is summed up otherwise.
 PLAIN = LoadOptions(1024, 1)
-LOOKUP = replace(PLAIN, lookup=True)
+LOOKUP = replace(PLAIN, guessing=Guessing())
 
 
 def _asked(engine: OpenEngine, smollm2: Path, text: str, **changes: object) -> str:
@@ -65,22 +66,31 @@ def _texts(engine: OpenEngine, smollm2: Path) -> list[str]:
     ]
 
 
+def _drafted(smollm2: Path) -> LoadOptions:
+    """With a draft model that is nearly always right: the model itself."""
+    return replace(PLAIN, guessing=Guessing(smollm2))
+
+
+@pytest.mark.parametrize("guess", [lambda _: LOOKUP, _drafted], ids=["text", "draft"])
 @pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
 def test_one_thread_writes_the_same_texts(
-    name: str, smollm2: Path, request: pytest.FixtureRequest
+    name: str,
+    guess: Callable[[Path], LoadOptions],
+    smollm2: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     if name == "native":
         request.getfixturevalue("native")
     engine_of, model = engine_class(name), read(smollm2)
     with engine_of(model, PLAIN) as plain:
         expected = _texts(plain, smollm2)
-    with engine_of(model, LOOKUP) as engine:
+    with engine_of(model, guess(smollm2)) as engine:
         assert _texts(engine, smollm2) == expected
 
 
-def test_what_is_copied_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
+def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
     counts = []
-    for options in (PLAIN, LOOKUP):
+    for options in (PLAIN, LOOKUP, _drafted(smollm2)):
         listening = Listening(tmp_path / "s.sock", ("key",))
         with engine_class("llama.cpp")(read(smollm2), replace(options, listening=listening)) as e:
             text = _asked(e, smollm2, COPY)
@@ -88,6 +98,7 @@ def test_what_is_copied_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -
         listening.socket.unlink(missing_ok=True)
     assert "12 oak chairs (item 4471) and 2 tables" in text
     assert counts[1] < counts[0] / 2
+    assert counts[2] < counts[0] / 4
 
 
 def test_a_prefix_that_is_restored(smollm2: Path, tmp_path: Path) -> None:
@@ -118,5 +129,18 @@ def test_ctransformers_cannot(run: Run, smollm2_for_ctransformers: Path) -> None
     )
     assert found.status == 2
     assert not found.stdout
-    assert "ctransformers cannot guess from the text" in found.stderr
+    assert "ctransformers cannot guess ahead" in found.stderr
     assert "drop --lookup" in found.stderr
+
+
+def test_a_draft_model(run: Run, smollm2: Path, mistral: Path) -> None:
+    command = ("generate", "-m", smollm2, FREE, "-n", 30, "-t", 1, "--temperature", 0)
+    found = run(*command, "--draft-model", smollm2, "-v")
+    assert found.status == 0, found.stderr
+    assert f"the draft model {smollm2} is" in found.stderr
+    assert found.stdout == run(*command).stdout
+    refused = run(*command, "--draft-model", mistral)
+    assert refused.status == 4
+    assert "has another vocabulary than" in refused.stderr
+    assert run(*command, "--draft-model", smollm2, "--lookup").status == 2
+    assert run(*command, "--draft-model", "/nowhere.gguf").status == 3
