@@ -22,10 +22,11 @@ from mistral_cli.engines import (
 )
 from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
-from mistral_cli.job import Job, check_split, jobs_of, make_jobs
+from mistral_cli.job import Job, jobs_of, make_jobs
 from mistral_cli.models.hub import go_offline
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
+from mistral_cli.pieces import check_split
 from mistral_cli.prompt_cache import PromptCache, states_folder
 from mistral_cli.serving.warm import WarmEngine
 from mistral_cli.setup import Setup, settle

@@ -19,11 +19,11 @@ from mistral_cli.answering import Desk, Kept, respond
 from mistral_cli.engines import Request
 from mistral_cli.errors import ContextExceeded, EngineFailed, UsageError
 from mistral_cli.gguf.token_text import detokenize
-from mistral_cli.job import check_split
 from mistral_cli.long.glossary import read_glossary
 from mistral_cli.options import Overflow
 from mistral_cli.output.answer import Answer, Timings
 from mistral_cli.output.printers import SILENT, Result
+from mistral_cli.pieces import check_split
 from mistral_cli.plan import Planner
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.task import Task
@@ -189,7 +189,8 @@ def test_every_step_fits_the_context_that_is_opened(
     mistral: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is shorter than the model's, and the summaries of many parts would fill that."""
-    monkeypatch.setattr("mistral_cli.job._LONGEST_PART", 150)
+    for module in ("job", "pieces"):
+        monkeypatch.setattr(f"mistral_cli.{module}.LONGEST_PART", 150)
     ((job,), planner) = jobs_of(SUMMARY, mistral, LONG, max_tokens=100)
     opened = planner.load.context_length
     assert opened < planner.setup.longest
