@@ -23,7 +23,6 @@ from mistral_cli.engines import (
 from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
 from mistral_cli.job import Job, jobs_of, make_jobs
-from mistral_cli.models.hub import go_offline
 from mistral_cli.output.answer import Answer, collect, until_stop
 from mistral_cli.output.printers import Output, choose_output, dry_run
 from mistral_cli.pieces import check_split
@@ -82,6 +81,8 @@ def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
     """What can be checked before anything is read: options, templates, the schema."""
     terminal.quiet, terminal.verbose = options.quiet, options.verbose
     if options.offline:
+        from mistral_cli.models.hub import go_offline
+
         go_offline()
     drafter = Drafter(task, find(options.template or task.name), find(PART_TEMPLATE), options)
     check_split(drafter, options.overflow)

@@ -15,13 +15,14 @@ _HEAVY = {
     *("jsonschema", "tomlkit", "markdown_it", "sentencex", "semantic_text_splitter"),
 }
 _PROGRAM = """
-import json, sys
+import json, os, sys
 from mistral_cli.cli import main
+def tell(status):
+    print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)
+    end(status)
+end, os._exit = os._exit, tell
 sys.argv[0] = "mistral-cli"
-try:
-    main()
-finally:
-    print(json.dumps(sorted(sys.modules)), file=sys.stderr)
+main()
 """
 _TO_LIST_COMMANDS = {
     *("cli", "commands", "commands.tasks", "errors", "help_pages", "lazy", "quick_values"),

