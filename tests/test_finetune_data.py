@@ -247,8 +247,8 @@ def test_data_is_checked_before_anything_heavy(tmp_path: Path) -> None:
     bad.write_text("prompt,completion\na,\n", encoding="utf-8")
     code = (
         "import sys\n"
-        "from mistral_cli.cli import main\n"
-        "try:\n    main()\nexcept SystemExit:\n"
+        "from mistral_cli.cli import app\n"
+        "try:\n    app()\nexcept SystemExit:\n"
         "    heavy = {'torch', 'transformers', 'xllamacpp', 'huggingface_hub'}\n"
         "    print(sorted(heavy & set(sys.modules)))"
     )

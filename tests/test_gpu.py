@@ -25,7 +25,6 @@ from mistral_cli.engines import (
     llama_cpp,
     open_engine,
     open_tokenizer,
-    opening,
     place,
     rehearsal,
 )
@@ -388,7 +387,7 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
         if options.gpu_layers > 1:
             raise OutOfGpuMemory("too many", hint="Fewer.")
 
-    monkeypatch.setattr(opening, "rehearse", rehearse)
+    monkeypatch.setattr("mistral_cli.engines.rehearsal.rehearse", rehearse)
     opened(model, 4, monkeypatch, room=99)
     assert rehearsed == []
     opened(model, 4, monkeypatch, room=99, gpus=(gpu(0.1),))  # our sums: it will not fit
@@ -408,7 +407,7 @@ def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
     def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
         raise EngineFailed("no kernel image", hint="")
 
-    monkeypatch.setattr(opening, "rehearse", rehearse)
+    monkeypatch.setattr("mistral_cli.engines.rehearsal.rehearse", rehearse)
     small = (gpu(0.1),)
     warnings = opened(model, 4, monkeypatch, room=99, gpus=small)
     assert (WithGpu.tried, len(warnings)) == ([0], 1)
