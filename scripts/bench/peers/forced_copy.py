@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mistral_cli.engines import LoadOptions, engine_class
+from mistral_cli.engines import Guessing, LoadOptions, engine_class
 from mistral_cli.engines.base import Listening
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.gguf import read
@@ -20,7 +20,8 @@ from mistral_cli.scratch import scratch_folder
 def main(file: str, text: str, tokens: str, lookup: str) -> None:
     with scratch_folder() as folder:
         listening = Listening(folder / "s.sock", ("key",))
-        options = LoadOptions(1024, usable_cores(), lookup=lookup == "1", listening=listening)
+        guessing = Guessing() if lookup == "1" else None
+        options = LoadOptions(1024, usable_cores(), guessing=guessing, listening=listening)
         with engine_class("llama.cpp")(read(Path(file)), options) as engine:
             ids = engine.tokenize(text)
             wanted = ids[1 : int(tokens) + 1]
