@@ -31,8 +31,6 @@ def guessing(
     """
     if not (lookup or draft):
         return None
-    if lookup and draft:
-        raise UsageError("--lookup and --draft-model are both given", hint="Give one of them.")
     if not engine.guesses:
         flag = "--draft-model" if draft else "--lookup"
         raise UsageError(

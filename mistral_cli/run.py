@@ -45,6 +45,8 @@ def run_task(
     """Answer every text that the user gave. Raises MistralCliError."""
     if task.jsonl and options.json:
         raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
+    if options.lookup and options.draft_model:
+        raise UsageError("--lookup and --draft-model are both given", hint="Give one of them.")
     drafter = begin(task, options, terminal)
     inputs = read_inputs(_as_given(task, arguments), options.file or (), terminal)
     drafter = replace(drafter, instruction=inputs.instruction)

@@ -37,10 +37,11 @@ def uncounted(
     if setup.served or setup.model.tokenizer_model not in _A_TOKEN_IS_A_BYTE_OR_MORE:
         return None
     planner = Planner(drafter, setup, _as_many_tokens_as_bytes, setup.load)
-    if not all(planner.fits(draft) for _, draft in drafts):
-        return None
+    for _, draft in drafts:  # before a long one is split for nothing
+        if len(planner.encode(draft)) > min(_MOST_BYTES, planner.room(draft)):
+            return None
     needs = [need_of(planner, draft) for _, draft in drafts]
-    if any(len(need.prompts) != 1 or need.prompts[0] > _MOST_BYTES for need in needs):
+    if any(len(need.prompts) != 1 for need in needs):
         return None
     likely = [replace(n, prompts=(n.prompts[0] // _USUAL_BYTES,)) for n in needs]
     return settle_context(planner, likely, terminal)

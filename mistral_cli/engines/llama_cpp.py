@@ -14,14 +14,18 @@ from mistral_cli.engines.base import LOOPBACK, Engine, Listening, LoadOptions
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.guessing import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.llama_cpp_load import load, without_log
-from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
+from mistral_cli.engines.llama_cpp_server import (
+    MORE_HTTP_THREADS,
+    NO_ORIGIN,
+    ServerEngine,
+    private_listening,
+)
 from mistral_cli.engines.llama_cpp_socket import Client
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.loading import captured_stderr
 from mistral_cli.engines.repacking import AVX2
 from mistral_cli.errors import first_line
 from mistral_cli.memory import CPU_BATCH, batch_of
-from mistral_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.gguf import GGUF
@@ -83,10 +87,7 @@ class LlamaCpp(ServerEngine, Engine):
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         """See Engine."""
         self._resources = contextlib.ExitStack()
-        listening = options.listening
-        if listening is None:
-            folder = self._resources.enter_context(scratch_folder())
-            listening = Listening(folder / "s.sock", (os.urandom(16).hex(),))
+        listening = options.listening or private_listening(self._resources)
         client = Client(listening.socket, listening.api_keys[0])
         self._server: Any = None
         try:
@@ -185,8 +186,7 @@ def _listen(params: Any, listening: Listening) -> None:
     params.hostnames += [LOOPBACK]
     params.port = listening.port
     params.model_alias = {listening.name}
-    # By default it allows whatever page asks; an origin that is none allows no page.
-    params.cors_origins, params.cors_origins_explicit = "null.invalid", True
+    params.cors_origins, params.cors_origins_explicit = NO_ORIGIN, True
 
 
 @cache

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Generator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.background import BackgroundStreams, Emit
-from mistral_cli.engines.base import Event, OpenEngine, Request, for_native_code
+from mistral_cli.engines.base import Event, Listening, OpenEngine, Request, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.llama_cpp_drawing import Drawing
 from mistral_cli.engines.llama_cpp_requests import (
@@ -19,6 +20,7 @@ from mistral_cli.engines.llama_cpp_requests import (
 )
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
 from mistral_cli.gguf.token_text import token_bytes
+from mistral_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint
@@ -27,6 +29,15 @@ if TYPE_CHECKING:
 
 MORE_HTTP_THREADS = 2
 """Than streams: for those that were closed a moment ago, and for questions."""
+
+NO_ORIGIN = "null.invalid"
+"""An origin for CORS that is none: by default every web page that asks is allowed."""
+
+
+def private_listening(resources: ExitStack) -> Listening:
+    """A socket in a new folder that goes with `resources`, and a key: for this process alone."""
+    folder = resources.enter_context(scratch_folder())
+    return Listening(folder / "s.sock", (os.urandom(16).hex(),))
 
 
 class ServerEngine(OpenEngine):

@@ -15,7 +15,7 @@ from mistral_cli.engines.base import Engine, Listening, LoadOptions, ScaledAdapt
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.guessing import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
 from mistral_cli.engines.llama_cpp_load import layers_on_gpu
-from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, ServerEngine
+from mistral_cli.engines.llama_cpp_server import MORE_HTTP_THREADS, NO_ORIGIN, ServerEngine
 from mistral_cli.engines.llama_cpp_socket import checked
 from mistral_cli.engines.llama_cpp_states import PrefixStates
 from mistral_cli.engines.native_server import NativeServer
@@ -171,7 +171,7 @@ def _listening_flags(listening: Listening | None) -> dict[str, str]:
     return {
         "--port": str(listening.port),
         "--alias": listening.name,
-        "--cors-origins": "null.invalid",
+        "--cors-origins": NO_ORIGIN,
     }
 
 

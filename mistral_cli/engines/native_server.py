@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import subprocess
 import sys
 import threading
@@ -17,10 +16,10 @@ from mistral_cli.engines import dies_with
 from mistral_cli.engines.base import LOOPBACK, Listening
 from mistral_cli.engines.endings import how_it_ended
 from mistral_cli.engines.llama_cpp_load import out_of_memory
+from mistral_cli.engines.llama_cpp_server import private_listening
 from mistral_cli.engines.llama_cpp_socket import Client, engine_failed
 from mistral_cli.engines.loading import first_error
 from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
-from mistral_cli.scratch import scratch_folder
 
 _LOG_LINES = 1000
 _MOST_BETWEEN_LOOKS = 0.02
@@ -49,9 +48,7 @@ class NativeServer:
         self._gpu_layers = gpu_layers
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._resources = contextlib.ExitStack()
-        if listening is None:
-            folder = self._resources.enter_context(scratch_folder())
-            listening = Listening(folder / "s.sock", (secrets.token_hex(16),))
+        listening = listening or private_listening(self._resources)
         socket, keys = listening.socket, listening.api_keys
         hosts = ",".join([str(socket), *([LOOPBACK] if listening.port else [])])
         self.client = Client(socket, keys[0])
