@@ -51,8 +51,9 @@ class Prefix:
     An engine that can save its state reads them by themselves: what follows is then rounded
     alike whether they were read or restored. `state` is the file with the state after them,
     in `LoadOptions.states`. Where it is not there it is written, if to read them took at least
-    `least_seconds`, or if other streams can use it. A complete file must be one that this
-    engine wrote for this model: native code does not check it.
+    `least_seconds`, or if other streams can use it: whole or not at all, for they may look at
+    any moment, and a later process too. A complete file must be one that this engine wrote for
+    this model: native code does not check it.
     """
 
     token_ids: tuple[int, ...]

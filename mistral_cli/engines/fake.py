@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from mistral_cli.atomic import write_atomically
 from mistral_cli.engines.base import (
     Engine,
     Event,
@@ -144,7 +145,8 @@ class FakeEngine(Engine):
                     os.abort()  # as native code may
                 cached = len(prefix)
             elif prefix.state and self._script.delay >= prefix.least_seconds:
-                prefix.state.write_text(state, encoding="utf-8")
+                # Another slot may restore it at any moment.
+                write_atomically(prefix.state, state.encode())
         return cached
 
     def _text(self, token_ids: Sequence[int]) -> str:
