@@ -18,7 +18,7 @@ from mistral_cli.engines import (
     PromptProgress,
     Request,
     Sampling,
-    check_names,
+    Wanted,
     choose,
     place,
     repack_pays,
@@ -139,9 +139,7 @@ def contestants(
         )
     found = []
     for name in engines:
-        check_names(name, gpu_layers, require_gpu=False)
-        choice = choose(name, model, gpu_layers=gpu_layers, require_gpu=False)
-        choice = place(choice, model, context)
+        choice = place(choose(Wanted(name, gpu_layers), model), model, context)
         if choice.warning:
             warn(choice.warning)
         load = LoadOptions(context, threads or usable_cores(), choice.gpu_layers)

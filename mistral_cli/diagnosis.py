@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli import __version__, native_build
-from mistral_cli.engines import automatic, choose, engine_class, place
+from mistral_cli.engines import Wanted, automatic, choose, engine_class, place
 from mistral_cli.engines.survey import Survey, package_version
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
 from mistral_cli.gguf import GGUF
@@ -169,14 +169,8 @@ def _use(model: ModelState, config: Config, survey: Survey) -> Use | None:
     header = model.header
     if header is None or _nothing_installed(survey):
         return None
-    choice = choose(
-        config.engine,
-        header,
-        gpu_layers="auto",
-        require_gpu=False,
-        survey=survey,
-        unsupported=model.unsupported,
-    )
+    wanted = Wanted(config.engine)
+    choice = choose(wanted, header, survey=survey, unsupported=model.unsupported)
     context = min(CONTEXT, header.context_length)
     choice = place(choice, header, context)
     return Use(

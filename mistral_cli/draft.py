@@ -11,9 +11,9 @@ from mistral_cli.inputs.texts import Text
 from mistral_cli.instruct.messages import Message
 
 if TYPE_CHECKING:
-    from mistral_cli.options import TaskOptions
     from mistral_cli.structured.shape import Expected, Shape
     from mistral_cli.task import Task
+    from mistral_cli.task_options import TaskOptions
     from mistral_cli.templates import Template
 
 # Of a task's values, those that the grammar holds to though the prompt does not tell them.

@@ -1,16 +1,13 @@
-"""The options that every task takes, declared once: on every call, one at a time, in a batch."""
+"""Options that several commands have, declared once."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from enum import StrEnum
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-_MODEL, _SAMPLING, _PROMPT, _OUTPUT = "Model", "Sampling", "Prompt and input", "Output"
+MODEL, SAMPLING, PROMPT, OUTPUT = "Model", "Sampling", "Prompt and input", "Output"
+"""The panels of the help."""
 
 ModelOption = Annotated[
     str | None,
@@ -19,30 +16,30 @@ ModelOption = Annotated[
         "--model",
         metavar="MODEL",
         help="Alias, .gguf path, owner/repo/file.gguf or owner/repo[:QUANT].",
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
         show_default=False,
     ),
 ]
 QuietOption = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Errors only on stderr.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("-q", "--quiet", help="Errors only on stderr.", rich_help_panel=OUTPUT)
 ]
 VerboseOption = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Say what is decided and why.", rich_help_panel=_OUTPUT),
+    typer.Option("-v", "--verbose", help="Say what is decided and why.", rich_help_panel=OUTPUT),
 ]
 OfflineOption = Annotated[
     bool,
     typer.Option(
         "--offline",
         help="Never use the network, as with HF_HUB_OFFLINE=1.",
-        rich_help_panel=_MODEL,
+        rich_help_panel=MODEL,
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
 ]
 PathsOnlyOption = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Print the paths only.", rich_help_panel=_OUTPUT)
+    bool, typer.Option("-q", "--quiet", help="Print the paths only.", rich_help_panel=OUTPUT)
 ]
 ModelArgument = Annotated[
     str | None,
@@ -62,7 +59,7 @@ GpuLayersOption = Annotated[
     option(
         "-ngl",
         "--gpu-layers",
-        panel=_MODEL,
+        panel=MODEL,
         metavar="N|auto|all",
         help="Layers to put on the GPU (default auto; 0 for none).",
     ),
@@ -72,237 +69,10 @@ ThreadsOption = Annotated[
     option(
         "-t",
         "--threads",
-        panel=_MODEL,
+        panel=MODEL,
         min=1,
         max=512,
         metavar="N",
         help="CPU threads (default: the cores this process may use).",
     ),
 ]
-
-
-def _no_nan(value: float | None) -> float | None:
-    """NaN passes every comparison with a limit."""
-    if value is not None and math.isnan(value):
-        raise typer.BadParameter("nan is not a number")
-    return value
-
-
-class Overflow(StrEnum):
-    """What to do with a text that does not fit the context."""
-
-    ERROR = "error"
-    HEAD = "head"
-    TAIL = "tail"
-    SPLIT = "split"
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelOptions:
-    """Which model is loaded, and how; None leaves it to the configuration or the model."""
-
-    model: ModelOption = None
-    lora: Annotated[
-        list[str] | None,
-        option(
-            "--lora",
-            panel=_MODEL,
-            metavar="FILE[:SCALE]",
-            help="Add a LoRA adapter in GGUF, SCALE times (default 1; repeatable).",
-        ),
-    ] = None
-    offline: OfflineOption = False
-    engine: Annotated[
-        str | None,
-        option(
-            "--engine",
-            panel=_MODEL,
-            metavar="NAME",
-            help="auto, or an engine by name (models show lists them).",
-        ),
-    ] = None
-    gpu_layers: GpuLayersOption = "auto"
-    require_gpu: Annotated[
-        bool, option("--require-gpu", panel=_MODEL, help="Fail rather than run on the CPU.")
-    ] = False
-    context_length: Annotated[
-        int | None,
-        option(
-            "-c",
-            "--context-length",
-            panel=_MODEL,
-            min=1,
-            metavar="TOKENS",
-            help="Default: what prompt and answer need.",
-        ),
-    ] = None
-    threads: ThreadsOption = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskOptions(ModelOptions):
-    """What a user may set on every task; None leaves it to the template or the model."""
-
-    max_tokens: Annotated[
-        int | None,
-        option(
-            "-n",
-            "--max-tokens",
-            panel=_SAMPLING,
-            min=1,
-            metavar="N",
-            help="Longest answer in tokens.",
-        ),
-    ] = None
-    temperature: Annotated[
-        float | None,
-        option(
-            "--temperature",
-            panel=_SAMPLING,
-            min=0.0,
-            max=100.0,
-            callback=_no_nan,
-            metavar="T",
-            help="0 is greedy.",
-        ),
-    ] = None
-    top_k: Annotated[
-        int | None, option("--top-k", panel=_SAMPLING, min=0, metavar="K", help="0 is off.")
-    ] = None
-    top_p: Annotated[
-        float | None,
-        option(
-            "--top-p",
-            panel=_SAMPLING,
-            min=0.0,
-            max=1.0,
-            callback=_no_nan,
-            metavar="P",
-            help="1 is off.",
-        ),
-    ] = None
-    repetition_penalty: Annotated[
-        float | None,
-        option(
-            "--repetition-penalty",
-            panel=_SAMPLING,
-            min=0.01,
-            max=100.0,
-            callback=_no_nan,
-            metavar="R",
-            help="1 is off.",
-        ),
-    ] = None
-    seed: Annotated[
-        int | None,
-        option(
-            "--seed",
-            panel=_SAMPLING,
-            min=0,
-            max=2**31 - 1,
-            metavar="N",
-            help="The same seed gives the same text (default: a new one).",
-        ),
-    ] = None
-    stop: Annotated[
-        list[str] | None,
-        option("--stop", panel=_SAMPLING, metavar="TEXT", help="End before TEXT (repeatable)."),
-    ] = None
-    system: Annotated[
-        str | None, option("-s", "--system", panel=_PROMPT, metavar="TEXT", help="System text.")
-    ] = None
-    template: Annotated[
-        str | None,
-        option("--template", panel=_PROMPT, metavar="FILE|NAME", help="Another prompt template."),
-    ] = None
-    param: Annotated[
-        list[str] | None,
-        option(
-            "-p",
-            "--param",
-            panel=_PROMPT,
-            metavar="KEY=VALUE",
-            help="Set a parameter of the template (repeatable).",
-        ),
-    ] = None
-    no_cache: Annotated[
-        bool,
-        option(
-            "--no-cache",
-            panel=_MODEL,
-            help="Keep nothing of the prompt on disk, and use nothing kept.",
-        ),
-    ] = False
-    raw: Annotated[
-        bool,
-        option("--raw", panel=_PROMPT, help="Send the text as it is: no template, no format."),
-    ] = False
-    overflow: Annotated[
-        Overflow | None,
-        option(
-            "--overflow",
-            panel=_PROMPT,
-            help="What to do with a text that does not fit: refuse it, keep its beginning or "
-            "its end, or split it (default: split to summarize and translate, else error).",
-        ),
-    ] = None
-    dry_run: Annotated[
-        bool,
-        option("--dry-run", panel=_OUTPUT, help="Print the exact prompt and run nothing."),
-    ] = False
-    quiet: QuietOption = False
-    verbose: VerboseOption = False
-
-
-@dataclass(frozen=True, kw_only=True)
-class OneOffOptions(TaskOptions):
-    """What can be said besides where texts are answered one at a time."""
-
-    no_serve: Annotated[
-        bool,
-        option(
-            "--no-serve",
-            panel=_MODEL,
-            help="Load the model, also where `mistral-cli serve` has it loaded.",
-        ),
-    ] = False
-    lookup: Annotated[
-        bool,
-        option(
-            "--lookup",
-            panel=_MODEL,
-            help="Guess what the answer copies from the text: faster where it copies much. "
-            "Of two tokens that are nearly as likely it may take the other.",
-        ),
-    ] = False
-    draft_model: Annotated[
-        str | None,
-        option(
-            "--draft-model",
-            panel=_MODEL,
-            metavar="MODEL",
-            help="A small model with the same vocabulary that guesses ahead, as --lookup does.",
-        ),
-    ] = None
-    file: Annotated[
-        list[Path] | None,
-        option(
-            "-f",
-            "--file",
-            panel=_PROMPT,
-            metavar="FILE",
-            allow_dash=True,
-            help="Read text from FILE, - for stdin (repeatable).",
-        ),
-    ] = None
-    json: JsonOption = False
-    width: Annotated[
-        int | None,
-        option(
-            "--width",
-            panel=_OUTPUT,
-            min=0,
-            metavar="COLUMNS",
-            help="Wrap at COLUMNS on a terminal (default: its width, at most 120; 0 is off).",
-        ),
-    ] = None

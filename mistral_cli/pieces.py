@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.draft import Draft, Drafter
 from mistral_cli.errors import ContextExceeded, UsageError
-from mistral_cli.options import Overflow
+from mistral_cli.task_options import Overflow
 
 if TYPE_CHECKING:
     from mistral_cli.long.structure import Kind

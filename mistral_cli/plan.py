@@ -192,7 +192,7 @@ def within_served(planner: Planner, terminal: Terminal) -> Planner:
         f"the model that process {setup.served.pid} serves is not used: its context has "
         f"{setup.served.context_length} tokens, and {context} are needed"
     )
-    choice = choose_engine(setup.model, setup.options, setup.engine, terminal)
+    choice = choose_engine(setup.model, setup.wanted, terminal)
     return replace(planner, setup=replace(setup, served=None, choice=choice))
 
 

@@ -24,7 +24,7 @@ from mistral_cli.errors import UsageError, about
 from mistral_cli.inputs.texts import Inputs, read_inputs
 from mistral_cli.job import Job, jobs_of, make_jobs
 from mistral_cli.output.answer import Answer, collect, until_stop
-from mistral_cli.output.printers import Output, choose_output, dry_run
+from mistral_cli.output.printers import Output, choose_output
 from mistral_cli.pieces import check_split
 from mistral_cli.prompt_cache import PromptCache, states_folder
 from mistral_cli.serving.warm import WarmEngine
@@ -33,9 +33,9 @@ from mistral_cli.templates import find
 from mistral_cli.uncounted import uncounted
 
 if TYPE_CHECKING:
-    from mistral_cli.options import OneOffOptions, TaskOptions
     from mistral_cli.plan import Plan, Planner
     from mistral_cli.task import Task
+    from mistral_cli.task_options import OneOffOptions, TaskOptions
     from mistral_cli.terminal import Terminal
 
 
@@ -64,6 +64,8 @@ def run_task(
     quick = None if options.dry_run else uncounted(drafter, setup, drafts, terminal)
     jobs, planner = ([], quick) if quick else make_jobs(drafter, setup, drafts, terminal)
     if options.dry_run:
+        from mistral_cli.output.dry_run import dry_run
+
         for job in jobs:
             for plan in job.plans:
                 dry_run(plan, terminal, as_json=options.json)

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.adapters import fitting, read_adapters
 from mistral_cli.context import longest_context
-from mistral_cli.engines import Choice, Guessing, LoadOptions, ScaledAdapter, check_names, choose
+from mistral_cli.engines import Choice, Guessing, LoadOptions, ScaledAdapter, Wanted, choose
 from mistral_cli.gguf import GGUF, read_known
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.guessing import guessing
 from mistral_cli.machine import usable_cores
 from mistral_cli.models.references import resolve
-from mistral_cli.options import Overflow, TaskOptions
 from mistral_cli.serving.warm import choice_of, find
+from mistral_cli.task_options import Overflow, TaskOptions
 
 if TYPE_CHECKING:
     from mistral_cli.config import Config
@@ -44,7 +44,7 @@ class Setup:
     """What is settled before any text is looked at.
 
     `settings` are the sampling options, seed included; `longest` is the longest context that
-    may be opened, in tokens. `engine` is the name asked for, or "auto". `served` is the process
+    may be opened, in tokens. `wanted` is what is asked of the engine. `served` is the process
     that has the model loaded, if one does that can be used.
     The prompt cache may have `cache_limit` bytes.
     `adapters` fit the model, and so does what guesses for it.
@@ -59,7 +59,7 @@ class Setup:
     longest: int
     overflow: Overflow
     options: TaskOptions
-    engine: str
+    wanted: Wanted
     served: Served | None = None
     cache_limit: int = 0
     adapters: tuple[ScaledAdapter, ...] = ()
@@ -94,20 +94,20 @@ def settle(
     With `may_be_served` a process of this user that has it loaded is looked for. Raises
     every MistralCliError but those of a running engine.
     """
-    engine = options.engine or config.engine
-    check_names(
-        engine,
+    wanted = Wanted(
+        options.engine or config.engine,
         options.gpu_layers,
-        require_gpu=options.require_gpu,
+        options.require_gpu,
         adapters=bool(options.lora),
     )
+    wanted.check()
     adapters = read_adapters(options.lora or (), terminal)
     reference = options.model or config.model
     path = resolve(reference, config, terminal)
     terminal.info(f"{reference} is {path}")
-    served = find(path, options, engine, terminal) if may_be_served else None
+    served = find(path, options, wanted.name, terminal) if may_be_served else None
     model = read_known(path) if served else read_gguf(path)
-    choice = choice_of(served) if served else choose_engine(model, options, engine, terminal)
+    choice = choice_of(served) if served else choose_engine(model, wanted, terminal)
     if served:
         terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
@@ -123,21 +123,15 @@ def settle(
         options=options,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
         adapters=fitting(adapters, model),
-        engine=engine,
+        wanted=wanted,
         served=served,
         guessing=guessing(lookup, draft_model, model, choice.engine, config, terminal),
     )
 
 
-def choose_engine(model: GGUF, options: TaskOptions, engine: str, terminal: Terminal) -> Choice:
-    """The engine for `model` as `options` want it, `engine` being its name or "auto"."""
-    choice = choose(
-        engine,
-        model,
-        gpu_layers=options.gpu_layers,
-        require_gpu=options.require_gpu,
-        adapters=bool(options.lora),
-    )
+def choose_engine(model: GGUF, wanted: Wanted, terminal: Terminal) -> Choice:
+    """The engine for `model`; with -v it is said which, and why."""
+    choice = choose(wanted, model)
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     return choice
 

@@ -17,10 +17,10 @@ from mistral_cli.engines.llama_cpp import LlamaCpp
 from mistral_cli.gguf import read
 from mistral_cli.inputs.texts import Text
 from mistral_cli.job import Job, make_jobs
-from mistral_cli.options import TaskOptions
 from mistral_cli.plan import Plan, Planner
 from mistral_cli.setup import settle
 from mistral_cli.task import Task
+from mistral_cli.task_options import TaskOptions
 from mistral_cli.templates import find
 from mistral_cli.terminal import Terminal
 

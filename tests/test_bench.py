@@ -13,7 +13,7 @@ from gguf_files import write_mistral
 
 from mistral_cli.bandwidth import memory_bandwidth
 from mistral_cli.engines import LoadOptions, PromptProgress, Request, Sampling, engine_class
-from mistral_cli.engines.base import Finish
+from mistral_cli.engines.requests import Finish
 from mistral_cli.gguf import read
 from mistral_cli.machine import resident_peak
 from mistral_cli.memory import read_for_a_token

@@ -26,13 +26,15 @@ from mistral_cli.engines import (
     Choice,
     Engine,
     LoadOptions,
+    Wanted,
     choose,
     engine_class,
     opening,
 )
 from mistral_cli.engines import llama_cpp as llama_cpp_module
-from mistral_cli.engines.ctransformers import CTransformers, _threads
+from mistral_cli.engines.ctransformers import CTransformers
 from mistral_cli.engines.ctransformers_library import wrong_processor
+from mistral_cli.engines.ctransformers_model import threads_for
 from mistral_cli.engines.gpu import Gpu
 from mistral_cli.engines.llama_cpp import LlamaCpp
 from mistral_cli.engines.survey import survey
@@ -69,7 +71,7 @@ def has(
 
 
 def pick(model: GGUF, name: str = "auto", layers: str = "auto", required: bool = False) -> Choice:
-    return choose(name, model, gpu_layers=layers, require_gpu=required)
+    return choose(Wanted(name, layers, required), model)
 
 
 def test_auto_takes_llama_cpp(model: GGUF) -> None:
@@ -108,7 +110,7 @@ def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
 def test_where_the_gpu_computes_everything_no_thread_spins(
     model: GGUF, layers: int, threads: int
 ) -> None:
-    assert _threads(model, LoadOptions(512, 8, layers)) == threads
+    assert threads_for(model, LoadOptions(512, 8, layers)) == threads
 
 
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
@@ -161,11 +163,11 @@ def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, Machine())
-    choice = choose("auto", model, gpu_layers="auto", require_gpu=False, survey=survey())
+    choice = choose(Wanted(), model, survey=survey())
     assert choice.gpu_layers == 0
     assert (choice.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
     put(monkeypatch, Machine(status=NOT_READY))
-    broken = choose("auto", model, gpu_layers="auto", require_gpu=False, survey=survey())
+    broken = choose(Wanted(), model, survey=survey())
     assert broken.warning
 
 

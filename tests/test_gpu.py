@@ -19,6 +19,7 @@ from mistral_cli.engines import (
     LoadOptions,
     Request,
     Sampling,
+    Wanted,
     choose,
     cuda,
     engine_class,
@@ -29,7 +30,8 @@ from mistral_cli.engines import (
     rehearsal,
 )
 from mistral_cli.engines.child import child_command
-from mistral_cli.engines.ctransformers import CTransformers, _as_it_counts
+from mistral_cli.engines.ctransformers import CTransformers
+from mistral_cli.engines.ctransformers_model import layers_as_it_counts
 from mistral_cli.engines.cuda import Obstacle
 from mistral_cli.engines.fake import FakeEngine
 from mistral_cli.engines.gpu import Gpu, fits, layers_that_fit
@@ -316,18 +318,18 @@ def test_ctransformers_takes_its_layers_from_the_driver(
 ) -> None:
     monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "none"))
     put(monkeypatch, Machine())
-    choice = choose("auto", model, gpu_layers="auto", require_gpu=True, survey=survey())
+    choice = choose(Wanted(require_gpu=True), model, survey=survey())
     assert place(choice, model, 512).gpu_layers == model.block_count + 1
     assert choice.engine is CTransformers
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
-    choice = choose("auto", model, gpu_layers="auto", require_gpu=True, survey=survey())
+    choice = choose(Wanted(require_gpu=True), model, survey=survey())
     with pytest.raises(GpuRequired):
         place(choice, model, 512)
 
 
 def test_ctransformers_counts_the_kv_cache_as_two_layers_more(model: GGUF) -> None:
     everything = model.block_count + 1
-    counts = {n: _as_it_counts(model, LoadOptions(512, 1, n)) for n in (0, 1, 2, everything)}
+    counts = {n: layers_as_it_counts(model, LoadOptions(512, 1, n)) for n in (0, 1, 2, everything)}
     assert counts == {0: 0, 1: 1, 2: 2, everything: everything + 2}
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli.engines import automatic, choose, cuda, llama_cpp
+from mistral_cli.engines import Wanted, automatic, choose, cuda, llama_cpp
 from mistral_cli.engines import survey as surveying
 from mistral_cli.engines.llama_cpp import LlamaCpp
 from mistral_cli.engines.survey import ask_child, look
@@ -98,7 +98,7 @@ def test_a_machine_without_a_driver_starts_no_process(
     survey = look(automatic())
     assert not survey.gpus
     assert survey.driver == cuda.no_driver()
-    assert choose("auto", read(mistral), gpu_layers="auto", require_gpu=False).warning is None
+    assert choose(Wanted(), read(mistral)).warning is None
 
 
 def test_a_build_for_a_gpu_is_known_by_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

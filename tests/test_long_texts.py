@@ -20,13 +20,14 @@ from mistral_cli.engines import Request
 from mistral_cli.errors import ContextExceeded, EngineFailed, UsageError
 from mistral_cli.gguf.token_text import detokenize
 from mistral_cli.long.glossary import read_glossary
-from mistral_cli.options import Overflow
 from mistral_cli.output.answer import Answer, Timings
-from mistral_cli.output.printers import SILENT, Result
+from mistral_cli.output.printers import SILENT
+from mistral_cli.output.result import Result
 from mistral_cli.pieces import check_split
 from mistral_cli.plan import Planner
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.task import Task
+from mistral_cli.task_options import Overflow
 
 LONG = "\n\n".join(
     f"On day {day} the committee met. It talked about boat {day}. Nothing was decided."

@@ -18,9 +18,9 @@ from gguf_files import write_mistral
 from processes import gone
 
 from mistral_cli.engines import Event, Finish, LoadOptions, Piece, PromptProgress, Request, Sampling
-from mistral_cli.engines.base import Prefix
 from mistral_cli.engines.native import Native
 from mistral_cli.engines.native_server import NativeServer
+from mistral_cli.engines.requests import Prefix
 from mistral_cli.errors import EngineDied, EngineFailed
 from mistral_cli.gguf import read
 

@@ -13,7 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_cli.output.printers import DataOutput, Result, TextOutput, choose_output
+from mistral_cli.output.printers import DataOutput, TextOutput, choose_output
+from mistral_cli.output.result import Result
 from mistral_cli.output.wrap import Wrapper
 from mistral_cli.structured.shape import Extraction
 from mistral_cli.terminal import Terminal

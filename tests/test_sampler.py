@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from mistral_cli.engines.base import PENALTY_WINDOW, Sampling
+from mistral_cli.engines.requests import PENALTY_WINDOW, Sampling
 from mistral_cli.engines.sampler import Logits, Sampler
 
 SIZE = 12

@@ -16,10 +16,10 @@ from mistral_cli.config import Config
 from mistral_cli.draft import PART_TEMPLATE, Drafter
 from mistral_cli.inputs.texts import Text
 from mistral_cli.job import jobs_of, make_jobs
-from mistral_cli.options import TaskOptions
 from mistral_cli.plan import Planner
 from mistral_cli.setup import settle
 from mistral_cli.task import Task
+from mistral_cli.task_options import TaskOptions
 from mistral_cli.templates import find
 from mistral_cli.uncounted import uncounted
 

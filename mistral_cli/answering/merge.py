@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.output.answer import Answer, Timings
-from mistral_cli.output.printers import Result
+from mistral_cli.output.result import Result
 
 if TYPE_CHECKING:
     from mistral_cli.job import Job

@@ -6,7 +6,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.answering.merge import cut_warning, merge
-from mistral_cli.output.printers import SILENT, ItemsOutput, Output, Result
+from mistral_cli.output.printers import SILENT, ItemsOutput, Output
+from mistral_cli.output.result import Result
 
 if TYPE_CHECKING:
     from mistral_cli.answering.desk import Desk

@@ -12,12 +12,13 @@ from mistral_cli.answering.wishes import Wish, wish_of
 from mistral_cli.errors import ContextExceeded
 from mistral_cli.instruct.messages import Message
 from mistral_cli.output.answer import Answer
-from mistral_cli.output.printers import Output, Result
+from mistral_cli.output.result import Result
 from mistral_cli.pieces import is_one_part, parts_of
 
 if TYPE_CHECKING:
     from mistral_cli.engines import Request
     from mistral_cli.job import Job
+    from mistral_cli.output.printers import Output
     from mistral_cli.plan import Plan
 
 _INTRODUCTION = re.compile(

@@ -11,12 +11,13 @@ from mistral_cli.answering.merge import joined
 from mistral_cli.instruct.messages import Message
 from mistral_cli.long.structure import broken
 from mistral_cli.output.answer import Answer
-from mistral_cli.output.printers import Output, Result
+from mistral_cli.output.result import Result
 from mistral_cli.plan import Plan
 
 if TYPE_CHECKING:
     from mistral_cli.engines import Request
     from mistral_cli.job import Job
+    from mistral_cli.output.printers import Output
 
 
 def translate(job: Job, desk: Desk, output: Output) -> Result:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_cli.errors import ExitCode, MistralCliError
-from mistral_cli.output.printers import Result, adapters_of, what_was_said
+from mistral_cli.output.result import Result, adapters_of, what_was_said
 
 if TYPE_CHECKING:
     from mistral_cli.batch.rows import Row

@@ -1,26 +1,23 @@
 """The engines, and which of them serves a request. The only package that imports one."""
 
-from mistral_cli.engines.base import (
-    Engine,
+from mistral_cli.engines.base import Engine, Listening, LoadOptions, OpenEngine, ScaledAdapter
+from mistral_cli.engines.choice import Choice, choose, place
+from mistral_cli.engines.guessing import Guessing
+from mistral_cli.engines.opening import open_engine, open_tokenizer
+from mistral_cli.engines.registry import ENGINES, automatic, engine_class, verdicts
+from mistral_cli.engines.repacking import repack_pays
+from mistral_cli.engines.requests import (
     Event,
     Finish,
     FinishReason,
-    Listening,
-    LoadOptions,
-    OpenEngine,
     Piece,
     Prefix,
     PromptProgress,
     Request,
     Sampling,
-    ScaledAdapter,
 )
-from mistral_cli.engines.choice import Choice, check_names, choose, place
-from mistral_cli.engines.guessing import Guessing
-from mistral_cli.engines.opening import open_engine, open_tokenizer
-from mistral_cli.engines.registry import ENGINES, automatic, engine_class, verdicts
-from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.slots import slots_for
+from mistral_cli.engines.wanted import Wanted
 
 __all__ = [
     "ENGINES",
@@ -39,8 +36,8 @@ __all__ = [
     "Request",
     "Sampling",
     "ScaledAdapter",
+    "Wanted",
     "automatic",
-    "check_names",
     "choose",
     "engine_class",
     "open_engine",

@@ -11,7 +11,7 @@ import queue
 import threading
 from collections.abc import Callable, Generator
 
-from mistral_cli.engines.base import Event
+from mistral_cli.engines.requests import Event
 
 Emit = Callable[[Event], bool]
 """Hand one event to the reader; False means that nobody reads any more: stop."""

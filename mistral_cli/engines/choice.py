@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.gpu import Gpu, layers_that_fit, tells_memory, too_full
 from mistral_cli.engines.registry import automatic, engine_class
-from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
+from mistral_cli.engines.wanted import Wanted, layers_of
+from mistral_cli.errors import GpuRequired, ModelUnusable
 
 if TYPE_CHECKING:
     from mistral_cli.engines.base import Engine
     from mistral_cli.engines.survey import EngineState, Survey
     from mistral_cli.gguf import GGUF
 
+_NAMED = "named by --engine"
 _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is missing."
 
 
@@ -39,76 +41,31 @@ class Choice:
     served: bool = False
 
 
-def check_names(
-    name: str, gpu_layers: str, *, require_gpu: bool = False, adapters: bool = False
-) -> None:
-    """Raise UsageError for what `choose` would refuse whatever the model."""
-    if name != "auto" and adapters > engine_class(name).takes_adapters:
-        raise UsageError(
-            f"{name} cannot add LoRA adapters", hint="Use --engine llama.cpp, or drop --lora."
-        )
-    check_gpu_layers(gpu_layers)
-    if require_gpu and gpu_layers.isdecimal() and not int(gpu_layers):
-        raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
-
-
-def check_gpu_layers(gpu_layers: str) -> None:
-    """Raise UsageError for what is neither a number nor "auto" nor "all"."""
-    if gpu_layers not in ("auto", "all") and not gpu_layers.isdecimal():
-        raise UsageError(
-            f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
-        )
-
-
 def choose(
-    name: str,
+    wanted: Wanted,
     model: GGUF,
     *,
-    gpu_layers: str,
-    require_gpu: bool,
-    adapters: bool = False,
-    listening: bool = False,
     survey: Survey | None = None,
     unsupported: Mapping[str, str] | None = None,
 ) -> Choice:
     """Pick the engine for `model`.
 
-    `name` is an engine or "auto"; `gpu_layers` is a number, "auto" or "all". Auto takes
-    llama.cpp where it can serve the request, and ctransformers where only that can. With
-    `adapters` it must add LoRA adapters, with `listening` be one that can be served.
-    `survey` is what is known of this machine, which is looked at otherwise. `unsupported`
-    is which engines cannot run a model whose file is not here, and why. Raises ModelUnusable
-    when no engine can, GpuRequired when `require_gpu` and none has one.
+    Auto takes the first that can serve the request, in the order of the registry, and among
+    them the first that has a GPU. `survey` is what is known of this machine, which is looked
+    at otherwise. `unsupported` is which engines cannot run a model whose file is not here, and
+    why. Raises UsageError, ModelUnusable when no engine can, GpuRequired when one must have a
+    GPU and none has.
     """
-    check_names(name, gpu_layers, require_gpu=require_gpu, adapters=adapters)
-    problems: dict[str, str] = {}
-    usable: list[type[Engine]] = []
-    for candidate in automatic() if name == "auto" else (name,):
-        engine = engine_class(candidate)
-        missing = _state(engine, survey).missing if survey else engine.missing()
-        refusal = engine.unsupported(model) if unsupported is None else unsupported.get(candidate)
-        if adapters and not engine.takes_adapters:
-            refusal = refusal or "it cannot add LoRA adapters"
-        if listening and not engine.listens:
-            refusal = refusal or "it cannot be served"
-        if problem := missing or refusal:
-            problems[candidate] = problem
-        else:
-            usable.append(engine)
-    if not usable:
-        hint = (
-            "Use another model file, or --engine auto." if name != "auto" else "Use another file."
-        )
-        message = f"no engine can run {model.path.name} ({_listed(problems)})"
-        raise ModelUnusable(message, hint=hint)
+    wanted.check()
+    usable, problems = _usable(wanted, model, survey, unsupported)
     others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
     first = Choice(
         usable[0],
-        f"the first that can run the model{others}" if name == "auto" else "named by --engine",
-        layers_of(model, gpu_layers),
+        f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED,
+        layers_of(model, wanted.gpu_layers),
         "--gpu-layers is 0",
-        automatic_layers=gpu_layers == "auto",
-        gpu_required=require_gpu,
+        automatic_layers=wanted.gpu_layers == "auto",
+        gpu_required=wanted.require_gpu,
     )
     if not first.gpu_layers:
         return first
@@ -116,7 +73,32 @@ def choose(
         from mistral_cli.engines.survey import look
 
         survey = look([engine.name for engine in usable])
-    return _with_gpu(first, model, usable, problems, survey, gpu_layers)
+    return _with_gpu(first, model, usable, problems, survey, wanted.gpu_layers)
+
+
+def _usable(
+    wanted: Wanted,
+    model: GGUF,
+    survey: Survey | None,
+    unsupported: Mapping[str, str] | None,
+) -> tuple[list[type[Engine]], dict[str, str]]:
+    """The engines that can serve the request, best first, and why others cannot, by name."""
+    usable: list[type[Engine]] = []
+    problems: dict[str, str] = {}
+    for name in automatic() if wanted.name == "auto" else (wanted.name,):
+        engine = engine_class(name)
+        missing = _state(engine, survey).missing if survey else engine.missing()
+        refusal = engine.unsupported(model) if unsupported is None else unsupported.get(name)
+        lacking = wanted.lacking(engine)
+        if problem := missing or refusal or (lacking and f"it {lacking}"):
+            problems[name] = problem
+        else:
+            usable.append(engine)
+    if not usable:
+        message = f"no engine can run {model.path.name} ({_listed(problems)})"
+        other = "another file" if wanted.name == "auto" else "another model file, or --engine auto"
+        raise ModelUnusable(message, hint=f"Use {other}.")
+    return usable, problems
 
 
 def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -> Choice:
@@ -193,11 +175,3 @@ def _names(gpus: Sequence[Gpu]) -> str:
 
 def _listed(problems: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-
-
-def layers_of(model: GGUF, gpu_layers: str) -> int:
-    """How many layers are meant, at most all; the output layer counts as one more."""
-    everything = model.block_count + 1
-    if gpu_layers in ("auto", "all"):
-        return everything
-    return min(int(gpu_layers), everything)

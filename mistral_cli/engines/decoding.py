@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mistral_cli.engines.base import Finish, FinishReason, Piece, Request
+from mistral_cli.engines.requests import Finish, FinishReason, Piece, Request
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:

@@ -18,16 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from mistral_cli.atomic import write_atomically
-from mistral_cli.engines.base import (
-    Engine,
-    Event,
-    Finish,
-    FinishReason,
-    LoadOptions,
-    Piece,
-    PromptProgress,
-    Request,
-)
+from mistral_cli.engines.base import Engine, LoadOptions
+from mistral_cli.engines.requests import Event, Finish, FinishReason, Piece, PromptProgress, Request
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:

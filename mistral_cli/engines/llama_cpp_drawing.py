@@ -11,9 +11,9 @@ from mistral_cli.engines.llama_cpp_requests import completion
 from mistral_cli.gguf.token_text import token_bytes
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.base import Request
     from mistral_cli.engines.constraint import Mask
     from mistral_cli.engines.llama_cpp_socket import Client
+    from mistral_cli.engines.requests import Request
     from mistral_cli.gguf import GGUF
 
 # A grammar of as many tokens costs 6 ms, to forbid as many 1 ms. Most masks are so: they leave

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.base import (
+from mistral_cli.engines.requests import (
     PENALTY_WINDOW,
     Event,
     Finish,

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.background import BackgroundStreams, Emit
-from mistral_cli.engines.base import Event, Listening, OpenEngine, Request, for_native_code
+from mistral_cli.engines.base import Listening, OpenEngine, for_native_code
 from mistral_cli.engines.decoding import decode, token_limit
 from mistral_cli.engines.llama_cpp_drawing import Drawing
 from mistral_cli.engines.llama_cpp_requests import (
@@ -25,6 +25,7 @@ from mistral_cli.scratch import scratch_folder
 if TYPE_CHECKING:
     from mistral_cli.engines.constraint import Constraint
     from mistral_cli.engines.llama_cpp_states import PrefixStates
+    from mistral_cli.engines.requests import Event, Request
     from mistral_cli.gguf import GGUF
 
 MORE_HTTP_THREADS = 2

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.base import Prefix, Request
     from mistral_cli.engines.llama_cpp_socket import Client
+    from mistral_cli.engines.requests import Prefix, Request
 
 Read = Callable[[Sequence[int]], bool]
 """Have a slot read tokens; False when nobody waits for that any more."""

@@ -9,16 +9,10 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.base import (
-    Event,
-    Finish,
-    LoadOptions,
-    OpenEngine,
-    PromptProgress,
-    Request,
-)
+from mistral_cli.engines.base import LoadOptions, OpenEngine
 from mistral_cli.engines.process_handle import EngineProcess
 from mistral_cli.engines.process_messages import Answer, Begun, Ended, Failure, Open
+from mistral_cli.engines.requests import Event, Finish, PromptProgress, Request
 from mistral_cli.errors import EngineFailed, TimedOut
 
 if TYPE_CHECKING:

@@ -31,7 +31,8 @@ from mistral_cli.engines.process_messages import (
 from mistral_cli.gguf import read as read_gguf
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.base import OpenEngine, Request
+    from mistral_cli.engines.base import OpenEngine
+    from mistral_cli.engines.requests import Request
 
 
 class _Desk:

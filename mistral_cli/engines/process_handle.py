@@ -30,7 +30,7 @@ from mistral_cli.errors import EngineDied, EngineFailed
 from mistral_cli.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.base import Request
+    from mistral_cli.engines.requests import Request
 
 _STUCK_SECONDS = 30.0
 """A batch of a large prompt takes seconds on a slow machine; only then is the work stopped."""

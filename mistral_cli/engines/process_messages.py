@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.base import Event, LoadOptions, Request
+from mistral_cli.engines.requests import Event, Request
 from mistral_cli.errors import EngineFailed, MistralCliError, first_line
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.base import LoadOptions
     from mistral_cli.engines.choice import Choice
 
 

@@ -8,11 +8,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mistral_cli.engines.base import Engine, LoadOptions, Request, Sampling, ScaledAdapter
+from mistral_cli.engines.base import Engine, LoadOptions, ScaledAdapter
 from mistral_cli.engines.child import child_command
 from mistral_cli.engines.llama_cpp_load import out_of_memory
 from mistral_cli.engines.loading import first_error, keep_captured
 from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.requests import Request, Sampling
 from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from mistral_cli.engines.base import PENALTY_WINDOW, Sampling
+from mistral_cli.engines.requests import PENALTY_WINDOW, Sampling
 
 Logits = npt.NDArray[np.float32]
 

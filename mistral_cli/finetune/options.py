@@ -6,21 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from mistral_cli.options import JsonOption, ModelOption, OfflineOption, QuietOption, option
+from mistral_cli.options import OUTPUT, JsonOption, ModelOption, OfflineOption, QuietOption, option
 
-_TRAINING, _ADAPTER, _OUTPUT = "Training", "Adapter", "Output"
+_TRAINING, _ADAPTER = "Training", "Adapter"
 
 Repository = Annotated[
     str | None,
     option(
         "--push-to-hub",
-        panel=_OUTPUT,
+        panel=OUTPUT,
         metavar="OWNER/REPO",
         help="Upload to the model hub; a repository that is not there yet is made, private.",
     ),
 ]
 Force = Annotated[
-    bool, option("--force", panel=_OUTPUT, help="Replace what an earlier run has written.")
+    bool, option("--force", panel=OUTPUT, help="Replace what an earlier run has written.")
 ]
 
 
@@ -35,7 +35,7 @@ class TrainingOptions:
         option(
             "-o",
             "--output",
-            panel=_OUTPUT,
+            panel=OUTPUT,
             metavar="FILE.gguf",
             help="The adapter (default: the data's name); a folder of that name, a plot and a log "
             "go beside it.",
@@ -132,13 +132,13 @@ class TrainingOptions:
         bool, option("--nf4", panel=_ADAPTER, help="Load --base in 4 bits (QLoRA, bitsandbytes).")
     ] = False
     resume: Annotated[
-        bool, option("--resume", panel=_OUTPUT, help="Go on with a run that was interrupted.")
+        bool, option("--resume", panel=OUTPUT, help="Go on with a run that was interrupted.")
     ] = False
     force: Force = False
     push_to_hub: Repository = None
     dry_run: Annotated[
         bool,
-        option("--dry-run", panel=_OUTPUT, help="Show rows, tokens, steps, memory; train nothing."),
+        option("--dry-run", panel=OUTPUT, help="Show rows, tokens, steps, memory; train nothing."),
     ] = False
     json: JsonOption = False
     quiet: QuietOption = False

@@ -5,33 +5,15 @@ Which form it is is decided once, in `choose_output`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mistral_cli.output.result import head, what_was_said
 from mistral_cli.output.stdout import write, write_envelope, write_json
 from mistral_cli.output.wrap import Wrapper, without_controls
 
 if TYPE_CHECKING:
-    from mistral_cli.output.answer import Answer
-    from mistral_cli.plan import Plan
-    from mistral_cli.structured.shape import Extraction
+    from mistral_cli.output.result import Result
     from mistral_cli.terminal import Terminal
-
-
-@dataclass(frozen=True)
-class Result:
-    """One answered text; `extraction` is what was read where JSON was asked for.
-
-    `chunks` are the parts in which it was read, and `left_out` says what of it was not.
-    """
-
-    plan: Plan
-    answer: Answer
-    extraction: Extraction | None = None
-    warnings: tuple[str, ...] = ()
-    chunks: int = 1
-    left_out: str = ""
 
 
 class Output(Protocol):
@@ -167,7 +149,7 @@ class JsonOutput(DataOutput):
         """See Output."""
         plan = result.plan
         envelope = {
-            **_head(plan),
+            **head(plan),
             **what_was_said(result, exact=self._exact),
             "context_length": plan.load.context_length,
             "gpu_layers": plan.load.gpu_layers,
@@ -176,23 +158,6 @@ class JsonOutput(DataOutput):
             "warnings": [*self._terminal.warnings, *result.warnings],
         }
         write_envelope(self._terminal, envelope)
-
-
-def what_was_said(result: Result, *, exact: bool) -> dict[str, Any]:
-    """The part of every JSON object about an answer that tells it and what it took."""
-    answer = result.answer
-    text = answer.text if exact else answer.text.strip()
-    said = _extracted(result.extraction, result.plan) if result.extraction else {"text": text}
-    return {
-        **said,
-        "finish_reason": answer.finish_reason,
-        "prompt_tokens": answer.prompt_tokens,
-        "cached_tokens": answer.cached_tokens,
-        "completion_tokens": answer.completion_tokens,
-        "chunks": result.chunks,
-        "left_out": result.left_out or None,
-        "timings": timings(answer),
-    }
 
 
 class Silent:
@@ -209,77 +174,3 @@ class Silent:
 
 
 SILENT = Silent()
-
-
-def _extracted(extraction: Extraction, plan: Plan) -> dict[str, Any]:
-    expected = plan.draft.expected
-    if not (expected and expected.shape.grounded):
-        return {"data": extraction.data}
-    return {"data": extraction.data, "spans": [asdict(span) for span in extraction.spans]}
-
-
-def _head(plan: Plan) -> dict[str, Any]:
-    """What every JSON object about a plan begins with."""
-    return {
-        "command": plan.task.name,
-        "source": plan.draft.text.source,
-        "model": plan.model_name,
-        "adapters": adapters_of(plan),
-        "engine": plan.choice.engine.name,
-        "engine_reason": plan.choice.reason,
-        "served": plan.choice.served,
-    }
-
-
-def adapters_of(plan: Plan) -> list[dict[str, Any]]:
-    """The adapters that are added to the model, for JSON."""
-    return [{"path": str(each.path), "scale": each.scale} for each in plan.load.adapters]
-
-
-def timings(answer: Answer) -> dict[str, float]:
-    """Seconds and tokens a second, rounded for reading."""
-    times = answer.timings
-    speed = (answer.completion_tokens - 1) / times.generation if times.generation > 0 else 0.0
-    return {
-        "load_seconds": round(times.load, 3),
-        "prompt_seconds": round(times.prompt, 3),
-        "generation_seconds": round(times.generation, 3),
-        "tokens_per_second": round(max(speed, 0.0), 2),
-    }
-
-
-def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
-    """Print what would be run."""
-    sampling = plan.request.sampling
-    shape = plan.draft.expected.shape if plan.draft.expected else None
-    details: Mapping[str, Any] = {
-        **_head(plan),
-        "prompt": plan.prompt,
-        "prompt_token_ids": plan.request.prompt_token_ids,
-        "prompt_tokens": plan.prompt_tokens,
-        "context_length": plan.load.context_length,
-        "tokens_left": plan.load.context_length - plan.prompt_tokens,
-        "gpu_layers": plan.load.gpu_layers,
-        "gpu_reason": plan.choice.gpu_reason,
-        "threads": plan.load.threads,
-        "max_tokens": plan.request.max_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "repetition_penalty": sampling.repetition_penalty,
-        "seed": sampling.seed,
-        "stop": plan.stop,
-        "schema": shape and shape.schema,
-        "many": bool(shape and shape.many),
-        "grounded": bool(shape and shape.grounded),
-        "warnings": terminal.warnings,
-    }
-    if as_json:
-        write_envelope(terminal, details)
-        return
-    write(terminal, plan.prompt + "\n")
-    terminal.note(
-        f"dry run: {plan.prompt_tokens} prompt tokens of {plan.load.context_length}, at most "
-        f"{plan.request.max_tokens} new ones, {plan.choice.engine.name}, "
-        f"{plan.load.gpu_layers} layers on the GPU ({plan.choice.gpu_reason})"
-    )

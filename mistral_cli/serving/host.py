@@ -21,15 +21,15 @@ from mistral_cli.engines import (
     Choice,
     Listening,
     LoadOptions,
+    Wanted,
     choose,
-    engine_class,
     open_engine,
     place,
 )
 from mistral_cli.engines.base import LOOPBACK
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
-from mistral_cli.errors import ExitCode, UsageError
+from mistral_cli.errors import ExitCode
 from mistral_cli.gguf import GGUF
 from mistral_cli.gguf import read as read_gguf
 from mistral_cli.machine import usable_cores
@@ -89,12 +89,11 @@ def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model
     if options.offline:
         go_offline()
     engine = options.engine or config.engine
-    if engine != "auto" and not engine_class(engine).listens:
-        raise UsageError(f"{engine} cannot be served", hint="Use --engine llama.cpp.")
+    wanted = Wanted(engine, options.gpu_layers, options.require_gpu, listening=True)
+    wanted.check()
     name = options.model or config.model
     model = read_gguf(resolve(name, config, terminal))
-    layers, needed = options.gpu_layers, options.require_gpu
-    choice = choose(engine, model, gpu_layers=layers, require_gpu=needed, listening=True)
+    choice = choose(wanted, model)
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     context = context_length(model, options.context_length, _CONTEXT, terminal)
     choice = place(choice, model, context, options.parallel)

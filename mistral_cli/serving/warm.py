@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines import Choice, Engine, PromptProgress, Request, engine_class
-from mistral_cli.engines.choice import layers_of
 from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.engines.llama_cpp_socket import Client
+from mistral_cli.engines.wanted import layers_of
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import read_known
 from mistral_cli.serving.place import Served, folder_of, identity, read
@@ -17,7 +17,7 @@ from mistral_cli.serving.place import Served, folder_of, identity, read
 if TYPE_CHECKING:
     from mistral_cli.engines.background import Emit
     from mistral_cli.gguf import GGUF
-    from mistral_cli.options import TaskOptions
+    from mistral_cli.task_options import TaskOptions
     from mistral_cli.terminal import Terminal
 
 _WAIT_SECONDS = 0.02

@@ -28,6 +28,7 @@ from mistral_cli.engines import (
     LoadOptions,
     Request,
     Sampling,
+    Wanted,
     choose,
     open_engine,
 )
@@ -180,7 +181,7 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 @contextmanager
 def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
     model = read(path)
-    choice = choose(name, model, gpu_layers="0", require_gpu=False)
+    choice = choose(Wanted(name, gpu_layers="0"), model)
     context = min(model.context_length, CONTEXT)
     options = LoadOptions(context, usable_cores())
     with open_engine(choice, model, options, print) as engine:

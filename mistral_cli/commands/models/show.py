@@ -41,7 +41,7 @@ def show(
 ) -> None:
     """Print what a model is and what it needs; of a hub's file only the header is read."""
     from mistral_cli.config import load
-    from mistral_cli.engines.choice import check_gpu_layers
+    from mistral_cli.engines.wanted import check_gpu_layers
     from mistral_cli.models.hub import format_size, go_offline
     from mistral_cli.output.stdout import write_paths
     from mistral_cli.output.tables import print_facts
@@ -155,8 +155,8 @@ def _memory(
 ) -> dict[str, int]:
     """Bytes that the model takes, part by part, at this context length and number of layers."""
     from mistral_cli.context import context_length
-    from mistral_cli.engines.choice import layers_of
     from mistral_cli.engines.survey import ask_child
+    from mistral_cli.engines.wanted import layers_of
     from mistral_cli.memory import needed
     from mistral_cli.recommend import CONTEXT, Machine, memory_on
 

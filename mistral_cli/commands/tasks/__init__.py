@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from mistral_cli.options import OneOffOptions
     from mistral_cli.task import Task
+    from mistral_cli.task_options import OneOffOptions
 
 TASKS = {
     "generate": "Answer a prompt; text from a file or a pipe follows it.",
@@ -27,8 +27,8 @@ _Texts = Annotated[list[str] | None, typer.Argument(metavar="[TEXT]...", show_de
 
 def register_one_off(name: str, app: typer.Typer) -> None:
     """Add the command for the task `name`."""
-    from mistral_cli.options import OneOffOptions
     from mistral_cli.signature import argument, command
+    from mistral_cli.task_options import OneOffOptions
 
     app.command(name)(command(maker(name), [argument("texts", _Texts)], OneOffOptions, _run))
 
