@@ -19,6 +19,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+import native_changes
+
 from mistral_cli import native_build
 from mistral_cli.machine import usable_cores
 from mistral_cli.native_build import LLAMA_CPP, SDIST, SDIST_SHA256, SERVER, Build
@@ -87,6 +89,7 @@ def build(options: argparse.Namespace) -> None:
         work = Path(name)
         sdist = options.sdist or download(work)
         source = unpack(checked(sdist), work / "source")
+        native_changes.apply(native_changes.CHANGES, source)
         programs = [SERVER, *(TOOLS if options.tools else ())]
         compile_all(source, work / "build", programs, options)
         new = work / "new"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -151,6 +152,21 @@ def test_doctor_tells_of_the_build(
     result = run("doctor", "-m", mistral)
     assert result.status == 0
     assert re.search(line, result.stdout)
+
+
+def test_the_source_is_changed_where_it_is_as_expected_and_nowhere_else(tmp_path: Path) -> None:
+    changes = runpy.run_path(str(SCRIPT.with_name("native_changes.py")))
+    for change in changes["CHANGES"]:
+        path = tmp_path / change.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"int a;\n{change.before}int b;\n", "utf-8")
+    changes["apply"](changes["CHANGES"], tmp_path)
+    for change in changes["CHANGES"]:
+        assert (tmp_path / change.file).read_text() == f"int a;\n{change.after}int b;\n"
+    for others in ("", change.before * 2):
+        (tmp_path / change.file).write_text(others)
+        with pytest.raises(ValueError, match=f"{change.file} is not as expected"):
+            changes["apply"](changes["CHANGES"], tmp_path)
 
 
 def test_instructions_are_known_by_the_names_of_the_kernel(
