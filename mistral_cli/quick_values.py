@@ -86,4 +86,5 @@ def _path(value: Any, info: Any) -> Path | None:
     special = info.resolve_path or info.writable or not (info.file_okay and info.dir_okay)
     if type(value) is not str or special or info.path_type is not None:
         return None
-    return Path(value) if os.access(value, os.R_OK) else None
+    new = not info.exists and not os.access(value, os.F_OK)
+    return Path(value) if new or os.access(value, os.R_OK) else None

@@ -62,6 +62,7 @@ def _read(command: type[TyperCommand], *arguments: str) -> Any:
         ["--numbers", "2", "--numbers", "3"],
         ["--numbers", "2", "--numbers", "1"],
         ["--file", __file__, "--file", "-", "--file", "/nowhere/at all"],
+        *(["--file", path] for path in ("new", "", "n" * 999, f"{__file__}/new")),
         ["--folder", "/"],
         ["--folder", __file__],
         ["--real", "."],
@@ -81,9 +82,9 @@ def test_what_is_plain_is_read_without_typers_reader(monkeypatch: pytest.MonkeyP
         raise AssertionError("asked")
 
     monkeypatch.setattr("typer.core.build_runtime_param", refuse)
-    given = ["a text", "--count=64", "--share=0.93", "--names=b", f"--file={__file__}", "--flag"]
-    values = _read(PlainCommand, *given, "--way=head")
+    given = ["a text", "--count=64", "--share=0.93", "--names=b", "--flag", "--way=head"]
+    values = _read(PlainCommand, *given, f"--file={__file__}", "--file=new")
     assert values["count"] == (int, 64)
-    assert values["file"] == (list, [Path(__file__)])
+    assert values["file"] == (list, [Path(__file__), Path("new")])
     assert values["way"] == (Way, Way.HEAD)
     assert _read(PlainCommand, "--count=0") == (AssertionError, "asked")

@@ -30,7 +30,7 @@ _TO_LIST_COMMANDS = {
 }
 
 
-def _start(*arguments: str, **env: str) -> tuple[str, set[str]]:
+def _start(*arguments: str | Path, **env: str) -> tuple[str, set[str]]:
     """What a fresh process prints, and the modules that it has then."""
     process = subprocess.run(
         [sys.executable, "-c", _PROGRAM, *arguments],
@@ -92,6 +92,16 @@ def test_a_plain_answer_imports_nothing_for_other_work(mistral: Path) -> None:
         *("models.store", "models.transfer", "serving.host", "structured.shape", "gguf.vocabulary"),
     }
     assert not _ours(modules) & others
+
+
+def test_a_batch_imports_no_checks_that_its_options_need_not(mistral: Path, tmp_path: Path) -> None:
+    env = {"MISTRAL_CLI_ENGINE": "fake", "MISTRAL_CLI_MODEL": str(mistral)}
+    (tmp_path / "rows.txt").write_text("one\ntwo\n")
+    arguments = ["--raw", "-n", "8", "--input-format", "lines", tmp_path / "rows.txt"]
+    _, modules = _start("batch", "generate", "-o", tmp_path / "out.jsonl", *arguments, **env)
+    assert len((tmp_path / "out.jsonl").read_text().splitlines()) == 2
+    assert not modules & {*_HEAVY, "pydantic"}
+    assert "batch.estimate" not in _ours(modules)
 
 
 def test_completion_knows_the_commands_without_importing_them() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 from mistral_cli.batch.asks import Asks, Item
 from mistral_cli.batch.crew import Crew, Record
 from mistral_cli.batch.destination import Destination, open_destination
-from mistral_cli.batch.estimate import estimate
 from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.batch.planned import planned
 from mistral_cli.batch.progress import Progress, failures_table
@@ -21,6 +20,7 @@ from mistral_cli.batch.rows import read_rows
 from mistral_cli.batch.worker import Worker
 from mistral_cli.config import load as load_config
 from mistral_cli.engines.process import open_in_process
+from mistral_cli.engines.process_handle import EngineProcess
 from mistral_cli.errors import (
     Interrupted,
     MistralCliError,
@@ -77,6 +77,8 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         matched = place.match(items, options)
         todo = matched.todo[: options.limit]
         if options.dry_run:
+            from mistral_cli.batch.estimate import estimate
+
             with planned(asks, setup, todo, options, terminal) as plan:
                 estimate(asks, plan, matched, todo, place.earlier(), terminal)
             return
@@ -148,18 +150,19 @@ class Batch:
 
     def _answered(self, todo: Sequence[Item]) -> Generator[Record]:
         options, setup, terminal = self.options, self.setup, self.terminal
-        with planned(self.asks, setup, todo, options, terminal) as plan:
-            planner = plan.planner
-            load = replace(planner.load, parallel=plan.parallel)
-        terminal.status(f"loading {setup.model_name} …")
-        choice, model = planner.setup.choice, setup.model
-        folder = states_folder(choice, setup.cache_limit, plan.parallel, terminal.info)
-        with (
-            folder as states,
-            open_in_process(choice, model, replace(load, states=states), terminal.warn) as engine,
-        ):
+        with ExitStack() as resources:
+            process = resources.enter_context(closing(EngineProcess()))  # it starts meanwhile
+            with planned(self.asks, setup, todo, options, terminal) as plan:
+                planner = plan.planner
+            terminal.status(f"loading {setup.model_name} …")
+            choice, model = planner.setup.choice, setup.model
+            folder = states_folder(choice, setup.cache_limit, plan.parallel, terminal.info)
+            states = resources.enter_context(folder)
+            load = replace(planner.load, parallel=plan.parallel, states=states)
+            engine = open_in_process(choice, model, load, terminal.warn, process)
+            resources.push(engine)
             terminal.clear_status()
-            load = replace(load, states=states, gpu_layers=engine.gpu_layers)
+            load = replace(load, gpu_layers=engine.gpu_layers)
             planner = replace(planner, tokenize=engine.tokenize, load=load)
             cache = planner.prompt_cache(terminal.info)
             sizes = [plan.size(item.key) for item in todo]

@@ -21,13 +21,17 @@ if TYPE_CHECKING:
 
 
 def open_in_process(
-    choice: Choice, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
+    choice: Choice,
+    model: GGUF,
+    options: LoadOptions,
+    warn: Callable[[str], None],
+    process: EngineProcess | None = None,
 ) -> ProcessEngine:
     """`open_engine` in a process of its own, with the same errors and warnings.
 
-    Raises EngineDied where that process ends.
+    `process` was started before, to be ready by now. Raises EngineDied where it ends.
     """
-    return ProcessEngine(Open(choice, model.path, options), warn)
+    return ProcessEngine(Open(choice, model.path, options), warn, process or EngineProcess())
 
 
 class ProcessEngine(OpenEngine):
@@ -36,11 +40,12 @@ class ProcessEngine(OpenEngine):
     Its streams may run in threads; one more than it was opened for waits for another's end.
     """
 
-    def __init__(self, opening: Open, warn: Callable[[str], None]) -> None:
+    def __init__(self, opening: Open, warn: Callable[[str], None], process: EngineProcess) -> None:
         self._opening, self._warn = opening, warn
         self._closed = False
         self._starting = threading.Lock()
-        self._process = EngineProcess(opening, warn)
+        self._process = process
+        process.open(opening, warn)
         # What did not fit once is not tried again.
         fitting = replace(opening.options, gpu_layers=self.gpu_layers)
         self._opening = replace(opening, options=fitting)
@@ -127,7 +132,9 @@ class ProcessEngine(OpenEngine):
             if not self._process.alive:
                 self._warn(f"{self._process.died().message}; it is started again")
                 self._process.close()
-                self._process = EngineProcess(self._opening, self._warn)
+                process = EngineProcess()
+                process.open(self._opening, self._warn)
+                self._process = process
                 if self._closed:  # meanwhile
                     self._process.close()
                     raise _closed()

@@ -28,7 +28,7 @@ from mistral_cli.engines.process_messages import (
     Opened,
     Warned,
 )
-from mistral_cli.gguf import read as read_gguf
+from mistral_cli.gguf import read_known
 
 if TYPE_CHECKING:
     from mistral_cli.engines.base import OpenEngine
@@ -109,7 +109,7 @@ def main() -> None:
     connection: Connection[Any, Any] = Connection(pipe)
     opening: Open = _receive(connection)
     try:
-        model = read_gguf(opening.path)
+        model = read_known(opening.path)
         started = time.perf_counter()
         engine = open_engine(
             opening.choice, model, opening.options, lambda text: connection.send(Warned(text))

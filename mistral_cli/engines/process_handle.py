@@ -40,16 +40,13 @@ _LOG_BYTES = 8192
 
 
 class EngineProcess:
-    """A process with an open engine. Safe for use by several threads.
+    """A process that opens an engine. Safe for use by several threads.
 
     It is out of reach of the terminal's Ctrl-C, and ends when we do, however that happens.
     """
 
-    def __init__(self, opening: Open, warn: Callable[[str], None]) -> None:
-        """Start it and wait until it is open.
-
-        Raises whatever `open_engine` raises there, EngineDied where the process ends.
-        """
+    def __init__(self) -> None:
+        """Start it. Raises EngineFailed where that cannot be done."""
         self._numbers = itertools.count()
         self._answers: dict[int, queue.SimpleQueue[Answer | None]] = {}
         self._leaving: dict[int, float] = {}
@@ -60,6 +57,16 @@ class EngineProcess:
         try:
             self._log = self._resources.enter_context(scratch_folder()) / "stderr"
             self._connection, self._process = self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def open(self, opening: Open, warn: Callable[[str], None]) -> None:
+        """Have it open an engine, and wait until that is done.
+
+        Raises whatever `open_engine` raises there, EngineDied where the process ends.
+        """
+        try:
             self.opened = self._open(opening, warn)
         except BaseException:
             self.close()
