@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mistral_cli.engines import Event, Finish, FinishReason, Piece, PromptProgress
 from mistral_cli.errors import EngineFailed
-from mistral_cli.output.answer import Answer, collect, until_stop
+from mistral_cli.output.answer import Answer, Timings, collect, until_stop
 
 TEXT = st.text("ab<", max_size=30)
 
@@ -118,6 +118,19 @@ def test_an_answer() -> None:
     assert progress == [PromptProgress(0, 1)]
     assert found.timings.load == 1.5
     assert 0 <= found.timings.prompt < 1 > found.timings.generation >= 0
+
+
+def test_times_that_the_engine_tells_are_not_measured() -> None:
+    events: list[Event] = [Piece(""), Piece("all"), Finish("stop", 9, seconds=(0.25, 2.0))]
+    found = collect(
+        iter(events),
+        prompt_tokens=3,
+        load_seconds=1.5,
+        on_progress=lambda _: None,
+        on_text=lambda _: None,
+    )
+    assert (found.text, found.completion_tokens) == ("all", 9)
+    assert found.timings == Timings(1.5, 0.25, 2.0)
 
 
 def test_an_empty_answer() -> None:

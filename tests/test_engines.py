@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from mistral_cli.engines import (
 )
 from mistral_cli.engines.background import BackgroundStreams
 from mistral_cli.engines.llama_cpp_requests import completion
+from mistral_cli.engines.llama_cpp_server import ServerEngine
 from mistral_cli.errors import EngineFailed
 from mistral_cli.gguf import read
 from mistral_cli.structured.fields import schema_from_fields
@@ -235,6 +237,36 @@ def test_an_abandoned_request_leaves_nothing_behind(any_engine: Engine) -> None:
             next(events)
         events.close()
         assert text(ask(any_engine)) == whole
+
+
+@pytest.mark.parametrize("sampling", [GREEDY, RANDOM], ids=["greedy", "random"])
+@pytest.mark.parametrize("limit", [1, 30])
+def test_an_answer_wanted_whole_is_the_same(
+    any_engine: Engine, sampling: Sampling, limit: int
+) -> None:
+    request = Request((1, *any_engine.tokenize("One day a girl")), limit, sampling)
+    streamed = list(any_engine.stream(request))
+    whole = list(any_engine.stream(replace(request, whole=True)))
+    assert text(whole) == text(streamed)
+    assert replace(finish(whole), seconds=None) == finish(streamed)
+    if isinstance(any_engine, ServerEngine):
+        assert sum(bool(event.text) for event in whole if isinstance(event, Piece)) <= 1
+        prompt, answer = finish(whole).seconds or (0.0, 0.0)
+        assert prompt > 0
+        assert answer > 0
+
+
+@pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
+def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, name: str) -> None:
+    endless = Request((1, 300), 3000, GREEDY, ignore_eos=True, whole=True)
+    with engine_class(name)(read(smollm2), LoadOptions(4000, threads=1)) as engine:
+        assert isinstance(engine, ServerEngine)
+        events = engine.stream(endless)
+        waiting = [next(events), next(events)]
+        assert waiting == [Piece("")] * 2
+        events.close()
+        assert text(ask(engine, max_tokens=4))
+        assert engine._client.metrics()["tokens_predicted_total"] < 1500
 
 
 def test_a_new_request_ends_the_one_before(tiny: Engine) -> None:

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -343,6 +344,20 @@ def test_a_row_without_an_answer_in_time(opened: Open, script: Callable[..., Non
     assert caught.value.hint == "Raise --timeout."
     assert isinstance(list(engine.stream(request(engine, "row", 2), timeout=60))[-1], Finish)
     assert engine.pid == first
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in pieces", "whole"])
+def test_a_real_answer_that_takes_too_long(smollm2: Path, whole: bool) -> None:
+    options = LoadOptions(4000, threads=1)
+    with open_in_process(choice("llama.cpp"), read(smollm2), options, print) as engine:
+        first = engine.pid
+        endless = Request((1, 300), 3900, GREEDY, ignore_eos=True, whole=whole)
+        with pytest.raises(TimedOut):
+            list(engine.stream(endless, timeout=1.5))
+        short = replace(endless, max_tokens=3)
+        *_, finish = engine.stream(short, timeout=60)
+        assert isinstance(finish, Finish)
+        assert (finish.completion_tokens, engine.pid) == (3, first)
 
 
 def test_what_does_not_stop_is_killed(

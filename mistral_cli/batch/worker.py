@@ -73,7 +73,9 @@ class Worker:
         clock = Clock(self.timeout)
 
         def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
-            events = self.engine.stream(self.cache.prepared(request), timeout=clock.left())
+            # A text to stop at ends an answer as soon as it is seen.
+            request = replace(self.cache.prepared(request), whole=not stop)
+            events = self.engine.stream(request, timeout=clock.left())
             try:
                 answer = collect(
                     until_stop(events, stop),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.requests import (
@@ -20,13 +21,38 @@ if TYPE_CHECKING:
     from mistral_cli.engines.llama_cpp_socket import Client
 
 
-def complete(client: Client, body: dict[str, Any], emit: Emit) -> bool:
-    """Emit what the server streams; False when nobody waits any more."""
+def complete(client: Client, body: dict[str, Any], emit: Emit, *, whole: bool = False) -> bool:
+    """Emit what the server streams, or the `whole` of it; False when nobody waits any more."""
+    if whole:
+        return _complete_at_once(client, body, emit)
     with contextlib.closing(client.stream("/v1/completions", body)) as chunks:
         for chunk in chunks:
             for event in _events(chunk):
                 if not emit(event):
                     return False
+    return True
+
+
+def _complete_at_once(client: Client, body: dict[str, Any], emit: Emit) -> bool:
+    """Emit the whole answer when it is there.
+
+    Each piece would wake the server, us and the reader while all cores are at work: without
+    that, SmolLM2 writes 4 to 5 % more tokens a second in 8 slots on 2 cores.
+    """
+
+    def wanted() -> bool:
+        client.wait_for_the_loop()  # one that hangs must not look alive
+        return emit(Piece(""))
+
+    asked = {**body, "stream": False, "return_progress": False}
+    reply = client.post_while("/v1/completions", asked, wanted)
+    if reply is None:
+        return False
+    times, total = reply["timings"], len(body["prompt"])
+    seconds = times["prompt_ms"] / 1000, times["predicted_ms"] / 1000
+    for event in (PromptProgress(total, total, times["cache_n"]), *_events(reply)):
+        if not emit(replace(event, seconds=seconds) if isinstance(event, Finish) else event):
+            return False
     return True
 
 

@@ -134,9 +134,10 @@ class ServerEngine(OpenEngine):
     ) -> bool:
         """False when nobody waits for the rest any more."""
         if request.grammar is None:
-            return complete(self._client, body, emit)
+            return complete(self._client, body, emit, whole=request.whole)
         if self._leaves_grammars:
-            return complete(self._client, {**body, "grammar": request.grammar}, emit)
+            body["grammar"] = request.grammar
+            return complete(self._client, body, emit, whole=request.whole)
         constraint = self._constraint(request.grammar)
         if not complete(self._client, {**body, "max_tokens": 1}, progress_to(emit)):
             return False

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import select
 import socket
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mistral_cli.errors import EngineFailed
 
 _DATA, _END = b"data: ", b"[DONE]"
 _METRIC = "llamacpp:"
+_LOOK_MILLISECONDS = 1000
 
 
 class Client:
@@ -27,6 +29,21 @@ class Client:
     def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to `body`. Raises EngineFailed."""
         return checked(self.ask("POST", route, body))
+
+    def post_while(
+        self, route: str, body: dict[str, Any], wanted: Callable[[], bool]
+    ) -> dict[str, Any] | None:
+        """The reply to `body`; None where it is `wanted` no more, which stops the server's work.
+
+        That is asked every second. Raises EngineFailed.
+        """
+        with self._asking("POST", route, body) as connection:
+            answered = select.poll()
+            answered.register(connection.sock, select.POLLIN)
+            while not answered.poll(_LOOK_MILLISECONDS):
+                if not wanted():
+                    return None
+            return checked(json.loads(connection.getresponse().read()))
 
     def stream(self, route: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The parts of the reply to `body` as they come; to close this stops the server's work.
@@ -73,10 +90,17 @@ class Client:
     def _replying(
         self, method: str, route: str, body: dict[str, Any] | None
     ) -> Iterator[http.client.HTTPResponse]:
+        with self._asking(method, route, body) as connection:
+            yield connection.getresponse()
+
+    @contextlib.contextmanager
+    def _asking(
+        self, method: str, route: str, body: dict[str, Any] | None
+    ) -> Iterator[_UnixConnection]:
         connection = _UnixConnection(self._path, self._seconds)
         try:
             connection.request(method, route, json.dumps(body) if body else None, self._headers)
-            yield connection.getresponse()
+            yield connection
         except (OSError, http.client.HTTPException, ValueError) as error:
             raise engine_failed(f"llama.cpp did not answer {route}: {error}") from error
         finally:

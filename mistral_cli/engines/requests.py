@@ -54,7 +54,8 @@ class Request:
     `grammar` is a Lark grammar in llguidance's dialect that the output must match. With
     `ignore_eos` the tokens that end a text end nothing: `max_tokens` are written, or what fits.
     `prefixes` are in the order of their lengths; one that the prompt does not begin with,
-    as when it is asked again in other words, does not count.
+    as when it is asked again in other words, does not count. With `whole` nobody looks at the
+    text before its end: it may come in one piece then, with empty ones now and then until it does.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -63,6 +64,7 @@ class Request:
     grammar: str | None = None
     ignore_eos: bool = False
     prefixes: tuple[Prefix, ...] = ()
+    whole: bool = False
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,14 @@ class Piece:
 
 @dataclass(frozen=True)
 class Finish:
-    """The last event. "stop": the model ended its answer; "length": it was cut."""
+    """The last event. "stop": the model ended its answer; "length": it was cut.
+
+    `seconds` are those of the prompt and of the answer, where the pieces do not tell them.
+    """
 
     reason: FinishReason
     completion_tokens: int
+    seconds: tuple[float, float] | None = None
 
 
 Event = PromptProgress | Piece | Finish

@@ -66,7 +66,7 @@ def collect(
         raise EngineFailed("the engine stopped without a result", hint="Try another --engine.")
     ended = time.perf_counter()
     first = first if parts else ended
-    timings = Timings(load_seconds, first - started, ended - first)
+    timings = Timings(load_seconds, *(finish.seconds or (first - started, ended - first)))
     text = "".join(parts)
     tokens = finish.completion_tokens
     return Answer(text, finish.reason, tokens, timings, prompt_tokens, cached)
