@@ -110,6 +110,8 @@ class OpenEngine(ABC):
     def stream(self, request: Request) -> Generator[Event, None, None]:
         """Evaluate the prompt, then yield a Piece for each token and one Finish at the end.
 
+        For a request that is `whole` there may be other pieces, of the same text.
+
         Closing the generator stops the work. Raises EngineFailed, also when the engine is
         closed.
         """
