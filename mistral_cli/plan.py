@@ -117,7 +117,7 @@ class Planner:
         """With a context for all that is `needed`, in tokens."""
         wanted = self.setup.options.context_length
         context = context_length(self.setup.model, wanted, max(needed), terminal)
-        return replace(self, load=replace(self.load, context_length=context))
+        return self.loading(context_length=context)
 
     def plan(self, draft: Draft) -> Plan:
         """Raises UsageError for an empty prompt, and ContextExceeded."""
@@ -161,6 +161,10 @@ class Planner:
         # each would fill the disk.
         question = bool(self.drafter.instruction) and beginning is None
         return prefixes_of(draft, ids, self.encode, question=question)
+
+    def loading(self, **changes: Any) -> Planner:
+        """The planner for an engine that is opened with other `LoadOptions`."""
+        return replace(self, load=replace(self.load, **changes))
 
     def prompt_cache(self, say: Callable[[str], None]) -> PromptCache:
         """The prompt cache for an engine that is open as `load` tells."""

@@ -150,17 +150,17 @@ def _answer_all(
         if not setup.served:  # whose slots keep what they have read by themselves
             folder = states_folder(setup.choice, setup.cache_limit, parallel, terminal.info)
             states = resources.enter_context(folder)
-        load = replace(planner.load, parallel=parallel, states=states)
-        cache = replace(planner, load=load).prompt_cache(terminal.info)
+        planner = planner.loading(parallel=parallel, states=states)
+        cache = planner.prompt_cache(terminal.info)
         cache.look_ahead([plan.request for job in jobs for plan in job.plans])
-        engine = _opened(setup, load, terminal)
+        engine = _opened(setup, planner.load, terminal)
         resources.push(engine)
         load_seconds = time.perf_counter() - started
         _report_layers(engine, planner, terminal)
-        if engine.gpu_layers != load.gpu_layers:  # on the way to the GPU it has become fewer
-            load = replace(load, gpu_layers=engine.gpu_layers)
-            cache = replace(planner, load=load).prompt_cache(terminal.info)
-        planner = replace(planner, tokenize=engine.tokenize, load=load)
+        if engine.gpu_layers != planner.load.gpu_layers:  # on the way there it has become fewer
+            planner = planner.loading(gpu_layers=engine.gpu_layers)
+            cache = planner.prompt_cache(terminal.info)
+        planner = replace(planner, tokenize=engine.tokenize)
         status = _Status(terminal)
         ask = asking(engine, cache, status.read, load_seconds)
         desk = Desk(planner, ask, parallel, status.say)

@@ -158,12 +158,12 @@ class Batch:
             choice, model = planner.setup.choice, setup.model
             folder = states_folder(choice, setup.cache_limit, plan.parallel, terminal.info)
             states = resources.enter_context(folder)
-            load = replace(planner.load, parallel=plan.parallel, states=states)
-            engine = open_in_process(choice, model, load, terminal.warn, process)
+            planner = planner.loading(parallel=plan.parallel, states=states)
+            engine = open_in_process(choice, model, planner.load, terminal.warn, process)
             resources.push(engine)
             terminal.clear_status()
-            load = replace(load, gpu_layers=engine.gpu_layers)
-            planner = replace(planner, tokenize=engine.tokenize, load=load)
+            planner = planner.loading(gpu_layers=engine.gpu_layers)
+            planner = replace(planner, tokenize=engine.tokenize)
             cache = planner.prompt_cache(terminal.info)
             sizes = [plan.size(item.key) for item in todo]
             every = options.progress_every

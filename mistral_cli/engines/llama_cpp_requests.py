@@ -50,10 +50,8 @@ def _complete_at_once(client: Client, body: dict[str, Any], emit: Emit) -> bool:
         return False
     times, total = reply["timings"], len(body["prompt"])
     seconds = times["prompt_ms"] / 1000, times["predicted_ms"] / 1000
-    for event in (PromptProgress(total, total, times["cache_n"]), *_events(reply)):
-        if not emit(replace(event, seconds=seconds) if isinstance(event, Finish) else event):
-            return False
-    return True
+    events = [replace(e, seconds=seconds) if isinstance(e, Finish) else e for e in _events(reply)]
+    return all(map(emit, (PromptProgress(total, total, times["cache_n"]), *events)))
 
 
 def progress_to(emit: Emit) -> Emit:

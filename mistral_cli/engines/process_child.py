@@ -28,7 +28,7 @@ from mistral_cli.engines.process_messages import (
     Opened,
     Warned,
 )
-from mistral_cli.gguf import read_known
+from mistral_cli.gguf import read as read_gguf
 
 if TYPE_CHECKING:
     from mistral_cli.engines.base import OpenEngine
@@ -109,7 +109,7 @@ def main() -> None:
     connection: Connection[Any, Any] = Connection(pipe)
     opening: Open = _receive(connection)
     try:
-        model = read_known(opening.path)
+        model = read_gguf(opening.path)  # after a crash, hours later, it may be another file
         started = time.perf_counter()
         engine = open_engine(
             opening.choice, model, opening.options, lambda text: connection.send(Warned(text))
