@@ -1,5 +1,5 @@
 """`python -m mistral_cli`."""
 
-from mistral_cli.cli import main
+from mistral_cli.cli.app import main
 
 main()

@@ -21,9 +21,15 @@ from pathlib import Path
 
 import native_changes
 
-from mistral_cli import native_build
-from mistral_cli.machine import usable_cores
-from mistral_cli.native_build import LLAMA_CPP, SDIST, SDIST_SHA256, SERVER, Build
+from mistral_cli.engines.llama_cpp import build as native_build
+from mistral_cli.engines.llama_cpp.build import (
+    LLAMA_CPP,
+    SDIST,
+    SDIST_SHA256,
+    SERVER,
+    Build,
+)
+from mistral_cli.system.machine import usable_cores
 
 TOOLS = ("llama-bench", "llama-completion", "llama-quantize")
 FREE_BYTES = 2 << 30

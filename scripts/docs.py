@@ -12,7 +12,7 @@ os.environ.update(COLUMNS="100", TERMINAL_WIDTH="100", NO_COLOR="1", TERM="dumb"
 import typer
 from typer.testing import CliRunner
 
-from mistral_cli.cli import app
+from mistral_cli.cli.app import app
 
 PAGE = Path(__file__).parent.parent / "docs" / "commands.md"
 

@@ -6,45 +6,26 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from batch_program import batch, here, script, start  # noqa: F401 - fixtures
-from gguf_files import write_mistral, write_smollm2_for_ctransformers
-from hub_client import server  # noqa: F401 - a fixture
 from hypothesis import settings
-from model_store import gguf_bytes, store  # noqa: F401 - fixtures
-from nvidia_driver import put
+from support.batch_program import batch, here, script, start  # noqa: F401 - fixtures
+from support.gguf_files import write_mistral, write_smollm2_for_ctransformers
+from support.hub_client import server  # noqa: F401 - a fixture
+from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
+from support.nvidia_driver import put
+from support.program import NATIVE, Result
 
-from mistral_cli import native_build
-from mistral_cli.config import Config
+from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.models.references import resolve
-from mistral_cli.terminal import Terminal
+from mistral_cli.system.config import Config
+from mistral_cli.system.terminal import Terminal
 
 # The same examples on every run; HYPOTHESIS_PROFILE=thorough looks for new ones.
 settings.register_profile("ours", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
-
-
-NATIVE = native_build.native_folder()
-"""Where this machine's build would be; taken before a test moves the user's folders."""
-
-_BUILD = native_build.read(NATIVE)
-needs_native = pytest.mark.skipif(
-    _BUILD is None or bool(_BUILD.outdated()),
-    reason="there is no machine build for this CPU (scripts/build-native makes it)",
-)
-
-
-@dataclass(frozen=True)
-class Result:
-    """What one run of the program left behind."""
-
-    stdout: str
-    stderr: str
-    status: int
 
 
 @pytest.fixture(autouse=True)

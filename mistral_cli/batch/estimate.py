@@ -7,19 +7,19 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.process import open_in_process
+from mistral_cli.engines.isolated.engine import open_in_process
 from mistral_cli.errors import MistralCliError
-from mistral_cli.job import job_of
-from mistral_cli.output.answer import collect
-from mistral_cli.output.stdout import write_envelope
-from mistral_cli.plan import Plan, Planner
+from mistral_cli.generation.answer import collect
+from mistral_cli.generation.job import job_of
+from mistral_cli.generation.planner import Plan, Planner
+from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.asks import Asks, Item
-    from mistral_cli.batch.entries import Matched
-    from mistral_cli.batch.planned import Planned
-    from mistral_cli.engines import Request
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.batch.capacity import Planned
+    from mistral_cli.batch.prompts import Asks, Item
+    from mistral_cli.batch.resume import Matched
+    from mistral_cli.engines.types import Request
+    from mistral_cli.system.terminal import Terminal
 
 _SAMPLE_TOKENS = 16
 

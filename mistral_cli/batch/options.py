@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Annotated
 
 from mistral_cli.errors import UsageError
-from mistral_cli.options import option
-from mistral_cli.task_options import TaskOptions
+from mistral_cli.generation.options import TaskOptions
+from mistral_cli.system.options import option
 
 _ROWS, _RESULTS, _RUN = "Rows", "Results", "Run"
 

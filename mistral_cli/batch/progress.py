@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 from rich.cells import cell_len, set_cell_size
 
 from mistral_cli.batch.failures import Record, alike, message_of
-from mistral_cli.output.wrap import without_controls
+from mistral_cli.system.wrap import without_controls
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 _RECENT = 50  # rows, or answers
 _REFRESH_SECONDS = 0.1

@@ -9,18 +9,17 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mistral_cli.batch.asks import Asks, Item
-from mistral_cli.batch.crew import Crew, Record
-from mistral_cli.batch.destination import Destination, open_destination
+from mistral_cli.batch.capacity import planned
+from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, slots_wanted
-from mistral_cli.batch.planned import planned
+from mistral_cli.batch.pool import Crew, Record
 from mistral_cli.batch.progress import Progress, failures_table
-from mistral_cli.batch.report import check_report, write_report
-from mistral_cli.batch.rows import read_rows
+from mistral_cli.batch.prompts import Asks, Item
+from mistral_cli.batch.report.page import check_report, write_report
+from mistral_cli.batch.sinks.open import Destination, open_destination
 from mistral_cli.batch.worker import Worker
-from mistral_cli.config import load as load_config
-from mistral_cli.engines.process import open_in_process
-from mistral_cli.engines.process_handle import EngineProcess
+from mistral_cli.engines.isolated.engine import open_in_process
+from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.errors import (
     Interrupted,
     MistralCliError,
@@ -29,16 +28,17 @@ from mistral_cli.errors import (
     UsageError,
     first_line,
 )
+from mistral_cli.generation.config import Setup, settle
+from mistral_cli.generation.prompt_cache import states_folder
+from mistral_cli.generation.run import begin
 from mistral_cli.models.digest import digest_of
-from mistral_cli.prompt_cache import states_folder
-from mistral_cli.run import begin
-from mistral_cli.setup import Setup, settle
-from mistral_cli.stopping import StopAsked, on_stop, stop
+from mistral_cli.system.config import load as load_config
+from mistral_cli.system.signals import StopAsked, on_stop, stop
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.entries import Matched
-    from mistral_cli.task import Task
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.batch.resume import Matched
+    from mistral_cli.generation.task import Task
+    from mistral_cli.system.terminal import Terminal
 
 
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:

@@ -8,20 +8,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.answering import Desk, Kept, respond
-from mistral_cli.batch.lines import record_of, record_of_failure
+from mistral_cli.batch.formats import record_of, record_of_failure
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
-from mistral_cli.job import job_of
-from mistral_cli.output.answer import Answer, collect, until_stop
-from mistral_cli.output.printers import SILENT
+from mistral_cli.generation.answer import Answer, collect, until_stop
+from mistral_cli.generation.checkpoint import Kept
+from mistral_cli.generation.executor import Desk
+from mistral_cli.generation.job import job_of
+from mistral_cli.generation.respond import respond
+from mistral_cli.generation.writers import SILENT
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.asks import Asks, Item
-    from mistral_cli.batch.crew import Record
-    from mistral_cli.engines import Request
-    from mistral_cli.engines.process import ProcessEngine
-    from mistral_cli.plan import Planner
-    from mistral_cli.prompt_cache import PromptCache
+    from mistral_cli.batch.pool import Record
+    from mistral_cli.batch.prompts import Asks, Item
+    from mistral_cli.engines.isolated.engine import ProcessEngine
+    from mistral_cli.engines.types import Request
+    from mistral_cli.generation.planner import Planner
+    from mistral_cli.generation.prompt_cache import PromptCache
 
 
 @dataclass

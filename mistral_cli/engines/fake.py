@@ -17,13 +17,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from mistral_cli.atomic import write_atomically
-from mistral_cli.engines.base import Engine, LoadOptions
-from mistral_cli.engines.requests import Event, Finish, FinishReason, Piece, PromptProgress, Request
+from mistral_cli.engines.protocol import Engine, LoadOptions
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    FinishReason,
+    Piece,
+    PromptProgress,
+    Request,
+)
 from mistral_cli.errors import EngineFailed
+from mistral_cli.system.files import write_atomically
 
 if TYPE_CHECKING:
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.models.gguf import GGUF
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.base import Engine
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.models.gguf import GGUF
 
 ENGINES = {
-    "native": "native:Native",
-    "llama.cpp": "llama_cpp:LlamaCpp",
-    "ctransformers": "ctransformers:CTransformers",
+    "native": "llama_cpp.native:Native",
+    "llama.cpp": "llama_cpp.in_process:LlamaCpp",
+    "ctransformers": "ctransformers.engine:CTransformers",
     "fake": "fake:FakeEngine",
 }
 """Name → where it is, in the order in which `auto` prefers them."""

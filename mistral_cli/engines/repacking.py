@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_cli.machine import available_memory
-from mistral_cli.memory import Memory, rearranged
+from mistral_cli.engines.hardware.memory import Memory, rearranged
+from mistral_cli.system.machine import available_memory
 
 if TYPE_CHECKING:
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.models.gguf import GGUF
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.transcripts import FORMS, read_transcript
-from mistral_cli.inputs.texts import decode, name_of, read_bytes
-from mistral_cli.instruct.messages import Message, Role
-from mistral_cli.records import Record, json_records, read_table
+from mistral_cli.models.chat.messages import Message, Role
+from mistral_cli.texts.read import decode, name_of, read_bytes
+from mistral_cli.texts.records import Record, json_records, read_table
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 _JSON_SUFFIXES = {".jsonl", ".ndjson"}
 _PAIR, _TEXT, _CHAT = ("prompt", "completion"), "text", "messages"

@@ -1,57 +1,60 @@
-"""An adapter's matrices → a GGUF adapter that any llama.cpp loads."""
+"""An adapter that is there already → a GGUF adapter, or a model that has it in its weights."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from mistral_cli import atomic
-from mistral_cli.errors import MistralCliError
+from mistral_cli.errors import UsageError
+from mistral_cli.finetune.adapter_file import write_adapter
+from mistral_cli.finetune.extras import check_installed, quiet_libraries
+from mistral_cli.finetune.merge import write_merged
+from mistral_cli.finetune.peft_files import read_lora
+from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.hub.api import go_offline
+from mistral_cli.models.references import resolve
+from mistral_cli.system.config import load as load_config
+from mistral_cli.system.stdout import write_paths
 
 if TYPE_CHECKING:
-    from mistral_cli.finetune.peft_files import Lora
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.finetune.merged_type import MergedType
+    from mistral_cli.system.terminal import Terminal
 
 
-class WriteFailed(MistralCliError):
-    """The disk took no more, or a folder cannot be written to."""
+def export_adapter(
+    adapter: Path,
+    reference: str | None,
+    output: Path | None,
+    merge: MergedType | None,
+    terminal: Terminal,
+    *,
+    force: bool,
+    offline: bool,
+) -> None:
+    """Write what is asked for and print its path. Raises every MistralCliError."""
+    if not adapter.exists():
+        raise UsageError(f"{adapter} does not exist", hint="Give a folder of PEFT's, or a GGUF.")
+    destination = output or _default(adapter, merge)
+    if destination.exists() and not force:
+        raise UsageError(
+            f"{destination} is there already", hint="Use another -o, or --force to replace it."
+        )
+    check_installed()
+    if offline:
+        go_offline()
+    config = load_config(terminal.env)
+    name = reference or config.model
+    model = read_gguf(resolve(name, config, terminal))
+    with quiet_libraries():
+        lora = read_lora(adapter, model)
+        if merge:
+            write_merged(model, lora, merge, destination, terminal.status)
+        else:
+            write_adapter(lora, model, f"LoRA for {model.name or name}", destination)
+    terminal.clear_status()
+    write_paths(terminal, [destination])
 
 
-def write_adapter(lora: Lora, model: GGUF, name: str, destination: Path) -> None:
-    """Write `lora`, which fits `model`, as F16; there is the whole file or none.
-
-    Keys and names are those of llama.cpp's `convert_lora_to_gguf.py`. Raises WriteFailed.
-    """
-    from gguf import GGUFType, GGUFWriter, Keys
-
-    with replacing(destination) as path:
-        writer = GGUFWriter(path, model.architecture)
-        writer.add_type(GGUFType.ADAPTER)
-        writer.add_name(name)
-        writer.add_string(Keys.Adapter.TYPE, "lora")
-        writer.add_float32(Keys.Adapter.LORA_ALPHA, lora.alpha)
-        for tensor, pair in lora.pairs.items():
-            for part, values in zip(("lora_a", "lora_b"), pair, strict=True):
-                writer.add_tensor(f"{tensor}.{part}", values.astype(np.float16))
-        writer.write_header_to_file()
-        writer.write_kv_data_to_file()
-        writer.write_tensors_to_file()
-        writer.close()
-
-
-@contextmanager
-def replacing(destination: Path) -> Iterator[Path]:
-    """A path beside `destination` for a file that takes its place if all goes well."""
-    try:
-        # The writer opens the path itself: what it writes there is synced through `file`.
-        with atomic.replacing(destination, atomic.temporary_beside(destination)) as file:
-            yield Path(file.name)
-    except OSError as error:
-        raise WriteFailed(
-            f"cannot write {destination}: {error.strerror or error}",
-            hint="Use a place with room that can be written to.",
-        ) from error
+def _default(adapter: Path, merge: MergedType | None) -> Path:
+    name = adapter.resolve().stem if adapter.suffix == ".gguf" else adapter.resolve().name
+    return Path(f"{name}.{merge.upper()}.gguf" if merge else f"{name}.gguf")

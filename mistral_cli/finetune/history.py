@@ -8,8 +8,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.atomic import write_atomically
-from mistral_cli.output.stdout import SCHEMA_VERSION
+from mistral_cli.system.files import write_atomically
+from mistral_cli.system.stdout import SCHEMA_VERSION
 
 HELD_OUT = "held_out_loss"
 """What a held-out loss is called among the trainer's own notes."""

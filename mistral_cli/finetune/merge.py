@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mistral_cli.finetune.export import replacing
+from mistral_cli.finetune.adapter_file import replacing
 from mistral_cli.finetune.merged_type import MergedType
 from mistral_cli.finetune.stored import read_floats
-from mistral_cli.gguf import GGUF, Array, Tensor
-from mistral_cli.gguf.types import STRING, TENSOR_TYPES
+from mistral_cli.models.gguf import GGUF, Array, Tensor
+from mistral_cli.models.gguf.types import STRING, TENSOR_TYPES
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.peft_files import Lora

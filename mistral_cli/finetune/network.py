@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mistral_cli.finetune.base import load_base
+from mistral_cli.finetune.hf_base import load_base
 from mistral_cli.finetune.weights import load_network
-from mistral_cli.machine import usable_cores
+from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.plan import Plan
-    from mistral_cli.finetune.way import Way
+    from mistral_cli.finetune.strategy import Way
 
 
 def load(plan: Plan, way: Way, base: Path | None) -> Any:

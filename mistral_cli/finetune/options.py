@@ -6,7 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-from mistral_cli.options import OUTPUT, JsonOption, ModelOption, OfflineOption, QuietOption, option
+from mistral_cli.system.options import (
+    OUTPUT,
+    JsonOption,
+    ModelOption,
+    OfflineOption,
+    QuietOption,
+    option,
+)
 
 _TRAINING, _ADAPTER = "Training", "Adapter"
 

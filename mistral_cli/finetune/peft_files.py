@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from mistral_cli.errors import UsageError, first_line
 from mistral_cli.finetune.stored import read_floats
 from mistral_cli.finetune.targets import MODULES, rotated_heads
-from mistral_cli.gguf.adapter import read_adapter
+from mistral_cli.models.gguf.adapter import read_adapter
 
 if TYPE_CHECKING:
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.models.gguf import GGUF
 
 Matrix = NDArray[np.float32]
 

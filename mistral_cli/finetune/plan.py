@@ -12,9 +12,9 @@ from mistral_cli.finetune.targets import MODULES, layer_modules
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.data import Data
+    from mistral_cli.finetune.encode import Row
     from mistral_cli.finetune.options import TrainingOptions
-    from mistral_cli.finetune.tokens import Row
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.models.gguf import GGUF
 
 _SMALL_MODEL = 10**9  # parameters
 _RATE, _RATE_OF_SMALL = 2e-4, 2e-3

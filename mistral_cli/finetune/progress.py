@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 _LINE_SECONDS = 30.0
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.finetune.way import Way, seconds
+from mistral_cli.finetune.strategy import Way, seconds
 from mistral_cli.models.progress import format_size
-from mistral_cli.output.stdout import write_envelope, write_paths
-from mistral_cli.output.tables import print_facts
+from mistral_cli.system.stdout import write_envelope, write_paths
+from mistral_cli.system.tables import print_facts
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.history import History
-    from mistral_cli.finetune.places import Places
     from mistral_cli.finetune.plan import Plan
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.finetune.run_dir import Places
+    from mistral_cli.system.terminal import Terminal
 
 
 def print_plan(terminal: Terminal, plan: Plan, way: Way, *, as_json: bool) -> None:

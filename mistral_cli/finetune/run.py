@@ -8,27 +8,27 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.config import load as load_config
 from mistral_cli.errors import EngineFailed, first_line
+from mistral_cli.finetune.adapter_file import write_adapter
 from mistral_cli.finetune.data import Data, read_data
-from mistral_cli.finetune.export import write_adapter
+from mistral_cli.finetune.encode import encode_examples
+from mistral_cli.finetune.extras import check_installed, quiet_libraries
 from mistral_cli.finetune.history import History, plot
-from mistral_cli.finetune.libraries import check_installed, quiet_libraries
 from mistral_cli.finetune.peft_files import read_lora
-from mistral_cli.finetune.places import Places, places_of
 from mistral_cli.finetune.plan import Plan, make_plan
 from mistral_cli.finetune.progress import Progress
+from mistral_cli.finetune.push import share
 from mistral_cli.finetune.report import print_plan, print_result
-from mistral_cli.finetune.share import share
-from mistral_cli.finetune.tokens import encode_examples
-from mistral_cli.finetune.way import Way, choose_way, this_device
-from mistral_cli.gguf import read as read_gguf
-from mistral_cli.models.hub import download_weights, go_offline
+from mistral_cli.finetune.run_dir import Places, places_of
+from mistral_cli.finetune.strategy import Way, choose_way, this_device
+from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.hub.api import download_weights, go_offline
 from mistral_cli.models.references import resolve
+from mistral_cli.system.config import load as load_config
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.options import TrainingOptions
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 
 def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:

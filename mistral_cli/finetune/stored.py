@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from mistral_cli.gguf import Tensor
+    from mistral_cli.models.gguf import Tensor
 
 
 def read_floats(path: Path, tensor: Tensor) -> NDArray[np.float32]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mistral_cli.gguf import GGUF
+    from mistral_cli.models.gguf import GGUF
 
 MODULES = {
     "self_attn.q_proj": "attn_q",

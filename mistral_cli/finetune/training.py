@@ -21,14 +21,14 @@ from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 from mistral_cli.errors import Interrupted, MistralCliError, Terminated, UsageError
 from mistral_cli.finetune.history import HELD_OUT, History
 from mistral_cli.finetune.network import number_type
-from mistral_cli.stopping import on_stop
+from mistral_cli.system.signals import on_stop
 
 if TYPE_CHECKING:
-    from mistral_cli.finetune.places import Places
+    from mistral_cli.finetune.encode import Row
     from mistral_cli.finetune.plan import Plan
     from mistral_cli.finetune.progress import Progress
-    from mistral_cli.finetune.tokens import Row
-    from mistral_cli.finetune.way import Way
+    from mistral_cli.finetune.run_dir import Places
+    from mistral_cli.finetune.strategy import Way
 
 _IGNORED = -100  # the label of a token that is not learned
 _DROPOUT = 0.05

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mistral_cli.finetune.blocks import READABLE, dequantize
+from mistral_cli.finetune.dequantize import READABLE, dequantize
 from mistral_cli.finetune.targets import MODULES, rotated_heads
 
 if TYPE_CHECKING:
-    from mistral_cli.gguf import GGUF
-    from mistral_cli.gguf import Tensor as Stored
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf import Tensor as Stored
 
 _NORMS = {"input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm"}
 

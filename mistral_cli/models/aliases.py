@@ -10,16 +10,16 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.config import Config, cache_dir, config_file
 from mistral_cli.errors import UsageError
-from mistral_cli.models.one_at_a_time import one_at_a_time
+from mistral_cli.models.lock import one_at_a_time
 from mistral_cli.models.references import is_text, parse
 from mistral_cli.models.sources import LocalFile
+from mistral_cli.system.config import Config, cache_dir, config_file
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 _NAME = re.compile(r"\w[\w.-]*")
 

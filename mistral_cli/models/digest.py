@@ -7,12 +7,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.atomic import write_atomically
-from mistral_cli.config import cache_dir
-from mistral_cli.models.verify import sha256_of
+from mistral_cli.models.checksums import sha256_of
+from mistral_cli.system.config import cache_dir
+from mistral_cli.system.files import write_atomically
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 
 def digest_of(path: Path, terminal: Terminal) -> str:

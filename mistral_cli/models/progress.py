@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 
 def format_size(size: float) -> str:

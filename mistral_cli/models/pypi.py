@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models.one_at_a_time import one_at_a_time
+from mistral_cli.models.lock import one_at_a_time
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 _CHUNK = 1 << 20
 _FOLDER = ".fetch-"

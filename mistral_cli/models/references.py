@@ -21,8 +21,8 @@ from mistral_cli.models.sources import (
 )
 
 if TYPE_CHECKING:
-    from mistral_cli.config import Config
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.config import Config
+    from mistral_cli.system.terminal import Terminal
 
 FORMS = (
     "An alias (`mistral-cli models list`), a path to a .gguf file, "

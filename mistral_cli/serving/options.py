@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from mistral_cli.options import QuietOption, VerboseOption, option
-from mistral_cli.task_options import ModelOptions
+from mistral_cli.engines.options import ModelOptions
+from mistral_cli.system.options import QuietOption, VerboseOption, option
 
 _SERVER = "Server"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")

@@ -14,9 +14,14 @@ from typing import Any
 
 from mistral_cli.errors import OutputInvalid
 from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, as_text, list_of
-from mistral_cli.structured.leaves import EMPTY, NUMBER_KEYWORDS, STRING_KEYWORDS, Leaves
 from mistral_cli.structured.schema import Schema, as_resource, bad_schema
-from mistral_cli.structured.source import Source
+from mistral_cli.structured.terminals import (
+    EMPTY,
+    NUMBER_KEYWORDS,
+    STRING_KEYWORDS,
+    Leaves,
+)
+from mistral_cli.structured.text_index import Source
 
 _KEYWORDS: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},

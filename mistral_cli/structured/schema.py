@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import OutputInvalid, UsageError
-from mistral_cli.structured.strict_json import loads, refuse_non_json
+from mistral_cli.system.strict_json import loads, refuse_non_json
 
 Schema = dict[str, Any]
 

@@ -10,7 +10,7 @@ from mistral_cli.structured.grammar import ASSERTIONS
 from mistral_cli.structured.schema import Schema, invalid, output_invalid
 
 if TYPE_CHECKING:
-    from mistral_cli.structured.source import Source
+    from mistral_cli.structured.text_index import Source
 
 Path = tuple[str | int, ...]
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.machine import usable_cores
+from mistral_cli.system.machine import usable_cores
 
 TEXTS = Path(__file__).parents[2] / "docs", Path(__file__).parents[2] / "README.md"
 Records = list[dict[str, Any]]

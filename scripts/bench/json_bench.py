@@ -16,36 +16,31 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
 
-from gguf_files import write_mistral, write_smollm2_for_ctransformers
 from schemas import Schema, schemas
+from support.gguf_files import write_mistral, write_smollm2_for_ctransformers
 
-from mistral_cli.answering.extract import extract
-from mistral_cli.config import Config
-from mistral_cli.draft import Draft
-from mistral_cli.engines import (
-    Choice,
-    Engine,
-    LoadOptions,
-    Request,
-    Sampling,
-    Wanted,
-    choose,
-    open_engine,
-)
+from mistral_cli.engines.loader import open_engine
+from mistral_cli.engines.protocol import Engine, LoadOptions
+from mistral_cli.engines.requirements import Wanted
+from mistral_cli.engines.selection import Choice, choose
+from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
-from mistral_cli.gguf import GGUF, read
-from mistral_cli.inputs.texts import Text
-from mistral_cli.instruct.formats import encode
-from mistral_cli.instruct.messages import Message
-from mistral_cli.machine import usable_cores
+from mistral_cli.generation.answer import Answer, collect
+from mistral_cli.generation.json_retry import extract
+from mistral_cli.generation.planner import Plan
+from mistral_cli.generation.prompt import Draft
+from mistral_cli.generation.task import Task
+from mistral_cli.generation.templates import find
+from mistral_cli.models.chat.formats import encode
+from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.models.references import resolve
-from mistral_cli.output.answer import Answer, collect
-from mistral_cli.plan import Plan
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
-from mistral_cli.structured.shape import Expected, Shape
-from mistral_cli.task import Task
-from mistral_cli.templates import find
-from mistral_cli.terminal import Terminal
+from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.system.config import Config
+from mistral_cli.system.machine import usable_cores
+from mistral_cli.system.terminal import Terminal
+from mistral_cli.texts.read import Text
 
 TEXTS = Path(__file__).with_name("texts.toml")
 FREE_EVERY = 3  # one schema in so many is also run without its grammar

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from gguf_files import write_mistral
+from support.gguf_files import write_mistral
 
 
 def write_7b(path: Path) -> Path:

@@ -9,12 +9,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mistral_cli.engines import Guessing, LoadOptions, engine_class
-from mistral_cli.engines.base import Listening
-from mistral_cli.engines.llama_cpp_socket import Client
-from mistral_cli.gguf import read
-from mistral_cli.machine import usable_cores
-from mistral_cli.scratch import scratch_folder
+from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.protocol import Listening, LoadOptions
+from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.speculative import Guessing
+from mistral_cli.models.gguf import read
+from mistral_cli.system.machine import usable_cores
+from mistral_cli.system.scratch import scratch_folder
 
 
 def main(file: str, text: str, tokens: str, lookup: str) -> None:

@@ -19,12 +19,12 @@ import speeds
 import start
 import warm
 from chart import svg
-from gguf_files import write_smollm2_for_ctransformers
 from report import page
 from results import Results
 from setting import Setting, machine, versions
+from support.gguf_files import write_smollm2_for_ctransformers
 
-from mistral_cli.native_build import native_folder
+from mistral_cli.engines.llama_cpp.build import native_folder
 
 DOCS = Path(__file__).parents[3] / "docs"
 MEASURES = {

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from timing import Unavailable
 
-from mistral_cli.machine import processor, usable_cores
+from mistral_cli.system.machine import processor, usable_cores
 
 HERE = Path(__file__).parent
 

@@ -1,0 +1,1 @@
+"""The rows of a batch: files, folders, tables, JSON Lines, OpenAI requests."""

@@ -1,0 +1,102 @@
+"""`mistral-cli bench`: how fast a model loads, reads and writes on this machine."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mistral_cli.system.options import (
+    GpuLayersOption,
+    JsonOption,
+    ModelOption,
+    OfflineOption,
+    QuietOption,
+    ThreadsOption,
+)
+
+Engines = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--engine",
+        metavar="NAME",
+        help="Measure this engine; repeat it to compare several (default: the one in use).",
+        show_default=False,
+    ),
+]
+PromptTokens = Annotated[
+    int, typer.Option("-p", "--prompt-tokens", min=1, metavar="N", help="Tokens to read.")
+]
+NewTokens = Annotated[
+    int, typer.Option("-n", "--new-tokens", min=2, metavar="N", help="Tokens to write.")
+]
+Repetitions = Annotated[
+    int,
+    typer.Option(
+        "-r", "--repetitions", min=1, metavar="N", help="Runs of which the median counts."
+    ),
+]
+Repack = Annotated[
+    bool | None,
+    typer.Option(
+        "--repack/--no-repack",
+        help="Rearrange the weights at load, or do not (default: as a call with as many tokens).",
+        show_default=False,
+    ),
+]
+Cold = Annotated[
+    bool, typer.Option("--cold", help="Have each run read the file from the disk (Linux).")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the program."""
+    app.command()(bench)
+
+
+def bench(
+    context: typer.Context,
+    model: ModelOption = None,
+    engine: Engines = None,
+    gpu_layers: GpuLayersOption = "auto",
+    threads: ThreadsOption = None,
+    prompt_tokens: PromptTokens = 512,
+    new_tokens: NewTokens = 128,
+    repetitions: Repetitions = 3,
+    repack: Repack = None,
+    cold: Cold = False,
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Measure how fast a model loads, reads and writes here, and its memory.
+
+    Every run is a new process with a prompt of random tokens. Tokens that end a text are never
+    drawn, so that each writes as many; greedily, as ever the same ones.
+    """
+    from mistral_cli.diagnostics.bench import Workload, contestants, measure
+    from mistral_cli.diagnostics.bench_report import print_benchmark
+    from mistral_cli.models.gguf import read
+    from mistral_cli.models.hub.api import go_offline
+    from mistral_cli.models.references import resolve
+    from mistral_cli.system.config import load
+
+    terminal = context.obj
+    terminal.quiet = quiet
+    if offline:
+        go_offline()
+    config = load(terminal.env)
+    reference = model or config.model
+    file = read(resolve(reference, config, terminal))
+    workload = Workload(prompt_tokens, new_tokens, repetitions, cold)
+    entrants = contestants(
+        engine or [config.engine],
+        file,
+        workload,
+        gpu_layers=gpu_layers,
+        threads=threads,
+        repack=repack,
+        warn=terminal.warn,
+    )
+    found = measure(file, entrants, workload, terminal.status, terminal.warn)
+    print_benchmark(terminal, reference, found, as_json=json)

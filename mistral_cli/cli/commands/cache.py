@@ -1,0 +1,71 @@
+"""`mistral-cli cache`: what is kept of prompts that were read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+import typer
+
+from mistral_cli.cli.help_pages import PlainGroup
+from mistral_cli.system.options import JsonOption
+
+group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
+
+_TITLES = {"model": "model", "tokens": "tokens", "size": "size", "last_used": "last used"}
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.add_typer(group, name="cache")
+
+
+@group.command("list")
+def list_entries(context: typer.Context, json: JsonOption = False) -> None:
+    """List the beginnings of prompts that need not be read again."""
+    from mistral_cli.generation.prompt_cache import Store, states_path
+    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.system.tables import print_table
+
+    rows = [
+        {**asdict(entry), "path": str(entry.path), "last_used": entry.last_used.isoformat()}
+        for entry in Store(states_path(), 0).entries()
+    ]
+    show: Mapping[str, Callable[[Any], str]]
+    show = {"size": format_size, "last_used": _minute}
+    print_table(context.obj, "entries", rows, _TITLES, as_json=json, show=show)
+
+
+@group.command()
+def clear(context: typer.Context, json: JsonOption = False) -> None:
+    """Delete all of them, and say how much that frees."""
+    from mistral_cli.errors import MistralCliError
+    from mistral_cli.generation.prompt_cache import Store, states_path
+    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.system.stdout import write_envelope
+
+    try:
+        freed = Store(states_path(), 0).clear()
+    except OSError as error:
+        raise MistralCliError(
+            f"cannot delete all of {states_path()}: {error}", hint="Delete that folder."
+        ) from error
+    if json:
+        write_envelope(context.obj, {"freed": freed})
+    else:
+        context.obj.note(f"frees {format_size(freed)}")
+
+
+@group.command()
+def path(context: typer.Context) -> None:
+    """Print the folder."""
+    from mistral_cli.generation.prompt_cache import states_path
+    from mistral_cli.system.stdout import write_paths
+
+    write_paths(context.obj, [states_path()])
+
+
+def _minute(time: str) -> str:
+    return datetime.fromisoformat(time).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -1,0 +1,77 @@
+"""`mistral-cli models alias`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mistral_cli.errors import UsageError
+from mistral_cli.system.options import JsonOption, QuietOption
+from mistral_cli.system.terminal import Terminal
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command()(alias)
+
+
+def alias(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
+    model: Annotated[str | None, typer.Argument(metavar="[MODEL]", show_default=False)] = None,
+    remove: Annotated[
+        str | None, typer.Option("--remove", metavar="NAME", help="Forget an alias.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Name a model in config.toml; without arguments, list your aliases."""
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    if remove is not None:
+        if name is not None:
+            raise UsageError("--remove takes one name only", hint="Remove one alias at a time.")
+        _remove(remove, terminal)
+    elif name is not None:
+        if model is None:
+            raise UsageError(
+                f"no model for the alias {name!r}", hint="mistral-cli models alias NAME MODEL"
+            )
+        _set(name, model, terminal)
+    if (name, remove) == (None, None) or json:
+        _list(terminal, as_json=json)
+
+
+def _set(name: str, model: str, terminal: Terminal) -> None:
+    from mistral_cli.models.aliases import set_alias
+    from mistral_cli.models.references import ALIASES, parse
+    from mistral_cli.models.sources import LocalFile
+    from mistral_cli.system.config import config_file, load
+
+    load(terminal.env)  # a file with a mistake in it stays untouched
+    target = set_alias(name, model, terminal)
+    terminal.note(f"{name} is {target}, in {config_file()}")
+    if name in ALIASES:
+        terminal.note(f"it is in place of the built-in {name} ({ALIASES[name].describe()})")
+    source = parse(name, load(terminal.env))
+    if isinstance(source, LocalFile) and not source.locate():
+        terminal.warn(f"there is no file {source.path} yet")
+
+
+def _remove(name: str, terminal: Terminal) -> None:
+    from mistral_cli.models.aliases import remove_alias
+    from mistral_cli.system.config import config_file, load
+
+    load(terminal.env)
+    remove_alias(name, terminal)
+    terminal.note(f"{name} is no longer in {config_file()}")
+
+
+def _list(terminal: Terminal, *, as_json: bool) -> None:
+    from mistral_cli.system.config import load
+    from mistral_cli.system.tables import print_table
+
+    rows = [{"name": name, "model": model} for name, model in load(terminal.env).aliases.items()]
+    titles = {"name": "alias", "model": "model"}
+    print_table(terminal, "aliases", rows, titles, as_json=as_json)

@@ -1,0 +1,106 @@
+"""`mistral-cli models pull`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+
+from mistral_cli.cli.commands.models import Failures
+from mistral_cli.errors import ModelUnusable
+from mistral_cli.system.options import JsonOption, OfflineOption, PathsOnlyOption
+from mistral_cli.system.terminal import Terminal
+
+_TITLES = {"model": "model", "missing": "to fetch", "size": "size", "source": "from"}
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command()(pull)
+
+
+def pull(
+    context: typer.Context,
+    models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched; fetch nothing.")
+    ] = False,
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
+) -> None:
+    """Download models, check the files, and print their paths."""
+    from mistral_cli.models.hub.api import go_offline
+    from mistral_cli.system.config import load
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    if offline:
+        go_offline()
+    references = models or [load(terminal.env).model]
+    (_preview if dry_run else _pull)(references, terminal, as_json=json)
+
+
+def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
+    from mistral_cli.models.gguf import read
+    from mistral_cli.models.references import parse
+    from mistral_cli.system.config import load
+    from mistral_cli.system.stdout import write_envelope, write_paths
+
+    config, failures = load(terminal.env), Failures(terminal)
+    rows: list[dict[str, Any]] = [{"model": each, "path": None} for each in references]
+    for row in rows:
+        with failures.kept(row):
+            path = parse(row["model"], config).fetch(terminal)
+            with _again(row["model"]):
+                read(path)
+            row["path"] = str(path)
+            if not as_json:
+                write_paths(terminal, [path])
+    if as_json:
+        write_envelope(terminal, {"models": rows})
+    failures.end()
+
+
+@contextmanager
+def _again(reference: str) -> Iterator[None]:
+    """Say how to get a damaged file anew: to pull what is here already changes nothing."""
+    from mistral_cli.models.checksums import again
+    from mistral_cli.models.gguf.refusal import DAMAGED
+
+    try:
+        yield
+    except ModelUnusable as error:
+        if error.hint == DAMAGED:
+            error.hint = f"{DAMAGED} {again(reference)}"
+        raise
+
+
+def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
+    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.models.lookup import look_up
+    from mistral_cli.models.references import parse
+    from mistral_cli.system.config import load
+    from mistral_cli.system.stdout import write_paths
+    from mistral_cli.system.tables import print_table
+
+    config, failures = load(terminal.env), Failures(terminal)
+    rows: list[dict[str, Any]] = [
+        {**dict.fromkeys((*_TITLES, "path")), "model": reference} for reference in references
+    ]
+    for row in rows:
+        with failures.kept(row):
+            found = look_up(parse(row["model"], config), terminal)
+            row |= {"source": found.source, "size": found.size, "missing": found.missing}
+            row["path"] = str(found.path) if found.path else None
+    if terminal.quiet and not as_json:
+        write_paths(terminal, (row["path"] for row in rows))
+    else:
+        found_rows = rows if as_json else [row for row in rows if row["error"] is None]
+        show = {"size": format_size, "missing": format_size}
+        print_table(
+            terminal, "models", found_rows, _TITLES, as_json=as_json, show=show, shrink="source"
+        )
+    failures.end()

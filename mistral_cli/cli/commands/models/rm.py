@@ -1,0 +1,71 @@
+"""`mistral-cli models rm`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from mistral_cli.errors import ExitCode, UsageError
+from mistral_cli.system.options import JsonOption, PathsOnlyOption
+from mistral_cli.system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.models.removal import Removal
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command("rm")(remove)
+
+
+def remove(
+    context: typer.Context,
+    models: Annotated[list[str], typer.Argument(metavar="MODEL...")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
+) -> None:
+    """Remove models from this machine, and print the paths that are gone."""
+    from mistral_cli.models.removal import found, plan
+    from mistral_cli.system.config import load
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet and yes  # who is asked must see about what
+    config = load(terminal.env)
+    removal = plan([file for model in models for file in found(model, config)])
+    _announce(removal, terminal)
+    _get_consent(terminal, yes=yes)
+    removal.run()
+    _report(removal, terminal, as_json=json)
+
+
+def _announce(removal: Removal, terminal: Terminal) -> None:
+    from mistral_cli.models.hub.api import format_size
+
+    for file in removal.files:
+        size = "a broken link" if file.size is None else format_size(file.size)
+        terminal.note(f"to be removed: {file.path} ({size})")
+    if removal.shared:
+        terminal.note("the hub cache is shared: other tools on this machine lose these files too")
+    terminal.note(f"frees {format_size(removal.freed)}")
+
+
+def _get_consent(terminal: Terminal, *, yes: bool) -> None:
+    if yes:
+        return
+    if not terminal.can_ask:
+        raise UsageError("nothing was removed: nobody can be asked", hint="Add --yes.")
+    if not terminal.ask("Remove?"):
+        terminal.note("nothing was removed")
+        raise typer.Exit(ExitCode.FAILURE)
+
+
+def _report(removal: Removal, terminal: Terminal, *, as_json: bool) -> None:
+    from mistral_cli.system.stdout import write_envelope, write_paths
+
+    if as_json:
+        gone = [{"model": f.name, "path": str(f.path), "size": f.size} for f in removal.files]
+        write_envelope(terminal, {"removed": gone, "freed": removal.freed})
+    else:
+        write_paths(terminal, (file.path for file in removal.files))

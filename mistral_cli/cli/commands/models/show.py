@@ -1,0 +1,176 @@
+"""`mistral-cli models show`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mistral_cli.system.options import (
+    JsonOption,
+    ModelArgument,
+    OfflineOption,
+    PathsOnlyOption,
+)
+from mistral_cli.system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf.adapter import Adapter
+    from mistral_cli.system.config import Config
+
+_COUNTS = ("context_length", "gpu_layers")
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command()(show)
+
+
+def show(
+    context: typer.Context,
+    model: ModelArgument = None,
+    context_length: Annotated[
+        int | None,
+        typer.Option("-c", "--context-length", min=1, metavar="TOKENS", help="For the memory."),
+    ] = None,
+    gpu_layers: Annotated[
+        str, typer.Option("-ngl", "--gpu-layers", metavar="N|auto|all", help="For the memory.")
+    ] = "0",
+    offline: OfflineOption = False,
+    json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
+) -> None:
+    """Print what a model is and what it needs; of a hub's file only the header is read."""
+    from mistral_cli.engines.requirements import check_gpu_layers
+    from mistral_cli.models.hub.api import format_size, go_offline
+    from mistral_cli.system.config import load
+    from mistral_cli.system.stdout import write_paths
+    from mistral_cli.system.tables import print_facts
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    if offline:
+        go_offline()
+    config = load(terminal.env)
+    reference = model or config.model
+    check_gpu_layers(gpu_layers)
+    if path := _adapter(reference, config):
+        if quiet and not json:
+            write_paths(terminal, [path])
+            return
+        facts = {"model": reference, "path": str(path), **_adapter_facts(path, config)}
+        print_facts(terminal, facts, as_json=json, show={"size": format_size})
+        return
+    here, header = _header(reference, config, terminal)
+    if quiet and not json:
+        write_paths(terminal, [header.path] if here else [])
+        return
+    facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
+    facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
+    show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
+    print_facts(terminal, facts, as_json=json, show=show)
+
+
+def _header(reference: str, config: Config, terminal: Terminal) -> tuple[bool, GGUF]:
+    """Whether the file is on this machine, and its header, from the hub if need be."""
+    from mistral_cli.models.gguf import read
+    from mistral_cli.models.lookup import read_header
+    from mistral_cli.models.references import parse
+    from mistral_cli.models.sources import HubFile, HubRepo
+    from mistral_cli.models.store import locate, unchanged_access_time
+
+    source = parse(reference, config)
+    if isinstance(source, HubFile | HubRepo) and not source.locate():
+        return False, read_header(source, terminal)
+    path = locate(reference, config)
+    with unchanged_access_time(path):
+        return True, read(path)
+
+
+def _adapter(reference: str, config: Config) -> Path | None:
+    """The file, where it is a LoRA adapter on this machine."""
+    from mistral_cli.models.gguf.adapter import is_adapter_file
+    from mistral_cli.models.references import parse
+    from mistral_cli.models.sources import LocalFile
+
+    source = parse(reference, config)
+    path = source.locate() if isinstance(source, LocalFile) else None
+    return path if path and is_adapter_file(path) else None
+
+
+def _adapter_facts(path: Path, config: Config) -> dict[str, Any]:
+    from mistral_cli.models.gguf.adapter import read_adapter
+
+    adapter = read_adapter(path)
+    return {
+        "kind": "LoRA adapter (for --lora)",
+        "name": adapter.name,
+        "architecture": adapter.architecture,
+        "rank": adapter.rank,
+        "alpha": adapter.alpha,
+        "targets": ", ".join(adapter.targets),
+        "parameters": adapter.parameters,
+        "size": adapter.file_size,
+        "default_model": config.model,
+        "fits_default_model": _fit(adapter, config),
+    }
+
+
+def _fit(adapter: Adapter, config: Config) -> str:
+    """Whether it fits the default model, or why that is not known."""
+    from mistral_cli.errors import MistralCliError
+    from mistral_cli.models.gguf import read
+    from mistral_cli.models.store import locate, unchanged_access_time
+
+    try:
+        path = locate(config.model, config)
+        with unchanged_access_time(path):
+            problem = adapter.problem_with(read(path))
+    except MistralCliError as error:
+        return f"not known: {error.message}"
+    return f"no: {problem}" if problem else "yes"
+
+
+def _facts(model: GGUF) -> dict[str, Any]:
+    from mistral_cli.engines.registry import verdicts
+    from mistral_cli.models.chat.formats import chat_format
+
+    return {
+        "name": model.name,
+        "architecture": model.architecture,
+        "parameters": model.parameters,
+        "quantization": model.quantization,
+        "size": model.file_size,
+        "context_length": model.context_length,
+        "layers": model.block_count,
+        "vocabulary": len(model.tokens),
+        "tokenizer": model.tokenizer_model,
+        "chat_format": chat_format(model) or "none",
+        "gguf_version": model.version,
+        "engines": verdicts(model),
+    }
+
+
+def _memory(
+    model: GGUF, wanted_context: int | None, gpu_layers: str, terminal: Terminal
+) -> dict[str, int]:
+    """Bytes that the model takes, part by part, at this context length and number of layers."""
+    from mistral_cli.diagnostics.recommend import CONTEXT, Machine, memory_on
+    from mistral_cli.engines.hardware.memory import needed
+    from mistral_cli.engines.hardware.probe import ask_child
+    from mistral_cli.engines.requirements import layers_of
+    from mistral_cli.models.context import context_length
+
+    tokens = context_length(model, wanted_context, CONTEXT, terminal)
+    if gpu_layers == "auto":
+        machine = Machine.this(ask_child())
+        layers, memory = memory_on(machine.engine, machine.gpus, model, tokens)
+    else:
+        layers = layers_of(model, gpu_layers)
+        memory = needed(model, tokens, layers)
+    counts = {"context_length": tokens, "gpu_layers": layers}
+    return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}

@@ -1,0 +1,83 @@
+"""`mistral-cli models verify`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mistral_cli.cli.commands.models import Failures
+from mistral_cli.system.options import JsonOption, PathsOnlyOption
+from mistral_cli.system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.models.store import Stored
+
+_TITLES = {"status": "status", "sha256": "SHA-256", "model": "model"}
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group."""
+    group.command()(verify)
+
+
+def verify(
+    context: typer.Context,
+    models: Annotated[
+        list[str] | None, typer.Argument(metavar="[MODEL]...", help="Default: every local file.")
+    ] = None,
+    json: JsonOption = False,
+    quiet: PathsOnlyOption = False,
+) -> None:
+    """Compare the SHA-256 of local files with what was published.
+
+    With -q it prints the paths of the sound ones only.
+    """
+    from mistral_cli.models.store import find, stored
+    from mistral_cli.system.config import load
+    from mistral_cli.system.stdout import write_paths
+    from mistral_cli.system.tables import print_table
+
+    terminal: Terminal = context.obj
+    terminal.quiet = quiet
+    config, failures = load(terminal.env), Failures(terminal)
+    files = {file.name: file for file in stored(config)} if models is None else {}
+    rows = [_blank(reference) for reference in models or files]
+    for row in rows:
+        with failures.kept(row):
+            _verify(files.get(row["model"]) or find(row["model"], config), row, terminal)
+    if quiet and not json:
+        write_paths(terminal, (row["path"] for row in rows if row["error"] is None))
+    else:
+        shown = rows if json else [row for row in rows if row["status"]]
+        print_table(terminal, "models", shown, _TITLES, as_json=json)
+    failures.end()
+
+
+def _blank(reference: str) -> dict[str, Any]:
+    return {"model": reference, **dict.fromkeys(("path", "status", "sha256", "published"))}
+
+
+def _verify(file: Stored, row: dict[str, Any], terminal: Terminal) -> None:
+    from mistral_cli.models.checksums import verify
+
+    row |= {"path": str(file.path), "published": file.sha256}
+    verdict = verify(file, _progress(file, terminal))
+    terminal.clear_status()
+    row |= {"status": verdict.status, "sha256": verdict.sha256}
+    if verdict.problem:
+        raise verdict.problem
+
+
+def _progress(file: Stored, terminal: Terminal) -> Callable[[int], None]:
+    size, shown = file.size or 1, 0.0
+
+    def show(done: int) -> None:
+        nonlocal shown
+        if time.monotonic() - shown >= 0.1:
+            shown = time.monotonic()
+            terminal.status(f"verifying {file.path.name}: {100 * done // size} %")
+
+    return show

@@ -1,0 +1,54 @@
+"""`mistral-cli prompts`: the templates, and where they are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from mistral_cli.cli.help_pages import PlainGroup
+from mistral_cli.system.options import JsonOption
+
+Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
+
+group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the program."""
+    app.add_typer(group, name="prompts")
+
+
+@group.command("list")
+def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
+    """List the templates, your own and the built-in ones."""
+    from mistral_cli.generation.templates import available
+    from mistral_cli.system.tables import print_table
+
+    rows = [
+        {"name": t.name, "description": t.description, "path": str(t.path)} for t in available()
+    ]
+    titles = {"name": "template", "description": "what it does"}
+    print_table(context.obj, "prompts", rows, titles, as_json=json)
+
+
+@group.command()
+def show(context: typer.Context, name: Name) -> None:
+    """Print a template's file."""
+    from mistral_cli.generation.templates import find
+    from mistral_cli.system.stdout import write
+
+    write(context.obj, find(name).path.read_text(encoding="utf-8"))
+
+
+@group.command()
+def path(
+    context: typer.Context,
+    name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", show_default=False)] = None,
+) -> None:
+    """Print where a template is; without a name, the folder for your own."""
+    from mistral_cli.generation.templates import find
+    from mistral_cli.system.config import prompts_dir
+    from mistral_cli.system.stdout import write
+
+    write(context.obj, f"{find(name).path if name else prompts_dir()}\n")

@@ -1,0 +1,1 @@
+"""ctransformers, for GGUF files of the first generation."""

@@ -1,0 +1,156 @@
+"""ctransformers 0.2.27: llama.cpp of September 2023, frozen, with CUDA from PyPI alone."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.engines.ctransformers.library import wrong_processor
+from mistral_cli.engines.ctransformers.limits import no_kernels, unreadable
+from mistral_cli.engines.ctransformers.model import LoadedModel, engine_failed
+from mistral_cli.engines.decoding.loop import decode, token_limit
+from mistral_cli.engines.decoding.streams import BackgroundStreams, Emit
+from mistral_cli.engines.hardware import cuda
+from mistral_cli.engines.hardware.memory import Memory, needed_in_2023
+from mistral_cli.engines.protocol import Engine, LoadOptions
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.decoding.constraint import Constraint, Mask
+    from mistral_cli.engines.decoding.sampler import Sampler
+    from mistral_cli.engines.hardware.gpu import Gpu
+    from mistral_cli.engines.types import Event, Request
+    from mistral_cli.models.gguf import GGUF
+
+
+class CTransformers(Engine):
+    """A model in ctransformers' native library."""
+
+    name = "ctransformers"
+    max_parallel = 1
+    gpu_failure_ends_process = True
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """See Engine."""
+        spec = importlib.util.find_spec("ctransformers")
+        if spec is None:
+            return "the package ctransformers is not installed (pip install ctransformers)"
+        return wrong_processor(Path(next(iter(spec.submodule_search_locations or ("",)))))
+
+    @classmethod
+    def unsupported(cls, model: GGUF) -> str | None:
+        """See Engine."""
+        return unreadable(model)
+
+    @classmethod
+    def unsupported_on_gpu(cls, model: GGUF) -> str | None:
+        """See Engine."""
+        return no_kernels(model)
+
+    @classmethod
+    def no_gpu(cls) -> str | None:
+        """See Engine."""
+        return cls.missing() or cuda.unusable_by_ctransformers()
+
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        """See Engine."""
+        return cuda.ask().gpus
+
+    @classmethod
+    def loads_gpu_driver(cls) -> bool:
+        """See Engine."""
+        return cuda.driver_is_there()
+
+    @classmethod
+    def memory(
+        cls,
+        model: GGUF,
+        context_length: int,
+        gpu_layers: int,
+        parallel: int = 1,  # noqa: ARG003
+    ) -> Memory:
+        """See Engine."""
+        return needed_in_2023(model, context_length, gpu_layers)
+
+    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+        """See Engine."""
+        self._model = model
+        self._background = BackgroundStreams()
+        self._llguidance: Any = None
+        self._native: LoadedModel | None = LoadedModel(model, options)
+        self._context_length = int(self._native.llm.context_length)
+        self._gpu_layers = options.gpu_layers
+
+    @property
+    def gpu_layers(self) -> int:
+        """See Engine: the library keeps to itself what it did."""
+        return self._gpu_layers
+
+    @property
+    def context_length(self) -> int:
+        """See Engine."""
+        return self._context_length
+
+    def tokenize(self, text: str) -> list[int]:
+        """See Engine."""
+        return self._opened().tokenize(text)
+
+    def stream(self, request: Request) -> Generator[Event, None, None]:
+        """See Engine."""
+        # The thread holds the model, so that close() frees nothing under its evaluation.
+        native, limit = self._opened(), token_limit(request, self._context_length)
+        return self._background.run(lambda emit, _: self._complete(native, request, limit, emit))
+
+    def close(self) -> None:
+        """See Engine."""
+        self._background.stop()
+        self._native = None
+
+    def _opened(self) -> LoadedModel:
+        if self._native is None:
+            raise engine_failed("the model is closed")
+        return self._native
+
+    def _complete(self, native: LoadedModel, request: Request, limit: int, emit: Emit) -> None:
+        from mistral_cli.engines.decoding.sampler import Sampler
+
+        constraint = self._constraint(native, request)
+        if native.read_prompt(request.prompt_token_ids, emit):
+            drawing = _Drawing(native, Sampler(request.sampling))
+            ends = () if request.ignore_eos else (self._model.eos_id, self._model.eot_id)
+            decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+
+    def _constraint(self, native: LoadedModel, request: Request) -> Constraint | None:
+        if request.grammar is None:
+            return None
+        from mistral_cli.engines.decoding.constraint import (
+            Constraint,
+            llguidance_tokenizer,
+        )
+
+        if self._llguidance is None:
+            self._llguidance = llguidance_tokenizer(
+                self._model, native.tokenize, native.token_bytes
+            )
+        return Constraint(self._llguidance, request.grammar, native.vocabulary_size)
+
+
+@dataclass(frozen=True)
+class _Drawing:
+    """The model and one request's sampler, as `decode` drives them."""
+
+    native: LoadedModel
+    sampler: Sampler
+
+    def draw(self, allowed: Mask | None) -> int:
+        return self.sampler.draw(self.native.logits(), self.native.llm._context, allowed)
+
+    def extend(self, tokens: Sequence[int]) -> None:
+        self.native.evaluate(tokens)
+
+    def token_bytes(self, token: int) -> bytes:
+        return self.native.token_bytes(token)

@@ -1,0 +1,102 @@
+"""What ctransformers 0.2.27 cannot do, known or found out without ending the process."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
+
+# F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
+_KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
+
+_F32 = 0
+
+# Printable ASCII, newline, and what replaces a character that cannot be tokenized.
+_COMMON_BYTES = frozenset({*range(0x20, 0x7F), 0x0A, *"\ufffd".encode()})
+
+_LAYER_TENSORS = (
+    *("attn_norm", "attn_q", "attn_k", "attn_v", "attn_output"),
+    *("ffn_norm", "ffn_gate", "ffn_up", "ffn_down"),
+)
+
+
+def unreadable(model: GGUF) -> str | None:
+    """Why the library cannot read `model`, which would end the process; None if it can."""
+    if model.architecture != "llama":
+        return f"it reads the llama architecture only, not {model.architecture!r}"
+    tensors = {tensor.name for tensor in model.tensors}
+    there = {
+        "tokenizer scores": "tokenizer.ggml.scores" in model.metadata,
+        "token types": model.token_types is not None,
+        "an output.weight of its own": "output.weight" in tensors,
+        "a token for every common byte": not missing_bytes(model) & _COMMON_BYTES,
+    }
+    if lacking := [what for what, is_there in there.items() if not is_there]:
+        return f"it needs {', '.join(lacking)}, which this file lacks"
+    unknown = {t.type_name for t in model.tensors if t.type not in _KNOWN_TYPES}
+    if unknown:
+        return f"it is older than the tensor type {', '.join(sorted(unknown))}"
+    if extra := sorted(tensors - _known_tensors(model.block_count)):
+        return f"it does not know the tensor {extra[0]}"
+    return None
+
+
+def no_kernels(model: GGUF) -> str | None:
+    """Why the CUDA library would end the process: seen on an H100 with a model in F32."""
+    if any(t.type == _F32 and len(t.shape) > 1 for t in model.tensors):
+        return "its CUDA library cannot multiply matrices in F32, which this file has"
+    return None
+
+
+def missing_bytes(model: GGUF) -> frozenset[int]:
+    """The bytes without a token of their own; to tokenize one ends the process."""
+    tokens = set(model.tokens)
+    if model.tokenizer_model == "llama":
+        return frozenset(byte for byte in range(256) if b"<0x%02X>" % byte not in tokens)
+    return frozenset(byte for byte in range(256) if bytes([byte]) not in tokens)
+
+
+def _known_tensors(layers: int) -> set[str]:
+    known = {"token_embd.weight", "output_norm.weight", "output.weight"}
+    return known | {f"blk.{i}.{n}.weight" for i in range(layers) for n in _LAYER_TENSORS}
+
+
+class _Parameters(ctypes.Structure):
+    """llama.h's `llama_context_params` of September 2023."""
+
+    _fields_ = (
+        *((name, ctypes.c_int32) for name in ("seed", "ctx", "batch", "gpu_layers", "main_gpu")),
+        *(("tensor_split", ctypes.c_void_p), ("rope_base", ctypes.c_float)),
+        *(("rope_scale", ctypes.c_float), ("progress", ctypes.c_void_p)),
+        ("progress_data", ctypes.c_void_p),
+        *((name, ctypes.c_bool) for name in ("low_vram", "mul_mat_q", "f16_kv", "logits_all")),
+        *((name, ctypes.c_bool) for name in ("vocab_only", "mmap", "mlock", "embedding")),
+    )
+
+
+_Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_silent = _Log(lambda _level, _text, _data: None)  # llama.cpp keeps it: it must never be freed
+
+
+def load_failure(library: Any, path: Path) -> str:
+    """Load again through the llama.cpp inside `library`, whose log says what is wrong."""
+    lines: list[str] = []
+    log = _Log(lambda _level, text, _data: lines.append(text.decode(errors="replace").strip()))
+    library.llama_context_default_params.restype = _Parameters
+    library.llama_load_model_from_file.argtypes = [ctypes.c_char_p, _Parameters]
+    library.llama_load_model_from_file.restype = ctypes.c_void_p
+    library.llama_free_model.argtypes = [ctypes.c_void_p]
+    library.llama_log_set(log, None)
+    try:
+        parameters = library.llama_context_default_params()
+        model = library.llama_load_model_from_file(os.fsencode(path), parameters)
+    finally:
+        library.llama_log_set(_silent, None)
+    if model:
+        library.llama_free_model(model)
+        return "no room for its context; use a smaller -c/--context-length"
+    return next((line for line in lines if "error" in line.lower()), "no reason given")

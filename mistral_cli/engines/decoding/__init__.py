@@ -1,0 +1,1 @@
+"""Token by token: sampling, grammars, and streams that run in threads."""

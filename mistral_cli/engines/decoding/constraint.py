@@ -1,0 +1,116 @@
+"""Grammar-constrained decoding over an engine's own logits, through llguidance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.errors import EngineFailed
+from mistral_cli.models.gguf.types import CONTROL_TOKEN, UNKNOWN_TOKEN
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from mistral_cli.models.gguf import GGUF
+
+    Mask = npt.NDArray[np.bool_]
+    """Of shape (vocabulary,): True where the token may come next."""
+
+
+_SPECIAL = (UNKNOWN_TOKEN, CONTROL_TOKEN)
+
+
+class Constraint:
+    """Which tokens a grammar admits next. One object for one generation."""
+
+    def __init__(self, tokenizer: Any, grammar: str, vocabulary_size: int) -> None:
+        import llguidance
+        import llguidance.numpy
+
+        self._matcher = llguidance.LLMatcher(tokenizer, grammar)
+        self._size = vocabulary_size
+        self._bits = llguidance.numpy.allocate_token_bitmask(1, vocabulary_size)
+        self._fill = llguidance.numpy.fill_next_token_bitmask
+        self._check()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the output is complete and nothing may follow."""
+        return bool(self._matcher.is_stopped())
+
+    def allowed(self) -> Mask:
+        """The tokens that may come next."""
+        import numpy as np
+
+        self._fill(self._matcher, self._bits)
+        bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
+        return bits[: self._size].astype(np.bool_)
+
+    def consume(self, token: int) -> None:
+        """Take note of the token that was chosen."""
+        self._matcher.consume_token(token)
+        self._check()
+
+    def forced(self, most: int) -> list[int]:
+        """Up to `most` tokens that must come next, consumed already: nothing to draw."""
+        tokens = [] if self.finished else list(self._matcher.compute_ff_tokens())[:most]
+        if tokens:
+            self._matcher.consume_tokens(tokens)
+            self._check()
+        return tokens
+
+    def _check(self) -> None:
+        if self._matcher.is_error():
+            raise _grammar_failed(self._matcher.get_error())
+
+
+def refuse_uncompilable(grammar: str) -> None:
+    """Raise EngineFailed unless llguidance can compile `grammar`."""
+    import llguidance
+
+    if problem := llguidance.LLMatcher.validate_grammar(grammar):
+        raise _grammar_failed(problem)
+
+
+def _grammar_failed(report: str) -> EngineFailed:
+    problem = report.partition("\n")[0]  # the whole grammar follows
+    return EngineFailed(f"the grammar failed: {problem}", hint="Simplify the schema.")
+
+
+Tokenize = Callable[[str], list[int]]
+TokenBytes = Callable[[int], bytes]
+
+
+def llguidance_tokenizer(model: GGUF, tokenize: Tokenize, token_bytes: TokenBytes) -> Any:
+    """Describe `model`'s vocabulary to llguidance; made once per loaded model.
+
+    `token_bytes` gives what the engine writes for a token.
+    """
+    import llguidance
+
+    vocabulary = _Vocabulary(model, tokenize, token_bytes)
+    wrapper = llguidance.TokenizerWrapper(vocabulary)
+    return llguidance.LLTokenizer(wrapper, n_vocab=len(vocabulary.tokens))
+
+
+class _Vocabulary:
+    """The shape that llguidance.TokenizerWrapper asks for."""
+
+    def __init__(self, model: GGUF, tokenize: Tokenize, token_bytes: TokenBytes) -> None:
+        self.eos_token_id = model.eos_id
+        self.bos_token_id = model.bos_id
+        self._tokenize = tokenize
+        self._sentencepiece = model.tokenizer_model == "llama"
+        types: Sequence[int] = model.token_types or ()
+        self.special_token_ids = [i for i, t in enumerate(types) if t in _SPECIAL]
+        self.tokens = [token_bytes(token) for token in range(len(model.tokens))]
+
+    def __call__(self, text: str | bytes) -> list[int]:
+        if isinstance(text, bytes):
+            text = text.decode("utf-8", "ignore")
+        if not self._sentencepiece:
+            return self._tokenize(text)
+        # SentencePiece puts a space before the text; after a newline it does not count.
+        newline = self._tokenize("\n")
+        return self._tokenize("\n" + text)[len(newline) :]

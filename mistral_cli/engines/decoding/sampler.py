@@ -1,0 +1,69 @@
+"""Draw a token from logits, in the order and with the formulas of llama.cpp's samplers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from mistral_cli.engines.types import PENALTY_WINDOW, Sampling
+
+Logits = npt.NDArray[np.float32]
+
+
+class Sampler:
+    """Draws tokens for one generation; one seed gives one sequence of draws."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._random = np.random.default_rng(sampling.seed)
+
+    def draw(
+        self,
+        logits: Logits,
+        recent: Sequence[int],
+        allowed: npt.NDArray[np.bool_] | None = None,
+    ) -> int:
+        """Return a token id.
+
+        `logits` has shape (vocabulary,) and is not changed; `recent` are the tokens so
+        far, prompt included; `allowed`, of the same shape, masks what a grammar forbids.
+        """
+        logits = self._penalized(logits, recent)
+        if allowed is not None:
+            logits = np.where(allowed, logits, -np.inf)
+        if self._sampling.temperature <= 0:
+            return int(np.argmax(logits))
+        return self._draw_by_chance(logits)
+
+    def _penalized(self, logits: Logits, recent: Sequence[int]) -> Logits:
+        """Keskar et al. 2019 (CTRL): shrink positive logits, push negative ones down."""
+        penalty = self._sampling.repetition_penalty
+        if penalty == 1.0 or not recent:
+            return logits
+        logits = logits.copy()
+        seen = np.unique(np.asarray(recent[-PENALTY_WINDOW:]))
+        values = logits[seen]
+        logits[seen] = np.where(values > 0, values / penalty, values * penalty)
+        return logits
+
+    def _draw_by_chance(self, logits: Logits) -> int:
+        top_k, top_p = self._sampling.top_k, self._sampling.top_p
+        count = min(top_k, len(logits)) if top_k > 0 else len(logits)
+        ids = np.argpartition(-logits, count - 1)[:count]
+        ids = ids[np.argsort(-logits[ids], kind="stable")]
+        kept = logits[ids].astype(np.float64)
+        if top_p < 1.0:
+            cumulative = np.cumsum(_softmax(kept))
+            kept = kept[: int(np.searchsorted(cumulative, top_p)) + 1]
+        temperature = max(self._sampling.temperature, 1e-30)  # the division must not overflow
+        probabilities = _softmax(kept / temperature)
+        return int(ids[self._random.choice(len(kept), p=probabilities)])
+
+
+def _softmax(logits: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Probabilities of `logits`, which are sorted from high to low."""
+    weights = np.exp(logits - logits[0])
+    total: npt.NDArray[np.float64] = weights / weights.sum()
+    return total

@@ -1,0 +1,1 @@
+"""GPUs, drivers and memory: what this machine offers an engine."""

@@ -1,0 +1,200 @@
+"""Ask the NVIDIA driver what it has, without loading any CUDA library that may end us."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.util
+import os
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.engines.hardware.gpu import Gpu
+from mistral_cli.engines.hardware.nvml import Nvml
+
+_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
+_DRIVER = "libcuda.so.1"
+_NO_DEVICE, _STUB_LIBRARY = 100, 34  # CUresult
+_RUNTIME_LIBRARIES = {"cuda_runtime": "libcudart.so.12", "cublas": "libcublas.so.12"}
+_OLDEST_CUDA, _OLDEST_CAPABILITY = (12, 0), (5, 2)
+
+# The extra "cuda" of this project, wherever the project itself came from.
+RUNTIME_COMMAND = "pip install 'ctransformers[cuda]==0.2.27'"
+
+
+@dataclass(frozen=True)
+class CudaGpu(Gpu):
+    """A GPU as the CUDA driver numbers them; `mig` where it is a slice of one (MIG)."""
+
+    compute_capability: tuple[int, int]
+    mig: bool = False
+
+
+class Obstacle(StrEnum):
+    """What kind of thing keeps the driver from offering a GPU."""
+
+    NO_DRIVER = "no driver"
+    NO_DEVICE = "no device"
+    HIDDEN = "hidden"
+    MIG = "mig"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Driver:
+    """The NVIDIA driver's answers; `problem` is why no GPU can be used, or None.
+
+    `obstacle` is of what kind that is.
+    """
+
+    problem: str | None = None
+    obstacle: Obstacle | None = None
+    cuda_version: tuple[int, int] | None = None
+    gpus: tuple[CudaGpu, ...] = ()
+
+    @property
+    def too_old(self) -> bool:
+        """Whether it runs no library for CUDA 12."""
+        return self.cuda_version is not None and self.cuda_version < _OLDEST_CUDA
+
+    @property
+    def weakest(self) -> tuple[int, int]:
+        """The lowest compute capability among the GPUs."""
+        return min(gpu.compute_capability for gpu in self.gpus)
+
+    @property
+    def too_weak(self) -> bool:
+        """Whether a GPU is older than ctransformers' library knows."""
+        return bool(self.gpus) and self.weakest < _OLDEST_CAPABILITY
+
+
+def open_library(name: str) -> Any:
+    """The native library `name`; the one place where tests put recorded answers."""
+    return ctypes.CDLL(name)
+
+
+def no_driver() -> Driver:
+    """What stands for the driver where there is none."""
+    return Driver(f"there is no NVIDIA driver ({_DRIVER} not found)", Obstacle.NO_DRIVER)
+
+
+def driver_is_there() -> bool:
+    """Whether there is an NVIDIA driver to ask; to look so far calls nothing in it."""
+    try:
+        open_library(_DRIVER)
+    except OSError:
+        return False
+    return True
+
+
+@cache
+def ask() -> Driver:
+    """What the driver says, once. It sees what CUDA_VISIBLE_DEVICES leaves visible.
+
+    Such a call can hang for ever and end the process: it is for a child of ours.
+    """
+    try:
+        driver = open_library(_DRIVER)
+    except OSError:
+        return no_driver()
+    with Nvml.opened(open_library) as nvml:
+        status = driver.cuInit(0)
+        if status == _NO_DEVICE:
+            return _invisible(nvml)
+        if status:
+            # The stub of the toolkit stands where there is no driver.
+            kind = Obstacle.NO_DRIVER if status == _STUB_LIBRARY else Obstacle.FAILED
+            return Driver(_init_failure(driver, status), kind)
+        major, minor = divmod(_number(driver.cuDriverGetVersion), 1000)
+        version = (major, minor // 10)
+        gpus = tuple(_gpus(driver, nvml))
+        if not gpus:
+            return replace(_invisible(nvml), cuda_version=version)
+        return Driver(cuda_version=version, gpus=gpus)
+
+
+def unusable_by_ctransformers() -> str | None:
+    """Why ctransformers' CUDA 12 library cannot run here, or None if it can.
+
+    It must be known beforehand: where the driver is missing or too old, that library
+    prints "CUDA error 35" and calls exit(1).
+    """
+    driver = ask()
+    if driver.problem:
+        return driver.problem
+    if driver.cuda_version and driver.too_old:
+        return "the NVIDIA driver supports CUDA {}.{}, not 12".format(*driver.cuda_version)
+    if driver.too_weak:
+        return "compute capability {}.{} is below 5.2".format(*driver.weakest)
+    return _library_problem()
+
+
+def _gpus(driver: Any, nvml: Nvml) -> Iterator[CudaGpu]:
+    for ordinal in range(_number(driver.cuDeviceGetCount)):
+        device = ctypes.c_int()
+        name = ctypes.create_string_buffer(256)
+        total = ctypes.c_size_t()
+        identity = ctypes.create_string_buffer(16)
+        driver.cuDeviceGet(ctypes.byref(device), ordinal)
+        driver.cuDeviceGetName(name, len(name), device)
+        driver.cuDeviceTotalMem_v2(ctypes.byref(total), device)
+        # The second version knows the slices of a MIG GPU; drivers before 11.4 lack it.
+        get_uuid = getattr(driver, "cuDeviceGetUuid_v2", None) or driver.cuDeviceGetUuid
+        get_uuid(identity, device)
+        free, mig = nvml.free_memory(str(uuid.UUID(bytes=identity.raw)))
+        capability = (
+            _number(driver.cuDeviceGetAttribute, _COMPUTE_CAPABILITY_MAJOR, device),
+            _number(driver.cuDeviceGetAttribute, _COMPUTE_CAPABILITY_MINOR, device),
+        )
+        text = name.value.decode(errors="replace")
+        yield CudaGpu(text, total.value, free, capability, mig)
+
+
+def _invisible(nvml: Nvml) -> Driver:
+    """Why CUDA shows no device, although the machine may have one."""
+    count, hidden = nvml.gpu_count, os.environ.get("CUDA_VISIBLE_DEVICES")
+    if count and nvml.mig_enabled:
+        problem = "the GPU is in MIG mode, and no slice of it is given to this process"
+        return Driver(problem, Obstacle.MIG)
+    if count and hidden is not None:
+        gpus = "GPU" if count == 1 else f"{count} GPUs"
+        problem = f"CUDA_VISIBLE_DEVICES={hidden} hides the {gpus} of this machine"
+        return Driver(problem, Obstacle.HIDDEN)
+    return Driver("there is no CUDA device", Obstacle.NO_DEVICE)
+
+
+def _number(function: Any, *arguments: Any) -> int:
+    value = ctypes.c_int()
+    return value.value if function(ctypes.byref(value), *arguments) == 0 else 0
+
+
+def _init_failure(driver: Any, status: int) -> str:
+    name = ctypes.c_char_p()
+    driver.cuGetErrorName(status, ctypes.byref(name))
+    error = name.value.decode() if name.value else status
+    return f"the NVIDIA driver sees no usable device (cuInit: {error})"
+
+
+def _library_problem() -> str | None:
+    if _all_from_pypi():
+        return None
+    for library in _RUNTIME_LIBRARIES.values():
+        try:
+            open_library(library)
+        except OSError:
+            return f"{library} is missing ({RUNTIME_COMMAND})"
+    return None
+
+
+def _all_from_pypi() -> bool:
+    """Whether ctransformers finds NVIDIA's PyPI packages: all in the first folder, or none."""
+    spec = importlib.util.find_spec("nvidia")
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    libraries = _RUNTIME_LIBRARIES.items()
+    return folder is not None and all(
+        (Path(folder) / package / "lib" / library).is_file() for package, library in libraries
+    )

@@ -1,0 +1,175 @@
+"""What each engine and the NVIDIA driver say of the GPUs of this machine.
+
+A driver is asked in a child process: one whose GPU has gone can keep a call for ever, and a
+library that finds something amiss can end the process that asks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib import util
+from typing import Any
+
+from mistral_cli.engines.hardware import cuda
+from mistral_cli.engines.hardware.gpu import Gpu
+from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.registry import automatic, engine_class
+
+_SECONDS = 30.0
+_PACKAGES = {"llama.cpp": "xllamacpp", "ctransformers": "ctransformers"}
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """One engine here: why it cannot be used, why it has no GPU, and its GPUs if it has."""
+
+    package: str
+    missing: str | None
+    no_gpu: str | None
+    gpus: tuple[Gpu, ...]
+
+    @property
+    def version(self) -> str | None:
+        """Of the package, or None where it is not installed, or there is none."""
+        return package_version(self.package) if self.package else None
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The engines, in the order in which `auto` prefers them, and the driver."""
+
+    engines: dict[str, EngineState]
+    driver: cuda.Driver
+    unanswered: bool = False
+
+    @property
+    def broken(self) -> bool:
+        """Whether there is a driver that should offer a GPU, and fails."""
+        return self.unanswered or self.driver.obstacle is cuda.Obstacle.FAILED
+
+    @property
+    def gpu_engine(self) -> str | None:
+        """The first engine that has a GPU."""
+        return next((name for name, state in self.engines.items() if state.gpus), None)
+
+    @property
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs of the first engine that has any."""
+        return self.engines[self.gpu_engine].gpus if self.gpu_engine else ()
+
+
+def look(names: Sequence[str]) -> Survey:
+    """What the engines `names` have here, from a child process where a driver must be asked.
+
+    On a machine without one it costs nothing.
+    """
+    if any(name in automatic() for name in names) and _a_driver_is_there(names):
+        return ask_child()
+    return Survey({name: state_of(name) for name in names}, cuda.no_driver())
+
+
+def survey() -> Survey:
+    """Ask in this process."""
+    return Survey({name: state_of(name) for name in automatic()}, cuda.ask())
+
+
+def ask_child(seconds: float | None = None) -> Survey:
+    """Ask about all engines in a child process, which has some seconds to answer."""
+    command, environment = child_command("mistral_cli.engines.hardware.probe")
+    child = subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    seconds = seconds or _SECONDS
+    try:
+        answers = child.communicate(timeout=seconds)[0]
+        problem = f"asking for GPUs ended the process ({child.returncode})"
+    except subprocess.TimeoutExpired as error:
+        child.kill()  # and not waited for: a process that hangs in the driver does not end
+        answers = error.output or b""
+        problem = f"the GPU driver has not answered within {seconds:.0f} seconds"
+    return _parse(answers, problem)
+
+
+def package_version(package: str) -> str | None:
+    """Of an installed package, else None."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _a_driver_is_there(names: Iterable[str]) -> bool:
+    return cuda.driver_is_there() or any(engine_class(n).loads_gpu_driver() for n in names)
+
+
+def state_of(name: str) -> EngineState:
+    """One engine, asked in this process."""
+    engine = engine_class(name)
+    missing, no_gpu = engine.missing(), engine.no_gpu()
+    return EngineState(_PACKAGES.get(name, ""), missing, no_gpu, () if no_gpu else engine.gpus())
+
+
+def _parse(answers: bytes, problem: str) -> Survey:
+    """The survey, of which `problem` kept what is not in `answers`."""
+    found: dict[str, Any] = {}
+    for line in answers.splitlines():
+        with contextlib.suppress(ValueError, TypeError):
+            found.update(json.loads(line))
+    states = {name: _engine_state(found.get(name), name, problem) for name in automatic()}
+    failed = cuda.Driver(problem, cuda.Obstacle.FAILED)
+    driver = _driver(found["driver"]) if "driver" in found else failed
+    return Survey(states, driver, unanswered=found.keys() != {"driver", *automatic()})
+
+
+def _engine_state(answer: dict[str, Any] | None, name: str, problem: str) -> EngineState:
+    if answer:
+        return EngineState(**{**answer, "gpus": tuple(_gpu(gpu) for gpu in answer["gpus"])})
+    package = _PACKAGES.get(name, "")
+    absent = package and util.find_spec(package) is None
+    missing = f"the package {package} is not installed" if absent else None
+    return EngineState(package, missing, missing or problem, ())
+
+
+def _driver(answer: dict[str, Any]) -> cuda.Driver:
+    version, obstacle = answer["cuda_version"], answer["obstacle"]
+    gpus = tuple(
+        cuda.CudaGpu(**{**gpu, "compute_capability": tuple(gpu["compute_capability"])})
+        for gpu in answer["gpus"]
+    )
+    return cuda.Driver(
+        answer["problem"], obstacle and cuda.Obstacle(obstacle), version and tuple(version), gpus
+    )
+
+
+def _gpu(values: dict[str, Any]) -> Gpu:
+    return Gpu(values["name"], values["memory_total"], values["memory_free"])
+
+
+def _answers() -> Iterator[dict[str, Any]]:
+    """The parts of a survey, one by one: the last engine asked may be the last thing done."""
+    yield {"driver": asdict(cuda.ask())}
+    for name in reversed(automatic()):  # ours is not known to end the process
+        yield {name: asdict(state_of(name))}
+
+
+def _main() -> None:
+    # What native libraries print on standard output must not get between the answers.
+    with os.fdopen(os.dup(1), "w") as answers:
+        os.dup2(2, 1)
+        for answer in _answers():
+            print(json.dumps(answer), file=answers, flush=True)
+
+
+if __name__ == "__main__":
+    _main()

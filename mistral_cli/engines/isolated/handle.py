@@ -1,0 +1,224 @@
+"""One process of an engine, as we hold it: start it, ask it, and find out how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import queue
+import subprocess
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.isolated.exit_status import how_it_ended
+from mistral_cli.engines.isolated.messages import (
+    Answer,
+    Ask,
+    Cancel,
+    Ended,
+    Failure,
+    Open,
+    Opened,
+    Warned,
+)
+from mistral_cli.errors import EngineDied, EngineFailed
+from mistral_cli.system.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.types import Request
+
+_STUCK_SECONDS = 30.0
+"""A batch of a large prompt takes seconds on a slow machine; only then is the work stopped."""
+
+_LOOK_SECONDS = 1.0
+_LOG_BYTES = 8192
+
+
+class EngineProcess:
+    """A process that opens an engine. Safe for use by several threads.
+
+    It is out of reach of the terminal's Ctrl-C, and ends when we do, however that happens.
+    """
+
+    def __init__(self) -> None:
+        """Start it. Raises EngineFailed where that cannot be done."""
+        self._numbers = itertools.count()
+        self._answers: dict[int, queue.SimpleQueue[Answer | None]] = {}
+        self._leaving: dict[int, float] = {}
+        self._death: str | None = None
+        self._stuck = self._closed = False
+        self._lock, self._sending = threading.Lock(), threading.Lock()
+        self._resources = contextlib.ExitStack()
+        try:
+            self._log = self._resources.enter_context(scratch_folder()) / "stderr"
+            self._connection, self._process = self._start()
+        except BaseException:
+            self.close()
+            raise
+
+    def open(self, opening: Open, warn: Callable[[str], None]) -> None:
+        """Have it open an engine, and wait until that is done.
+
+        Raises whatever `open_engine` raises there, EngineDied where the process ends.
+        """
+        try:
+            self.opened = self._open(opening, warn)
+        except BaseException:
+            self.close()
+            raise
+        self._reader = threading.Thread(target=self._read, daemon=True, name="engine-process")
+        self._reader.start()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can still be asked, as far as is known."""
+        return self._death is None
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    def ask(self, question: Request | str) -> tuple[int, queue.SimpleQueue[Answer | None]]:
+        """The number of the question, and where its answers will be; None: the process died."""
+        answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+        with self._lock:
+            number = next(self._numbers)
+            if self.alive:
+                self._answers[number] = answers
+            else:
+                answers.put(None)
+        self._send(Ask(number, question))
+        return number, answers
+
+    def cancel(self, number: int) -> None:
+        """Have the work on that question stopped, if it goes on; killed if it does not stop."""
+        with self._lock:
+            if number not in self._answers:
+                return
+            self._leaving[number] = time.monotonic() + _STUCK_SECONDS
+        self._send(Cancel(number))
+
+    def died(self) -> EngineFailed:
+        """The error for those whose answer was not complete."""
+        if self._closed:
+            return EngineFailed("the model is closed", hint="Open it again.")
+        hint = "Run it again; if it ends so again, use a smaller -c, another file or --engine."
+        return EngineDied(self._death or "the engine's process has ended", hint=hint)
+
+    def close(self) -> None:
+        """End it. Safe to call twice."""
+        # One that had died stays dead for those whom that has not reached yet.
+        self._closed = self._closed or self.alive
+        if hasattr(self, "_process"):
+            self._process.kill()
+            self._process.wait()
+        if hasattr(self, "_reader") and self._reader is not threading.current_thread():
+            self._reader.join()
+        self._resources.close()
+
+    def _start(self) -> tuple[Connection[Any, Any], subprocess.Popen[bytes]]:
+        ours, theirs = Pipe()
+        self._resources.callback(ours.close)
+        life, our_life = os.pipe()
+        self._resources.callback(os.close, our_life)
+        command, environment = child_command(
+            "mistral_cli.engines.isolated.child", theirs.fileno(), life
+        )
+        # What it leaves behind when it is killed goes with our folder; and ggml would call a
+        # debugger to show where it aborts.
+        environment |= {"TMPDIR": str(self._log.parent), "GGML_NO_BACKTRACE": "1"}
+        try:
+            with self._log.open("wb") as log:
+                process = subprocess.Popen(
+                    command,
+                    env=environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=log,
+                    pass_fds=(theirs.fileno(), life),
+                    start_new_session=True,
+                )
+        except OSError as error:
+            raise EngineFailed(
+                f"no process for the engine can be started: {error}",
+                hint="Close other programs.",
+            ) from error
+        finally:
+            theirs.close()
+            os.close(life)
+        return ours, process
+
+    def _open(self, opening: Open, warn: Callable[[str], None]) -> Opened:
+        try:
+            self._connection.send(opening)
+            while isinstance(message := self._connection.recv(), Warned):
+                warn(message.text)
+        except (EOFError, OSError) as error:
+            self._death = self._how_it_ended()
+            raise self.died() from error
+        if isinstance(message, Failure):
+            raise message.error()
+        opened: Opened = message
+        return opened
+
+    def _send(self, message: Ask | Cancel) -> None:
+        # Where the process has died, the reader finds out and tells everybody.
+        with self._sending, contextlib.suppress(OSError):
+            self._connection.send(message)
+
+    def _read(self) -> None:
+        """Hand out the answers until there are no more, and then say so to all who wait."""
+        try:
+            while True:
+                if self._connection.poll(_LOOK_SECONDS):
+                    for number, answer in self._connection.recv():
+                        self._hand_out(number, answer)
+                self._kill_if_stuck()
+        except (EOFError, OSError):
+            pass
+        except Exception:  # it speaks another version's language
+            self._process.kill()
+        death = self._how_it_ended()
+        with self._lock:
+            self._death = death
+            waiting, self._answers = self._answers, {}
+        for answers in waiting.values():
+            answers.put(None)
+
+    def _hand_out(self, number: int, answer: Answer) -> None:
+        with self._lock:
+            answers = self._answers[number]
+            if isinstance(answer, Ended):
+                del self._answers[number]
+                self._leaving.pop(number, None)
+        answers.put(answer)
+
+    def _kill_if_stuck(self) -> None:
+        with self._lock:
+            overdue = any(until < time.monotonic() for until in self._leaving.values())
+        if overdue:
+            self._stuck = True
+            self._process.kill()
+
+    def _how_it_ended(self) -> str:
+        try:
+            status = self._process.wait(_STUCK_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            status = self._process.wait()
+        if self._stuck:
+            return "the engine did not stop when asked to, and was killed"
+        return how_it_ended(status, _end_of(self._log))
+
+
+def _end_of(log: Path) -> str:
+    try:
+        return log.read_bytes()[-_LOG_BYTES:].decode(errors="replace")
+    except OSError:
+        return ""

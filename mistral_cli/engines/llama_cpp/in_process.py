@@ -1,0 +1,225 @@
+"""llama.cpp through the xllamacpp package: every current GGUF."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import re
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.engines.hardware.gpu import Gpu
+from mistral_cli.engines.hardware.memory import CPU_BATCH, batch_of
+from mistral_cli.engines.isolated.native_calls import captured_stderr
+from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.load_log import load, without_log
+from mistral_cli.engines.llama_cpp.server_engine import (
+    MORE_HTTP_THREADS,
+    NO_ORIGIN,
+    ServerEngine,
+    private_listening,
+)
+from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
+from mistral_cli.engines.protocol import LOOPBACK, Engine, Listening, LoadOptions
+from mistral_cli.engines.repacking import AVX2
+from mistral_cli.engines.speculative import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
+from mistral_cli.errors import first_line
+
+if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
+
+_abandoned: list[Any] = []
+
+# What builds for NVIDIA, AMD, Intel and Vulkan bring along as they are imported.
+_GPU_LIBRARY = re.compile(r"/lib(?:cuda|cublas|vulkan|amdhip|hsa-runtime|ze_loader|OpenCL|musa)")
+
+
+class LlamaCpp(ServerEngine, Engine):
+    """An in-process llama.cpp server that only this process can talk to."""
+
+    name = "llama.cpp"
+    max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
+    repacking = AVX2  # which the package is built for
+    takes_adapters = True
+    listens = True
+    guesses = True
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """See Engine."""
+        if importlib.util.find_spec("xllamacpp") is None:
+            return "the package xllamacpp is not installed (pip install xllamacpp)"
+        return _import_problem()
+
+    @classmethod
+    def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
+        """See Engine: current llama.cpp says itself what it cannot load."""
+        return None
+
+    @classmethod
+    def no_gpu(cls) -> str | None:
+        """See Engine."""
+        if cls.missing():
+            return cls.missing()
+        if not _gpus():
+            return "the installed xllamacpp has no GPU support, or sees no GPU"
+        return None
+
+    @classmethod
+    def gpus(cls) -> tuple[Gpu, ...]:
+        """See Engine."""
+        return _gpus()
+
+    @classmethod
+    def loads_gpu_driver(cls) -> bool:
+        """See Engine."""
+        return not cls.missing() and bool(_GPU_LIBRARY.search(_loaded_libraries()))
+
+    @classmethod
+    def state_format(cls) -> str | None:
+        """See Engine."""
+        from importlib.metadata import version
+
+        return f"xllamacpp {version('xllamacpp')}"
+
+    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+        """See Engine."""
+        self._resources = contextlib.ExitStack()
+        listening = options.listening or private_listening(self._resources)
+        client = Client(listening.socket, listening.api_keys[0])
+        self._server: Any = None
+        try:
+            import xllamacpp
+
+            params = _params(model, options, listening)
+            self._server, gpu_layers = load(xllamacpp, params)
+            # Freed before its loop is running, the server would wait for its end for ever.
+            client.wait_for_the_loop()
+        except BaseException:
+            self._resources.close()
+            raise
+        super().__init__(
+            client,
+            model,
+            context_length=options.context_length,
+            slots=options.parallel,
+            gpu_layers=gpu_layers,
+            states=PrefixStates(client, options.parallel, lambda: without_log(xllamacpp)),
+        )
+
+    def _complete(self, *arguments: Any) -> None:
+        # Held until its stream is closed: freed under one, the server would wait for it for ever.
+        _held = self._server
+        super()._complete(*arguments)
+
+    def close(self) -> None:
+        """See Engine."""
+        super().close()
+        self._server = None
+        self._resources.close()
+
+    def abandon(self) -> None:
+        """See Engine: to free the server waits for the batch under way, which takes seconds."""
+        _abandoned.append(self._server)
+        self.close()
+
+
+def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = os.fspath(model.path)
+    params.lora_adapters = [
+        xllamacpp.CommonAdapterLoraInfo(os.fspath(each.path), each.scale)
+        for each in options.adapters
+    ]
+    params.n_ctx = options.context_length * options.parallel
+    params.n_parallel = options.parallel
+    params.n_gpu_layers = options.gpu_layers
+    if not options.gpu_layers:  # or a CUDA build computes long prompts there all the same
+        params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+        params.main_gpu = -1
+    params.n_batch = params.n_ubatch = batch_of(options.gpu_layers)
+    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
+    params.fit_params = False  # takes seconds, and would change the context length
+    params.warmup = False
+    params.no_extra_bufts = not options.repack
+    params.cache_ram_mib = 0  # grows to 8 GiB otherwise
+    _listen(params, listening)
+    _guess(params, options, xllamacpp.common_speculative_type)
+    if options.states:
+        params.slot_save_path = f"{options.states}/"
+    params.n_threads_http = options.parallel + MORE_HTTP_THREADS
+    return params
+
+
+def _guess(params: Any, options: LoadOptions, kinds: Any) -> None:
+    if options.guessing is None:
+        return
+    speculative = params.speculative
+    if draft := options.guessing.draft:
+        speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+        speculative.draft.mparams.path = os.fspath(draft)
+        speculative.draft.n_max = DRAFTED_TOKENS
+        speculative.draft.n_gpu_layers = -1 if options.gpu_layers else 0
+        threads = speculative.draft.cpuparams, speculative.draft.cpuparams_batch
+        threads[0].n_threads = threads[1].n_threads = options.threads
+    else:
+        speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+        speculative.ngram_simple.size_n = SAME_TOKENS
+        speculative.ngram_simple.size_m = GUESSED_TOKENS
+
+
+def _listen(params: Any, listening: Listening) -> None:
+    # By default it listens on TCP, without a key, for every local user and web page.
+    params.hostnames = [os.fspath(listening.socket)]
+    params.api_keys = list(listening.api_keys)
+    params.ui = False
+    params.endpoint_slots = False
+    params.endpoint_metrics = True
+    if listening.port is None:
+        # Prompts are sent as token ids: a broken template in the file must not matter.
+        params.chat_template = "chatml"
+        return
+    params.hostnames += [LOOPBACK]
+    params.port = listening.port
+    params.model_alias = {listening.name}
+    params.cors_origins, params.cors_origins_explicit = NO_ORIGIN, True
+
+
+@cache
+def _import_problem() -> str | None:
+    """Why the package cannot be imported: a CUDA build wants the driver's libraries."""
+    try:
+        import xllamacpp  # noqa: F401
+    except ImportError as error:
+        return f"the package xllamacpp cannot be loaded: {first_line(error)}"
+    return None
+
+
+@cache
+def _gpus() -> tuple[Gpu, ...]:
+    import xllamacpp
+
+    kinds = xllamacpp.ggml_backend_dev_type
+    with captured_stderr():  # the CUDA build names its devices there
+        devices = xllamacpp.get_device_info()
+    found = {
+        kind: [
+            Gpu(device["description"], device["memory_total"], device["memory_free"])
+            for device in devices
+            if device["type"] == kind
+        ]
+        for kind in (kinds.GGML_BACKEND_DEVICE_TYPE_GPU, kinds.GGML_BACKEND_DEVICE_TYPE_IGPU)
+    }
+    discrete, integrated = found.values()
+    return tuple(discrete or integrated[:1])  # as llama.cpp takes them
+
+
+def _loaded_libraries() -> str:
+    """The files in this process' memory; nothing where the system does not list them."""
+    with contextlib.suppress(OSError):
+        return Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
+    return ""

@@ -1,0 +1,105 @@
+"""llama.cpp's load: why it failed, and what it put on the GPU, stand in its log alone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import re
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from mistral_cli.engines.isolated.native_calls import (
+    captured_stderr,
+    first_error,
+    interruptible,
+)
+from mistral_cli.engines.llama_cpp.client import engine_failed
+from mistral_cli.errors import OutOfGpuMemory
+
+_NOTHING, _ERRORS, _DETAILS = -1, 1, 4  # llama.cpp's verbosity
+_LAST_LINE, _LAST_LINE_OF_FAILURE = "all slots are idle", "exiting due to"
+_LOG_SECONDS = 5.0
+_OFFLOADED = re.compile(r"offloaded (\d+)/\d+ layers to GPU")
+_NO_MEMORY = re.compile(
+    r"out of (?:device )?memory|OutOfDeviceMemory|cuBLAS error 3\b|resource allocation failed"
+    r"|device memory allocation of size \d+ failed"
+    r"|(?:failed|unable) to allocate (?-i:(?!CPU)[A-Z])\w* buffer",
+    re.IGNORECASE,
+)
+
+
+def load(library: Any, params: Any) -> tuple[Any, int]:
+    """The server of xllamacpp, the `library`, and the layers that it put on the GPU.
+
+    Raises OutOfGpuMemory and EngineFailed.
+    """
+    quieten = _verbosity_setter(library) if params.n_gpu_layers > 0 else None
+    params.verbosity = _DETAILS if quieten else _ERRORS
+    with captured_stderr() as read_log, interruptible():
+        try:
+            server = library.Server(params)
+            # Threads of its own write the log: what they still hold must not reach the terminal.
+            log = _until(read_log, _LAST_LINE) if quieten else ""
+        except (RuntimeError, ValueError) as error:
+            raise _failure(params, _until(read_log, _LAST_LINE_OF_FAILURE), error) from error
+        finally:
+            if quieten:
+                quieten(_ERRORS)
+        return server, _offloaded(log, params.n_gpu_layers)
+
+
+@contextlib.contextmanager
+def without_log(library: Any) -> Iterator[None]:
+    """Let llama.cpp log nothing of a failure that nobody needs to hear of."""
+    set_verbosity = _verbosity_setter(library) or (lambda _: None)
+    set_verbosity(_NOTHING)
+    try:
+        yield
+    finally:
+        set_verbosity(_ERRORS)
+
+
+def _offloaded(log: str, asked: int) -> int:
+    """The layers on the GPU as the log says; those `asked` for where it was not read to its end."""
+    if _LAST_LINE not in log:
+        return asked
+    return layers_on_gpu(log)
+
+
+def layers_on_gpu(log: str) -> int:
+    """As a whole log of a load says, which says nothing of them where there are none."""
+    found = _OFFLOADED.search(log)
+    return int(found[1]) if found else 0
+
+
+def _failure(params: Any, log: str, error: Exception) -> Exception:
+    reason = first_error(log) or str(error)
+    if params.n_gpu_layers > 0 and out_of_memory(log):
+        return OutOfGpuMemory(
+            f"{params.n_gpu_layers} layers do not fit into the GPU's memory",
+            hint="Use a smaller -ngl/--gpu-layers.",
+        )
+    return engine_failed(f"llama.cpp cannot load the model: {reason}")
+
+
+def out_of_memory(log: str) -> bool:
+    """Whether a library's log says that GPU memory ran out."""
+    return bool(_NO_MEMORY.search(log))
+
+
+def _until(read: Callable[[], str], line: str) -> str:
+    """The log once `line` is in it, or what there is after some seconds."""
+    deadline = time.monotonic() + _LOG_SECONDS
+    while line not in (log := read()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return log
+
+
+def _verbosity_setter(library: Any) -> Callable[[int], object] | None:
+    """How to silence the log after the load; None where the build does not export it."""
+    with contextlib.suppress(OSError, AttributeError):
+        native: Any = ctypes.CDLL(library.xllamacpp.__file__)
+        setter: Callable[[int], object] = native._Z30common_log_set_verbosity_tholdi
+        return setter
+    return None

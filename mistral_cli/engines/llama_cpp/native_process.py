@@ -1,0 +1,152 @@
+"""The machine build's llama-server as a child: started, waited for, and its end explained."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+
+from mistral_cli.engines.isolated import die_with_parent as dies_with
+from mistral_cli.engines.isolated.exit_status import how_it_ended
+from mistral_cli.engines.isolated.native_calls import first_error
+from mistral_cli.engines.llama_cpp.client import Client, engine_failed
+from mistral_cli.engines.llama_cpp.load_log import out_of_memory
+from mistral_cli.engines.llama_cpp.server_engine import private_listening
+from mistral_cli.engines.protocol import LOOPBACK, Listening
+from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
+
+_LOG_LINES = 1000
+_MOST_BETWEEN_LOOKS = 0.02
+_DYING_SECONDS = 2.0
+
+
+class NativeServer:
+    """One llama-server on a socket that only this user can reach; it ends when we do.
+
+    The terminal's Ctrl-C does not reach it. `client` talks to it.
+    """
+
+    def __init__(
+        self,
+        program: Path,
+        flags: Sequence[str],
+        gpu_layers: int,
+        listening: Listening | None = None,
+    ) -> None:
+        """Start it with `flags` and wait until its model is loaded.
+
+        It listens where `listening` says, else where only this process looks.
+        Raises EngineFailed with its reason; OutOfGpuMemory where it ran out of memory with
+        `gpu_layers` on a GPU.
+        """
+        self._gpu_layers = gpu_layers
+        self._log: deque[str] = deque(maxlen=_LOG_LINES)
+        self._resources = contextlib.ExitStack()
+        listening = listening or private_listening(self._resources)
+        socket, keys = listening.socket, listening.api_keys
+        hosts = ",".join([str(socket), *([LOOPBACK] if listening.port else [])])
+        self.client = Client(socket, keys[0])
+        try:
+            self._process = self._start([str(program), *flags, "--host", hosts], ",".join(keys))
+            self._reader = threading.Thread(target=self._read_log, daemon=True, name="native-log")
+            self._reader.start()
+            self._wait(socket)
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still runs."""
+        return self._process.poll() is None
+
+    def has_ended(self) -> bool:
+        """Whether it has gone, or is about to: connections break before a process is over."""
+        if self.alive and not self.client.is_healthy():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_DYING_SECONDS)
+        return not self.alive
+
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def log(self) -> str:
+        """The last lines of what it wrote to stderr."""
+        return "".join(self._log)
+
+    def died(self) -> EngineDied:
+        """The error for those whose answer was not complete."""
+        hint = "Run it again; if it ends so again, use a smaller -c, another file or --engine."
+        return EngineDied(self._how_it_ended(), hint=hint)
+
+    def close(self) -> None:
+        """End it. Safe to call twice."""
+        if hasattr(self, "_process"):
+            self._process.kill()
+            self._process.wait()
+        self._resources.close()
+
+    def _start(self, command: Sequence[str], api_keys: str) -> subprocess.Popen[str]:
+        life, our_life = os.pipe()
+        self._resources.callback(os.close, our_life)
+        # Variables of llama.cpp's would change what we ask for.
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("LLAMA_")}
+        # Not on the command line, which every user can see. ggml would call a debugger.
+        environment |= {"LLAMA_API_KEY": api_keys, "GGML_NO_BACKTRACE": "1"}
+        try:
+            return subprocess.Popen(
+                [sys.executable, "-I", "-S", dies_with.__file__, str(life), *command],
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                encoding="utf-8",
+                errors="replace",
+                pass_fds=(life,),
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise EngineFailed(
+                f"no process for the engine can be started: {error}", hint="Close other programs."
+            ) from error
+        finally:
+            os.close(life)
+
+    def _read_log(self) -> None:
+        assert self._process.stderr
+        with self._process.stderr as lines:
+            self._log.extend(lines)
+
+    def _wait(self, socket: Path) -> None:
+        """Return once the model is loaded and the loop is running."""
+        started = time.monotonic()
+        while not (socket.exists() and self.client.is_healthy()):
+            if not self.alive:
+                raise self._load_failure()
+            # Often at first, for models that load in milliseconds, and without burning a core.
+            waited = time.monotonic() - started
+            time.sleep(min(_MOST_BETWEEN_LOOKS, 0.001 + waited / 50))
+        self.client.wait_for_the_loop()
+
+    def _load_failure(self) -> EngineFailed:
+        ending = self._how_it_ended()
+        if self._gpu_layers and (out_of_memory(self.log) or self._process.returncode < 0):
+            return OutOfGpuMemory(
+                f"{self._gpu_layers} layers do not fit into the GPU's memory",
+                hint="Use a smaller -ngl/--gpu-layers.",
+            )
+        return engine_failed(f"llama.cpp cannot load the model: {first_error(self.log) or ending}")
+
+    def _how_it_ended(self) -> str:
+        status = self._process.wait()
+        self._reader.join()
+        return how_it_ended(status, self.log)

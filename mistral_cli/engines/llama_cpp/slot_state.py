@@ -1,0 +1,109 @@
+"""The states of prompts' prefixes in llama.cpp's slots: read once, saved, restored."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.errors import EngineFailed
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.llama_cpp.client import Client
+    from mistral_cli.engines.types import Prefix, Request
+
+Read = Callable[[Sequence[int]], bool]
+"""Have a slot read tokens; False when nobody waits for that any more."""
+
+
+class PrefixStates:
+    """Brings slots into the states after prefixes, for one server with `parallel` slots.
+
+    A prefix that several streams want at once is read by one of them. `silently` keeps what
+    the server logs about a failure from the terminal.
+    """
+
+    def __init__(
+        self,
+        client: Client,
+        parallel: int,
+        silently: Callable[[], contextlib.AbstractContextManager[None]],
+    ) -> None:
+        self._client, self._silently = client, silently
+        self._shared = parallel > 1
+        self._held: dict[int, tuple[int, ...]] = {}
+        self._reading: defaultdict[tuple[int, ...], threading.Lock] = defaultdict(threading.Lock)
+
+    def prepare(self, slot: int, request: Request, read: Read) -> int | None:
+        """Have `slot` hold the prefixes of `request`; how many tokens were read for that.
+
+        None when nobody waits any more.
+        """
+        held = self._held.pop(slot, ())
+        prompt = request.prompt_token_ids
+        prefixes = [p for p in request.prefixes if _begins(prompt, p) and len(p) < len(prompt)]
+        known = len(prefixes)
+        while known:
+            longest = prefixes[known - 1]
+            if _begins(held, longest) or self._restore(slot, longest):
+                break
+            known -= 1
+        first = now = len(prefixes[known - 1]) if known else 0
+        for prefix in prefixes[known:]:
+            with self._reading[prefix.token_ids]:
+                if self._shared and self._restore(slot, prefix):
+                    first = len(prefix)
+                elif not self._read(slot, prefix, read):
+                    return None
+            now = len(prefix)
+        self.holds(slot, prompt[:now])
+        return now - first
+
+    def holds(self, slot: int, tokens: tuple[int, ...]) -> None:
+        """`slot` has read `tokens`."""
+        self._held[slot] = tokens
+
+    def _read(self, slot: int, prefix: Prefix, read: Read) -> bool:
+        started = time.perf_counter()
+        if not read(prefix.token_ids):
+            return False
+        took = time.perf_counter() - started
+        if prefix.state and (self._shared or took >= prefix.least_seconds):
+            self._save(slot, prefix)
+        return True
+
+    def _save(self, slot: int, prefix: Prefix) -> None:
+        """Write the state, whole or not at all: to restore from a cut file ends the process."""
+        assert prefix.state
+        unfinished = prefix.state.with_suffix(".unfinished")
+        try:
+            reply = self._post(slot, "save", unfinished)
+            # A full disk may show only when the file is closed, which llama.cpp does not check.
+            if unfinished.stat().st_size == reply["n_written"]:
+                unfinished.replace(prefix.state)
+        except (EngineFailed, OSError):
+            pass
+        finally:
+            with contextlib.suppress(OSError):
+                unfinished.unlink(missing_ok=True)
+
+    def _restore(self, slot: int, prefix: Prefix) -> bool:
+        if prefix.state is None or not prefix.state.exists():
+            return False
+        try:
+            self._post(slot, "restore", prefix.state)
+        except EngineFailed:  # it has gone meanwhile
+            return False
+        return True
+
+    def _post(self, slot: int, action: str, file: Path) -> dict[str, Any]:
+        with self._silently():
+            return self._client.post(f"/slots/{slot}?action={action}", {"filename": file.name})
+
+
+def _begins(tokens: tuple[int, ...], prefix: Prefix) -> bool:
+    return tokens[: len(prefix)] == prefix.token_ids

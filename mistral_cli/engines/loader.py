@@ -1,0 +1,133 @@
+"""Open an engine: on a model, with fewer GPU layers where memory runs out; on tokens alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from mistral_cli.engines.hardware.gpu import fits, fits_easily, tells_memory
+from mistral_cli.engines.protocol import Engine, LoadOptions
+from mistral_cli.errors import (
+    ContextExceeded,
+    EngineFailed,
+    GpuRequired,
+    OutOfGpuMemory,
+)
+from mistral_cli.system.machine import available_memory
+from mistral_cli.system.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.selection import Choice
+    from mistral_cli.models.gguf import GGUF
+
+_SMALL_STEPS = 4
+
+
+def open_engine(
+    choice: Choice, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
+) -> Engine:
+    """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
+
+    Where the user left the layers to us, a GPU that fails for another reason leaves all to
+    the CPU. `warn` is told so. Raises ContextExceeded when the KV cache does not fit in
+    memory, GpuRequired when a GPU is and no layer fits.
+    """
+    asked, failures = options.gpu_layers, 0
+    while True:
+        _check_memory(choice.engine, model, options)
+        try:
+            if options.gpu_layers and _may_end_us(choice, model, options):
+                from mistral_cli.engines.trial_load import rehearse
+
+                rehearse(choice.engine, model, options)
+            engine = choice.engine(model, options)
+        except OutOfGpuMemory as error:
+            if not options.gpu_layers:
+                raise
+            failures += 1
+            fewer = _fewer(options.gpu_layers, asked, failures)
+            if not fewer and choice.gpu_required:
+                hint = "Free the GPU, use a smaller -c/--context-length, or drop --require-gpu."
+                raise GpuRequired(error.message, hint=hint) from error
+            warn(f"{error.message}: {fewer or 'none'} of them instead")
+            options = replace(options, gpu_layers=fewer)
+        except EngineFailed as error:
+            if not options.gpu_layers or choice.gpu_required or not choice.automatic_layers:
+                raise
+            warn(f"{error.message}: the CPU computes all layers instead")
+            options = replace(options, gpu_layers=0)
+        else:
+            return _with_its_layers(engine, choice, options.gpu_layers, warn)
+
+
+def _fewer(layers: int, asked: int, failures: int) -> int:
+    """An eighth less than `layers`, and half as many once that has not helped often.
+
+    A layer on the CPU slows every token, and each failure costs a load.
+    """
+    return layers - max(1, asked // 8) if failures <= _SMALL_STEPS else layers // 2
+
+
+def _with_its_layers(
+    engine: Engine, choice: Choice, asked: int, warn: Callable[[str], None]
+) -> Engine:
+    """`engine`; a library that takes fewer layers than `asked` does not call that an error."""
+    if engine.gpu_layers < asked:
+        found = f"{engine.gpu_layers} of the {asked} layers asked for are on the GPU"
+        if not engine.gpu_layers and choice.gpu_required:
+            engine.close()
+            hint = "`mistral-cli doctor` says what is missing; drop --require-gpu for the CPU."
+            raise GpuRequired(found, hint=hint)
+        warn(found)
+    return engine
+
+
+def _may_end_us(choice: Choice, model: GGUF, options: LoadOptions) -> bool:
+    """Whether this load may end the process where a Python exception is due.
+
+    ctransformers' CUDA library exits when its memory runs out, and llama.cpp has been seen
+    to crash where its buffers, which come after the weights, do not fit.
+    """
+    memory = choice.engine.memory(
+        model, options.context_length, options.gpu_layers, options.parallel
+    )
+    if choice.engine.gpu_failure_ends_process:
+        return not fits_easily(memory, choice.gpus)
+    return tells_memory(choice.gpus) and not fits(memory, choice.gpus)
+
+
+def _check_memory(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+    context, parallel = options.context_length, options.parallel
+    wanted = engine.memory(model, context, options.gpu_layers, parallel).kv_ram
+    free = available_memory()
+    if free is None or wanted <= free:
+        return
+    times = f", {parallel} times," if parallel > 1 else ""
+    fewer = " or fewer --parallel" if parallel > 1 else ""
+    raise ContextExceeded(
+        f"a context of {context} tokens{times} needs {wanted / 2**30:.1f} GiB for the "
+        f"KV cache, and {free / 2**30:.1f} GiB of memory are free",
+        hint=f"Use a smaller -c/--context-length{fewer}.",
+    )
+
+
+@contextmanager
+def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
+    """Open `engine` on `model`'s vocabulary alone: exact token counts, no weights read."""
+    from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
+
+    with scratch_folder() as folder:
+        stub = folder / "vocabulary.gguf"
+        try:
+            write_vocabulary_model(model, stub)
+        except OSError as error:
+            raise EngineFailed(
+                f"the vocabulary cannot be written to {folder}: {error}",
+                hint="Set TMPDIR to a folder on a disk with free space.",
+            ) from error
+        # What is in the stub was checked in `model`; to read it again takes as long as to open it.
+        known = replace(model, path=stub)
+        with engine(known, LoadOptions(context_length=512, threads=1)) as tokenizer:
+            yield tokenizer

@@ -1,0 +1,182 @@
+"""Which engine serves a request, and how many layers it puts on the GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mistral_cli.engines.hardware.gpu import (
+    Gpu,
+    layers_that_fit,
+    tells_memory,
+    too_full,
+)
+from mistral_cli.engines.registry import automatic, engine_class
+from mistral_cli.engines.requirements import Wanted, layers_of
+from mistral_cli.errors import GpuRequired, ModelUnusable
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.hardware.probe import EngineState, Survey
+    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.models.gguf import GGUF
+
+_NAMED = "named by --engine"
+_DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is missing."
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The engine for a request, why it was taken, and the layers it puts on the GPU.
+
+    `gpu_reason` says why it is that many layers. `warning` tells the user that the CPU
+    computes what they may think is on a GPU. `gpus` are those that the engine would use.
+    `automatic_layers` are yet to be fitted, by `place`. `served` is a model that another process
+    has loaded.
+    """
+
+    engine: type[Engine]
+    reason: str
+    gpu_layers: int
+    gpu_reason: str
+    warning: str | None = None
+    gpus: tuple[Gpu, ...] = ()
+    automatic_layers: bool = False
+    gpu_required: bool = False
+    served: bool = False
+
+
+def choose(
+    wanted: Wanted,
+    model: GGUF,
+    *,
+    survey: Survey | None = None,
+    unsupported: Mapping[str, str] | None = None,
+) -> Choice:
+    """Pick the engine for `model`.
+
+    Auto takes the first that can serve the request, in the order of the registry, and among
+    them the first that has a GPU. `survey` is what is known of this machine, which is looked
+    at otherwise. `unsupported` is which engines cannot run a model whose file is not here, and
+    why. Raises UsageError, ModelUnusable when no engine can, GpuRequired when one must have a
+    GPU and none has.
+    """
+    wanted.check()
+    usable, problems = _usable(wanted, model, survey, unsupported)
+    others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
+    first = Choice(
+        usable[0],
+        f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED,
+        layers_of(model, wanted.gpu_layers),
+        "--gpu-layers is 0",
+        automatic_layers=wanted.gpu_layers == "auto",
+        gpu_required=wanted.require_gpu,
+    )
+    if not first.gpu_layers:
+        return first
+    if survey is None:
+        from mistral_cli.engines.hardware.probe import look
+
+        survey = look([engine.name for engine in usable])
+    return _with_gpu(first, model, usable, problems, survey, wanted.gpu_layers)
+
+
+def _usable(
+    wanted: Wanted,
+    model: GGUF,
+    survey: Survey | None,
+    unsupported: Mapping[str, str] | None,
+) -> tuple[list[type[Engine]], dict[str, str]]:
+    """The engines that can serve the request, best first, and why others cannot, by name."""
+    usable: list[type[Engine]] = []
+    problems: dict[str, str] = {}
+    for name in automatic() if wanted.name == "auto" else (wanted.name,):
+        engine = engine_class(name)
+        missing = _state(engine, survey).missing if survey else engine.missing()
+        refusal = engine.unsupported(model) if unsupported is None else unsupported.get(name)
+        lacking = wanted.lacking(engine)
+        if problem := missing or refusal or (lacking and f"it {lacking}"):
+            problems[name] = problem
+        else:
+            usable.append(engine)
+    if not usable:
+        message = f"no engine can run {model.path.name} ({_listed(problems)})"
+        other = "another file" if wanted.name == "auto" else "another model file, or --engine auto"
+        raise ModelUnusable(message, hint=f"Use {other}.")
+    return usable, problems
+
+
+def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -> Choice:
+    """`choice` with as many layers on the GPU as fit beside their KV caches.
+
+    Only where the user left it to us. Raises GpuRequired where none fits and one must.
+    """
+    if not (choice.automatic_layers and choice.gpu_layers):
+        return choice
+    gpus, everything, reckon = choice.gpus, choice.gpu_layers, choice.engine.memory
+    names = _names(gpus)
+    if not tells_memory(gpus):
+        return replace(choice, gpu_reason=f"all of them: {names} does not tell its memory")
+    layers = layers_that_fit(reckon, model, context_length, gpus, parallel)
+    memory = reckon(model, context_length, max(layers, 1), parallel)
+    usable = sum(gpu.usable for gpu in gpus)
+    unknown = any(gpu.memory_free is None for gpu in gpus)
+    reason = (
+        f"{layers} of {everything} fit: {max(layers, 1)} take {memory.gpu / 2**30:.1f} GiB with "
+        f"{context_length} tokens of context, and {usable / 2**30:.1f} GiB of {names} can be used"
+        f"{' if nothing else runs there' if unknown else ''}"
+    )
+    if full := too_full(memory, gpus) if len(gpus) > 1 else ():
+        reason += f"; {_names(full)} has no room for its buffers, and CUDA_VISIBLE_DEVICES hides it"
+    if not layers and choice.gpu_required:
+        raise GpuRequired(f"the GPU's memory is too small: {reason}", hint=_DROP_IT)
+    warning = None if layers else f"the CPU computes all layers ({reason})"
+    return replace(choice, gpu_layers=layers, gpu_reason=reason, warning=warning)
+
+
+def _with_gpu(
+    first: Choice,
+    model: GGUF,
+    usable: Sequence[type[Engine]],
+    problems: Mapping[str, str],
+    survey: Survey,
+    gpu_layers: str,
+) -> Choice:
+    """`first`, or the first engine that has a GPU."""
+    without: dict[str, str] = {}
+    for engine in usable:
+        state = _state(engine, survey)
+        if problem := state.no_gpu or engine.unsupported_on_gpu(model):
+            without[engine.name] = problem
+            continue
+        return replace(
+            first,
+            engine=engine,
+            reason=first.reason
+            if engine is first.engine
+            else "the first that can run the model on a GPU",
+            gpu_reason=f"--gpu-layers is {gpu_layers}",
+            gpus=state.gpus,
+        )
+    if first.gpu_required:
+        raise GpuRequired(f"no GPU can be used ({_listed({**problems, **without})})", hint=_DROP_IT)
+    reasons, warning = _listed(without), None
+    if seen := _names(survey.driver.gpus):
+        warning = f"{seen} is not used, and the CPU computes all layers ({reasons})"
+    elif gpu_layers != "auto" or survey.broken:
+        warning = f"no GPU can be used, so the CPU computes all layers ({reasons})"
+    return replace(first, gpu_layers=0, gpu_reason=reasons, warning=warning)
+
+
+def _state(engine: type[Engine], survey: Survey) -> EngineState:
+    from mistral_cli.engines.hardware.probe import state_of
+
+    return survey.engines.get(engine.name) or state_of(engine.name)
+
+
+def _names(gpus: Sequence[Gpu]) -> str:
+    return ", ".join(gpu.name for gpu in gpus)
+
+
+def _listed(problems: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {problem}" for name, problem in problems.items())

@@ -1,0 +1,80 @@
+"""Try a load in a child process first, where the library may end ours."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.isolated.native_calls import first_error, keep_captured
+from mistral_cli.engines.llama_cpp.load_log import out_of_memory
+from mistral_cli.engines.protocol import Engine, LoadOptions, ScaledAdapter
+from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.types import Request, Sampling
+from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
+from mistral_cli.models.gguf import GGUF
+from mistral_cli.models.gguf import read as read_gguf
+
+_PROMPT_TOKENS = 32
+_GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
+
+
+def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+    """Load `model` and read a short prompt in a child. Raises OutOfGpuMemory, EngineFailed."""
+    with tempfile.NamedTemporaryFile() as captured:
+        command, environment = child_command(
+            "mistral_cli.engines.trial_load",
+            engine.name,
+            model.path,
+            captured.name,
+            options.context_length,
+            options.threads,
+            options.gpu_layers,
+            options.parallel,
+            json.dumps([[str(each.path), each.scale] for each in options.adapters]),
+        )
+        done = subprocess.run(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+        log = (done.stdout + captured.read()).decode(errors="replace")
+    if done.returncode == 0:
+        return
+    # An engine that only crashes is rehearsed where our sums say that it may not fit.
+    crashed = done.returncode < 0 and not engine.gpu_failure_ends_process
+    if crashed or out_of_memory(log) or "do not fit into the GPU" in log:
+        raise OutOfGpuMemory(
+            f"{options.gpu_layers} layers do not fit into the GPU's memory",
+            hint="Use a smaller -ngl/--gpu-layers.",
+        )
+    reason = first_error(log) or f"it ended with {done.returncode}"
+    raise EngineFailed(
+        f"{engine.name} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
+    )
+
+
+def _main() -> None:
+    name, path, captured, *numbers, loras = sys.argv[1:]
+    keep_captured(Path(captured))
+    model = read_gguf(Path(path))
+    context, threads, layers, parallel = map(int, numbers)
+    adapters = tuple(ScaledAdapter(Path(file), scale) for file, scale in json.loads(loras))
+    options = LoadOptions(context, threads, layers, parallel, adapters=adapters)
+    try:
+        with engine_class(name)(model, options) as engine:
+            prompt = (1,) * min(_PROMPT_TOKENS, engine.context_length - 1)
+            for _ in engine.stream(Request(prompt, 1, _GREEDY)):
+                pass
+    except MistralCliError as error:
+        sys.exit(f"error: {error.message}")
+
+
+if __name__ == "__main__":
+    _main()

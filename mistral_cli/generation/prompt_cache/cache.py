@@ -1,0 +1,167 @@
+"""The prompt cache in one run: which states are restored, which are saved."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_cli.errors import first_line
+from mistral_cli.system.config import cache_dir
+from mistral_cli.system.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.protocol import LoadOptions
+    from mistral_cli.engines.selection import Choice
+    from mistral_cli.engines.types import Prefix, Request
+    from mistral_cli.generation.prompt_cache.store import Store
+    from mistral_cli.models.gguf import GGUF
+
+# A state is kept if to read its tokens took that long, and many times as long as to read the
+# state from a disk: on 2 cores a 7B model takes 50 ms a token, and its state 128 KiB.
+_LEAST_SECONDS = 0.25
+_BYTES_A_SECOND = 100e6
+
+_LARGEST_SHARE = 2  # one entry may have half of the limit,
+_SHARE_OF_FREE = 4  # and a quarter of what is free on the disk
+
+Say = Callable[[str], None]
+
+
+def states_path() -> Path:
+    """The folder of the prompt cache; it need not exist."""
+    return cache_dir() / "states"
+
+
+@contextlib.contextmanager
+def states_folder(choice: Choice, limit: int, parallel: int, say: Say) -> Iterator[Path | None]:
+    """The folder for the states of one run, to be given to the engine.
+
+    That of the prompt cache; without one, where several streams can share, a temporary one.
+    """
+    if choice.engine.state_format() is None:
+        yield None
+    elif limit and _is_usable(states_path(), say):
+        yield states_path()
+    elif parallel > 1:
+        with scratch_folder() as folder:
+            yield folder
+    else:
+        yield None
+
+
+@dataclass
+class PromptCache:
+    """Gives requests the states of their prefixes; safe for use by several threads.
+
+    `load` is how the engine was opened. With a `limit` of 0 bytes nothing outlives the run.
+    Whatever goes wrong is only said: prompts can always be read.
+    """
+
+    model: GGUF
+    name: str
+    choice: Choice
+    load: LoadOptions
+    limit: int
+    say: Say
+    _prefixes: dict[tuple[int, ...], Prefix] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _store: Store | None = None
+    _opened: bool = False
+
+    def look_ahead(self, requests: Sequence[Request]) -> None:
+        """Find the states for `requests` in a thread, while the engine is being opened.
+
+        To compare one with its hash takes 25 ms for 300 tokens of a 7B model.
+        """
+
+        def look() -> None:
+            for request in requests:
+                self.prepared(request)
+
+        if requests and self.load.states:
+            threading.Thread(target=look, daemon=True, name="prompt-cache").start()
+
+    def prepared(self, request: Request) -> Request:
+        """`request` with the files from which its prefixes are restored, or to which saved."""
+        with self._lock:
+            self._open()
+            if self._store is None:
+                return request
+            prefixes = tuple(self._with_state(prefix, self._store) for prefix in request.prefixes)
+        return replace(request, prefixes=prefixes)
+
+    def keep(self) -> None:
+        """Keep for later runs what the engine has saved."""
+        if self._store is None or not self.limit:
+            return
+        with self._lock:
+            prefixes = list(self._prefixes.values())
+        for prefix in prefixes:
+            if prefix.state and prefix.state.suffix == ".new" and prefix.state.exists():
+                with self._saying("cannot keep a state"):
+                    self._store.add(prefix.state, self._key, prefix.token_ids, self.name)
+                    self.say(f"prompt cache: kept {len(prefix)} tokens for later runs")
+
+    def _open(self) -> None:
+        engine, load = self.choice.engine, self.load
+        if self._opened or load.states is None:
+            return
+        self._opened = True
+        from mistral_cli.generation.prompt_cache.key import key_of
+        from mistral_cli.generation.prompt_cache.store import Store
+
+        one = engine.memory(self.model, load.context_length, load.gpu_layers)
+        self._token_bytes = (one.kv_ram + one.kv_gpu) // load.context_length
+        with self._saying("is not used"):
+            self._key = key_of(self.model, engine, load)
+            self._store = Store(load.states, self.limit)
+
+    def _with_state(self, prefix: Prefix, store: Store) -> Prefix:
+        if prefix.token_ids not in self._prefixes:
+            self._prefixes[prefix.token_ids] = prefix
+            with self._saying("cannot be read"):
+                self._prefixes[prefix.token_ids] = self._found(prefix, store)
+        return self._prefixes[prefix.token_ids]
+
+    def _found(self, prefix: Prefix, store: Store) -> Prefix:
+        if self.limit and (path := store.find(self._key, prefix.token_ids)):
+            self.say(f"prompt cache: has {len(prefix)} tokens of the prompt")
+            return replace(prefix, state=path)
+        size = len(prefix) * self._token_bytes
+        most = shutil.disk_usage(store.folder).free // _SHARE_OF_FREE
+        if self.limit:
+            most = min(most, self.limit // _LARGEST_SHARE)
+        if size > most:
+            self.say(f"prompt cache: a state of {size} bytes is too large to be kept")
+            return prefix
+        least = max(_LEAST_SECONDS, size / _BYTES_A_SECOND)
+        return replace(prefix, state=store.new(self._key, prefix.token_ids), least_seconds=least)
+
+    @contextlib.contextmanager
+    def _saying(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, KeyError, TypeError) as error:
+            self.say(f"the prompt cache {what}: {first_line(error)}")
+
+
+def _is_usable(folder: Path, say: Say) -> bool:
+    """Whether the folder is there, ours alone, and can be written to."""
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Native code trusts the files in it.
+        if folder.stat().st_uid != os.getuid():
+            raise PermissionError(f"{folder} belongs to another user")
+        folder.chmod(0o700)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(f"{folder} cannot be written to")
+    except OSError as error:
+        say(f"the prompt cache is not used: {first_line(error)}")
+        return False
+    return True

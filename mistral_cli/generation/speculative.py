@@ -1,0 +1,51 @@
+"""`--lookup` and `--draft-model`: who guesses tokens ahead, checked against model and engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mistral_cli.engines.speculative import Guessing
+from mistral_cli.errors import ModelUnusable, UsageError
+from mistral_cli.models.gguf import read
+from mistral_cli.models.references import resolve
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.system.config import Config
+    from mistral_cli.system.terminal import Terminal
+
+
+def guessing(
+    lookup: bool,
+    draft: str | None,
+    model: GGUF,
+    engine: type[Engine],
+    config: Config,
+    terminal: Terminal,
+) -> Guessing | None:
+    """Who guesses for `model`: its text with `lookup`, the model that `draft` refers to, or nobody.
+
+    Raises UsageError where that cannot be, ModelUnusable for a draft of another vocabulary, and
+    what finding a model raises.
+    """
+    if not (lookup or draft):
+        return None
+    if not engine.guesses:
+        flag = "--draft-model" if draft else "--lookup"
+        raise UsageError(
+            f"{engine.name} cannot guess ahead", hint=f"Use --engine llama.cpp, or drop {flag}."
+        )
+    return Guessing(_fitting(draft, model, config, terminal).path if draft else None)
+
+
+def _fitting(reference: str, model: GGUF, config: Config, terminal: Terminal) -> GGUF:
+    draft = read(resolve(reference, config, terminal))
+    terminal.info(f"the draft model {reference} is {draft.path}")
+    # llama.cpp would translate between vocabularies, which guesses badly, and says nothing.
+    if draft.tokens != model.tokens or draft.eos_id != model.eos_id:
+        raise ModelUnusable(
+            f"the draft model {draft.path.name} has another vocabulary than {model.path.name}",
+            hint="Use a smaller model of the same family.",
+        )
+    return draft

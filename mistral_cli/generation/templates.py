@@ -1,0 +1,232 @@
+"""Prompt templates: find one, read its header, fill it with the user's text.
+
+A template is a text file for Jinja2's sandbox, under a TOML header between `+++` lines:
+`description`; `system`, the system text; `[options]`, sampling defaults; `[params]`, named
+values and their defaults; `[schema]`, the JSON schema of the answer. `{{ text }}` is the
+user's text and `{{ instruction }}` their instruction. Values are data: what stands in them
+is never interpreted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.errors import UsageError, first_line
+from mistral_cli.models.chat.messages import Message
+from mistral_cli.system.config import prompts_dir
+
+SUFFIX = ".txt"
+_HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
+_KEYS = {"description": str, "system": str, "options": dict, "params": dict, "schema": dict}
+_OPTIONS = {  # as on the command line: type, lowest and highest value
+    "max_tokens": (int, 1, math.inf),
+    "temperature": (float, 0, math.inf),
+    "top_k": (int, 0, math.inf),
+    "top_p": (float, 0, 1),
+    "repetition_penalty": (float, 0.01, math.inf),
+}
+_INPUTS = {"text", "instruction"}
+
+
+@dataclass(frozen=True)
+class Template:
+    """A prompt file, read and checked."""
+
+    path: Path
+    source: str
+    description: str = ""
+    system: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
+    schema: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        """What `--template` calls it."""
+        return self.path.stem
+
+    def fill(
+        self,
+        text: str,
+        instruction: str | None = None,
+        *,
+        params: Mapping[str, str] | None = None,
+        task_values: Mapping[str, Any] | None = None,
+    ) -> list[Message]:
+        """The messages for one text.
+
+        `params` come from the user and must be known to the template; `task_values` come
+        from the command, and a template may do without them. Raises UsageError.
+        """
+        params = params or {}
+        if twice := sorted(set(params) & set(task_values or ())):
+            raise UsageError(
+                f"{twice[0]!r} is given by an option and by -p", hint="Give one of them."
+            )
+        values = {**self.params, **(task_values or {}), **params}
+        values |= {"text": text, "instruction": instruction or ""}
+        known = (self.variables() | set(self.params)) - _INPUTS
+        if unknown := sorted(set(params) - known):
+            raise UsageError(
+                f"the template {self.name!r} has no parameter {unknown[0]!r}",
+                hint=f"Its parameters: {', '.join(sorted(known)) or 'none'}.",
+            )
+        system = self._render(self.system, values).strip()
+        # Of the input too only the outermost newlines go: they end a file, not its text.
+        user = self._render(self.source, values).strip("\n")
+        return [Message("system", system)] * bool(system) + [Message("user", user)]
+
+    def variables(self) -> frozenset[str]:
+        """The names that the template uses."""
+        return _variables(self.system) | _variables(self.source)
+
+    def _render(self, source: str, values: Mapping[str, Any]) -> str:
+        import jinja2
+
+        try:
+            return str(_compiled(source).render(values))
+        except jinja2.UndefinedError as error:
+            raise UsageError(
+                f"the template {self.name!r} wants a value: {error}",
+                hint="Give it with -p NAME=VALUE.",
+            ) from error
+        except Exception as error:  # it is the user's code, which can raise anything
+            raise UsageError(
+                f"the template {self.name!r} does not work: {first_line(error)}",
+                hint=f"Correct {self.path}.",
+            ) from error
+
+
+def find(reference: str) -> Template:
+    """The template in the file `reference`, or the one so called. Raises UsageError.
+
+    A name is looked up in the user's prompt folder first, then among the built-in ones.
+    """
+    if Path(reference).suffix or "/" in reference:
+        try:
+            path = Path(reference).expanduser()
+            if path.is_file():
+                return read(path)
+        except (OSError, RuntimeError):
+            pass  # too long for a path, or the home of a user that does not exist
+    known = _paths()
+    if reference in known:
+        return read(known[reference])
+    names = ", ".join(known)
+    raise UsageError(f"there is no template {reference!r}", hint=f"Use a file or one of: {names}.")
+
+
+def available() -> list[Template]:
+    """Every template that `find` finds by name, sorted by name.
+
+    One that is not usable is there too, and its description says why.
+    """
+    return [_read_or_describe(path) for path in _paths().values()]
+
+
+def _read_or_describe(path: Path) -> Template:
+    try:
+        return read(path)
+    except UsageError as error:
+        return Template(path, "", description=error.message)
+
+
+def _paths() -> dict[str, Path]:
+    """Name → file, sorted by name; a user's template hides a built-in one of its name."""
+    paths: dict[str, Path] = {}
+    for folder in (builtin_dir(), prompts_dir()):
+        # The home of another user (cron, sudo) must not keep us from the built-in ones.
+        with contextlib.suppress(OSError):
+            paths |= {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
+    return dict(sorted(paths.items()))
+
+
+def read(path: Path) -> Template:
+    """Read and check one file. Raises UsageError that names what is wrong."""
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read the template {path}: {error}", hint="Check it.") from error
+    header: dict[str, Any] = {}
+    if content.startswith("+++"):
+        match = _HEADER.match(content)
+        if not match:
+            raise _bad(path, "its header has no closing +++ line")
+        try:
+            header = tomllib.loads(match[1] or "")
+        except (tomllib.TOMLDecodeError, RecursionError) as error:
+            raise _bad(path, f"its header is no TOML: {error}") from error
+        content = content[match.end() :]
+    _check_header(path, header)
+    template = Template(path, content, **header)
+    _check_source(template)
+    return template
+
+
+def _check_header(path: Path, header: dict[str, Any]) -> None:
+    for key, value in header.items():
+        if key not in _KEYS:
+            raise _bad(path, f"its header has an unknown key {key!r}")
+        if not isinstance(value, _KEYS[key]):
+            raise _bad(path, f"{key!r} in its header must be of type {_KEYS[key].__name__}")
+    for key, value in header.get("options", {}).items():
+        if key not in _OPTIONS:
+            raise _bad(path, f"its header has an unknown key 'options.{key}'")
+        kind, lowest, highest = _OPTIONS[key]
+        if type(value) not in (int, kind):
+            raise _bad(path, f"'options.{key}' in its header must be of type {kind.__name__}")
+        if not (lowest <= value <= highest and value < math.inf):
+            raise _bad(path, f"'options.{key}' in its header cannot be {value}")
+    for key in sorted(_INPUTS & set(header.get("params", {}))):
+        raise _bad(path, f"'params.{key}' in its header is the input's own name")
+
+
+def _check_source(template: Template) -> None:
+    try:
+        variables = template.variables()
+    except Exception as error:  # Jinja's own errors, and recursion
+        raise _bad(template.path, first_line(error)) from error
+    if "text" not in variables:
+        raise _bad(template.path, "it never uses {{ text }}, so the input would be lost")
+
+
+def _bad(path: Path, what: str) -> UsageError:
+    return UsageError(
+        f"the template {path} is not usable: {what}",
+        hint="`mistral-cli prompts show summarize` prints one that works.",
+    )
+
+
+@cache
+def _variables(source: str) -> frozenset[str]:
+    from jinja2 import meta
+
+    return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+
+
+@cache
+def _compiled(source: str) -> Any:
+    return _environment().from_string(source)
+
+
+@cache
+def _environment() -> Any:
+    from jinja2 import StrictUndefined
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    return ImmutableSandboxedEnvironment(
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def builtin_dir() -> Path:
+    """The folder of the built-in templates: the checkout's `prompts/`, linked into the package."""
+    return Path(__file__).with_name("prompts")

@@ -1,1 +1,0 @@
-"""Messages → token ids in the model's own format."""

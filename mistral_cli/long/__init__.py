@@ -1,1 +1,0 @@
-"""Texts that do not go through a model in one piece: splitting, structure, sentences, terms."""

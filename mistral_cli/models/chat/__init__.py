@@ -1,0 +1,1 @@
+"""Messages to token ids in the model's own chat format."""

@@ -1,0 +1,117 @@
+"""Messages → token ids in the model's own instruct format.
+
+The Mistral formats follow the `mistral-common` package, Mistral's reference; which one a
+model speaks is read off its vocabulary. Every other instruct model brings a chat template.
+
+What a user writes is tokenized as plain text, so control tokens in it (`</s>`, `[/INST]`,
+`<|im_end|>`) stay ordinary text. Only in v1 is `[/INST]` itself ordinary text, by design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Literal
+
+from mistral_cli.errors import ModelUnusable
+
+if TYPE_CHECKING:
+    from mistral_cli.models.chat.messages import Message
+    from mistral_cli.models.gguf import GGUF
+
+Tokenize = Callable[[str], list[int]]
+Format = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]
+
+# How Mistral's first vocabulary spells "▁[", "INST" and "]"; Llama's spells it otherwise.
+_V1_INST = {733: "▁[".encode(), 16289: b"INST", 28793: b"]"}
+
+
+def chat_format(model: GGUF) -> Format | None:
+    """The instruct format that `model` speaks; None for a base model without any."""
+    controls = model.control_tokens
+    if "[INST]" in controls and "[/INST]" in controls:
+        return "mistral-v7" if "[SYSTEM_PROMPT]" in controls else "mistral-v3"
+    template = model.chat_template
+    if _has_v1_vocabulary(model) and (template is None or "[INST]" in template):
+        return "mistral-v1"
+    return "chat-template" if template else None
+
+
+def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+    """Token ids of a prompt that asks for the next assistant turn.
+
+    `messages` alternate user and assistant after an optional system message and end with
+    a user's; `tokenize` gives the ids of plain text without BOS. There is exactly one BOS
+    where the model uses one. Raises ModelUnusable for a model without a chat format.
+    """
+    match chat_format(model):
+        case "mistral-v1":
+            return _mistral_v1(messages, model, tokenize)
+        case "mistral-v3" | "mistral-v7":
+            return _mistral_control(messages, model, tokenize)
+        case "chat-template":
+            from mistral_cli.models.chat.template import encode_chat_template
+
+            return encode_chat_template(messages, model, tokenize)
+        case None:
+            raise ModelUnusable(
+                f"{model.path.name} is a base model without a chat format",
+                hint="Use --raw to continue a text with it, or an instruct model.",
+            )
+
+
+def encode_raw(text: str, model: GGUF, tokenize: Tokenize) -> list[int]:
+    """Token ids of `text` alone, after a BOS where the model uses one."""
+    bos = [model.bos_id] if model.adds_bos and model.bos_id is not None else []
+    return bos + tokenize(text)
+
+
+def _mistral_v1(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+    """`<s>[INST] user [/INST]answer</s>[INST] …`, where only BOS and EOS are control tokens."""
+    ids = _bos(model)
+    system, turns = _split_system(messages)
+    for index, turn in enumerate(turns):
+        if turn.role == "assistant":
+            ids += [*tokenize(turn.content), *_eos(model)]
+        else:
+            content = f"{system}\n\n{turn.content}" if system and index == 0 else turn.content
+            ids += tokenize(f"[INST] {content} [/INST]")
+    return ids
+
+
+def _mistral_control(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+    """v2 and v3: `[INST]` is a control token and the system text joins the last user turn.
+
+    v7 gives the system text control tokens of its own.
+    """
+    control = model.control_tokens
+    ids = _bos(model)
+    system, turns = _split_system(messages)
+    if system and "[SYSTEM_PROMPT]" in control:
+        ids += [control["[SYSTEM_PROMPT]"], *tokenize(system), control["[/SYSTEM_PROMPT]"]]
+        system = ""
+    for index, turn in enumerate(turns):
+        if turn.role == "assistant":
+            ids += [*tokenize(turn.content.rstrip(" ")), *_eos(model)]
+        else:
+            is_last = index == len(turns) - 1
+            content = f"{system}\n\n{turn.content}" if system and is_last else turn.content
+            ids += [control["[INST]"], *tokenize(content), control["[/INST]"]]
+    return ids
+
+
+def _split_system(messages: Sequence[Message]) -> tuple[str, list[Message]]:
+    system = "\n\n".join(m.content for m in messages if m.role == "system")
+    return system, [m for m in messages if m.role != "system"]
+
+
+def _bos(model: GGUF) -> list[int]:
+    return [1 if model.bos_id is None else model.bos_id]
+
+
+def _eos(model: GGUF) -> list[int]:
+    return [2 if model.eos_id is None else model.eos_id]
+
+
+def _has_v1_vocabulary(model: GGUF) -> bool:
+    tokens = model.tokens
+    return len(tokens) >= 32000 and all(tokens[i] == text for i, text in _V1_INST.items())

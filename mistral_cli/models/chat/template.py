@@ -1,0 +1,143 @@
+"""Render the chat template that a GGUF carries, without trusting it or the user's text."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from mistral_cli.errors import ModelUnusable, first_line
+from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.gguf.token_text import token_text
+
+if TYPE_CHECKING:
+    from jinja2 import Template
+
+    from mistral_cli.models.gguf import GGUF
+
+_FIRST_PRIVATE_USE = 0xE000
+
+# Marks for training which Jinja does not know; a comment strips the blanks around it as well.
+_GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
+
+
+def encode_chat_template(
+    messages: Sequence[Message], model: GGUF, tokenize: Callable[[str], list[int]]
+) -> list[int]:
+    """Token ids of `messages` in the model's template, ready for the assistant's turn.
+
+    Control tokens count only where the template wrote them. Raises ModelUnusable when the
+    template does not render.
+    """
+    controls = {text: token for text, token in model.control_tokens.items() if len(text) > 1}
+    marker = _unused_character(messages, model)
+    shielded = [Message(m.role, _shield(m.content, controls, marker)) for m in messages]
+    ids: list[int] = []
+    for part in _split(_render_whole(shielded, model), controls):
+        if part in controls:
+            ids.append(controls[part])
+        elif text := part.replace(marker, ""):
+            ids += tokenize(text)
+    return _with_one_bos(ids, model)
+
+
+def _shield(content: str, controls: Iterable[str], marker: str) -> str:
+    """Break up whatever in `content` is, or could become, part of a control token.
+
+    The marker stands after every possible first character, and before the text itself,
+    should the template end in half a control token there.
+    """
+    first_characters = {ord(text[0]): text[0] + marker for text in controls}
+    # Blanks stay outermost, so that templates can strip them.
+    return re.sub(r"(?=\S)", marker, content.translate(first_characters), count=1)
+
+
+def _split(rendered: str, controls: dict[str, int]) -> list[str]:
+    if not controls:
+        return [rendered]
+    longest_first = sorted(controls, key=len, reverse=True)
+    parts = re.split("(" + "|".join(map(re.escape, longest_first)) + ")", rendered)
+    return [part for part in parts if part]
+
+
+def _with_one_bos(ids: list[int], model: GGUF) -> list[int]:
+    bos = model.bos_id
+    if bos is None:
+        return ids
+    written = next((index for index, token in enumerate(ids) if token != bos), len(ids))
+    return [bos] * bool(written or model.adds_bos) + ids[written:]
+
+
+def _unused_character(messages: Sequence[Message], model: GGUF) -> str:
+    used = set(model.chat_template or "").union(*(m.content for m in messages))
+    codes = range(_FIRST_PRIVATE_USE, sys.maxunicode + 1)
+    return next(chr(code) for code in codes if chr(code) not in used)
+
+
+def _render_whole(messages: Sequence[Message], model: GGUF) -> str:
+    """Render so that nothing is lost, in the first way of talking that the template takes.
+
+    Templates differ in whether they know a system role, and in whether a content is a text
+    or a list of parts. Some raise for what they do not know, others leave it out.
+    """
+    problem: Exception | None = None
+    for variant in _variants(messages):
+        try:
+            rendered = _render(variant, model)
+        except Exception as error:  # foreign code, which can raise anything
+            problem = problem or error
+        else:
+            if all(m.content.strip() in rendered for m in messages if m.role != "assistant"):
+                return rendered
+    reason = first_line(problem) if problem else "it leaves out the text"
+    raise ModelUnusable(
+        f"the chat template of {model.path.name} does not work: {reason}",
+        hint="Use --raw with a prompt of your own, or another file of this model.",
+    )
+
+
+def _variants(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
+    ways = [messages]
+    if messages[0].role == "system":
+        first = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
+        ways.append([first, *messages[2:]])
+    for way in ways:
+        yield [{"role": m.role, "content": m.content} for m in way]
+    for way in ways:
+        yield [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in way]
+
+
+def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
+    return _compiled(model.chat_template or "").render(
+        messages=messages,
+        add_generation_prompt=True,
+        bos_token=token_text(model, model.bos_id),
+        eos_token=token_text(model, model.eos_id),
+    )
+
+
+@cache
+def _compiled(source: str) -> Template:
+    from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    # The settings and functions that Hugging Face's `apply_chat_template` documents.
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+    )
+    environment.globals.update(raise_exception=_refuse, strftime_now=_now)
+    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
+    return environment.from_string(_GENERATION.sub(r"{#\1\2#}", source))
+
+
+def _refuse(message: str) -> NoReturn:
+    import jinja2
+
+    raise jinja2.TemplateError(message)
+
+
+def _now(pattern: str) -> str:
+    return datetime.now().strftime(pattern)

@@ -1,0 +1,217 @@
+"""What a checked header says about its model."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.models.gguf.types import (
+    CONTROL_TOKEN,
+    FILE_TYPES,
+    SCALARS,
+    STRING,
+    TENSOR_TYPES,
+    UINT64,
+)
+
+# BPE vocabularies for which llama.cpp puts BOS first without being told to (`llama-vocab.cpp`).
+_BOS_BY_DEFAULT = {
+    *("falcon-h1", "falcon3", "jina-v5-nano", "lfm2", "llama-bpe", "llama-v3", "llama3"),
+    *("midm-2.0", "pixtral", "tekken"),
+}
+
+
+@dataclass(frozen=True)
+class Array:
+    """An array in the metadata, decoded only when asked for: vocabularies are large."""
+
+    item_type: int
+    count: int
+    data: bytes = field(repr=False)
+
+    def numbers(self) -> tuple[Any, ...]:
+        """Return the items of an array of numbers or booleans."""
+        return struct.unpack(f"<{self.count}{SCALARS[self.item_type].format[-1]}", self.data)
+
+    def strings(self) -> list[bytes]:
+        """Return the items of an array of strings."""
+        items, position, length_at = [], 0, SCALARS[UINT64].unpack_from
+        for _ in range(self.count):
+            start = position + 8
+            position = start + length_at(self.data, position)[0]
+            items.append(self.data[start:position])
+        return items
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor: `shape` as ggml counts it (row length first), `offset` and `size` in bytes.
+
+    `offset` counts from the start of the file.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    type: int
+    offset: int
+    size: int
+
+    @property
+    def type_name(self) -> str:
+        """Its ggml type, such as `Q4_K`."""
+        return TENSOR_TYPES[self.type][0]
+
+    @property
+    def elements(self) -> int:
+        """The number of weights in it."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class GGUF:
+    """The checked header of a GGUF file; `read` makes it.
+
+    `metadata` holds numbers, booleans, text and `Array`s; `entries` the bytes of each metadata
+    entry as it is in the file (key, type, value), to be copied unchanged; `file_size` is in bytes.
+    """
+
+    path: Path
+    version: int
+    metadata: Mapping[str, object] = field(repr=False)
+    entries: Mapping[str, bytes] = field(repr=False)
+    tensors: tuple[Tensor, ...] = field(repr=False)
+    file_size: int
+
+    @property
+    def architecture(self) -> str:
+        """The network's kind, such as `llama` (which Mistral 7B is)."""
+        return str(self.metadata["general.architecture"])
+
+    @property
+    def name(self) -> str | None:
+        """The name that the model's maker gave it."""
+        name = self.metadata.get("general.name")
+        return None if name is None else str(name)
+
+    def hparam(self, key: str, default: Any = None) -> Any:
+        """Return the value of `<architecture>.<key>`; an array of numbers as a tuple."""
+        value = self.metadata.get(f"{self.architecture}.{key}", default)
+        return value.numbers() if isinstance(value, Array) and value.item_type != STRING else value
+
+    def per_layer(self, key: str, default: Any = None) -> tuple[int, ...]:
+        """Return a hyperparameter that may be one number or one number per layer, per layer."""
+        value = self.hparam(key, default)
+        return value if isinstance(value, tuple) else (value,) * self.block_count
+
+    @property
+    def context_length(self) -> int:
+        """The context that the model was trained with, in tokens."""
+        return int(self.hparam("context_length"))
+
+    @property
+    def block_count(self) -> int:
+        """The number of layers."""
+        return int(self.hparam("block_count"))
+
+    @property
+    def parameters(self) -> int:
+        """The number of weights in all tensors."""
+        return sum(tensor.elements for tensor in self.tensors)
+
+    @property
+    def quantization(self) -> str:
+        """The file's quantization as llama.cpp names it, such as `Q4_K_M`."""
+        declared = FILE_TYPES.get(self.metadata.get("general.file_type"))
+        if declared:
+            return declared
+        stored: Counter[str] = Counter()
+        for tensor in self.tensors:
+            stored[tensor.type_name] += tensor.size
+        return stored.most_common(1)[0][0]
+
+    @property
+    def head_sizes(self) -> tuple[int, int]:
+        """The length of one attention head's key and of its value."""
+        default = self.hparam("embedding_length") // max(self.per_layer("attention.head_count"))
+        return (
+            self.hparam("attention.key_length", default),
+            self.hparam("attention.value_length", default),
+        )
+
+    @property
+    def kv_heads(self) -> tuple[int, ...]:
+        """The number of key and value heads of each layer."""
+        return self.per_layer("attention.head_count_kv", self.hparam("attention.head_count"))
+
+    def kv_bytes(self, context_length: int) -> int:
+        """Return the bytes of an F16 key and value cache of `context_length` tokens."""
+        return 2 * context_length * sum(self.kv_heads) * sum(self.head_sizes)
+
+    @cached_property
+    def tokens(self) -> Sequence[bytes]:
+        """The vocabulary as stored: text with `▁` for "llama", GPT-2's byte alphabet for "gpt2"."""
+        tokens = self.metadata["tokenizer.ggml.tokens"]
+        assert isinstance(tokens, Array)
+        return tokens.strings()
+
+    @cached_property
+    def token_types(self) -> Sequence[int] | None:
+        """The kind of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte."""
+        types = self.metadata.get("tokenizer.ggml.token_type")
+        return types.numbers() if isinstance(types, Array) else None
+
+    @cached_property
+    def control_tokens(self) -> Mapping[str, int]:
+        """The control tokens, such as `</s>` or `[INST]`, and their ids."""
+        types, tokens = self.token_types or (), self.tokens
+        return {
+            tokens[i].decode("utf-8", "replace"): i
+            for i, kind in enumerate(types)
+            if kind == CONTROL_TOKEN
+        }
+
+    @property
+    def tokenizer_model(self) -> str:
+        """The tokenizer's algorithm: `llama` (SentencePiece), `gpt2` (byte-level BPE), ..."""
+        return str(self.metadata["tokenizer.ggml.model"])
+
+    def token_id(self, role: str) -> int | None:
+        """Return the id of a special token: "bos", "eos", "eot", "unknown", "padding", ..."""
+        value = self.metadata.get(f"tokenizer.ggml.{role}_token_id")
+        return value if isinstance(value, int) else None
+
+    @property
+    def bos_id(self) -> int | None:
+        """The token that starts a text."""
+        return self.token_id("bos")
+
+    @property
+    def eos_id(self) -> int | None:
+        """The token that ends a text."""
+        return self.token_id("eos")
+
+    @property
+    def eot_id(self) -> int | None:
+        """The token that ends a turn of a conversation, where it is not `eos_id`."""
+        return self.token_id("eot")
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether a text is to start with `bos_id`; llama.cpp's default if the file is silent."""
+        default = (
+            self.tokenizer_model == "llama"
+            or self.metadata.get("tokenizer.ggml.pre") in _BOS_BY_DEFAULT
+        )
+        return bool(self.metadata.get("tokenizer.ggml.add_bos_token", default))
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja template of a conversation."""
+        template = self.metadata.get("tokenizer.chat_template")
+        return None if template is None else str(template)

@@ -1,0 +1,201 @@
+"""Read the header: metadata and the places of the tensors, all inside the file."""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.errors import ModelUnusable
+from mistral_cli.models.gguf.model import GGUF, Array, Tensor
+from mistral_cli.models.gguf.refusal import ANOTHER, CONVERT, DAMAGED, refuse
+from mistral_cli.models.gguf.types import (
+    ARRAY,
+    SCALARS,
+    STRING,
+    TENSOR_TYPES,
+    UINT32,
+    UINT64,
+)
+
+_MAGIC = b"GGUF"
+_FIXED_PART = 24  # bytes: magic, version, number of tensors, number of metadata entries
+_MOST_ENTRIES = 1 << 16  # of tensors, and of metadata entries; real models have hundreds
+_MOST_NAME_BYTES = 63  # ggml's GGML_MAX_NAME, less its final NUL
+_LEAST_ALIGNMENT = 32  # ggml computes on mapped weights in place, and aborts below this
+_OTHER_FORMATS = {
+    b"version https://git-lfs": ("is a Git LFS pointer, not the model", "Run `git lfs pull`."),
+    b"<": ("is a web page, not a model", "Download the file itself, not the page that shows it."),
+    b"PK\x03\x04": ("is a ZIP or PyTorch file, not GGUF", ANOTHER),
+    b"lmgg": ("is in GGML format, which came before GGUF", CONVERT),
+    b"tjgg": ("is in GGJT format, which came before GGUF", CONVERT),
+}
+
+
+def check_magic(start: bytes) -> None:
+    """Refuse a file that does not begin as a GGUF does, and say what it is instead."""
+    if start[8:10] == b'{"':
+        refuse("is a safetensors file, not GGUF", ANOTHER)
+    for magic, (problem, hint) in _OTHER_FORMATS.items():
+        if start.lstrip().startswith(magic):
+            refuse(problem, hint)
+    if not start:
+        refuse("is empty")
+    if not start.startswith(_MAGIC):
+        refuse("is not a GGUF file", ANOTHER)
+    if len(start) < _FIXED_PART:
+        refuse(f"is too short: {len(start)} bytes")
+
+
+class HeaderCut(ModelUnusable):
+    """The header runs past the end of what is there to read."""
+
+
+class _Cursor:
+    """A position in the header; whatever runs past the end of the data is refused."""
+
+    def __init__(self, data: mmap.mmap | bytes) -> None:
+        self.data = data
+        self.position = len(_MAGIC)
+
+    def skip(self, length: int) -> int:
+        """Step over `length` bytes and return where they start."""
+        start = self.position
+        if length > len(self.data) - start:
+            raise HeaderCut("the header runs past the end of the file", hint=DAMAGED)
+        self.position = start + length
+        return start
+
+    def number(self, kind: int) -> Any:
+        layout = SCALARS[kind]
+        return layout.unpack_from(self.data, self.skip(layout.size))[0]
+
+    def string(self) -> bytes:
+        start = self.skip(self.number(UINT64))
+        return self.data[start : self.position]
+
+    def name(self, what: str) -> str:
+        raw = self.string()
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            refuse(f"a {what} is not UTF-8: {raw[:40]!r}")
+
+    def value(self, key: str) -> object:
+        kind = self.number(UINT32)
+        if kind == STRING:
+            return self.string().decode("utf-8", "replace")
+        if kind == ARRAY:
+            return self._array(key)
+        if kind not in SCALARS:
+            refuse(f"metadata {key!r} has the unknown type {kind}")
+        return self.number(kind)
+
+    def _array(self, key: str) -> Array:
+        kind, count = self.number(UINT32), self.number(UINT64)
+        start = self.position
+        if kind == STRING:
+            self._skip_strings(count)
+        elif kind in SCALARS:
+            self.skip(count * SCALARS[kind].size)
+        else:
+            refuse(f"metadata {key!r} is an array of the unsupported type {kind}")
+        return Array(kind, count, self.data[start : self.position])
+
+    def _skip_strings(self, count: int) -> None:
+        # The hot spot: a vocabulary has 32,000 strings and more.
+        data, position, length_at = self.data, self.position, SCALARS[UINT64].unpack_from
+        try:
+            for _ in range(count):
+                position += 8 + length_at(data, position)[0]
+        except (struct.error, OverflowError):
+            position = len(data) + 1
+        self.skip(position - self.position)
+
+
+def parse(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
+    """The header in `data`, the file or its first bytes; no tensor lies outside `file_size`.
+
+    Raises `HeaderCut` when the header goes on after `data`.
+    """
+    cursor = _Cursor(data)
+    version = cursor.number(UINT32)
+    if version >> 16:
+        refuse("is a big-endian GGUF file, which no engine reads here", CONVERT)
+    if version not in (2, 3):
+        refuse(f"is of GGUF version {version}; versions 2 and 3 are supported", CONVERT)
+    tensor_count, entry_count = cursor.number(UINT64), cursor.number(UINT64)
+    if max(tensor_count, entry_count) > _MOST_ENTRIES:
+        refuse(f"declares {tensor_count} tensors and {entry_count} metadata entries")
+    metadata: dict[str, object] = {}
+    entries: dict[str, bytes] = {}
+    for _ in range(entry_count):
+        start = cursor.position
+        key = cursor.name("metadata key")
+        if key in metadata:
+            refuse(f"has the metadata key {key!r} twice")
+        metadata[key] = cursor.value(key)
+        entries[key] = data[start : cursor.position]
+    alignment = _alignment(metadata, entries)
+    tensors = _parse_tensors(cursor, tensor_count, alignment)
+    _check_extents(tensors, file_size)
+    return GGUF(path, version, metadata, entries, tensors, file_size)
+
+
+def _alignment(metadata: Mapping[str, object], entries: Mapping[str, bytes]) -> int:
+    key = "general.alignment"
+    alignment = metadata.get(key, 32)
+    # llama.cpp aborts on any type but UINT32; the type follows the key and its 8-byte length.
+    stored_as_uint32 = key not in entries or entries[key][8 + len(key)] == UINT32
+    if not (isinstance(alignment, int) and stored_as_uint32 and alignment.bit_count() == 1):
+        refuse(f"has the impossible alignment {alignment!r}")
+    if alignment < _LEAST_ALIGNMENT:
+        refuse(f"has the alignment {alignment}, too small for the engines", CONVERT)
+    return alignment
+
+
+def _parse_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[Tensor, ...]:
+    tensors: dict[str, Tensor] = {}
+    for _ in range(count):
+        tensor = _parse_tensor(cursor, alignment)
+        if tensor.name in tensors:
+            refuse(f"has the tensor {tensor.name!r} twice")
+        tensors[tensor.name] = tensor
+    start = cursor.position + -cursor.position % alignment
+    return tuple(
+        Tensor(each.name, each.shape, each.type, start + each.offset, each.size)
+        for each in tensors.values()
+    )
+
+
+def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
+    """Read one tensor's description; its offset counts from the start of the tensor data."""
+    name = cursor.name("tensor name")
+    if not 0 < len(name.encode()) <= _MOST_NAME_BYTES:
+        refuse(f"has a tensor with a name of {len(name)} characters")
+    dimensions = cursor.number(UINT32)
+    if not 1 <= dimensions <= 4:
+        refuse(f"tensor {name!r} has {dimensions} dimensions")
+    shape = tuple(cursor.number(UINT64) for _ in range(dimensions))
+    kind, offset = cursor.number(UINT32), cursor.number(UINT64)
+    if kind not in TENSOR_TYPES:
+        refuse(f"tensor {name!r} has the unknown type {kind}", CONVERT)
+    _, block, block_bytes = TENSOR_TYPES[kind]
+    if not 0 < math.prod(shape) < 1 << 62 or shape[0] % block:
+        refuse(f"tensor {name!r} has the impossible shape {shape}")
+    if offset % alignment:
+        refuse(f"tensor {name!r} is not aligned to {alignment} bytes")
+    return Tensor(name, shape, kind, offset, math.prod(shape) // block * block_bytes)
+
+
+def _check_extents(tensors: tuple[Tensor, ...], file_size: int) -> None:
+    end = 0
+    for tensor in sorted(tensors, key=lambda each: each.offset):
+        if tensor.offset < end:
+            refuse(f"tensor {tensor.name!r} overlaps another")
+        end = tensor.offset + tensor.size
+    if end > file_size:
+        refuse(f"is truncated: it has {file_size} bytes and needs {end}")

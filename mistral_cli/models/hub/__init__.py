@@ -1,0 +1,1 @@
+"""Hugging Face Hub: repositories, downloads, uploads and the local cache."""

@@ -1,1 +1,0 @@
-"""Events of an engine → an answer, and what of it stands where."""

@@ -1,0 +1,185 @@
+"""The process that keeps a model loaded: load it, let others find it, end when asked or idle."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
+from mistral_cli.engines.loader import open_engine
+from mistral_cli.engines.protocol import LOOPBACK, Listening, LoadOptions
+from mistral_cli.engines.requirements import Wanted
+from mistral_cli.engines.selection import Choice, choose, place
+from mistral_cli.errors import ExitCode
+from mistral_cli.models.context import context_length
+from mistral_cli.models.gguf import GGUF
+from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.hub.api import go_offline
+from mistral_cli.models.references import resolve
+from mistral_cli.serving.registry import Place, Served, identity, taken
+from mistral_cli.system.config import Config
+from mistral_cli.system.config import load as load_config
+from mistral_cli.system.machine import usable_cores
+
+if TYPE_CHECKING:
+    from mistral_cli.serving.options import ServeOptions
+    from mistral_cli.system.terminal import Terminal
+
+_CONTEXT = 8192
+"""Tokens of context that a slot has by default, where the model has as many."""
+
+_LOOK_SECONDS = 0.5
+_AT_WORK = ("prompt_tokens_total", "tokens_predicted_total", "n_decode_total")
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What is to be loaded, and how."""
+
+    name: str
+    file: GGUF
+    choice: Choice
+    load: LoadOptions
+
+
+def serve(options: ServeOptions, terminal: Terminal) -> None:
+    """Load the model and serve it until SIGTERM, Ctrl-C or the idle time-out.
+
+    Answers that are under way then are cancelled; while there are any, no time-out comes.
+    Ends the process then. Raises MistralCliError.
+    """
+    model = _settle(options, load_config(terminal.env), terminal)
+    with taken(model.file.path) as place_, _asked_to_end() as asked:
+        listening, key = _listening(place_, model.name, options, terminal)
+        load = replace(model.load, listening=listening)
+        terminal.status(f"loading {model.name} …")
+        before = identity(model.file.path)
+        with open_engine(model.choice, model.file, load, terminal.warn) as engine:
+            assert isinstance(engine, ServerEngine)
+            served = _served(model, options, listening, key, engine, before)
+            _say(served, terminal)
+            place_.publish(served)
+            client = Client(listening.socket, listening.api_keys[0])
+            reason = _until_the_end(client, place_, options.idle_timeout, asked)
+            terminal.note(f"{model.name} is served no more: {reason}")
+            place_.clear()
+            terminal.stderr.flush()
+            # Nothing is left to be tidied, and to be freed the server would wait for its streams.
+            os._exit(ExitCode.SUCCESS)
+
+
+def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model:
+    terminal.quiet, terminal.verbose = options.quiet, options.verbose
+    if options.offline:
+        go_offline()
+    engine = options.engine or config.engine
+    wanted = Wanted(engine, options.gpu_layers, options.require_gpu, listening=True)
+    wanted.check()
+    name = options.model or config.model
+    model = read_gguf(resolve(name, config, terminal))
+    choice = choose(wanted, model)
+    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+    context = context_length(model, options.context_length, _CONTEXT, terminal)
+    choice = place(choice, model, context, options.parallel)
+    if choice.warning:
+        terminal.warn(choice.warning)
+    threads = options.threads or usable_cores()
+    return _Model(
+        name, model, choice, LoadOptions(context, threads, choice.gpu_layers, options.parallel)
+    )
+
+
+def _listening(
+    place_: Place, name: str, options: ServeOptions, terminal: Terminal
+) -> tuple[Listening, str | None]:
+    """Where the server shall listen, and the key for HTTP if anybody may come that way."""
+    own = secrets.token_hex(16)
+    if not (options.http or options.port):
+        return Listening(place_.socket, (own,)), None
+    key = terminal.env.get("MISTRAL_CLI_API_KEY") or f"mistral-cli-{secrets.token_urlsafe(24)}"
+    return Listening(place_.socket, (own, key), options.port or _free_port(), name), key
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as found:
+        port: int = found.getsockname()[1]
+        return port
+
+
+def _served(
+    model: _Model,
+    options: ServeOptions,
+    listening: Listening,
+    key: str | None,
+    engine: ServerEngine,
+    file: tuple[int, int, int],
+) -> Served:
+    return Served(
+        pid=os.getpid(),
+        started=time.time(),
+        model=model.name,
+        path=str(Path(model.file.path).resolve()),
+        file=file,
+        engine=model.choice.engine.name,
+        engine_pid=engine.pid,
+        context_length=engine.context_length,
+        slots=options.parallel,
+        gpu_layers=engine.gpu_layers,
+        threads=model.load.threads,
+        knows_grammars=engine.knows_grammars,
+        idle_seconds=options.idle_timeout,
+        api_key=listening.api_keys[0],
+        http=f"http://{LOOPBACK}:{listening.port}/v1" if key else None,
+        http_key=key,
+    )
+
+
+def _say(served: Served, terminal: Terminal) -> None:
+    slots = "1 answer" if served.slots == 1 else f"{served.slots} answers"
+    terminal.note(
+        f"{served.model} is loaded: {slots} at once, {served.context_length:,} tokens of "
+        f"context each; generate, translate, summarize and json-extract use it by themselves"
+    )
+    if served.http:
+        given = served.http_key == terminal.env.get("MISTRAL_CLI_API_KEY")
+        shown = "from MISTRAL_CLI_API_KEY" if given else served.http_key
+        terminal.note(f"OpenAI's API is at {served.http}, API key {shown}")
+
+
+@contextlib.contextmanager
+def _asked_to_end() -> Iterator[threading.Event]:
+    """An event that is set when SIGTERM comes. Ctrl-C interrupts as always."""
+    asked = threading.Event()
+    previous = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _until_the_end(
+    client: Client, place_: Place, idle_seconds: float, asked: threading.Event
+) -> str:
+    """Wait until there is a reason to end, and return it. Raises EngineFailed."""
+    before: list[float] = []
+    active = time.monotonic()
+    look = min(_LOOK_SECONDS, idle_seconds / 4) if idle_seconds else _LOOK_SECONDS
+    while not asked.wait(look):
+        now = client.metrics()
+        work = [now.get(name, 0.0) for name in _AT_WORK]
+        if work != before or now.get("requests_processing"):
+            place_.touch()
+            before, active = work, time.monotonic()
+        elif idle_seconds and time.monotonic() - active >= idle_seconds:
+            return f"no work for {idle_seconds:g} seconds"
+    return "it was asked to end"

@@ -1,0 +1,1 @@
+"""Input texts: reading, documents, splitting, structure, sentences, glossaries."""

@@ -1,0 +1,96 @@
+"""JSONL and CSV → records with the line each begins at; a broken one does not end the file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mistral_cli.errors import UsageError
+from mistral_cli.system import strict_json
+
+_CELL_LIMIT = min(sys.maxsize, 2**31 - 1)  # characters; what a C long holds everywhere
+
+
+@dataclass(frozen=True)
+class Record:
+    """One object or table row, or why it cannot be read; lines count from 1."""
+
+    line: int
+    value: Mapping[str, Any] | UsageError
+
+
+def json_records(text: str, source: str) -> Iterator[Record]:
+    """One JSON object a line; empty lines are passed over."""
+    # Not splitlines: a JSON string may hold U+2028 and its like.
+    for number, line in enumerate(text.split("\n"), 1):
+        if line and not line.isspace():
+            yield Record(number, _json_object(line, f"{source}:{number}"))
+
+
+def read_table(
+    text: str, source: str, delimiter: str | None = None
+) -> tuple[list[str], Iterator[Record]]:
+    """A table's header (empty if there is none) and its rows; quoted cells may hold line ends.
+
+    Without `delimiter` it is the comma, semicolon or tab the header has most of. Raises
+    UsageError for a header that cannot be read or names a column twice.
+    """
+    csv.field_size_limit(_CELL_LIMIT)
+    if delimiter is None:
+        delimiter = max(",;\t", key=text.partition("\n")[0].count)
+    # Strict: otherwise one missing quote makes a single cell of the rest of the file.
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    rows = _table_rows(reader, source)
+    _, header = next(rows, (0, []))
+    if isinstance(header, UsageError):
+        raise header
+    twice = next((name for name in header if header.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"{source} names the column {twice!r} twice", hint="Give every column its own name."
+        )
+    return header, (Record(line, _named(header, cells, f"{source}:{line}")) for line, cells in rows)
+
+
+def _json_object(line: str, where: str) -> Mapping[str, Any] | UsageError:
+    hint = "Each line must be one JSON object."
+    try:
+        value = strict_json.loads(line)
+    except (ValueError, RecursionError) as error:
+        return UsageError(f"{where} is not JSON: {error}", hint=hint)
+    if not isinstance(value, dict):
+        return UsageError(f"{where} is JSON, but no object", hint=hint)
+    return value
+
+
+def _table_rows(reader: Any, source: str) -> Iterator[tuple[int, list[str] | UsageError]]:
+    """Each row with the line it begins at; `reader` goes on after a row it cannot read."""
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            hint = 'Quote cells as "..." and double a quote within: "".'
+            yield line, UsageError(f"{source}:{line} is not CSV: {error}", hint=hint)
+        else:
+            if cells:
+                yield line, cells
+
+
+def _named(
+    header: list[str], cells: list[str] | UsageError, where: str
+) -> Mapping[str, str] | UsageError:
+    if isinstance(cells, UsageError):
+        return cells
+    if len(cells) != len(header):
+        return UsageError(
+            f"{where} has {len(cells)} cells where the header has {len(header)}",
+            hint="Quote cells that hold the delimiter or a line end.",
+        )
+    return dict(zip(header, cells, strict=True))

@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mistral_cli.batch.input.rows import Row, read_rows
+from mistral_cli.models.chat.messages import Message
+from mistral_cli.system.terminal import Terminal
+
+ASK = [{"role": "user", "content": "Why?"}]
+SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
+
+
+def request(custom_id: Any = "r-1", *, line: Any = (), **body: Any) -> Row:
+    """The row of one request; `line` is what stands beside its body."""
+    value = {
+        "custom_id": custom_id,
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"model": "gpt-4o-mini", "messages": ASK, **body},
+        **dict(line),
+    }
+    Path("requests.jsonl").write_text(json.dumps(value), encoding="utf-8")
+    terminal = Terminal(None, io.StringIO(), io.StringIO(), env={})
+    [row] = read_rows(["requests.jsonl"], terminal)
+    return row
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_a_request_is_a_row() -> None:
+    row = request(
+        messages=[
+            {"role": "developer", "content": "Be brief."},
+            {"role": "user", "name": "ada", "content": "Why?"},
+            {"role": "assistant", "content": "Because.", "refusal": None, "tool_calls": []},
+            {"role": "user", "content": [{"type": "text", "text": t} for t in ("And", "then?")]},
+        ],
+        max_completion_tokens=7,
+        temperature=0,
+    )
+    assert row == Row(
+        "r-1",
+        "requests.jsonl:1",
+        conversation=(
+            Message("system", "Be brief."),
+            Message("user", "Why?"),
+            Message("assistant", "Because."),
+            Message("user", "And\nthen?"),
+        ),
+        overrides={"max_tokens": 7, "temperature": 0.0},
+    )
+
+
+@pytest.mark.parametrize(
+    ("body", "overrides"),
+    [
+        ({"max_tokens": 5}, {"max_tokens": 5}),
+        ({"max_tokens": 5, "max_completion_tokens": 6}, {"max_tokens": 6}),
+        ({"top_p": 0.5, "temperature": 1}, {"top_p": 0.5, "temperature": 1.0}),
+        ({"seed": 3}, {"seed": 3}),
+        ({"seed": -1}, {"seed": 2**31 - 1}),
+        ({"stop": "END"}, {"stop": ("END",)}),
+        ({"stop": ["a", "b"]}, {"stop": ("a", "b")}),
+        ({"response_format": {"type": "text"}}, {}),
+        ({"response_format": {"type": "json_object"}}, {"schema": {"type": "object"}}),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
+            {"schema": SCHEMA},
+        ),
+        ({"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "flex"}, {}),
+        ({"n": 1, "stream": False, "tools": [], "logprobs": False, "tool_choice": "none"}, {}),
+        ({"max_tokens": None, "stop": None, "temperature": None, "response_format": None}, {}),
+        ({"frequency_penalty": 0, "modalities": ["text"], "logit_bias": {}}, {}),
+    ],
+)
+def test_what_a_body_sets(body: dict[str, Any], overrides: dict[str, Any]) -> None:
+    row = request(**body)
+    assert (row.error, dict(row.overrides)) == (None, overrides)
+
+
+def _says(content: Any) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": content}]
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        ({"n": 2}, "body.n is not supported"),
+        ({"stream": True}, "body.stream is not supported"),
+        ({"logprobs": True}, "body.logprobs is not supported"),
+        ({"tools": [{"type": "function"}]}, "body.tools is not supported"),
+        ({"functions": [{}]}, "body.functions is not supported"),
+        ({"modalities": ["text", "audio"]}, "body.modalities is not supported"),
+        ({"audio": {"voice": "a"}}, "body.audio is not supported"),
+        ({"logit_bias": {"50256": -100}}, "body.logit_bias is not supported"),
+        ({"presence_penalty": 0.5}, "body.presence_penalty is not supported"),
+        ({"max_tokens": 0}, "body.max_tokens is less than 1"),
+        ({"max_tokens": 1.5}, "body.max_tokens is no whole number"),
+        ({"max_tokens": True}, "body.max_tokens is no whole number"),
+        ({"seed": "7"}, "body.seed is no whole number"),
+        ({"temperature": "hot"}, "body.temperature is no number from 0 to 100"),
+        ({"temperature": -1}, "body.temperature is no number from 0 to 100"),
+        ({"top_p": 1.1}, "body.top_p is no number from 0 to 1"),
+        ({"stop": 7}, "body.stop is neither"),
+        ({"stop": [""]}, "body.stop is neither"),
+        ({"response_format": {"type": "xml"}}, "body.response_format is not"),
+        ({"response_format": "json_object"}, "body.response_format is not"),
+        ({"response_format": {"type": "json_schema"}}, "body.response_format is not"),
+        ({"messages": []}, "body.messages is no list"),
+        ({"messages": None}, "body.messages is no list"),
+        ({"messages": ["hi"]}, "body.messages[0] is no object"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "body.messages[0].role is not"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "body.messages[0].role is not"),
+        ({"messages": [*ASK, {"role": "user"}]}, "body.messages[1].content is no text"),
+        ({"messages": _says([{"type": "image_url"}])}, "body.messages[0].content[0] is of type"),
+        ({"messages": _says(["text"])}, "body.messages[0].content[0] is of type None"),
+        ({"messages": _says([{"type": "text"}])}, "body.messages[0].content[0].text is no text"),
+        (
+            {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
+            "body.messages[0].tool_calls is not supported",
+        ),
+        ({"line": {"method": "GET"}}, "method is not POST"),
+        ({"line": {"url": "/v1/embeddings"}}, "url is not /v1/chat/completions"),
+    ],
+)
+def test_what_is_not_supported_is_that_rows_error(body: dict[str, Any], problem: str) -> None:
+    row = request(**body)
+    assert row.error is not None
+    assert row.error.message.startswith(f"requests.jsonl:1: {problem}")
+    assert row.error.hint
+    assert (row.id, row.conversation, row.overrides) == ("r-1", (), {})
+
+
+@pytest.mark.parametrize("custom_id", [7, None, ""])
+def test_a_request_needs_an_id(custom_id: Any) -> None:
+    row = request(custom_id)
+    assert row.error is not None
+    assert row.error.message == "requests.jsonl:1: custom_id is no text"
+    assert row.id == "requests.jsonl:1"
+
+
+def test_a_line_without_a_body_is_no_request() -> None:
+    row = request(line={"body": "letter", "text": "plain"})
+    assert (row.text, row.conversation, row.fields["custom_id"]) == ("plain", (), "r-1")

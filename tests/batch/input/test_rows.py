@@ -1,0 +1,393 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.documents import pdf
+
+from mistral_cli.batch.input.rows import Row, read_rows
+from mistral_cli.errors import UsageError
+from mistral_cli.system.terminal import Terminal
+
+
+class TerminalStream(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(stdin: bytes | None = None) -> Terminal:
+    stream = None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin))
+    return Terminal(stream, io.StringIO(), io.StringIO(), env={})
+
+
+def rows(*names: object, stdin: bytes | None = None, **options: Any) -> list[Row]:
+    return read_rows([str(name) for name in names], terminal(stdin), **options)
+
+
+def row(*names: object, **options: Any) -> Row:
+    [only] = rows(*names, **options)
+    return only
+
+
+def problem(row: Row) -> str:
+    assert row.error is not None
+    assert row.error.hint
+    assert row.text == ""
+    return row.error.message
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(name: str, content: str | bytes) -> str:
+    data = content if isinstance(content, bytes) else content.encode()
+    Path(name).parent.mkdir(parents=True, exist_ok=True)
+    Path(name).write_bytes(data)
+    return name
+
+
+# Whole files
+
+
+def test_a_file_is_a_row() -> None:
+    write("src/a.txt", "one\r\ntwo\n")
+    assert row("src/a.txt") == Row(
+        "src/a.txt", "src/a.txt", "one\ntwo", path=Path("src/a.txt"), relative=Path("a.txt")
+    )
+    assert row("src/*.txt").relative == Path("a.txt")
+    assert row(".").relative == Path("src/a.txt")
+
+
+def test_a_document_is_a_row() -> None:
+    pytest.importorskip("kreuzberg")
+    write("a.pdf", pdf(["The harbour"]))
+    assert row("a.pdf").text.strip() == "The harbour"
+    assert row(stdin=pdf(["The harbour"])).text.strip() == "The harbour"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.txt", b"GGUF\0\0", "a.txt is not a text file"),
+        ("a.jsonl", b"GGUF\0\0", "a.jsonl is not a text file"),
+        ("a.csv", b"GGUF\0\0", "a.csv is not a text file"),
+        ("a.txt", b"", "a.txt is empty"),
+        ("a.txt", b" \r\n\t", "a.txt is empty"),
+        ("a.txt", b"\xff\xfe\0\0", "a.txt is empty"),
+    ],
+)
+def test_a_bad_file_does_not_stop_the_others(name: str, content: bytes, message: str) -> None:
+    write(name, content)
+    write("good.txt", "good")
+    bad, good = rows(name, "good.txt")
+    assert problem(bad).startswith(message)
+    assert (bad.id, bad.source, bad.path) == (name, name, Path(name))
+    assert (good.text, good.error) == ("good", None)
+
+
+def test_a_file_that_cannot_be_read_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(path: Path) -> bytes:
+        raise PermissionError(13, "Permission denied")  # chmod does not stop root
+
+    write("a.txt", "text")
+    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    assert problem(row("a.txt")) == "a.txt cannot be read: Permission denied"
+
+
+def test_undecodable_bytes_are_replaced_and_told() -> None:
+    surroundings = terminal()
+    assert read_rows([write("a.txt", b"caf\xe9")], surroundings)[0].text == "caf\ufffd"
+    assert (
+        read_rows([write("a.jsonl", b'{"text": "caf\xe9"}')], surroundings)[0].text == "caf\ufffd"
+    )
+    assert [warning.split()[0] for warning in surroundings.warnings] == ["a.txt", "a.jsonl"]
+
+
+def test_a_name_that_is_no_utf8_can_be_printed() -> None:
+    name = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
+    Path(name).write_text("text")
+    found = row("*.txt")
+    assert (found.id, found.text, found.path) == ("caf\\xe9.txt", "text", Path(name))
+    Path(name).write_bytes(b"\0")
+    problem(row("*.txt")).encode()
+
+
+# Lines
+
+
+def test_stdin_lines_are_rows() -> None:
+    expected = [Row("stdin:1", "stdin:1", "one"), Row("stdin:4", "stdin:4", " two")]
+    for names in ((), ("-",)):
+        assert rows(*names, stdin=b"one\r\n\n  \n two") == expected
+
+
+def test_lines_end_at_line_feeds_alone() -> None:
+    long = b"x" * 8192  # NUL further up would make it a binary file
+    found = rows(stdin=long + "\u2028b\x0cc\x85d\n\0\ne".encode())
+    assert [one.text for one in found] == [long.decode() + "\u2028b\x0cc\x85d", "", "e"]
+    assert problem(found[1]) == "stdin:2 is empty"
+
+
+def test_a_format_for_every_name() -> None:
+    write("a.txt", "one\ntwo\n")
+    assert [found.text for found in rows("a.txt", input_format="lines")] == ["one", "two"]
+    assert row(stdin=b"one\ntwo\n", input_format="text") == Row("stdin", "stdin", "one\ntwo")
+    assert row(stdin=b'{"text": "x", "id": 7}', input_format="jsonl").id == "7"
+    found = rows("-", stdin=b"id,text\n1,x\n2,y\n", input_format="csv")
+    assert [(one.id, one.source, one.text) for one in found] == [
+        ("1", "stdin:2", "x"),
+        ("2", "stdin:3", "y"),
+    ]
+    write("b.jsonl", '{"text": "x"}\n')
+    assert row("b.jsonl", input_format="text").text == '{"text": "x"}'
+    with pytest.raises(UsageError, match="unknown input format 'xml'"):
+        rows("a.txt", input_format="xml")
+
+
+# JSONL
+
+
+def test_a_json_object_is_a_row() -> None:
+    write("a.jsonl", '\ufeff{"id": "x", "text": "one", "n": 1.5, "ok": true, "none": null}\n\n')
+    assert row("a.jsonl") == Row(
+        "x", "a.jsonl:1", "one", fields={"id": "x", "n": "1.5", "ok": "true", "none": ""}
+    )
+    write("b.ndjson", '{"body": "one", "text": "other", "list": [1], "o": {}}')
+    assert row("b.ndjson", text_field="body") == Row(
+        "b.ndjson:1", "b.ndjson:1", "one", fields={"body": "one"}
+    )
+
+
+def test_numbers_are_text_and_an_id_may_be_missing() -> None:
+    lines = [
+        '{"text": 7, "id": 12345678901234567890}',
+        '{"text": false, "id": ""}',
+        '{"text": 0.5}',
+    ]
+    found = rows(write("a.jsonl", "\n".join([*lines, '{"text": "x", "id": null}'])))
+    assert [(one.id, one.text) for one in found] == [
+        ("12345678901234567890", "7"),
+        ("a.jsonl:2", "false"),
+        ("a.jsonl:3", "0.5"),
+        ("a.jsonl:4", "x"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("line", "message", "identity"),
+    [
+        ('{"text": "torn', "a.jsonl:2 is not JSON", "a.jsonl:2"),
+        ("[1]", "a.jsonl:2 is JSON, but no object", "a.jsonl:2"),
+        ("[" * 100_000, "a.jsonl:2 is not JSON", "a.jsonl:2"),
+        ('{"text": NaN}', "a.jsonl:2 is not JSON", "a.jsonl:2"),
+        ('{"text": "\\ud800"}', "a.jsonl:2 is not JSON", "a.jsonl:2"),
+        ('{"text": "a", "text": "b"}', "a.jsonl:2 is not JSON: the key 'text'", "a.jsonl:2"),
+        ('{"id": 7, "body": "b"}', "a.jsonl:2 has no 'text'; it has 'id', 'body'", "7"),
+        ('{"id": "x", "text": null}', "a.jsonl:2: 'text' is no text", "x"),
+        ('{"id": "x", "text": ["b"]}', "a.jsonl:2: 'text' is no text", "x"),
+        ('{"id": "x", "text": " \\n\\u0000"}', "a.jsonl:2 is empty", "x"),
+        ('{"id": {}, "text": "b"}', "a.jsonl:2 has no id in 'id'", "a.jsonl:2"),
+    ],
+)
+def test_a_bad_line_does_not_stop_the_others(line: str, message: str, identity: str) -> None:
+    write("a.jsonl", f'{{"text": "first"}}\n{line}\n{{"text": "last"}}')
+    first, bad, last = rows("a.jsonl")
+    assert problem(bad).startswith(message)
+    assert (bad.id, bad.source) == (identity, "a.jsonl:2")
+    assert (first.text, last.text, last.id) == ("first", "last", "a.jsonl:3")
+
+
+@pytest.mark.parametrize("line", ['{"text": "b"}', '{"text": "b", "key": ""}'])
+def test_an_id_that_was_asked_for_must_be_there(line: str) -> None:
+    write("a.jsonl", line)
+    assert problem(row("a.jsonl", id_field="key")) == "a.jsonl:1 has no id in 'key'"
+    assert problem(row("a.jsonl", id_field="id")) == "a.jsonl:1 has no id in 'id'"
+
+
+# Tables
+
+
+def test_a_table_row_is_a_row() -> None:
+    write("a.csv", '\ufeffid,text,note\r\n1,"one, ""two""\r\nthree",n\r\n\r\n2,four,\r\n')
+    assert rows("a.csv") == [
+        Row("1", "a.csv:2", 'one, "two"\r\nthree', fields={"id": "1", "note": "n"}),
+        Row("2", "a.csv:5", "four", fields={"id": "2", "note": ""}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.tsv", "text\tid\na, b; c\t1\n"),
+        ("a.tsv", "id\ttext\r\n1\ta, b; c\r\n"),
+        ("a.csv", 'id,text\n1,"a, b; c"\n'),
+        ("a.csv", "id\ttext\n1\ta, b; c\n"),
+        ("a.csv", 'id;text\n1;"a, b; c"\n'),
+        ("a.csv", 'id,text\r1,"a, b; c"\r'),
+        ("a.csv", "id\ttext\n1\ta, b; c\n".encode("utf-16")),
+    ],
+)
+def test_tables_as_spreadsheets_write_them(name: str, content: str | bytes) -> None:
+    write(name, content)
+    assert (row(name).id, row(name).text) == ("1", "a, b; c")
+
+
+def test_a_cell_of_any_length() -> None:
+    write("a.csv", "text\n" + "x" * 1_000_000)
+    assert len(row("a.csv").text) == 1_000_000
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("1", "a.csv:2 has 1 cells where the header has 2"),
+        ("1,a, b", "a.csv:2 has 3 cells where the header has 2"),
+        ('1,"a" b', "a.csv:2 is not CSV"),
+        ('1,""', "a.csv:2 is empty"),
+    ],
+)
+def test_a_bad_table_row_does_not_stop_the_others(line: str, message: str) -> None:
+    write("a.csv", f"id,text\n{line}\n2,good\n")
+    bad, good = rows("a.csv")
+    assert problem(bad).startswith(message)
+    assert (good.id, good.source, good.text) == ("2", "a.csv:3", "good")
+
+
+def test_a_quote_that_never_ends_is_told() -> None:
+    write("a.csv", 'id,text\n1,good\n2,"open\n3,lost\n')
+    good, bad = rows("a.csv")
+    assert good.text == "good"
+    assert problem(bad).startswith("a.csv:3 is not CSV: unexpected end of data")
+
+
+@pytest.mark.parametrize(
+    ("options", "column"),
+    [
+        ({}, "'text'"),
+        ({"text_field": "note"}, "'note'"),
+        ({"text_field": "a", "id_field": "k"}, "'k'"),
+    ],
+)
+def test_a_missing_column_stops_before_anything_is_done(
+    options: dict[str, str], column: str
+) -> None:
+    write("a.csv", "a,b\n1,2\n")
+    with pytest.raises(UsageError, match=f"a.csv has no column {column}; it has 'a', 'b'") as error:
+        rows("a.csv", **options)
+    assert "--text-field" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("header", "message"),
+    [("text,a,a", "a.csv names the column 'a' twice"), ('"text"x,a', "a.csv:1 is not CSV")],
+)
+def test_a_bad_header_stops_before_anything_is_done(header: str, message: str) -> None:
+    write("a.csv", f"{header}\n1,2,3\n")
+    with pytest.raises(UsageError, match=message):
+        rows("a.csv")
+
+
+# The batch
+
+
+def test_rows_come_in_the_order_of_the_names() -> None:
+    write("b.txt", "file")
+    write("a.jsonl", '{"text": "line"}')
+    write("c.csv", "text\ncell\n")
+    found = rows("b.txt", "-", "a.jsonl", "c.csv", "b.txt", stdin=b"piped")
+    assert [one.text for one in found] == ["file", "piped", "line", "cell"]
+
+
+def test_an_id_is_there_once() -> None:
+    write("a.jsonl", '{"text": "x", "id": "1"}\n{"text": "y", "id": "2"}')
+    write("b.csv", "text,id\nx,1\n")
+    with pytest.raises(UsageError, match=r"'1' is there twice: a\.jsonl:1 and b\.csv:2") as error:
+        rows("a.jsonl", "b.csv")
+    assert "--id-field" in error.value.hint
+
+
+@pytest.mark.parametrize("stdin", [b"", b"\n \n"])
+def test_no_rows_at_all(stdin: bytes) -> None:
+    with pytest.raises(UsageError, match="there is nothing to do"):
+        rows(stdin=stdin)
+    write("a.csv", "id,text\n")
+    write("empty.csv", "")
+    with pytest.raises(UsageError, match="there is nothing to do"):
+        rows("a.csv", "empty.csv")
+    surroundings = terminal()
+    assert len(read_rows(["a.csv", write("b.txt", "text")], surroundings)) == 1
+    assert surroundings.warnings == ["a.csv holds no rows"]
+
+
+def test_a_stdin_that_gives_nothing_is_told() -> None:
+    person = Terminal(TerminalStream("typed"), io.StringIO(), io.StringIO(), env={})
+    with pytest.raises(UsageError, match="there is nothing to do"):
+        read_rows([], person)
+    with pytest.raises(UsageError, match="stdin cannot be read: it is closed"):
+        rows()
+    with pytest.raises(UsageError, match="stdin is not a text file"):
+        rows(stdin=b"\0")
+
+
+def test_a_hundred_thousand_lines_are_read_in_one_pass() -> None:
+    def seconds(count: int) -> float:
+        lines = (json.dumps({"id": i, "text": f"text {i}"}) for i in range(count))
+        write("a.jsonl", "\n".join(lines))
+        start = time.process_time()
+        assert len(rows("a.jsonl")) == count
+        return time.process_time() - start
+
+    # Ten times the lines take ten times as long; a quadratic way takes a hundred times.
+    assert seconds(100_000) < 40 * seconds(10_000)
+
+
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)
+pairs = st.lists(st.tuples(texts, texts), min_size=1, unique_by=lambda pair: pair[0])
+
+
+def expected(pairs: list[tuple[str, str]]) -> list[tuple[str, str | None]]:
+    return [(identity, text if text.strip() else None) for identity, text in pairs]
+
+
+def read_back(found: list[Row]) -> list[tuple[str, str | None]]:
+    return [(one.id, None if one.error else one.text) for one in found]
+
+
+@given(pairs, st.booleans())
+@example([("\u2028", "\r\n\x85\ufeff")], False)
+def test_json_comes_back_equal(pairs: list[tuple[str, str]], ascii_only: bool) -> None:
+    lines = [
+        json.dumps({"id": identity, "text": text}, ensure_ascii=ascii_only)
+        for identity, text in pairs
+    ]
+    write("round.jsonl", "\n\n".join(lines))
+    found = rows("round.jsonl")
+    assert read_back(found) == expected(pairs)
+    assert [one.source for one in found] == [f"round.jsonl:{2 * i + 1}" for i in range(len(pairs))]
+
+
+@given(pairs, st.sampled_from(",;\t"))
+@example([("a\nb", '"\r\n\n"'), ("c", "x")], ",")
+def test_csv_comes_back_equal(pairs: list[tuple[str, str]], delimiter: str) -> None:
+    whole = io.StringIO(newline="")
+    writer = csv.writer(whole, delimiter=delimiter)
+    writer.writerow(["id", "text"])
+    lines = []
+    for pair in pairs:
+        # Line ends as every editor counts them.
+        lines.append(1 + sum(1 for _ in io.StringIO(whole.getvalue(), newline="")))
+        writer.writerow(pair)
+    write("round.csv", whole.getvalue())
+    found = rows("round.csv")
+    assert read_back(found) == expected(pairs)
+    assert [one.source for one in found] == [f"round.csv:{line}" for line in lines]

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import io
+import os
+from pathlib import Path
+
+import pytest
+
+from mistral_cli.batch.input.sources import find_sources
+from mistral_cli.errors import UsageError
+from mistral_cli.system.terminal import Terminal
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working folder of these tests, with files in it."""
+    monkeypatch.chdir(tmp_path)
+    for name in (
+        "src/b.md",
+        "src/a.md",
+        "src/deep/c.md",
+        "src/deep/er/d.txt",
+        "src/.hidden.md",
+        "src/.git/e.md",
+        "src/[1].md",
+        "other.txt",
+    ):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(name)
+    return tmp_path
+
+
+def terminal() -> Terminal:
+    return Terminal(None, io.StringIO(), io.StringIO(), env={})
+
+
+def found(*names: str) -> list[tuple[str, str]]:
+    sources = find_sources(names, terminal())
+    return [(str(source.path), str(source.relative)) for source in sources]
+
+
+def paths(*names: str) -> list[str]:
+    return [path for path, _ in found(*names)]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("src/*.md", ["src/[1].md", "src/a.md", "src/b.md"]),
+        ("src/?.md", ["src/a.md", "src/b.md"]),
+        ("src/[!a].md", ["src/b.md"]),
+        ("src/**/*.md", ["src/[1].md", "src/a.md", "src/b.md", "src/deep/c.md"]),
+        ("src/**/**/c.md", ["src/deep/c.md"]),
+        ("**/c.md", ["src/deep/c.md"]),
+        ("src/**", ["src/[1].md", "src/a.md", "src/b.md", "src/deep/c.md", "src/deep/er/d.txt"]),
+        ("src/*/er/*.txt", ["src/deep/er/d.txt"]),
+        ("src/*/../a.md", ["src/deep/../a.md"]),
+        ("*", ["other.txt"]),
+        ("src/.*", ["src/.hidden.md"]),
+        ("src/.g*/*", ["src/.git/e.md"]),
+        ("src/[1].md", ["src/[1].md"]),
+        ("src/[[]1].md", ["src/[1].md"]),
+    ],
+)
+def test_globs_are_expanded_as_a_shell_would(
+    folder: Path, pattern: str, expected: list[str]
+) -> None:
+    assert paths(pattern) == expected
+
+
+def test_a_folder_is_every_file_below_it(folder: Path) -> None:
+    everything = ["src/[1].md", "src/a.md", "src/b.md", "src/deep/c.md", "src/deep/er/d.txt"]
+    assert paths("src") == paths("src/") == paths("./src") == everything
+    assert paths(str(folder / "src")) == [str(folder / name) for name in everything]
+    assert paths("src/.git") == ["src/.git/e.md"]  # it was named
+
+
+def test_a_path_is_kept_from_the_folder_or_the_fixed_part_on(folder: Path) -> None:
+    assert found("src/deep") == [("src/deep/c.md", "c.md"), ("src/deep/er/d.txt", "er/d.txt")]
+    assert found("src/d*/**/*.txt") == [("src/deep/er/d.txt", "deep/er/d.txt")]
+    assert found("src/deep/c.md") == [("src/deep/c.md", "c.md")]
+    assert found(str(folder / "sr?/a.md")) == [(str(folder / "src/a.md"), "src/a.md")]
+
+
+def test_a_file_is_taken_once_where_it_was_first_named(folder: Path) -> None:
+    again = ("./src/a.md", "src/deep/../a.md", str(folder / "src/a.md"), "src/*.md")
+    assert paths("src/b.md", "src/a.md", *again) == ["src/b.md", "src/a.md", "src/[1].md"]
+    assert paths("-", "src/a.md", "-") == ["-", "src/a.md"]
+    assert paths() == ["-"]
+
+
+def test_links_to_folders_are_followed_only_where_they_are_named(folder: Path) -> None:
+    (folder / "src/up").symlink_to(folder)
+    (folder / "src/same.md").symlink_to("a.md")
+    assert paths("src/**/*.md") == [
+        "src/[1].md",
+        "src/a.md",
+        "src/b.md",
+        "src/deep/c.md",
+        "src/same.md",
+    ]
+    assert paths("src/up/*.txt", "other.txt") == ["src/up/other.txt"]
+
+
+def test_only_files_are_found(folder: Path) -> None:
+    os.mkfifo(folder / "src/pipe.md")
+    (folder / "src/gone.md").symlink_to("nowhere")
+    (folder / "src/folder.md").mkdir()
+    assert paths("src/*.md") == ["src/[1].md", "src/a.md", "src/b.md"]
+    assert paths("src/pipe.md") == ["src/pipe.md"]  # as of <(command)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("gone.txt", "gone.txt does not exist"),
+        ("*.pdf", "*.pdf matches no file"),
+        ("gone/**/*.txt", "gone/**/*.txt matches no file"),
+        ("src/de*", "src/de* matches no file"),
+        ("empty", "empty matches no file"),
+        ("other.txt/*", "other.txt/* matches no file"),
+        ("x" * 300, "cannot be read"),
+    ],
+)
+def test_a_name_with_nothing_behind_it_is_told(folder: Path, name: str, message: str) -> None:
+    (folder / "empty").mkdir()
+    with pytest.raises(UsageError) as error:
+        paths("other.txt", name)
+    assert message in error.value.message
+    assert error.value.hint
+
+
+def test_a_folder_that_cannot_be_read_is_left_out_and_told_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scandir = os.scandir
+
+    def closed(path: Path) -> object:
+        if path.name == "deep":  # chmod does not stop root
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", closed)
+    surroundings = terminal()
+    assert len(find_sources(["src/**/*.md"], surroundings)) == 3
+    assert surroundings.warnings == ["src/deep is left out: Permission denied"]

@@ -1,0 +1,135 @@
+"""`batch --output-dir`: a file for each input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.batch_program import Batch, Script, lines_of
+
+TO = ("--output-dir", "es")
+LEDGER = Path("es/.mistral-cli-batch.jsonl")
+
+
+@pytest.fixture(autouse=True)
+def inputs(here: Path) -> None:
+    for name in ("a.md", "deep/b.md", "deep/page.html"):
+        (here / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / "src" / name).write_text(f"the text of {Path(name).stem}\n")
+
+
+def written(here: Path) -> dict[str, str]:
+    folder = here / "es"
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != LEDGER.name)
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
+
+
+def test_the_same_names(batch: Batch, here: Path, script: Script) -> None:
+    assert batch("generate", "src", *TO).status == 0
+    first = written(here)
+    assert first == {
+        "a.md": "text of a\n",
+        "deep/b.md": "text of b\n",
+        "deep/page.txt": first_page(first),
+    }
+    stamps = {path: path.stat().st_mtime_ns for path in (here / "es").rglob("*.*")}
+    result = batch("generate", "src", *TO)
+    assert "3 of 3 rows done, 3 of them in earlier runs" in result.stderr
+    assert {path: path.stat().st_mtime_ns for path in (here / "es").rglob("*.*")} == stamps
+    script(pieces=["{}"])
+    args = ("json-extract", "src/*.md", "src/deep/b.md", "--schema", '{"type": "object"}')
+    assert batch(*args, "--output-dir", "data").status == 0
+    assert (
+        (here / "data" / "a.json").read_text() == (here / "data" / "b.json").read_text() == "{}\n"
+    )
+
+
+def first_page(found: dict[str, str]) -> str:
+    (page,) = (text for name, text in found.items() if "page" in name)
+    assert "page" in page
+    return page
+
+
+def test_what_was_deleted_changed_or_renamed_is_done_again(batch: Batch, here: Path) -> None:
+    assert batch("generate", "src", *TO).status == 0
+    before = written(here)
+    (here / "es" / "a.md").unlink()
+    result = batch("generate", "src", *TO)
+    assert "3 of 3 rows done, 2 of them in earlier runs" in result.stderr
+    assert written(here) == before
+    (here / "src" / "a.md").write_text("some other words")
+    (here / "src" / "deep" / "b.md").rename(here / "src" / "deep" / "c.md")
+    result = batch("generate", "src", *TO)
+    assert "3 of 3 rows done, 1 of them in earlier runs" in result.stderr
+    now = written(here)
+    assert now["a.md"] == "some other words\n"
+    assert now["deep/c.md"] == now["deep/b.md"] == before["deep/b.md"]
+
+
+def test_exchanged_inputs_exchange_their_results(batch: Batch, here: Path) -> None:
+    """That the content of each is known under the other's name must not deceive."""
+    assert batch("generate", "src/*.md", "src/deep/b.md", *TO).status == 0
+    a, b = here / "src" / "a.md", here / "src" / "deep" / "b.md"
+    words = a.read_text(), b.read_text()
+    a.write_text(words[1])
+    b.write_text(words[0])
+    for limit in (1, 9):
+        args = ("generate", "src/*.md", "src/deep/b.md", *TO, "--limit", limit)
+        assert batch(*args).status == 0
+    assert written(here) == {"a.md": "text of b\n", "b.md": "text of a\n"}
+
+
+def test_a_line_whose_file_a_crash_held_up(batch: Batch, here: Path, script: Script) -> None:
+    """What had been written is put into its place; anything else is not taken for it."""
+    assert batch("generate", "src/a.md", *TO).status == 0
+    target, temporary = here / "es" / "a.md", here / "es" / ".mistral-cli-batch.tmp"
+    script(pieces=["done again"])
+    for held, found in ((target.read_text(), "text of a\n"), ("text", "done again\n")):
+        target.unlink()
+        temporary.write_text(held)
+        assert batch("generate", "src/a.md", *TO).status == 0
+        assert written(here) == {"a.md": found}
+    assert len(lines_of(here / LEDGER)) == 1
+
+
+def test_collisions_inputs_and_files_of_others(batch: Batch, here: Path) -> None:
+    (here / "src" / "deep" / "a.md").write_text("another a")
+    (here / "es").mkdir()
+    result = batch("generate", "src/a.md", "src/deep/a.md", *TO)
+    assert result.status == 2
+    assert "src/deep/a.md and src/a.md would both become es/a.md" in result.stderr
+    before = {path: path.read_text() for path in (here / "src").rglob("*.*")}
+    for arguments in (("src", "--output-dir", "src"), ("src/**/a.md", "--output-dir", "src")):
+        result = batch("generate", *arguments, "--force")
+        assert result.status == 2
+        assert "would overwrite an input" in result.stderr
+    # Of another input, by way of a folder that leads there.
+    (here / "out").mkdir()
+    (here / "out" / "deep").symlink_to(here / "src")
+    result = batch("generate", "src", "--output-dir", "out", "--force")
+    assert "would overwrite an input" in result.stderr
+    assert {path: path.read_text() for path in (here / "src").rglob("*.*")} == before
+    (here / "es" / "a.md").write_text("my own translation")
+    result = batch("generate", "src/a.md", *TO)
+    assert result.status == 2
+    assert "es/a.md is there and is no result of this batch" in result.stderr
+    assert written(here) == {"a.md": "my own translation"}
+    assert batch("generate", "src/a.md", *TO, "--force").status == 0
+    assert written(here) == {"a.md": "text of a\n"}
+
+
+def test_failures_leave_no_file(batch: Batch, here: Path, script: Script) -> None:
+    script(fail_on="of b")
+    result = batch("generate", "src", *TO)
+    assert result.status == 10
+    assert sorted(written(here)) == ["a.md", "deep/page.txt"]
+    script()
+    assert batch("generate", "src", *TO).status == 10
+    assert batch("generate", "src", *TO, "--retry-failed").status == 0
+    assert len(written(here)) == 3
+
+
+def test_a_dry_run_makes_no_folder(batch: Batch, here: Path) -> None:
+    (told,) = lines_of(batch("generate", "src", *TO, "--dry-run").stdout)
+    assert told["to_do"] == 3
+    assert not (here / "es").exists()

@@ -1,0 +1,212 @@
+"""A batch that is killed again and again ends with what it would have had in one go.
+
+KILLS=300 kills that often, where CI has no time to.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.batch_program import Batch, Script, Start, children_of, lines_of, write_rows
+
+KILLS = int(os.environ.get("KILLS", "0"))
+RNG = random.Random(int(os.environ.get("KILLS_SEED", "1")))
+GENTLE = (signal.SIGINT, signal.SIGTERM)
+DONE = (0, 10)
+STOPPED = (130, 143, -signal.SIGKILL, *(-number for number in GENTLE))
+
+pytestmark = pytest.mark.timeout(60 + 10 * KILLS)
+
+
+@dataclass
+class Killer:
+    """Starts a batch over and over and ends it at random instants of its life.
+
+    `check` is told, after each end, the whole lines that are in the file `path`. With
+    `tidying` the file is written as a whole, and no line is added.
+    """
+
+    start: Callable[[], subprocess.Popen[str]]
+    path: Path
+    signals: tuple[int, ...] = (signal.SIGKILL,)
+    check: Callable[[list[bytes]], None] = lambda _: None
+    tidying: bool = False
+    children: set[int] = field(default_factory=set)
+    strikes: int = 0
+
+    def until_done(self, most: int) -> None:
+        """Run until a run ends by itself, as it may in peace after `most` strikes."""
+        status = None
+        while status not in DONE:
+            running = self.start()
+            if self.strikes < most:
+                self._strike(running)
+            _, told = running.communicate(timeout=120)
+            status = running.returncode
+            self.check(self.lines())
+            assert status in (*DONE, *STOPPED), told
+        assert all(map(gone, self.children))
+
+    def lines(self) -> list[bytes]:
+        """The lines that are whole."""
+        return self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
+
+    def _strike(self, running: subprocess.Popen[str]) -> None:
+        before, size = len(self.lines()), self._size()
+        if RNG.random() < 0.25:
+            pause(running, RNG.uniform(0, 1.5))  # anywhere: imports, rows, locks, the load
+        elif self.tidying:
+            wait(running, lambda: any(self.path.parent.glob(".mistral-cli-*.tmp")))
+            pause(running, RNG.uniform(0, 0.02))
+        elif RNG.random() < 0.2:
+            wait(running, lambda: self._size() != size)  # in the midst of a write, or near it
+        else:
+            wanted = before + RNG.choice((1, 2, 3, 5))
+            wait(running, lambda: len(self.lines()) >= wanted)
+            pause(running, RNG.uniform(0, 0.03))
+        self.children.update(children_of(running.pid))
+        if running.poll() is None:
+            running.send_signal(RNG.choice(self.signals))
+            self.strikes += 1
+
+    def _size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
+
+
+def wait(running: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
+    while running.poll() is None and not condition():
+        time.sleep(0.0005)
+
+
+def pause(running: subprocess.Popen[str], seconds: float) -> None:
+    until = time.monotonic() + seconds
+    wait(running, lambda: time.monotonic() >= until)
+
+
+def gone(pid: int) -> bool:
+    """Whether the engine's process ends by itself, its parent being dead."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            if b"process_child" not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return True
+        except (FileNotFoundError, ProcessLookupError):
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def kept_for_good() -> Callable[[list[bytes]], None]:
+    """A check that no line which was whole once is changed, lost or doubled."""
+    seen: set[bytes] = set()
+
+    def check(lines: list[bytes]) -> None:
+        assert seen <= set(lines)
+        ids = [json.loads(line)["id"] for line in lines]
+        assert len(set(ids)) == len(ids)
+        seen.update(lines)
+
+    return check
+
+
+def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The lines by id; when rows were finished is another matter each time."""
+    return sorted(({**line, "timings": None} for line in lines), key=lambda line: str(line["id"]))
+
+
+def strike(killer: Killer, number: int, begin: Callable[[], None]) -> None:
+    """Whole batches, one after the other, each after `begin`, until `number` strikes have hit."""
+    while killer.strikes < number:
+        begin()
+        killer.check = kept_for_good()
+        killer.until_done(number)
+
+
+@pytest.mark.parametrize(
+    ("signals", "number", "more"),
+    [
+        ((signal.SIGKILL,), KILLS or 12, {}),
+        ((signal.SIGKILL, *GENTLE), KILLS // 3 or 5, {}),
+        ((signal.SIGKILL,), KILLS // 6 or 3, {"pieces": ["long " * 100_000], "delay": 0.001}),
+    ],
+    ids=["kill -9", "with gentler ones", "lines of half a megabyte"],
+)
+def test_killed_and_run_again(
+    batch: Batch,
+    start: Start,
+    here: Path,
+    script: Script,
+    signals: tuple[int, ...],
+    number: int,
+    more: dict[str, Any],
+) -> None:
+    script(**{"delay": 0.005, "fail_on": "bad", **more})
+    texts = [f"{'bad' if n % 20 == 7 else 'row'} {n} {'words ' * (n % 5)}" for n in range(40)]
+    write_rows(here / "rows.jsonl", *texts)
+    args = ("generate", "rows.jsonl", "--seed", 7, "--parallel", 4, "--ordered")
+    assert batch(*args, "-o", "whole.jsonl").status == 10
+    out = here / "out.jsonl"
+    killer = Killer(lambda: start(*args, "-o", "out.jsonl"), out, signals)
+    strike(killer, number, lambda: out.unlink(missing_ok=True))
+    assert without_times(lines_of(out)) == without_times(lines_of(here / "whole.jsonl"))
+    assert [line["id"] for line in lines_of(out)] == [str(n) for n in range(1, 41)]
+    assert {path.name for path in here.iterdir()} == {"rows.jsonl", "whole.jsonl", "out.jsonl"}
+
+
+def test_killed_while_the_file_is_tidied(
+    batch: Batch, start: Start, here: Path, script: Script
+) -> None:
+    """Each time all rows have other names, and no engine has anything to do."""
+    script(pieces=["long " * 50_000])
+    texts = [f"row {n}" for n in range(20)]
+    args = ("generate", "rows.jsonl", "-o", "out.jsonl")
+    write_rows(here / "rows.jsonl", *texts)
+    assert batch(*args).status == 0
+    out, number = here / "out.jsonl", KILLS // 6 or 4
+    keys = sorted(line["key"] for line in lines_of(out))
+
+    def all_there(lines: list[bytes]) -> None:
+        assert sorted(json.loads(line)["key"] for line in lines) == keys
+
+    killer = Killer(lambda: start(*args), out, check=all_there, tidying=True)
+    script(error="a row was asked again")
+    while killer.strikes < number:
+        RNG.shuffle(texts)
+        write_rows(here / "rows.jsonl", *texts)
+        killer.until_done(number)
+    assert {path.name for path in here.iterdir()} == {"rows.jsonl", "out.jsonl"}
+
+
+def test_a_folder_killed_and_run_again(
+    batch: Batch, start: Start, here: Path, script: Script
+) -> None:
+    script(delay=0.005)
+    (here / "texts" / "deep").mkdir(parents=True)
+    for n in range(40):
+        (here / "texts" / ("deep" * (n % 2)) / f"{n}.txt").write_text(f"the row {n}")
+    args = ("generate", "texts", "--seed", 7, "--parallel", 4, "--output-dir")
+    assert batch(*args, "whole").status == 0
+    ledger = ".mistral-cli-batch.jsonl"
+    signals = (signal.SIGKILL, signal.SIGKILL, *GENTLE)
+    killer = Killer(lambda: start(*args, "out"), here / "out" / ledger, signals)
+    strike(killer, KILLS // 3 or 6, lambda: shutil.rmtree(here / "out", ignore_errors=True))
+    whole, out = contents(here / "whole"), contents(here / "out")
+    assert without_times(lines_of(whole.pop(ledger))) == without_times(lines_of(out.pop(ledger)))
+    assert out == whole
+    assert len(out) == 40
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in files}

@@ -1,0 +1,90 @@
+"""Values read without pydantic are those that Typer reads with it."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import pytest
+import typer
+from typer.core import TyperCommand
+from typer.main import get_command
+
+from mistral_cli.cli.help_pages import PlainCommand
+
+
+class Way(StrEnum):
+    HEAD = "head"
+    TAIL = "tail"
+
+
+def _read(command: type[TyperCommand], *arguments: str) -> Any:
+    """What the command's options are, or the message that refuses them."""
+    app = typer.Typer(add_completion=False)
+
+    @app.command(cls=command)
+    def read(
+        texts: Annotated[list[str] | None, typer.Argument()] = None,
+        count: Annotated[int | None, typer.Option(min=1, max=10**20)] = None,
+        share: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
+        clamped: Annotated[int, typer.Option(min=1, max=9, clamp=True)] = 5,
+        name: Annotated[str, typer.Option()] = "nobody",
+        names: Annotated[list[str] | None, typer.Option()] = None,
+        numbers: Annotated[list[int] | None, typer.Option(min=2)] = None,
+        file: Annotated[list[Path] | None, typer.Option(allow_dash=True)] = None,
+        folder: Annotated[Path | None, typer.Option(file_okay=False)] = None,
+        real: Annotated[Path | None, typer.Option(exists=True, resolve_path=True)] = None,
+        way: Annotated[Way | None, typer.Option()] = None,
+        any_way: Annotated[Way, typer.Option(case_sensitive=False)] = Way.TAIL,
+        flag: Annotated[bool, typer.Option("--flag/--no-flag")] = False,
+    ) -> None:
+        pass
+
+    try:
+        values = get_command(app).make_context("read", list(arguments)).params
+    except Exception as error:
+        return type(error), str(error)
+    return {name: (type(value), value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["one", "two", ""],
+        *([f"--count={n}"] for n in ("1", "64", "0", "-3", "007", "1_000", "1.0", " 5", "x", "٣")),
+        ["--count", str(10**19)],
+        *([f"--share={n}"] for n in ("0", "0.93", "1", "1.5", "1e-3", ".5", "nan", "inf", "-0")),
+        ["--clamped", "100"],
+        ["--name", ""],
+        ["--names", "a", "--names", "b"],
+        ["--numbers", "2", "--numbers", "3"],
+        ["--numbers", "2", "--numbers", "1"],
+        ["--file", __file__, "--file", "-", "--file", "/nowhere/at all"],
+        *(["--file", path] for path in ("new", "", "n" * 999, f"{__file__}/new")),
+        ["--folder", "/"],
+        ["--folder", __file__],
+        ["--real", "."],
+        ["--real", "/nowhere"],
+        *(["--way", way] for way in ("head", "HEAD", "middle", "")),
+        ["--any-way", "HEAD"],
+        ["--flag"],
+        ["--no-flag", "--unknown"],
+    ],
+)
+def test_every_value_is_what_typer_makes_of_it(arguments: list[str]) -> None:
+    assert _read(PlainCommand, *arguments) == _read(TyperCommand, *arguments)
+
+
+def test_what_is_plain_is_read_without_typers_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("asked")
+
+    monkeypatch.setattr("typer.core.build_runtime_param", refuse)
+    given = ["a text", "--count=64", "--share=0.93", "--names=b", "--flag", "--way=head"]
+    values = _read(PlainCommand, *given, f"--file={__file__}", "--file=new")
+    assert values["count"] == (int, 64)
+    assert values["file"] == (list, [Path(__file__), Path("new")])
+    assert values["way"] == (Way, Way.HEAD)
+    assert _read(PlainCommand, "--count=0") == (AssertionError, "asked")

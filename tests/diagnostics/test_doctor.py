@@ -1,0 +1,362 @@
+"""`doctor` and `models recommend`: on this machine, and on machines of every kind."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.gguf_files import write_mistral
+from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, put
+
+from mistral_cli.diagnostics import fixes as mending
+from mistral_cli.diagnostics import recommend
+from mistral_cli.diagnostics.doctor import Diagnosis, diagnose
+from mistral_cli.diagnostics.doctor_report import print_diagnosis
+from mistral_cli.engines.hardware import probe as surveying
+from mistral_cli.engines.hardware.cuda import RUNTIME_COMMAND
+from mistral_cli.engines.hardware.gpu import Gpu
+from mistral_cli.engines.hardware.probe import ask_child, survey
+from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
+from mistral_cli.errors import ExitCode
+from mistral_cli.models.sources import PyPIWheel
+from mistral_cli.system.config import Config
+from mistral_cli.system.terminal import Terminal
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="session")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Of a type that ctransformers computes on a GPU."""
+    path = tmp_path_factory.mktemp("models") / "q8.gguf"
+    return write_mistral(path, vocabulary=512, quantization="Q8_0")
+
+
+# --- doctor, as a process ----------------------------------------------------------------------
+
+
+def test_doctor_says_that_a_model_runs_here(run: Run, mistral: Path) -> None:
+    result = run("doctor", "-m", mistral)
+    assert result.status == 0, result.stderr
+    assert f"{mistral} can run here" in result.stdout
+    assert "xllamacpp 20" in result.stdout
+
+
+def test_doctor_in_json(run: Run, mistral: Path) -> None:
+    result = run("doctor", "--json", MISTRAL_CLI_MODEL=str(mistral))
+    found = json.loads(result.stdout)
+    assert (found["schema_version"], found["exit_code"], found["runs"]) == (1, 0, True)
+    assert found["model"]["path"] == str(mistral)
+    assert found["would_use"]["engine"] in found["engines"]
+    memory = found["would_use"]["memory"]
+    assert memory["ram"] > memory["kv_ram"]
+    assert memory["kv_ram"] + memory["kv_gpu"] > 0
+    assert set(found["engines"]) == {"llama.cpp", "ctransformers"}
+
+
+@pytest.mark.parametrize(
+    ("reference", "env", "status"),
+    [
+        ("mistral", {}, 0),
+        ("mistral", {"HF_HUB_OFFLINE": "1"}, 3),
+        ("/no/such/file.gguf", {}, 3),
+        ("nonsense", {}, 3),
+        ("a:b:c", {}, 2),
+    ],
+)
+def test_the_exit_code_is_that_of_the_reason(
+    run: Run, reference: str, env: dict[str, str], status: int
+) -> None:
+    result = run("doctor", "-m", reference, "--json", **env)
+    assert result.status == status, result.stdout
+    assert json.loads(result.stdout)["exit_code"] == status
+
+
+def test_a_damaged_file(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "damaged.gguf"
+    path.write_bytes(b"GGUF" + bytes(100))
+    result = run("doctor", "-m", path)
+    assert result.status == 4
+    assert "cannot run here" in result.stdout
+
+
+# --- doctor, on other machines -----------------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def no_other_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(mending, "_ROCM_DRIVER", tmp_path / "kfd")
+    monkeypatch.setattr(mending, "_GRAPHICS", tmp_path / "renderD128")
+    monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "no GPU support"))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+
+
+def on(
+    monkeypatch: pytest.MonkeyPatch,
+    machine: Machine | None,
+    model: Path | str = "mistral",
+    *,
+    require_gpu: bool = False,
+    engine: str = "auto",
+) -> Diagnosis:
+    put(monkeypatch, machine)
+    return diagnose(str(model), Config(engine=engine), survey(), require_gpu=require_gpu)
+
+
+def mends(found: Diagnosis) -> str:
+    return "\n".join(problem.mend for problem in found.problems)
+
+
+def test_a_t4_with_ctransformers(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
+    found = on(monkeypatch, Machine(), quantized, require_gpu=True)
+    assert found.use
+    assert (found.use.engine, found.use.gpu_layers) == ("ctransformers", found.use.layers)
+    assert (found.problems, found.exit_code) == ((), 0)
+
+
+def test_a_model_that_is_not_here_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = on(monkeypatch, Machine())
+    assert found.use
+    assert (found.use.engine, found.use.gpu_layers, found.exit_code) == ("ctransformers", 33, 0)
+    assert mends(found) == "mistral-cli models pull mistral"
+    for required in (False, True):
+        unknown = on(monkeypatch, Machine(), "owner/repo:Q8_0", require_gpu=required)
+        assert (unknown.use, unknown.exit_code) == (None, 0)
+    without = on(monkeypatch, None, "owner/repo:Q8_0", require_gpu=True)
+    assert without.exit_code == ExitCode.GPU_REQUIRED
+
+
+def test_the_engine_that_the_user_set(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+    for model in (mistral, "mistral"):
+        found = on(monkeypatch, Machine(version=12080), model, engine="llama.cpp")
+        assert found.use
+        assert (found.use.engine, found.use.gpu_layers) == ("llama.cpp", 0)
+        assert "whl/cu128" in mends(found)
+        assert "ctransformers" not in mends(found)
+
+
+def test_a_model_that_ctransformers_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the GPU, and is of no use: here or not, llama.cpp runs this model."""
+    monkeypatch.setattr(PyPIWheel, "locate", lambda self: None)
+    found = on(monkeypatch, Machine(version=12080), "smollm2")
+    assert found.use
+    assert (found.use.engine, found.use.gpu_layers, found.exit_code) == ("llama.cpp", 0, 0)
+    assert "whl/cu128" in mends(found)
+    assert "models recommend" not in mends(found)
+    assert "ctransformers[cuda]" not in mends(found)
+
+
+@pytest.mark.parametrize(
+    ("machine", "mend"),
+    [
+        (Machine(runtime=False, version=12080), f"whl/cu128 or {RUNTIME_COMMAND}"),
+        (Machine(runtime=False, version=13000), "whl/cu128 or"),
+        (Machine(runtime=False, version=13020), "whl/cu132 or"),
+        (Machine(runtime=False, version=12020), RUNTIME_COMMAND),
+        (Machine(cards=(Card("P4", (6, 1)),), runtime=False, version=13020), "whl/cu128 or"),
+        (Machine(cards=(Card("K2200", (5, 0)),), version=12080), "whl/cu128"),
+        (Machine(cards=(Card("K2200", (5, 0)),), version=12020), "driver 570"),
+        (Machine(version=11080), "Install NVIDIA's driver 525 or newer."),
+        (Machine(status=999, physical=0), "nvidia-smi says more"),
+        (Machine(status=NOT_READY), "nvidia-smi says more"),
+        (Machine(cards=(), status=NO_DEVICE, physical=0), "--gpus all"),
+        (Machine(cards=(), status=NO_DEVICE, mig=True), "nvidia-smi -L names the slices"),
+    ],
+)
+def test_what_mends_a_gpu_that_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path, machine: Machine, mend: str
+) -> None:
+    found = on(monkeypatch, machine, mistral)
+    assert mend in mends(found)
+    assert found.exit_code == 0  # the CPU can do it
+    assert on(monkeypatch, machine, mistral, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
+
+
+def test_pip_does_not_cure_an_old_gpu(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+    old = Machine(cards=(Card("K2200", (5, 0)),), version=12080, runtime=False)
+    assert "ctransformers" not in mends(on(monkeypatch, old, mistral))
+    older = Machine(cards=(Card("K80", (3, 7)),), version=11040)
+    assert mends(on(monkeypatch, older, mistral)) == ""
+
+
+def test_a_build_for_cuda_that_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path
+) -> None:
+    monkeypatch.setattr(LlamaCpp, "missing", classmethod(lambda cls: "libcuda.so.1: cannot open"))
+    assert mends(on(monkeypatch, None, mistral)) == "pip install --force-reinstall xllamacpp"
+    wheel = mends(on(monkeypatch, Machine(version=12080), mistral))
+    assert wheel.endswith("whl/cu128")
+
+
+def test_one_reason_is_said_once(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+    written = io.StringIO()
+    terminal = Terminal(None, written, written)
+    print_diagnosis(terminal, on(monkeypatch, None, mistral), as_json=False)
+    assert written.getvalue().count("no NVIDIA driver") == 1
+    assert written.getvalue().count("no GPU support") == 1
+
+
+def test_a_machine_without_a_gpu_has_nothing_to_mend(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path
+) -> None:
+    assert on(monkeypatch, None, mistral).problems == ()
+    assert on(monkeypatch, None, mistral, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
+
+
+@pytest.mark.parametrize(("device", "wheels"), [("_ROCM_DRIVER", "rocm"), ("_GRAPHICS", "vulkan")])
+def test_gpus_of_other_makers(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path, device: str, wheels: str
+) -> None:
+    getattr(mending, device).touch()
+    assert f"xllamacpp/whl/{wheels}" in mends(on(monkeypatch, None, mistral))
+
+
+def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
+    full = Machine(cards=(replace(T4, free=100 * 2**20),))
+    found = on(monkeypatch, full, quantized)
+    assert found.use
+    assert found.use.gpu_layers == 0
+    assert "models recommend" in mends(found)
+    assert on(monkeypatch, full, quantized, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
+
+
+def test_too_little_memory_and_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recommend, "available_memory", lambda: GIB)
+    assert on(monkeypatch, None).exit_code == ExitCode.CONTEXT_EXCEEDED
+    assert on(monkeypatch, Machine()).exit_code == 0  # the weights are on the GPU
+    nothing = {
+        name: replace(state, missing="not installed", gpus=())
+        for name, state in survey().engines.items()
+    }
+    found = diagnose("mistral", Config(), replace(survey(), engines=nothing), require_gpu=False)
+    assert found.exit_code == ExitCode.MODEL_UNUSABLE
+
+
+def test_a_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Usage:
+        free = 10**9
+
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage)
+    found = on(monkeypatch, None)
+    assert found.exit_code == ExitCode.MODEL_NOT_AVAILABLE
+    assert "1.00 GB are free" in found.problems[0].what
+
+
+# --- the survey --------------------------------------------------------------------------------
+
+
+def test_what_the_child_says_of_gpus_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(monkeypatch, Machine(cards=(T4, T4), physical=2))
+    lines = [json.dumps(answer).encode() for answer in surveying._answers()]
+    again = surveying._parse(b"\n".join(lines), "")
+    assert again.driver == survey().driver
+    assert [gpu.memory_free for gpu in again.gpus] == [T4.free, T4.free]
+    assert not again.unanswered
+    # The last one asked has ended the process.
+    cut = surveying._parse(b"\n".join(lines[:-1]), "it ended")
+    assert (cut.engines["llama.cpp"].no_gpu, cut.gpu_engine) == ("it ended", "ctransformers")
+    assert (cut.unanswered, cut.driver) == (True, again.driver)
+
+
+@pytest.mark.parametrize(
+    ("code", "problem"),
+    [
+        ("import time; time.sleep(60)", "has not answered within 1 seconds"),
+        ("raise SystemExit(1)", "ended the process (1)"),
+        ("print('no answer')", "ended the process (0)"),
+        ("import os; os.abort()", "ended the process (-6)"),
+    ],
+)
+def test_a_driver_that_hangs_or_dies(
+    monkeypatch: pytest.MonkeyPatch, code: str, problem: str
+) -> None:
+    command, environment = child_command("unused")
+    monkeypatch.setattr(
+        surveying, "child_command", lambda *_: ([command[0], "-c", code], environment)
+    )
+    found = ask_child(seconds=1.0)
+    assert problem in (found.driver.problem or "")
+    assert all(problem in (state.no_gpu or "") for state in found.engines.values())
+    assert not any(state.missing for state in found.engines.values())
+
+
+# --- models recommend --------------------------------------------------------------------------
+
+
+def best(memory: float, *gpus: float, cores: int = 8) -> recommend.Fit:
+    cards = tuple(Gpu("GPU", int(gib * GIB), int(gib * GIB)) for gib in gpus)
+    return recommend.recommend(recommend.Machine(int(memory * GIB), cards, cores))[0]
+
+
+@pytest.mark.parametrize(
+    ("memory", "gpus", "reference", "quantization"),
+    [
+        (32, (), "mistral-7b-v0.3", "Q4_K_M"),
+        (4.3, (), ":Q3_K_M", "Q3_K_M"),
+        (3.3, (), ":Q2_K", "Q2_K"),
+        (1, (), "smollm2", "Q4_1"),
+        (16, (15,), ":Q8_0", "Q8_0"),
+        (16, (8,), ":Q6_K", "Q6_K"),
+        (16, (6,), "mistral-7b-v0.3", "Q4_K_M"),
+        (16, (2,), "mistral-7b-v0.3", "Q4_K_M"),
+    ],
+)
+def test_the_best_model_for_a_machine(
+    memory: float, gpus: tuple[float, ...], reference: str, quantization: str
+) -> None:
+    fit = best(memory, *gpus)
+    assert fit.entry.reference.endswith(reference)
+    assert fit.entry.quantization == quantization
+    assert not fit.lacking
+
+
+def test_nothing_fits() -> None:
+    fits = recommend.recommend(recommend.Machine(1000, (), 2))
+    assert [fit.lacking for fit in fits] == sorted(fit.lacking for fit in fits)
+    assert fits[0].entry.reference == "smollm2"
+    assert fits[0].lacking > 0
+
+
+def test_few_cores_are_slow() -> None:
+    assert best(32, cores=2).note.startswith("slow: 4.4 GB to read for each token, 2 cores")
+    assert best(32, cores=8).note == ""
+    assert best(32, 15, cores=2).note == ""
+
+
+def test_recommend_shows_its_arithmetic(run: Run) -> None:
+    found = json.loads(run("models", "recommend", "--json").stdout)
+    for row in found["models"]:
+        memory = row["memory"]
+        parts = ("weights_ram", "kv_ram", "compute", "engine")
+        assert memory["ram"] == sum(memory[part] for part in parts)
+        assert row["lacking"] == max(0, memory["ram"] - found["machine"]["memory_available"])
+    lines = run("models", "recommend").stdout.splitlines()
+    assert len(lines) == len(found["models"])
+    for line, row in zip(lines, found["models"], strict=True):
+        weights, cache = row["memory"]["weights_ram"], row["memory"]["kv_ram"]
+        assert f"{weights / 2**30:.2f} + {cache / 2**30:.2f} + " in line
+        assert f" = {row['memory']['ram'] / 2**30:.1f} GiB" in line
+    best = run("models", "recommend", "-q")
+    assert (best.stdout, best.stderr) == (found["models"][0]["model"] + "\n", "")
+
+
+def test_an_engine_that_has_the_gpu_and_cannot_read_the_model() -> None:
+    """smollm2 is llama.cpp's alone, and the T4 ctransformers'."""
+    machine = recommend.Machine(32 * GIB, (Gpu("T4", 15 * GIB, 15 * GIB),), 8, "ctransformers")
+    fits = {fit.entry.reference: fit for fit in recommend.recommend(machine)}
+    assert (fits["mistral"].gpu_layers, fits["smollm2"].gpu_layers) == (33, 0)
+    assert fits["smollm2"].memory == LlamaCpp.memory(fits["smollm2"].entry.header(), 4096, 0)
+
+
+def test_dry_run_says_why_so_many_layers(run: Run, tmp_path: Path) -> None:
+    model = write_mistral(tmp_path / "m.gguf")
+    plan = json.loads(run("generate", "-m", model, "hi", "--dry-run", "--json").stdout)
+    assert ("fit:" if plan["gpu_layers"] else "GPU") in plan["gpu_reason"]
+    result = run("generate", "-m", model, "hi", "--dry-run", "-ngl", "0")
+    assert "0 layers on the GPU (--gpu-layers is 0)" in result.stderr

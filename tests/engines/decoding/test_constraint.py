@@ -1,0 +1,94 @@
+"""A grammar over a vocabulary: what it admits, what it forces, what it refuses."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mistral_cli.engines.ctransformers.engine import CTransformers
+from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.errors import EngineFailed
+from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf.token_text import detokenize, token_bytes
+from mistral_cli.structured.grammar import json_grammar
+from mistral_cli.structured.spec import Expected, Shape
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "name": {"enum": ["日本語", "a  b", "😀"]},
+        "age": {"type": "integer", "minimum": 0, "maximum": 99},
+        "note": {"type": "string", "maxLength": 4},
+    },
+    "required": ["name", "age", "note"],
+    "additionalProperties": False,
+}
+
+
+@pytest.fixture(scope="module")
+def model(mistral: Path) -> GGUF:
+    return read(mistral)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model: GGUF) -> Iterator[object]:
+    with CTransformers(model, LoadOptions(64, threads=1)) as engine:
+        yield llguidance_tokenizer(model, engine.tokenize, lambda token: token_bytes(model, token))
+
+
+def constraint(tokenizer: object, model: GGUF, grammar: str) -> Constraint:
+    return Constraint(tokenizer, grammar, len(model.tokens))
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_any_walk_through_the_grammar_is_valid(model: GGUF, tokenizer: object, seed: int) -> None:
+    matcher = constraint(tokenizer, model, json_grammar(SCHEMA, many=False))
+    choice, tokens = random.Random(seed), list[int]()
+    while not matcher.finished:
+        token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
+        matcher.consume(token)
+        tokens += [token, *matcher.forced(100)]
+        assert len(tokens) < 200
+    Expected(Shape(SCHEMA), "").read(detokenize(model, tokens))
+
+
+def test_only_so_many_tokens_are_forced(model: GGUF, tokenizer: object) -> None:
+    grammar = json_grammar({"const": "one two three four five six"}, many=False)
+    whole = constraint(tokenizer, model, grammar)
+    forced = whole.forced(100)
+    assert json.loads(detokenize(model, forced)) == "one two three four five six"
+    assert whole.finished
+    assert whole.forced(100) == []
+    part = constraint(tokenizer, model, grammar)
+    assert part.forced(0) == []
+    assert part.forced(3) == forced[:3]
+    assert not part.finished
+    assert part.forced(100) == forced[3:]
+    assert part.finished
+
+
+def test_control_tokens_are_never_admitted(model: GGUF, tokenizer: object) -> None:
+    allowed = constraint(tokenizer, model, "start: /(.|\\n)*/").allowed()
+    assert allowed.shape == (len(model.tokens),)
+    assert allowed.dtype == np.bool_
+    assert [token for token in range(3) if allowed[token]] == [model.eos_id]
+    assert allowed.sum() > 31_000
+
+
+@pytest.mark.parametrize("grammar", ["start: (", "start: unknown", "", "%json {}"])
+def test_a_grammar_that_cannot_be_compiled(model: GGUF, tokenizer: object, grammar: str) -> None:
+    with pytest.raises(EngineFailed, match="grammar"):
+        constraint(tokenizer, model, grammar)
+
+
+def test_a_token_against_the_grammar(model: GGUF, tokenizer: object) -> None:
+    matcher = constraint(tokenizer, model, 'start: "yes"')
+    wrong = int(np.flatnonzero(~matcher.allowed())[500])
+    with pytest.raises(EngineFailed, match="grammar"):
+        matcher.consume(wrong)

@@ -1,0 +1,480 @@
+"""An engine in a process of its own: real processes, really killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.gguf_files import write_mistral
+from support.processes import gone
+
+from mistral_cli.engines.isolated import handle as process_handle
+from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.selection import Choice
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    Piece,
+    PromptProgress,
+    Request,
+    Sampling,
+)
+from mistral_cli.errors import (
+    ContextExceeded,
+    EngineDied,
+    EngineFailed,
+    GpuRequired,
+    MistralCliError,
+    TimedOut,
+)
+from mistral_cli.models.gguf import read
+from mistral_cli.structured.grammar import json_grammar
+
+GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
+REAL = ("llama.cpp", "ctransformers")
+
+Open = Callable[..., ProcessEngine]
+
+
+def choice(name: str, **more: object) -> Choice:
+    return Choice(engine_class(name), "a test", 0, "", **more)  # type: ignore[arg-type]
+
+
+def only_of_a_new_process(warning: str) -> None:
+    assert warning.endswith("; it is started again")
+
+
+@pytest.fixture
+def opened(mistral: Path) -> Iterator[Open]:
+    """`opened(engine, parallel=1, …)`, closed at the end."""
+    engines: list[ProcessEngine] = []
+
+    def opened(name: str, parallel: int = 1, model: Path = mistral) -> ProcessEngine:
+        options = LoadOptions(256, threads=1, parallel=parallel)
+        engines.append(open_in_process(choice(name), read(model), options, only_of_a_new_process))
+        return engines[-1]
+
+    yield opened
+    for engine in engines:
+        engine.close()
+
+
+@pytest.fixture
+def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """What the fake engine does from now on, in processes yet to be started."""
+
+    def script(**entries: object) -> None:
+        path = tmp_path / "script.json"
+        path.write_text(json.dumps(entries), encoding="utf-8")
+        monkeypatch.setenv("MISTRAL_CLI_FAKE", str(path))
+
+    return script
+
+
+def request(
+    engine: ProcessEngine, text: str, max_tokens: int = 20, grammar: str | None = None
+) -> Request:
+    return Request((1, *engine.tokenize(text)), max_tokens, GREEDY, grammar)
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Piece))
+
+
+# --- as in this process ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: str) -> None:
+    there = opened(name)
+    grammar = json_grammar(
+        {"type": "array", "items": {"type": "integer"}, "maxItems": 3}, many=False
+    )
+    with engine_class(name)(read(mistral), LoadOptions(256, threads=1)) as here:
+        assert there.tokenize("Zoë said </s> 東京") == here.tokenize("Zoë said </s> 東京")
+        assert (there.context_length, there.gpu_layers) == (here.context_length, 0)
+        for each in (request(there, "Once upon a time " * 20), request(there, "J", 40, grammar)):
+            began, *rest = there.stream(each)
+            assert began == PromptProgress(0, len(each.prompt_token_ids))
+            assert rest == list(here.stream(each))
+
+
+def test_many_streams_at_once_stay_apart(opened: Open, script: Callable[..., None]) -> None:
+    script(echo=True, delay=0.01)
+    engine = opened("fake", parallel=8)
+
+    def ask(row: int) -> str:
+        return text(list(engine.stream(request(engine, f"the text of row number {row}"))))
+
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(ask, range(60))) == [f"row number {row}" for row in range(60)]
+
+
+def test_more_streams_than_slots_wait_and_none_is_ended(opened: Open) -> None:
+    engine = opened("llama.cpp", parallel=2)
+    asked = [request(engine, f"Story {row}", 30) for row in range(12)]
+    with ThreadPoolExecutor(12) as pool:
+        ends = list(pool.map(lambda each: list(engine.stream(each))[-1], asked))
+    assert ends == [Finish("length", 30)] * 12
+
+
+def test_a_closed_generator_disturbs_no_other(opened: Open) -> None:
+    engine = opened("llama.cpp", parallel=3)
+    long = request(engine, "Once upon a time", 150)
+    whole = text(list(engine.stream(long)))
+
+    def cut_short(row: int) -> None:
+        events = engine.stream(request(engine, f"Another story {row}", 150))
+        for _ in range(row % 5):
+            next(events)
+        events.close()
+
+    with ThreadPoolExecutor(3) as pool:
+        kept = [pool.submit(lambda: text(list(engine.stream(long)))) for _ in range(4)]
+        for row in range(20):
+            pool.submit(cut_short, row)
+    assert [future.result() for future in kept] == [whole] * 4
+
+
+def test_a_stream_that_is_closed_early_ends_there_too(
+    opened: Open, script: Callable[..., None]
+) -> None:
+    script(pieces=["x"] * 100_000, delay=0.01)
+    engine = opened("fake")
+    events = engine.stream(request(engine, "row", 100_000))
+    while not isinstance(next(events), Piece):
+        pass
+    events.close()
+    second = engine.stream(request(engine, "row", 2), timeout=60)
+    assert isinstance(list(second)[-1], Finish)
+
+
+# --- errors ------------------------------------------------------------------------------------
+
+
+def test_errors_arrive_as_themselves(opened: Open, script: Callable[..., None]) -> None:
+    script(fail_on="bad", echo=True)
+    engine = opened("fake")
+    with pytest.raises(EngineFailed, match="the prompt has bad") as caught:
+        list(engine.stream(request(engine, "a bad row")))
+    assert type(caught.value) is EngineFailed
+    assert caught.value.hint == "This failure is scripted."
+    assert text(list(engine.stream(request(engine, "a good row")))) == "a good row"
+
+
+def test_a_bug_in_the_process_is_told_with_its_traceback(opened: Open) -> None:
+    engine = opened("fake")
+    broken = Request(("no number",), 5, GREEDY)  # type: ignore[arg-type]
+    with pytest.raises(EngineFailed, match="TypeError") as caught:
+        list(engine.stream(broken))
+    assert "process_child.py" in caught.value.details
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_failed_loads_arrive_as_themselves(tmp_path: Path, mistral: Path, name: str) -> None:
+    bad = write_mistral(
+        tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
+    )
+    options = LoadOptions(256, threads=1)
+    with pytest.raises(EngineFailed, match=r"cannot load the model: .*(n_rot|rope)") as caught:
+        open_in_process(choice(name), read(bad), options, print)
+    assert type(caught.value) is EngineFailed
+    huge = LoadOptions(10**12, threads=1)
+    with pytest.raises(ContextExceeded, match="KV cache") as exceeded:
+        open_in_process(choice(name), read(mistral), huge, print)
+    assert "-c/--context-length" in exceeded.value.hint
+
+
+def test_warnings_and_a_required_gpu(mistral: Path) -> None:
+    options, warnings = LoadOptions(256, threads=1, gpu_layers=2), list[str]()
+    with open_in_process(choice("fake"), read(mistral), options, warnings.append) as engine:
+        assert engine.gpu_layers == 0
+    assert warnings == ["0 of the 2 layers asked for are on the GPU"]
+    with pytest.raises(GpuRequired, match="0 of the 2 layers"):
+        open_in_process(choice("fake", gpu_required=True), read(mistral), options, print)
+
+
+# --- death -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [
+        (signal.SIGSEGV, "ended by SIGSEGV"),
+        (signal.SIGABRT, "ended by SIGABRT"),
+        (signal.SIGKILL, "killed (SIGKILL: out of memory?)"),
+    ],
+)
+@pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
+def test_streams_in_flight_fail_and_the_next_starts_anew(
+    opened: Open, script: Callable[..., None], name: str, by: signal.Signals, words: str
+) -> None:
+    script(pieces=["x"] * 200, delay=0.05)
+    streams = 1 if name == "ctransformers" else 3
+    engine = opened(name, parallel=streams)
+    asked = request(engine, "Once upon a time", 200)
+    reached = threading.Barrier(streams + 1)
+
+    def follow() -> None:
+        events = engine.stream(asked)
+        while not isinstance(next(events), Piece):
+            pass
+        reached.wait(60)
+        list(events)
+
+    first = engine.pid
+    with ThreadPoolExecutor(streams) as pool:
+        futures: list[Future[None]] = [pool.submit(follow) for _ in range(streams)]
+        reached.wait(60)
+        os.kill(first, by)
+        for future in futures:
+            with pytest.raises(EngineDied) as caught:
+                future.result(timeout=60)
+            assert words in caught.value.message
+            assert caught.value.hint
+    again = list(engine.stream(request(engine, "Once upon a time", 3)))
+    assert isinstance(again[-1], Finish)
+    assert engine.pid != first
+
+
+def test_a_row_that_crashes_spares_those_after_it(
+    opened: Open, script: Callable[..., None]
+) -> None:
+    script(echo=True, crash_on="poison")
+    engine = opened("fake")
+    for row in range(3):
+        assert text(list(engine.stream(request(engine, f"row {row}")))) == f"row {row}"
+        with pytest.raises(EngineDied, match="SIGABRT"):
+            list(engine.stream(request(engine, f"poison {row}")))
+
+
+def test_what_it_wrote_last_is_the_reason(opened: Open, script: Callable[..., None]) -> None:
+    script(pieces=["x"] * 1000, delay=0.05)
+    engine = opened("fake")
+    log = Path(f"/proc/{engine.pid}/fd/2")
+    if not log.exists():
+        pytest.skip("there is no /proc here")
+    with log.open("a") as file:
+        file.write("ggml.c:12: GGML_ASSERT(a == b) failed\nsome more\n")
+    events = engine.stream(request(engine, "row"))
+    next(events)
+    os.kill(engine.pid, signal.SIGABRT)
+    with pytest.raises(EngineDied, match=r"SIGABRT: ggml\.c:12: GGML_ASSERT\(a == b\) failed$"):
+        list(events)
+
+
+def test_a_process_that_dies_while_idle_is_replaced(opened: Open) -> None:
+    engine = opened("fake")
+    first = engine.pid
+    os.kill(first, signal.SIGKILL)
+    while engine._process.alive:
+        time.sleep(0.01)
+    assert engine.tokenize("x")
+    assert engine.pid != first
+
+
+def test_a_process_that_died_is_not_one_that_was_closed(opened: Open) -> None:
+    """Though it is closed for the next before all who waited have been told."""
+    engine = opened("fake")
+    died, closed = engine._process, opened("fake")._process
+    os.kill(died.pid, signal.SIGKILL)
+    _, answers = died.ask("x")
+    while answers.get() is not None:
+        pass
+    assert engine.tokenize("y")  # by the next
+    assert isinstance(died.died(), EngineDied)
+    closed.close()
+    assert not isinstance(closed.died(), EngineDied)
+
+
+def test_many_that_find_it_dead_start_one(opened: Open) -> None:
+    engine = opened("fake", parallel=8)
+    os.kill(engine.pid, signal.SIGKILL)
+    while engine._process.alive:
+        time.sleep(0.01)
+    pids = set()
+
+    def ask(row: int) -> None:
+        engine.tokenize(str(row))
+        pids.add(engine.pid)
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(ask, range(8)))
+    assert len(pids) == 1
+
+
+def test_a_restart_that_fails_gives_the_loads_own_error(tmp_path: Path) -> None:
+    path = write_mistral(tmp_path / "m.gguf", vocabulary=512)
+    options = LoadOptions(256, threads=1)
+    with open_in_process(choice("llama.cpp"), read(path), options, print) as engine:
+        kept = path.read_bytes()
+        path.write_bytes(b"not a model")
+        os.kill(engine.pid, signal.SIGKILL)
+        while engine._process.alive:
+            time.sleep(0.01)
+        for _ in range(2):
+            with pytest.raises(MistralCliError, match="GGUF") as caught:
+                engine.tokenize("x")
+            assert not isinstance(caught.value, EngineDied)
+        path.write_bytes(kept)
+        assert engine.tokenize("x")
+
+
+# --- time --------------------------------------------------------------------------------------
+
+
+def test_a_row_without_an_answer_in_time(opened: Open, script: Callable[..., None]) -> None:
+    script(pieces=["x"] * 10_000, delay=0.02)
+    engine = opened("fake")
+    first = engine.pid
+    with pytest.raises(TimedOut, match=r"after 0\.5 seconds") as caught:
+        list(engine.stream(request(engine, "row", 10_000), timeout=0.5))
+    assert caught.value.hint == "Raise --timeout."
+    assert isinstance(list(engine.stream(request(engine, "row", 2), timeout=60))[-1], Finish)
+    assert engine.pid == first
+
+
+@pytest.mark.parametrize("whole", [False, True], ids=["in pieces", "whole"])
+def test_a_real_answer_that_takes_too_long(smollm2: Path, whole: bool) -> None:
+    options = LoadOptions(4000, threads=1)
+    with open_in_process(choice("llama.cpp"), read(smollm2), options, print) as engine:
+        first = engine.pid
+        endless = Request((1, 300), 3900, GREEDY, ignore_eos=True, whole=whole)
+        with pytest.raises(TimedOut):
+            list(engine.stream(endless, timeout=1.5))
+        short = replace(endless, max_tokens=3)
+        *_, finish = engine.stream(short, timeout=60)
+        assert isinstance(finish, Finish)
+        assert (finish.completion_tokens, engine.pid) == (3, first)
+
+
+def test_what_does_not_stop_is_killed(
+    opened: Open, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_handle, "_STUCK_SECONDS", 1.0)
+    script(echo=True, hang_on="stuck")
+    engine = opened("fake", parallel=2)
+    first = engine.pid
+    with pytest.raises(TimedOut):
+        list(engine.stream(request(engine, "stuck"), timeout=0.2))
+    waiting = engine.stream(request(engine, "stuck"))
+    with pytest.raises(EngineDied, match="did not stop when asked to"):
+        list(waiting)
+    assert gone(first)
+    assert text(list(engine.stream(request(engine, "row 1")))) == "row 1"
+
+
+# --- the end -----------------------------------------------------------------------------------
+
+
+def test_closing(opened: Open, script: Callable[..., None]) -> None:
+    script(pieces=["x"] * 1000, delay=0.05)
+    engine = opened("fake", parallel=2)
+    asked = request(engine, "row", 1000)
+    events = engine.stream(asked)
+    next(events)
+    folder = engine._process._log.parent
+    assert folder.exists()
+    engine.close()
+    engine.close()
+    assert gone(engine.pid)
+    assert not folder.exists()
+    for use in (lambda: list(events), lambda: engine.tokenize("x"), lambda: engine.stream(asked)):
+        with pytest.raises(EngineFailed, match="closed"):
+            use()
+
+
+PROGRAM = """
+import sys, time
+from pathlib import Path
+from mistral_cli.engines import Choice, LoadOptions, Request, Sampling, engine_class
+from mistral_cli.engines.process import open_in_process
+from mistral_cli.gguf import read
+
+name, path, wait = sys.argv[1:]
+choice = Choice(engine_class(name), "", 0, "")
+engine = open_in_process(choice, read(Path(path)), LoadOptions(256, 1), print)
+asked = Request((1, *engine.tokenize("Once upon a time")), 200, Sampling(0.0, 40, 1.0, 1.0, 1))
+print(engine.pid, flush=True)
+while True:
+    try:
+        for _ in engine.stream(asked):
+            pass
+        print("answered", flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)
+    if wait == "idle":
+        time.sleep(1000)
+"""
+
+
+@pytest.fixture
+def parent(mistral: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[str], int]]]:
+    """Start a program with an engine in a process, and find both process ids."""
+    started: list[subprocess.Popen[str]] = []
+
+    def parent(name: str, wait: str = "busy") -> tuple[subprocess.Popen[str], int]:
+        command = [sys.executable, "-c", PROGRAM, name, str(mistral), wait]
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, start_new_session=True
+        )
+        started.append(process)
+        assert process.stdout
+        return process, int(process.stdout.readline())
+
+    yield parent
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize("wait", ["busy", "idle"])
+@pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
+def test_it_ends_with_us_even_when_we_are_killed(parent, name: str, wait: str) -> None:  # type: ignore[no-untyped-def]
+    process, child = parent(name, wait)
+    assert process.stdout.readline() == "answered\n"
+    assert not gone(child, 0.1)
+    process.kill()
+    assert gone(child)
+
+
+def test_ctrl_c_at_the_terminal_reaches_only_us(parent) -> None:  # type: ignore[no-untyped-def]
+    process, child = parent("llama.cpp")
+    assert process.stdout.readline() == "answered\n"
+    os.killpg(process.pid, signal.SIGINT)
+    while process.stdout.readline() != "interrupted\n":
+        assert process.poll() is None
+    assert process.stdout.readline() == "answered\n"
+    assert not gone(child, 0.1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="SIGIO kills on Linux only")
+def test_it_ends_with_us_also_in_native_code_that_keeps_python_waiting() -> None:
+    """As llama.cpp's load does."""
+    program = (
+        "import ctypes, sys; from mistral_cli.engines.isolated.die_with_parent import die_with;"
+        "die_with(int(sys.argv[1])); print(flush=True); ctypes.PyDLL(None).sleep(300)"
+    )
+    life, ours = os.pipe()
+    command = [sys.executable, "-c", program, str(life)]
+    with subprocess.Popen(command, pass_fds=(life,), stdout=subprocess.PIPE) as child:
+        os.close(life)
+        assert child.stdout
+        child.stdout.readline()
+        assert not gone(child.pid, 0.2)
+        os.close(ours)
+        ended = gone(child.pid)
+        child.kill()
+    assert ended

@@ -1,0 +1,227 @@
+"""The engine that runs the machine build's llama-server: what the contract does not cover."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.gguf_files import write_mistral
+from support.processes import gone
+from support.program import Result, needs_native
+
+from mistral_cli.engines.llama_cpp.native import Native
+from mistral_cli.engines.llama_cpp.native_process import NativeServer
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    Piece,
+    Prefix,
+    PromptProgress,
+    Request,
+    Sampling,
+)
+from mistral_cli.errors import EngineDied, EngineFailed
+from mistral_cli.models.gguf import read
+
+GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
+LONG = Request((1, 300), 200, GREEDY)
+
+pytestmark = [needs_native, pytest.mark.usefixtures("native")]
+
+
+@pytest.fixture
+def engine(smollm2: Path) -> Iterator[Native]:
+    """On a model that takes a while for its answers."""
+    with Native(read(smollm2), LoadOptions(1024, threads=1)) as engine:
+        yield engine
+
+
+def pid(engine: Native) -> int:
+    return engine._server.pid
+
+
+# --- its end, and ours -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("by", "words"),
+    [(signal.SIGSEGV, "ended by SIGSEGV"), (signal.SIGKILL, "killed (SIGKILL: out of memory?)")],
+)
+def test_a_crash_is_told_and_the_next_request_starts_another(
+    engine: Native, by: signal.Signals, words: str
+) -> None:
+    first = pid(engine)
+    events = engine.stream(replace(LONG, max_tokens=800))
+    while not isinstance(next(events), Piece):
+        pass
+    os.kill(first, by)
+    with pytest.raises(EngineDied) as caught:
+        list(events)
+    assert words in caught.value.message
+    assert isinstance(list(engine.stream(LONG))[-1], Finish)
+    assert pid(engine) != first
+    os.kill(pid(engine), by)
+    engine._server._process.wait(10)
+    assert engine.tokenize("x")
+
+
+def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> None:
+    with Native(read(mistral), LoadOptions(256, threads=1)) as engine:
+        server = pid(engine)
+    assert gone(server, 0)
+    bad = write_mistral(
+        tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
+    )
+    before = children()
+    with pytest.raises(EngineFailed, match="cannot load the model"):
+        Native(read(bad), LoadOptions(256, threads=1))
+    assert children() == before
+
+
+def children() -> set[str]:
+    tasks = Path("/proc/self/task").glob("*/children")
+    return {child for task in tasks for child in task.read_text().split()}
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from mistral_cli.engines import LoadOptions, Request, Sampling
+from mistral_cli.engines.native import Native
+from mistral_cli.gguf import read
+
+engine = Native(read(Path(sys.argv[1])), LoadOptions(256, 1))
+print(engine._server.pid, flush=True)
+while True:
+    for _ in engine.stream(Request((1, 300), 200, Sampling(0.0, 40, 1.0, 1.0, 1))):
+        pass
+    print("answered", flush=True)
+"""
+
+
+@pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT, signal.SIGSEGV])
+def test_it_ends_with_us_however_we_end(mistral: Path, by: signal.Signals) -> None:
+    command = [sys.executable, "-c", PROGRAM, str(mistral)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
+    ) as process:
+        assert process.stdout
+        server = int(process.stdout.readline())
+        assert process.stdout.readline() == "answered\n"
+        assert not gone(server, 0.1)
+        os.killpg(process.pid, by)  # as the terminal does
+        process.stdout.read()
+    assert gone(server)
+
+
+def test_it_ends_with_us_during_the_load(mistral: Path, tmp_path: Path) -> None:
+    program = tmp_path / "bin" / "llama-server"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\necho $$ > {tmp_path}/pid\nexec sleep 300\n")
+    program.chmod(0o755)
+    code = (
+        "from pathlib import Path;"
+        "from mistral_cli.engines.llama_cpp.native_process import NativeServer;"
+        f"NativeServer(Path({str(program)!r}), [], 0)"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
+            time.sleep(0.01)
+        loading = int((tmp_path / "pid").read_text())
+        assert not gone(loading, 0.1)
+        process.kill()
+    assert gone(loading)
+
+
+# --- what it is told, and who may ask it -------------------------------------------------------
+
+
+def test_nobody_else_can_use_it(engine: Native) -> None:
+    command = Path(f"/proc/{pid(engine)}/cmdline").read_bytes().decode().split("\0")
+    path = Path(command[command.index("--host") + 1])
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    environment = Path(f"/proc/{pid(engine)}/environ").read_bytes().decode().split("\0")
+    (key,) = (each.partition("=")[2] for each in environment if "LLAMA_API_KEY" in each)
+    assert not any(key in part for part in command)
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(path))
+        body = b'{"content": "x"}'
+        head = f"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        connection.sendall(head.encode() + body)
+        assert b" 401 " in connection.recv(100)
+    listening = Path(f"/proc/{pid(engine)}/net/tcp").read_text().splitlines()[1:]
+    inodes = {line.split()[9] for line in listening}
+    descriptors = Path(f"/proc/{pid(engine)}/fd").iterdir()
+    assert not {str(each.readlink()) for each in descriptors} & {f"socket:[{n}]" for n in inodes}
+
+
+def test_variables_of_llama_cpp_change_nothing(
+    mistral: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"CTX_SIZE": "16", "PORT": "1", "API_KEY_FILE": "/none"}.items():
+        monkeypatch.setenv(f"LLAMA_ARG_{name}", value)
+    with Native(read(mistral), LoadOptions(256, threads=1)) as engine:
+        assert isinstance(list(engine.stream(LONG))[-1], Finish)
+
+
+def test_a_program_that_cannot_run(tmp_path: Path) -> None:
+    program = tmp_path / "llama-server"
+    program.write_text("#!/bin/sh\necho 'error: no such thing' >&2\nexit 3\n")
+    program.chmod(0o755)
+    with pytest.raises(EngineFailed, match="cannot load the model: error: no such thing"):
+        NativeServer(program, [], 0)
+    program.unlink()
+    with pytest.raises(EngineFailed, match="No such file"):
+        NativeServer(program, [], 0)
+
+
+def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
+    mistral: Path, tmp_path: Path
+) -> None:
+    prompt = (1, *range(300, 420))
+    kept = Prefix(prompt[:100], tmp_path / "one.state")
+    asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
+    with Native(read(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
+        cold = list(engine.stream(asked))
+        os.kill(pid(engine), signal.SIGKILL)
+        engine._server._process.wait(10)
+        warm = list(engine.stream(asked))
+    assert text(warm) == text(cold)
+    assert [event.cached for event in warm if isinstance(event, PromptProgress)][-1] == 100
+
+
+def text(events: list[Event]) -> str:
+    return "".join(event.text for event in events if isinstance(event, Piece))
+
+
+# --- the program -------------------------------------------------------------------------------
+
+
+def test_the_program_takes_it_by_itself(
+    run: Callable[..., Result], smollm2: Path, tmp_path: Path
+) -> None:
+    task = ["generate", "Say hello.", "-m", smollm2, "-n", "8", "--temperature", "0", "-v"]
+    result = run(*task)
+    assert result.status == 0, result.stderr
+    assert "native" in result.stderr
+    assert result.stdout.strip()
+
+
+def test_a_batch_in_slots(run: Callable[..., Result], smollm2: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    result = run(
+        *("batch", "generate", "--prompt", "Continue: {text}", "-", "-m", smollm2),
+        *("-n", "8", "--parallel", "4", "-o", out, "--engine", "native"),
+        stdin="one\ntwo\nthree\nfour\nfive\n",
+    )
+    assert result.status == 0, result.stderr
+    assert len(out.read_text().splitlines()) == 5

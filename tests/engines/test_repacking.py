@@ -1,0 +1,93 @@
+"""Whether weights are rearranged at load: by the work ahead, and with the same answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from support.gguf_files import write_mistral
+from support.program import Result
+
+from mistral_cli.engines.hardware.memory import needed, rearranged
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.repacking import AVX2, AVX512, repack_pays
+from mistral_cli.engines.types import Request, Sampling
+from mistral_cli.models.gguf import GGUF, read
+
+Run = Callable[..., Result]
+GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
+
+
+@pytest.fixture(scope="module")
+def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "q4_0.gguf"
+    return write_mistral(path, quantization="Q4_0")
+
+
+def _decides(model: GGUF, prompt_tokens: int, new_tokens: int) -> bool:
+    return repack_pays(AVX2, model, prompt_tokens, new_tokens, needed(model, 512, 0))[0]
+
+
+def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
+    model = read(quantized)
+    assert not _decides(model, 20, 64)
+    assert _decides(model, 20, 2048)
+    assert _decides(model, 100, 400)
+    assert not _decides(model, 2000, 400), "prompts are read slower"
+
+
+def test_each_engine_has_costs_of_its_own(quantized: Path) -> None:
+    model = read(quantized)
+    memory = needed(model, 512, 0)
+    assert [repack_pays(each, model, 20, 200, memory)[0] for each in (AVX2, AVX512, None)] == [
+        True,
+        False,
+        False,
+    ]
+
+
+def test_no_copy_is_made_that_does_not_fit(
+    quantized: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = read(quantized)
+    memory = needed(model, 512, 0)
+    for free, fits in ((memory.ram + rearranged(model), True), (memory.ram, False), (None, True)):
+        monkeypatch.setattr(
+            "mistral_cli.engines.repacking.available_memory", lambda free=free: free
+        )
+        assert repack_pays(AVX2, model, 20, 2048, memory)[0] is fits
+
+
+def test_what_is_not_rearranged_is_left_alone(smollm2: Path, mistral: Path) -> None:
+    """Q4_1 has no other arrangement, nor have F32 weights."""
+    assert not rearranged(read(smollm2))
+    assert not rearranged(read(mistral))
+    assert not _decides(read(smollm2), 20, 10**6)
+
+
+@pytest.mark.parametrize("quantization", ["Q4_0", "Q4_K"])
+def test_the_answer_is_the_same(tmp_path: Path, quantization: str) -> None:
+    """Greedy, token by token; other kernels may round otherwise, which no step here is near."""
+    path = write_mistral(
+        tmp_path / "model.gguf", embedding=256, feed_forward=512, quantization=quantization
+    )
+    model, texts = read(path), []
+    for repack in (False, True):
+        options = LoadOptions(512, threads=1, repack=repack)
+        with engine_class("llama.cpp")(model, options) as engine:
+            request = Request((1, *engine.tokenize("Write a line about the sea.")), 48, GREEDY)
+            texts.append([getattr(event, "text", "") for event in engine.stream(request)])
+    assert texts[0] == texts[1]
+    assert any(texts[0])
+
+
+def test_the_work_ahead_decides(run: Run, quantized: Path, tmp_path: Path) -> None:
+    arguments = ["generate", "Say more.", "--dry-run", "-v", "-m", quantized]
+    for number in range(6):
+        path = tmp_path / f"{number}.txt"
+        path.write_text("The tide comes in.", encoding="utf-8")
+        arguments += ["-f", path]
+    assert "weights rearranged" in run(*arguments).stderr
+    assert "weights as they are in the file" in run(*arguments, "-n", 8).stderr

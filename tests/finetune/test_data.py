@@ -1,0 +1,263 @@
+"""What `finetune` reads, refuses and plans; nothing here trains."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.gguf_files import write_mistral
+from support.hub_client import make_terminal
+from support.program import Result
+
+from mistral_cli.errors import MistralCliError, UsageError
+from mistral_cli.finetune.data import Data, read_data
+from mistral_cli.finetune.encode import encode_examples
+from mistral_cli.generation.templates import find
+from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.gguf import read
+
+Run = Callable[..., Result]
+EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Callable[..., Data]:
+    """Write a file and read it as training data."""
+
+    def written(content: str, name: str = "data.csv") -> Data:
+        path = tmp_path / name
+        path.write_text(content, encoding="utf-8")
+        return read_data(path, make_terminal())
+
+    return written
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", 'prompt,completion\nhi,"good, day"\n'),
+        ("a.tsv", "completion\tprompt\ngood, day\thi\n"),
+        ("a.csv", 'text\n"###Human:\nhi\n\n###Assistant:\ngood, day"\n'),
+        ("a.csv", 'text\n"### Instruction: hi ### Response: good, day"\n'),
+        ("a.csv", 'text\n"<s>[INST] hi [/INST] good, day</s>"\n'),
+        ("a.jsonl", '{"prompt": " hi", "completion": "good, day\\n"}\n'),
+        ("a.jsonl", '{"text": "[INST]hi[/INST]good, day"}\n'),
+        (
+            "a.jsonl",
+            '{"messages": [{"role": "user", "content": "hi"}, '
+            '{"role": "assistant", "content": "good, day"}]}\n',
+        ),
+    ],
+)
+def test_every_form_of_a_row_means_the_same(
+    written: Callable[..., Data], name: str, content: str
+) -> None:
+    (example,) = written(content, name).examples
+    assert example.messages == (Message("user", "hi"),)
+    assert example.completion == "good, day"
+
+
+def test_every_answer_of_a_conversation_is_an_example(written: Callable[..., Data]) -> None:
+    turns = [("system", "S"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
+    row = {"messages": [{"role": role, "content": text} for role, text in turns]}
+    data = written(json.dumps(row), "a.jsonl")
+    assert data.rows == 1
+    assert [len(example.messages) for example in data.examples] == [2, 4]
+    assert [example.completion for example in data.examples] == ["b", "d"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("a.csv", "", "a.csv is empty"),
+        ("a.csv", "prompt,completion\n", "a.csv has no rows"),
+        ("a.csv", "question,answer\na,b\n", "a.csv has the columns question, answer"),
+        ("a.csv", "prompt\na\n", "a.csv has the columns prompt"),
+        ("a.csv", "prompt,completion\na,b\n ,c\n", "a.csv:3 has an empty prompt"),
+        ("a.csv", "prompt,completion\na,b\nc,\n", "a.csv:3 has an empty completion"),
+        ("a.csv", "prompt,completion\na,b,c\n", "a.csv:2 has 3 cells where the header has 2"),
+        ("a.csv", 'prompt,completion\na,"b\n', "a.csv:2 is not CSV"),
+        ("a.csv", "text\njust a text\n", "a.csv:2 does not have the form"),
+        ("a.csv", "text\nx ###Human: a ###Assistant: b\n", "does not have the form"),
+        ("a.csv", "text\n###Human: a ###Human: b\n", "is not one question and its answer"),
+        ("a.csv", "text\n[INST]a[/INST]b[INST]c[/INST]d\n", "is not one question"),
+        ("a.jsonl", "{\n", "a.jsonl:1 is not JSON"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1 is JSON, but no object"),
+        ("a.jsonl", '{"a": 1}\n', "a.jsonl:1 has none of the keys"),
+        ("a.jsonl", '{"prompt": "a", "completion": 3}\n', "has no text in 'completion'"),
+        ("a.jsonl", '{"prompt": "a"}\n', "a.jsonl:1 has no text in 'completion'"),
+        ("a.jsonl", '{"messages": "a"}\n', "no list of objects"),
+        ("a.jsonl", '{"messages": [{"role": "bot", "content": "a"}]}\n', "the role 'bot'"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "a"}]}\n', "do not go user"),
+    ],
+)
+def test_bad_rows_are_named_with_their_lines(
+    written: Callable[..., Data], name: str, content: str, problem: str
+) -> None:
+    with pytest.raises(UsageError) as refused:
+        written(content, name)
+    assert problem in refused.value.message.replace(str(Path("/")), "/")
+    assert refused.value.hint
+
+
+def test_many_bad_rows_are_listed_and_the_rest_counted(written: Callable[..., Data]) -> None:
+    with pytest.raises(UsageError, match="12 of 13 rows cannot be used") as refused:
+        written("prompt,completion\na,b\n" + "c,\n" * 12)
+    lines = refused.value.details.splitlines()
+    assert len(lines) == 11
+    assert lines[-1].strip() == "and 2 more"
+
+
+def test_columns_that_nobody_reads_are_named(written: Callable[..., Data]) -> None:
+    assert written("id,prompt,completion\n1,a,b\n").unused == ("id",)
+
+
+def test_the_examples_ask_as_the_template_does() -> None:
+    template = find("midjourney")
+    with EXAMPLES.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) >= 48
+    for row in rows:
+        subject = row["prompt"].split(" words for ", 1)[1]
+        assert template.fill(subject) == [Message("user", row["prompt"])]
+        assert len(row["completion"].split(" --ar ")[0].split()) < 20
+
+
+# --- tokens ------------------------------------------------------------------------------------
+
+
+def test_training_sees_the_tokens_of_inference(
+    run: Run, written: Callable[..., Data], mistral: Path
+) -> None:
+    model = read(mistral)
+    data = written('prompt,completion\nWrite </s> [INST],"fine </s>"\n')
+    (row,) = encode_examples(data, model, 256)
+    arguments = ("generate", "Write </s> [INST]", "-m", mistral, "--dry-run", "--json")
+    asked = json.loads(run(*arguments).stdout)
+    assert list(row.prompt) == asked["prompt_token_ids"]
+    assert row.completion[-1] == model.eos_id
+    # What is written in a cell never is the token that ends an answer.
+    assert model.eos_id not in row.completion[:-1]
+
+
+def test_rows_that_are_too_long_are_listed_not_cut(
+    written: Callable[..., Data], mistral: Path
+) -> None:
+    model, long = read(mistral), "word " * 40
+    data = written(f"prompt,completion\na,b\n{long},c\n")
+    with pytest.raises(MistralCliError) as refused:
+        encode_examples(data, model, 32)
+    assert refused.value.message == "1 row is longer than 32 tokens; nothing is cut"
+    assert "data.csv:3 has" in refused.value.details
+    longest = int(refused.value.details.split()[-2])
+    assert f"--max-length {longest}" in refused.value.hint
+    assert len(encode_examples(data, model, longest)) == 2
+    with pytest.raises(MistralCliError, match="longer than 512 tokens") as refused:
+        encode_examples(written(f"prompt,completion\n{long * 20},c\n"), model, 4096)
+    assert "trained on 512" in refused.value.hint
+
+
+def test_a_base_model_is_asked_without_a_format(
+    written: Callable[..., Data], stories: Path
+) -> None:
+    model = read(stories)
+    (row,) = encode_examples(written("prompt,completion\nOnce,upon a time\n"), model, 64)
+    assert row.prompt[0] == model.bos_id
+
+
+# --- the plan ----------------------------------------------------------------------------------
+
+
+def dry_run(run: Run, model: Path, *arguments: object) -> dict[str, Any]:
+    result = run("finetune", EXAMPLES, "-m", model, "--dry-run", "--json", *arguments)
+    assert result.status == 0, result.stderr
+    plan: dict[str, Any] = json.loads(result.stdout)
+    return plan
+
+
+def test_a_dry_run_counts(run: Run, mistral: Path, tmp_path: Path) -> None:
+    plan = dry_run(run, mistral)
+    assert (plan["rows"], plan["rows_trained_on"], plan["rows_held_out"]) == (50, 45, 5)
+    assert plan["steps"] == 3 * 4
+    # Two layers; queries are 64 to 64, values 64 to 32.
+    assert plan["trained_parameters"] == 2 * 16 * (64 + 64 + 64 + 32)
+    assert plan["tokens_learned"] < plan["tokens"]
+    assert plan["seconds"] is not None
+    again = dry_run(run, mistral, "--held-out", "0", "--batch-size", "50", "--epochs", "2")
+    assert (again["rows_held_out"], again["steps"]) == (0, 2)
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--target-modules", "q_proj,head"), "--target-modules has no module 'head'"),
+        (("--target-modules", ","), "--target-modules are empty"),
+        (("--gradient-accumulation", "5"), "--gradient-accumulation 5 does not divide the 12 rows"),
+        (("--nf4",), "--nf4 needs --base"),
+        (("-o", "adapter.bin"), "-o adapter.bin does not end in .gguf"),
+        (("--max-length", "16"), "50 rows are longer than 16 tokens"),
+    ],
+)
+def test_options_that_cannot_be(
+    run: Run, mistral: Path, arguments: tuple[str, ...], problem: str
+) -> None:
+    result = run("finetune", EXAMPLES, "-m", mistral, "--dry-run", *arguments)
+    assert problem in result.stderr
+    assert (result.status, result.stdout) in ((2, ""), (5, ""))
+
+
+def test_a_model_that_cannot_be_trained_is_refused(run: Run, tmp_path: Path) -> None:
+    scaled = write_mistral(tmp_path / "scaled.gguf", metadata={"llama.rope.scaling.type": "linear"})
+    result = run("finetune", EXAMPLES, "-m", scaled, "--dry-run")
+    assert result.status == 4
+    assert "cannot be trained: it scales its positions" in result.stderr
+
+
+def test_without_the_extra_the_install_command_is_named(run: Run, mistral: Path) -> None:
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'trl' else find(name, *a)\n"
+        "from mistral_cli.cli.app import main; main()"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, "finetune", str(EXAMPLES), "-m", str(mistral)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert process.returncode == 2
+    assert "pip install 'mistral-cli[finetune]'" in process.stderr
+    assert not Path("midjourney").exists()
+
+
+def test_data_is_checked_before_anything_heavy(tmp_path: Path) -> None:
+    import subprocess
+    import sys
+
+    bad = tmp_path / "bad.csv"
+    bad.write_text("prompt,completion\na,\n", encoding="utf-8")
+    code = (
+        "import sys\n"
+        "from mistral_cli.cli.app import app\n"
+        "try:\n    app()\nexcept SystemExit:\n"
+        "    heavy = {'torch', 'transformers', 'xllamacpp', 'huggingface_hub'}\n"
+        "    print(sorted(heavy & set(sys.modules)))"
+    )
+    process = subprocess.run(
+        [sys.executable, "-c", code, "finetune", str(bad)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "bad.csv:2 has an empty completion" in process.stderr
+    assert process.stdout == "[]\n"

@@ -1,0 +1,138 @@
+"""`--lookup` and `--draft-model`: guesses change how fast an answer comes, not what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.program import Result, needs_native
+
+from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.protocol import Listening, LoadOptions, OpenEngine
+from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.speculative import Guessing
+from mistral_cli.engines.types import Finish, Piece, Prefix, Request, Sampling
+from mistral_cli.models.chat.formats import encode
+from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.gguf import read
+from mistral_cli.structured.grammar import json_grammar
+
+Run = Callable[..., Result]
+GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
+DRAWN = Sampling(0.7, 40, 0.95, 1.1, 5)
+LETTER = (
+    "Dear Mr. Bennett,\n\nThank you for your order of 3 March. We have sent 12 oak chairs "
+    "(item 4471) and 2 tables (item 2210) to 17 Mill Lane, Exeter. Please pay 1,766.00 by 30 "
+    "April to our account at Western Bank. If anything is damaged, call Susan Price between "
+    "nine and five.\n\nYours sincerely,\nHarold Finch"
+)
+COPY = f"Copy this letter word for word:\n\n{LETTER}"
+FREE = "Write a short story about a fox who learns to swim."
+SCHEMA = {
+    "type": "object",
+    "properties": {"letter": {"type": "string", "maxLength": 300}},
+    "required": ["letter"],
+    "additionalProperties": False,
+}
+# One thread: with more, attention to a single token of a long text is summed up otherwise.
+PLAIN = LoadOptions(1024, 1)
+LOOKUP = replace(PLAIN, guessing=Guessing())
+
+
+def _asked(engine: OpenEngine, smollm2: Path, text: str, **changes: object) -> str:
+    ids = tuple(encode([Message("user", text)], read(smollm2), engine.tokenize))
+    request = replace(Request(ids, 100, GREEDY), **changes)  # type: ignore[arg-type]
+    events = list(engine.stream(request))
+    assert isinstance(events[-1], Finish)
+    return "".join(event.text for event in events if isinstance(event, Piece))
+
+
+def _texts(engine: OpenEngine, smollm2: Path) -> list[str]:
+    return [
+        _asked(engine, smollm2, COPY),
+        _asked(engine, smollm2, FREE),
+        _asked(engine, smollm2, COPY, sampling=DRAWN),
+        _asked(engine, smollm2, COPY, grammar=json_grammar(SCHEMA, many=False)),
+    ]
+
+
+def _drafted(smollm2: Path) -> LoadOptions:
+    """With a draft model that is nearly always right: the model itself."""
+    return replace(PLAIN, guessing=Guessing(smollm2))
+
+
+@pytest.mark.parametrize("guess", [lambda _: LOOKUP, _drafted], ids=["text", "draft"])
+@pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
+def test_one_thread_writes_the_same_texts(
+    name: str,
+    guess: Callable[[Path], LoadOptions],
+    smollm2: Path,
+    request: pytest.FixtureRequest,
+) -> None:
+    if name == "native":
+        request.getfixturevalue("native")
+    engine_of, model = engine_class(name), read(smollm2)
+    with engine_of(model, PLAIN) as plain:
+        expected = _texts(plain, smollm2)
+    with engine_of(model, guess(smollm2)) as engine:
+        assert _texts(engine, smollm2) == expected
+
+
+def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
+    counts = []
+    for options in (PLAIN, LOOKUP, _drafted(smollm2)):
+        listening = Listening(tmp_path / "s.sock", ("key",))
+        with engine_class("llama.cpp")(read(smollm2), replace(options, listening=listening)) as e:
+            text = _asked(e, smollm2, COPY)
+            counts.append(Client(listening.socket, "key").metrics()["n_decode_total"])
+        listening.socket.unlink(missing_ok=True)
+    assert "12 oak chairs (item 4471) and 2 tables" in text
+    assert counts[1] < counts[0] / 2
+    assert counts[2] < counts[0] / 4
+
+
+def test_a_prefix_that_is_restored(smollm2: Path, tmp_path: Path) -> None:
+    """What was read without `lookup` serves with it."""
+    texts = []
+    for options in (PLAIN, LOOKUP):
+        load = replace(options, states=tmp_path)
+        with engine_class("llama.cpp")(read(smollm2), load) as engine:
+            ids = tuple(encode([Message("user", COPY)], read(smollm2), engine.tokenize))
+            prefix = Prefix(ids[:64], tmp_path / "prefix.state")
+            texts.append(_asked(engine, smollm2, COPY, prefixes=(prefix,)))
+    assert (tmp_path / "prefix.state").exists()
+    assert texts[0] == texts[1]
+
+
+def test_a_call_that_copies(run: Run, smollm2: Path) -> None:
+    command = ("generate", "-m", smollm2, COPY, "-n", 60, "-t", 1, "--temperature", 0)
+    found = run(*command, "--repetition-penalty", 1, "--lookup", "-v")
+    assert found.status == 0, found.stderr
+    assert "Thank you for your order of 3 March. We have sent 12 oak chairs" in found.stdout
+    assert found.stdout == run(*command, "--repetition-penalty", 1).stdout
+
+
+def test_ctransformers_cannot(run: Run, smollm2_for_ctransformers: Path) -> None:
+    found = run(
+        *("generate", "-m", smollm2_for_ctransformers, "hi", "--engine", "ctransformers"),
+        "--lookup",
+    )
+    assert found.status == 2
+    assert not found.stdout
+    assert "ctransformers cannot guess ahead" in found.stderr
+    assert "drop --lookup" in found.stderr
+
+
+def test_a_draft_model(run: Run, smollm2: Path, mistral: Path) -> None:
+    command = ("generate", "-m", smollm2, FREE, "-n", 30, "-t", 1, "--temperature", 0)
+    found = run(*command, "--draft-model", smollm2, "-v")
+    assert found.status == 0, found.stderr
+    assert f"the draft model {smollm2} is" in found.stderr
+    assert found.stdout == run(*command).stdout
+    refused = run(*command, "--draft-model", mistral)
+    assert refused.status == 4
+    assert "has another vocabulary than" in refused.stderr
+    assert run(*command, "--draft-model", smollm2, "--lookup").status == 2
+    assert run(*command, "--draft-model", "/nowhere.gguf").status == 3

@@ -1,0 +1,176 @@
+"""The printers, over streams in memory."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from mistral_cli.generation.result import Result
+from mistral_cli.generation.writers import DataOutput, TextOutput, choose_output
+from mistral_cli.structured.spec import Extraction
+from mistral_cli.system.terminal import Terminal
+from mistral_cli.system.wrap import Wrapper
+
+RESULT = Result(*[Any] * 4)  # type: ignore[arg-type]
+
+
+class Screen(io.StringIO):
+    """A terminal in memory."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def terminal(stdout: io.StringIO) -> Terminal:
+    return Terminal(None, stdout, io.StringIO(), env={})
+
+
+def printed(pieces: list[str], *, exact: bool = False, width: int = 0) -> str:
+    stdout = io.StringIO()
+    wrapper = Wrapper(width) if width else None
+    output = TextOutput(terminal(stdout), wrapper, keep_leading_space=exact)
+    for piece in pieces:
+        output.piece(piece)
+    output.result(RESULT)
+    return stdout.getvalue()
+
+
+@given(st.lists(st.text()))
+def test_plain_text_is_the_text_between_no_space_and_one_newline(pieces: list[str]) -> None:
+    assert printed(pieces) == "".join(pieces).strip() + "\n"
+
+
+@given(st.lists(st.text()))
+def test_raw_text_keeps_its_leading_space(pieces: list[str]) -> None:
+    assert printed(pieces, exact=True) == "".join(pieces).rstrip() + "\n"
+
+
+def test_text_is_printed_as_it_comes() -> None:
+    stdout = io.StringIO()
+    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    seen = []
+    for piece in [" Hello", " wor", "ld", ".\n"]:
+        output.piece(piece)
+        seen.append(stdout.getvalue())
+    assert seen == ["Hello", "Hello wor", "Hello world", "Hello world."]
+
+
+def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
+    screen = Screen()
+    shared = Terminal(None, screen, screen, env={})
+    output = TextOutput(shared, Wrapper(40), keep_leading_space=False)
+    shared.status("1 of 2 pieces …")
+    output.piece("- one item\n- two it")
+    shared.status("2 of 2 pieces …")
+    output.piece("ems\n")
+    output.result(RESULT)
+    shared.status("the end")
+    assert screen.getvalue().rpartition("1 of 2 pieces …")[2] == (
+        "\r\x1b[K- one item\n- two items\n\r\x1b[Kthe end"
+    )
+
+
+def test_several_answers_each_end_in_a_newline() -> None:
+    stdout = io.StringIO()
+    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    for text in ("one\n\n", " two"):
+        output.piece(text)
+        output.result(RESULT)
+    assert stdout.getvalue() == "one\ntwo\n"
+
+
+def test_on_a_terminal_a_blank_line_stands_between_answers() -> None:
+    stdout = Screen()
+    output = TextOutput(terminal(stdout), Wrapper(20), keep_leading_space=False)
+    for text in ("one\ntwo", "three"):
+        output.piece(text)
+        output.result(RESULT)
+    assert stdout.getvalue() == "one\ntwo\n\nthree\n"
+
+
+def test_a_wrapped_line_ends_at_the_width() -> None:
+    text = printed(["The quick brown fox ", "jumps over the lazy dog."], width=12)
+    assert text == "The quick\nbrown fox\njumps over\nthe lazy\ndog.\n"
+
+
+def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
+    stdout = io.StringIO()
+    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    output.abort()
+    assert stdout.getvalue() == ""
+    output.piece("half a")
+    output.abort()
+    assert stdout.getvalue() == "half a\n"
+
+
+def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
+    text = "a\x1b]0;t\x07\x9bb"
+    screen, pipe = Screen(), io.StringIO()
+    for stdout in (screen, pipe):
+        output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+        output.piece(text)
+        output.result(RESULT)
+    assert (screen.getvalue(), pipe.getvalue()) == ("a]0;tb\n", f"{text}\n")
+    screen = Screen()
+    DataOutput(terminal(screen)).result(replace(RESULT, extraction=Extraction(text)))
+    assert screen.getvalue() == '"a\\u001b]0;t\\u0007\\u009bb"\n'
+
+
+@pytest.mark.parametrize(
+    ("stdout", "width", "wrapped"),
+    [
+        (Screen(), None, True),
+        (Screen(), 0, False),
+        (Screen(), 40, True),
+        (io.StringIO(), 40, False),
+    ],
+)
+def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrapped: bool) -> None:
+    output = choose_output(
+        terminal(stdout), as_json=False, structured=False, as_items=False, width=width, raw=False
+    )
+    output.piece("word " * 60)
+    output.result(RESULT)
+    assert (stdout.getvalue().count("\n") > 1) == wrapped
+    assert "\x1b" not in stdout.getvalue()
+
+
+@pytest.mark.parametrize("stdout", [Screen(), io.StringIO()])
+def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
+    output = DataOutput(terminal(stdout))
+    output.piece('{"a":')
+    assert stdout.getvalue() == ""
+    output.result(replace(RESULT, extraction=Extraction({"a": ["ü"]})))
+    assert json.loads(stdout.getvalue()) == {"a": ["ü"]}
+    assert (stdout.getvalue().count("\n") > 1) == stdout.isatty()
+
+
+def test_status_is_for_terminals_and_goes_away() -> None:
+    screen, log = Screen(), io.StringIO()
+    shown = Terminal(None, io.StringIO(), screen)
+    shown.status("loading")
+    shown.warn("careful")
+    assert screen.getvalue() == ("\r\x1b[Kloading\r\x1b[Kmistral-cli: warning: careful\n")
+    silent = Terminal(None, io.StringIO(), log)
+    silent.status("loading")
+    silent.clear_status()
+    assert log.getvalue() == ""
+
+
+def test_half_a_character_does_not_end_the_program() -> None:
+    code = (
+        "from mistral_cli.system.terminal import Terminal\n"
+        "from mistral_cli.system.stdout import write, write_json\n"
+        "terminal = Terminal.from_process()\n"
+        "write(terminal, 'a\\ud83d\\udcff\\n'); write_json(terminal, {'b': '\\ud83d'})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
+    assert done.stdout == b'a?\xff\n{"b": "\\ud83d"}\n'

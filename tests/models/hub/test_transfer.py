@@ -1,0 +1,483 @@
+"""Downloads that are cut, killed, doubled or wrong: the real client and real processes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from time import sleep  # the name, which the fixture does not patch
+from types import SimpleNamespace
+
+import pytest
+from support.hub_client import (
+    DATA,
+    FILE,
+    REPO,
+    client_env,
+    drive,
+    make_terminal,
+    shown,
+    start_pull,
+    without_privileges,
+)
+from support.hub_server import COMMIT, HubServer
+
+from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.models.hub import api as hub
+from mistral_cli.models.hub import transfer
+from mistral_cli.models.hub.cache import cached_ggufs
+from mistral_cli.models.hub.partial import part_suffix
+from mistral_cli.models.progress import Progress
+from mistral_cli.system.terminal import Terminal
+
+
+def download(revision: str | None = None) -> Path:
+    return hub.download(REPO, FILE, revision, make_terminal())
+
+
+def make_progress(terminal: Terminal) -> type[Progress]:
+    class Shown(Progress):
+        pass
+
+    Shown.terminal, Shown.label = terminal, FILE
+    return Shown
+
+
+def parts(folder: Path) -> list[Path]:
+    return list(folder.rglob("*.incomplete"))
+
+
+def ranges(server: HubServer) -> list[str | None]:
+    return [request.range for request in server.requests if request.place == "storage"]
+
+
+def leave_a_part(server: HubServer, folder: Path) -> Path:
+    """What a run leaves that is given up in the middle."""
+    server.faults = {"storage": "cut"}
+    with pytest.raises(ModelNotAvailable):
+        download()
+    server.faults = {}
+    server.requests.clear()
+    (part,) = parts(folder)
+    os.truncate(part, 300_000)
+    return part
+
+
+def test_a_cut_download_is_continued(server: HubServer) -> None:
+    server.faults, server.fault_count = {"storage": "cut"}, 2
+    terminal = make_terminal()
+    assert hub.download(REPO, FILE, None, terminal).read_bytes() == DATA
+    assert ranges(server) == [None, "bytes=512000-", "bytes=768000-"]
+    assert server.sent == len(DATA)
+    assert shown(terminal).count("trying again") == 2
+
+
+@pytest.mark.parametrize("fault", ["broken", "rate limit", "drop"])
+def test_a_fault_that_passes(server: HubServer, fault: str) -> None:
+    server.faults, server.fault_count = {"storage": fault}, 3
+    assert download().read_bytes() == DATA
+    assert server.count("storage") == 4
+
+
+def test_a_run_that_is_given_up_says_where_the_next_continues(
+    server: HubServer, tmp_path: Path
+) -> None:
+    server.faults = {"storage": "cut"}
+    with pytest.raises(ModelNotAvailable, match="broke off") as caught:
+        download()
+    (part,) = parts(tmp_path)
+    size = part.stat().st_size
+    assert part.read_bytes() == DATA[:size]
+    assert caught.value.hint.endswith(f"The next run continues at {hub.format_size(size)}.")
+    # Nobody takes the part for a file.
+    assert hub.locate(REPO, FILE) is None
+    assert (hub.cached_files(REPO), cached_ggufs()) == ([], [])
+    server.faults = {}
+    assert download().read_bytes() == DATA
+    assert server.sent == len(DATA)
+    assert parts(tmp_path) == []
+
+
+def test_other_tools_see_a_part_as_incomplete(server: HubServer, tmp_path: Path) -> None:
+    from huggingface_hub import scan_cache_dir
+
+    part = leave_a_part(server, tmp_path)
+    scan = scan_cache_dir(tmp_path / "hub")
+    assert [file.file_path for file in scan.incomplete_files] == [part]
+    assert scan.warnings == []
+
+
+def test_a_file_system_without_links_keeps_one_copy(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    leave_a_part(server, tmp_path)
+    path = download()
+    assert path.read_bytes() == DATA
+    assert not path.is_symlink()
+    assert [
+        file for file in tmp_path.rglob("*") if file.is_file() and file.stat().st_size > 999
+    ] == [path]
+    assert [file.path for file in cached_ggufs()] == [path]
+    assert download() == path
+
+
+def test_without_links_a_new_commit_takes_what_an_older_one_has(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
+    newer = download()
+    older = Path(str(newer).replace(COMMIT, "f" * 40))
+    older.parent.mkdir()
+    newer.rename(older)
+    server.requests.clear()
+    assert download() == newer
+    assert (newer.read_bytes(), older.read_bytes()) == (DATA, DATA)
+    assert server.count("storage") == 0
+    newer.unlink()
+    older.write_bytes(DATA[::-1])
+    assert download().read_bytes() == DATA
+
+
+def test_a_server_that_ignores_ranges(server: HubServer, tmp_path: Path) -> None:
+    leave_a_part(server, tmp_path)
+    server.faults = {"storage": "no ranges"}
+    assert download().read_bytes() == DATA
+
+
+def test_a_server_that_always_ends_early(server: HubServer, tmp_path: Path) -> None:
+    leave_a_part(server, tmp_path)
+    server.faults = {"storage": "short"}
+    with pytest.raises(ModelNotAvailable, match="the server ended after"):
+        download()
+
+
+def test_progress_counts_more_than_faults(server: HubServer) -> None:
+    server.faults, server.fault_count = {"storage": "cut"}, 8  # more than are borne in a row
+    assert download().read_bytes() == DATA
+
+
+@pytest.mark.parametrize("place", ["storage", "resolve"])
+def test_a_page_in_place_of_the_bytes(server: HubServer, place: str) -> None:
+    """What a login page sends is no part of the file: nothing is lost by it."""
+    file = hub.remote_file(REPO, FILE)
+    server.faults, server.fault_count = {place: "garbage"}, 1
+    terminal = make_terminal()
+    transfer.bring(file, terminal, make_progress(terminal))
+    assert "the answer is a web page; trying again" in shown(terminal)
+    server.faults = {}
+    assert download().read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("fault", "begun"), [("garbage", False), ("garbage", True), ("short", False)]
+)
+def test_a_run_that_meets_other_bytes_only(
+    server: HubServer, tmp_path: Path, fault: str, begun: bool
+) -> None:
+    size = leave_a_part(server, tmp_path).stat().st_size if begun else 0
+    server.faults = {"storage": fault}
+    with pytest.raises(ModelNotAvailable, match="does not answer like a model hub"):
+        download()
+    assert [part.stat().st_size for part in parts(tmp_path)] == [size]
+    server.faults = {}
+    assert download().read_bytes() == DATA
+    assert ranges(server)[-1] == (f"bytes={size}-" if begun else None)
+
+
+def test_a_server_that_begins_too_late(server: HubServer, tmp_path: Path) -> None:
+    part = leave_a_part(server, tmp_path)
+    server.faults = {"storage": "later range"}
+    with pytest.raises(ModelNotAvailable, match="bytes after those"):
+        download()
+    assert part.read_bytes() == DATA[:300_000]
+
+
+def test_a_server_that_does_not_end(server: HubServer) -> None:
+    server.repos[REPO][FILE] = DATA[:200_000]
+    server.faults = {"storage": "endless"}
+    with pytest.raises(ModelNotAvailable, match="is published"):
+        download()
+    assert server.count("storage") == 1
+    assert server.sent < 100 * 200_000  # what is on its way may be some megabytes
+
+
+def test_what_is_too_large_for_the_hubs_http(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = hub.remote_file(REPO, FILE)
+    assert transfer.is_resumable(file)
+    monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", len(DATA) - 1)
+    assert not transfer.is_resumable(file)
+
+
+@pytest.mark.parametrize("links", [True, False])
+@pytest.mark.parametrize("content", [b"", DATA[:1000], DATA + b"x"])
+def test_a_file_of_the_wrong_length_is_replaced(
+    server: HubServer, monkeypatch: pytest.MonkeyPatch, content: bytes, links: bool
+) -> None:
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", not links)
+    path = download()
+    path.write_bytes(content)
+    assert download() == path
+    assert path.read_bytes() == DATA
+
+
+def test_what_is_here_needs_no_writable_cache(server: HubServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    first = drive(server, home)
+    folders = [home, *(folder for folder in home.rglob("*") if folder.is_dir())]
+    for folder in folders:
+        folder.chmod(0o555)
+    again = drive(server, home, *without_privileges())
+    for folder in folders:
+        folder.chmod(0o755)
+    assert (again.returncode, again.stdout, again.stderr) == (0, first.stdout, "")
+
+
+def test_wrong_bytes(server: HubServer, tmp_path: Path) -> None:
+    server.faults = {"storage": "wrong bytes"}
+    with pytest.raises(ModelNotAvailable, match="is published; what came is deleted") as caught:
+        download()
+    assert hashlib.sha256(DATA[::-1]).hexdigest() in caught.value.message
+    assert "next run continues" not in caught.value.hint
+    assert hub.locate(REPO, FILE) is None
+    assert not list(tmp_path.glob("hub/models*/blobs/*"))
+    server.faults = {}
+    assert download().read_bytes() == DATA
+
+
+@pytest.mark.parametrize("content", [b"x" * 1000, DATA + b"x", b"x" * len(DATA)])
+def test_a_part_that_was_damaged(server: HubServer, tmp_path: Path, content: bytes) -> None:
+    part = leave_a_part(server, tmp_path)
+    part.write_bytes(content)
+    with pytest.raises(ModelNotAvailable, match="is published"):
+        download()
+    assert not part.exists()
+    assert download().read_bytes() == DATA
+
+
+def test_a_part_that_is_whole_needs_no_bytes(server: HubServer, tmp_path: Path) -> None:
+    leave_a_part(server, tmp_path).write_bytes(DATA)
+    assert download().read_bytes() == DATA
+    assert server.count("storage") == 0
+
+
+def test_the_file_has_changed_meanwhile(server: HubServer, tmp_path: Path) -> None:
+    old = leave_a_part(server, tmp_path)
+    server.repos[REPO][FILE] = DATA[::-1]
+    assert download().read_bytes() == DATA[::-1]
+    assert ranges(server) == [None]
+    assert not old.exists()
+
+
+def test_an_older_part_whose_lock_is_another_users_stays(server: HubServer, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    drive(server, home)  # makes the folders
+    (blobs,) = home.glob("hub/models*/blobs")
+    old = blobs / ("0" * 64 + part_suffix(FILE))
+    old.touch()
+    lock = home / "hub" / ".locks" / blobs.parent.name / ("0" * 64 + ".lock")
+    lock.touch(0o000)
+    server.repos[REPO][FILE] = DATA[::-1]
+    result = drive(server, home, *without_privileges())
+    assert result.returncode == 0, result.stderr
+    assert old.exists()
+
+
+def test_an_older_part_that_is_being_written_stays(server: HubServer, tmp_path: Path) -> None:
+    from huggingface_hub.utils import WeakFileLock
+
+    old = leave_a_part(server, tmp_path)
+    server.repos[REPO][FILE] = DATA[::-1]
+    lock = tmp_path / "hub" / ".locks" / old.parent.parent.name / f"{old.name[:64]}.lock"
+    assert lock.exists()
+    with WeakFileLock(lock):
+        download()
+    assert old.exists()
+
+
+def test_parts_of_other_files_stay(server: HubServer, tmp_path: Path) -> None:
+    part = leave_a_part(server, tmp_path)
+    hub.download(REPO, "sub/model.Q8_0.gguf", None, make_terminal())
+    assert parts(tmp_path) == [part]
+
+
+def test_a_newer_version_is_fetched_and_an_unreachable_hub_is_no_harm(server: HubServer) -> None:
+    path = download()
+    server.faults = {"resolve": "broken"}
+    terminal = make_terminal()
+    assert hub.download(REPO, FILE, None, terminal) == path
+    assert "the file that is here is taken" in shown(terminal)
+    server.faults = {"resolve": "no file"}
+    with pytest.raises(ModelNotAvailable, match="has no file"):
+        download()
+
+
+def test_too_little_space(
+    server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    leave_a_part(server, tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(ModelNotAvailable, match=r"needs 724 kB more in .*blobs, and 10 B") as found:
+        download()
+    assert "HF_HOME" in found.value.hint
+    assert server.count("storage") == 0
+
+
+def test_a_full_disk(server: HubServer, tmp_path: Path) -> None:
+    """Filled by another program in the middle; then there is room again."""
+    server.pace = 0.03
+    fill = """
+        mount -t tmpfs -o size=1200k none "$HF_HOME" || exit 77
+        (until ls "$HF_HOME"/hub/models*/blobs/*.incomplete; do sleep 0.02; done
+         head -c 1000k /dev/zero >"$HF_HOME/filler") >"$HF_HOME/log" 2>&1 &
+        "$@"; echo "status $?"
+        wait; rm "$HF_HOME/filler"
+        "$@" && sha256sum "$HF_HOME"/hub/models*/snapshots/*/*"""
+    (tmp_path / "home").mkdir()
+    unshare = shutil.which("unshare") or "false"
+    result = drive(server, tmp_path / "home", unshare, "-rm", "sh", "-c", fill, "sh")
+    if result.returncode == 77 or not server.requests:
+        pytest.skip("no file system can be mounted here")
+    assert "no space left on the disk" in result.stderr
+    assert "set HF_HOME to a folder on a larger disk. The next run continues at" in result.stderr
+    assert "status 3" in result.stdout
+    assert result.returncode == 0
+    assert hashlib.sha256(DATA).hexdigest() in result.stdout
+    first, second = ranges(server)
+    assert first is None
+    assert second
+    assert int(second.removeprefix("bytes=").rstrip("-")) > 0
+
+
+def test_a_file_system_without_large_files(server: HubServer, tmp_path: Path) -> None:
+    limit = ("sh", "-c", 'ulimit -f 600 && exec "$@"', "sh")
+    result = drive(server, tmp_path / "home", *limit)
+    assert result.returncode == 3
+    assert "larger than a file may be in the hub cache" in result.stderr
+    assert drive(server, tmp_path / "home").returncode == 0
+
+
+def test_a_server_that_falls_silent(server: HubServer, tmp_path: Path) -> None:
+    server.faults, server.fault_count = {"storage": "stall"}, 1
+    result = drive(server, tmp_path / "home", HF_HUB_DOWNLOAD_TIMEOUT="1")
+    assert result.returncode == 0, result.stderr
+    assert ranges(server) == [None, "bytes=512000-"]
+
+
+@pytest.fixture
+def model(server: HubServer, mistral: Path) -> bytes:
+    """A real model on the hub, which sends it slowly."""
+    data = mistral.read_bytes()
+    server.repos[REPO][FILE] = data
+    server.pace = 0.001
+    return data
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < end
+        sleep(0.001)
+
+
+# What the server may have written and a killed client not have read.
+IN_FLIGHT = 1_500_000
+
+
+def test_kill_9_at_random_moments(server: HubServer, model: bytes, tmp_path: Path) -> None:
+    moments = sorted(random.Random(5).sample(range(len(model)), 6))
+    for moment in moments:
+        process = start_pull(server, tmp_path)
+        wait_for(lambda moment=moment: server.sent >= moment)  # type: ignore[misc]
+        process.kill()
+        process.communicate()
+        assert not list(tmp_path.glob("hub/models*/snapshots/*/*"))
+    process = start_pull(server, tmp_path)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 0, stderr
+    assert Path(stdout.strip()).read_bytes() == model
+    assert server.sent < len(model) + len(moments) * IN_FLIGHT
+    assert parts(tmp_path) == []
+
+
+def test_ctrl_c(server: HubServer, model: bytes, tmp_path: Path) -> None:
+    process = start_pull(server, tmp_path)
+    wait_for(lambda: server.sent > 2_000_000)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130
+    (part,) = parts(tmp_path)
+    size = hub.format_size(part.stat().st_size)
+    last = f"mistral-cli: stopped; run the same command again to continue at {size}"
+    assert stderr.splitlines()[-1] == last
+    process = start_pull(server, tmp_path)
+    stdout, stderr = process.communicate(timeout=60)
+    assert f"downloading {FILE} (17.4 MB; {size} are here) ..." in stderr
+    assert " 10 % of" not in stderr
+    assert Path(stdout.strip()).read_bytes() == model
+    assert server.sent < len(model) + IN_FLIGHT
+
+
+def second_pull(server: HubServer, home: Path) -> tuple[subprocess.Popen[str], ...]:
+    """A pull in the middle of its work, and another that waits for it."""
+    server.pace = 0.05
+    first = start_pull(server, home)
+    wait_for(lambda: server.sent > 0)
+    second = start_pull(server, home)
+    assert second.stderr
+    line = second.stderr.readline()
+    assert line == f"mistral-cli: another process is fetching {FILE}; waiting for it ...\n"
+    server.pace = 0.001
+    return first, second
+
+
+def test_ctrl_c_while_waiting(server: HubServer, model: bytes, tmp_path: Path) -> None:
+    first, second = second_pull(server, tmp_path)
+    second.send_signal(signal.SIGINT)
+    assert (second.communicate(timeout=60), second.returncode) == (("", ""), 130)
+    assert first.wait(timeout=60) == 0
+
+
+def test_two_at_once(server: HubServer, model: bytes, tmp_path: Path) -> None:
+    outputs = [p.communicate(timeout=60) for p in second_pull(server, tmp_path)]
+    assert outputs[0][0] == outputs[1][0]
+    assert outputs[1][1] == ""
+    assert Path(outputs[0][0].strip()).read_bytes() == model
+    assert (server.count("storage"), server.sent) == (1, len(model))
+
+
+def test_the_second_goes_on_where_the_first_is_killed(
+    server: HubServer, model: bytes, tmp_path: Path
+) -> None:
+    first, second = second_pull(server, tmp_path)
+    first.kill()
+    first.communicate()
+    stdout, _ = second.communicate(timeout=60)
+    assert Path(stdout.strip()).read_bytes() == model
+    assert server.count("storage") == 2
+    assert server.sent < len(model) + IN_FLIGHT
+
+
+def test_other_tools_wait_too(server: HubServer, model: bytes, tmp_path: Path) -> None:
+    server.pace = 0.002
+    ours = start_pull(server, tmp_path)
+    wait_for(lambda: server.sent > 0)
+    code = "import sys, huggingface_hub; print(huggingface_hub.hf_hub_download(*sys.argv[1:]))"
+    theirs = subprocess.run(
+        [sys.executable, "-c", code, REPO, FILE],
+        env=client_env(server, tmp_path),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert theirs.stdout == ours.communicate(timeout=60)[0]
+    assert server.count("storage") == 1

