@@ -19,6 +19,7 @@ from support.program import Result
 import mistral_cli.cli.commands.finetune
 import mistral_cli.cli.commands.models
 import mistral_cli.cli.commands.tasks
+import mistral_cli.tasks
 from mistral_cli.cli.app import app
 
 Run = Callable[..., Result]
@@ -30,7 +31,7 @@ ROOT = Path(__file__).parents[2]
     [
         (mistral_cli.cli.commands, [*mistral_cli.cli.commands.COMMANDS, "tasks"]),
         (mistral_cli.cli.commands.models, mistral_cli.cli.commands.models.COMMANDS),
-        (mistral_cli.cli.commands.tasks, mistral_cli.cli.commands.tasks.TASKS),
+        (mistral_cli.tasks, mistral_cli.cli.commands.tasks.TASKS),
     ],
 )
 def test_every_command_file_is_registered(package: ModuleType, lines: Iterable[str]) -> None:
