@@ -11,20 +11,20 @@ from mistral_cli.batch.options import BatchOptions, slots_wanted
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import MistralCliError
-from mistral_cli.generation.job import Need, need_of, settle_context
+from mistral_cli.generation.job import TokenBudget, need_of, settle_context
 from mistral_cli.generation.planner import Planner
 from mistral_cli.generation.prompt_cache import common
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.prompts import Asks, Item
-    from mistral_cli.generation.config import Setup
+    from mistral_cli.batch.prompts import Item, RowPrompts
+    from mistral_cli.generation.config import RunConfig
     from mistral_cli.system.terminal import Terminal
 
 _LOOKED_AT = 8  # rows, for what their prompts begin with
 
 
 @dataclass(frozen=True)
-class Planned:
+class BatchPlan:
     """A planner whose context holds every row, the prompts to ask at once, and what is wanted.
 
     `needs` has no rows that cannot be asked.
@@ -32,7 +32,7 @@ class Planned:
 
     planner: Planner
     parallel: int
-    needs: Mapping[str, Need]
+    needs: Mapping[str, TokenBudget]
 
     @property
     def in_parts(self) -> bool:
@@ -46,13 +46,17 @@ class Planned:
 
 @contextlib.contextmanager
 def planned(
-    asks: Asks, setup: Setup, todo: Sequence[Item], options: BatchOptions, terminal: Terminal
-) -> Iterator[Planned]:
+    asks: RowPrompts,
+    setup: RunConfig,
+    todo: Sequence[Item],
+    options: BatchOptions,
+    terminal: Terminal,
+) -> Iterator[BatchPlan]:
     """The plan for the rows `todo`; its tokenizer is open meanwhile."""
     with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
         planner = Planner(asks.drafter, setup, tokenizer.tokenize, setup.load)
         needs = dict(_needs(asks, planner, todo, terminal))
-        planner = settle_context(planner, [Need(1), *needs.values()], terminal)
+        planner = settle_context(planner, [TokenBudget(1), *needs.values()], terminal)
         planner = replace(planner, beginning=_beginning(asks, planner, todo))
         load, number = planner.load, slots_wanted(options)
         prompts = [n for item in todo if item.key in needs for n in needs[item.key].prompts]
@@ -66,12 +70,12 @@ def planned(
         )
         fewer = number and parallel < min(number, len(prompts))
         (terminal.warn if fewer else terminal.info)(why)
-        yield Planned(planner, parallel, needs)
+        yield BatchPlan(planner, parallel, needs)
 
 
 def _needs(
-    asks: Asks, planner: Planner, todo: Sequence[Item], terminal: Terminal
-) -> Iterator[tuple[str, Need]]:
+    asks: RowPrompts, planner: Planner, todo: Sequence[Item], terminal: Terminal
+) -> Iterator[tuple[str, TokenBudget]]:
     """What each row wants; a row that cannot be asked says so when its turn comes."""
     for number, item in enumerate(todo, start=1):
         terminal.status(f"counting tokens: row {number:,} of {len(todo):,} …")
@@ -82,7 +86,7 @@ def _needs(
     terminal.clear_status()
 
 
-def _beginning(asks: Asks, planner: Planner, todo: Sequence[Item]) -> tuple[int, ...]:
+def _beginning(asks: RowPrompts, planner: Planner, todo: Sequence[Item]) -> tuple[int, ...]:
     """The tokens that the prompts of the first rows, and so perhaps of all, begin with."""
     prompts = []
     for item in todo[:_LOOKED_AT]:

@@ -15,8 +15,8 @@ from mistral_cli.generation.planner import Plan, Planner
 from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.capacity import Planned
-    from mistral_cli.batch.prompts import Asks, Item
+    from mistral_cli.batch.capacity import BatchPlan
+    from mistral_cli.batch.prompts import Item, RowPrompts
     from mistral_cli.batch.resume import Matched
     from mistral_cli.engines.types import Request
     from mistral_cli.system.terminal import Terminal
@@ -35,8 +35,8 @@ class Speed:
 
 
 def estimate(
-    asks: Asks,
-    plan: Planned,
+    asks: RowPrompts,
+    plan: BatchPlan,
     matched: Matched,
     todo: Sequence[Item],
     earlier: Iterable[Mapping[str, Any]],

@@ -19,7 +19,7 @@ Record = dict[str, Any]
 _Items = queue.SimpleQueue[Item]
 
 
-class Crew:
+class WorkerPool:
     """Answers items in `threads` threads.
 
     `answer` makes an item's record, and raises EngineDied where the engine's process ended

@@ -10,14 +10,14 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import MistralCliError, UsageError
-from mistral_cli.generation.prompt import Draft, Drafter
+from mistral_cli.generation.prompt import Prompt, PromptBuilder
 from mistral_cli.structured.schema import load_schema
-from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.structured.spec import BoundSpec, OutputSpec
 from mistral_cli.texts.read import Text
 
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
-    from mistral_cli.generation.config import Setup
+    from mistral_cli.generation.config import RunConfig
 
 _PLACE = re.compile(r"\{(\w+)\}")
 _KEY_LENGTH = 32  # hex digits; half a SHA-256 tells all rows of this world apart
@@ -32,10 +32,10 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Asks:
+class RowPrompts:
     """What a batch asks about its rows; `prompt` is the instruction with {places} in it."""
 
-    drafter: Drafter
+    drafter: PromptBuilder
     prompt: str | None
 
     def check(self, rows: Sequence[Row]) -> None:
@@ -54,7 +54,7 @@ class Asks:
                 hint=f"They have {_places(known)}. Other words stand without braces.",
             )
 
-    def draft(self, row: Row) -> Draft:
+    def draft(self, row: Row) -> Prompt:
         """What is asked about `row`. Raises the row's own error, and UsageError."""
         if row.error:
             raise row.error
@@ -65,13 +65,13 @@ class Asks:
         text = _fill(self.prompt or "", row) if in_place else row.text
         return drafter.draft(Text(text, row.source))
 
-    def drafter_of(self, row: Row) -> Drafter:
+    def drafter_of(self, row: Row) -> PromptBuilder:
         """The drafter with the instruction for `row`, where that stands beside its text."""
         if self.prompt is None or "{text}" in self.prompt or row.error:
             return self.drafter
         return replace(self.drafter, instruction=_fill(self.prompt, row))
 
-    def item(self, row: Row, setup: Setup, model_digest: str) -> Item:
+    def item(self, row: Row, setup: RunConfig, model_digest: str) -> Item:
         """`row` with its identity: all that its result depends on, and nothing else."""
         try:
             told = _told(self.draft(row), self.drafter, setup)
@@ -88,16 +88,16 @@ class Asks:
         said = any(each is not None for each in (*more, options.system))
         return task.name != "generate" or said
 
-    def _request(self, row: Row) -> Draft:
+    def _request(self, row: Row) -> Prompt:
         """An OpenAI request, which brings its own messages and settings."""
         settings = dict(row.overrides)
         schema = settings.pop("schema", None)
         expected = None
         if schema is not None:
-            shape = Shape(load_schema(json.dumps(schema)))
+            shape = OutputSpec(load_schema(json.dumps(schema)))
             shape.check()
-            expected = Expected(shape, "")
-        return Draft(Text("", row.source), list(row.conversation), expected, settings)
+            expected = BoundSpec(shape, "")
+        return Prompt(Text("", row.source), list(row.conversation), expected, settings)
 
 
 def _fill(prompt: str, row: Row) -> str:
@@ -117,7 +117,7 @@ def _places(names: Iterable[str]) -> str:
     return ", ".join(filter(_PLACE.fullmatch, (f"{{{name}}}" for name in sorted(names))))
 
 
-def _told(draft: Draft, drafter: Drafter, setup: Setup) -> dict[str, Any]:
+def _told(draft: Prompt, drafter: PromptBuilder, setup: RunConfig) -> dict[str, Any]:
     options, shape = setup.options, draft.expected and draft.expected.shape
     settings = {**setup.settings, **draft.settings}
     if options.seed is None and "seed" not in draft.settings:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from mistral_cli.batch.capacity import planned
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, slots_wanted
-from mistral_cli.batch.pool import Crew, Record
+from mistral_cli.batch.pool import Record, WorkerPool
 from mistral_cli.batch.progress import Progress, failures_table
-from mistral_cli.batch.prompts import Asks, Item
+from mistral_cli.batch.prompts import Item, RowPrompts
 from mistral_cli.batch.report.page import check_report, write_report
-from mistral_cli.batch.sinks.open import Destination, open_destination
+from mistral_cli.batch.sinks.open import Sink, open_destination
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.engine import open_in_process
 from mistral_cli.engines.isolated.handle import EngineProcess
@@ -28,7 +28,7 @@ from mistral_cli.errors import (
     UsageError,
     first_line,
 )
-from mistral_cli.generation.config import Setup, settle
+from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.prompt_cache import states_folder
 from mistral_cli.generation.run import begin
 from mistral_cli.models.digest import digest_of
@@ -67,9 +67,9 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         text_field=options.text_field,
         id_field=options.id_field,
     )
-    asks = Asks(drafter, options.prompt)
+    asks = RowPrompts(drafter, options.prompt)
     asks.check(rows)
-    setup = settle(task, drafter.template, options, load_config(terminal.env), terminal)
+    setup = resolve_config(task, drafter.template, options, load_config(terminal.env), terminal)
     digest = digest_of(setup.model.path, terminal)
     items = [asks.item(row, setup, digest) for row in rows]
     structured = drafter.shape is not None
@@ -89,10 +89,10 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
 class Batch:
     """A batch under way; `records` are those of this run, without their texts."""
 
-    asks: Asks
-    setup: Setup
+    asks: RowPrompts
+    setup: RunConfig
     options: BatchOptions
-    place: Destination
+    place: Sink
     terminal: Terminal
     items: Sequence[Item]
     matched: Matched
@@ -171,7 +171,7 @@ class Batch:
             worker = Worker(
                 self.asks, planner, engine, cache, options.timeout, options.raw, progress.answered
             )
-            crew = Crew(worker.record, worker.failure, plan.parallel)
+            crew = WorkerPool(worker.record, worker.failure, plan.parallel)
             with closing(crew.records(todo, progress.show)) as records:
                 for record in records:
                     size = plan.size(record["key"])

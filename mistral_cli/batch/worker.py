@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING
 from mistral_cli.batch.formats import record_of, record_of_failure
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
 from mistral_cli.generation.answer import Answer, collect, until_stop
-from mistral_cli.generation.checkpoint import Kept
-from mistral_cli.generation.executor import Desk
+from mistral_cli.generation.checkpoint import PartialAnswers
+from mistral_cli.generation.executor import Executor
 from mistral_cli.generation.job import job_of
 from mistral_cli.generation.respond import respond
 from mistral_cli.generation.writers import SILENT
 
 if TYPE_CHECKING:
     from mistral_cli.batch.pool import Record
-    from mistral_cli.batch.prompts import Asks, Item
+    from mistral_cli.batch.prompts import Item, RowPrompts
     from mistral_cli.engines.isolated.engine import ProcessEngine
     from mistral_cli.engines.types import Request
     from mistral_cli.generation.planner import Planner
@@ -33,7 +33,7 @@ class Worker:
     `timeout` is in seconds, for a row. `answered` is told the tokens of every answer.
     """
 
-    asks: Asks
+    asks: RowPrompts
     planner: Planner
     engine: ProcessEngine
     cache: PromptCache
@@ -48,8 +48,8 @@ class Worker:
         try:
             planner = replace(self.planner, drafter=self.asks.drafter_of(item.row))
             job = job_of(planner, self.asks.draft(item.row))
-            kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
-            desk = Desk(planner, self._asking(), planner.load.parallel, kept=kept)
+            kept = PartialAnswers.of(job.plans) if len(job.plans) > 1 else PartialAnswers()
+            desk = Executor(planner, self._asking(), planner.load.parallel, kept=kept)
             result = respond(job, desk, SILENT)
         except EngineDied:
             raise

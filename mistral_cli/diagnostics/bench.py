@@ -15,9 +15,9 @@ from mistral_cli.engines.hardware.memory import read_for_a_token
 from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.repacking import repack_pays
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import Choice, choose, place
-from mistral_cli.engines.types import Finish, PromptProgress, Request, Sampling
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
+from mistral_cli.engines.types import Finish, PrefillProgress, Request, Sampling
 from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.system.machine import resident_peak, usable_cores
 
@@ -54,7 +54,7 @@ class Workload:
 class Contestant:
     """An engine, and how it opens the model."""
 
-    choice: Choice
+    choice: EngineSelection
     load: LoadOptions
 
     @property
@@ -132,7 +132,9 @@ def contestants(
         )
     found = []
     for name in engines:
-        choice = place(choose(Wanted(name, gpu_layers), model), model, context)
+        choice = fit_gpu_layers(
+            select_engine(EngineRequirements(name, gpu_layers), model), model, context
+        )
         if choice.warning:
             warn(choice.warning)
         load = LoadOptions(context, threads or usable_cores(), choice.gpu_layers)
@@ -141,7 +143,7 @@ def contestants(
     return found
 
 
-def _repack(choice: Choice, model: GGUF, workload: Workload, wanted: bool | None) -> bool:
+def _repack(choice: EngineSelection, model: GGUF, workload: Workload, wanted: bool | None) -> bool:
     engine = choice.engine
     if not engine.repacking or choice.gpu_layers:
         if wanted:
@@ -209,7 +211,7 @@ def _times(engine: ProcessEngine, prompt: tuple[int, ...], new_tokens: int) -> t
     started, first = time.perf_counter(), 0.0
     for event in engine.stream(request):
         seconds = time.perf_counter() - started
-        if not isinstance(event, PromptProgress):
+        if not isinstance(event, PrefillProgress):
             first = first or seconds
         if isinstance(event, Finish) and event.completion_tokens == new_tokens:
             return first, seconds

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 from mistral_cli import __version__
 from mistral_cli.diagnostics.fixes import Problem, gpu_problems
 from mistral_cli.diagnostics.recommend import CONTEXT, Machine
-from mistral_cli.engines.hardware.probe import Survey, package_version
+from mistral_cli.engines.hardware.probe import HardwareReport, package_version
 from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.engines.registry import automatic, engine_class
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import choose, place
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
 from mistral_cli.models import catalog as builtin
 from mistral_cli.models.disk import free_space
@@ -86,7 +86,7 @@ class Diagnosis:
     python: str
     platform: str
     packages: dict[str, str | None]
-    survey: Survey
+    survey: HardwareReport
     machine: Machine
     machine_build: MachineBuild
     model: ModelState
@@ -100,7 +100,9 @@ class Diagnosis:
         return next((code for code in codes if code), ExitCode.SUCCESS)
 
 
-def diagnose(reference: str, config: Config, survey: Survey, *, require_gpu: bool) -> Diagnosis:
+def diagnose(
+    reference: str, config: Config, survey: HardwareReport, *, require_gpu: bool
+) -> Diagnosis:
     """Look at this machine and at the model that `reference` names."""
     machine, build = Machine.this(survey), MachineBuild(*native_build.find())
     model, use = ModelState(reference), None
@@ -156,26 +158,26 @@ def _missing_file(model: ModelState) -> list[Problem]:
     return [Problem(what, mend)]
 
 
-def _engine_problems(survey: Survey) -> list[Problem]:
+def _engine_problems(survey: HardwareReport) -> list[Problem]:
     if _nothing_installed(survey):
         what = "no engine is installed"
         return [Problem(what, "pip install xllamacpp", ExitCode.MODEL_UNUSABLE)]
     return []
 
 
-def _nothing_installed(survey: Survey) -> bool:
+def _nothing_installed(survey: HardwareReport) -> bool:
     return all(state.missing for state in survey.engines.values())
 
 
-def _use(model: ModelState, config: Config, survey: Survey) -> Use | None:
+def _use(model: ModelState, config: Config, survey: HardwareReport) -> Use | None:
     """What would run the model; for a file that is not here, from what is known of it."""
     header = model.header
     if header is None or _nothing_installed(survey):
         return None
-    wanted = Wanted(config.engine)
-    choice = choose(wanted, header, survey=survey, unsupported=model.unsupported)
+    wanted = EngineRequirements(config.engine)
+    choice = select_engine(wanted, header, survey=survey, unsupported=model.unsupported)
     context = min(CONTEXT, header.context_length)
-    choice = place(choice, header, context)
+    choice = fit_gpu_layers(choice, header, context)
     return Use(
         choice.engine.name,
         choice.reason if model.path else f"{choice.reason}; {_LATER}",
@@ -191,7 +193,7 @@ def _use(model: ModelState, config: Config, survey: Survey) -> Use | None:
 def _layer_problems(
     model: ModelState,
     use: Use | None,
-    survey: Survey,
+    survey: HardwareReport,
     on_gpus: Sequence[Problem],
     *,
     required: bool,

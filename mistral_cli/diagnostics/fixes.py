@@ -12,7 +12,7 @@ from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.errors import ExitCode
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.hardware.probe import EngineState, Survey
+    from mistral_cli.engines.hardware.probe import EngineState, HardwareReport
 
 # From xllamacpp's README; the wheels of the package index compute on the CPU, or with Metal.
 _XLLAMACPP = (
@@ -41,7 +41,7 @@ class Problem:
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
-def gpu_problems(survey: Survey, readers: Collection[str]) -> list[Problem]:
+def gpu_problems(survey: HardwareReport, readers: Collection[str]) -> list[Problem]:
     """Why none of the `readers`, the engines that can run the model, uses a GPU.
 
     As far as something can be done about it.
@@ -74,7 +74,7 @@ def _package_mend(name: str, state: EngineState, driver: Driver) -> str | None:
     return (_llama_cpp_wheel(driver) if driver.gpus else None) or _XLLAMACPP_FOR_THE_CPU
 
 
-def _ways(survey: Survey, readers: Collection[str]) -> Iterator[str]:
+def _ways(survey: HardwareReport, readers: Collection[str]) -> Iterator[str]:
     """What gives the `readers` the GPUs that the driver offers."""
     driver = survey.driver
     if "llama.cpp" in readers and (wheel := _llama_cpp_wheel(driver)):

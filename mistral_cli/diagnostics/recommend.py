@@ -13,7 +13,7 @@ from mistral_cli.system.machine import available_memory, usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.memory import Memory
-    from mistral_cli.engines.hardware.probe import Survey
+    from mistral_cli.engines.hardware.probe import HardwareReport
     from mistral_cli.models.gguf import GGUF
 
 CONTEXT = 4096
@@ -37,7 +37,7 @@ class Machine:
     engine: str = "llama.cpp"
 
     @classmethod
-    def this(cls, survey: Survey) -> Machine:
+    def this(cls, survey: HardwareReport) -> Machine:
         """The machine that runs us, of which `survey` knows the GPUs."""
         engine = survey.gpu_engine or cls.engine
         return cls(available_memory(), survey.gpus, usable_cores(), engine)

@@ -22,9 +22,9 @@ from mistral_cli.engines.types import (
     Event,
     Finish,
     FinishReason,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
     Request,
+    TextDelta,
 )
 from mistral_cli.errors import EngineFailed
 from mistral_cli.system.files import write_atomically
@@ -119,9 +119,9 @@ class FakeEngine(Engine):
     def _events(self, request: Request) -> Generator[Event, None, None]:
         script, total = self._script, len(request.prompt_token_ids)
         cached = self._restored(request)
-        yield PromptProgress(cached, total, cached)
+        yield PrefillProgress(cached, total, cached)
         time.sleep(script.delay)
-        yield PromptProgress(total, total, cached)
+        yield PrefillProgress(total, total, cached)
         if script.error:
             raise EngineFailed(script.error, hint="This failure is scripted.")
         prompt = self._text(request.prompt_token_ids)
@@ -130,7 +130,7 @@ class FakeEngine(Engine):
         pieces = whole[: request.max_tokens]
         for piece in pieces:
             time.sleep(script.delay)
-            yield Piece(piece)
+            yield TextDelta(piece)
         cut = len(pieces) < len(whole)
         yield Finish("length" if cut else script.finish_reason, len(pieces))
 

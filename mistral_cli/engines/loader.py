@@ -19,14 +19,14 @@ from mistral_cli.system.machine import available_memory
 from mistral_cli.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.selection import Choice
+    from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
 _SMALL_STEPS = 4
 
 
 def open_engine(
-    choice: Choice, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
+    choice: EngineSelection, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
 ) -> Engine:
     """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
 
@@ -39,9 +39,9 @@ def open_engine(
         _check_memory(choice.engine, model, options)
         try:
             if options.gpu_layers and _may_end_us(choice, model, options):
-                from mistral_cli.engines.trial_load import rehearse
+                from mistral_cli.engines.trial_load import trial_load
 
-                rehearse(choice.engine, model, options)
+                trial_load(choice.engine, model, options)
             engine = choice.engine(model, options)
         except OutOfGpuMemory as error:
             if not options.gpu_layers:
@@ -71,7 +71,7 @@ def _fewer(layers: int, asked: int, failures: int) -> int:
 
 
 def _with_its_layers(
-    engine: Engine, choice: Choice, asked: int, warn: Callable[[str], None]
+    engine: Engine, choice: EngineSelection, asked: int, warn: Callable[[str], None]
 ) -> Engine:
     """`engine`; a library that takes fewer layers than `asked` does not call that an error."""
     if engine.gpu_layers < asked:
@@ -84,7 +84,7 @@ def _with_its_layers(
     return engine
 
 
-def _may_end_us(choice: Choice, model: GGUF, options: LoadOptions) -> bool:
+def _may_end_us(choice: EngineSelection, model: GGUF, options: LoadOptions) -> bool:
     """Whether this load may end the process where a Python exception is due.
 
     ctransformers' CUDA library exits when its memory runs out, and llama.cpp has been seen

@@ -10,7 +10,7 @@ from mistral_cli.system.machine import available_memory, usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.memory import Memory
-    from mistral_cli.engines.selection import Choice
+    from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
 # Measured on 2 cores: a model of 0.1 GB writes a quarter more tokens a second in 4 or 8 slots
@@ -26,7 +26,7 @@ _LONG_PROMPT = 512  # tokens
 
 def slots_for(
     wanted: int | None,
-    choice: Choice,
+    choice: EngineSelection,
     model: GGUF,
     context_length: int,
     gpu_layers: int,
@@ -67,7 +67,7 @@ def _helpful(model: GGUF, gpu_layers: int, prompts: Sequence[int]) -> tuple[int,
 
 
 def _that_fit(
-    choice: Choice, model: GGUF, context_length: int, gpu_layers: int, share: int
+    choice: EngineSelection, model: GGUF, context_length: int, gpu_layers: int, share: int
 ) -> list[tuple[int, str]]:
     """How many KV caches fit into one `share`-th of what the rest of the model leaves free."""
     one = choice.engine.memory(model, context_length, gpu_layers)

@@ -18,7 +18,7 @@ from mistral_cli.engines.hardware.memory import Memory, needed
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.repacking import Repacking
-    from mistral_cli.engines.speculative import Guessing
+    from mistral_cli.engines.speculative import SpeculativeConfig
     from mistral_cli.engines.types import Event, Request
     from mistral_cli.models.gguf import GGUF
 
@@ -26,7 +26,7 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class ScaledAdapter:
+class LoraAdapter:
     """A LoRA adapter in GGUF that fits the model, added `scale` times.
 
     `digest` tells what is in the file from all else.
@@ -46,7 +46,7 @@ class ScaledAdapter:
 
 
 @dataclass(frozen=True)
-class Listening:
+class ListenAddress:
     """Where an engine that is a server listens for other processes, and the keys that it wants.
 
     A Unix socket, and with a `port` loopback TCP too, where the model is called `name`.
@@ -75,9 +75,9 @@ class LoadOptions:
     parallel: int = 1
     repack: bool = False
     states: Path | None = None
-    adapters: tuple[ScaledAdapter, ...] = ()
-    guessing: Guessing | None = None
-    listening: Listening | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
+    guessing: SpeculativeConfig | None = None
+    listening: ListenAddress | None = None
 
 
 def for_native_code(text: str) -> bytes:
@@ -85,7 +85,7 @@ def for_native_code(text: str) -> bytes:
     return text.replace("\0", "\ufffd").encode("utf-8", "replace")
 
 
-class OpenEngine(ABC):
+class Session(ABC):
     """A model that is open, in this process or another.
 
     As many streams may run at once as it was opened for (`LoadOptions.parallel`), each in a
@@ -134,7 +134,7 @@ class OpenEngine(ABC):
             self.close()
 
 
-class Engine(OpenEngine):
+class Engine(Session):
     """One inference library. Subclasses translate its failures into our errors."""
 
     name: ClassVar[str]

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class EngineRequirements:
     """The `name` of an engine or "auto", and what the engine must do.
 
     `gpu_layers` is a number, "auto" or "all"; with `require_gpu` some must be there. With

@@ -13,11 +13,11 @@ from mistral_cli.engines.hardware.gpu import (
     too_full,
 )
 from mistral_cli.engines.registry import automatic, engine_class
-from mistral_cli.engines.requirements import Wanted, layers_of
+from mistral_cli.engines.requirements import EngineRequirements, layers_of
 from mistral_cli.errors import GpuRequired, ModelUnusable
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.hardware.probe import EngineState, Survey
+    from mistral_cli.engines.hardware.probe import EngineState, HardwareReport
     from mistral_cli.engines.protocol import Engine
     from mistral_cli.models.gguf import GGUF
 
@@ -26,13 +26,13 @@ _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is mi
 
 
 @dataclass(frozen=True)
-class Choice:
+class EngineSelection:
     """The engine for a request, why it was taken, and the layers it puts on the GPU.
 
     `gpu_reason` says why it is that many layers. `warning` tells the user that the CPU
     computes what they may think is on a GPU. `gpus` are those that the engine would use.
-    `automatic_layers` are yet to be fitted, by `place`. `served` is a model that another process
-    has loaded.
+    `fit_gpu_layers` has yet to fit `automatic_layers`. `served` marks a model that another
+    process has loaded.
     """
 
     engine: type[Engine]
@@ -46,13 +46,13 @@ class Choice:
     served: bool = False
 
 
-def choose(
-    wanted: Wanted,
+def select_engine(
+    wanted: EngineRequirements,
     model: GGUF,
     *,
-    survey: Survey | None = None,
+    survey: HardwareReport | None = None,
     unsupported: Mapping[str, str] | None = None,
-) -> Choice:
+) -> EngineSelection:
     """Pick the engine for `model`.
 
     Auto takes the first that can serve the request, in the order of the registry, and among
@@ -64,7 +64,7 @@ def choose(
     wanted.check()
     usable, problems = _usable(wanted, model, survey, unsupported)
     others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
-    first = Choice(
+    first = EngineSelection(
         usable[0],
         f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED,
         layers_of(model, wanted.gpu_layers),
@@ -82,9 +82,9 @@ def choose(
 
 
 def _usable(
-    wanted: Wanted,
+    wanted: EngineRequirements,
     model: GGUF,
-    survey: Survey | None,
+    survey: HardwareReport | None,
     unsupported: Mapping[str, str] | None,
 ) -> tuple[list[type[Engine]], dict[str, str]]:
     """The engines that can serve the request, best first, and why others cannot, by name."""
@@ -106,7 +106,9 @@ def _usable(
     return usable, problems
 
 
-def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -> Choice:
+def fit_gpu_layers(
+    choice: EngineSelection, model: GGUF, context_length: int, parallel: int = 1
+) -> EngineSelection:
     """`choice` with as many layers on the GPU as fit beside their KV caches.
 
     Only where the user left it to us. Raises GpuRequired where none fits and one must.
@@ -135,13 +137,13 @@ def place(choice: Choice, model: GGUF, context_length: int, parallel: int = 1) -
 
 
 def _with_gpu(
-    first: Choice,
+    first: EngineSelection,
     model: GGUF,
     usable: Sequence[type[Engine]],
     problems: Mapping[str, str],
-    survey: Survey,
+    survey: HardwareReport,
     gpu_layers: str,
-) -> Choice:
+) -> EngineSelection:
     """`first`, or the first engine that has a GPU."""
     without: dict[str, str] = {}
     for engine in usable:
@@ -168,7 +170,7 @@ def _with_gpu(
     return replace(first, gpu_layers=0, gpu_reason=reasons, warning=warning)
 
 
-def _state(engine: type[Engine], survey: Survey) -> EngineState:
+def _state(engine: type[Engine], survey: HardwareReport) -> EngineState:
     from mistral_cli.engines.hardware.probe import state_of
 
     return survey.engines.get(engine.name) or state_of(engine.name)

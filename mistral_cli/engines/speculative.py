@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-SAME_TOKENS = 8
+NGRAM_MATCH = 8
 """From the text: that many tokens must have stood there already. With 12, fewer are found."""
 
-GUESSED_TOKENS = 24
-"""From the text: at most that many are guessed, at least `SAME_TOKENS`.
+NGRAM_DRAFT = 24
+"""From the text: at most that many are guessed, at least `NGRAM_MATCH`.
 
 They are checked in one batch. On 2 cores one of 16 takes the machine build as long as 5 single
 tokens (7B shape in Q4_K_M) or 7 (SmolLM2): shorter guesses gain less, and longer ones lose more
@@ -22,7 +22,7 @@ DRAFTED_TOKENS = 15
 
 
 @dataclass(frozen=True)
-class Guessing:
+class SpeculativeConfig:
     """Who guesses: the draft model in the file `draft`, else what stands in the text."""
 
     draft: Path | None = None

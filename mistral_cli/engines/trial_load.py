@@ -11,7 +11,7 @@ from pathlib import Path
 from mistral_cli.engines.isolated.child_command import child_command
 from mistral_cli.engines.isolated.native_calls import first_error, keep_captured
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
-from mistral_cli.engines.protocol import Engine, LoadOptions, ScaledAdapter
+from mistral_cli.engines.protocol import Engine, LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
@@ -22,7 +22,7 @@ _PROMPT_TOKENS = 32
 _GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
 
 
-def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
     """Load `model` and read a short prompt in a child. Raises OutOfGpuMemory, EngineFailed."""
     with tempfile.NamedTemporaryFile() as captured:
         command, environment = child_command(
@@ -65,7 +65,7 @@ def _main() -> None:
     keep_captured(Path(captured))
     model = read_gguf(Path(path))
     context, threads, layers, parallel = map(int, numbers)
-    adapters = tuple(ScaledAdapter(Path(file), scale) for file, scale in json.loads(loras))
+    adapters = tuple(LoraAdapter(Path(file), scale) for file, scale in json.loads(loras))
     options = LoadOptions(context, threads, layers, parallel, adapters=adapters)
     try:
         with engine_class(name)(model, options) as engine:

@@ -68,7 +68,7 @@ class Request:
 
 
 @dataclass(frozen=True)
-class PromptProgress:
+class PrefillProgress:
     """`done` of `total` prompt tokens are evaluated; `cached` of them were so before."""
 
     done: int
@@ -77,7 +77,7 @@ class PromptProgress:
 
 
 @dataclass(frozen=True)
-class Piece:
+class TextDelta:
     """The next piece of text; may be empty where a token completes no character."""
 
     text: str
@@ -95,4 +95,4 @@ class Finish:
     seconds: tuple[float, float] | None = None
 
 
-Event = PromptProgress | Piece | Finish
+Event = PrefillProgress | TextDelta | Finish

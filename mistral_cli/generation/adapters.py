@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.protocol import ScaledAdapter
+from mistral_cli.engines.protocol import LoraAdapter
 from mistral_cli.errors import ModelUnusable, UsageError
 from mistral_cli.models.gguf.adapter import Adapter, read_adapter
 
@@ -22,7 +22,7 @@ class Chosen:
     """An adapter that the user wants: what is in its file, and how it is to be added."""
 
     adapter: Adapter
-    scaled: ScaledAdapter
+    scaled: LoraAdapter
 
 
 def read_adapters(given: Sequence[str], terminal: Terminal) -> list[Chosen]:
@@ -42,13 +42,13 @@ def read_adapters(given: Sequence[str], terminal: Terminal) -> list[Chosen]:
     return chosen
 
 
-def _scaled(path: Path, scale: float, terminal: Terminal) -> ScaledAdapter:
+def _scaled(path: Path, scale: float, terminal: Terminal) -> LoraAdapter:
     from mistral_cli.models.digest import digest_of
 
-    return ScaledAdapter(path.resolve(), scale, digest_of(path, terminal))
+    return LoraAdapter(path.resolve(), scale, digest_of(path, terminal))
 
 
-def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[ScaledAdapter, ...]:
+def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[LoraAdapter, ...]:
     """What an engine is to add to `model`. Raises ModelUnusable where one does not fit it."""
     for each in chosen:
         if problem := each.adapter.problem_with(model):

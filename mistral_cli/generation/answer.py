@@ -11,8 +11,8 @@ from mistral_cli.engines.types import (
     Event,
     Finish,
     FinishReason,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
+    TextDelta,
 )
 from mistral_cli.errors import EngineFailed
 
@@ -46,7 +46,7 @@ def collect(
     *,
     prompt_tokens: int,
     load_seconds: float,
-    on_progress: Callable[[PromptProgress], None],
+    on_progress: Callable[[PrefillProgress], None],
     on_text: Callable[[str], None],
 ) -> Answer:
     """Drain `events`, handing on progress and text as they come. Raises EngineFailed."""
@@ -57,12 +57,12 @@ def collect(
     cached = 0
     for event in events:
         match event:
-            case PromptProgress(done):
+            case PrefillProgress(done):
                 if done == 0:  # until now it waited for a slot
                     started = time.perf_counter()
                 on_progress(event)
                 cached = event.cached
-            case Piece(text):
+            case TextDelta(text):
                 first = first if parts else time.perf_counter()
                 parts.append(text)
                 on_text(text)
@@ -90,21 +90,21 @@ def until_stop(
     held, count = "", 0
     with closing(events):
         for event in events:
-            if isinstance(event, PromptProgress):
+            if isinstance(event, PrefillProgress):
                 yield event
                 continue
-            if isinstance(event, Piece):
+            if isinstance(event, TextDelta):
                 held, count = held + event.text, count + 1
             last = isinstance(event, Finish)
             certain = len(held) if last else len(held) - _possible_beginning(held, stop)
             end = _first_stop(held, stop)
             if end is not None and end <= certain:
                 events.close()  # before the reader is told: computing on would be in vain
-                yield Piece(held[:end])
+                yield TextDelta(held[:end])
                 yield Finish("stop", count)
                 return
             if certain or not last:
-                yield Piece(held[:certain])
+                yield TextDelta(held[:certain])
             held = held[certain:]
             if last:
                 yield event

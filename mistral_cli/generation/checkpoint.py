@@ -27,7 +27,7 @@ _SECONDS_KEPT = 30 * 24 * 3600
 _NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
-class Kept:
+class PartialAnswers:
     """The answers in one file; without a file nothing is kept.
 
     `found` are those of an earlier run, `count` all that are there.
@@ -42,7 +42,7 @@ class Kept:
         self.found = self.count = len(self._answers)
 
     @classmethod
-    def of(cls, plans: Sequence[Plan]) -> Kept:
+    def of(cls, plans: Sequence[Plan]) -> PartialAnswers:
         """What is kept for exactly these plans."""
         folder = cache_dir() / "parts"
         _sweep(folder)

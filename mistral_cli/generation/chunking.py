@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.generation.options import Overflow
-from mistral_cli.generation.prompt import Draft, Drafter
+from mistral_cli.generation.prompt import Prompt, PromptBuilder
 
 if TYPE_CHECKING:
     from mistral_cli.generation.planner import Plan, Planner
@@ -25,34 +25,34 @@ _MARGIN = 8  # tokens that a text may have more of between two others than alone
 
 
 @dataclass(frozen=True)
-class Pieces:
+class ChunkedText:
     """The pieces of a text in its order, before the context is settled; see Job."""
 
-    draft: Draft
-    pieces: list[Draft | str]
+    draft: Prompt
+    pieces: list[Prompt | str]
     left_out: str = ""
     kind: Kind = "text"
     split: bool = False
 
 
-def pieces_of(planner: Planner, draft: Draft) -> Pieces:
+def chunk(planner: Planner, draft: Prompt) -> ChunkedText:
     """The pieces of the text of `draft`. Raises ContextExceeded."""
     policy, task = planner.setup.overflow, planner.drafter.task
     if task.way == "translation" and policy is Overflow.SPLIT and isinstance(draft.prompt, list):
         kind = _kind_of(draft)
-        found = Pieces(draft, list(_segments(planner, draft, kind)), kind=kind)
-        if any(isinstance(piece, Draft) for piece in found.pieces):
+        found = ChunkedText(draft, list(_segments(planner, draft, kind)), kind=kind)
+        if any(isinstance(piece, Prompt) for piece in found.pieces):
             return found
-        return Pieces(draft, [draft])  # code, or timings alone: whatever the model says
+        return ChunkedText(draft, [draft])  # code, or timings alone: whatever the model says
     if planner.fits(draft) or policy is Overflow.ERROR or not draft.text.text:
-        return Pieces(draft, [draft])
+        return ChunkedText(draft, [draft])
     if policy is Overflow.SPLIT:
         kind = _kind_of(draft)
-        return Pieces(draft, list(_split(planner, draft, kind)), kind=kind, split=True)
+        return ChunkedText(draft, list(_split(planner, draft, kind)), kind=kind, split=True)
     return _cut(planner, draft, policy)
 
 
-def is_one_part(planner: Planner, draft: Draft) -> bool:
+def is_one_part(planner: Planner, draft: Prompt) -> bool:
     """Whether what was made of the parts needs no more parts.
 
     Answered from the model's context, not from the open one, which other texts may enlarge.
@@ -60,18 +60,18 @@ def is_one_part(planner: Planner, draft: Draft) -> bool:
     return len(planner.encode(draft)) <= min(planner.room(draft), LONGEST_PART)
 
 
-def parts_of(planner: Planner, draft: Draft) -> list[Plan]:
+def parts_of(planner: Planner, draft: Prompt) -> list[Plan]:
     """The plans that summarize a text in parts."""
     return [planner.plan(each) for each in _split(planner, draft, "text")]
 
 
-def _kind_of(draft: Draft) -> Kind:
+def _kind_of(draft: Prompt) -> Kind:
     from mistral_cli.texts.structure import kind_of
 
     return kind_of(draft.text.source, draft.text.text)
 
 
-def _cut(planner: Planner, draft: Draft, policy: Overflow) -> Pieces:
+def _cut(planner: Planner, draft: Prompt, policy: Overflow) -> ChunkedText:
     from mistral_cli.texts.split import keep_head, keep_tail
 
     text = draft.text.text
@@ -83,10 +83,10 @@ def _cut(planner: Planner, draft: Draft, policy: Overflow) -> Pieces:
     kept = keep_head(text, fits) if policy is Overflow.HEAD else keep_tail(text, fits)
     where = "last" if policy is Overflow.HEAD else "first"
     left_out = f"the {where} {len(text) - len(kept)} of {len(text)} characters"
-    return Pieces(draft, [planner.drafter.again(draft, kept)], left_out)
+    return ChunkedText(draft, [planner.drafter.again(draft, kept)], left_out)
 
 
-def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
+def _split(planner: Planner, draft: Prompt, kind: Kind) -> Iterator[Prompt]:
     """The drafts for the parts of a text that does not fit."""
     from mistral_cli.texts.split import split
 
@@ -100,7 +100,7 @@ def _split(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft]:
     yield from (_part(planner, draft, part.strip("\n")) for part in parts)
 
 
-def _part(planner: Planner, draft: Draft, text: str) -> Draft:
+def _part(planner: Planner, draft: Prompt, text: str) -> Prompt:
     """What is asked about a part; the summary of one must be much shorter than it."""
     if planner.drafter.task.way != "summary":
         return planner.drafter.again(draft, text)
@@ -109,7 +109,7 @@ def _part(planner: Planner, draft: Draft, text: str) -> Draft:
     return replace(part, settings={**part.settings, "max_tokens": max(limit, 1)})
 
 
-def _segments(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft | str]:
+def _segments(planner: Planner, draft: Prompt, kind: Kind) -> Iterator[Prompt | str]:
     """What is translated, each for itself, and what stays as it is."""
     from mistral_cli.texts.split import split
     from mistral_cli.texts.structure import segments
@@ -127,14 +127,14 @@ def _segments(planner: Planner, draft: Draft, kind: Kind) -> Iterator[Draft | st
             yield from filter(None, (part[start + len(words) :],))
 
 
-def _bounded(planner: Planner, piece: Draft) -> Draft:
+def _bounded(planner: Planner, piece: Prompt) -> Prompt:
     """`piece` with a limit by its own length: a weak model may go on about two words for ever."""
     limit = _LEAST_TRANSLATION + _LONGEST_TRANSLATION * planner.count(piece.text.text)
     limit = min(int(planner.settings(piece)["max_tokens"]), limit)
     return replace(piece, settings={**piece.settings, "max_tokens": limit})
 
 
-def _translation_limit(planner: Planner, draft: Draft) -> int:
+def _translation_limit(planner: Planner, draft: Prompt) -> int:
     """Tokens of a part whose translation, somewhat longer, still has its room."""
     frame = len(planner.encode(planner.drafter.again(draft, _ANY)))
     free = min(planner.setup.longest, LONGEST_PART) - frame - _MARGIN
@@ -144,7 +144,7 @@ def _translation_limit(planner: Planner, draft: Draft) -> int:
     return max(min(free // _TRANSLATION_SHARE, answer // 2), 1)
 
 
-def _check_frame(planner: Planner, draft: Draft) -> None:
+def _check_frame(planner: Planner, draft: Prompt) -> None:
     """Refuse what does not fit even without its text."""
     again = planner.drafter.again(draft, _ANY)
     if not planner.fits(again):
@@ -155,7 +155,7 @@ def _check_frame(planner: Planner, draft: Draft) -> None:
         )
 
 
-def check_split(drafter: Drafter, overflow: Overflow | None) -> None:
+def check_split(drafter: PromptBuilder, overflow: Overflow | None) -> None:
     """Refuse to split where the answers cannot be put together. Raises UsageError."""
     shape = drafter.shape
     if overflow is not Overflow.SPLIT or shape is None or shape.many:

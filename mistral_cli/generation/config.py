@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.protocol import LoadOptions, ScaledAdapter
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import Choice, choose
+from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import EngineSelection, select_engine
 from mistral_cli.generation.adapters import fitting, read_adapters
 from mistral_cli.generation.options import Overflow, TaskOptions
 from mistral_cli.generation.speculative import guessing
@@ -21,7 +21,7 @@ from mistral_cli.serving.client import choice_of, find
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.speculative import Guessing
+    from mistral_cli.engines.speculative import SpeculativeConfig
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
     from mistral_cli.serving.registry import Served
@@ -43,7 +43,7 @@ _SHARE_GIVEN, _SHARE = 2, 4
 
 
 @dataclass(frozen=True)
-class Setup:
+class RunConfig:
     """What is settled before any text is looked at.
 
     `settings` are the sampling options, seed included; `longest` is the longest context that
@@ -55,18 +55,18 @@ class Setup:
 
     model: GGUF
     model_name: str
-    choice: Choice
+    choice: EngineSelection
     settings: Mapping[str, Any]
     stop: tuple[str, ...]
     threads: int
     longest: int
     overflow: Overflow
     options: TaskOptions
-    wanted: Wanted
+    wanted: EngineRequirements
     served: Served | None = None
     cache_limit: int = 0
-    adapters: tuple[ScaledAdapter, ...] = ()
-    guessing: Guessing | None = None
+    adapters: tuple[LoraAdapter, ...] = ()
+    guessing: SpeculativeConfig | None = None
 
     @property
     def load(self) -> LoadOptions:
@@ -81,7 +81,7 @@ class Setup:
         return min(int(settings["max_tokens"]), self.longest // (_SHARE_GIVEN if given else _SHARE))
 
 
-def settle(
+def resolve_config(
     task: Task,
     template: Template,
     options: TaskOptions,
@@ -91,13 +91,13 @@ def settle(
     may_be_served: bool = False,
     lookup: bool = False,
     draft_model: str | None = None,
-) -> Setup:
+) -> RunConfig:
     """Find the model, choose the engine, collect the settings. Downloads what is missing.
 
     With `may_be_served` a process of this user that has it loaded is looked for. Raises
     every MistralCliError but those of a running engine.
     """
-    wanted = Wanted(
+    wanted = EngineRequirements(
         options.engine or config.engine,
         options.gpu_layers,
         options.require_gpu,
@@ -114,7 +114,7 @@ def settle(
     if served:
         terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
-    return Setup(
+    return RunConfig(
         model=model,
         model_name=reference,
         choice=choice,
@@ -132,9 +132,9 @@ def settle(
     )
 
 
-def choose_engine(model: GGUF, wanted: Wanted, terminal: Terminal) -> Choice:
+def choose_engine(model: GGUF, wanted: EngineRequirements, terminal: Terminal) -> EngineSelection:
     """The engine for `model`; with -v it is said which, and why."""
-    choice = choose(wanted, model)
+    choice = select_engine(wanted, model)
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     return choice
 

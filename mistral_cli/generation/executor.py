@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.types import Request
 from mistral_cli.generation.answer import Answer
-from mistral_cli.generation.checkpoint import Kept
+from mistral_cli.generation.checkpoint import PartialAnswers
 
 if TYPE_CHECKING:
     from mistral_cli.generation.planner import Plan, Planner
@@ -25,7 +25,7 @@ def silent(_: str) -> None:
 
 
 @dataclass
-class Desk:
+class Executor:
     """Puts plans to an engine. `say` tells a person what is being done.
 
     `ask` must be safe for use by `parallel` threads at once. `kept` has the answers to parts
@@ -36,7 +36,7 @@ class Desk:
     ask: Ask
     parallel: int = 1
     say: Callable[[str], None] = silent
-    kept: Kept = field(default_factory=Kept)
+    kept: PartialAnswers = field(default_factory=PartialAnswers)
 
     def asking(self, plan: Plan) -> Callable[[Request, OnText], Answer]:
         """How to put requests about `plan`, which end where its answers do."""

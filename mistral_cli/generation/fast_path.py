@@ -14,8 +14,8 @@ from mistral_cli.generation.job import need_of, settle_context
 from mistral_cli.generation.planner import Planner
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.config import Setup
-    from mistral_cli.generation.prompt import Draft, Drafter
+    from mistral_cli.generation.config import RunConfig
+    from mistral_cli.generation.prompt import Prompt, PromptBuilder
     from mistral_cli.system.terminal import Terminal
 
 # What a 7B model takes for as many tokens is 128 MiB, set to zero in some 30 ms.
@@ -27,8 +27,11 @@ _USUAL_BYTES = 4  # of a token of English
 _A_TOKEN_IS_A_BYTE_OR_MORE = ("gpt2", "llama")
 
 
-def uncounted(
-    drafter: Drafter, setup: Setup, drafts: Sequence[tuple[str, Draft]], terminal: Terminal
+def plan_short_prompts(
+    drafter: PromptBuilder,
+    setup: RunConfig,
+    drafts: Sequence[tuple[str, Prompt]],
+    terminal: Terminal,
 ) -> Planner | None:
     """A planner whose context is settled, without a tokenizer; None where tokens must be counted.
 

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.repacking import repack_pays
-from mistral_cli.engines.selection import place
+from mistral_cli.engines.selection import fit_gpu_layers
 from mistral_cli.errors import about
-from mistral_cli.generation.chunking import LONGEST_PART, Pieces, pieces_of
+from mistral_cli.generation.chunking import LONGEST_PART, ChunkedText, chunk
 from mistral_cli.generation.planner import Plan, Planner, within_served
-from mistral_cli.generation.prompt import Draft, Drafter
-from mistral_cli.serving.client import WarmEngine
+from mistral_cli.generation.prompt import Prompt, PromptBuilder
+from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import OpenEngine
-    from mistral_cli.generation.config import Setup
+    from mistral_cli.engines.protocol import Session
+    from mistral_cli.generation.config import RunConfig
     from mistral_cli.system.terminal import Terminal
     from mistral_cli.texts.structure import Kind
 
@@ -33,7 +33,7 @@ class Job:
     about parts of it. `subject` names the text among several, else it is empty.
     """
 
-    draft: Draft
+    draft: Prompt
     pieces: tuple[Plan | str, ...]
     left_out: str = ""
     kind: Kind = "text"
@@ -47,7 +47,7 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Need:
+class TokenBudget:
     """What the job for a text wants, in tokens: of context, of each prompt, of usual answers."""
 
     context: int
@@ -56,7 +56,10 @@ class Need:
 
 
 def make_jobs(
-    drafter: Drafter, setup: Setup, drafts: Sequence[tuple[str, Draft]], terminal: Terminal
+    drafter: PromptBuilder,
+    setup: RunConfig,
+    drafts: Sequence[tuple[str, Prompt]],
+    terminal: Terminal,
 ) -> tuple[list[Job], Planner]:
     """One job for each draft, given with its subject, and the planner that made them.
 
@@ -67,41 +70,41 @@ def make_jobs(
         found = []
         for subject, draft in drafts:
             with about(subject):
-                found.append((subject, pieces_of(planner, draft)))
+                found.append((subject, chunk(planner, draft)))
         needs = [_need(planner, pieces) for _, pieces in found]
         planner = settle_context(planner, needs, terminal)
         return _jobs(planner, found), planner
 
 
-def _tokenizer(setup: Setup) -> AbstractContextManager[OpenEngine]:
+def _tokenizer(setup: RunConfig) -> AbstractContextManager[Session]:
     if setup.served:
-        return WarmEngine(setup.served, setup.model)
+        return ServedSession(setup.served, setup.model)
     return open_tokenizer(setup.choice.engine, setup.model)
 
 
-def jobs_of(planner: Planner, drafts: Sequence[tuple[str, Draft]]) -> list[Job]:
+def jobs_of(planner: Planner, drafts: Sequence[tuple[str, Prompt]]) -> list[Job]:
     """The jobs for drafts, given with their subjects, in a context that is settled.
 
     Raises UsageError, ContextExceeded.
     """
-    return _jobs(planner, [(subject, pieces_of(planner, draft)) for subject, draft in drafts])
+    return _jobs(planner, [(subject, chunk(planner, draft)) for subject, draft in drafts])
 
 
-def job_of(planner: Planner, draft: Draft) -> Job:
+def job_of(planner: Planner, draft: Prompt) -> Job:
     """The job for one draft in a context that is settled. Raises UsageError, ContextExceeded."""
-    return _job(planner, pieces_of(planner, draft))
+    return _job(planner, chunk(planner, draft))
 
 
-def need_of(planner: Planner, draft: Draft) -> Need:
+def need_of(planner: Planner, draft: Prompt) -> TokenBudget:
     """What the job for `draft` wants. Raises UsageError, ContextExceeded."""
-    return _need(planner, pieces_of(planner, draft))
+    return _need(planner, chunk(planner, draft))
 
 
-def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) -> Planner:
+def settle_context(planner: Planner, needs: Sequence[TokenBudget], terminal: Terminal) -> Planner:
     """`planner` with a context for all of the `needs`, and the layers that fit beside it."""
     planner = planner.opened([need.context for need in needs], terminal)
     planner = within_served(planner, terminal)
-    choice = place(planner.setup.choice, planner.setup.model, planner.load.context_length)
+    choice = fit_gpu_layers(planner.setup.choice, planner.setup.model, planner.load.context_length)
     terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
     if choice.warning:
         terminal.warn(choice.warning)
@@ -117,7 +120,7 @@ def settle_context(planner: Planner, needs: Sequence[Need], terminal: Terminal) 
     return replace(planner, load=load, setup=setup)
 
 
-def _jobs(planner: Planner, found: Sequence[tuple[str, Pieces]]) -> list[Job]:
+def _jobs(planner: Planner, found: Sequence[tuple[str, ChunkedText]]) -> list[Job]:
     jobs = []
     for subject, pieces in found:
         with about(subject):
@@ -125,17 +128,17 @@ def _jobs(planner: Planner, found: Sequence[tuple[str, Pieces]]) -> list[Job]:
     return jobs
 
 
-def _job(planner: Planner, found: Pieces) -> Job:
+def _job(planner: Planner, found: ChunkedText) -> Job:
     pieces = [p if isinstance(p, str) else planner.plan(p) for p in found.pieces]
     return Job(found.draft, tuple(pieces), found.left_out, found.kind, found.split)
 
 
-def _need(planner: Planner, found: Pieces) -> Need:
-    drafts = [piece for piece in found.pieces if isinstance(piece, Draft)]
+def _need(planner: Planner, found: ChunkedText) -> TokenBudget:
+    drafts = [piece for piece in found.pieces if isinstance(piece, Prompt)]
     prompts = tuple(len(planner.encode(draft)) for draft in drafts)
     answers = map(planner.longest_answer, drafts)
     longest = max(map(add, prompts, answers), default=1)
     if found.split and planner.drafter.task.way == "summary":
         answer = max(map(planner.longest_answer, [*drafts, found.draft]))
         longest = max(longest, min(planner.setup.longest, LONGEST_PART + answer))
-    return Need(longest, prompts, sum(map(planner.usual_answer, drafts)))
+    return TokenBudget(longest, prompts, sum(map(planner.usual_answer, drafts)))

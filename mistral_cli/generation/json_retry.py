@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.planner import Plan
     from mistral_cli.generation.writers import ItemsOutput
     from mistral_cli.models.chat.formats import Tokenize
-    from mistral_cli.structured.spec import Expected, Extraction
+    from mistral_cli.structured.spec import BoundSpec, Extraction
 
 Ask = Callable[[Request, Callable[[str], None]], Answer]
 """Run a request, hand on the text as it comes, return the whole."""
@@ -41,7 +41,7 @@ class Extracted:
 
 
 def extract(
-    plan: Plan, expected: Expected, ask: Ask, tokenize: Tokenize, on_text: Callable[[str], None]
+    plan: Plan, expected: BoundSpec, ask: Ask, tokenize: Tokenize, on_text: Callable[[str], None]
 ) -> Extracted:
     """The first answer that is whole and holds.
 
@@ -70,7 +70,7 @@ def extract(
     raise error
 
 
-def extract_items(plan: Plan, expected: Expected, ask: Ask, output: ItemsOutput) -> Answer:
+def extract_items(plan: Plan, expected: BoundSpec, ask: Ask, output: ItemsOutput) -> Answer:
     """Print every item of a list as it is completed. Raises OutputCut, OutputInvalid."""
     reader, written, printed = ItemReader(), "", 0
 

@@ -14,7 +14,7 @@ _BULLET = re.compile(r"^\s*(?:[-*•\u2013]|\d+[.)])\s+\S", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Wish:
+class LengthTarget:
     """Exactly `number` of something; `pieces` are the places where a text can be cut."""
 
     number: int
@@ -43,12 +43,14 @@ class Wish:
         return next((end.rstrip() for end in ends if self.holds(end)), None)
 
 
-def wish_of(values: Mapping[str, Any]) -> Wish | None:
+def length_target(values: Mapping[str, Any]) -> LengthTarget | None:
     """The wish among a task's values, if there is one."""
     if number := values.get("sentences"):
-        return Wish(number, "sentence", count_sentences, _sentences)
+        return LengthTarget(number, "sentence", count_sentences, _sentences)
     if number := values.get("bullets"):
-        return Wish(number, "bullet point", count_bullets, lambda text: text.splitlines(True))
+        return LengthTarget(
+            number, "bullet point", count_bullets, lambda text: text.splitlines(True)
+        )
     return None
 
 

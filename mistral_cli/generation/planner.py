@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.types import Prefix, Request, Sampling
 from mistral_cli.errors import ContextExceeded, UsageError
-from mistral_cli.generation.config import Setup, choose_engine
+from mistral_cli.generation.config import RunConfig, choose_engine
 from mistral_cli.generation.prompt_cache import LEAST_TOKENS, PromptCache, prefixes_of
 from mistral_cli.models.chat.formats import Tokenize, encode, encode_raw
 from mistral_cli.models.context import context_length
@@ -16,8 +16,8 @@ from mistral_cli.models.gguf.token_text import detokenize
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
-    from mistral_cli.engines.selection import Choice
-    from mistral_cli.generation.prompt import Draft, Drafter
+    from mistral_cli.engines.selection import EngineSelection
+    from mistral_cli.generation.prompt import Prompt, PromptBuilder
     from mistral_cli.generation.task import Task
     from mistral_cli.models.chat.messages import Message
     from mistral_cli.models.gguf import GGUF
@@ -40,10 +40,10 @@ class Plan:
     """
 
     task: Task
-    draft: Draft
+    draft: Prompt
     model: GGUF
     model_name: str
-    choice: Choice
+    choice: EngineSelection
     load: LoadOptions
     request: Request
     longest_answer: int
@@ -74,13 +74,13 @@ class Planner:
     `beginning` is what the prompts of a batch begin with; else that is found for each.
     """
 
-    drafter: Drafter
-    setup: Setup
+    drafter: PromptBuilder
+    setup: RunConfig
     tokenize: Tokenize
     load: LoadOptions
     beginning: tuple[int, ...] | None = None
 
-    def encode(self, draft: Draft) -> tuple[int, ...]:
+    def encode(self, draft: Prompt) -> tuple[int, ...]:
         """The token ids of the whole prompt."""
         model = self.setup.model
         if isinstance(draft.prompt, str):
@@ -91,19 +91,19 @@ class Planner:
         """Tokens of `text` by itself."""
         return len(self.tokenize(text))
 
-    def settings(self, draft: Draft) -> Mapping[str, Any]:
+    def settings(self, draft: Prompt) -> Mapping[str, Any]:
         """The sampling options for `draft`."""
         return {**self.setup.settings, **draft.settings}
 
-    def room(self, draft: Draft) -> int:
+    def room(self, draft: Prompt) -> int:
         """Tokens that the prompt of `draft` may have, so that the answer keeps its own."""
         return self.setup.longest - self.setup.reserved(self.settings(draft))
 
-    def fits(self, draft: Draft) -> bool:
+    def fits(self, draft: Prompt) -> bool:
         """Whether the prompt leaves the answer its room."""
         return len(self.encode(draft)) <= self.room(draft)
 
-    def longest_answer(self, draft: Draft) -> int:
+    def longest_answer(self, draft: Prompt) -> int:
         """Tokens of context for the answer, beside the prompt.
 
         JSON may have to be shown to the model and asked for again.
@@ -111,7 +111,7 @@ class Planner:
         longest = int(self.settings(draft)["max_tokens"])
         return longest * _MORE_ROOM + _ASKING_AGAIN if draft.expected else longest
 
-    def usual_answer(self, draft: Draft) -> int:
+    def usual_answer(self, draft: Prompt) -> int:
         """Tokens that an answer is likely to have: limits are for what does not end by itself."""
         return min(int(self.settings(draft)["max_tokens"]), _USUAL_ANSWER)
 
@@ -121,7 +121,7 @@ class Planner:
         context = context_length(self.setup.model, wanted, max(needed), terminal)
         return self.loading(context_length=context)
 
-    def plan(self, draft: Draft) -> Plan:
+    def plan(self, draft: Prompt) -> Plan:
         """Raises UsageError for an empty prompt, and ContextExceeded."""
         ids, setup, settings = self.encode(draft), self.setup, self.settings(draft)
         if not ids:
@@ -152,7 +152,7 @@ class Planner:
             seed_given,
         )
 
-    def prefixes(self, draft: Draft, ids: tuple[int, ...]) -> tuple[Prefix, ...]:
+    def prefixes(self, draft: Prompt, ids: tuple[int, ...]) -> tuple[Prefix, ...]:
         """Which beginnings of the prompt of `draft`, which is `ids`, are used again."""
         beginning = self.beginning
         if beginning == ():
@@ -175,7 +175,7 @@ class Planner:
             setup.model, setup.model_name, setup.choice, self.load, setup.cache_limit, say
         )
 
-    def _too_long(self, tokens: int, draft: Draft) -> ContextExceeded:
+    def _too_long(self, tokens: int, draft: Prompt) -> ContextExceeded:
         setup, room = self.setup, self.room(draft)
         ways = ["Shorten the text", "use --overflow head, tail or split"]
         if setup.options.max_tokens:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
-    from mistral_cli.structured.spec import Expected, Shape
+    from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 # Of a task's values, those that the grammar holds to though the prompt does not tell them.
 _HELD = {"fields", "many", "grounded", "nullable"}
@@ -24,7 +24,7 @@ PART_TEMPLATE = "summarize-part"
 
 
 @dataclass(frozen=True)
-class Draft:
+class Prompt:
     """What is asked about one `text`, in no model's format yet.
 
     `prompt` is a bare text with `--raw`. `expected` reads a JSON answer. `settings` are
@@ -33,12 +33,12 @@ class Draft:
 
     text: Text
     prompt: list[Message] | str
-    expected: Expected | None = None
+    expected: BoundSpec | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Drafter:
+class PromptBuilder:
     """Texts → drafts: what the task, its template and the user's options say of each.
 
     `part` is the template for the parts of a text that is summarized in parts.
@@ -51,32 +51,32 @@ class Drafter:
     instruction: str | None = None
 
     @property
-    def shape(self) -> Shape | None:
+    def shape(self) -> OutputSpec | None:
         """What every answer must be; None for a text."""
         task = self.task
         schema = task.schema or self.template.schema or task.fallback_schema
         if schema is None:
             return None
-        from mistral_cli.structured.spec import Shape
+        from mistral_cli.structured.spec import OutputSpec
 
-        return Shape(schema, task.many, task.grounded)
+        return OutputSpec(schema, task.many, task.grounded)
 
-    def draft(self, text: Text, values: Mapping[str, Any] | None = None) -> Draft:
+    def draft(self, text: Text, values: Mapping[str, Any] | None = None) -> Prompt:
         """What is asked about `text`; `values` are for the template, beside the task's.
 
         Raises UsageError.
         """
         expected = self.shape.of(text.text) if self.shape else None
-        return Draft(text, self._prompt(text.text, values or {}), expected)
+        return Prompt(text, self._prompt(text.text, values or {}), expected)
 
-    def again(self, draft: Draft, text: str) -> Draft:
+    def again(self, draft: Prompt, text: str) -> Prompt:
         """What `draft` asks, about another text of the same source."""
         values = {}
         if self.task.glossary and (terms := self.task.glossary.terms_in(text)):
             values["terms"] = "; ".join(f"{term} = {told}" for term, told in terms.items())
         return replace(self.draft(Text(text, draft.text.source), values), settings=draft.settings)
 
-    def part_of(self, draft: Draft, text: str) -> Draft:
+    def part_of(self, draft: Prompt, text: str) -> Prompt:
         """What is asked about a part of a text that is summarized in parts."""
         kept = {n: v for n, v in self.task.values.items() if n == "language"}
         task, options = replace(self.task, values=kept), replace(self.options, param=None)

@@ -10,12 +10,12 @@ from mistral_cli.generation.result import Result
 from mistral_cli.generation.writers import SILENT, ItemsOutput, Output
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.executor import Desk
+    from mistral_cli.generation.executor import Executor
     from mistral_cli.generation.job import Job
     from mistral_cli.generation.planner import Plan
 
 
-def respond(job: Job, desk: Desk, output: Output) -> Result:
+def respond(job: Job, desk: Executor, output: Output) -> Result:
     """Answer a job, printing what can be printed at once. Raises MistralCliError."""
     way = desk.planner.drafter.task.way
     if way == "summary":
@@ -37,13 +37,13 @@ def respond(job: Job, desk: Desk, output: Output) -> Result:
     return result
 
 
-def _in_pieces(job: Job, desk: Desk) -> bool:
+def _in_pieces(job: Job, desk: Executor) -> bool:
     """Whether there is more to a translation than one plain paragraph."""
     plain = len(job.pieces) == len(job.plans) == 1 and job.kind == "text"
     return not plain or desk.planner.drafter.task.glossary is not None
 
 
-def answer_whole(plan: Plan, desk: Desk, output: Output) -> Result:
+def answer_whole(plan: Plan, desk: Executor, output: Output) -> Result:
     """One request, printed as its answer comes; more where JSON does not hold."""
     expected = plan.draft.expected
     if expected:
@@ -59,7 +59,7 @@ def answer_whole(plan: Plan, desk: Desk, output: Output) -> Result:
     return Result(plan, answer, warnings=cut_warning(plan, answer))
 
 
-def _answer_parts(job: Job, desk: Desk, output: Output) -> Result:
+def _answer_parts(job: Job, desk: Executor, output: Output) -> Result:
     """Each part by itself; the answers one after the other, or their JSON made one."""
     plans, results = job.plans, list[Result]()
     as_items = isinstance(output, ItemsOutput)

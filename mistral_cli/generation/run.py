@@ -13,24 +13,24 @@ from mistral_cli.engines.loader import open_engine
 from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import UsageError, about
 from mistral_cli.generation.answer import Answer, collect, until_stop
-from mistral_cli.generation.checkpoint import Kept
+from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.chunking import check_split
-from mistral_cli.generation.config import Setup, settle
-from mistral_cli.generation.executor import Desk
-from mistral_cli.generation.fast_path import uncounted
+from mistral_cli.generation.config import RunConfig, resolve_config
+from mistral_cli.generation.executor import Executor
+from mistral_cli.generation.fast_path import plan_short_prompts
 from mistral_cli.generation.job import Job, jobs_of, make_jobs
-from mistral_cli.generation.prompt import PART_TEMPLATE, Draft, Drafter
+from mistral_cli.generation.prompt import PART_TEMPLATE, Prompt, PromptBuilder
 from mistral_cli.generation.prompt_cache import PromptCache, states_folder
 from mistral_cli.generation.respond import respond
 from mistral_cli.generation.templates import find
 from mistral_cli.generation.writers import Output, choose_output
-from mistral_cli.serving.client import WarmEngine
+from mistral_cli.serving.client import ServedSession
 from mistral_cli.system.config import load as load_config
 from mistral_cli.texts.read import Inputs, read_inputs
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import LoadOptions, OpenEngine
-    from mistral_cli.engines.types import PromptProgress, Request
+    from mistral_cli.engines.protocol import LoadOptions, Session
+    from mistral_cli.engines.types import PrefillProgress, Request
     from mistral_cli.generation.options import OneOffOptions, TaskOptions
     from mistral_cli.generation.planner import Plan, Planner
     from mistral_cli.generation.task import Task
@@ -49,7 +49,7 @@ def run_task(
     inputs = read_inputs(_as_given(task, arguments), options.file or (), terminal)
     drafter = replace(drafter, instruction=inputs.instruction)
     drafts = _drafts(drafter, inputs)
-    setup = settle(
+    setup = resolve_config(
         task,
         drafter.template,
         options,
@@ -59,7 +59,7 @@ def run_task(
         lookup=options.lookup,
         draft_model=options.draft_model,
     )
-    quick = None if options.dry_run else uncounted(drafter, setup, drafts, terminal)
+    quick = None if options.dry_run else plan_short_prompts(drafter, setup, drafts, terminal)
     jobs, planner = ([], quick) if quick else make_jobs(drafter, setup, drafts, terminal)
     if options.dry_run:
         from mistral_cli.generation.dry_run import dry_run
@@ -79,14 +79,14 @@ def run_task(
     _answer_all(drafts, jobs, planner, output, terminal)
 
 
-def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
+def begin(task: Task, options: TaskOptions, terminal: Terminal) -> PromptBuilder:
     """What can be checked before anything is read: options, templates, the schema."""
     terminal.quiet, terminal.verbose = options.quiet, options.verbose
     if options.offline:
         from mistral_cli.models.hub.api import go_offline
 
         go_offline()
-    drafter = Drafter(task, find(options.template or task.name), find(PART_TEMPLATE), options)
+    drafter = PromptBuilder(task, find(options.template or task.name), find(PART_TEMPLATE), options)
     check_split(drafter, options.overflow)
     for note in drafter.shape.check() if drafter.shape else ():
         terminal.info(f"checked after generation, not while sampling: {note}")
@@ -94,9 +94,9 @@ def begin(task: Task, options: TaskOptions, terminal: Terminal) -> Drafter:
 
 
 def asking(
-    engine: OpenEngine,
+    engine: Session,
     cache: PromptCache,
-    on_progress: Callable[[PromptProgress], None],
+    on_progress: Callable[[PrefillProgress], None],
     load_seconds: float = 0.0,
 ) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
     """How a desk puts requests to `engine`; the first answer is told what the load took."""
@@ -121,7 +121,7 @@ def _as_given(task: Task, arguments: Sequence[str]) -> list[str]:
     return [" ".join(words)] * bool(words) + ["-"] * ("-" in arguments)
 
 
-def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
+def _drafts(drafter: PromptBuilder, inputs: Inputs) -> list[tuple[str, Prompt]]:
     """A draft for each text, with what to call it in an error, where there are several."""
     count, drafts = len(inputs.texts), []
     for number, text in enumerate(inputs.texts, start=1):
@@ -134,7 +134,7 @@ def _drafts(drafter: Drafter, inputs: Inputs) -> list[tuple[str, Draft]]:
 
 
 def _answer_all(
-    drafts: Sequence[tuple[str, Draft]],
+    drafts: Sequence[tuple[str, Prompt]],
     jobs: Sequence[Job],
     planner: Planner,
     output: Output,
@@ -161,7 +161,7 @@ def _answer_all(
         planner = replace(planner, tokenize=engine.tokenize)
         status = _Status(terminal)
         ask = asking(engine, cache, status.read, load_seconds)
-        desk = Desk(planner, ask, parallel, status.say)
+        desk = Executor(planner, ask, parallel, status.say)
         try:
             for job in jobs or jobs_of(planner, drafts):
                 status.doing = ""
@@ -193,15 +193,15 @@ def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
     return parallel
 
 
-def _opened(setup: Setup, load: LoadOptions, terminal: Terminal) -> OpenEngine:
+def _opened(setup: RunConfig, load: LoadOptions, terminal: Terminal) -> Session:
     if setup.served:
-        return WarmEngine(setup.served, setup.model, load.parallel)
+        return ServedSession(setup.served, setup.model, load.parallel)
     terminal.status(f"loading {setup.model_name} …")
     return open_engine(setup.choice, setup.model, load, terminal.warn)
 
 
-def _answer_one(job: Job, desk: Desk, output: Output, terminal: Terminal) -> None:
-    desk.kept = Kept.of(job.plans) if len(job.plans) > 1 else Kept()
+def _answer_one(job: Job, desk: Executor, output: Output, terminal: Terminal) -> None:
+    desk.kept = PartialAnswers.of(job.plans) if len(job.plans) > 1 else PartialAnswers()
     if desk.kept.found:
         terminal.note(f"{desk.kept.found} parts are there from an earlier run")
     try:
@@ -229,20 +229,20 @@ class _Status:
         self.doing = text.removesuffix(" …")
         self.terminal.status(text)
 
-    def read(self, progress: PromptProgress) -> None:
+    def read(self, progress: PrefillProgress) -> None:
         # Streams of parts run in other threads, and have their own progress.
         if threading.current_thread() is threading.main_thread():
             what = f"{self.doing}, reading" if self.doing else "reading the prompt:"
             self.terminal.status(f"{what} {progress.done} of {progress.total} tokens …")
 
 
-def _report_layers(engine: OpenEngine, planner: Planner, terminal: Terminal) -> None:
+def _report_layers(engine: Session, planner: Planner, terminal: Terminal) -> None:
     """Say what is on the GPU, always where one was meant to be used, else with -v."""
     say = terminal.note if planner.load.gpu_layers > 0 else terminal.info
     say(f"{engine.gpu_layers} of {planner.setup.model.block_count + 1} layers are on the GPU")
 
 
-def _loaded(job: Job, engine: OpenEngine) -> Job:
+def _loaded(job: Job, engine: Session) -> Job:
     """`job` with the layers that really are on the GPU."""
 
     def loaded(piece: Plan | str) -> Plan | str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.speculative import Guessing
+from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.errors import ModelUnusable, UsageError
 from mistral_cli.models.gguf import read
 from mistral_cli.models.references import resolve
@@ -23,7 +23,7 @@ def guessing(
     engine: type[Engine],
     config: Config,
     terminal: Terminal,
-) -> Guessing | None:
+) -> SpeculativeConfig | None:
     """Who guesses for `model`: its text with `lookup`, the model that `draft` refers to, or nobody.
 
     Raises UsageError where that cannot be, ModelUnusable for a draft of another vocabulary, and
@@ -36,7 +36,7 @@ def guessing(
         raise UsageError(
             f"{engine.name} cannot guess ahead", hint=f"Use --engine llama.cpp, or drop {flag}."
         )
-    return Guessing(_fitting(draft, model, config, terminal).path if draft else None)
+    return SpeculativeConfig(_fitting(draft, model, config, terminal).path if draft else None)
 
 
 def _fitting(reference: str, model: GGUF, config: Config, terminal: Terminal) -> GGUF:

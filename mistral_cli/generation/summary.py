@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from mistral_cli.errors import ContextExceeded
 from mistral_cli.generation.answer import Answer
 from mistral_cli.generation.chunking import is_one_part, parts_of
-from mistral_cli.generation.executor import Desk, silent
-from mistral_cli.generation.length import Wish, wish_of
+from mistral_cli.generation.executor import Executor, silent
+from mistral_cli.generation.length import LengthTarget, length_target
 from mistral_cli.generation.merge import cut_warning, joined
 from mistral_cli.generation.result import Result
 from mistral_cli.models.chat.messages import Message
@@ -26,7 +26,7 @@ _INTRODUCTION = re.compile(
 )
 
 
-def summarize(job: Job, desk: Desk, output: Output) -> Result:
+def summarize(job: Job, desk: Executor, output: Output) -> Result:
     """The summary that the user wishes; their wishes govern the last step alone."""
     plans, took = job.plans, list[Answer]()
     final = None if job.split else plans[0]
@@ -52,7 +52,7 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
             )
         else:
             plans, before = parts_of(desk.planner, draft), text
-    wish = wish_of(desk.planner.drafter.task.values)
+    wish = length_target(desk.planner.drafter.task.values)
     asked, last, warnings = _final(final, wish, desk, output)
     if cut:
         warnings = (f"{cut} of the parts' summaries were cut at their limit", *warnings)
@@ -62,7 +62,7 @@ def summarize(job: Job, desk: Desk, output: Output) -> Result:
 
 
 def _final(
-    plan: Plan, wish: Wish | None, desk: Desk, output: Output
+    plan: Plan, wish: LengthTarget | None, desk: Executor, output: Output
 ) -> tuple[list[Answer], Answer, tuple[str, ...]]:
     """The answers asked for, what is taken of them, and what is wrong with that."""
     if wish is None:
@@ -79,12 +79,12 @@ def _final(
     return [first, second], last, warnings
 
 
-def _as_wished(answer: Answer, wish: Wish) -> bool:
+def _as_wished(answer: Answer, wish: LengthTarget) -> bool:
     """Whether it holds, and its last sentence is whole."""
     return wish.holds(answer.text) and answer.finish_reason == "stop"
 
 
-def _nearest(plan: Plan, wish: Wish, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
+def _nearest(plan: Plan, wish: LengthTarget, *answers: Answer) -> tuple[Answer, tuple[str, ...]]:
     """The answer that is as wished, else the beginning of one that is too long.
 
     The first before the second, in which a weak model rather talks about the first.
@@ -109,7 +109,7 @@ def without_introduction(answer: Answer) -> Answer:
     return replace(answer, text=_INTRODUCTION.sub("", text) or text)
 
 
-def _again(plan: Plan, answer: Answer, wish: Wish, desk: Desk) -> Request:
+def _again(plan: Plan, answer: Answer, wish: LengthTarget, desk: Executor) -> Request:
     """The request that says what was wrong, where there is a chat and room to say it in."""
     request: Request | None = None
     if isinstance(plan.draft.prompt, list):

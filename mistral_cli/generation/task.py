@@ -18,7 +18,7 @@ class Task:
     """What a command asks for. `values` are for the template; `schema` is the answer's.
 
     The schema of the template comes next, and `fallback_schema` last; `many` and `grounded`
-    are those of `Shape`, and with `jsonl` the items of a list are printed as they come.
+    are those of `OutputSpec`, and with `jsonl` the items of a list are printed as they come.
     `way` is how long texts and their answers are dealt with. With `one_argument` the words
     on the command line are one text, not several.
     """

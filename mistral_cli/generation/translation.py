@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.generation.answer import Answer
-from mistral_cli.generation.executor import Desk, silent
+from mistral_cli.generation.executor import Executor, silent
 from mistral_cli.generation.merge import joined
 from mistral_cli.generation.planner import Plan
 from mistral_cli.generation.result import Result
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.writers import Output
 
 
-def translate(job: Job, desk: Desk, output: Output) -> Result:
+def translate(job: Job, desk: Executor, output: Output) -> Result:
     """Every piece translated and put where the original stood, printed in order."""
     plans, wrong = job.plans, dict[int, str]()
     answers = desk.answers(plans, lambda plan: _one(job, plan, desk))
@@ -53,7 +53,7 @@ def _in_place(plan: Plan, answer: Answer) -> str:
     return text if "\n\n" in original else re.sub(r"\n\s*\n", "\n", text)
 
 
-def _one(job: Job, plan: Plan, desk: Desk) -> Answer:
+def _one(job: Job, plan: Plan, desk: Executor) -> Answer:
     """The translation of one piece, asked for again once where something is lost."""
     if found := desk.kept.get(plan):
         return found
@@ -66,7 +66,7 @@ def _one(job: Job, plan: Plan, desk: Desk) -> Answer:
     return answer
 
 
-def _fault(job: Job, plan: Plan, answer: Answer, desk: Desk) -> str | None:
+def _fault(job: Job, plan: Plan, answer: Answer, desk: Executor) -> str | None:
     if answer.finish_reason == "length":
         return f"the translation was cut at {answer.completion_tokens} tokens"
     original, text = plan.draft.text.text, answer.text.strip()
@@ -78,7 +78,7 @@ def _fault(job: Job, plan: Plan, answer: Answer, desk: Desk) -> str | None:
     return None
 
 
-def _again(plan: Plan, answer: Answer, reason: str, desk: Desk) -> Request:
+def _again(plan: Plan, answer: Answer, reason: str, desk: Executor) -> Request:
     if isinstance(plan.draft.prompt, list):
         wish = f"That is wrong: {reason}. Translate it again. Answer with the translation only."
         said = [Message("assistant", answer.text), Message("user", wish)]

@@ -11,7 +11,7 @@ from mistral_cli.models.gguf.types import STRING
 
 
 @dataclass(frozen=True)
-class Shape:
+class ModelShape:
     """The sizes of a llama network, with as many entries in its tokenizer's tables."""
 
     layers: int
@@ -31,7 +31,7 @@ class BuiltIn:
     reference: str
     quantization: str
     size: int
-    shape: Shape
+    shape: ModelShape
 
     @property
     def unsupported(self) -> Mapping[str, str]:
@@ -43,9 +43,9 @@ class BuiltIn:
         return _header(self)
 
 
-MISTRAL_7B = Shape(32, 4096, 14336, 32, 8, 32000)
-MISTRAL_7B_V03 = Shape(32, 4096, 14336, 32, 8, 32768)
-SMOLLM2 = Shape(30, 576, 1536, 9, 3, 49152, merges=48900, own_output=False)
+MISTRAL_7B = ModelShape(32, 4096, 14336, 32, 8, 32000)
+MISTRAL_7B_V03 = ModelShape(32, 4096, 14336, 32, 8, 32768)
+SMOLLM2 = ModelShape(30, 576, 1536, 9, 3, 49152, merges=48900, own_output=False)
 
 _V03 = "bartowski/Mistral-7B-Instruct-v0.3-GGUF"
 
@@ -101,7 +101,7 @@ def _header(entry: BuiltIn) -> GGUF:
     return GGUF(Path(entry.reference), 3, _metadata(shape), {}, tensors, entry.size)
 
 
-def _metadata(shape: Shape) -> Mapping[str, object]:
+def _metadata(shape: ModelShape) -> Mapping[str, object]:
     return {
         "general.architecture": "llama",
         "llama.block_count": shape.layers,

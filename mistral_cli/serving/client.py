@@ -10,8 +10,8 @@ from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.requirements import layers_of
-from mistral_cli.engines.selection import Choice
-from mistral_cli.engines.types import PromptProgress, Request
+from mistral_cli.engines.selection import EngineSelection
+from mistral_cli.engines.types import PrefillProgress, Request
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import read_known
 from mistral_cli.serving.registry import Served, folder_of, identity, read
@@ -29,7 +29,7 @@ _ENDING_SECONDS = 0.5
 _HINT = "Run it again: the model is loaded for the call where nobody serves it."
 
 
-class WarmEngine(ServerEngine):
+class ServedSession(ServerEngine):
     """An engine in the process that serves the model; its slots are shared with other calls."""
 
     def __init__(self, served: Served, model: GGUF, parallel: int = 1) -> None:
@@ -45,7 +45,7 @@ class WarmEngine(ServerEngine):
 
     def _complete(self, _: int, request: Request, limit: int, emit: Emit) -> None:
         """Wait for a slot of the server; the number is only that of a stream of this process."""
-        waiting = PromptProgress(0, len(request.prompt_token_ids))
+        waiting = PrefillProgress(0, len(request.prompt_token_ids))
         try:
             while emit(waiting):
                 with self._served.slot() as free:
@@ -83,11 +83,11 @@ def find(path: Path, options: ModelOptions, engine: str, terminal: Terminal) -> 
     return served
 
 
-def choice_of(served: Served) -> Choice:
+def choice_of(served: Served) -> EngineSelection:
     """The engine of a model that is loaded already."""
     engine: type[Engine] = engine_class(served.engine)
     reason = f"process {served.pid} has the model loaded (mistral-cli serve)"
-    return Choice(engine, reason, served.gpu_layers, "as the model is served", served=True)
+    return EngineSelection(engine, reason, served.gpu_layers, "as the model is served", served=True)
 
 
 def _unfit(served: Served, options: ModelOptions, engine: str) -> str | None:

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
 from mistral_cli.engines.loader import open_engine
-from mistral_cli.engines.protocol import LOOPBACK, Listening, LoadOptions
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import Choice, choose, place
+from mistral_cli.engines.protocol import LOOPBACK, ListenAddress, LoadOptions
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.context import context_length
 from mistral_cli.models.gguf import GGUF
@@ -48,7 +48,7 @@ class _Model:
 
     name: str
     file: GGUF
-    choice: Choice
+    choice: EngineSelection
     load: LoadOptions
 
 
@@ -83,14 +83,14 @@ def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model
     if options.offline:
         go_offline()
     engine = options.engine or config.engine
-    wanted = Wanted(engine, options.gpu_layers, options.require_gpu, listening=True)
+    wanted = EngineRequirements(engine, options.gpu_layers, options.require_gpu, listening=True)
     wanted.check()
     name = options.model or config.model
     model = read_gguf(resolve(name, config, terminal))
-    choice = choose(wanted, model)
+    choice = select_engine(wanted, model)
     terminal.info(f"engine {choice.engine.name}: {choice.reason}")
     context = context_length(model, options.context_length, _CONTEXT, terminal)
-    choice = place(choice, model, context, options.parallel)
+    choice = fit_gpu_layers(choice, model, context, options.parallel)
     if choice.warning:
         terminal.warn(choice.warning)
     threads = options.threads or usable_cores()
@@ -101,13 +101,13 @@ def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model
 
 def _listening(
     place_: Place, name: str, options: ServeOptions, terminal: Terminal
-) -> tuple[Listening, str | None]:
+) -> tuple[ListenAddress, str | None]:
     """Where the server shall listen, and the key for HTTP if anybody may come that way."""
     own = secrets.token_hex(16)
     if not (options.http or options.port):
-        return Listening(place_.socket, (own,)), None
+        return ListenAddress(place_.socket, (own,)), None
     key = terminal.env.get("MISTRAL_CLI_API_KEY") or f"mistral-cli-{secrets.token_urlsafe(24)}"
-    return Listening(place_.socket, (own, key), options.port or _free_port(), name), key
+    return ListenAddress(place_.socket, (own, key), options.port or _free_port(), name), key
 
 
 def _free_port() -> int:
@@ -119,7 +119,7 @@ def _free_port() -> int:
 def _served(
     model: _Model,
     options: ServeOptions,
-    listening: Listening,
+    listening: ListenAddress,
     key: str | None,
     engine: ServerEngine,
     file: tuple[int, int, int],

@@ -18,7 +18,7 @@ _LONGEST_GROUNDED = 250_000  # llguidance refuses the grammars of longer texts
 
 
 @dataclass(frozen=True)
-class Shape:
+class OutputSpec:
     """A value of `schema`, or with `many` a list of them.
 
     With `grounded` its strings and numbers are taken from the text, but for those that the
@@ -43,9 +43,9 @@ class Shape:
         check_grammar(grounding.grammar, self.schema)
         return sorted(grounding.ignored)
 
-    def of(self, text: str) -> Expected:
+    def of(self, text: str) -> BoundSpec:
         """The answer about `text`."""
-        return Expected(self, text)
+        return BoundSpec(self, text)
 
 
 @dataclass(frozen=True)
@@ -57,10 +57,10 @@ class Extraction:
 
 
 @dataclass(frozen=True)
-class Expected:
+class BoundSpec:
     """The answer of a `shape` that is about one `text`."""
 
-    shape: Shape
+    shape: OutputSpec
     text: str
 
     @cached_property

@@ -21,14 +21,14 @@ from support.gguf_files import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.loader import open_engine
 from mistral_cli.engines.protocol import Engine, LoadOptions
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import Choice, choose
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import EngineSelection, select_engine
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
 from mistral_cli.generation.answer import Answer, collect
 from mistral_cli.generation.json_retry import extract
 from mistral_cli.generation.planner import Plan
-from mistral_cli.generation.prompt import Draft
+from mistral_cli.generation.prompt import Prompt
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
 from mistral_cli.models.chat.formats import encode
@@ -36,7 +36,7 @@ from mistral_cli.models.chat.messages import Message
 from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.models.references import resolve
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
-from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.structured.spec import BoundSpec, OutputSpec
 from mistral_cli.system.config import Config
 from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.terminal import Terminal
@@ -96,11 +96,11 @@ class Bench:
         self.outcomes: Counter[str] = Counter()
         self.held, self.free = Speed(), Speed()
 
-    def plan(self, text: str, asked: list[Message], expected: Expected) -> Plan:
-        draft = Draft(Text(text, "benchmark"), asked, expected)
+    def plan(self, text: str, asked: list[Message], expected: BoundSpec) -> Plan:
+        draft = Prompt(Text(text, "benchmark"), asked, expected)
         ids = tuple(encode(asked, self.model, self.engine.tokenize))
         request = Request(ids, self.limit, self.sampling, expected.grammar)
-        choice = Choice(type(self.engine), "", 0, "")
+        choice = EngineSelection(type(self.engine), "", 0, "")
         load = LoadOptions(self.engine.context_length, usable_cores())
         task = Task("json-extract")
         return Plan(task, draft, self.model, "", choice, load, request, 2 * self.limit, ())
@@ -108,7 +108,7 @@ class Bench:
     def hold(self, accepted: dict[str, Schema]) -> None:
         """Ask for a value of every schema, and for as many tokens without a grammar."""
         for number, (name, schema) in enumerate(accepted.items()):
-            expected, speed = Expected(Shape(schema), ""), Speed()
+            expected, speed = BoundSpec(OutputSpec(schema), ""), Speed()
             plan = self.plan(name, messages(f"An example of: {name}", schema), expected)
             self.outcomes[self.outcome(plan, expected, speed)] += 1
             if number % FREE_EVERY == 0 and speed.tokens:
@@ -117,7 +117,7 @@ class Bench:
                 request = replace(plan.request, grammar=None, max_tokens=tokens + 1)
                 run(self.engine, request, self.free)
 
-    def outcome(self, plan: Plan, expected: Expected, speed: Speed) -> str:
+    def outcome(self, plan: Plan, expected: BoundSpec, speed: Speed) -> str:
         try:
             found = extract(
                 plan,
@@ -139,7 +139,7 @@ class Bench:
         for sample in tomllib.loads(TEXTS.read_text(encoding="utf-8"))["texts"]:
             text, told = sample["text"].strip(), schema_from_fields(sample["fields"])
             schema = schema_from_fields(sample["fields"], nullable=grounded)
-            expected = Expected(Shape(schema, grounded=grounded), text)
+            expected = BoundSpec(OutputSpec(schema, grounded=grounded), text)
             plan = self.plan(
                 text, messages(text, told, grounded=grounded, nullable=grounded), expected
             )
@@ -166,7 +166,7 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
     noted = 0
     for name, schema in schemas(count):
         try:
-            noted += bool(Shape(schema).check())
+            noted += bool(OutputSpec(schema).check())
             accepted[name] = schema
         except UsageError as error:
             refused[name] = error.message
@@ -176,7 +176,7 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 @contextmanager
 def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
     model = read(path)
-    choice = choose(Wanted(name, gpu_layers="0"), model)
+    choice = select_engine(EngineRequirements(name, gpu_layers="0"), model)
     context = min(model.context_length, CONTEXT)
     options = LoadOptions(context, usable_cores())
     with open_engine(choice, model, options, print) as engine:

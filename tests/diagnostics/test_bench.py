@@ -15,7 +15,7 @@ from mistral_cli.diagnostics.bandwidth import memory_bandwidth
 from mistral_cli.engines.hardware.memory import read_for_a_token
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.types import Finish, PromptProgress, Request, Sampling
+from mistral_cli.engines.types import Finish, PrefillProgress, Request, Sampling
 from mistral_cli.models.gguf import read
 from mistral_cli.system.machine import resident_peak
 
@@ -104,7 +104,7 @@ def test_eos_ends_nothing_where_it_is_ignored(tmp_path: Path, name: str) -> None
         went_on = list(engine.stream(Request(prompt, 12, greedy, ignore_eos=True)))
     assert ended[-1] == Finish("stop", 1)
     assert went_on[-1] == Finish("length", 12)
-    assert isinstance(went_on[0], PromptProgress)
+    assert isinstance(went_on[0], PrefillProgress)
 
 
 def test_what_a_token_reads(tmp_path: Path) -> None:

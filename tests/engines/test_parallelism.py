@@ -24,16 +24,16 @@ from mistral_cli.engines import (
 from mistral_cli.engines.decoding.streams import BackgroundStreams
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import needed
-from mistral_cli.engines.protocol import Engine, LoadOptions, OpenEngine
+from mistral_cli.engines.protocol import Engine, LoadOptions, Session
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.selection import Choice
+from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import (
     Event,
     Finish,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
     Request,
     Sampling,
+    TextDelta,
 )
 from mistral_cli.errors import ContextExceeded
 from mistral_cli.models.gguf import GGUF, read
@@ -68,12 +68,12 @@ class Endless:
     def start(self, name: str) -> Iterator[Event]:
         def produce(emit: Callable[[Event], bool], slot: int) -> None:
             self.slots[name] = slot
-            while emit(Piece(name)):
+            while emit(TextDelta(name)):
                 time.sleep(0.001)
             self.ended.append(name)
 
         events = self._streams.run(produce)
-        assert next(events) == Piece(name)
+        assert next(events) == TextDelta(name)
         return events
 
 
@@ -86,9 +86,9 @@ def test_each_call_has_a_slot_to_itself() -> None:
     four = calls.start("four")
     assert calls.slots["four"] == calls.slots["two"]
     assert [next(events) for events in (one, three, four)] == [
-        Piece("one"),
-        Piece("three"),
-        Piece("four"),
+        TextDelta("one"),
+        TextDelta("three"),
+        TextDelta("four"),
     ]
     streams.stop()
     assert sorted(calls.ended) == ["four", "one", "three", "two"]
@@ -100,7 +100,7 @@ def test_one_call_too_many_ends_the_oldest() -> None:
     assert calls.ended == ["one"]
     kept.append(calls.start("four"))
     assert calls.ended == ["one", "two"]
-    assert Piece("three") in kept[2]
+    assert TextDelta("three") in kept[2]
 
 
 def test_a_call_that_was_closed_goes_before_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def test_a_call_that_was_closed_goes_before_the_oldest(monkeypatch: pytest.Monke
     oldest = calls.start("oldest")
 
     def slow(emit: Callable[[Event], bool], slot: int) -> None:
-        emit(Piece("slow"))
+        emit(TextDelta("slow"))
         release.wait(30)
 
     closed = streams.run(slow)
@@ -120,7 +120,7 @@ def test_a_call_that_was_closed_goes_before_the_oldest(monkeypatch: pytest.Monke
     threading.Timer(0.2, release.set).start()
     calls.start("new")
     assert calls.ended == []
-    assert Piece("oldest") == next(oldest)
+    assert TextDelta("oldest") == next(oldest)
     streams.stop()
 
 
@@ -139,13 +139,13 @@ def llama_cpp(path: Path, parallel: int = 1, context: int = CONTEXT) -> Engine:
     return engine_class("llama.cpp")(read(path), LoadOptions(context, 1, parallel=parallel))
 
 
-def ask(engine: OpenEngine, request: Request) -> list[Event]:
+def ask(engine: Session, request: Request) -> list[Event]:
     return list(engine.stream(request))
 
 
-def answer(engine: OpenEngine, request: Request) -> tuple[str, Event]:
+def answer(engine: Session, request: Request) -> tuple[str, Event]:
     events = ask(engine, request)
-    return "".join(event.text for event in events if isinstance(event, Piece)), events[-1]
+    return "".join(event.text for event in events if isinstance(event, TextDelta)), events[-1]
 
 
 def requests(engine: Engine, name: str) -> list[Request]:
@@ -207,7 +207,7 @@ def test_closing_one_stops_no_other(mistral: Path, grammar: str | None) -> None:
             pool.submit(cut_short, row)
             kept.append(pool.submit(answer, engine, Request(prompt, 60, GREEDY, grammar)))
         texts = {future.result() for future in kept}
-    assert texts == {("".join(e.text for e in whole if isinstance(e, Piece)), whole[-1])}
+    assert texts == {("".join(e.text for e in whole if isinstance(e, TextDelta)), whole[-1])}
 
 
 def test_every_slot_has_a_whole_context(mistral: Path) -> None:
@@ -231,7 +231,7 @@ def test_what_prompts_have_in_common_is_read_once_a_slot(mistral: Path) -> None:
         def first_progress(row: int) -> int:
             barrier.wait(30)
             asked = Request((*common, 400 + row, 300), 40, GREEDY)
-            events = [e for e in engine.stream(asked) if isinstance(e, PromptProgress)]
+            events = [e for e in engine.stream(asked) if isinstance(e, PrefillProgress)]
             return events[0].done
 
         cold = list(pool.map(first_progress, range(2)))
@@ -252,7 +252,7 @@ def test_many_caches_have_to_fit(mistral: Path, monkeypatch: pytest.MonkeyPatch)
     model = read(mistral)
     one = needed(model, CONTEXT, 0).kv_ram
     monkeypatch.setattr(opening, "available_memory", lambda: 3 * one)
-    taken = Choice(engine_class("fake"), "", 0, "")
+    taken = EngineSelection(engine_class("fake"), "", 0, "")
     opening.open_engine(taken, model, LoadOptions(CONTEXT, 1, parallel=3), print)
     with pytest.raises(ContextExceeded, match="256 tokens, 4 times, needs") as caught:
         opening.open_engine(taken, model, LoadOptions(CONTEXT, 1, parallel=4), print)
@@ -281,8 +281,8 @@ class One(Any):
     max_parallel = 1
 
 
-def on(engine: type[Engine]) -> Choice:
-    return Choice(engine, "", 0, "", gpus=engine.gpus())
+def on(engine: type[Engine]) -> EngineSelection:
+    return EngineSelection(engine, "", 0, "", gpus=engine.gpus())
 
 
 @pytest.fixture

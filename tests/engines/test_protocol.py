@@ -23,17 +23,17 @@ from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import (
     Event,
     Finish,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
     Request,
     Sampling,
+    TextDelta,
 )
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import read
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.schema import Schema
-from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 CONTEXT = 256
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
@@ -120,7 +120,7 @@ def chat(engine: Engine, question: str) -> tuple[int, ...]:
 
 
 def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Piece))
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def finish(events: list[Event]) -> Finish:
@@ -176,14 +176,14 @@ def test_all_engines_give_the_same_tokens(
 def test_progress_then_pieces_then_one_finish(any_engine: Engine) -> None:
     events = ask(any_engine, "word " * 50, max_tokens=4)
     kinds = [type(event) for event in events]
-    first = kinds.index(Piece)
+    first = kinds.index(TextDelta)
     progress = events[:first]
-    assert all(isinstance(event, PromptProgress) for event in progress)
-    assert kinds[first:] == [Piece] * (len(kinds) - first - 1) + [Finish]
-    done = [event.done for event in progress if isinstance(event, PromptProgress)]
+    assert all(isinstance(event, PrefillProgress) for event in progress)
+    assert kinds[first:] == [TextDelta] * (len(kinds) - first - 1) + [Finish]
+    done = [event.done for event in progress if isinstance(event, PrefillProgress)]
     assert done == sorted(done)
     last = progress[-1]
-    assert isinstance(last, PromptProgress)
+    assert isinstance(last, PrefillProgress)
     assert last.done == last.total == 1 + len(any_engine.tokenize("word " * 50))
 
 
@@ -192,7 +192,7 @@ def test_the_limit_cuts(any_engine: Engine, limit: int) -> None:
     limit = min(limit, 4)  # the fake has five pieces
     events = ask(any_engine, max_tokens=limit)
     assert finish(events) == Finish("length", limit)
-    assert sum(isinstance(event, Piece) for event in events) == limit
+    assert sum(isinstance(event, TextDelta) for event in events) == limit
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -249,7 +249,7 @@ def test_an_answer_wanted_whole_is_the_same(
     assert text(whole) == text(streamed)
     assert replace(finish(whole), seconds=None) == finish(streamed)
     if isinstance(any_engine, ServerEngine):
-        assert sum(bool(event.text) for event in whole if isinstance(event, Piece)) <= 1
+        assert sum(bool(event.text) for event in whole if isinstance(event, TextDelta)) <= 1
         prompt, answer = finish(whole).seconds or (0.0, 0.0)
         assert prompt > 0
         assert answer > 0
@@ -262,7 +262,7 @@ def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, 
         assert isinstance(engine, ServerEngine)
         events = engine.stream(endless)
         waiting = [next(events), next(events)]
-        assert waiting == [Piece("")] * 2
+        assert waiting == [TextDelta("")] * 2
         events.close()
         assert text(ask(engine, max_tokens=4))
         assert engine._client.metrics()["tokens_predicted_total"] < 1500
@@ -278,7 +278,7 @@ def test_a_new_request_ends_the_one_before(tiny: Engine) -> None:
 
 def endless(ended: list[str], name: str) -> Callable[[Callable[[Event], bool], int], None]:
     def produce(emit: Callable[[Event], bool], slot: int) -> None:
-        while emit(Piece(name)):
+        while emit(TextDelta(name)):
             time.sleep(0.001)
         ended.append(name)
 
@@ -288,7 +288,7 @@ def endless(ended: list[str], name: str) -> Callable[[Callable[[Event], bool], i
 def test_closing_ends_the_work() -> None:
     ended: list[str] = []
     events = BackgroundStreams().run(endless(ended, "one"))
-    assert next(events) == Piece("one")
+    assert next(events) == TextDelta("one")
     events.close()
     assert ended == ["one"]
 
@@ -299,7 +299,7 @@ def test_only_one_request_works_at_a_time() -> None:
     first = stream.run(endless(ended, "one"))
     next(first)
     second = stream.run(endless(ended, "two"))
-    assert next(second) == Piece("two")
+    assert next(second) == TextDelta("two")
     assert ended == ["one"]
     stream.stop()
     assert ended == ["one", "two"]
@@ -505,14 +505,14 @@ def test_what_a_schema_admits(engine: Engine, schema: Schema) -> None:
         sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
         events = ask(engine, "JSON: ", 60, sampling, json_grammar(schema, many=False))
         if finish(events).reason == "stop":
-            Expected(Shape(schema), "").read(text(events))
+            BoundSpec(OutputSpec(schema), "").read(text(events))
         assert finish(events).completion_tokens <= 60
 
 
 def test_a_grounded_answer_stands_in_the_text(engine: Engine) -> None:
     schema = schema_from_fields("name, note", nullable=True)
     source = 'Zoë said "no\\way" in\n  東京 on 2026-11-22. 1,200 people heard.'
-    expected = Expected(Shape(schema, grounded=True), source)
+    expected = BoundSpec(OutputSpec(schema, grounded=True), source)
     whole = 0
     for seed in range(4):
         events = ask(engine, "JSON: ", 120, Sampling(1.5, 0, 1.0, 1.0, seed), expected.grammar)
@@ -527,7 +527,7 @@ def test_forced_tokens_count_and_are_cut(tiny: Engine) -> None:
     sentence = {"const": "a long sentence that leaves no choice at all"}
     grammar = json_grammar(sentence, many=False)
     whole = ask(tiny, max_tokens=100, grammar=grammar)
-    total = sum(isinstance(event, Piece) for event in whole)
+    total = sum(isinstance(event, TextDelta) for event in whole)
     assert finish(whole) == Finish("stop", total)
     for limit in (1, 3, total - 1):
         events = ask(tiny, max_tokens=limit, grammar=grammar)

@@ -31,8 +31,8 @@ from mistral_cli.engines.llama_cpp import in_process as llama_cpp_module
 from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
 from mistral_cli.engines.protocol import Engine, LoadOptions
 from mistral_cli.engines.registry import ENGINES, engine_class
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import Choice, choose
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import EngineSelection, select_engine
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.generation.run import _report_layers
 from mistral_cli.models.gguf import GGUF, read
@@ -66,8 +66,10 @@ def has(
     monkeypatch.setattr(engine, "missing", classmethod(lambda cls: missing))
 
 
-def pick(model: GGUF, name: str = "auto", layers: str = "auto", required: bool = False) -> Choice:
-    return choose(Wanted(name, layers, required), model)
+def pick(
+    model: GGUF, name: str = "auto", layers: str = "auto", required: bool = False
+) -> EngineSelection:
+    return select_engine(EngineRequirements(name, layers, required), model)
 
 
 def test_auto_takes_llama_cpp(model: GGUF) -> None:
@@ -159,11 +161,11 @@ def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, Machine())
-    choice = choose(Wanted(), model, survey=survey())
+    choice = select_engine(EngineRequirements(), model, survey=survey())
     assert choice.gpu_layers == 0
     assert (choice.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
     put(monkeypatch, Machine(status=NOT_READY))
-    broken = choose(Wanted(), model, survey=survey())
+    broken = select_engine(EngineRequirements(), model, survey=survey())
     assert broken.warning
 
 
@@ -351,7 +353,7 @@ except KeyboardInterrupt:
 """
     process = start(code, name, slow)
     assert process.stdout
-    assert process.stdout.readline() == "PromptProgress\n"
+    assert process.stdout.readline() == "PrefillProgress\n"
     time.sleep(0.3)
     process.send_signal(signal.SIGINT)
     sent = time.monotonic()

@@ -12,9 +12,9 @@ from support.adapter_files import write_adapter
 from support.gguf_files import write_mistral
 from support.program import needs_native
 
-from mistral_cli.engines.protocol import LoadOptions, ScaledAdapter
+from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.types import Piece, Request, Sampling
+from mistral_cli.engines.types import Request, Sampling, TextDelta
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.adapters import parse
 from mistral_cli.models.gguf import read
@@ -38,11 +38,11 @@ def other(mistral: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_adapter(path, mistral, ["ffn_up", "ffn_down"], size=1.0, seed=1)
 
 
-def _answer(engine: str, model: Path, *adapters: ScaledAdapter) -> str:
+def _answer(engine: str, model: Path, *adapters: LoraAdapter) -> str:
     options = LoadOptions(128, threads=1, adapters=adapters)
     with engine_class(engine)(read(model), options) as opened:
         events = opened.stream(Request(PROMPT, 24, GREEDY))
-        return "".join(event.text for event in events if isinstance(event, Piece))
+        return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", pytest.param("native", marks=needs_native)])
@@ -52,20 +52,18 @@ def test_adapters_count_as_often_as_they_are_scaled(
     if engine == "native":
         request.getfixturevalue("native")
     base = _answer(engine, mistral)
-    assert _answer(engine, mistral, ScaledAdapter(adapter, 0.0)) == base
-    assert _answer(engine, mistral, ScaledAdapter(adapter, 0.0), ScaledAdapter(other, 0.0)) == base
-    one, two = ScaledAdapter(adapter, 1.0), ScaledAdapter(other, 1.0)
+    assert _answer(engine, mistral, LoraAdapter(adapter, 0.0)) == base
+    assert _answer(engine, mistral, LoraAdapter(adapter, 0.0), LoraAdapter(other, 0.0)) == base
+    one, two = LoraAdapter(adapter, 1.0), LoraAdapter(other, 1.0)
     texts = {
         base,
         _answer(engine, mistral, one),
-        _answer(engine, mistral, ScaledAdapter(adapter, -0.5)),
+        _answer(engine, mistral, LoraAdapter(adapter, -0.5)),
         _answer(engine, mistral, two),
         _answer(engine, mistral, one, two),
     }
     assert len(texts) == 5
-    assert _answer(engine, mistral, ScaledAdapter(adapter, 0.0), two) == _answer(
-        engine, mistral, two
-    )
+    assert _answer(engine, mistral, LoraAdapter(adapter, 0.0), two) == _answer(engine, mistral, two)
 
 
 def test_an_argument_is_a_file_first(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from mistral_cli.engines.types import (
     Event,
     Finish,
     FinishReason,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
+    TextDelta,
 )
 from mistral_cli.errors import EngineFailed
 from mistral_cli.generation.answer import Answer, Timings, collect, until_stop
@@ -31,10 +31,10 @@ class Source:
 
     def events(self) -> Generator[Event, None, None]:
         try:
-            yield PromptProgress(0, 1)
+            yield PrefillProgress(0, 1)
             for piece in self.pieces:
                 self.given += 1
-                yield Piece(piece)
+                yield TextDelta(piece)
             yield Finish(self.reason, len(self.pieces))
         finally:
             self.closed = True
@@ -88,7 +88,7 @@ def test_a_stop_ends_the_work(pieces: list[str], stop: list[str], text: str, giv
 def test_the_work_ends_before_the_reader_is_told() -> None:
     source = Source(["a", "b", "c"])
     for event in until_stop(source.events(), ["b"]):
-        assert source.closed == (event in (Piece(""), Finish("stop", 2)))
+        assert source.closed == (event in (TextDelta(""), Finish("stop", 2)))
 
 
 def test_a_reader_who_leaves_ends_the_work() -> None:
@@ -112,7 +112,7 @@ def test_a_beginning_that_never_ends_is_shown_at_the_end() -> None:
 
 
 def test_an_answer() -> None:
-    progress: list[PromptProgress] = []
+    progress: list[PrefillProgress] = []
     found = collect(
         Source(["a", "", "b"], "stop").events(),
         prompt_tokens=3,
@@ -121,13 +121,13 @@ def test_an_answer() -> None:
         on_text=lambda text: None,
     )
     assert (found.text, found.finish_reason, found.completion_tokens) == ("ab", "stop", 3)
-    assert progress == [PromptProgress(0, 1)]
+    assert progress == [PrefillProgress(0, 1)]
     assert found.timings.load == 1.5
     assert 0 <= found.timings.prompt < 1 > found.timings.generation >= 0
 
 
 def test_times_that_the_engine_tells_are_not_measured() -> None:
-    events: list[Event] = [Piece(""), Piece("all"), Finish("stop", 9, seconds=(0.25, 2.0))]
+    events: list[Event] = [TextDelta(""), TextDelta("all"), Finish("stop", 9, seconds=(0.25, 2.0))]
     found = collect(
         iter(events),
         prompt_tokens=3,
@@ -147,7 +147,7 @@ def test_an_empty_answer() -> None:
 def test_an_engine_that_breaks_off_is_no_success() -> None:
     with pytest.raises(EngineFailed, match="without a result"):
         collect(
-            iter([Piece("half")]),
+            iter([TextDelta("half")]),
             prompt_tokens=3,
             load_seconds=0,
             on_progress=lambda progress: None,

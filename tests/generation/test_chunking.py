@@ -18,9 +18,9 @@ from support.plans import jobs_of, make_terminal
 from mistral_cli.engines.types import Request
 from mistral_cli.errors import ContextExceeded, EngineFailed, UsageError
 from mistral_cli.generation.answer import Answer, Timings
-from mistral_cli.generation.checkpoint import Kept
+from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.chunking import check_split
-from mistral_cli.generation.executor import Desk
+from mistral_cli.generation.executor import Executor
 from mistral_cli.generation.options import Overflow
 from mistral_cli.generation.planner import Planner
 from mistral_cli.generation.respond import respond
@@ -60,7 +60,7 @@ def answered(
 ) -> tuple[Result, Model]:
     ((job,), planner) = jobs_of(task, model, text, **options)
     asked = Model(planner, reply)
-    return respond(job, Desk(planner, asked), SILENT), asked
+    return respond(job, Executor(planner, asked), SILENT), asked
 
 
 # --- what is asked ------------------------------------------------------------------------------
@@ -82,7 +82,7 @@ def test_an_end_is_kept_and_the_rest_named(mistral: Path, policy: Overflow) -> N
     assert job.plans[0].prompt_tokens > planner.room(job.draft) * 0.9
     where = "last" if policy is Overflow.HEAD else "first"
     assert job.left_out == f"the {where} {len(LONG) - len(kept)} of {len(LONG)} characters"
-    result = respond(job, Desk(planner, Model(planner, str.upper)), SILENT)
+    result = respond(job, Executor(planner, Model(planner, str.upper)), SILENT)
     assert result.left_out == job.left_out
     assert job.left_out in result.warnings[0]
 
@@ -198,7 +198,7 @@ def test_every_step_fits_the_context_that_is_opened(
     opened = planner.load.context_length
     assert opened < planner.setup.longest
     model = Model(planner, lambda prompt: f"{numbered(prompt)} Nothing was decided.")
-    respond(job, Desk(planner, model), SILENT)
+    respond(job, Executor(planner, model), SILENT)
     assert all(len(r.prompt_token_ids) + r.max_tokens <= opened for r in model.requests)
     assert model.requests[-1].max_tokens == 100
     assert len(model.requests) > len(job.plans) + 2
@@ -233,16 +233,16 @@ def test_an_interrupted_summary_goes_on_where_it_was(
 
     model = Model(planner, breaks)
     with pytest.raises(EngineFailed):
-        respond(job, Desk(planner, model, kept=Kept.of(job.plans)), SILENT)
+        respond(job, Executor(planner, model, kept=PartialAnswers.of(job.plans)), SILENT)
     (file,) = (tmp_path / "mistral-cli" / "parts").glob("*.jsonl")
     assert file.stat().st_mode & 0o077 == 0
     with file.open("a") as torn:
         torn.write('{"key": "half of a l')
     again = Model(planner, numbered)
-    kept = Kept.of(job.plans)
+    kept = PartialAnswers.of(job.plans)
     assert kept.found == 2
-    result = respond(job, Desk(planner, again, kept=kept), SILENT)
-    whole = respond(job, Desk(planner, Model(planner, numbered)), SILENT)
+    result = respond(job, Executor(planner, again, kept=kept), SILENT)
+    whole = respond(job, Executor(planner, Model(planner, numbered)), SILENT)
     assert len(again.prompts) < count
     assert result.answer.text == whole.answer.text
     assert not file.exists()
@@ -279,9 +279,9 @@ def test_other_options_are_other_parts(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    def kept(**options: Any) -> Kept:
+    def kept(**options: Any) -> PartialAnswers:
         ((job,), _) = jobs_of(SUMMARY, mistral, LONG, **options)
-        return Kept.of(job.plans)
+        return PartialAnswers.of(job.plans)
 
     ((job,), planner) = jobs_of(SUMMARY, mistral, LONG)
     answer = Model(planner, numbered)(job.plans[0].request, (), lambda _: None)
@@ -293,7 +293,7 @@ def test_other_options_are_other_parts(
 @pytest.mark.parametrize("parallel", [1, 3])
 def test_several_at_once_are_in_order_and_an_error_ends_them(mistral: Path, parallel: int) -> None:
     ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=Overflow.SPLIT)
-    desk = Desk(planner, Model(planner, lambda prompt: prompt[-30:]), parallel)
+    desk = Executor(planner, Model(planner, lambda prompt: prompt[-30:]), parallel)
     answers = [answer.text for answer in desk.answers(job.plans)]
     assert answers == [plan.prompt[-30:] for plan in job.plans]
 
@@ -301,7 +301,7 @@ def test_several_at_once_are_in_order_and_an_error_ends_them(mistral: Path, para
         raise EngineFailed("broken", hint="")
 
     with pytest.raises(EngineFailed):
-        list(Desk(planner, Model(planner, fails), parallel).answers(job.plans))
+        list(Executor(planner, Model(planner, fails), parallel).answers(job.plans))
 
 
 # --- wishes that can be counted -----------------------------------------------------------------
@@ -360,7 +360,7 @@ def test_a_sentence_that_was_cut_is_none_of_those_wished(
         answer = model(*asked)
         return replace(answer, finish_reason="length") if len(model.prompts) == 1 else answer
 
-    result = respond(job, Desk(planner, ask), SILENT)
+    result = respond(job, Executor(planner, ask), SILENT)
     assert result.answer.text == taken
     assert len(model.prompts) == 2
     assert [warning.partition(" (")[0] for warning in result.warnings] == list(warnings)

@@ -12,12 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.plans import make_terminal, tokenizer_of
 
-from mistral_cli.generation.config import settle
-from mistral_cli.generation.fast_path import uncounted
+from mistral_cli.generation.config import resolve_config
+from mistral_cli.generation.fast_path import plan_short_prompts
 from mistral_cli.generation.job import jobs_of, make_jobs
 from mistral_cli.generation.options import TaskOptions
 from mistral_cli.generation.planner import Planner
-from mistral_cli.generation.prompt import PART_TEMPLATE, Drafter
+from mistral_cli.generation.prompt import PART_TEMPLATE, PromptBuilder
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
 from mistral_cli.system.config import Config
@@ -35,12 +35,12 @@ def _both(
 ) -> tuple[Planner | None, Planner, list[Any]]:
     """The planner without a count, the one with, and the drafts."""
     given_options = TaskOptions(model=str(model), **options)
-    drafter = Drafter(task, find(task.name), find(PART_TEMPLATE), given_options)
+    drafter = PromptBuilder(task, find(task.name), find(PART_TEMPLATE), given_options)
     drafts = [("", drafter.draft(Text(text, "argument"))) for text in texts]
     terminal = make_terminal()
-    setup = settle(task, drafter.template, given_options, Config(), terminal)
+    setup = resolve_config(task, drafter.template, given_options, Config(), terminal)
     counted = make_jobs(drafter, setup, drafts, terminal)[1]
-    return uncounted(drafter, setup, drafts, terminal), counted, drafts
+    return plan_short_prompts(drafter, setup, drafts, terminal), counted, drafts
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

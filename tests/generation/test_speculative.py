@@ -10,10 +10,10 @@ import pytest
 from support.program import Result, needs_native
 
 from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.protocol import Listening, LoadOptions, OpenEngine
+from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.speculative import Guessing
-from mistral_cli.engines.types import Finish, Piece, Prefix, Request, Sampling
+from mistral_cli.engines.speculative import SpeculativeConfig
+from mistral_cli.engines.types import Finish, Prefix, Request, Sampling, TextDelta
 from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.chat.messages import Message
 from mistral_cli.models.gguf import read
@@ -38,18 +38,18 @@ SCHEMA = {
 }
 # One thread: with more, attention to a single token of a long text is summed up otherwise.
 PLAIN = LoadOptions(1024, 1)
-LOOKUP = replace(PLAIN, guessing=Guessing())
+LOOKUP = replace(PLAIN, guessing=SpeculativeConfig())
 
 
-def _asked(engine: OpenEngine, smollm2: Path, text: str, **changes: object) -> str:
+def _asked(engine: Session, smollm2: Path, text: str, **changes: object) -> str:
     ids = tuple(encode([Message("user", text)], read(smollm2), engine.tokenize))
     request = replace(Request(ids, 100, GREEDY), **changes)  # type: ignore[arg-type]
     events = list(engine.stream(request))
     assert isinstance(events[-1], Finish)
-    return "".join(event.text for event in events if isinstance(event, Piece))
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-def _texts(engine: OpenEngine, smollm2: Path) -> list[str]:
+def _texts(engine: Session, smollm2: Path) -> list[str]:
     return [
         _asked(engine, smollm2, COPY),
         _asked(engine, smollm2, FREE),
@@ -60,7 +60,7 @@ def _texts(engine: OpenEngine, smollm2: Path) -> list[str]:
 
 def _drafted(smollm2: Path) -> LoadOptions:
     """With a draft model that is nearly always right: the model itself."""
-    return replace(PLAIN, guessing=Guessing(smollm2))
+    return replace(PLAIN, guessing=SpeculativeConfig(smollm2))
 
 
 @pytest.mark.parametrize("guess", [lambda _: LOOKUP, _drafted], ids=["text", "draft"])
@@ -83,7 +83,7 @@ def test_one_thread_writes_the_same_texts(
 def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
     counts = []
     for options in (PLAIN, LOOKUP, _drafted(smollm2)):
-        listening = Listening(tmp_path / "s.sock", ("key",))
+        listening = ListenAddress(tmp_path / "s.sock", ("key",))
         with engine_class("llama.cpp")(read(smollm2), replace(options, listening=listening)) as e:
             text = _asked(e, smollm2, COPY)
             counts.append(Client(listening.socket, "key").metrics()["n_decode_total"])

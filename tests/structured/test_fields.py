@@ -9,7 +9,7 @@ import pytest
 from mistral_cli.errors import UsageError
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
 from mistral_cli.structured.schema import Schema
-from mistral_cli.structured.spec import Shape
+from mistral_cli.structured.spec import OutputSpec
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_field_lists(fields: str, expected: dict[str, Any]) -> None:
         "required": list(expected),
         "additionalProperties": False,
     }
-    assert Shape(schema).check() == []
+    assert OutputSpec(schema).check() == []
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from support.grammars import admits
-from test_source import TEXTS
+from support.strategies import TEXTS
 
 from mistral_cli.engines.ctransformers.engine import CTransformers
 from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
@@ -23,18 +23,18 @@ from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.schema import Schema
-from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 PERSON = schema_from_fields("name, age int, height float, member bool", nullable=True)
 
 
-def grounded(schema: Schema, text: str, *, many: bool = False) -> Expected:
-    shape = Shape(schema, many=many, grounded=True)
+def grounded(schema: Schema, text: str, *, many: bool = False) -> BoundSpec:
+    shape = OutputSpec(schema, many=many, grounded=True)
     shape.check()
-    return Expected(shape, text)
+    return BoundSpec(shape, text)
 
 
-def accepts(expected: Expected, value: Any) -> bool:
+def accepts(expected: BoundSpec, value: Any) -> bool:
     """Whether the grammar admits `value`, which then must hold."""
     text = json.dumps(value, ensure_ascii=False)
     if not admits(expected.grammar, text):
@@ -237,7 +237,7 @@ def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
 )
 def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
     with pytest.raises(UsageError, match=problem):
-        Shape(schema, grounded=True).check()
+        OutputSpec(schema, grounded=True).check()
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
     ids=range(4),
 )
 def test_what_only_validation_holds_is_noted(schema: Schema, noted: list[str]) -> None:
-    assert Shape(schema, grounded=True).check() == noted
+    assert OutputSpec(schema, grounded=True).check() == noted
 
 
 @pytest.mark.parametrize(
@@ -466,7 +466,7 @@ SCHEMAS = st.recursive(
 def test_whatever_the_grammar_of_any_schema_admits_holds(
     schema: Schema, text: str, seed: int, many: bool, model: GGUF, tokenizer: object
 ) -> None:
-    expected = Expected(Shape(schema, many=many, grounded=True), text)
+    expected = BoundSpec(OutputSpec(schema, many=many, grounded=True), text)
     try:
         matcher = Constraint(tokenizer, expected.grammar, len(model.tokens))
     except OutputInvalid:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_structured import VALUES
+from support.strategies import VALUES
 
 from mistral_cli.structured.item_stream import ItemReader
 

@@ -14,23 +14,24 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.grammars import admits
+from support.strategies import VALUES
 
 from mistral_cli.errors import OutputInvalid, UsageError
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.schema import ANY_OBJECT, Schema, load_schema
-from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 PERSON = schema_from_fields("name, age int")
 DRAFTS = "http://json-schema.org/draft-{}/schema#"
 
 
 def check(schema: Schema) -> list[str]:
-    return Shape(schema).check()
+    return OutputSpec(schema).check()
 
 
 def parse(text: str, schema: Schema) -> Any:
-    return Expected(Shape(schema), "").read(text).data
+    return BoundSpec(OutputSpec(schema), "").read(text).data
 
 
 @pytest.fixture(autouse=True)
@@ -268,9 +269,9 @@ def test_a_property_may_have_the_name_of_a_keyword() -> None:
     ],
 )
 def test_lists(text: str, admitted: bool) -> None:
-    shape = Shape(PERSON, many=True)
+    shape = OutputSpec(PERSON, many=True)
     assert shape.check() == []
-    expected = Expected(shape, "")
+    expected = BoundSpec(shape, "")
     assert admits(expected.grammar, text) is admitted
     if admitted:
         assert expected.read(text).data == json.loads(text)
@@ -279,11 +280,11 @@ def test_lists(text: str, admitted: bool) -> None:
 @pytest.mark.parametrize("text", ['{"name": "x", "age": 7}', '[{"name": "x"}]', "[1]", "[[]]", "["])
 def test_what_is_no_list_of_them(text: str) -> None:
     with pytest.raises(OutputInvalid):
-        Expected(Shape(PERSON, many=True), "").read(text)
+        BoundSpec(OutputSpec(PERSON, many=True), "").read(text)
 
 
 def test_references_hold_in_lists() -> None:
-    expected = Expected(Shape(RECURSIVE, many=True), "")
+    expected = BoundSpec(OutputSpec(RECURSIVE, many=True), "")
     text = '[{"value": 1, "next": {"value": 2, "next": null}}, {"value": 3, "next": null}]'
     assert admits(expected.grammar, text)
     assert expected.read(text).data == json.loads(text)
@@ -345,13 +346,6 @@ def test_bad_answers(text: str, schema: Schema, problem: str) -> None:
         parse(text, schema)
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400
-
-
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text(),
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(), inner, max_size=4),
-)  # fmt: skip
 
 
 @given(value=VALUES, ascii_only=st.booleans())

@@ -9,12 +9,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.strategies import TEXTS
 
 from mistral_cli.structured.text_index import Source
-
-TEXTS = st.text(max_size=60) | st.text(
-    alphabet='aAé\u0301 \n\t\u00a0"\\/1,.-\x00\x1f日本ไท่हि\u200d👩x', max_size=40
-)
 
 
 @pytest.mark.parametrize(

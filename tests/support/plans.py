@@ -12,11 +12,11 @@ from typing import Any
 
 from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
 from mistral_cli.engines.loader import open_tokenizer
-from mistral_cli.generation.config import settle
+from mistral_cli.generation.config import resolve_config
 from mistral_cli.generation.job import Job, make_jobs
 from mistral_cli.generation.options import TaskOptions
 from mistral_cli.generation.planner import Plan, Planner
-from mistral_cli.generation.prompt import PART_TEMPLATE, Drafter
+from mistral_cli.generation.prompt import PART_TEMPLATE, PromptBuilder
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
 from mistral_cli.models.gguf import read
@@ -41,9 +41,9 @@ def jobs_of(
     terminal = terminal or make_terminal()
     given = TaskOptions(model=str(model), **options)
     found = find(str(template or task.name))
-    drafter = Drafter(task, found, find(PART_TEMPLATE), given)
+    drafter = PromptBuilder(task, found, find(PART_TEMPLATE), given)
     drafts = [("", drafter.draft(Text(text, source))) for text in texts]
-    setup = settle(task, found, given, Config(), terminal)
+    setup = resolve_config(task, found, given, Config(), terminal)
     jobs, planner = make_jobs(drafter, setup, drafts, terminal)
     # The program's own tokenizer is closed by now: the model is opened next.
     return jobs, replace(planner, tokenize=tokenizer_of(model))

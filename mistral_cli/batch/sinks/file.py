@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
 
 
-class IntoFile:
+class FileSink:
     """Lines in one file."""
 
     def __init__(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.batch.formats import OwnLines
 from mistral_cli.batch.results_file import failed_to_write
 from mistral_cli.batch.resume import Matched
-from mistral_cli.batch.sinks.file import IntoFile
+from mistral_cli.batch.sinks.file import FileSink
 from mistral_cli.errors import UsageError
 from mistral_cli.system.files import replacing, sync_folder
 
@@ -27,7 +27,7 @@ _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
 _NO_TEXTS = {".pdf", ".docx", ".epub", ".odt", ".rtf", ".pptx", ".html", ".htm"}
 
 
-class IntoFolder(IntoFile):
+class FolderSink(FileSink):
     """A file for each input, and beside them the lines that tell how each came about."""
 
     def __init__(

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 from mistral_cli.batch.formats import Lines, OpenAILines, OwnLines
 from mistral_cli.batch.options import BatchOptions, ResultFormat
 from mistral_cli.batch.resume import Matched
-from mistral_cli.batch.sinks.file import IntoFile
-from mistral_cli.batch.sinks.folder import IntoFolder
+from mistral_cli.batch.sinks.file import FileSink
+from mistral_cli.batch.sinks.folder import FolderSink
 from mistral_cli.errors import UsageError
 from mistral_cli.system.stdout import write_json
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
 
 
-class Destination(Protocol):
+class Sink(Protocol):
     """Takes the records of a batch, and knows which it had before."""
 
     name: str
@@ -43,7 +43,7 @@ class Destination(Protocol):
 
 def open_destination(
     options: BatchOptions, items: Sequence[Item], *, structured: bool, terminal: Terminal
-) -> Destination:
+) -> Sink:
     """The one that the user named. Raises UsageError."""
     lines = OpenAILines() if options.format is ResultFormat.OPENAI else OwnLines()
     if options.output and options.output_dir:
@@ -51,11 +51,11 @@ def open_destination(
     if options.output_dir:
         if options.format is ResultFormat.OPENAI:
             raise UsageError("--format is for lines", hint="Use it with -o FILE.")
-        return IntoFolder(
+        return FolderSink(
             options.output_dir, items, terminal, structured=structured, dry_run=options.dry_run
         )
     if options.output and str(options.output) != "-":
-        return IntoFile(options.output, lines, terminal, dry_run=options.dry_run)
+        return FileSink(options.output, lines, terminal, dry_run=options.dry_run)
     return ToStdout(lines, terminal)
 
 

@@ -16,7 +16,7 @@ from mistral_cli.engines.ctransformers.limits import load_failure, missing_bytes
 from mistral_cli.engines.hardware.memory import CPU_BATCH_IN_2023, GPU_BATCH
 from mistral_cli.engines.isolated.native_calls import interruptible
 from mistral_cli.engines.protocol import LoadOptions, for_native_code
-from mistral_cli.engines.types import PromptProgress
+from mistral_cli.engines.types import PrefillProgress
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
@@ -77,10 +77,10 @@ class LoadedModel:
         rest = self._unread(prompt)
         for start in range(0, len(rest), self._batch):
             done = len(prompt) - len(rest) + start
-            if not emit(PromptProgress(done, len(prompt))):
+            if not emit(PrefillProgress(done, len(prompt))):
                 return False
             self.evaluate(rest[start : start + self._batch])
-        return emit(PromptProgress(len(prompt), len(prompt)))
+        return emit(PrefillProgress(len(prompt), len(prompt)))
 
     def _unread(self, prompt: Sequence[int]) -> list[int]:
         """What comes after the whole batches that the KV cache has of `prompt`.

@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Container, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from mistral_cli.engines.types import Finish, FinishReason, Piece, Request
+from mistral_cli.engines.types import Finish, FinishReason, Request, TextDelta
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def decode(
             tokens += constraint.forced(limit - count)
             count += len(tokens) - 1
         for each in tokens:
-            if not emit(Piece(text(model.token_bytes(each)))):
+            if not emit(TextDelta(text(model.token_bytes(each)))):
                 return
         if constraint and constraint.finished:
             reason = "stop"

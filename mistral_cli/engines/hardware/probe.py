@@ -40,7 +40,7 @@ class EngineState:
 
 
 @dataclass(frozen=True)
-class Survey:
+class HardwareReport:
     """The engines, in the order in which `auto` prefers them, and the driver."""
 
     engines: dict[str, EngineState]
@@ -63,22 +63,22 @@ class Survey:
         return self.engines[self.gpu_engine].gpus if self.gpu_engine else ()
 
 
-def look(names: Sequence[str]) -> Survey:
+def look(names: Sequence[str]) -> HardwareReport:
     """What the engines `names` have here, from a child process where a driver must be asked.
 
     On a machine without one it costs nothing.
     """
     if any(name in automatic() for name in names) and _a_driver_is_there(names):
         return ask_child()
-    return Survey({name: state_of(name) for name in names}, cuda.no_driver())
+    return HardwareReport({name: state_of(name) for name in names}, cuda.no_driver())
 
 
-def survey() -> Survey:
+def survey() -> HardwareReport:
     """Ask in this process."""
-    return Survey({name: state_of(name) for name in automatic()}, cuda.ask())
+    return HardwareReport({name: state_of(name) for name in automatic()}, cuda.ask())
 
 
-def ask_child(seconds: float | None = None) -> Survey:
+def ask_child(seconds: float | None = None) -> HardwareReport:
     """Ask about all engines in a child process, which has some seconds to answer."""
     command, environment = child_command("mistral_cli.engines.hardware.probe")
     child = subprocess.Popen(
@@ -120,7 +120,7 @@ def state_of(name: str) -> EngineState:
     return EngineState(_PACKAGES.get(name, ""), missing, no_gpu, () if no_gpu else engine.gpus())
 
 
-def _parse(answers: bytes, problem: str) -> Survey:
+def _parse(answers: bytes, problem: str) -> HardwareReport:
     """The survey, of which `problem` kept what is not in `answers`."""
     found: dict[str, Any] = {}
     for line in answers.splitlines():
@@ -129,7 +129,7 @@ def _parse(answers: bytes, problem: str) -> Survey:
     states = {name: _engine_state(found.get(name), name, problem) for name in automatic()}
     failed = cuda.Driver(problem, cuda.Obstacle.FAILED)
     driver = _driver(found["driver"]) if "driver" in found else failed
-    return Survey(states, driver, unanswered=found.keys() != {"driver", *automatic()})
+    return HardwareReport(states, driver, unanswered=found.keys() != {"driver", *automatic()})
 
 
 def _engine_state(answer: dict[str, Any] | None, name: str, problem: str) -> EngineState:

@@ -31,14 +31,14 @@ from mistral_cli.engines.loader import open_engine
 from mistral_cli.models.gguf import read as read_gguf
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import OpenEngine
+    from mistral_cli.engines.protocol import Session
     from mistral_cli.engines.types import Request
 
 
 class _Desk:
     """Answers the questions of one connection, each in a thread of its own."""
 
-    def __init__(self, engine: OpenEngine, parallel: int, connection: Connection[Any, Any]) -> None:
+    def __init__(self, engine: Session, parallel: int, connection: Connection[Any, Any]) -> None:
         self._engine = engine
         self._connection = connection
         # One more stream would end the oldest.

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.isolated.messages import Answer, Begun, Ended, Failure, Open
-from mistral_cli.engines.protocol import LoadOptions, OpenEngine
-from mistral_cli.engines.types import Event, Finish, PromptProgress, Request
+from mistral_cli.engines.protocol import LoadOptions, Session
+from mistral_cli.engines.types import Event, Finish, PrefillProgress, Request
 from mistral_cli.errors import EngineFailed, TimedOut
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.selection import Choice
+    from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
 
 def open_in_process(
-    choice: Choice,
+    choice: EngineSelection,
     model: GGUF,
     options: LoadOptions,
     warn: Callable[[str], None],
@@ -34,7 +34,7 @@ def open_in_process(
     return ProcessEngine(Open(choice, model.path, options), warn, process or EngineProcess())
 
 
-class ProcessEngine(OpenEngine):
+class ProcessEngine(Session):
     """An engine in a process. Where that has died, the next call starts another.
 
     Its streams may run in threads; one more than it was opened for waits for another's end.
@@ -52,12 +52,12 @@ class ProcessEngine(OpenEngine):
 
     @property
     def gpu_layers(self) -> int:
-        """See OpenEngine."""
+        """See Session."""
         return self._process.opened.gpu_layers
 
     @property
     def context_length(self) -> int:
-        """See OpenEngine."""
+        """See Session."""
         return self._process.opened.context_length
 
     @property
@@ -76,7 +76,7 @@ class ProcessEngine(OpenEngine):
         return self._process.pid
 
     def tokenize(self, text: str) -> list[int]:
-        """See OpenEngine. Raises EngineDied too."""
+        """See Session. Raises EngineDied too."""
         process = self._running()
         _, answers = process.ask(text)
         answer = _checked(answers.get(), process)
@@ -86,7 +86,7 @@ class ProcessEngine(OpenEngine):
     def stream(
         self, request: Request, timeout: float | None = None
     ) -> Generator[Event, None, None]:
-        """See OpenEngine. Raises EngineDied too.
+        """See Session. Raises EngineDied too.
 
         Raises TimedOut where the answer is not complete `timeout` seconds after the work on
         it began; to wait for a new process or for a slot does not count.
@@ -96,7 +96,7 @@ class ProcessEngine(OpenEngine):
         return self._events(request, timeout)
 
     def close(self) -> None:
-        """See OpenEngine."""
+        """See Session."""
         self._closed = True
         self._process.close()
 
@@ -114,7 +114,7 @@ class ProcessEngine(OpenEngine):
                     raise TimedOut(message, hint="Raise --timeout.") from None
                 if isinstance(answer, Begun):
                     deadline = None if timeout is None else time.monotonic() + timeout
-                    answer = PromptProgress(0, len(request.prompt_token_ids))
+                    answer = PrefillProgress(0, len(request.prompt_token_ids))
                 if isinstance(answer, Ended):  # without a Finish where the engine was closed
                     return
                 assert not isinstance(answer, list)

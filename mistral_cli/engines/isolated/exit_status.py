@@ -7,7 +7,7 @@ import signal
 _TELLING = ("error", "assert", "fail", "abort", "terminate", "killed")
 
 
-def how_it_ended(status: int, log: str) -> str:
+def describe_exit(status: int, log: str) -> str:
     """`status` as `subprocess` has it, with the line of `log` that tells of an error, or its last.
 
     Of several telling lines the last counts.

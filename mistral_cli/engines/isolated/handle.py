@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.isolated.child_command import child_command
-from mistral_cli.engines.isolated.exit_status import how_it_ended
+from mistral_cli.engines.isolated.exit_status import describe_exit
 from mistral_cli.engines.isolated.messages import (
     Answer,
     Ask,
@@ -214,7 +214,7 @@ class EngineProcess:
             status = self._process.wait()
         if self._stuck:
             return "the engine did not stop when asked to, and was killed"
-        return how_it_ended(status, _end_of(self._log))
+        return describe_exit(status, _end_of(self._log))
 
 
 def _end_of(log: Path) -> str:

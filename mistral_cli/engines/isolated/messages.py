@@ -12,14 +12,14 @@ from mistral_cli.errors import EngineFailed, MistralCliError, first_line
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
-    from mistral_cli.engines.selection import Choice
+    from mistral_cli.engines.selection import EngineSelection
 
 
 @dataclass(frozen=True)
 class Open:
     """To the engine, first of all: what to open."""
 
-    choice: Choice
+    choice: EngineSelection
     path: Path
     options: LoadOptions
 

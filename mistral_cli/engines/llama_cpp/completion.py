@@ -11,9 +11,9 @@ from mistral_cli.engines.types import (
     PENALTY_WINDOW,
     Event,
     Finish,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
     Sampling,
+    TextDelta,
 )
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def _complete_at_once(client: Client, body: dict[str, Any], emit: Emit) -> bool:
 
     def wanted() -> bool:
         client.wait_for_the_loop()  # one that hangs must not look alive
-        return emit(Piece(""))
+        return emit(TextDelta(""))
 
     asked = {**body, "stream": False, "return_progress": False}
     reply = client.post_while("/v1/completions", asked, wanted)
@@ -51,12 +51,12 @@ def _complete_at_once(client: Client, body: dict[str, Any], emit: Emit) -> bool:
     times, total = reply["timings"], len(body["prompt"])
     seconds = times["prompt_ms"] / 1000, times["predicted_ms"] / 1000
     events = [replace(e, seconds=seconds) if isinstance(e, Finish) else e for e in _events(reply)]
-    return all(map(emit, (PromptProgress(total, total, times["cache_n"]), *events)))
+    return all(map(emit, (PrefillProgress(total, total, times["cache_n"]), *events)))
 
 
 def progress_to(emit: Emit) -> Emit:
     """Hand on the progress alone."""
-    return lambda event: emit(event) if isinstance(event, PromptProgress) else True
+    return lambda event: emit(event) if isinstance(event, PrefillProgress) else True
 
 
 def reading(client: Client, body: dict[str, Any], emit: Emit) -> Callable[[Sequence[int]], bool]:
@@ -64,8 +64,8 @@ def reading(client: Client, body: dict[str, Any], emit: Emit) -> Callable[[Seque
     total = len(body["prompt"])
 
     def progress(event: Event) -> bool:
-        if isinstance(event, PromptProgress):
-            return emit(PromptProgress(event.done, total, event.cached))
+        if isinstance(event, PrefillProgress):
+            return emit(PrefillProgress(event.done, total, event.cached))
         return True
 
     # At least one token is always drawn; nothing reads it.
@@ -78,8 +78,8 @@ def without(fresh: int, emit: Emit) -> Emit:
     """Count as cached but what was so before this request read `fresh` tokens of its own."""
 
     def counted(event: Event) -> bool:
-        if isinstance(event, PromptProgress):
-            return emit(PromptProgress(event.done, event.total, max(0, event.cached - fresh)))
+        if isinstance(event, PrefillProgress):
+            return emit(PrefillProgress(event.done, event.total, max(0, event.cached - fresh)))
         return emit(event)
 
     return counted
@@ -88,14 +88,14 @@ def without(fresh: int, emit: Emit) -> Emit:
 def _events(chunk: dict[str, Any]) -> Iterator[Event]:
     """Translate one chunk of a streamed reply."""
     if progress := chunk.get("prompt_progress"):
-        yield PromptProgress(progress["processed"], progress["total"], progress["cache"])
+        yield PrefillProgress(progress["processed"], progress["total"], progress["cache"])
         return
     for choice in chunk.get("choices", ()):
         reason = choice.get("finish_reason")
         # Cutting at the limit can leave half a character, which arrives as U+FFFD.
         text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
         if text or not reason:
-            yield Piece(text)
+            yield TextDelta(text)
         if reason:
             tokens = chunk.get("usage", {}).get("completion_tokens", 0)
             yield Finish("length" if reason == "length" else "stop", tokens)

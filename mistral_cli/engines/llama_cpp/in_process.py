@@ -22,9 +22,9 @@ from mistral_cli.engines.llama_cpp.server_engine import (
     private_listening,
 )
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-from mistral_cli.engines.protocol import LOOPBACK, Engine, Listening, LoadOptions
+from mistral_cli.engines.protocol import LOOPBACK, Engine, ListenAddress, LoadOptions
 from mistral_cli.engines.repacking import AVX2
-from mistral_cli.engines.speculative import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
+from mistral_cli.engines.speculative import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.errors import first_line
 
 if TYPE_CHECKING:
@@ -126,7 +126,7 @@ class LlamaCpp(ServerEngine, Engine):
         self.close()
 
 
-def _params(model: GGUF, options: LoadOptions, listening: Listening) -> Any:
+def _params(model: GGUF, options: LoadOptions, listening: ListenAddress) -> Any:
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -168,11 +168,11 @@ def _guess(params: Any, options: LoadOptions, kinds: Any) -> None:
         threads[0].n_threads = threads[1].n_threads = options.threads
     else:
         speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        speculative.ngram_simple.size_n = SAME_TOKENS
-        speculative.ngram_simple.size_m = GUESSED_TOKENS
+        speculative.ngram_simple.size_n = NGRAM_MATCH
+        speculative.ngram_simple.size_m = NGRAM_DRAFT
 
 
-def _listen(params: Any, listening: Listening) -> None:
+def _listen(params: Any, listening: ListenAddress) -> None:
     # By default it listens on TCP, without a key, for every local user and web page.
     params.hostnames = [os.fspath(listening.socket)]
     params.api_keys = list(listening.api_keys)

@@ -22,9 +22,9 @@ from mistral_cli.engines.llama_cpp.server_engine import (
     ServerEngine,
 )
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-from mistral_cli.engines.protocol import Engine, Listening, LoadOptions, ScaledAdapter
+from mistral_cli.engines.protocol import Engine, ListenAddress, LoadOptions, LoraAdapter
 from mistral_cli.engines.repacking import AVX512
-from mistral_cli.engines.speculative import DRAFTED_TOKENS, GUESSED_TOKENS, SAME_TOKENS
+from mistral_cli.engines.speculative import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
@@ -169,7 +169,7 @@ def _flags(model: GGUF, options: LoadOptions) -> list[str]:
     return [*(part for pair in values.items() for part in pair), *switches]
 
 
-def _listening_flags(listening: Listening | None) -> dict[str, str]:
+def _listening_flags(listening: ListenAddress | None) -> dict[str, str]:
     if listening is None or listening.port is None:
         return {"--chat-template": "chatml"}
     return {
@@ -192,12 +192,12 @@ def _guessing_flags(options: LoadOptions) -> dict[str, str]:
         return flags if options.gpu_layers else {**flags, "--spec-draft-device": "none"}
     return {
         "--spec-type": "ngram-simple",
-        "--spec-ngram-simple-size-n": str(SAME_TOKENS),
-        "--spec-ngram-simple-size-m": str(GUESSED_TOKENS),
+        "--spec-ngram-simple-size-n": str(NGRAM_MATCH),
+        "--spec-ngram-simple-size-m": str(NGRAM_DRAFT),
     }
 
 
-def _quoted(adapter: ScaledAdapter) -> str:
+def _quoted(adapter: LoraAdapter) -> str:
     """A path in a list with commas. `--lora-scaled` would not take one with a colon."""
     return '"' + os.fspath(adapter.path).replace('"', '""') + '"'
 

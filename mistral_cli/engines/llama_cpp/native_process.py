@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mistral_cli.engines.isolated import die_with_parent as dies_with
-from mistral_cli.engines.isolated.exit_status import how_it_ended
+from mistral_cli.engines.isolated.exit_status import describe_exit
 from mistral_cli.engines.isolated.native_calls import first_error
 from mistral_cli.engines.llama_cpp.client import Client, engine_failed
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.llama_cpp.server_engine import private_listening
-from mistral_cli.engines.protocol import LOOPBACK, Listening
+from mistral_cli.engines.protocol import LOOPBACK, ListenAddress
 from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
 
 _LOG_LINES = 1000
@@ -37,7 +37,7 @@ class NativeServer:
         program: Path,
         flags: Sequence[str],
         gpu_layers: int,
-        listening: Listening | None = None,
+        listening: ListenAddress | None = None,
     ) -> None:
         """Start it with `flags` and wait until its model is loaded.
 
@@ -149,4 +149,4 @@ class NativeServer:
     def _how_it_ended(self) -> str:
         status = self._process.wait()
         self._reader.join()
-        return how_it_ended(status, self.log)
+        return describe_exit(status, self.log)

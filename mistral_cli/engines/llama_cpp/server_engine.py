@@ -18,7 +18,7 @@ from mistral_cli.engines.llama_cpp.completion import (
     without,
 )
 from mistral_cli.engines.llama_cpp.constrained import Drawing
-from mistral_cli.engines.protocol import Listening, OpenEngine, for_native_code
+from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
 from mistral_cli.models.gguf.token_text import token_bytes
 from mistral_cli.system.scratch import scratch_folder
 
@@ -35,13 +35,13 @@ NO_ORIGIN = "null.invalid"
 """An origin for CORS that is none: by default every web page that asks is allowed."""
 
 
-def private_listening(resources: ExitStack) -> Listening:
+def private_listening(resources: ExitStack) -> ListenAddress:
     """A socket in a new folder that goes with `resources`, and a key: for this process alone."""
     folder = resources.enter_context(scratch_folder())
-    return Listening(folder / "s.sock", (os.urandom(16).hex(),))
+    return ListenAddress(folder / "s.sock", (os.urandom(16).hex(),))
 
 
-class ServerEngine(OpenEngine):
+class ServerEngine(Session):
     """Streams from the server that `client` talks to, which has `model` loaded.
 
     `context_length` is that of one slot in tokens, `slots` how many of them are ours, the
@@ -74,7 +74,7 @@ class ServerEngine(OpenEngine):
 
     @property
     def context_length(self) -> int:
-        """See OpenEngine."""
+        """See Session."""
         return self._context_length
 
     @property
@@ -84,11 +84,11 @@ class ServerEngine(OpenEngine):
 
     @property
     def gpu_layers(self) -> int:
-        """See OpenEngine."""
+        """See Session."""
         return self._gpu_layers
 
     def tokenize(self, text: str) -> list[int]:
-        """See OpenEngine."""
+        """See Session."""
         self._check_open()
         body = {
             "content": for_native_code(text).decode(),
@@ -99,13 +99,13 @@ class ServerEngine(OpenEngine):
         return [int(token) for token in reply["tokens"]]
 
     def stream(self, request: Request) -> Generator[Event, None, None]:
-        """See OpenEngine."""
+        """See Session."""
         self._check_open()
         limit = token_limit(request, self._context_length)
         return self._background.run(lambda emit, slot: self._complete(slot, request, limit, emit))
 
     def close(self) -> None:
-        """See OpenEngine: the streams end; the server belongs to whoever started it."""
+        """See Session: the streams end; the server belongs to whoever started it."""
         self._closed = True
         self._background.stop()
 

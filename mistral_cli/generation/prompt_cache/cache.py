@@ -17,7 +17,7 @@ from mistral_cli.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
-    from mistral_cli.engines.selection import Choice
+    from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.engines.types import Prefix, Request
     from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.gguf import GGUF
@@ -39,7 +39,9 @@ def states_path() -> Path:
 
 
 @contextlib.contextmanager
-def states_folder(choice: Choice, limit: int, parallel: int, say: Say) -> Iterator[Path | None]:
+def states_folder(
+    choice: EngineSelection, limit: int, parallel: int, say: Say
+) -> Iterator[Path | None]:
     """The folder for the states of one run, to be given to the engine.
 
     That of the prompt cache; without one, where several streams can share, a temporary one.
@@ -65,7 +67,7 @@ class PromptCache:
 
     model: GGUF
     name: str
-    choice: Choice
+    choice: EngineSelection
     load: LoadOptions
     limit: int
     say: Say

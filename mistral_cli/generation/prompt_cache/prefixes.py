@@ -7,10 +7,10 @@ from dataclasses import replace
 from itertools import takewhile
 
 from mistral_cli.engines.types import Prefix
-from mistral_cli.generation.prompt import Draft
+from mistral_cli.generation.prompt import Prompt
 from mistral_cli.models.chat.messages import Message
 
-Encode = Callable[[Draft], tuple[int, ...]]
+Encode = Callable[[Prompt], tuple[int, ...]]
 
 LEAST_TOKENS, _LEAST_TEXT = 16, 64
 """To read a prefix by itself costs a batch that is not full, as much as some tokens."""
@@ -19,7 +19,7 @@ _OTHER = "§"  # with what few texts begin
 
 
 def prefixes_of(
-    draft: Draft, ids: tuple[int, ...], encode: Encode, *, question: bool
+    draft: Prompt, ids: tuple[int, ...], encode: Encode, *, question: bool
 ) -> tuple[Prefix, ...]:
     """The prefixes of a prompt, `ids`, that come again: as far as the next text changes it.
 
@@ -49,6 +49,6 @@ def common(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(bool, map(int.__eq__, one, other)))
 
 
-def _saying(draft: Draft, content: str) -> Draft:
+def _saying(draft: Prompt, content: str) -> Prompt:
     """`draft` with another last message."""
     return replace(draft, prompt=[*draft.prompt[:-1], Message("user", content)])

@@ -10,9 +10,9 @@ import sys
 from pathlib import Path
 
 from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.protocol import Listening, LoadOptions
+from mistral_cli.engines.protocol import ListenAddress, LoadOptions
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.speculative import Guessing
+from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.models.gguf import read
 from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.scratch import scratch_folder
@@ -20,8 +20,8 @@ from mistral_cli.system.scratch import scratch_folder
 
 def main(file: str, text: str, tokens: str, lookup: str) -> None:
     with scratch_folder() as folder:
-        listening = Listening(folder / "s.sock", ("key",))
-        guessing = Guessing() if lookup == "1" else None
+        listening = ListenAddress(folder / "s.sock", ("key",))
+        guessing = SpeculativeConfig() if lookup == "1" else None
         options = LoadOptions(1024, usable_cores(), guessing=guessing, listening=listening)
         with engine_class("llama.cpp")(read(Path(file)), options) as engine:
             ids = engine.tokenize(text)

@@ -8,7 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from test_report import failure, record
+from support.batch_records import failure, record
 
 from mistral_cli.batch.report.page import write_report
 

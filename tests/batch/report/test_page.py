@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.batch_records import failure, record
 
 from mistral_cli.batch.report.page import write_report
 
@@ -56,26 +57,6 @@ class Page(HTMLParser):
             for each, attributes, text in self.texts
             if each == tag and (name is None or name in (attributes.get("class") or "").split())
         ]
-
-
-def record(number: int, **changes: Any) -> dict[str, Any]:
-    timings = {"prompt_seconds": 1.0, "generation_seconds": 2.0, "finished_at": 3.0 * number}
-    return {
-        "id": f"row-{number}",
-        "source": f"mails.jsonl:{number}",
-        "text": f"Answer {number}.",
-        "finish_reason": "stop",
-        "prompt_tokens": 100,
-        "completion_tokens": 20,
-        "timings": timings,
-        "error": None,
-        "warnings": [],
-    } | changes
-
-
-def failure(message: str, code: int = 5) -> dict[str, Any]:
-    error = {"code": code, "message": message, "hint": "Do something else."}
-    return {"error": error, "text": None, "finish_reason": None, "completion_tokens": 0}
 
 
 @pytest.fixture

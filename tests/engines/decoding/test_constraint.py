@@ -17,7 +17,7 @@ from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.structured.grammar import json_grammar
-from mistral_cli.structured.spec import Expected, Shape
+from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 SCHEMA = {
     "type": "object",
@@ -55,7 +55,7 @@ def test_any_walk_through_the_grammar_is_valid(model: GGUF, tokenizer: object, s
         matcher.consume(token)
         tokens += [token, *matcher.forced(100)]
         assert len(tokens) < 200
-    Expected(Shape(SCHEMA), "").read(detokenize(model, tokens))
+    BoundSpec(OutputSpec(SCHEMA), "").read(detokenize(model, tokens))
 
 
 def test_only_so_many_tokens_are_forced(model: GGUF, tokenizer: object) -> None:

@@ -30,8 +30,8 @@ from mistral_cli.engines.llama_cpp.load_log import load, out_of_memory
 from mistral_cli.engines.loader import open_engine, open_tokenizer
 from mistral_cli.engines.protocol import Engine, LoadOptions
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.requirements import Wanted
-from mistral_cli.engines.selection import Choice, choose, place
+from mistral_cli.engines.requirements import EngineRequirements
+from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import EngineFailed, GpuRequired, OutOfGpuMemory
 from mistral_cli.models.catalog import find
@@ -214,7 +214,7 @@ def test_a_full_gpu_beside_a_free_one(seven_b: GGUF) -> None:
     full, free = gpu(16, free=0.2), gpu(24)
     assert fits(needed(seven_b, 4096, 33), [free])
     assert layers_that_fit(needed, seven_b, 4096, [full, free]) == 0
-    choice = place(automatic(gpus=(replace(full, name="first"), free)), seven_b, 4096)
+    choice = fit_gpu_layers(automatic(gpus=(replace(full, name="first"), free)), seven_b, 4096)
     assert "first has no room for its buffers" in choice.gpu_reason
 
 
@@ -260,14 +260,14 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(WithGpu, "tried", [])
 
 
-def automatic(**changes: Any) -> Choice:
-    choice = Choice(WithGpu, "", 33, "", gpus=(gpu(15),), automatic_layers=True)
+def automatic(**changes: Any) -> EngineSelection:
+    choice = EngineSelection(WithGpu, "", 33, "", gpus=(gpu(15),), automatic_layers=True)
     return replace(choice, **changes)
 
 
 def test_auto_is_fitted_to_the_context(seven_b: GGUF) -> None:
     choice = automatic(gpus=(gpu(6),))
-    short, long = (place(choice, seven_b, context) for context in (4096, 32768))
+    short, long = (fit_gpu_layers(choice, seven_b, context) for context in (4096, 32768))
     assert short.gpu_layers == 33 > long.gpu_layers > 0
     assert long.gpu_reason.startswith(f"{long.gpu_layers} of 33 fit: ")
     assert "32768 tokens of context" in long.gpu_reason
@@ -275,21 +275,21 @@ def test_auto_is_fitted_to_the_context(seven_b: GGUF) -> None:
 
 def test_layers_that_the_user_set_are_not_changed(seven_b: GGUF) -> None:
     choice = automatic(gpus=(gpu(0.5),), automatic_layers=False)
-    assert place(choice, seven_b, 4096).gpu_layers == 33
+    assert fit_gpu_layers(choice, seven_b, 4096).gpu_layers == 33
 
 
 def test_a_gpu_that_does_not_tell_its_memory_gets_everything(seven_b: GGUF) -> None:
     silent = (Gpu("Adreno", 0, 0),)
-    assert place(automatic(gpus=silent), seven_b, 4096).gpu_layers == 33
+    assert fit_gpu_layers(automatic(gpus=silent), seven_b, 4096).gpu_layers == 33
     assert memory_on("llama.cpp", silent, seven_b, 4096)[0] == 33
 
 
 def test_a_gpu_that_is_too_small(seven_b: GGUF) -> None:
-    small = place(automatic(gpus=(gpu(0.5),)), seven_b, 4096)
+    small = fit_gpu_layers(automatic(gpus=(gpu(0.5),)), seven_b, 4096)
     assert small.gpu_layers == 0
     assert "the CPU computes all layers (0 of 33 fit" in (small.warning or "")
     with pytest.raises(GpuRequired, match="too small: 0 of 33 fit"):
-        place(automatic(gpus=(gpu(0.5),), gpu_required=True), seven_b, 4096)
+        fit_gpu_layers(automatic(gpus=(gpu(0.5),), gpu_required=True), seven_b, 4096)
 
 
 def test_a_cuda_build_without_its_driver_is_missing(
@@ -311,13 +311,13 @@ def test_ctransformers_takes_its_layers_from_the_driver(
 ) -> None:
     monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "none"))
     put(monkeypatch, Machine())
-    choice = choose(Wanted(require_gpu=True), model, survey=survey())
-    assert place(choice, model, 512).gpu_layers == model.block_count + 1
+    choice = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
+    assert fit_gpu_layers(choice, model, 512).gpu_layers == model.block_count + 1
     assert choice.engine is CTransformers
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
-    choice = choose(Wanted(require_gpu=True), model, survey=survey())
+    choice = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
     with pytest.raises(GpuRequired):
-        place(choice, model, 512)
+        fit_gpu_layers(choice, model, 512)
 
 
 def test_ctransformers_counts_the_kv_cache_as_two_layers_more(model: GGUF) -> None:
@@ -377,12 +377,12 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
 ) -> None:
     rehearsed: list[int] = []
 
-    def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+    def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
         rehearsed.append(options.gpu_layers)
         if options.gpu_layers > 1:
             raise OutOfGpuMemory("too many", hint="Fewer.")
 
-    monkeypatch.setattr("mistral_cli.engines.trial_load.rehearse", rehearse)
+    monkeypatch.setattr("mistral_cli.engines.trial_load.rehearse", trial_load)
     opened(model, 4, monkeypatch, room=99)
     assert rehearsed == []
     opened(model, 4, monkeypatch, room=99, gpus=(gpu(0.1),))  # our sums: it will not fit
@@ -399,10 +399,10 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
 def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rehearse(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+    def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
         raise EngineFailed("no kernel image", hint="")
 
-    monkeypatch.setattr("mistral_cli.engines.trial_load.rehearse", rehearse)
+    monkeypatch.setattr("mistral_cli.engines.trial_load.rehearse", trial_load)
     small = (gpu(0.1),)
     warnings = opened(model, 4, monkeypatch, room=99, gpus=small)
     assert (WithGpu.tried, len(warnings)) == ([0], 1)
@@ -428,16 +428,16 @@ def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
     said = "CUDA error 2 at ggml-cuda.cu:5031: out of memory"
     child(f"import sys; print({said!r}); sys.exit(1)", monkeypatch)
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.rehearse(CTransformers, model, options)
+        rehearsal.trial_load(CTransformers, model, options)
     child("print('CUDA error 209: no kernel image'); raise SystemExit(1)", monkeypatch)
     with pytest.raises(EngineFailed, match="no kernel image"):
-        rehearsal.rehearse(CTransformers, model, options)
+        rehearsal.trial_load(CTransformers, model, options)
     child("import os; os.abort()", monkeypatch)
     with pytest.raises(EngineFailed, match="ended with -6"):
-        rehearsal.rehearse(CTransformers, model, options)
+        rehearsal.trial_load(CTransformers, model, options)
     # It is rehearsed only where our sums say that it may not fit.
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.rehearse(LlamaCpp, model, options)
+        rehearsal.trial_load(LlamaCpp, model, options)
 
 
 # What llama.cpp does where its buffers do not fit beside the weights.
@@ -477,7 +477,7 @@ def test_the_log_of_a_rehearsal_survives_its_crash(
         lambda _, *arguments: ([command[0], "-c", code, *map(str, arguments)], environment),
     )
     with pytest.raises(kind, match=message):
-        rehearsal.rehearse(LlamaCpp, model, LoadOptions(512, 1, 3))
+        rehearsal.trial_load(LlamaCpp, model, LoadOptions(512, 1, 3))
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
@@ -486,7 +486,7 @@ def test_a_real_rehearsal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "json.py").write_text("raise SystemExit('the current folder is read')")
-    rehearsal.rehearse(engine_class(engine), model, LoadOptions(256, 1, 0))
+    rehearsal.trial_load(engine_class(engine), model, LoadOptions(256, 1, 0))
 
 
 class Library:

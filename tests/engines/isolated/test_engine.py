@@ -22,14 +22,14 @@ from mistral_cli.engines.isolated import handle as process_handle
 from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.selection import Choice
+from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import (
     Event,
     Finish,
-    Piece,
-    PromptProgress,
+    PrefillProgress,
     Request,
     Sampling,
+    TextDelta,
 )
 from mistral_cli.errors import (
     ContextExceeded,
@@ -48,8 +48,8 @@ REAL = ("llama.cpp", "ctransformers")
 Open = Callable[..., ProcessEngine]
 
 
-def choice(name: str, **more: object) -> Choice:
-    return Choice(engine_class(name), "a test", 0, "", **more)  # type: ignore[arg-type]
+def choice(name: str, **more: object) -> EngineSelection:
+    return EngineSelection(engine_class(name), "a test", 0, "", **more)  # type: ignore[arg-type]
 
 
 def only_of_a_new_process(warning: str) -> None:
@@ -90,7 +90,7 @@ def request(
 
 
 def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Piece))
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 # --- as in this process ------------------------------------------------------------------------
@@ -107,7 +107,7 @@ def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: s
         assert (there.context_length, there.gpu_layers) == (here.context_length, 0)
         for each in (request(there, "Once upon a time " * 20), request(there, "J", 40, grammar)):
             began, *rest = there.stream(each)
-            assert began == PromptProgress(0, len(each.prompt_token_ids))
+            assert began == PrefillProgress(0, len(each.prompt_token_ids))
             assert rest == list(here.stream(each))
 
 
@@ -154,7 +154,7 @@ def test_a_stream_that_is_closed_early_ends_there_too(
     script(pieces=["x"] * 100_000, delay=0.01)
     engine = opened("fake")
     events = engine.stream(request(engine, "row", 100_000))
-    while not isinstance(next(events), Piece):
+    while not isinstance(next(events), TextDelta):
         pass
     events.close()
     second = engine.stream(request(engine, "row", 2), timeout=60)
@@ -229,7 +229,7 @@ def test_streams_in_flight_fail_and_the_next_starts_anew(
 
     def follow() -> None:
         events = engine.stream(asked)
-        while not isinstance(next(events), Piece):
+        while not isinstance(next(events), TextDelta):
             pass
         reached.wait(60)
         list(events)

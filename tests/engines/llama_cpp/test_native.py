@@ -23,11 +23,11 @@ from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.types import (
     Event,
     Finish,
-    Piece,
+    PrefillProgress,
     Prefix,
-    PromptProgress,
     Request,
     Sampling,
+    TextDelta,
 )
 from mistral_cli.errors import EngineDied, EngineFailed
 from mistral_cli.models.gguf import read
@@ -61,7 +61,7 @@ def test_a_crash_is_told_and_the_next_request_starts_another(
 ) -> None:
     first = pid(engine)
     events = engine.stream(replace(LONG, max_tokens=800))
-    while not isinstance(next(events), Piece):
+    while not isinstance(next(events), TextDelta):
         pass
     os.kill(first, by)
     with pytest.raises(EngineDied) as caught:
@@ -196,11 +196,11 @@ def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
         engine._server._process.wait(10)
         warm = list(engine.stream(asked))
     assert text(warm) == text(cold)
-    assert [event.cached for event in warm if isinstance(event, PromptProgress)][-1] == 100
+    assert [event.cached for event in warm if isinstance(event, PrefillProgress)][-1] == 100
 
 
 def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, Piece))
+    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 # --- the program -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.types import Event, Finish, Piece, Request, Sampling
+from mistral_cli.engines.types import Event, Finish, Request, Sampling, TextDelta
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.structured.grammar import json_grammar
@@ -63,7 +63,7 @@ def ask(engine: ServerEngine) -> list[Event]:
 
 
 def test_an_answer_in_pieces(answering: Callable[[bytes], ServerEngine]) -> None:
-    answer = [Piece("Hello"), Finish("stop", 1)]
+    answer = [TextDelta("Hello"), Finish("stop", 1)]
     assert ask(answering(ok(CHUNK[:20], CHUNK[20:], LAST, b""))) == answer
 
 
@@ -104,7 +104,7 @@ def test_closing_the_stream_ends_the_work_of_the_server(stories: Path) -> None:
     with engine_class("llama.cpp")(read(stories), LoadOptions(100_000, threads=1)) as engine:
         for _ in range(50):  # each would take more than a minute
             events = engine.stream(Request((1, 400), 90_000, GREEDY))
-            next(event for event in events if isinstance(event, Piece))
+            next(event for event in events if isinstance(event, TextDelta))
             events.close()
 
 
@@ -121,7 +121,7 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
         grammar = '%llguidance {}\nstart: "{\\"capital\\": \\"" /[A-Z][a-z]{2,12}/ "\\"}"'
         asked = Request(prompt, 40, GREEDY, grammar)
         both = [
-            "".join(e.text for e in each.stream(asked) if isinstance(e, Piece))
+            "".join(e.text for e in each.stream(asked) if isinstance(e, TextDelta))
             for each in (engine, ours)
         ]
         assert both[0] == both[1]
@@ -156,6 +156,6 @@ def test_what_is_drawn_ahead_of_a_changing_mask(
     with engine_class("llama.cpp")(model, LoadOptions(256, threads=1)) as engine:
         for sampling in (one_by_one, Sampling(0.0, 0, 1.0, penalty, 1)):
             events = engine.stream(Request((1, 300), 90, sampling, grammar))
-            texts.append("".join(event.text for event in events if isinstance(event, Piece)))
+            texts.append("".join(event.text for event in events if isinstance(event, TextDelta)))
     assert texts[0] == texts[1]
     assert len(texts[0]) > 90

@@ -26,11 +26,11 @@ from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import (
     Event,
     Finish,
-    Piece,
+    PrefillProgress,
     Prefix,
-    PromptProgress,
     Request,
     Sampling,
+    TextDelta,
 )
 from mistral_cli.generation.prompt_cache import Store
 from mistral_cli.generation.prompt_cache.key import fingerprint, key_of
@@ -63,8 +63,8 @@ def ask(engine: Any, request: Request) -> tuple[str, int]:
     """The answer, and how many tokens of the prompt needed no reading."""
     events: list[Event] = list(engine.stream(request))
     assert isinstance(events[-1], Finish)
-    cached = [event.cached for event in events if isinstance(event, PromptProgress)][-1]
-    return "".join(event.text for event in events if isinstance(event, Piece)), cached
+    cached = [event.cached for event in events if isinstance(event, PrefillProgress)][-1]
+    return "".join(event.text for event in events if isinstance(event, TextDelta)), cached
 
 
 @pytest.mark.parametrize("lengths", [(37,), (64,), (30, 151), (199,)], ids=str)

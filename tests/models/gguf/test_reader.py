@@ -83,7 +83,7 @@ def numbers(key: str, items: list[int], kind: int = types.INT32) -> bytes:
     return entry(key, types.ARRAY, struct.pack(f"<IQ{len(items)}i", kind, len(items), *items))
 
 
-class Draft:
+class Prompt:
     """The parts of a GGUF file, to be changed and built."""
 
     def __init__(self, source: Path) -> None:
@@ -167,7 +167,7 @@ def test_knows_every_tensor_type() -> None:
 def test_names_every_file_type(
     kind: reference.LlamaFileType, tiny_file: Path, tmp_path: Path
 ) -> None:
-    draft = Draft(tiny_file)
+    draft = Prompt(tiny_file)
     draft.put(number("general.file_type", int(kind)))
     path = tmp_path / "m.gguf"
     path.write_bytes(draft.build())
@@ -184,7 +184,7 @@ def test_reads_a_byte_level_vocabulary(tiny_tekken_file: Path) -> None:
 
 
 def test_counts_heads_per_layer(tiny_file: Path, tmp_path: Path) -> None:
-    draft = Draft(tiny_file)
+    draft = Prompt(tiny_file)
     draft.put(numbers("llama.attention.head_count_kv", [1, 2]))
     draft.change("blk.1.attn_k.weight", shape=(32, 32), offset=0)
     draft.tensors = [each for each in draft.tensors if each.name.startswith("token_embd")]
@@ -250,7 +250,7 @@ def test_refuses_every_truncation(tiny_file: Path, tmp_path: Path) -> None:
 # name: (how to break a good file, what the message says)
 ARCHITECTURE = "general.architecture"
 TOKENS = "tokenizer.ggml.tokens"
-BROKEN: dict[str, tuple[Callable[[Draft], object], str]] = {
+BROKEN: dict[str, tuple[Callable[[Prompt], object], str]] = {
     "unknown metadata type": (lambda d: d.put(entry("x", 13, b"")), "unknown type 13"),
     "nested array": (
         lambda d: d.put(entry("x", 9, struct.pack("<IQ", 9, 0))),
@@ -412,9 +412,9 @@ for _key in (
 
 @pytest.mark.parametrize(("damage", "message"), BROKEN.values(), ids=BROKEN.keys())
 def test_refuses(
-    damage: Callable[[Draft], object], message: str, tiny_file: Path, tmp_path: Path
+    damage: Callable[[Prompt], object], message: str, tiny_file: Path, tmp_path: Path
 ) -> None:
-    draft = Draft(tiny_file)
+    draft = Prompt(tiny_file)
     damage(draft)
     refused(tmp_path / "m.gguf", draft.build(), message)
 
@@ -447,7 +447,7 @@ def fields(model: gguf.GGUF) -> list[tuple[int, int]]:
 def mutate(source: Path, rng: random.Random) -> bytes:
     """Return the file with one to three things wrong in its header."""
     if rng.random() < 0.3:
-        return rearrange(Draft(source), rng)
+        return rearrange(Prompt(source), rng)
     model, content = gguf.read(source), bytearray(source.read_bytes())
     header, places = min(tensor.offset for tensor in model.tensors), fields(model)
     for _ in range(rng.choice((1, 1, 2, 3))):
@@ -471,7 +471,7 @@ def mutate(source: Path, rng: random.Random) -> bytes:
     return bytes(content)
 
 
-def rearrange(draft: Draft, rng: random.Random) -> bytes:
+def rearrange(draft: Prompt, rng: random.Random) -> bytes:
     """Swap, drop or exchange whole parts, so that the header itself stays readable."""
     one, other = rng.sample(list(draft.entries), 2)
     value = {key: draft.entries[key][8 + len(key) :] for key in (one, other)}
