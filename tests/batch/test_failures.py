@@ -149,14 +149,14 @@ def test_a_bug_costs_one_row(
     here: Path, mistral: Path, batch: Batch, tmp_path: Path, script: Script
 ) -> None:
     bug = """
-import mistral_cli.batch.asks as asks
-draft = asks.Asks.draft
+from mistral_cli.batch.prompts import RowPrompts
+draft = RowPrompts.draft
 def broken(self, row):
     import threading
     if row.id == "2" and threading.current_thread() is not threading.main_thread():
         raise ZeroDivisionError("of course")
     return draft(self, row)
-asks.Asks.draft = broken
+RowPrompts.draft = broken
 """
     (tmp_path / "sitecustomize.py").write_text(bug)
     write_rows(here / "rows.jsonl", "a", "b", "c")

@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from support.batch_program import Batch, Script, Start, children_of, lines_of, write_rows
+from support.processes import gone
 
 KILLS = int(os.environ.get("KILLS", "0"))
 RNG = random.Random(int(os.environ.get("KILLS_SEED", "1")))
@@ -92,19 +93,6 @@ def wait(running: subprocess.Popen[str], condition: Callable[[], bool]) -> None:
 def pause(running: subprocess.Popen[str], seconds: float) -> None:
     until = time.monotonic() + seconds
     wait(running, lambda: time.monotonic() >= until)
-
-
-def gone(pid: int) -> bool:
-    """Whether the engine's process ends by itself, its parent being dead."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        try:
-            if b"process_child" not in Path(f"/proc/{pid}/cmdline").read_bytes():
-                return True
-        except (FileNotFoundError, ProcessLookupError):
-            return True
-        time.sleep(0.02)
-    return False
 
 
 def kept_for_good() -> Callable[[list[bytes]], None]:
