@@ -229,4 +229,4 @@ def _environment() -> Any:
 
 def builtin_dir() -> Path:
     """The folder of the built-in templates: the checkout's `prompts/`, linked into the package."""
-    return Path(__file__).with_name("prompts")
+    return Path(__file__).with_name("prompts").resolve()

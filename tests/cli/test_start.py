@@ -16,7 +16,7 @@ _HEAVY = {
 }
 _PROGRAM = """
 import json, os, sys
-from mistral_cli.cli import main
+from mistral_cli.cli.app import main
 def tell(status):
     print(json.dumps(sorted(sys.modules)), file=sys.stderr, flush=True)
     end(status)

@@ -1,4 +1,4 @@
-"""Messages → token ids in the model's own instruct format.
+"""Messages → segments → token ids, in the model's own instruct format.
 
 The Mistral formats follow the `mistral-common` package, Mistral's reference; which one a
 model speaks is read off its vocabulary. Every other instruct model brings a chat template.
@@ -9,7 +9,7 @@ What a user writes is tokenized as plain text, so control tokens in it (`</s>`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import ModelUnusable
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
 
 Tokenize = Callable[[str], list[int]]
+Segments = tuple[int | str, ...]
+"""A prompt in a model's format: ids of control tokens, and the plain text between them."""
+
 Format = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]
 
 # How Mistral's first vocabulary spells "▁[", "INST" and "]"; Llama's spells it otherwise.
@@ -36,22 +39,22 @@ def chat_format(model: GGUF) -> Format | None:
     return "chat-template" if template else None
 
 
-def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
-    """Token ids of a prompt that asks for the next assistant turn.
+def render(messages: Sequence[Message], model: GGUF) -> Segments:
+    """The segments of a prompt that asks for the next assistant turn.
 
     `messages` alternate user and assistant after an optional system message and end with
-    a user's; `tokenize` gives the ids of plain text without BOS. There is exactly one BOS
-    where the model uses one. Raises ModelUnusable for a model without a chat format.
+    a user's. There is exactly one BOS where the model uses one. Raises ModelUnusable for a
+    model without a chat format.
     """
     match chat_format(model):
         case "mistral-v1":
-            return _mistral_v1(messages, model, tokenize)
+            return tuple(_mistral_v1(messages, model))
         case "mistral-v3" | "mistral-v7":
-            return _mistral_control(messages, model, tokenize)
+            return tuple(_mistral_control(messages, model))
         case "chat-template":
-            from mistral_cli.models.chat.template import encode_chat_template
+            from mistral_cli.models.chat.template import render_chat_template
 
-            return encode_chat_template(messages, model, tokenize)
+            return tuple(render_chat_template(messages, model))
         case None:
             raise ModelUnusable(
                 f"{model.path.name} is a base model without a chat format",
@@ -59,44 +62,65 @@ def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list
             )
 
 
+def render_raw(text: str, model: GGUF) -> Segments:
+    """The segments of `text` alone, after a BOS where the model uses one."""
+    bos = [model.bos_id] if model.adds_bos and model.bos_id is not None else []
+    return (*bos, text)
+
+
+def tokenize_segments(segments: Segments, tokenize: Tokenize) -> tuple[int, ...]:
+    """Token ids of a rendered prompt; `tokenize` gives the ids of plain text without BOS."""
+    ids = list[int]()
+    for segment in segments:
+        ids += [segment] if isinstance(segment, int) else tokenize(segment)
+    return tuple(ids)
+
+
+def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+    """Token ids of `messages`; see `render`, whose errors it raises."""
+    return list(tokenize_segments(render(messages, model), tokenize))
+
+
 def encode_raw(text: str, model: GGUF, tokenize: Tokenize) -> list[int]:
     """Token ids of `text` alone, after a BOS where the model uses one."""
-    bos = [model.bos_id] if model.adds_bos and model.bos_id is not None else []
-    return bos + tokenize(text)
+    return list(tokenize_segments(render_raw(text, model), tokenize))
 
 
-def _mistral_v1(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+def _mistral_v1(messages: Sequence[Message], model: GGUF) -> Iterator[int | str]:
     """`<s>[INST] user [/INST]answer</s>[INST] …`, where only BOS and EOS are control tokens."""
-    ids = _bos(model)
+    yield _bos(model)
     system, turns = _split_system(messages)
     for index, turn in enumerate(turns):
         if turn.role == "assistant":
-            ids += [*tokenize(turn.content), *_eos(model)]
+            yield turn.content
+            yield _eos(model)
         else:
             content = f"{system}\n\n{turn.content}" if system and index == 0 else turn.content
-            ids += tokenize(f"[INST] {content} [/INST]")
-    return ids
+            yield f"[INST] {content} [/INST]"
 
 
-def _mistral_control(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+def _mistral_control(messages: Sequence[Message], model: GGUF) -> Iterator[int | str]:
     """v2 and v3: `[INST]` is a control token and the system text joins the last user turn.
 
     v7 gives the system text control tokens of its own.
     """
     control = model.control_tokens
-    ids = _bos(model)
+    yield _bos(model)
     system, turns = _split_system(messages)
     if system and "[SYSTEM_PROMPT]" in control:
-        ids += [control["[SYSTEM_PROMPT]"], *tokenize(system), control["[/SYSTEM_PROMPT]"]]
+        yield control["[SYSTEM_PROMPT]"]
+        yield system
+        yield control["[/SYSTEM_PROMPT]"]
         system = ""
     for index, turn in enumerate(turns):
         if turn.role == "assistant":
-            ids += [*tokenize(turn.content.rstrip(" ")), *_eos(model)]
+            yield turn.content.rstrip(" ")
+            yield _eos(model)
         else:
             is_last = index == len(turns) - 1
-            content = f"{system}\n\n{turn.content}" if system and is_last else turn.content
-            ids += [control["[INST]"], *tokenize(content), control["[/INST]"]]
-    return ids
+            yield control["[INST]"]
+            yield f"{system}\n\n{turn.content}" if system and is_last else turn.content
+            yield control["[/INST]"]
 
 
 def _split_system(messages: Sequence[Message]) -> tuple[str, list[Message]]:
@@ -104,12 +128,12 @@ def _split_system(messages: Sequence[Message]) -> tuple[str, list[Message]]:
     return system, [m for m in messages if m.role != "system"]
 
 
-def _bos(model: GGUF) -> list[int]:
-    return [1 if model.bos_id is None else model.bos_id]
+def _bos(model: GGUF) -> int:
+    return 1 if model.bos_id is None else model.bos_id
 
 
-def _eos(model: GGUF) -> list[int]:
-    return [2 if model.eos_id is None else model.eos_id]
+def _eos(model: GGUF) -> int:
+    return 2 if model.eos_id is None else model.eos_id
 
 
 def _has_v1_vocabulary(model: GGUF) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -25,10 +25,8 @@ _FIRST_PRIVATE_USE = 0xE000
 _GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
 
 
-def encode_chat_template(
-    messages: Sequence[Message], model: GGUF, tokenize: Callable[[str], list[int]]
-) -> list[int]:
-    """Token ids of `messages` in the model's template, ready for the assistant's turn.
+def render_chat_template(messages: Sequence[Message], model: GGUF) -> list[int | str]:
+    """The segments of `messages` in the model's template, ready for the assistant's turn.
 
     Control tokens count only where the template wrote them. Raises ModelUnusable when the
     template does not render.
@@ -36,13 +34,13 @@ def encode_chat_template(
     controls = {text: token for text, token in model.control_tokens.items() if len(text) > 1}
     marker = _unused_character(messages, model)
     shielded = [Message(m.role, _shield(m.content, controls, marker)) for m in messages]
-    ids: list[int] = []
+    segments = list[int | str]()
     for part in _split(_render_whole(shielded, model), controls):
         if part in controls:
-            ids.append(controls[part])
+            segments.append(controls[part])
         elif text := part.replace(marker, ""):
-            ids += tokenize(text)
-    return _with_one_bos(ids, model)
+            segments.append(text)
+    return _with_one_bos(segments, model)
 
 
 def _shield(content: str, controls: Iterable[str], marker: str) -> str:
@@ -64,12 +62,12 @@ def _split(rendered: str, controls: dict[str, int]) -> list[str]:
     return [part for part in parts if part]
 
 
-def _with_one_bos(ids: list[int], model: GGUF) -> list[int]:
+def _with_one_bos(segments: list[int | str], model: GGUF) -> list[int | str]:
     bos = model.bos_id
     if bos is None:
-        return ids
-    written = next((index for index, token in enumerate(ids) if token != bos), len(ids))
-    return [bos] * bool(written or model.adds_bos) + ids[written:]
+        return segments
+    written = next((index for index, each in enumerate(segments) if each != bos), len(segments))
+    return [*([bos] if written or model.adds_bos else []), *segments[written:]]
 
 
 def _unused_character(messages: Sequence[Message], model: GGUF) -> str:

@@ -16,9 +16,9 @@ from support.gguf_files import write_mistral
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.chat.formats import encode
+from mistral_cli.models.chat.formats import encode, tokenize_segments
 from mistral_cli.models.chat.messages import Message
-from mistral_cli.models.chat.template import encode_chat_template
+from mistral_cli.models.chat.template import render_chat_template
 from mistral_cli.models.gguf import GGUF, Array, read
 from mistral_cli.models.gguf.types import INT32, STRING
 
@@ -110,7 +110,7 @@ def characters(text: str) -> list[int]:
 
 def ids_of(template: str, *messages: Message, adds_bos: bool = True) -> list[int]:
     model = make_model(template, SPECIALS.get(template, ["<s>", "</s>"]), adds_bos=adds_bos)
-    return encode_chat_template(messages, model, characters)
+    return list(tokenize_segments(tuple(render_chat_template(messages, model)), characters))
 
 
 def spell(template: str, ids: Sequence[int]) -> str:
