@@ -53,7 +53,7 @@ def planned(
     terminal: Terminal,
 ) -> Iterator[BatchPlan]:
     """The plan for the rows `todo`; its tokenizer is open meanwhile."""
-    with open_tokenizer(setup.choice.engine, setup.model) as tokenizer:
+    with open_tokenizer(setup.selection.backend, setup.model) as tokenizer:
         planner = Planner(asks.drafter, setup, tokenizer.tokenize, setup.load)
         needs = dict(_needs(asks, planner, todo, terminal))
         planner = settle_context(planner, [TokenBudget(1), *needs.values()], terminal)
@@ -62,7 +62,7 @@ def planned(
         prompts = [n for item in todo if item.key in needs for n in needs[item.key].prompts]
         parallel, why = slots_for(
             number,
-            setup.choice,
+            setup.selection,
             setup.model,
             load.context_length,
             load.gpu_layers,

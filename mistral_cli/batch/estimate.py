@@ -104,7 +104,7 @@ def _sampled_speed(plans: Sequence[Plan], planner: Planner, terminal: Terminal) 
     terminal.status("measuring the speed …")
     with (
         contextlib.suppress(ZeroDivisionError),
-        open_in_process(setup.choice, setup.model, planner.load, terminal.warn) as engine,
+        open_in_process(setup.selection, setup.model, planner.load, terminal.warn) as engine,
     ):
         answer = collect(
             engine.stream(request),

@@ -137,6 +137,6 @@ def _told(draft: Prompt, drafter: PromptBuilder, setup: RunConfig) -> dict[str, 
         "shape": shape and [shape.schema, shape.many, shape.grounded],
         "overflow": setup.overflow,
         "context_length": options.context_length,
-        "engine": setup.choice.engine.name,
+        "engine": setup.selection.backend.name,
         **({"adapters": adapters} if adapters else {}),
     }

@@ -155,11 +155,11 @@ class Batch:
             with planned(self.asks, setup, todo, options, terminal) as plan:
                 planner = plan.planner
             terminal.status(f"loading {setup.model_name} …")
-            choice, model = planner.setup.choice, setup.model
-            folder = states_folder(choice, setup.cache_limit, plan.parallel, terminal.info)
+            selection, model = planner.setup.selection, setup.model
+            folder = states_folder(selection, setup.cache_limit, plan.parallel, terminal.info)
             states = resources.enter_context(folder)
             planner = planner.loading(parallel=plan.parallel, states=states)
-            engine = open_in_process(choice, model, planner.load, terminal.warn, process)
+            engine = open_in_process(selection, model, planner.load, terminal.warn, process)
             resources.push(engine)
             terminal.clear_status()
             planner = planner.loading(gpu_layers=engine.gpu_layers)
@@ -211,7 +211,7 @@ class Batch:
         facts = {
             "Task": self.asks.drafter.task.name,
             "Model": " + ".join((self.setup.model_name, *map(str, self.setup.adapters))),
-            "Engine": self.setup.choice.engine.name,
+            "Engine": self.setup.selection.backend.name,
             "Output": self.place.name,
         }
         try:

@@ -54,13 +54,13 @@ class Workload:
 class Contestant:
     """An engine, and how it opens the model."""
 
-    choice: EngineSelection
+    selection: EngineSelection
     load: LoadOptions
 
     @property
     def name(self) -> str:
         """The engine's."""
-        return self.choice.engine.name
+        return self.selection.backend.name
 
 
 @dataclass(frozen=True)
@@ -132,20 +132,22 @@ def contestants(
         )
     found = []
     for name in engines:
-        choice = fit_gpu_layers(
+        selection = fit_gpu_layers(
             select_engine(EngineRequirements(name, gpu_layers), model), model, context
         )
-        if choice.warning:
-            warn(choice.warning)
-        load = LoadOptions(context, threads or usable_cores(), choice.gpu_layers)
-        load = replace(load, repack=_repack(choice, model, workload, repack))
-        found.append(Contestant(choice, load))
+        if selection.warning:
+            warn(selection.warning)
+        load = LoadOptions(context, threads or usable_cores(), selection.gpu_layers)
+        load = replace(load, repack=_repack(selection, model, workload, repack))
+        found.append(Contestant(selection, load))
     return found
 
 
-def _repack(choice: EngineSelection, model: GGUF, workload: Workload, wanted: bool | None) -> bool:
-    engine = choice.engine
-    if not engine.repacking or choice.gpu_layers:
+def _repack(
+    selection: EngineSelection, model: GGUF, workload: Workload, wanted: bool | None
+) -> bool:
+    engine = selection.backend
+    if not engine.repacking or selection.gpu_layers:
         if wanted:
             message = f"{engine.name} does not rearrange weights here"
             raise UsageError(message, hint="Drop --repack.")
@@ -188,7 +190,7 @@ def _run(model: GGUF, contestant: Contestant, workload: Workload, say: Say, warn
         _drop_from_page_cache(model)
     say("loading")
     random_ids = _random_ids(model)
-    with open_in_process(contestant.choice, model, contestant.load, warn) as engine:
+    with open_in_process(contestant.selection, model, contestant.load, warn) as engine:
         touched, _ = _times(engine, (next(random_ids),), 1)
         load_seconds = engine.load_seconds + touched
         say(f"reading {workload.prompt_tokens} tokens")

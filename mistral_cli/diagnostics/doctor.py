@@ -175,18 +175,18 @@ def _use(model: ModelState, config: Config, survey: HardwareReport) -> Use | Non
     if header is None or _nothing_installed(survey):
         return None
     wanted = EngineRequirements(config.engine)
-    choice = select_engine(wanted, header, survey=survey, unsupported=model.unsupported)
+    selection = select_engine(wanted, header, survey=survey, unsupported=model.unsupported)
     context = min(CONTEXT, header.context_length)
-    choice = fit_gpu_layers(choice, header, context)
+    selection = fit_gpu_layers(selection, header, context)
     return Use(
-        choice.engine.name,
-        choice.reason if model.path else f"{choice.reason}; {_LATER}",
+        selection.backend.name,
+        selection.reason if model.path else f"{selection.reason}; {_LATER}",
         header.block_count + 1,
-        choice.gpu_layers,
-        choice.gpu_reason,
-        choice.gpus,
+        selection.gpu_layers,
+        selection.gpu_reason,
+        selection.gpus,
         context,
-        choice.engine.memory(header, context, choice.gpu_layers),
+        selection.backend.memory(header, context, selection.gpu_layers),
     )
 
 

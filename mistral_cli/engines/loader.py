@@ -26,7 +26,7 @@ _SMALL_STEPS = 4
 
 
 def open_engine(
-    choice: EngineSelection, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
+    selection: EngineSelection, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
 ) -> Engine:
     """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
 
@@ -36,30 +36,30 @@ def open_engine(
     """
     asked, failures = options.gpu_layers, 0
     while True:
-        _check_memory(choice.engine, model, options)
+        _check_memory(selection.backend, model, options)
         try:
-            if options.gpu_layers and _may_end_us(choice, model, options):
+            if options.gpu_layers and _may_end_us(selection, model, options):
                 from mistral_cli.engines.trial_load import trial_load
 
-                trial_load(choice.engine, model, options)
-            engine = choice.engine(model, options)
+                trial_load(selection.backend, model, options)
+            engine = selection.backend(model, options)
         except OutOfGpuMemory as error:
             if not options.gpu_layers:
                 raise
             failures += 1
             fewer = _fewer(options.gpu_layers, asked, failures)
-            if not fewer and choice.gpu_required:
+            if not fewer and selection.gpu_required:
                 hint = "Free the GPU, use a smaller -c/--context-length, or drop --require-gpu."
                 raise GpuRequired(error.message, hint=hint) from error
             warn(f"{error.message}: {fewer or 'none'} of them instead")
             options = replace(options, gpu_layers=fewer)
         except EngineFailed as error:
-            if not options.gpu_layers or choice.gpu_required or not choice.automatic_layers:
+            if not options.gpu_layers or selection.gpu_required or not selection.automatic_layers:
                 raise
             warn(f"{error.message}: the CPU computes all layers instead")
             options = replace(options, gpu_layers=0)
         else:
-            return _with_its_layers(engine, choice, options.gpu_layers, warn)
+            return _with_its_layers(engine, selection, options.gpu_layers, warn)
 
 
 def _fewer(layers: int, asked: int, failures: int) -> int:
@@ -71,12 +71,12 @@ def _fewer(layers: int, asked: int, failures: int) -> int:
 
 
 def _with_its_layers(
-    engine: Engine, choice: EngineSelection, asked: int, warn: Callable[[str], None]
+    engine: Engine, selection: EngineSelection, asked: int, warn: Callable[[str], None]
 ) -> Engine:
     """`engine`; a library that takes fewer layers than `asked` does not call that an error."""
     if engine.gpu_layers < asked:
         found = f"{engine.gpu_layers} of the {asked} layers asked for are on the GPU"
-        if not engine.gpu_layers and choice.gpu_required:
+        if not engine.gpu_layers and selection.gpu_required:
             engine.close()
             hint = "`mistral-cli doctor` says what is missing; drop --require-gpu for the CPU."
             raise GpuRequired(found, hint=hint)
@@ -84,18 +84,18 @@ def _with_its_layers(
     return engine
 
 
-def _may_end_us(choice: EngineSelection, model: GGUF, options: LoadOptions) -> bool:
+def _may_end_us(selection: EngineSelection, model: GGUF, options: LoadOptions) -> bool:
     """Whether this load may end the process where a Python exception is due.
 
     ctransformers' CUDA library exits when its memory runs out, and llama.cpp has been seen
     to crash where its buffers, which come after the weights, do not fit.
     """
-    memory = choice.engine.memory(
+    memory = selection.backend.memory(
         model, options.context_length, options.gpu_layers, options.parallel
     )
-    if choice.engine.gpu_failure_ends_process:
-        return not fits_easily(memory, choice.gpus)
-    return tells_memory(choice.gpus) and not fits(memory, choice.gpus)
+    if selection.backend.gpu_failure_ends_process:
+        return not fits_easily(memory, selection.gpus)
+    return tells_memory(selection.gpus) and not fits(memory, selection.gpus)
 
 
 def _check_memory(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:

@@ -26,7 +26,7 @@ _LONG_PROMPT = 512  # tokens
 
 def slots_for(
     wanted: int | None,
-    choice: EngineSelection,
+    selection: EngineSelection,
     model: GGUF,
     context_length: int,
     gpu_layers: int,
@@ -40,13 +40,13 @@ def slots_for(
         most, why = _helpful(model, gpu_layers, prompts)
     else:
         most, why = wanted, "as asked for"
-    engine = choice.engine
+    engine = selection.backend
     limits = [(max(1, len(prompts)), "no more than there are texts")]
     if engine.max_parallel is not None:
         at_once = "one text" if engine.max_parallel == 1 else f"{engine.max_parallel} texts"
         limits.append((engine.max_parallel, f"{engine.name} works on {at_once} at a time"))
     share = 2 if wanted is None else 1
-    limits += _that_fit(choice, model, context_length, gpu_layers, share)
+    limits += _that_fit(selection, model, context_length, gpu_layers, share)
     for limit, reason in limits:
         if limit < most:
             most, why = limit, reason
@@ -67,13 +67,13 @@ def _helpful(model: GGUF, gpu_layers: int, prompts: Sequence[int]) -> tuple[int,
 
 
 def _that_fit(
-    choice: EngineSelection, model: GGUF, context_length: int, gpu_layers: int, share: int
+    selection: EngineSelection, model: GGUF, context_length: int, gpu_layers: int, share: int
 ) -> list[tuple[int, str]]:
     """How many KV caches fit into one `share`-th of what the rest of the model leaves free."""
-    one = choice.engine.memory(model, context_length, gpu_layers)
+    one = selection.backend.memory(model, context_length, gpu_layers)
     kinds = [("memory", one.kv_ram, _left_in_ram(one))]
     if gpu_layers:
-        kinds.append(("GPU memory", one.kv_gpu, _left_on_gpus(one, choice.gpus)))
+        kinds.append(("GPU memory", one.kv_gpu, _left_on_gpus(one, selection.gpus)))
     of_it = "half of the" if share == 2 else "the"
     return [
         (

@@ -35,7 +35,7 @@ class EngineSelection:
     process has loaded.
     """
 
-    engine: type[Engine]
+    backend: type[Engine]
     reason: str
     gpu_layers: int
     gpu_reason: str
@@ -107,18 +107,18 @@ def _usable(
 
 
 def fit_gpu_layers(
-    choice: EngineSelection, model: GGUF, context_length: int, parallel: int = 1
+    selection: EngineSelection, model: GGUF, context_length: int, parallel: int = 1
 ) -> EngineSelection:
-    """`choice` with as many layers on the GPU as fit beside their KV caches.
+    """`selection` with as many layers on the GPU as fit beside their KV caches.
 
     Only where the user left it to us. Raises GpuRequired where none fits and one must.
     """
-    if not (choice.automatic_layers and choice.gpu_layers):
-        return choice
-    gpus, everything, reckon = choice.gpus, choice.gpu_layers, choice.engine.memory
+    if not (selection.automatic_layers and selection.gpu_layers):
+        return selection
+    gpus, everything, reckon = selection.gpus, selection.gpu_layers, selection.backend.memory
     names = _names(gpus)
     if not tells_memory(gpus):
-        return replace(choice, gpu_reason=f"all of them: {names} does not tell its memory")
+        return replace(selection, gpu_reason=f"all of them: {names} does not tell its memory")
     layers = layers_that_fit(reckon, model, context_length, gpus, parallel)
     memory = reckon(model, context_length, max(layers, 1), parallel)
     usable = sum(gpu.usable for gpu in gpus)
@@ -130,10 +130,10 @@ def fit_gpu_layers(
     )
     if full := too_full(memory, gpus) if len(gpus) > 1 else ():
         reason += f"; {_names(full)} has no room for its buffers, and CUDA_VISIBLE_DEVICES hides it"
-    if not layers and choice.gpu_required:
+    if not layers and selection.gpu_required:
         raise GpuRequired(f"the GPU's memory is too small: {reason}", hint=_DROP_IT)
     warning = None if layers else f"the CPU computes all layers ({reason})"
-    return replace(choice, gpu_layers=layers, gpu_reason=reason, warning=warning)
+    return replace(selection, gpu_layers=layers, gpu_reason=reason, warning=warning)
 
 
 def _with_gpu(
@@ -153,9 +153,9 @@ def _with_gpu(
             continue
         return replace(
             first,
-            engine=engine,
+            backend=engine,
             reason=first.reason
-            if engine is first.engine
+            if engine is first.backend
             else "the first that can run the model on a GPU",
             gpu_reason=f"--gpu-layers is {gpu_layers}",
             gpus=state.gpus,

@@ -82,7 +82,7 @@ def identity(plan: Plan) -> str:
         str(plan.model.path.resolve()),
         model.st_size,
         model.st_mtime_ns,
-        plan.choice.engine.name,
+        plan.selection.backend.name,
         list(plan.request.prompt_token_ids),
         plan.request.max_tokens,
         plan.request.grammar,

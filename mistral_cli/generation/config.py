@@ -17,7 +17,7 @@ from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_known
 from mistral_cli.models.gguf import read as read_gguf
 from mistral_cli.models.references import resolve
-from mistral_cli.serving.client import choice_of, find
+from mistral_cli.serving.client import find, selection_of
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class RunConfig:
 
     model: GGUF
     model_name: str
-    choice: EngineSelection
+    selection: EngineSelection
     settings: Mapping[str, Any]
     stop: tuple[str, ...]
     threads: int
@@ -110,14 +110,14 @@ def resolve_config(
     terminal.info(f"{reference} is {path}")
     served = find(path, options, wanted.name, terminal) if may_be_served else None
     model = read_known(path) if served else read_gguf(path)
-    choice = choice_of(served) if served else choose_engine(model, wanted, terminal)
+    selection = selection_of(served) if served else choose_engine(model, wanted, terminal)
     if served:
-        terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+        terminal.info(f"engine {selection.backend.name}: {selection.reason}")
     default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
     return RunConfig(
         model=model,
         model_name=reference,
-        choice=choice,
+        selection=selection,
         settings=_settings(template, options),
         stop=tuple(options.stop or ()),
         threads=_threads(options, terminal),
@@ -128,15 +128,15 @@ def resolve_config(
         adapters=fitting(adapters, model),
         wanted=wanted,
         served=served,
-        guessing=guessing(lookup, draft_model, model, choice.engine, config, terminal),
+        guessing=guessing(lookup, draft_model, model, selection.backend, config, terminal),
     )
 
 
 def choose_engine(model: GGUF, wanted: EngineRequirements, terminal: Terminal) -> EngineSelection:
     """The engine for `model`; with -v it is said which, and why."""
-    choice = select_engine(wanted, model)
-    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
-    return choice
+    selection = select_engine(wanted, model)
+    terminal.info(f"engine {selection.backend.name}: {selection.reason}")
+    return selection
 
 
 def _threads(options: TaskOptions, terminal: Terminal) -> int:

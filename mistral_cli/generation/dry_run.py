@@ -25,7 +25,7 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
         "context_length": plan.load.context_length,
         "tokens_left": plan.load.context_length - plan.prompt_tokens,
         "gpu_layers": plan.load.gpu_layers,
-        "gpu_reason": plan.choice.gpu_reason,
+        "gpu_reason": plan.selection.gpu_reason,
         "threads": plan.load.threads,
         "max_tokens": plan.request.max_tokens,
         "temperature": sampling.temperature,
@@ -45,6 +45,6 @@ def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
     write(terminal, plan.prompt + "\n")
     terminal.note(
         f"dry run: {plan.prompt_tokens} prompt tokens of {plan.load.context_length}, at most "
-        f"{plan.request.max_tokens} new ones, {plan.choice.engine.name}, "
-        f"{plan.load.gpu_layers} layers on the GPU ({plan.choice.gpu_reason})"
+        f"{plan.request.max_tokens} new ones, {plan.selection.backend.name}, "
+        f"{plan.load.gpu_layers} layers on the GPU ({plan.selection.gpu_reason})"
     )

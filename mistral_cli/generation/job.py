@@ -79,7 +79,7 @@ def make_jobs(
 def _tokenizer(setup: RunConfig) -> AbstractContextManager[Session]:
     if setup.served:
         return ServedSession(setup.served, setup.model)
-    return open_tokenizer(setup.choice.engine, setup.model)
+    return open_tokenizer(setup.selection.backend, setup.model)
 
 
 def jobs_of(planner: Planner, drafts: Sequence[tuple[str, Prompt]]) -> list[Job]:
@@ -104,17 +104,21 @@ def settle_context(planner: Planner, needs: Sequence[TokenBudget], terminal: Ter
     """`planner` with a context for all of the `needs`, and the layers that fit beside it."""
     planner = planner.opened([need.context for need in needs], terminal)
     planner = within_served(planner, terminal)
-    choice = fit_gpu_layers(planner.setup.choice, planner.setup.model, planner.load.context_length)
-    terminal.info(f"{choice.gpu_layers} layers on the GPU: {choice.gpu_reason}")
-    if choice.warning:
-        terminal.warn(choice.warning)
-    load = replace(planner.load, gpu_layers=choice.gpu_layers)
-    setup = replace(planner.setup, choice=choice)
+    selection = fit_gpu_layers(
+        planner.setup.selection, planner.setup.model, planner.load.context_length
+    )
+    terminal.info(f"{selection.gpu_layers} layers on the GPU: {selection.gpu_reason}")
+    if selection.warning:
+        terminal.warn(selection.warning)
+    load = replace(planner.load, gpu_layers=selection.gpu_layers)
+    setup = replace(planner.setup, selection=selection)
     # Guesses make batches, which are computed faster as the weights are in the file.
-    if choice.engine.repacking and not choice.gpu_layers and not load.guessing:
+    if selection.backend.repacking and not selection.gpu_layers and not load.guessing:
         prompts, answers = sum(sum(n.prompts) for n in needs), sum(n.answers for n in needs)
-        memory = choice.engine.memory(setup.model, load.context_length, 0)
-        repack, why = repack_pays(choice.engine.repacking, setup.model, prompts, answers, memory)
+        memory = selection.backend.memory(setup.model, load.context_length, 0)
+        repack, why = repack_pays(
+            selection.backend.repacking, setup.model, prompts, answers, memory
+        )
         terminal.info(f"weights {why}")
         load = replace(load, repack=repack)
     return replace(planner, load=load, setup=setup)

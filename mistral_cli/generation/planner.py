@@ -43,7 +43,7 @@ class Plan:
     draft: Prompt
     model: GGUF
     model_name: str
-    choice: EngineSelection
+    selection: EngineSelection
     load: LoadOptions
     request: Request
     longest_answer: int
@@ -144,7 +144,7 @@ class Planner:
             draft,
             setup.model,
             setup.model_name,
-            setup.choice,
+            setup.selection,
             self.load,
             request,
             longest,
@@ -172,7 +172,7 @@ class Planner:
         """The prompt cache for an engine that is open as `load` tells."""
         setup = self.setup
         return PromptCache(
-            setup.model, setup.model_name, setup.choice, self.load, setup.cache_limit, say
+            setup.model, setup.model_name, setup.selection, self.load, setup.cache_limit, say
         )
 
     def _too_long(self, tokens: int, draft: Prompt) -> ContextExceeded:
@@ -198,8 +198,8 @@ def within_served(planner: Planner, terminal: Terminal) -> Planner:
         f"the model that process {setup.served.pid} serves is not used: its context has "
         f"{setup.served.context_length} tokens, and {context} are needed"
     )
-    choice = choose_engine(setup.model, setup.wanted, terminal)
-    return replace(planner, setup=replace(setup, served=None, choice=choice))
+    selection = choose_engine(setup.model, setup.wanted, terminal)
+    return replace(planner, setup=replace(setup, served=None, selection=selection))
 
 
 def _sampling(settings: Mapping[str, Any]) -> Sampling:

@@ -33,9 +33,9 @@ def head(plan: Plan) -> dict[str, Any]:
         "source": plan.draft.text.source,
         "model": plan.model_name,
         "adapters": adapters_of(plan),
-        "engine": plan.choice.engine.name,
-        "engine_reason": plan.choice.reason,
-        "served": plan.choice.served,
+        "engine": plan.selection.backend.name,
+        "engine_reason": plan.selection.reason,
+        "served": plan.selection.served,
     }
 
 

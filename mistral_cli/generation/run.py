@@ -146,7 +146,7 @@ def _answer_all(
     with contextlib.ExitStack() as resources:
         states = None
         if not setup.served:  # whose slots keep what they have read by themselves
-            folder = states_folder(setup.choice, setup.cache_limit, parallel, terminal.info)
+            folder = states_folder(setup.selection, setup.cache_limit, parallel, terminal.info)
             states = resources.enter_context(folder)
         planner = planner.loading(parallel=parallel, states=states)
         cache = planner.prompt_cache(terminal.info)
@@ -182,7 +182,7 @@ def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
         return min(setup.served.slots, len(together))
     parallel, why = slots_for(
         1 if load.guessing else None,
-        setup.choice,
+        setup.selection,
         setup.model,
         load.context_length,
         load.gpu_layers,
@@ -197,7 +197,7 @@ def _opened(setup: RunConfig, load: LoadOptions, terminal: Terminal) -> Session:
     if setup.served:
         return ServedSession(setup.served, setup.model, load.parallel)
     terminal.status(f"loading {setup.model_name} …")
-    return open_engine(setup.choice, setup.model, load, terminal.warn)
+    return open_engine(setup.selection, setup.model, load, terminal.warn)
 
 
 def _answer_one(job: Job, desk: Executor, output: Output, terminal: Terminal) -> None:

@@ -153,7 +153,7 @@ class JsonOutput(DataOutput):
             **what_was_said(result, exact=self._exact),
             "context_length": plan.load.context_length,
             "gpu_layers": plan.load.gpu_layers,
-            "gpu_reason": plan.choice.gpu_reason,
+            "gpu_reason": plan.selection.gpu_reason,
             "seed": plan.request.sampling.seed,
             "warnings": [*self._terminal.warnings, *result.warnings],
         }

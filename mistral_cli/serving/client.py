@@ -83,7 +83,7 @@ def find(path: Path, options: ModelOptions, engine: str, terminal: Terminal) -> 
     return served
 
 
-def choice_of(served: Served) -> EngineSelection:
+def selection_of(served: Served) -> EngineSelection:
     """The engine of a model that is loaded already."""
     engine: type[Engine] = engine_class(served.engine)
     reason = f"process {served.pid} has the model loaded (mistral-cli serve)"

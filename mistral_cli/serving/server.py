@@ -48,7 +48,7 @@ class _Model:
 
     name: str
     file: GGUF
-    choice: EngineSelection
+    selection: EngineSelection
     load: LoadOptions
 
 
@@ -64,7 +64,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
         load = replace(model.load, listening=listening)
         terminal.status(f"loading {model.name} …")
         before = identity(model.file.path)
-        with open_engine(model.choice, model.file, load, terminal.warn) as engine:
+        with open_engine(model.selection, model.file, load, terminal.warn) as engine:
             assert isinstance(engine, ServerEngine)
             served = _served(model, options, listening, key, engine, before)
             _say(served, terminal)
@@ -87,15 +87,18 @@ def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model
     wanted.check()
     name = options.model or config.model
     model = read_gguf(resolve(name, config, terminal))
-    choice = select_engine(wanted, model)
-    terminal.info(f"engine {choice.engine.name}: {choice.reason}")
+    selection = select_engine(wanted, model)
+    terminal.info(f"engine {selection.backend.name}: {selection.reason}")
     context = context_length(model, options.context_length, _CONTEXT, terminal)
-    choice = fit_gpu_layers(choice, model, context, options.parallel)
-    if choice.warning:
-        terminal.warn(choice.warning)
+    selection = fit_gpu_layers(selection, model, context, options.parallel)
+    if selection.warning:
+        terminal.warn(selection.warning)
     threads = options.threads or usable_cores()
     return _Model(
-        name, model, choice, LoadOptions(context, threads, choice.gpu_layers, options.parallel)
+        name,
+        model,
+        selection,
+        LoadOptions(context, threads, selection.gpu_layers, options.parallel),
     )
 
 
@@ -130,7 +133,7 @@ def _served(
         model=model.name,
         path=str(Path(model.file.path).resolve()),
         file=file,
-        engine=model.choice.engine.name,
+        engine=model.selection.backend.name,
         engine_pid=engine.pid,
         context_length=engine.context_length,
         slots=options.parallel,

@@ -100,10 +100,10 @@ class Bench:
         draft = Prompt(Text(text, "benchmark"), asked, expected)
         ids = tuple(encode(asked, self.model, self.engine.tokenize))
         request = Request(ids, self.limit, self.sampling, expected.grammar)
-        choice = EngineSelection(type(self.engine), "", 0, "")
+        selection = EngineSelection(type(self.engine), "", 0, "")
         load = LoadOptions(self.engine.context_length, usable_cores())
         task = Task("json-extract")
-        return Plan(task, draft, self.model, "", choice, load, request, 2 * self.limit, ())
+        return Plan(task, draft, self.model, "", selection, load, request, 2 * self.limit, ())
 
     def hold(self, accepted: dict[str, Schema]) -> None:
         """Ask for a value of every schema, and for as many tokens without a grammar."""
@@ -176,10 +176,10 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 @contextmanager
 def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
     model = read(path)
-    choice = select_engine(EngineRequirements(name, gpu_layers="0"), model)
+    selection = select_engine(EngineRequirements(name, gpu_layers="0"), model)
     context = min(model.context_length, CONTEXT)
     options = LoadOptions(context, usable_cores())
-    with open_engine(choice, model, options, print) as engine:
+    with open_engine(selection, model, options, print) as engine:
         yield Bench(engine, model, sampling, limit)
 
 

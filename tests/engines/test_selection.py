@@ -73,17 +73,17 @@ def pick(
 
 
 def test_auto_takes_llama_cpp(model: GGUF) -> None:
-    choice = pick(model)
-    assert (choice.engine, choice.gpu_layers, choice.warning) == (LlamaCpp, 0, None)
+    selection = pick(model)
+    assert (selection.backend, selection.gpu_layers, selection.warning) == (LlamaCpp, 0, None)
 
 
 def test_auto_falls_back_where_llama_cpp_is_missing(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has(monkeypatch, LlamaCpp, missing="not installed")
-    choice = pick(model)
-    assert choice.engine is CTransformers
-    assert "llama.cpp cannot: not installed" in choice.reason
+    selection = pick(model)
+    assert selection.backend is CTransformers
+    assert "llama.cpp cannot: not installed" in selection.reason
 
 
 def test_auto_takes_the_engine_that_has_a_gpu(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -99,9 +99,9 @@ def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
 ) -> None:
     has(monkeypatch, CTransformers, gpu=None)
     floats = read(write_mistral(tmp_path / "f32.gguf", vocabulary=512, quantization="F32"))
-    choice = pick(floats, layers="all")
-    assert (choice.engine, choice.gpu_layers) == (LlamaCpp, 0)
-    assert "cannot multiply matrices in F32" in (choice.warning or "")
+    selection = pick(floats, layers="all")
+    assert (selection.backend, selection.gpu_layers) == (LlamaCpp, 0)
+    assert "cannot multiply matrices in F32" in (selection.warning or "")
 
 
 @pytest.mark.parametrize(("layers", "threads"), [(0, 8), (2, 8), (3, 1)])
@@ -137,8 +137,8 @@ def test_layers_on_the_gpu(
     model: GGUF, monkeypatch: pytest.MonkeyPatch, layers: str, offloaded: int
 ) -> None:
     has(monkeypatch, LlamaCpp, gpu=None)
-    choice = pick(model, layers=layers)
-    assert (choice.gpu_layers, choice.warning) == (offloaded, None)
+    selection = pick(model, layers=layers)
+    assert (selection.gpu_layers, selection.warning) == (offloaded, None)
 
 
 @pytest.mark.parametrize("layers", ["-1", "x", "", "1.5", "²"])
@@ -151,19 +151,19 @@ def test_layers_that_stay_on_the_cpu_are_no_secret(model: GGUF) -> None:
     assert pick(model, layers="auto").warning is None
     assert pick(model, layers="0").warning is None
     for layers in ("all", "5"):
-        choice = pick(model, layers=layers)
-        assert choice.gpu_layers == 0
-        assert choice.warning
-        assert re.search("no GPU in the test.*no driver in the test", choice.warning)
+        selection = pick(model, layers=layers)
+        assert selection.gpu_layers == 0
+        assert selection.warning
+        assert re.search("no GPU in the test.*no driver in the test", selection.warning)
 
 
 def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, Machine())
-    choice = select_engine(EngineRequirements(), model, survey=survey())
-    assert choice.gpu_layers == 0
-    assert (choice.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
+    selection = select_engine(EngineRequirements(), model, survey=survey())
+    assert selection.gpu_layers == 0
+    assert (selection.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
     put(monkeypatch, Machine(status=NOT_READY))
     broken = select_engine(EngineRequirements(), model, survey=survey())
     assert broken.warning

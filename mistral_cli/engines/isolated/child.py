@@ -112,14 +112,14 @@ def main() -> None:
         model = read_gguf(opening.path)  # after a crash, hours later, it may be another file
         started = time.perf_counter()
         engine = open_engine(
-            opening.choice, model, opening.options, lambda text: connection.send(Warned(text))
+            opening.selection, model, opening.options, lambda text: connection.send(Warned(text))
         )
     except Exception as error:
         connection.send(Failure.of(error))
         return
     seconds = time.perf_counter() - started
     connection.send(Opened(engine.gpu_layers, engine.context_length, seconds))
-    most = opening.choice.engine.max_parallel or opening.options.parallel
+    most = opening.selection.backend.max_parallel or opening.options.parallel
     _Desk(engine, min(most, opening.options.parallel), connection).serve()
 
 

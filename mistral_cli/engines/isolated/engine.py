@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def open_in_process(
-    choice: EngineSelection,
+    selection: EngineSelection,
     model: GGUF,
     options: LoadOptions,
     warn: Callable[[str], None],
@@ -31,7 +31,7 @@ def open_in_process(
 
     `process` was started before, to be ready by now. Raises EngineDied where it ends.
     """
-    return ProcessEngine(Open(choice, model.path, options), warn, process or EngineProcess())
+    return ProcessEngine(Open(selection, model.path, options), warn, process or EngineProcess())
 
 
 class ProcessEngine(Session):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Open:
     """To the engine, first of all: what to open."""
 
-    choice: EngineSelection
+    selection: EngineSelection
     path: Path
     options: LoadOptions
 

@@ -40,13 +40,13 @@ def states_path() -> Path:
 
 @contextlib.contextmanager
 def states_folder(
-    choice: EngineSelection, limit: int, parallel: int, say: Say
+    selection: EngineSelection, limit: int, parallel: int, say: Say
 ) -> Iterator[Path | None]:
     """The folder for the states of one run, to be given to the engine.
 
     That of the prompt cache; without one, where several streams can share, a temporary one.
     """
-    if choice.engine.state_format() is None:
+    if selection.backend.state_format() is None:
         yield None
     elif limit and _is_usable(states_path(), say):
         yield states_path()
@@ -67,7 +67,7 @@ class PromptCache:
 
     model: GGUF
     name: str
-    choice: EngineSelection
+    selection: EngineSelection
     load: LoadOptions
     limit: int
     say: Say
@@ -111,7 +111,7 @@ class PromptCache:
                     self.say(f"prompt cache: kept {len(prefix)} tokens for later runs")
 
     def _open(self) -> None:
-        engine, load = self.choice.engine, self.load
+        engine, load = self.selection.backend, self.load
         if self._opened or load.states is None:
             return
         self._opened = True

@@ -214,8 +214,8 @@ def test_a_full_gpu_beside_a_free_one(seven_b: GGUF) -> None:
     full, free = gpu(16, free=0.2), gpu(24)
     assert fits(needed(seven_b, 4096, 33), [free])
     assert layers_that_fit(needed, seven_b, 4096, [full, free]) == 0
-    choice = fit_gpu_layers(automatic(gpus=(replace(full, name="first"), free)), seven_b, 4096)
-    assert "first has no room for its buffers" in choice.gpu_reason
+    selection = fit_gpu_layers(automatic(gpus=(replace(full, name="first"), free)), seven_b, 4096)
+    assert "first has no room for its buffers" in selection.gpu_reason
 
 
 def test_ctransformers_needs_more_than_llama_cpp(seven_b: GGUF) -> None:
@@ -261,21 +261,21 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def automatic(**changes: Any) -> EngineSelection:
-    choice = EngineSelection(WithGpu, "", 33, "", gpus=(gpu(15),), automatic_layers=True)
-    return replace(choice, **changes)
+    selection = EngineSelection(WithGpu, "", 33, "", gpus=(gpu(15),), automatic_layers=True)
+    return replace(selection, **changes)
 
 
 def test_auto_is_fitted_to_the_context(seven_b: GGUF) -> None:
-    choice = automatic(gpus=(gpu(6),))
-    short, long = (fit_gpu_layers(choice, seven_b, context) for context in (4096, 32768))
+    selection = automatic(gpus=(gpu(6),))
+    short, long = (fit_gpu_layers(selection, seven_b, context) for context in (4096, 32768))
     assert short.gpu_layers == 33 > long.gpu_layers > 0
     assert long.gpu_reason.startswith(f"{long.gpu_layers} of 33 fit: ")
     assert "32768 tokens of context" in long.gpu_reason
 
 
 def test_layers_that_the_user_set_are_not_changed(seven_b: GGUF) -> None:
-    choice = automatic(gpus=(gpu(0.5),), automatic_layers=False)
-    assert fit_gpu_layers(choice, seven_b, 4096).gpu_layers == 33
+    selection = automatic(gpus=(gpu(0.5),), automatic_layers=False)
+    assert fit_gpu_layers(selection, seven_b, 4096).gpu_layers == 33
 
 
 def test_a_gpu_that_does_not_tell_its_memory_gets_everything(seven_b: GGUF) -> None:
@@ -311,13 +311,13 @@ def test_ctransformers_takes_its_layers_from_the_driver(
 ) -> None:
     monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "none"))
     put(monkeypatch, Machine())
-    choice = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
-    assert fit_gpu_layers(choice, model, 512).gpu_layers == model.block_count + 1
-    assert choice.engine is CTransformers
+    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
+    assert fit_gpu_layers(selection, model, 512).gpu_layers == model.block_count + 1
+    assert selection.backend is CTransformers
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
-    choice = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
+    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
     with pytest.raises(GpuRequired):
-        fit_gpu_layers(choice, model, 512)
+        fit_gpu_layers(selection, model, 512)
 
 
 def test_ctransformers_counts_the_kv_cache_as_two_layers_more(model: GGUF) -> None:
@@ -339,9 +339,9 @@ def opened(
     **changes: Any,
 ) -> list[str]:
     monkeypatch.setattr(WithGpu, "room", room)
-    choice = automatic(gpu_layers=layers, gpu_required=required, **changes)
+    selection = automatic(gpu_layers=layers, gpu_required=required, **changes)
     warnings: list[str] = []
-    open_engine(choice, model, LoadOptions(512, 1, layers), warnings.append).close()
+    open_engine(selection, model, LoadOptions(512, 1, layers), warnings.append).close()
     return warnings
 
 

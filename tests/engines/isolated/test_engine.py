@@ -48,7 +48,7 @@ REAL = ("llama.cpp", "ctransformers")
 Open = Callable[..., ProcessEngine]
 
 
-def choice(name: str, **more: object) -> EngineSelection:
+def selection(name: str, **more: object) -> EngineSelection:
     return EngineSelection(engine_class(name), "a test", 0, "", **more)  # type: ignore[arg-type]
 
 
@@ -63,7 +63,9 @@ def opened(mistral: Path) -> Iterator[Open]:
 
     def opened(name: str, parallel: int = 1, model: Path = mistral) -> ProcessEngine:
         options = LoadOptions(256, threads=1, parallel=parallel)
-        engines.append(open_in_process(choice(name), read(model), options, only_of_a_new_process))
+        engines.append(
+            open_in_process(selection(name), read(model), options, only_of_a_new_process)
+        )
         return engines[-1]
 
     yield opened
@@ -189,21 +191,21 @@ def test_failed_loads_arrive_as_themselves(tmp_path: Path, mistral: Path, name: 
     )
     options = LoadOptions(256, threads=1)
     with pytest.raises(EngineFailed, match=r"cannot load the model: .*(n_rot|rope)") as caught:
-        open_in_process(choice(name), read(bad), options, print)
+        open_in_process(selection(name), read(bad), options, print)
     assert type(caught.value) is EngineFailed
     huge = LoadOptions(10**12, threads=1)
     with pytest.raises(ContextExceeded, match="KV cache") as exceeded:
-        open_in_process(choice(name), read(mistral), huge, print)
+        open_in_process(selection(name), read(mistral), huge, print)
     assert "-c/--context-length" in exceeded.value.hint
 
 
 def test_warnings_and_a_required_gpu(mistral: Path) -> None:
     options, warnings = LoadOptions(256, threads=1, gpu_layers=2), list[str]()
-    with open_in_process(choice("fake"), read(mistral), options, warnings.append) as engine:
+    with open_in_process(selection("fake"), read(mistral), options, warnings.append) as engine:
         assert engine.gpu_layers == 0
     assert warnings == ["0 of the 2 layers asked for are on the GPU"]
     with pytest.raises(GpuRequired, match="0 of the 2 layers"):
-        open_in_process(choice("fake", gpu_required=True), read(mistral), options, print)
+        open_in_process(selection("fake", gpu_required=True), read(mistral), options, print)
 
 
 # --- death -------------------------------------------------------------------------------------
@@ -318,7 +320,7 @@ def test_many_that_find_it_dead_start_one(opened: Open) -> None:
 def test_a_restart_that_fails_gives_the_loads_own_error(tmp_path: Path) -> None:
     path = write_mistral(tmp_path / "m.gguf", vocabulary=512)
     options = LoadOptions(256, threads=1)
-    with open_in_process(choice("llama.cpp"), read(path), options, print) as engine:
+    with open_in_process(selection("llama.cpp"), read(path), options, print) as engine:
         kept = path.read_bytes()
         path.write_bytes(b"not a model")
         os.kill(engine.pid, signal.SIGKILL)
@@ -349,7 +351,7 @@ def test_a_row_without_an_answer_in_time(opened: Open, script: Callable[..., Non
 @pytest.mark.parametrize("whole", [False, True], ids=["in pieces", "whole"])
 def test_a_real_answer_that_takes_too_long(smollm2: Path, whole: bool) -> None:
     options = LoadOptions(4000, threads=1)
-    with open_in_process(choice("llama.cpp"), read(smollm2), options, print) as engine:
+    with open_in_process(selection("llama.cpp"), read(smollm2), options, print) as engine:
         first = engine.pid
         endless = Request((1, 300), 3900, GREEDY, ignore_eos=True, whole=whole)
         with pytest.raises(TimedOut):
