@@ -32,7 +32,7 @@ def record_of(
     more = {"seed": result.plan.request.sampling.seed, "warnings": list(result.warnings)}
     plan = result.plan
     model = {"model": plan.model_name, "adapters": adapters_of(plan)}
-    more |= {**model, "engine": plan.selection.engine.name}
+    more |= {**model, "engine": plan.selection.backend.name}
     return {"id": row.id, "source": row.source, **said, **more, "error": None, "key": key}
 
 

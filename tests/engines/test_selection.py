@@ -88,10 +88,10 @@ def test_auto_falls_back_where_llama_cpp_is_missing(
 
 def test_auto_takes_the_engine_that_has_a_gpu(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, CTransformers, gpu=None)
-    assert (pick(model).engine, pick(model).gpu_layers) == (CTransformers, model.block_count + 1)
-    assert pick(model, layers="0").engine is LlamaCpp
+    assert (pick(model).backend, pick(model).gpu_layers) == (CTransformers, model.block_count + 1)
+    assert pick(model, layers="0").backend is LlamaCpp
     has(monkeypatch, LlamaCpp, gpu=None)
-    assert pick(model).engine is LlamaCpp
+    assert pick(model).backend is LlamaCpp
 
 
 def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
@@ -113,7 +113,7 @@ def test_where_the_gpu_computes_everything_no_thread_spins(
 
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
 def test_a_named_engine_is_taken(model: GGUF, name: str) -> None:
-    assert pick(model, name).engine is engine_class(name)
+    assert pick(model, name).backend is engine_class(name)
     assert pick(model, name).reason == "named by --engine"
 
 
@@ -211,7 +211,7 @@ def test_a_required_gpu_names_every_reason(model: GGUF, monkeypatch: pytest.Monk
     with pytest.raises(GpuRequired, match=r"ctransformers: not there; llama\.cpp: no GPU"):
         pick(model, required=True)
     has(monkeypatch, LlamaCpp, gpu=None)
-    assert pick(model, required=True).engine is LlamaCpp
+    assert pick(model, required=True).backend is LlamaCpp
 
 
 def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
