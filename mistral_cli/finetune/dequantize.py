@@ -1,6 +1,7 @@
-"""Quantized blocks → floats, in torch and so also on a GPU (formats: ggml's `ggml-common.h`).
+"""Quantized blocks → floats, in torch and therefore also on a GPU.
 
-Every result is the one of the `gguf` package's own dequantization, to the bit, in float32.
+The formats are those of ggml's `ggml-common.h`. Every result equals that of the `gguf` package's
+dequantization, to the bit, in float32.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ _QUANTS, _SUB = 256, 32
 
 
 def dequantize(blocks: Tensor, type_name: str) -> Tensor:
-    """The rows that the bytes in `blocks` stand for, in float32; `type_name` is in `READABLE`.
+    """Dequantize `blocks` to float32; `type_name` must be in `READABLE`.
 
-    Takes a matrix of bytes with a row for each row of the weights.
+    `blocks` is a matrix of bytes with one row for each row of the weights.
     """
     size = _BLOCK_BYTES[type_name]
     values = READABLE[type_name](blocks.reshape(-1, size))
@@ -32,12 +33,12 @@ def _half(blocks: Tensor, start: int) -> Tensor:
 
 
 def _nibbles(packed: Tensor) -> Tensor:
-    """The low halves of some bytes, then the high ones, along the last axis."""
+    """The low nibbles of some bytes, then the high ones, along the last axis."""
     return torch.cat([packed & 15, packed >> 4], dim=-1)
 
 
 def _bits(packed: Tensor) -> Tensor:
-    """The 32 bits of 4 bytes, lowest first."""
+    """The 32 bits in each 4 bytes, lowest first."""
     shifts = torch.arange(8, dtype=torch.uint8, device=packed.device)
     return ((packed[:, :, None] >> shifts) & 1).reshape(packed.shape[0], -1)
 
@@ -65,7 +66,10 @@ def _q8_0(blocks: Tensor) -> Tensor:
 
 
 def _scales_and_minimums(blocks: Tensor) -> tuple[Tensor, Tensor]:
-    """Of Q4_K and Q5_K, for each of 8 sub-blocks: 6 bits each, packed into 12 bytes."""
+    """The scale and minimum of each of 8 sub-blocks of Q4_K and Q5_K.
+
+    Each has 6 bits; together they are packed into 12 bytes.
+    """
     low, middle, high = blocks[:, 4:8], blocks[:, 8:12], blocks[:, 12:16]
     scales = torch.cat([low & 63, high & 15 | low >> 6 << 4], dim=1).float()
     minimums = torch.cat([middle & 63, high >> 4 | middle >> 6 << 4], dim=1).float()
@@ -108,6 +112,6 @@ READABLE: dict[str, Callable[[Any], Any]] = {
     "Q5_K": _q5_k,
     "Q6_K": _q6_k,
 }
-"""The types whose blocks can stay as they are while a network is trained."""
+"""The types that a network can keep quantized during training, and their dequantizers."""
 
 _BLOCK_BYTES = {name: size for name, _, size in TENSOR_TYPES.values()}

@@ -1,4 +1,4 @@
-"""The extra `finetune`: whether it is installed, and its libraries without their chatter."""
+"""The libraries of the extra `finetune`: check that they are installed, and silence them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _INSTALL_NF4 = "pip install 'mistral-cli[finetune,nf4]'"
 
 
 def check_installed(*, nf4: bool = False) -> None:
-    """Raise UsageError, with the command that installs them, where libraries are missing."""
+    """Raise UsageError with the install command if a library is missing."""
     missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
     if missing:
         raise UsageError(f"fine-tuning needs {', '.join(missing)}", hint=f"Install: {_INSTALL}")
@@ -28,7 +28,7 @@ def check_installed(*, nf4: bool = False) -> None:
 
 @contextmanager
 def quiet_libraries() -> Iterator[None]:
-    """No notes, bars nor warnings of the libraries."""
+    """Suppress the libraries' log messages, progress bars and warnings."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     for name in _LOUD:
         logging.getLogger(name).setLevel(logging.ERROR)

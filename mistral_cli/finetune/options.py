@@ -1,8 +1,9 @@
-"""What can be said to `finetune`; the names are those that trainers have for them."""
+"""The options of `finetune`, with the names that other trainers give them."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -17,23 +18,31 @@ from mistral_cli.system.options import (
 
 _TRAINING, _ADAPTER = "Training", "Adapter"
 
-Repository = Annotated[
+RepositoryOption = Annotated[
     str | None,
     option(
         "--push-to-hub",
         panel=OUTPUT,
         metavar="OWNER/REPO",
-        help="Upload to the model hub; a repository that is not there yet is made, private.",
+        help="Upload the adapter to the model hub; a missing repository is created as private.",
     ),
 ]
-Force = Annotated[
-    bool, option("--force", panel=OUTPUT, help="Replace what an earlier run has written.")
-]
+ForceOption = Annotated[bool, option("--force", panel=OUTPUT, help="Replace existing files.")]
+
+
+class MergedType(StrEnum):
+    """The type of a merged model's weights.
+
+    F16 keeps everything the adapter adds, and Q8_0 nearly everything; fewer bits lose most of it.
+    """
+
+    F16 = "f16"
+    Q8_0 = "q8_0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """What a user may set; None leaves it to the model or the machine."""
+    """The user's options; None leaves the choice to the model or the machine."""
 
     model: ModelOption = None
     offline: OfflineOption = False
@@ -44,8 +53,8 @@ class TrainingOptions:
             "--output",
             panel=OUTPUT,
             metavar="FILE.gguf",
-            help="The adapter (default: the data's name); a folder of that name, a plot and a log "
-            "go beside it.",
+            help="Adapter to write (default: named after the data); its folder, plot and log go "
+            "beside it.",
         ),
     ] = None
     learning_rate: Annotated[
@@ -56,16 +65,27 @@ class TrainingOptions:
             min=1e-9,
             max=1.0,
             metavar="RATE",
-            help="Default: 2e-4; 2e-3 for models of less than 1 billion parameters.",
+            help="Peak learning rate (default 2e-4; 2e-3 for models below 1 billion parameters).",
         ),
     ] = None
     epochs: Annotated[
-        int, option("--epochs", panel=_TRAINING, min=1, metavar="N", help="Default 3.")
+        int,
+        option(
+            "--epochs",
+            panel=_TRAINING,
+            min=1,
+            metavar="N",
+            help="Passes over the rows (default 3).",
+        ),
     ] = 3
     batch_size: Annotated[
         int,
         option(
-            "--batch-size", panel=_TRAINING, min=1, metavar="N", help="Rows a step (default 12)."
+            "--batch-size",
+            panel=_TRAINING,
+            min=1,
+            metavar="N",
+            help="Rows per step (default 12).",
         ),
     ] = 12
     gradient_accumulation: Annotated[
@@ -75,8 +95,8 @@ class TrainingOptions:
             panel=_TRAINING,
             min=1,
             metavar="N",
-            help="Compute a step in N parts, which takes less memory and gives the same "
-            "(default: as many as the memory wants).",
+            help="Compute each step in N parts: less memory, same result (default: as many as "
+            "the memory requires).",
         ),
     ] = None
     max_length: Annotated[
@@ -86,7 +106,7 @@ class TrainingOptions:
             panel=_TRAINING,
             min=8,
             metavar="TOKENS",
-            help="Longest row (default 256); longer ones are an error, none is cut.",
+            help="Longest row allowed (default 256); a longer row is an error and is never cut.",
         ),
     ] = 256
     held_out: Annotated[
@@ -97,11 +117,19 @@ class TrainingOptions:
             min=0.0,
             max=0.5,
             metavar="SHARE",
-            help="Rows that are not trained on but tell whether it learned (default 0.1).",
+            help="Share of rows kept out of training to measure what was learned (default 0.1).",
         ),
     ] = 0.1
     seed: Annotated[
-        int, option("--seed", panel=_TRAINING, min=0, max=2**31 - 1, metavar="N", help="Default 0.")
+        int,
+        option(
+            "--seed",
+            panel=_TRAINING,
+            min=0,
+            max=2**31 - 1,
+            metavar="N",
+            help="Random seed (default 0).",
+        ),
     ] = 0
     target_modules: Annotated[
         str,
@@ -109,11 +137,19 @@ class TrainingOptions:
             "--target-modules",
             panel=_ADAPTER,
             metavar="NAMES",
-            help="Matrices to adapt, between commas, or all-linear (default q_proj,v_proj).",
+            help="Matrices to adapt, separated by commas, or all-linear (default q_proj,v_proj).",
         ),
     ] = "q_proj,v_proj"
     rank: Annotated[
-        int, option("--rank", panel=_ADAPTER, min=1, max=1024, metavar="R", help="Default 16.")
+        int,
+        option(
+            "--rank",
+            panel=_ADAPTER,
+            min=1,
+            max=1024,
+            metavar="R",
+            help="Rank of the adapter's matrices (default 16).",
+        ),
     ] = 16
     alpha: Annotated[
         float,
@@ -123,7 +159,7 @@ class TrainingOptions:
             min=0.01,
             max=4096.0,
             metavar="ALPHA",
-            help="The adapter counts ALPHA/R times (default 32).",
+            help="The adapter is scaled by ALPHA/R (default 32).",
         ),
     ] = 32.0
     base: Annotated[
@@ -136,16 +172,21 @@ class TrainingOptions:
         ),
     ] = None
     nf4: Annotated[
-        bool, option("--nf4", panel=_ADAPTER, help="Load --base in 4 bits (QLoRA, bitsandbytes).")
+        bool,
+        option("--nf4", panel=_ADAPTER, help="Load --base in 4 bits (QLoRA, with bitsandbytes)."),
     ] = False
     resume: Annotated[
-        bool, option("--resume", panel=OUTPUT, help="Go on with a run that was interrupted.")
+        bool, option("--resume", panel=OUTPUT, help="Continue an interrupted run.")
     ] = False
-    force: Force = False
-    push_to_hub: Repository = None
+    force: ForceOption = False
+    push_to_hub: RepositoryOption = None
     dry_run: Annotated[
         bool,
-        option("--dry-run", panel=OUTPUT, help="Show rows, tokens, steps, memory; train nothing."),
+        option(
+            "--dry-run",
+            panel=OUTPUT,
+            help="Show rows, tokens, steps and memory without training.",
+        ),
     ] = False
     json: JsonOption = False
     quiet: QuietOption = False

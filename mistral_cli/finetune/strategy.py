@@ -1,7 +1,7 @@
-"""How a run is computed: on what, in which form the weights are held, in how many parts a step.
+"""How a run fits the memory: the device, packed weights, and the parts that a step is computed in.
 
-None of this changes what is learned, but for rounding; it decides memory and time. All sizes are
-in bytes. The estimates were held against runs; `docs/finetune.md` has the figures.
+None of this changes what the model learns, except for rounding; it decides memory and time. All
+sizes are in bytes. The estimates were compared with real runs; `docs/finetune.md` has the figures.
 """
 
 from __future__ import annotations
@@ -11,45 +11,50 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
-from mistral_cli.finetune.targets import layer_modules
+from mistral_cli.finetune.tensors import layer_modules
 from mistral_cli.system.machine import available_memory, usable_cores
 
 if TYPE_CHECKING:
-    from mistral_cli.finetune.plan import Plan
+    from mistral_cli.finetune.plan import TrainingPlan
 
 _F32 = 4
-_LIBRARIES = 900 * 2**20  # torch and what stands on it, with its code
-_SHARE = 0.6  # of the free memory: the estimate is none to the byte
-_UNPACKED_A_SECOND = 2.0e8  # weights, on one core
-_EFFICIENCY = 0.6  # of a plain product's speed, that a step's small ones reach
+_LIBRARIES = 900 * 2**20  # torch and the libraries on top of it, with their code
+_USABLE_SHARE = 0.6  # of the free memory, since the estimate is not exact
+_UNPACKED_PER_SECOND = 2.0e8  # weights, on one core
+_EFFICIENCY = 0.6  # a step's small products reach this share of a large product's speed
 
 
 @dataclass(frozen=True)
 class Device:
-    """What computes: "cpu" or "cuda", the bytes free there, and those of one number."""
+    """The device that computes: its torch name ("cpu" or "cuda") and its `free` bytes.
+
+    `bytes_per_weight` is the size of a weight in the type that the device computes in.
+    """
 
     name: str
     free: int
-    number: int
+    bytes_per_weight: int
 
 
 @dataclass(frozen=True)
-class Way:
-    """`packed`: weights stay quantized. `recomputes`: activations are not kept for the way back.
+class MemoryStrategy:
+    """How a run saves memory; `memory` is its estimated need.
 
-    A step is computed in `parts` of equal size; `memory` is what the run is thought to take.
-    A run that is resumed goes the same way, or it would round otherwise.
+    With `packed`, weights stay quantized and are dequantized for each use. With
+    `gradient_checkpointing`, activations are recomputed for the backward pass instead of kept.
+    Each step is computed in `accumulation_steps` parts of equal size. A resumed run must use
+    the strategy that it began with, or it would round differently.
     """
 
     device: str
     packed: bool
-    recomputes: bool
-    parts: int
+    gradient_checkpointing: bool
+    accumulation_steps: int
     memory: int
 
 
 def this_device() -> Device:
-    """The CUDA GPU that torch sees first, else the CPU, also where torch is not installed."""
+    """The first CUDA GPU that torch sees, else the CPU (also when torch is not installed)."""
     try:
         import torch
 
@@ -60,83 +65,106 @@ def this_device() -> Device:
     return Device("cpu", available_memory() or 8 * 2**30, _F32)
 
 
-def choose_way(plan: Plan, device: Device) -> Way:
-    """The fastest way that fits the memory of `device`; the smallest where none does.
+def choose_strategy(plan: TrainingPlan, device: Device) -> MemoryStrategy:
+    """The fastest strategy that fits the memory of `device`; the smallest if none fits.
 
     Raises UsageError for a --gradient-accumulation that does not divide the batch.
     """
-    counts = _parts(plan)
-    ways = [
-        Way(
-            device.name, packed, recomputes, parts, _memory(plan, device, packed, recomputes, parts)
+    counts = _accumulation_steps(plan)
+    strategies = [
+        MemoryStrategy(
+            device.name,
+            packed,
+            checkpointing,
+            accumulation_steps,
+            _memory(
+                plan,
+                device,
+                packed=packed,
+                gradient_checkpointing=checkpointing,
+                accumulation_steps=accumulation_steps,
+            ),
         )
-        # Unpacking anew costs most, small parts next.
+        # From fast to slow: dequantizing for each use costs most, small parts come next.
         for packed in ((False,) if plan.options.base else (False, True))
-        for recomputes in (False, True)
-        for parts in counts
+        for checkpointing in (False, True)
+        for accumulation_steps in counts
     ]
-    fitting = (way for way in ways if way.memory <= _SHARE * device.free)
-    return next(fitting, min(ways, key=lambda way: way.memory))
+    limit = _USABLE_SHARE * device.free
+    fitting = (strategy for strategy in strategies if strategy.memory <= limit)
+    return next(fitting, min(strategies, key=lambda strategy: strategy.memory))
 
 
-def _parts(plan: Plan) -> list[int]:
-    batch, wanted = plan.batch_size, plan.options.gradient_accumulation
-    if wanted is None:
+def _accumulation_steps(plan: TrainingPlan) -> list[int]:
+    """The user's --gradient-accumulation, else every divisor of the batch size."""
+    batch, chosen = plan.batch_size, plan.options.gradient_accumulation
+    if chosen is None:
         return [parts for parts in range(1, batch + 1) if batch % parts == 0]
-    if batch % wanted:
+    if batch % chosen:
         raise UsageError(
-            f"--gradient-accumulation {wanted} does not divide the {batch} rows of a step",
-            hint="Use a divisor, or leave it away.",
+            f"--gradient-accumulation {chosen} does not divide the {batch} rows of a step",
+            hint="Use a divisor of that number, or drop the option.",
         )
-    return [wanted]
+    return [chosen]
 
 
-def _memory(plan: Plan, device: Device, packed: bool, recomputes: bool, parts: int) -> int:
+def _memory(
+    plan: TrainingPlan,
+    device: Device,
+    *,
+    packed: bool,
+    gradient_checkpointing: bool,
+    accumulation_steps: int,
+) -> int:
     model = plan.model
     size = {tensor.name: tensor.elements for tensor in model.tensors}
-    head = size.get("output.weight", size["token_embd.weight"]) * device.number
+    head = size.get("output.weight", size["token_embd.weight"]) * device.bytes_per_weight
     if packed:
         rotated = sum(t.size for t in model.tensors if ".attn_q." in t.name or ".attn_k." in t.name)
         matrix = max(shape[0] * shape[1] for shape in layer_modules(model).values())
         weights = model.file_size + rotated + head + 3 * matrix * _F32
     else:
-        weights = model.parameters * device.number
+        weights = model.parameters * device.bytes_per_weight
     learned = plan.trained_parameters * 4 * _F32  # weights, gradients and two moments (Adam)
-    tokens = plan.batch_size // parts * plan.longest
-    layer = tokens * _numbers_a_token(plan) * device.number
+    tokens = plan.batch_size // accumulation_steps * plan.longest
+    layer = tokens * _activations_per_token(plan) * device.bytes_per_weight
     width = int(model.hparam("embedding_length"))
-    if recomputes:
-        kept = layer + model.block_count * tokens * width * device.number
+    if gradient_checkpointing:
+        activations = layer + model.block_count * tokens * width * device.bytes_per_weight
     else:
-        kept = layer * model.block_count
+        activations = layer * model.block_count
     libraries = _LIBRARIES if device.name == "cpu" else _LIBRARIES // 2
-    return int(weights + learned + kept + libraries)
+    return int(weights + learned + activations + libraries)
 
 
-def _numbers_a_token(plan: Plan) -> int:
-    """What one layer keeps of one token for the way back: about 12 rows of the embedding's
-    width and 4 of the feed-forward network's."""
+def _activations_per_token(plan: TrainingPlan) -> int:
+    """The numbers that one layer keeps of one token for the backward pass.
+
+    They are about 12 rows of the embedding's width and 4 of the feed-forward network's.
+    """
     width = int(plan.model.hparam("embedding_length"))
     return 12 * width + 4 * plan.model.per_layer("feed_forward_length")[0]
 
 
-def seconds(plan: Plan, way: Way) -> float | None:
-    """How long the run may take on this machine's CPU; None on a GPU, which is not measured."""
-    if way.device != "cpu":
+def estimate_seconds(plan: TrainingPlan, strategy: MemoryStrategy) -> float | None:
+    """The run's estimated duration on this CPU; None on a GPU, whose speed is not measured."""
+    if strategy.device != "cpu":
         return None
     model = plan.model
     head = len(model.tokens) * int(model.hparam("embedding_length"))
     matrices = sum(t.elements for t in model.tensors if t.name.startswith("blk."))
-    passes = 3 if way.recomputes else 2  # forward and back, of frozen weights
-    # The trainer computes the logits of every token, and once more on the way back.
+    passes = 3 if strategy.gradient_checkpointing else 2  # forward and back, of frozen weights
+    # The trainer computes the logits of every token, and again in the backward pass.
     products = 2 * plan.tokens * (passes * matrices + 3 * head) * plan.options.epochs
-    unpacked = passes * matrices * plan.steps * way.parts if way.packed else 0
-    speed = _products_a_second() * _EFFICIENCY
-    return products / speed + unpacked / (_UNPACKED_A_SECOND * usable_cores())
+    unpacked = (
+        passes * matrices * plan.steps * strategy.accumulation_steps if strategy.packed else 0
+    )
+    speed = _measure_flops() * _EFFICIENCY
+    return products / speed + unpacked / (_UNPACKED_PER_SECOND * usable_cores())
 
 
-def _products_a_second() -> float:
-    """Floating-point operations a second in a product of two matrices, measured."""
+def _measure_flops() -> float:
+    """Measure the floating-point operations per second of a product of two matrices."""
     import numpy as np
 
     size, best = 1024, float("inf")

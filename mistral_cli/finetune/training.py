@@ -1,4 +1,4 @@
-"""The training itself: TRL's trainer with PEFT's adapter on frozen weights."""
+"""Trains a PEFT adapter on a frozen network with TRL's trainer."""
 
 from __future__ import annotations
 
@@ -19,45 +19,52 @@ from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
 from mistral_cli.errors import Interrupted, MistralCliError, Terminated, UsageError
-from mistral_cli.finetune.history import HELD_OUT, History
-from mistral_cli.finetune.network import number_type
+from mistral_cli.finetune.network import compute_dtype
+from mistral_cli.finetune.report import HELD_OUT, History
 from mistral_cli.system.signals import on_stop
 
 if TYPE_CHECKING:
-    from mistral_cli.finetune.encode import Row
-    from mistral_cli.finetune.plan import Plan
-    from mistral_cli.finetune.progress import Progress
-    from mistral_cli.finetune.run_dir import Places
-    from mistral_cli.finetune.strategy import Way
+    from mistral_cli.finetune.encode import EncodedExample
+    from mistral_cli.finetune.plan import TrainingPlan
+    from mistral_cli.finetune.report import TrainingProgress
+    from mistral_cli.finetune.run_dir import RunDirectory
+    from mistral_cli.finetune.strategy import MemoryStrategy
 
 _IGNORED = -100  # the label of a token that is not learned
 _DROPOUT = 0.05
-_EVALUATED_TOGETHER = 4
+_EVALUATION_BATCH = 4
 
 
 class Training:
-    """One run: `network` is the frozen model, `way` how it is computed, `shown` hears of it."""
+    """One run of `plan`, which trains an adapter for the frozen `network`."""
 
-    def __init__(self, plan: Plan, way: Way, places: Places, network: Any, shown: Progress) -> None:
-        self._plan, self._shown = plan, shown
+    def __init__(
+        self,
+        plan: TrainingPlan,
+        strategy: MemoryStrategy,
+        directory: RunDirectory,
+        network: Any,
+        progress: TrainingProgress,
+    ) -> None:
+        self._plan, self._progress = plan, progress
         self._stopped_by: int | None = None
-        self._collate = DataCollatorForLanguageModeling(pad_token_id=_end_of(plan))
+        self._collate = DataCollatorForLanguageModeling(pad_token_id=_end_token(plan))
         self._trainer = SFTTrainer(
             model=network,
-            args=_arguments(plan, way, places.folder),
+            args=_trainer_config(plan, strategy, directory.folder),
             processing_class=_placeholder_tokenizer(plan),
             data_collator=self._collate,
             train_dataset=Dataset.from_list([_sample(row) for row in plan.rows]),
-            peft_config=_adapter(plan),
-            callbacks=[_Watcher(self)],
+            peft_config=_lora_config(plan),
+            callbacks=[_TrainerHooks(self)],
         )
         self._trainer.remove_callback(PrinterCallback)
 
     def run(self, checkpoint: Path | None) -> History:
-        """Train, from `checkpoint` on where there is one, and return what it was like.
+        """Train, from `checkpoint` if there is one, and return the losses.
 
-        Ctrl-C and SIGTERM end it after the step, with a checkpoint; raises Interrupted or
-        Terminated then. Raises UsageError where the loss is no number any more.
+        Ctrl-C and SIGTERM end training after the current step with a checkpoint; this then raises
+        Interrupted or Terminated. Raises UsageError if the loss is no longer finite.
         """
         started = time.monotonic()
         with on_stop(self._stop):
@@ -65,13 +72,13 @@ class Training:
         step = self._trainer.state.global_step
         if self._stopped_by is not None and step < self._plan.steps:
             raise _interrupted(self._stopped_by, step)
-        return History.of(self._trainer.state.log_history, time.monotonic() - started)
+        return History.from_trainer_log(self._trainer.state.log_history, time.monotonic() - started)
 
     def save(self, folder: Path) -> None:
-        """Write the adapter as PEFT does."""
+        """Write the adapter to `folder` in PEFT's format."""
         model = self._trainer.model
         model.save_pretrained(folder, save_embedding_layers=False)
-        (folder / "README.md").unlink(missing_ok=True)  # a form that nobody has filled in
+        (folder / "README.md").unlink(missing_ok=True)  # a template without content
         config = folder / "adapter_config.json"
         content = json.loads(config.read_text(encoding="utf-8"))
         content["base_model_name_or_path"] = self._plan.options.base or self._plan.model_name
@@ -81,24 +88,24 @@ class Training:
         if self._stopped_by is not None:
             raise KeyboardInterrupt
         self._stopped_by = number
-        self._shown.note("ending after this step; once more ends at once and loses it")
+        self._progress.note("stopping after this step; a second Ctrl-C stops now and loses it")
 
     def began(self, state: Any) -> None:
-        """Called by the trainer before the first step."""
+        """The trainer calls this before the first step."""
         if not state.global_step:
             self._measure(state)
-        self._shown.begin(state.global_step)
+        self._progress.begin(state.global_step)
 
     def step_ended(self, state: Any, control: Any) -> None:
-        """Called by the trainer after each step, before it saves a checkpoint."""
-        self._shown.step(state.global_step)
+        """The trainer calls this after each step, before it saves a checkpoint."""
+        self._progress.step(state.global_step)
         if state.global_step % self._plan.steps_per_epoch == 0:
             self._measure(state)
         if self._stopped_by is not None:
             control.should_save = control.should_training_stop = True
 
     def logged(self, state: Any, logs: dict[str, float]) -> None:
-        """Called by the trainer with what it measured in a step."""
+        """The trainer calls this with the measurements of a step."""
         if "loss" not in logs:
             return
         loss = float(logs["loss"])
@@ -107,28 +114,28 @@ class Training:
                 f"the loss is {loss} at step {state.global_step}",
                 hint="Use a smaller --learning-rate.",
             )
-        self._shown.loss(state.global_step, loss)
+        self._progress.loss(state.global_step, loss)
 
     def _measure(self, state: Any) -> None:
-        """Note the held-out loss among what the trainer keeps with its checkpoints."""
+        """Add the held-out loss to the log that the trainer saves with its checkpoints."""
         if not self._plan.held_out:
             return
-        self._shown.status("measuring the held-out rows")
+        self._progress.status("measuring the held-out loss")
         loss = self._held_out_loss(self._plan.held_out)
         epoch = state.global_step // self._plan.steps_per_epoch
         point = {"step": state.global_step, "epoch": float(epoch), HELD_OUT: loss}
         state.log_history.append(point)
-        self._shown.held_out(epoch, loss)
+        self._progress.held_out(epoch, loss)
 
-    def _held_out_loss(self, rows: Sequence[Row]) -> float:
-        """The mean over all tokens of the completions."""
+    def _held_out_loss(self, rows: Sequence[EncodedExample]) -> float:
+        """The mean loss over all completion tokens of `rows`."""
         model, total, count = self._trainer.model, 0.0, 0
         was_training = model.training
         model.eval()
         with torch.no_grad(), self._trainer.compute_loss_context_manager():
-            for start in range(0, len(rows), _EVALUATED_TOGETHER):
-                some = [_sample(row) for row in rows[start : start + _EVALUATED_TOGETHER]]
-                batch = {k: v.to(model.device) for k, v in self._collate(some).items()}
+            for start in range(0, len(rows), _EVALUATION_BATCH):
+                samples = [_sample(row) for row in rows[start : start + _EVALUATION_BATCH]]
+                batch = {k: v.to(model.device) for k, v in self._collate(samples).items()}
                 output = model(**batch, fused_lm_head=True, use_cache=False)
                 total -= float(output.log_probs.sum())
                 count += int(output.label_mask.sum())
@@ -136,41 +143,41 @@ class Training:
         return total / count
 
 
-class _Watcher(TrainerCallback):
-    """Hands what the trainer tells on to a Training."""
+class _TrainerHooks(TrainerCallback):
+    """Forwards the trainer's callbacks to a Training."""
 
     def __init__(self, training: Training) -> None:
         self._training = training
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """See TrainerCallback."""
+        """Forward the start of training."""
         self._training.began(state)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-        """See TrainerCallback."""
+        """Forward the end of a step."""
         self._training.step_ended(state, control)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:  # noqa: ARG002
-        """See TrainerCallback."""
+        """Forward a step's measurements."""
         self._training.logged(state, logs)
 
 
-def _arguments(plan: Plan, way: Way, folder: Path) -> SFTConfig:
-    numbers = number_type(way)
+def _trainer_config(plan: TrainingPlan, strategy: MemoryStrategy, folder: Path) -> SFTConfig:
+    dtype = compute_dtype(strategy)
     return SFTConfig(
         output_dir=str(folder),
-        per_device_train_batch_size=plan.batch_size // way.parts,
-        gradient_accumulation_steps=way.parts,
+        per_device_train_batch_size=plan.batch_size // strategy.accumulation_steps,
+        gradient_accumulation_steps=strategy.accumulation_steps,
         num_train_epochs=plan.options.epochs,
         learning_rate=plan.learning_rate,
         warmup_steps=plan.warmup_steps,
         lr_scheduler_type="linear",
         seed=plan.options.seed,
-        max_length=None,  # checked already; the trainer would cut
-        gradient_checkpointing=way.recomputes,
-        use_cpu=way.device == "cpu",
-        bf16=numbers is torch.bfloat16,
-        fp16=numbers is torch.float16,
+        max_length=None,  # already checked; the trainer would cut rows
+        gradient_checkpointing=strategy.gradient_checkpointing,
+        use_cpu=strategy.device == "cpu",
+        bf16=dtype is torch.bfloat16,
+        fp16=dtype is torch.float16,
         dataloader_pin_memory=False,
         save_strategy="steps",
         save_steps=plan.steps_per_checkpoint,
@@ -182,7 +189,7 @@ def _arguments(plan: Plan, way: Way, folder: Path) -> SFTConfig:
     )
 
 
-def _adapter(plan: Plan) -> LoraConfig:
+def _lora_config(plan: TrainingPlan) -> LoraConfig:
     return LoraConfig(
         r=plan.options.rank,
         lora_alpha=plan.options.alpha,
@@ -192,28 +199,28 @@ def _adapter(plan: Plan) -> LoraConfig:
     )
 
 
-def _sample(row: Row) -> dict[str, list[int]]:
+def _sample(row: EncodedExample) -> dict[str, list[int]]:
     labels = [_IGNORED] * len(row.prompt) + list(row.completion)
     return {"input_ids": [*row.prompt, *row.completion], "labels": labels}
 
 
-def _end_of(plan: Plan) -> int:
-    """The token that ends an answer, which is also good for padding: padding is not learned."""
+def _end_token(plan: TrainingPlan) -> int:
+    """The token that ends an answer. It also serves as padding, which is never learned."""
     return plan.rows[0].completion[-1]
 
 
-def _placeholder_tokenizer(plan: Plan) -> PreTrainedTokenizerFast:
-    """What the trainer wants to see; rows are token ids already, and nothing is read with it."""
+def _placeholder_tokenizer(plan: TrainingPlan) -> PreTrainedTokenizerFast:
+    """A tokenizer that the trainer requires but never uses: rows already are token ids."""
     from tokenizers import Tokenizer
     from tokenizers.models import WordLevel
 
     end = "<end>"
-    words = Tokenizer(WordLevel({end: _end_of(plan)}, unk_token=end))
+    words = Tokenizer(WordLevel({end: _end_token(plan)}, unk_token=end))
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token=end, eos_token=end)
 
 
 def _interrupted(number: int, step: int) -> MistralCliError:
-    message, hint = f"ended after step {step}", "--resume goes on with it."
+    message, hint = f"stopped after step {step}", "Use --resume to continue."
     if number == signal.SIGTERM:
         return Terminated(message, hint=hint)
     return Interrupted(message, hint=hint)

@@ -1,4 +1,4 @@
-"""What `finetune` reads, refuses and plans; nothing here trains."""
+"""`finetune` before training: the rows it reads and refuses, their tokens, and the plan."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.hub_client import make_terminal
 from support.program import Result
 
 from mistral_cli.errors import MistralCliError, UsageError
-from mistral_cli.finetune.data import Data, read_data
+from mistral_cli.finetune.data import TrainingData, read_data
 from mistral_cli.finetune.encode import encode_examples
 from mistral_cli.generation.templates import find
 from mistral_cli.models.chat.messages import Message
@@ -25,10 +25,10 @@ EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Callable[..., Data]:
-    """Write a file and read it as training data."""
+def written(tmp_path: Path) -> Callable[..., TrainingData]:
+    """A function that writes a file and reads it as training data."""
 
-    def written(content: str, name: str = "data.csv") -> Data:
+    def written(content: str, name: str = "data.csv") -> TrainingData:
         path = tmp_path / name
         path.write_text(content, encoding="utf-8")
         return read_data(path, make_terminal())
@@ -53,15 +53,15 @@ def written(tmp_path: Path) -> Callable[..., Data]:
         ),
     ],
 )
-def test_every_form_of_a_row_means_the_same(
-    written: Callable[..., Data], name: str, content: str
+def test_all_forms_of_a_row_give_the_same_example(
+    written: Callable[..., TrainingData], name: str, content: str
 ) -> None:
     (example,) = written(content, name).examples
     assert example.messages == (Message("user", "hi"),)
     assert example.completion == "good, day"
 
 
-def test_every_answer_of_a_conversation_is_an_example(written: Callable[..., Data]) -> None:
+def test_every_answer_of_a_conversation_is_an_example(written: Callable[..., TrainingData]) -> None:
     turns = [("system", "S"), ("user", "a"), ("assistant", "b"), ("user", "c"), ("assistant", "d")]
     row = {"messages": [{"role": role, "content": text} for role, text in turns]}
     data = written(json.dumps(row), "a.jsonl")
@@ -83,20 +83,21 @@ def test_every_answer_of_a_conversation_is_an_example(written: Callable[..., Dat
         ("a.csv", 'prompt,completion\na,"b\n', "a.csv:2 is not CSV"),
         ("a.csv", "text\njust a text\n", "a.csv:2 does not have the form"),
         ("a.csv", "text\nx ###Human: a ###Assistant: b\n", "does not have the form"),
-        ("a.csv", "text\n###Human: a ###Human: b\n", "is not one question and its answer"),
-        ("a.csv", "text\n[INST]a[/INST]b[INST]c[/INST]d\n", "is not one question"),
+        ("a.csv", "text\n###Human: a ###Human: b\n", "is not a single question with its answer"),
+        ("a.csv", "text\n[INST]a[/INST]b[INST]c[/INST]d\n", "is not a single question"),
         ("a.jsonl", "{\n", "a.jsonl:1 is not JSON"),
         ("a.jsonl", "[1]\n", "a.jsonl:1 is JSON, but no object"),
         ("a.jsonl", '{"a": 1}\n', "a.jsonl:1 has none of the keys"),
-        ("a.jsonl", '{"prompt": "a", "completion": 3}\n', "has no text in 'completion'"),
-        ("a.jsonl", '{"prompt": "a"}\n', "a.jsonl:1 has no text in 'completion'"),
-        ("a.jsonl", '{"messages": "a"}\n', "no list of objects"),
-        ("a.jsonl", '{"messages": [{"role": "bot", "content": "a"}]}\n', "the role 'bot'"),
-        ("a.jsonl", '{"messages": [{"role": "user", "content": "a"}]}\n', "do not go user"),
+        ("a.jsonl", '{"prompt": "a", "completion": 3}\n', "has no string under 'completion'"),
+        ("a.jsonl", '{"prompt": "a"}\n', "a.jsonl:1 has no string under 'completion'"),
+        ("a.jsonl", '{"messages": "a"}\n', "no list of objects under 'messages'"),
+        ("a.jsonl", '{"messages": [{"role": "bot", "content": "a"}]}\n', "the unknown role 'bot'"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": 1}]}\n', "content is not a string"),
+        ("a.jsonl", '{"messages": [{"role": "user", "content": "a"}]}\n', "do not alternate user"),
     ],
 )
-def test_bad_rows_are_named_with_their_lines(
-    written: Callable[..., Data], name: str, content: str, problem: str
+def test_an_error_names_the_line_of_the_bad_row(
+    written: Callable[..., TrainingData], name: str, content: str, problem: str
 ) -> None:
     with pytest.raises(UsageError) as refused:
         written(content, name)
@@ -104,7 +105,9 @@ def test_bad_rows_are_named_with_their_lines(
     assert refused.value.hint
 
 
-def test_many_bad_rows_are_listed_and_the_rest_counted(written: Callable[..., Data]) -> None:
+def test_an_error_lists_ten_bad_rows_and_counts_the_rest(
+    written: Callable[..., TrainingData],
+) -> None:
     with pytest.raises(UsageError, match="12 of 13 rows cannot be used") as refused:
         written("prompt,completion\na,b\n" + "c,\n" * 12)
     lines = refused.value.details.splitlines()
@@ -112,11 +115,11 @@ def test_many_bad_rows_are_listed_and_the_rest_counted(written: Callable[..., Da
     assert lines[-1].strip() == "and 2 more"
 
 
-def test_columns_that_nobody_reads_are_named(written: Callable[..., Data]) -> None:
+def test_unused_columns_are_reported(written: Callable[..., TrainingData]) -> None:
     assert written("id,prompt,completion\n1,a,b\n").unused == ("id",)
 
 
-def test_the_examples_ask_as_the_template_does() -> None:
+def test_the_example_prompts_match_the_template() -> None:
     template = find("midjourney")
     with EXAMPLES.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -130,8 +133,8 @@ def test_the_examples_ask_as_the_template_does() -> None:
 # --- tokens ------------------------------------------------------------------------------------
 
 
-def test_training_sees_the_tokens_of_inference(
-    run: Run, written: Callable[..., Data], mistral: Path
+def test_training_and_inference_use_the_same_tokens(
+    run: Run, written: Callable[..., TrainingData], mistral: Path
 ) -> None:
     model = read(mistral)
     data = written('prompt,completion\nWrite </s> [INST],"fine </s>"\n')
@@ -140,29 +143,29 @@ def test_training_sees_the_tokens_of_inference(
     asked = json.loads(run(*arguments).stdout)
     assert list(row.prompt) == asked["prompt_token_ids"]
     assert row.completion[-1] == model.eos_id
-    # What is written in a cell never is the token that ends an answer.
+    # The text of a cell never becomes the token that ends an answer.
     assert model.eos_id not in row.completion[:-1]
 
 
-def test_rows_that_are_too_long_are_listed_not_cut(
-    written: Callable[..., Data], mistral: Path
+def test_rows_that_are_too_long_are_listed_and_not_cut(
+    written: Callable[..., TrainingData], mistral: Path
 ) -> None:
     model, long = read(mistral), "word " * 40
     data = written(f"prompt,completion\na,b\n{long},c\n")
     with pytest.raises(MistralCliError) as refused:
         encode_examples(data, model, 32)
-    assert refused.value.message == "1 row is longer than 32 tokens; nothing is cut"
+    assert refused.value.message == "1 row is longer than 32 tokens; no row is cut"
     assert "data.csv:3 has" in refused.value.details
     longest = int(refused.value.details.split()[-2])
     assert f"--max-length {longest}" in refused.value.hint
     assert len(encode_examples(data, model, longest)) == 2
     with pytest.raises(MistralCliError, match="longer than 512 tokens") as refused:
         encode_examples(written(f"prompt,completion\n{long * 20},c\n"), model, 4096)
-    assert "trained on 512" in refused.value.hint
+    assert "trained with 512 tokens" in refused.value.hint
 
 
-def test_a_base_model_is_asked_without_a_format(
-    written: Callable[..., Data], stories: Path
+def test_a_base_model_needs_no_chat_format(
+    written: Callable[..., TrainingData], stories: Path
 ) -> None:
     model = read(stories)
     (row,) = encode_examples(written("prompt,completion\nOnce,upon a time\n"), model, 64)
@@ -183,7 +186,7 @@ def test_a_dry_run_counts(run: Run, mistral: Path, tmp_path: Path) -> None:
     plan = dry_run(run, mistral)
     assert (plan["rows"], plan["rows_trained_on"], plan["rows_held_out"]) == (50, 45, 5)
     assert plan["steps"] == 3 * 4
-    # Two layers; queries are 64 to 64, values 64 to 32.
+    # Two layers; the query matrix is 64 x 64, the value matrix 64 x 32.
     assert plan["trained_parameters"] == 2 * 16 * (64 + 64 + 64 + 32)
     assert plan["tokens_learned"] < plan["tokens"]
     assert plan["seconds"] is not None
@@ -195,15 +198,15 @@ def test_a_dry_run_counts(run: Run, mistral: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (("--target-modules", "q_proj,head"), "--target-modules has no module 'head'"),
-        (("--target-modules", ","), "--target-modules are empty"),
+        (("--target-modules", "q_proj,head"), "--target-modules names an unknown module 'head'"),
+        (("--target-modules", ","), "--target-modules is empty"),
         (("--gradient-accumulation", "5"), "--gradient-accumulation 5 does not divide the 12 rows"),
         (("--nf4",), "--nf4 needs --base"),
         (("-o", "adapter.bin"), "-o adapter.bin does not end in .gguf"),
         (("--max-length", "16"), "50 rows are longer than 16 tokens"),
     ],
 )
-def test_options_that_cannot_be(
+def test_impossible_options_are_refused(
     run: Run, mistral: Path, arguments: tuple[str, ...], problem: str
 ) -> None:
     result = run("finetune", EXAMPLES, "-m", mistral, "--dry-run", *arguments)
@@ -215,10 +218,10 @@ def test_a_model_that_cannot_be_trained_is_refused(run: Run, tmp_path: Path) -> 
     scaled = write_mistral(tmp_path / "scaled.gguf", metadata={"llama.rope.scaling.type": "linear"})
     result = run("finetune", EXAMPLES, "-m", scaled, "--dry-run")
     assert result.status == 4
-    assert "cannot be trained: it scales its positions" in result.stderr
+    assert "cannot be trained: it uses RoPE scaling" in result.stderr
 
 
-def test_without_the_extra_the_install_command_is_named(run: Run, mistral: Path) -> None:
+def test_without_the_extra_the_error_names_the_install_command(run: Run, mistral: Path) -> None:
     import subprocess
     import sys
 
@@ -239,7 +242,7 @@ def test_without_the_extra_the_install_command_is_named(run: Run, mistral: Path)
     assert not Path("midjourney").exists()
 
 
-def test_data_is_checked_before_anything_heavy(tmp_path: Path) -> None:
+def test_data_is_checked_before_heavy_imports(tmp_path: Path) -> None:
     import subprocess
     import sys
 

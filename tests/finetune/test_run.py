@@ -1,6 +1,6 @@
-"""Training, resuming and exporting, and what llama.cpp makes of the adapters.
+"""Training, resuming, exporting, and the answers of llama.cpp with the adapters.
 
-Marked `finetune`: `scripts/test_finetune` installs what they need and runs them, as CI does.
+Marked `finetune`: `scripts/test_finetune` installs the libraries and runs these tests, as CI does.
 """
 
 from __future__ import annotations
@@ -91,13 +91,13 @@ def few_rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Grouped queries: four heads share the keys of two."""
+    """A model with grouped queries: four heads share the keys of two."""
     return write_mistral(tmp_path_factory.mktemp("model") / "tiny.gguf", **TINY)
 
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory, few_rows: Path, tiny: Path) -> Run:
-    """A run with an adapter for every matrix."""
+    """A finished run with an adapter for every matrix."""
     folder = tmp_path_factory.mktemp("run")
     run = train(folder, few_rows, tiny, *OPTIONS, "--target-modules", "all-linear")
     assert run.status == 0, run.stderr
@@ -105,14 +105,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, few_rows: Path, tiny: Path
 
 
 def with_peft(run: Run) -> Any:
-    """The model with its adapter in transformers and PEFT, which know nothing of the engine."""
+    """The model with its adapter in transformers and PEFT, which are independent of the engine."""
     import torch
     from peft import PeftModel
 
-    from mistral_cli.finetune.weights import load_network
+    from mistral_cli.finetune.network import network_from_gguf
 
     torch.set_num_threads(1)
-    network = load_network(read(run.model), torch.float32, "cpu", packed=False)
+    network = network_from_gguf(read(run.model), torch.float32, "cpu", packed=False)
     return PeftModel.from_pretrained(network, str(run.folder / "a"))
 
 
@@ -137,15 +137,15 @@ def test_a_run_leaves_an_adapter_a_curve_and_a_log(trained: Run) -> None:
     assert [point["step"] for point in log["steps"]] == list(range(1, 7))
     assert [point["epoch"] for point in log["held_out"]] == [0, 1, 2]
     assert log["held_out_loss"]["after"] < log["held_out_loss"]["before"]
-    assert "held-out rows went from" in trained.stderr
+    assert "held-out loss went from" in trained.stderr
 
 
-def test_the_libraries_say_nothing(trained: Run) -> None:
+def test_the_libraries_print_nothing(trained: Run) -> None:
     lines = trained.stderr.splitlines()
     assert all(line.startswith("mistral-cli: ") for line in lines), lines
 
 
-def test_llama_cpp_computes_what_peft_computes(trained: Run) -> None:
+def test_llama_cpp_and_peft_compute_the_same(trained: Run) -> None:
     ours = log_probabilities(with_peft(trained), PROMPT)
     with adapted(trained.model, trained.adapter) as engine:
         likeliest = engine.log_probabilities(PROMPT)
@@ -157,7 +157,7 @@ def test_llama_cpp_computes_what_peft_computes(trained: Run) -> None:
 
 
 @pytest.mark.parametrize("end", [signal.SIGKILL, signal.SIGINT])
-def test_a_run_that_was_ended_and_resumed_gives_the_same_adapter(
+def test_an_interrupted_and_resumed_run_gives_the_same_adapter(
     trained: Run, few_rows: Path, tmp_path: Path, end: signal.Signals
 ) -> None:
     arguments = (few_rows, "-m", trained.model, "-o", "a.gguf", *OPTIONS)
@@ -172,11 +172,11 @@ def test_a_run_that_was_ended_and_resumed_gives_the_same_adapter(
     _, stderr = process.communicate(timeout=60)
     if end == signal.SIGINT:
         assert process.returncode == 130
-        assert "--resume goes on with it" in stderr
+        assert "Use --resume to continue" in stderr
     assert not (tmp_path / "a.gguf").exists()
     again = train(tmp_path, few_rows, trained.model, *arguments[5:])
     assert again.status == 2
-    assert "--resume goes on with it, --force begins anew" in again.stderr
+    assert "Use --resume to continue it, or --force to start over" in again.stderr
     other = train(tmp_path, few_rows, trained.model, *arguments[5:], "--resume", "--rank", "8")
     assert "the interrupted run had another rank: 16, now 8" in other.stderr
     resumed = train(tmp_path, few_rows, trained.model, *arguments[5:], "--resume")
@@ -186,13 +186,15 @@ def test_a_run_that_was_ended_and_resumed_gives_the_same_adapter(
     assert resumed.log["held_out"] == trained.log["held_out"]
 
 
-def test_what_is_there_is_not_replaced(trained: Run, few_rows: Path) -> None:
+def test_existing_files_are_not_replaced(trained: Run, few_rows: Path) -> None:
     again = train(trained.folder, few_rows, trained.model)
     assert again.status == 2
-    assert "is there already" in again.stderr
+    assert "already exists" in again.stderr
 
 
-def test_a_step_in_parts_learns_the_same(trained: Run, few_rows: Path, tmp_path: Path) -> None:
+def test_gradient_accumulation_learns_the_same(
+    trained: Run, few_rows: Path, tmp_path: Path
+) -> None:
     arguments = (*OPTIONS, "--target-modules", "all-linear", "--gradient-accumulation", "4")
     parts = train(tmp_path, few_rows, trained.model, *arguments)
     assert parts.status == 0, parts.stderr
@@ -206,7 +208,7 @@ def test_a_step_in_parts_learns_the_same(trained: Run, few_rows: Path, tmp_path:
 
 
 @pytest.mark.parametrize("kind", ["Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q8_0", "Q4_K", "Q5_K", "Q6_K"])
-def test_blocks_are_unpacked_to_the_bit(kind: str) -> None:
+def test_blocks_are_dequantized_to_the_bit(kind: str) -> None:
     import gguf
     import numpy as np
     import torch
@@ -225,13 +227,13 @@ def test_blocks_are_unpacked_to_the_bit(kind: str) -> None:
 def test_packed_weights_compute_the_same(tmp_path: Path, kind: str) -> None:
     import torch
 
-    from mistral_cli.finetune.weights import load_network
+    from mistral_cli.finetune.network import network_from_gguf
 
     shape = {**TINY, "embedding": 256, "feed_forward": 256, "heads": 4, "kv_heads": 2}
     model = read(write_mistral(tmp_path / "model.gguf", quantization=kind, **shape))
     gradients, losses = [], []
     for packed in (False, True):
-        network = load_network(model, torch.float32, "cpu", packed=packed)
+        network = network_from_gguf(model, torch.float32, "cpu", packed=packed)
         network.get_input_embeddings().register_forward_hook(
             lambda module, inputs, output: output.requires_grad_(True)
         )
@@ -247,16 +249,15 @@ def test_packed_weights_compute_the_same(tmp_path: Path, kind: str) -> None:
     assert torch.allclose(gradients[0], gradients[1], atol=1e-6)
 
 
-def test_a_run_that_saves_memory_learns_the_same(few_rows: Path, tmp_path: Path) -> None:
+def test_saving_memory_does_not_change_what_is_learned(few_rows: Path, tmp_path: Path) -> None:
     from mistral_cli.finetune.data import read_data
     from mistral_cli.finetune.encode import encode_examples
     from mistral_cli.finetune.extras import quiet_libraries
-    from mistral_cli.finetune.network import load
     from mistral_cli.finetune.options import TrainingOptions
     from mistral_cli.finetune.plan import make_plan
-    from mistral_cli.finetune.progress import Progress
-    from mistral_cli.finetune.run_dir import Places
-    from mistral_cli.finetune.strategy import Way
+    from mistral_cli.finetune.report import TrainingProgress
+    from mistral_cli.finetune.run_dir import RunDirectory
+    from mistral_cli.finetune.strategy import MemoryStrategy
 
     model = read(write_mistral(tmp_path / "q8.gguf", quantization="Q8_0", **TINY))
     options = TrainingOptions(epochs=1, batch_size=4, learning_rate=0.01, max_length=512)
@@ -264,12 +265,17 @@ def test_a_run_that_saves_memory_learns_the_same(few_rows: Path, tmp_path: Path)
     plan = make_plan(model, "q8", data, encode_examples(data, model, 512), options)
     histories = []
     with quiet_libraries():
+        from mistral_cli.finetune.network import load_network
         from mistral_cli.finetune.training import Training
 
         for saves in (False, True):
-            way = Way("cpu", packed=saves, recomputes=saves, parts=1, memory=0)
-            shown, network = Progress(make_terminal(), plan.steps), load(plan, way, None)
-            training = Training(plan, way, Places(tmp_path / f"{saves}.gguf"), network, shown)
+            strategy = MemoryStrategy(
+                "cpu", packed=saves, gradient_checkpointing=saves, accumulation_steps=1, memory=0
+            )
+            progress = TrainingProgress(make_terminal(), plan.steps)
+            network = load_network(plan, strategy, None)
+            directory = RunDirectory(tmp_path / f"{saves}.gguf")
+            training = Training(plan, strategy, directory, network, progress)
             histories.append(training.run(None))
     plain, saving = ([point["loss"] for point in each.steps] for each in histories)
     assert saving == pytest.approx(plain, abs=1e-4)
@@ -286,7 +292,7 @@ def export(run: Run, *arguments: object) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_export_writes_what_training_wrote(trained: Run, tmp_path: Path) -> None:
+def test_export_writes_the_same_adapter_as_training(trained: Run, tmp_path: Path) -> None:
     result = export(trained, "a", "-m", trained.model, "-o", tmp_path / "b.gguf")
     assert result.returncode == 0, result.stderr
     found, expected = read_adapter(tmp_path / "b.gguf"), read_adapter(trained.adapter)
@@ -297,7 +303,7 @@ def test_export_writes_what_training_wrote(trained: Run, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("kind", ["f16", "q8_0"])
-def test_a_merged_model_answers_as_model_and_adapter(
+def test_a_merged_model_answers_like_the_model_with_its_adapter(
     trained: Run, tmp_path: Path, kind: str
 ) -> None:
     merged = tmp_path / "m.gguf"
@@ -325,7 +331,7 @@ def test_a_merged_model_answers_as_model_and_adapter(
         ({"r": 8}, "the rank of blk.0.attn_k.weight is not 8"),
     ],
 )
-def test_what_a_gguf_cannot_hold_is_refused(
+def test_an_adapter_that_a_gguf_cannot_hold_is_refused(
     trained: Run, tmp_path: Path, change: dict[str, Any], problem: str
 ) -> None:
     folder = changed_copy(trained, tmp_path / "other", change)
@@ -343,7 +349,7 @@ def changed_copy(run: Run, folder: Path, change: dict[str, Any]) -> Path:
     return folder
 
 
-def test_a_rank_stabilized_adapter_counts_as_peft_counts_it(trained: Run, tmp_path: Path) -> None:
+def test_a_rank_stabilized_adapter_is_scaled_as_in_peft(trained: Run, tmp_path: Path) -> None:
     folder = changed_copy(trained, tmp_path / "a", {"use_rslora": True, "lora_alpha": 4})
     result = export(trained, folder, "-m", trained.model, "-o", tmp_path / "a.gguf")
     assert result.returncode == 0, result.stderr
@@ -354,7 +360,9 @@ def test_a_rank_stabilized_adapter_counts_as_peft_counts_it(trained: Run, tmp_pa
     assert max(abs(value - ours[token]) for token, value in likeliest.items()) < 0.02
 
 
-def test_adapters_for_another_model_and_damaged_ones(trained: Run, tmp_path: Path) -> None:
+def test_adapters_for_another_model_and_damaged_adapters_are_refused(
+    trained: Run, tmp_path: Path
+) -> None:
     other = write_mistral(tmp_path / "other.gguf", **{**TINY, "embedding": 32, "heads": 2})
     result = export(trained, "a", "-m", other, "-o", tmp_path / "b.gguf")
     assert result.returncode == 2
@@ -370,12 +378,12 @@ def test_adapters_for_another_model_and_damaged_ones(trained: Run, tmp_path: Pat
 # --- other weights, the hub, a real model ------------------------------------------------------
 
 
-def test_hugging_face_weights_can_be_the_base(trained: Run, few_rows: Path, tmp_path: Path) -> None:
+def test_training_on_hugging_face_weights(trained: Run, few_rows: Path, tmp_path: Path) -> None:
     import torch
 
-    from mistral_cli.finetune.weights import load_network
+    from mistral_cli.finetune.network import network_from_gguf
 
-    network: Any = load_network(read(trained.model), torch.float32, "cpu", packed=False)
+    network: Any = network_from_gguf(read(trained.model), torch.float32, "cpu", packed=False)
     network.save_pretrained(tmp_path / "base")
     options = (*OPTIONS, "--target-modules", "all-linear", "--base", tmp_path / "base")
     run = train(tmp_path, few_rows, trained.model, *options)
@@ -391,17 +399,17 @@ def test_an_adapter_is_uploaded(tiny: Path, few_rows: Path, tmp_path: Path) -> N
         env |= {"HF_HUB_DISABLE_XET": "1"}
         run = train(tmp_path, few_rows, tiny, "--push-to-hub", "me/tiny-lora", *OPTIONS, **env)
     assert run.status == 0, run.stderr
-    there = hub.repos["me/tiny-lora"]
-    assert there["a.gguf"] == run.adapter.read_bytes()
-    assert set(there) == {
+    uploaded = hub.repos["me/tiny-lora"]
+    assert uploaded["a.gguf"] == run.adapter.read_bytes()
+    assert set(uploaded) == {
         *("README.md", "a.gguf", "a.json", "a.png"),
         *("adapter_config.json", "adapter_model.safetensors"),
     }
-    assert "held-out rows went from" in there["README.md"].decode()
+    assert "held-out loss went from" in uploaded["README.md"].decode()
     assert f"{hub.hub_url}/me/tiny-lora" in run.stderr
 
 
-def test_a_real_model_learns_and_llama_cpp_writes_what_peft_writes(
+def test_a_real_model_learns_and_llama_cpp_and_peft_write_the_same(
     smollm2: Path, few_rows: Path, tmp_path: Path
 ) -> None:
     import torch
