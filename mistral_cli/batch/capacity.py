@@ -18,7 +18,7 @@ from mistral_cli.generation.prompt_cache import common
 if TYPE_CHECKING:
     from mistral_cli.batch.prompts import Item, RowPrompts
     from mistral_cli.generation.config import RunConfig
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _LOOKED_AT = 8  # rows, for what their prompts begin with
 
@@ -50,13 +50,13 @@ def planned(
     setup: RunConfig,
     todo: Sequence[Item],
     options: BatchOptions,
-    terminal: Terminal,
+    reporter: Reporter,
 ) -> Iterator[BatchPlan]:
     """The plan for the rows `todo`; its tokenizer is open meanwhile."""
     with open_tokenizer(setup.selection.backend, setup.model) as tokenizer:
         planner = Planner(asks.drafter, setup, tokenizer.tokenize, setup.load)
-        needs = dict(_needs(asks, planner, todo, terminal))
-        planner = settle_context(planner, [TokenBudget(1), *needs.values()], terminal)
+        needs = dict(_needs(asks, planner, todo, reporter))
+        planner = settle_context(planner, [TokenBudget(1), *needs.values()], reporter)
         planner = replace(planner, beginning=_beginning(asks, planner, todo))
         load, number = planner.load, slots_wanted(options)
         prompts = [n for item in todo if item.key in needs for n in needs[item.key].prompts]
@@ -69,21 +69,21 @@ def planned(
             prompts,
         )
         fewer = number and parallel < min(number, len(prompts))
-        (terminal.warn if fewer else terminal.info)(why)
+        (reporter.warn if fewer else reporter.info)(why)
         yield BatchPlan(planner, parallel, needs)
 
 
 def _needs(
-    asks: RowPrompts, planner: Planner, todo: Sequence[Item], terminal: Terminal
+    asks: RowPrompts, planner: Planner, todo: Sequence[Item], reporter: Reporter
 ) -> Iterator[tuple[str, TokenBudget]]:
     """What each row wants; a row that cannot be asked says so when its turn comes."""
     for number, item in enumerate(todo, start=1):
-        terminal.status(f"counting tokens: row {number:,} of {len(todo):,} …")
+        reporter.status(f"counting tokens: row {number:,} of {len(todo):,} …")
         with contextlib.suppress(MistralCliError):
             draft = asks.draft(item.row)
             own = replace(planner, drafter=asks.drafter_of(item.row))
             yield item.key, need_of(own, draft)
-    terminal.clear_status()
+    reporter.clear_status()
 
 
 def _beginning(asks: RowPrompts, planner: Planner, todo: Sequence[Item]) -> tuple[int, ...]:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.prompts import Item, RowPrompts
     from mistral_cli.batch.resume import Matched
     from mistral_cli.engines.types import Request
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 _SAMPLE_TOKENS = 16
@@ -94,17 +95,17 @@ def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:
     return Speed(read / reading, wrote / writing, wrote / count, True)
 
 
-def _sampled_speed(plans: Sequence[Plan], planner: Planner, terminal: Terminal) -> Speed | None:
+def _sampled_speed(plans: Sequence[Plan], planner: Planner, reporter: Reporter) -> Speed | None:
     """A few tokens of the first row, for want of anything better."""
     if not plans:
         return None
     setup, first = planner.setup, plans[0]
     request: Request = replace(first.request, grammar=None)
     request = replace(request, max_tokens=min(request.max_tokens, _SAMPLE_TOKENS))
-    terminal.status("measuring the speed …")
+    reporter.status("measuring the speed …")
     with (
         contextlib.suppress(ZeroDivisionError),
-        open_in_process(setup.selection, setup.model, planner.load, terminal.warn) as engine,
+        open_in_process(setup.selection, setup.model, planner.load, reporter.warn) as engine,
     ):
         answer = collect(
             engine.stream(request),
@@ -113,7 +114,7 @@ def _sampled_speed(plans: Sequence[Plan], planner: Planner, terminal: Terminal) 
             on_progress=lambda _: None,
             on_text=lambda _: None,
         )
-        terminal.clear_status()
+        reporter.clear_status()
         times = answer.timings
         generation = answer.completion_tokens / times.generation
         return Speed(

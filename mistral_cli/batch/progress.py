@@ -15,7 +15,7 @@ from mistral_cli.batch.failures import Record, alike, message_of
 from mistral_cli.system.wrap import without_controls
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _RECENT = 50  # rows, or answers
 _REFRESH_SECONDS = 0.1
@@ -34,14 +34,14 @@ class Progress:
 
     def __init__(
         self,
-        terminal: Terminal,
+        reporter: Reporter,
         sizes: Sequence[int],
         every: float,
         clock: Callable[[], float] = time.monotonic,
         *,
         parts: bool = False,
     ) -> None:
-        self._terminal, self._every, self._clock, self._parts = terminal, every, clock, parts
+        self._reporter, self._every, self._clock, self._parts = reporter, every, clock, parts
         self._total, self._all = len(sizes), sum(sizes)
         self._rows = self._failed = self._answers = self._tokens = self._size = 0
         self._noted = clock()
@@ -68,17 +68,17 @@ class Progress:
     def show(self) -> None:
         """Bring what is shown up to date, if it is time to."""
         now = self._clock()
-        if self._terminal.stderr_is_terminal:
+        if self._reporter.stderr_is_terminal:
             if now - self._refreshed >= _REFRESH_SECONDS:
                 self._refreshed = now
-                self._terminal.status(self._line(now))
+                self._reporter.status(self._line(now))
         elif self._every and now - self._noted >= self._every:
             self._noted = now
-            self._terminal.note(self._line(now))
+            self._reporter.note(self._line(now))
 
     def end(self) -> None:
         """Take the status line away."""
-        self._terminal.clear_status()
+        self._reporter.clear_status()
 
     def _line(self, now: float) -> str:
         parts = [f"{self._rows:,} of {self._total:,} rows"]

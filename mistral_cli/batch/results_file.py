@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.formats import Lines
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.prompts import Item
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
 class ResultsFailed(MistralCliError):
@@ -44,7 +44,7 @@ class Results:
     """An open results file, held by this process alone. Close it in the end."""
 
     def __init__(
-        self, path: Path, lines: Lines, terminal: Terminal, *, dry_run: bool, ids_are_kept: bool
+        self, path: Path, lines: Lines, reporter: Reporter, *, dry_run: bool, ids_are_kept: bool
     ) -> None:
         """Open, lock, and cut off a torn last line; in a dry run only read.
 
@@ -60,7 +60,7 @@ class Results:
             with io.BufferedReader(_unclosed(self._file)) as reader:
                 self._entries, self._end = entries_of(reader, lines, str(path))
             if not dry_run:
-                self._clean_up(terminal)
+                self._clean_up(reporter)
         except BaseException:
             self._file.close()
             raise
@@ -125,13 +125,13 @@ class Results:
         raw = os.pread(self._file.fileno(), entry.size, entry.start)
         return raw if row is None else _encoded(self._lines.renamed(json.loads(raw), row))
 
-    def _clean_up(self, terminal: Terminal) -> None:
+    def _clean_up(self, reporter: Reporter) -> None:
         """Remove what a crash may have left."""
         try:
             self._temporary.unlink(missing_ok=True)
             if torn := os.fstat(self._file.fileno()).st_size - self._end:
                 self._file.truncate(self._end)
-                terminal.warn(
+                reporter.warn(
                     f"the last line of {self.path} was torn ({torn} bytes): its row is done again"
                 )
         except OSError as error:

@@ -38,6 +38,7 @@ from mistral_cli.system.signals import StopAsked, on_stop, stop
 if TYPE_CHECKING:
     from mistral_cli.batch.resume import Matched
     from mistral_cli.generation.task import Task
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 
@@ -93,7 +94,7 @@ class Batch:
     setup: RunConfig
     options: BatchOptions
     place: Sink
-    terminal: Terminal
+    reporter: Reporter
     items: Sequence[Item]
     matched: Matched
     records: list[Record] = field(default_factory=list)
@@ -119,7 +120,7 @@ class Batch:
                     last()
                 except MistralCliError as error:
                     if end:
-                        self.terminal.error(error.message, error.hint)
+                        self.reporter.error(error.message, error.hint)
                     end = end or error
         if end:
             raise end
@@ -149,25 +150,25 @@ class Batch:
         return None
 
     def _answered(self, todo: Sequence[Item]) -> Generator[Record]:
-        options, setup, terminal = self.options, self.setup, self.terminal
+        options, setup = self.options, self.setup
         with ExitStack() as resources:
             process = resources.enter_context(closing(EngineProcess()))  # it starts meanwhile
-            with planned(self.asks, setup, todo, options, terminal) as plan:
+            with planned(self.asks, setup, todo, options, self.reporter) as plan:
                 planner = plan.planner
-            terminal.status(f"loading {setup.model_name} …")
+            self.reporter.status(f"loading {setup.model_name} …")
             selection, model = planner.setup.selection, setup.model
-            folder = states_folder(selection, setup.cache_limit, plan.parallel, terminal.info)
+            folder = states_folder(selection, setup.cache_limit, plan.parallel, self.reporter.info)
             states = resources.enter_context(folder)
             planner = planner.loading(parallel=plan.parallel, states=states)
-            engine = open_in_process(selection, model, planner.load, terminal.warn, process)
+            engine = open_in_process(selection, model, planner.load, self.reporter.warn, process)
             resources.push(engine)
-            terminal.clear_status()
+            self.reporter.clear_status()
             planner = planner.loading(gpu_layers=engine.gpu_layers)
             planner = replace(planner, tokenize=engine.tokenize)
-            cache = planner.prompt_cache(terminal.info)
+            cache = planner.prompt_cache(self.reporter.info)
             sizes = [plan.size(item.key) for item in todo]
             every = options.progress_every
-            progress = Progress(terminal, sizes, every, parts=plan.in_parts)
+            progress = Progress(self.reporter, sizes, every, parts=plan.in_parts)
             worker = Worker(
                 self.asks, planner, engine, cache, options.timeout, options.raw, progress.answered
             )
@@ -195,14 +196,14 @@ class Batch:
 
     def _tell(self, end: MistralCliError | None) -> None:
         """What has become of the rows: a line, unless `end` will say it, and the failures."""
-        self.terminal.clear_status()
+        self.reporter.clear_status()
         if not isinstance(end, (Interrupted, Terminated)):
-            self.terminal.note(self._tally)
+            self.reporter.note(self._tally)
         failed = [record for record in self.records if record["error"] is not None]
         if names := {item.row.id for item in self.matched.failed}:
             failed += [record for record in self.place.earlier() if record["id"] in names]
         for line in failures_table(failed):
-            self.terminal.tell(line)
+            self.reporter.error_detail(line)
 
     def _report(self) -> None:
         path = self.options.report

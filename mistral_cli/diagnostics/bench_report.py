@@ -13,6 +13,7 @@ from mistral_cli.system.tables import print_table
 
 if TYPE_CHECKING:
     from mistral_cli.diagnostics.bench import Benchmark, Result
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 _MEASURES = {
@@ -54,33 +55,33 @@ def print_benchmark(terminal: Terminal, reference: str, found: Benchmark, *, as_
         _tell_spread(terminal, result)
 
 
-def _explain(terminal: Terminal, reference: str, found: Benchmark) -> None:
+def _explain(reporter: Reporter, reference: str, found: Benchmark) -> None:
     work, model = found.workload, found.model
     cores = usable_cores()
-    terminal.note(
+    reporter.note(
         f"{reference} ({model.quantization}, {model.file_size / 1e9:.2f} GB) on {processor()}, "
         f"{cores} {'core' if cores == 1 else 'cores'}"
     )
     cache = "not in the page cache" if work.cold else "in the page cache"
-    terminal.note(
+    reporter.note(
         f"a prompt of {work.prompt_tokens} tokens, then {work.new_tokens} new ones; "
         f"median of {work.repetitions}; the file {cache}; first token: load and prompt together"
     )
     for contestant in (result.contestant for result in found.results):
         if contestant.load.repack:
-            terminal.note(f"{contestant.name}: weights rearranged at load")
-    terminal.note(
+            reporter.note(f"{contestant.name}: weights rearranged at load")
+    reporter.note(
         f"bandwidth: {read_for_a_token(model) / 1e9:.2f} GB of weights a token x generated tok/s "
         f"/ {found.bandwidth / 1e9:.1f} GB/s of memory that the cores read"
     )
 
 
-def _tell_spread(terminal: Terminal, result: Result) -> None:
+def _tell_spread(reporter: Reporter, result: Result) -> None:
     for name in ("prompt_tokens_per_second", "generated_tokens_per_second"):
         values = [getattr(run, name) for run in result.runs]
         if max(values) - min(values) > _BUSY * max(values):
             title, shape = _MEASURES[name]
-            terminal.note(
+            reporter.note(
                 f"{result.contestant.name}: {title} between {shape.format(min(values))} and "
                 f"{shape.format(max(values))}: is the machine busy?"
             )

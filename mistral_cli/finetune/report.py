@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mistral_cli.finetune.plan import TrainingPlan
     from mistral_cli.finetune.run_dir import RunDirectory
     from mistral_cli.finetune.strategy import MemoryStrategy
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 HELD_OUT = "held_out_loss"
@@ -36,9 +37,9 @@ class TrainingProgress:
     """
 
     def __init__(
-        self, terminal: Terminal, steps: int, clock: Callable[[], float] = time.monotonic
+        self, reporter: Reporter, steps: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._terminal, self._steps, self._clock = terminal, steps, clock
+        self._reporter, self._steps, self._clock = reporter, steps, clock
         self._loss = float("nan")
         self._first: tuple[int, float] | None = None
         self._last_line = clock()
@@ -49,29 +50,29 @@ class TrainingProgress:
 
     def step(self, step: int) -> None:
         """`step` is done."""
-        self._terminal.status(self._line(step))
+        self._reporter.status(self._line(step))
 
     def loss(self, step: int, loss: float) -> None:
         """The loss of `step` is known."""
         self._loss = loss
-        self._terminal.status(self._line(step))
-        on_a_terminal = self._terminal.stderr_is_terminal
+        self._reporter.status(self._line(step))
+        on_a_terminal = self._reporter.stderr_is_terminal
         if not on_a_terminal and self._clock() - self._last_line >= _LINE_SECONDS:
             self._last_line = self._clock()
-            self._terminal.note(self._line(step))
+            self._reporter.note(self._line(step))
 
     def held_out(self, epoch: float, loss: float) -> None:
         """The held-out loss after `epoch` is known; 0 is before training."""
         when = f"after epoch {epoch:.0f}" if epoch else "before training"
-        self._terminal.note(f"{when}: held-out loss {loss:.3f}")
+        self._reporter.note(f"{when}: held-out loss {loss:.3f}")
 
     def status(self, text: str) -> None:
         """Show `text` until the next status."""
-        self._terminal.status(text)
+        self._reporter.status(text)
 
     def note(self, text: str) -> None:
         """Print `text` as a line that stays."""
-        self._terminal.note(text)
+        self._reporter.note(text)
 
     def _line(self, step: int) -> str:
         line = f"step {step} of {self._steps}, loss {self._loss:.3f}"
@@ -252,7 +253,7 @@ def write_plot(history: History, plan: TrainingPlan, path: Path) -> None:
 
 
 def push_to_hub(
-    repo: str, directory: RunDirectory, plan: TrainingPlan, history: History, terminal: Terminal
+    repo: str, directory: RunDirectory, plan: TrainingPlan, history: History, reporter: Reporter
 ) -> None:
     """Upload the adapter in both forms, its plot, its log and a page to `repo`.
 
@@ -262,8 +263,8 @@ def push_to_hub(
     paths = [directory.adapter, directory.plot, directory.log, *peft_files]
     files: dict[str, Path | bytes] = {path.name: path for path in paths}
     files["README.md"] = _hub_page(directory, plan, history).encode()
-    url = upload(files, repo, "LoRA adapter by mistral-cli", terminal)
-    terminal.note(f"uploaded to {url}")
+    url = upload(files, repo, "LoRA adapter by mistral-cli", reporter)
+    reporter.note(f"uploaded to {url}")
 
 
 def _hub_page(directory: RunDirectory, plan: TrainingPlan, history: History) -> str:

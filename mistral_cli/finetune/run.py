@@ -32,6 +32,7 @@ from mistral_cli.system.config import load as load_config
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.options import TrainingOptions
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 
@@ -80,16 +81,16 @@ def _plan(data: TrainingData, options: TrainingOptions, terminal: Terminal) -> T
     return make_plan(model, reference, data, rows, options)
 
 
-def _base_folder(options: TrainingOptions, terminal: Terminal) -> Path | None:
+def _base_folder(options: TrainingOptions, reporter: Reporter) -> Path | None:
     """The folder of the Hugging Face weights to train on, or None for the GGUF's own."""
     if not options.base:
         return None
-    terminal.warn(
+    reporter.warn(
         f"the adapter is trained on {options.base}{' in NF4' if options.nf4 else ''} but will run "
         "on the GGUF's weights, which differ: without --base it fits them better"
     )
     folder = Path(options.base).expanduser()
-    return folder if folder.is_dir() else download_weights(options.base, terminal)
+    return folder if folder.is_dir() else download_weights(options.base, reporter)
 
 
 def _train(
@@ -97,21 +98,21 @@ def _train(
     strategy: MemoryStrategy,
     directory: RunDirectory,
     base: Path | None,
-    terminal: Terminal,
+    reporter: Reporter,
 ) -> History:
-    terminal.status("loading the trainer")
+    reporter.status("loading the trainer")
     with _library_errors_translated():
         from mistral_cli.finetune.network import load_network
         from mistral_cli.finetune.training import Training
 
-        terminal.status("loading the weights")
+        reporter.status("loading the weights")
         network = load_network(plan, strategy, base)
-        progress = TrainingProgress(terminal, plan.steps)
+        progress = TrainingProgress(reporter, plan.steps)
         training = Training(plan, strategy, directory, network, progress)
         try:
             history = training.run(directory.newest_checkpoint())
         finally:
-            terminal.clear_status()
+            reporter.clear_status()
         training.save(directory.folder)
     return history
 

@@ -14,7 +14,7 @@ from mistral_cli.models.gguf.adapter import Adapter, read_adapter
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Chosen:
     scaled: LoraAdapter
 
 
-def read_adapters(given: Sequence[str], terminal: Terminal) -> list[Chosen]:
+def read_adapters(given: Sequence[str], reporter: Reporter) -> list[Chosen]:
     """Read and check the adapters that `--lora` names.
 
     Raises ModelUnusable for a file that is none, UsageError for an impossible scale.
@@ -34,18 +34,18 @@ def read_adapters(given: Sequence[str], terminal: Terminal) -> list[Chosen]:
     for argument in given:
         path, scale = parse(argument)
         adapter = read_adapter(path)
-        chosen.append(Chosen(adapter, _scaled(path, scale, terminal)))
-        terminal.info(
+        chosen.append(Chosen(adapter, _scaled(path, scale, reporter)))
+        reporter.info(
             f"adapter {path}: {scale:g} times, rank {adapter.rank}, alpha {adapter.alpha:g}, "
             f"for {', '.join(adapter.targets)}"
         )
     return chosen
 
 
-def _scaled(path: Path, scale: float, terminal: Terminal) -> LoraAdapter:
+def _scaled(path: Path, scale: float, reporter: Reporter) -> LoraAdapter:
     from mistral_cli.models.digest import digest_of
 
-    return LoraAdapter(path.resolve(), scale, digest_of(path, terminal))
+    return LoraAdapter(path.resolve(), scale, digest_of(path, reporter))
 
 
 def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[LoraAdapter, ...]:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.templates import Template
     from mistral_cli.serving.registry import Served
     from mistral_cli.system.config import Config
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 # What `generate` uses, for templates that say nothing.
 _DEFAULTS: Mapping[str, Any] = {
@@ -86,7 +86,7 @@ def resolve_config(
     template: Template,
     options: TaskOptions,
     config: Config,
-    terminal: Terminal,
+    reporter: Reporter,
     *,
     may_be_served: bool = False,
     lookup: bool = False,
@@ -104,15 +104,15 @@ def resolve_config(
         adapters=bool(options.lora),
     )
     wanted.check()
-    adapters = read_adapters(options.lora or (), terminal)
+    adapters = read_adapters(options.lora or (), reporter)
     reference = options.model or config.model
-    path = resolve(reference, config, terminal)
-    terminal.info(f"{reference} is {path}")
-    served = find(path, options, wanted.name, terminal) if may_be_served else None
+    path = resolve(reference, config, reporter)
+    reporter.info(f"{reference} is {path}")
+    served = find(path, options, wanted.name, reporter) if may_be_served else None
     model = read_known(path) if served else read_gguf(path)
-    selection = selection_of(served) if served else choose_engine(model, wanted, terminal)
+    selection = selection_of(served) if served else choose_engine(model, wanted, reporter)
     if served:
-        terminal.info(f"engine {selection.backend.name}: {selection.reason}")
+        reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
     return RunConfig(
         model=model,
@@ -120,7 +120,7 @@ def resolve_config(
         selection=selection,
         settings=_settings(template, options),
         stop=tuple(options.stop or ()),
-        threads=_threads(options, terminal),
+        threads=_threads(options, reporter),
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or default,
         options=options,
@@ -128,21 +128,21 @@ def resolve_config(
         adapters=fitting(adapters, model),
         wanted=wanted,
         served=served,
-        guessing=guessing(lookup, draft_model, model, selection.backend, config, terminal),
+        guessing=guessing(lookup, draft_model, model, selection.backend, config, reporter),
     )
 
 
-def choose_engine(model: GGUF, wanted: EngineRequirements, terminal: Terminal) -> EngineSelection:
+def choose_engine(model: GGUF, wanted: EngineRequirements, reporter: Reporter) -> EngineSelection:
     """The engine for `model`; with -v it is said which, and why."""
     selection = select_engine(wanted, model)
-    terminal.info(f"engine {selection.backend.name}: {selection.reason}")
+    reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     return selection
 
 
-def _threads(options: TaskOptions, terminal: Terminal) -> int:
+def _threads(options: TaskOptions, reporter: Reporter) -> int:
     cores = usable_cores()
     if options.threads and options.threads > cores:
-        terminal.warn(
+        reporter.warn(
             f"{options.threads} threads on {cores} usable cores: they spin, which makes the "
             "engines many times slower"
         )

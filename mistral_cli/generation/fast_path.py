@@ -16,7 +16,7 @@ from mistral_cli.generation.planner import Planner
 if TYPE_CHECKING:
     from mistral_cli.generation.config import RunConfig
     from mistral_cli.generation.prompt import Prompt, PromptBuilder
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 # What a 7B model takes for as many tokens is 128 MiB, set to zero in some 30 ms.
 _MOST_BYTES = 1024
@@ -31,7 +31,7 @@ def plan_short_prompts(
     drafter: PromptBuilder,
     setup: RunConfig,
     drafts: Sequence[tuple[str, Prompt]],
-    terminal: Terminal,
+    reporter: Reporter,
 ) -> Planner | None:
     """A planner whose context is settled, without a tokenizer; None where tokens must be counted.
 
@@ -47,7 +47,7 @@ def plan_short_prompts(
     if any(len(need.prompts) != 1 for need in needs):
         return None
     likely = [replace(n, prompts=(n.prompts[0] // _USUAL_BYTES,)) for n in needs]
-    return settle_context(planner, likely, terminal)
+    return settle_context(planner, likely, reporter)
 
 
 def _as_many_tokens_as_bytes(text: str) -> list[int]:

@@ -20,7 +20,7 @@ from mistral_cli.serving.client import ServedSession
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Session
     from mistral_cli.generation.config import RunConfig
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import Kind
 
 
@@ -59,7 +59,7 @@ def make_jobs(
     drafter: PromptBuilder,
     setup: RunConfig,
     drafts: Sequence[tuple[str, Prompt]],
-    terminal: Terminal,
+    reporter: Reporter,
 ) -> tuple[list[Job], Planner]:
     """One job for each draft, given with its subject, and the planner that made them.
 
@@ -72,7 +72,7 @@ def make_jobs(
             with about(subject):
                 found.append((subject, chunk(planner, draft)))
         needs = [_need(planner, pieces) for _, pieces in found]
-        planner = settle_context(planner, needs, terminal)
+        planner = settle_context(planner, needs, reporter)
         return _jobs(planner, found), planner
 
 
@@ -100,16 +100,16 @@ def need_of(planner: Planner, draft: Prompt) -> TokenBudget:
     return _need(planner, chunk(planner, draft))
 
 
-def settle_context(planner: Planner, needs: Sequence[TokenBudget], terminal: Terminal) -> Planner:
+def settle_context(planner: Planner, needs: Sequence[TokenBudget], reporter: Reporter) -> Planner:
     """`planner` with a context for all of the `needs`, and the layers that fit beside it."""
-    planner = planner.opened([need.context for need in needs], terminal)
-    planner = within_served(planner, terminal)
+    planner = planner.opened([need.context for need in needs], reporter)
+    planner = within_served(planner, reporter)
     selection = fit_gpu_layers(
         planner.setup.selection, planner.setup.model, planner.load.context_length
     )
-    terminal.info(f"{selection.gpu_layers} layers on the GPU: {selection.gpu_reason}")
+    reporter.info(f"{selection.gpu_layers} layers on the GPU: {selection.gpu_reason}")
     if selection.warning:
-        terminal.warn(selection.warning)
+        reporter.warn(selection.warning)
     load = replace(planner.load, gpu_layers=selection.gpu_layers)
     setup = replace(planner.setup, selection=selection)
     # Guesses make batches, which are computed faster as the weights are in the file.
@@ -119,7 +119,7 @@ def settle_context(planner: Planner, needs: Sequence[TokenBudget], terminal: Ter
         repack, why = repack_pays(
             selection.backend.repacking, setup.model, prompts, answers, memory
         )
-        terminal.info(f"weights {why}")
+        reporter.info(f"weights {why}")
         load = replace(load, repack=repack)
     return replace(planner, load=load, setup=setup)
 

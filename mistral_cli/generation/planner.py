@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.task import Task
     from mistral_cli.models.chat.messages import Message
     from mistral_cli.models.gguf import GGUF
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 # JSON that was cut is asked for again with that many times the tokens, unless the user set
 # the limit; and a context has that many tokens free for the words that ask again.
@@ -115,10 +115,10 @@ class Planner:
         """Tokens that an answer is likely to have: limits are for what does not end by itself."""
         return min(int(self.settings(draft)["max_tokens"]), _USUAL_ANSWER)
 
-    def opened(self, needed: Iterable[int], terminal: Terminal) -> Planner:
+    def opened(self, needed: Iterable[int], reporter: Reporter) -> Planner:
         """With a context for all that is `needed`, in tokens."""
         wanted = self.setup.options.context_length
-        context = context_length(self.setup.model, wanted, max(needed), terminal)
+        context = context_length(self.setup.model, wanted, max(needed), reporter)
         return self.loading(context_length=context)
 
     def plan(self, draft: Prompt) -> Plan:
@@ -189,16 +189,16 @@ class Planner:
         )
 
 
-def within_served(planner: Planner, terminal: Terminal) -> Planner:
+def within_served(planner: Planner, reporter: Reporter) -> Planner:
     """`planner`, without the process that serves the model where its context is too short."""
     setup, context = planner.setup, planner.load.context_length
     if not setup.served or context <= setup.served.context_length:
         return planner
-    terminal.info(
+    reporter.info(
         f"the model that process {setup.served.pid} serves is not used: its context has "
         f"{setup.served.context_length} tokens, and {context} are needed"
     )
-    selection = choose_engine(setup.model, setup.wanted, terminal)
+    selection = choose_engine(setup.model, setup.wanted, reporter)
     return replace(planner, setup=replace(setup, served=None, selection=selection))
 
 

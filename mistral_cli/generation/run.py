@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.options import OneOffOptions, TaskOptions
     from mistral_cli.generation.planner import Plan, Planner
     from mistral_cli.generation.task import Task
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 
@@ -79,9 +80,9 @@ def run_task(
     _answer_all(drafts, jobs, planner, output, terminal)
 
 
-def begin(task: Task, options: TaskOptions, terminal: Terminal) -> PromptBuilder:
+def begin(task: Task, options: TaskOptions, reporter: Reporter) -> PromptBuilder:
     """What can be checked before anything is read: options, templates, the schema."""
-    terminal.quiet, terminal.verbose = options.quiet, options.verbose
+    reporter.quiet, reporter.verbose = options.quiet, options.verbose
     if options.offline:
         from mistral_cli.models.hub.api import go_offline
 
@@ -89,7 +90,7 @@ def begin(task: Task, options: TaskOptions, terminal: Terminal) -> PromptBuilder
     drafter = PromptBuilder(task, find(options.template or task.name), find(PART_TEMPLATE), options)
     check_split(drafter, options.overflow)
     for note in drafter.shape.check() if drafter.shape else ():
-        terminal.info(f"checked after generation, not while sampling: {note}")
+        reporter.info(f"checked after generation, not while sampling: {note}")
     return drafter
 
 
@@ -138,43 +139,43 @@ def _answer_all(
     jobs: Sequence[Job],
     planner: Planner,
     output: Output,
-    terminal: Terminal,
+    reporter: Reporter,
 ) -> None:
     """Open the engine and answer the jobs; without `jobs`, one for each of the `drafts`."""
-    setup, parallel = planner.setup, _parallel(jobs, planner, terminal) if jobs else 1
+    setup, parallel = planner.setup, _parallel(jobs, planner, reporter) if jobs else 1
     started = time.perf_counter()
     with contextlib.ExitStack() as resources:
         states = None
         if not setup.served:  # whose slots keep what they have read by themselves
-            folder = states_folder(setup.selection, setup.cache_limit, parallel, terminal.info)
+            folder = states_folder(setup.selection, setup.cache_limit, parallel, reporter.info)
             states = resources.enter_context(folder)
         planner = planner.loading(parallel=parallel, states=states)
-        cache = planner.prompt_cache(terminal.info)
+        cache = planner.prompt_cache(reporter.info)
         cache.look_ahead([plan.request for job in jobs for plan in job.plans])
-        engine = _opened(setup, planner.load, terminal)
+        engine = _opened(setup, planner.load, reporter)
         resources.push(engine)
         load_seconds = time.perf_counter() - started
-        _report_layers(engine, planner, terminal)
+        _report_layers(engine, planner, reporter)
         if engine.gpu_layers != planner.load.gpu_layers:  # on the way there it has become fewer
             planner = planner.loading(gpu_layers=engine.gpu_layers)
-            cache = planner.prompt_cache(terminal.info)
+            cache = planner.prompt_cache(reporter.info)
         planner = replace(planner, tokenize=engine.tokenize)
-        status = _Status(terminal)
+        status = _Status(reporter)
         ask = asking(engine, cache, status.read, load_seconds)
         desk = Executor(planner, ask, parallel, status.say)
         try:
             for job in jobs or jobs_of(planner, drafts):
                 status.doing = ""
-                _answer_one(_loaded(job, engine), desk, output, terminal)
+                _answer_one(_loaded(job, engine), desk, output, reporter)
         except BaseException:
-            terminal.clear_status()
+            reporter.clear_status()
             output.abort()
             raise
         finally:  # after Ctrl-C too: what was read for minutes is there for another question
             cache.keep()
 
 
-def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
+def _parallel(jobs: Sequence[Job], planner: Planner, reporter: Reporter) -> int:
     """How many parts of a text to ask about at once."""
     setup, load = planner.setup, planner.load
     together = max(([plan.prompt_tokens for plan in job.plans] for job in jobs), key=len)
@@ -189,56 +190,56 @@ def _parallel(jobs: Sequence[Job], planner: Planner, terminal: Terminal) -> int:
         together,
     )
     if len(together) > 1:
-        terminal.info(f"{parallel} at once: {why}")
+        reporter.info(f"{parallel} at once: {why}")
     return parallel
 
 
-def _opened(setup: RunConfig, load: LoadOptions, terminal: Terminal) -> Session:
+def _opened(setup: RunConfig, load: LoadOptions, reporter: Reporter) -> Session:
     if setup.served:
         return ServedSession(setup.served, setup.model, load.parallel)
-    terminal.status(f"loading {setup.model_name} …")
-    return open_engine(setup.selection, setup.model, load, terminal.warn)
+    reporter.status(f"loading {setup.model_name} …")
+    return open_engine(setup.selection, setup.model, load, reporter.warn)
 
 
-def _answer_one(job: Job, desk: Executor, output: Output, terminal: Terminal) -> None:
+def _answer_one(job: Job, desk: Executor, output: Output, reporter: Reporter) -> None:
     desk.kept = PartialAnswers.of(job.plans) if len(job.plans) > 1 else PartialAnswers()
     if desk.kept.found:
-        terminal.note(f"{desk.kept.found} parts are there from an earlier run")
+        reporter.note(f"{desk.kept.found} parts are there from an earlier run")
     try:
         with about(job.subject):
             result = respond(job, desk, output)
     except BaseException:
         if desk.kept.count:
-            terminal.note(f"{desk.kept.count} parts are kept: the same command goes on from there")
+            reporter.note(f"{desk.kept.count} parts are kept: the same command goes on from there")
         raise
     output.result(result)
     if result.chunks > 1:
-        terminal.note(f"read in {result.chunks} parts")
+        reporter.note(f"read in {result.chunks} parts")
     for warning in result.warnings:  # after the text: it must not stand inside
-        terminal.note(f"warning: {warning}")
+        reporter.note(f"warning: {warning}")
 
 
 @dataclass
 class _Status:
     """The passing line: what is being done, and how far its prompt has been read."""
 
-    terminal: Terminal
+    reporter: Reporter
     doing: str = ""
 
     def say(self, text: str) -> None:
         self.doing = text.removesuffix(" …")
-        self.terminal.status(text)
+        self.reporter.status(text)
 
     def read(self, progress: PrefillProgress) -> None:
         # Streams of parts run in other threads, and have their own progress.
         if threading.current_thread() is threading.main_thread():
             what = f"{self.doing}, reading" if self.doing else "reading the prompt:"
-            self.terminal.status(f"{what} {progress.done} of {progress.total} tokens …")
+            self.reporter.status(f"{what} {progress.done} of {progress.total} tokens …")
 
 
-def _report_layers(engine: Session, planner: Planner, terminal: Terminal) -> None:
+def _report_layers(engine: Session, planner: Planner, reporter: Reporter) -> None:
     """Say what is on the GPU, always where one was meant to be used, else with -v."""
-    say = terminal.note if planner.load.gpu_layers > 0 else terminal.info
+    say = reporter.note if planner.load.gpu_layers > 0 else reporter.info
     say(f"{engine.gpu_layers} of {planner.setup.model.block_count + 1} layers are on the GPU")
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Engine
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.config import Config
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
 def guessing(
@@ -22,7 +22,7 @@ def guessing(
     model: GGUF,
     engine: type[Engine],
     config: Config,
-    terminal: Terminal,
+    reporter: Reporter,
 ) -> SpeculativeConfig | None:
     """Who guesses for `model`: its text with `lookup`, the model that `draft` refers to, or nobody.
 
@@ -36,12 +36,12 @@ def guessing(
         raise UsageError(
             f"{engine.name} cannot guess ahead", hint=f"Use --engine llama.cpp, or drop {flag}."
         )
-    return SpeculativeConfig(_fitting(draft, model, config, terminal).path if draft else None)
+    return SpeculativeConfig(_fitting(draft, model, config, reporter).path if draft else None)
 
 
-def _fitting(reference: str, model: GGUF, config: Config, terminal: Terminal) -> GGUF:
-    draft = read(resolve(reference, config, terminal))
-    terminal.info(f"the draft model {reference} is {draft.path}")
+def _fitting(reference: str, model: GGUF, config: Config, reporter: Reporter) -> GGUF:
+    draft = read(resolve(reference, config, reporter))
+    reporter.info(f"the draft model {reference} is {draft.path}")
     # llama.cpp would translate between vocabularies, which guesses badly, and says nothing.
     if draft.tokens != model.tokens or draft.eos_id != model.eos_id:
         raise ModelUnusable(

@@ -19,12 +19,12 @@ from mistral_cli.system.config import Config, cache_dir, config_file
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
 
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _NAME = re.compile(r"\w[\w.-]*")
 
 
-def set_alias(name: str, reference: str, terminal: Terminal) -> str:
+def set_alias(name: str, reference: str, reporter: Reporter) -> str:
     """Let `name` stand for a model reference, and return the reference as it was written down.
 
     A path is written in full, so that it holds in every folder. Raises `UsageError` for a name
@@ -45,16 +45,16 @@ def set_alias(name: str, reference: str, terminal: Terminal) -> str:
         )
     from tomlkit import nl
 
-    with _changing(terminal) as document:
+    with _changing(reporter) as document:
         if document and "aliases" not in document:
             document.add(nl())
         document.setdefault("aliases", {})[name] = target
     return target
 
 
-def remove_alias(name: str, terminal: Terminal) -> None:
+def remove_alias(name: str, reporter: Reporter) -> None:
     """Forget one of the user's aliases. Raises `UsageError` when there is none."""
-    with _changing(terminal) as document:
+    with _changing(reporter) as document:
         aliases = document.get("aliases", {})
         if name not in aliases:
             known = ", ".join(aliases) or "none"
@@ -63,12 +63,12 @@ def remove_alias(name: str, terminal: Terminal) -> None:
 
 
 @contextmanager
-def _changing(terminal: Terminal) -> Iterator[TOMLDocument]:
+def _changing(reporter: Reporter) -> Iterator[TOMLDocument]:
     """The file's content, written back at the end; no other process changes it meanwhile."""
     lock_file = cache_dir() / "config.lock"  # the folder of config.toml is the user's to keep tidy
     with ExitStack() as stack:
         try:
-            stack.enter_context(one_at_a_time(lock_file, "changing config.toml", terminal))
+            stack.enter_context(one_at_a_time(lock_file, "changing config.toml", reporter))
         except OSError as error:
             raise UsageError(
                 f"cannot write {lock_file}: {error.strerror}",

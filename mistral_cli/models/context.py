@@ -8,12 +8,12 @@ from mistral_cli.models.chat.formats import chat_format
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _STEP = 256
 
 
-def context_length(model: GGUF, wanted: int | None, needed: int, terminal: Terminal) -> int:
+def context_length(model: GGUF, wanted: int | None, needed: int, reporter: Reporter) -> int:
     """Tokens to make room for: what the user `wanted`, else what is `needed`.
 
     Never more than the model was trained on; what is lowered or risky is said.
@@ -22,12 +22,12 @@ def context_length(model: GGUF, wanted: int | None, needed: int, terminal: Termi
     if wanted:
         allowed = min(wanted, model.context_length)
         if wanted > allowed:
-            terminal.warn(
+            reporter.warn(
                 f"the model was trained on {model.context_length} tokens; "
                 f"-c {wanted} is lowered to that"
             )
         if allowed > window:
-            terminal.warn(
+            reporter.warn(
                 f"this model attends to the last {window} tokens only, which the engines do not "
                 "imitate: answers get worse beyond that"
             )

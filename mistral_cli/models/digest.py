@@ -12,10 +12,10 @@ from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
-def digest_of(path: Path, terminal: Terminal) -> str:
+def digest_of(path: Path, reporter: Reporter) -> str:
     """The digest in hex; gigabytes are read only the first time. Raises OSError."""
     path = path.resolve()
     state = path.stat()
@@ -26,10 +26,10 @@ def digest_of(path: Path, terminal: Terminal) -> str:
         return str(known[str(path)][-1])
 
     def show(done: int) -> None:
-        terminal.status(f"reading {path.name}: {100 * done // max(state.st_size, 1)} % …")
+        reporter.status(f"reading {path.name}: {100 * done // max(state.st_size, 1)} % …")
 
     digest = sha256_of(path, show)
-    terminal.clear_status()
+    reporter.clear_status()
     known = {p: told for p, told in _read(store).items() if Path(p).exists()}
     with contextlib.suppress(OSError):  # then it is read again the next time
         store.parent.mkdir(parents=True, exist_ok=True)

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 # The mode that huggingface_hub gives its lock files: a cache may belong to a group.
 _MODE = 0o664
 
 
 @contextmanager
-def one_at_a_time(lock_file: Path, doing: str, terminal: Terminal) -> Iterator[None]:
+def one_at_a_time(lock_file: Path, doing: str, reporter: Reporter) -> Iterator[None]:
     """Hold the lock file, waiting for a process that holds it and saying what it is `doing`.
 
     The kernel frees the lock of a process that was killed; the empty file stays.
@@ -27,7 +27,7 @@ def one_at_a_time(lock_file: Path, doing: str, terminal: Terminal) -> Iterator[N
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        terminal.note(f"another process is {doing}; waiting for it ...")
+        reporter.note(f"another process is {doing}; waiting for it ...")
         lock.acquire(poll_interval=0.2)
     try:
         yield

@@ -17,7 +17,7 @@ from mistral_cli.models.sources import HubFile, HubRepo, PyPIWheel, Source
 
 if TYPE_CHECKING:
     from mistral_cli.models.hub.remote import RemoteFile
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 # Bytes. Vocabularies make headers: 0.7 MB with 32,000 tokens, 8 MB with 128,000 and merges.
 _FIRST_READ = 1 << 20
@@ -38,41 +38,41 @@ class Download:
     path: Path | None
 
 
-def look_up(source: Source, terminal: Terminal) -> Download:
+def look_up(source: Source, reporter: Reporter) -> Download:
     """What fetching `source` would download. Asks the hub, and downloads nothing.
 
     Raises `ModelNotAvailable` and `UsageError` as fetching would; a hub that cannot be asked
     does not matter where the file is here.
     """
     if isinstance(source, HubFile | HubRepo):
-        return _look_up_hub(source, terminal)
+        return _look_up_hub(source, reporter)
     if isinstance(source, PyPIWheel):
         path = source.locate()
         return Download(source.describe(), source.size, 0 if path else source.size, path)
-    path = source.fetch(terminal)  # a path: nothing to fetch, and it says what is missing
+    path = source.fetch(reporter)  # a path: nothing to fetch, and it says what is missing
     return Download(source.describe(), path.stat().st_size, 0, path)
 
 
-def read_header(source: HubFile | HubRepo, terminal: Terminal) -> GGUF:
+def read_header(source: HubFile | HubRepo, reporter: Reporter) -> GGUF:
     """The header of a hub file, read in ranges; a few megabytes of it at most travel.
 
     Raises `ModelNotAvailable`, and `ModelUnusable` for a file that `gguf.read` would refuse.
     """
-    file, remote = _ask(source, terminal)
+    file, remote = _ask(source, reporter)
     name = Path(file.repo, file.filename)
     start, length = b"", _FIRST_READ
     while len(start) < min(remote.size, _LONGEST_HEADER):
         wanted = min(length, remote.size) - len(start)
-        start += hub.read_range(remote, len(start), wanted, terminal)
+        start += hub.read_range(remote, len(start), wanted, reporter)
         if model := read_start(name, start, remote.size):
             return model
         length *= 2
     raise ModelUnusable(f"{name}: has no GGUF header that ends", hint=DAMAGED)
 
 
-def _look_up_hub(source: HubFile | HubRepo, terminal: Terminal) -> Download:
+def _look_up_hub(source: HubFile | HubRepo, reporter: Reporter) -> Download:
     try:
-        file, remote = _ask(source, terminal)
+        file, remote = _ask(source, reporter)
     except ModelNotAvailable:
         if path := source.locate():
             return Download(source.describe(), size_of(path), 0, path)
@@ -83,13 +83,13 @@ def _look_up_hub(source: HubFile | HubRepo, terminal: Terminal) -> Download:
     return Download(file.describe(), remote.size, missing, path)
 
 
-def _ask(source: HubFile | HubRepo, terminal: Terminal) -> tuple[HubFile, RemoteFile]:
-    terminal.status(f"{source.describe()}: asking the hub")
+def _ask(source: HubFile | HubRepo, reporter: Reporter) -> tuple[HubFile, RemoteFile]:
+    reporter.status(f"{source.describe()}: asking the hub")
     try:
-        file = source.choose(terminal)
-        return file, hub.remote_file(file.repo, file.filename, file.revision, terminal)
+        file = source.choose(reporter)
+        return file, hub.remote_file(file.repo, file.filename, file.revision, reporter)
     finally:
-        terminal.clear_status()
+        reporter.clear_status()
 
 
 def _is(cached: CachedFile, remote: RemoteFile) -> bool:

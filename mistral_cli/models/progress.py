@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
 def format_size(size: float) -> str:
@@ -25,7 +25,7 @@ class Progress:
     `update_transfer` asks the Xet client for one bar per file instead of two.
     """
 
-    terminal: ClassVar[Terminal]
+    reporter: ClassVar[Reporter]
     label: ClassVar[str]
     used: ClassVar[bool] = False
 
@@ -36,17 +36,17 @@ class Progress:
         self._shown, self._tenths = 0.0, 10 * initial // total if total else 0
         size = format_size(total) if total else "size unknown"
         at = f"; {format_size(initial)} are here" if initial else ""
-        self.terminal.note(f"downloading {self.label} ({size}{at}) ...")
+        self.reporter.note(f"downloading {self.label} ({size}{at}) ...")
 
     def update(self, n: float | None = 1) -> None:
         """Count `n` more bytes."""
         self.n += int(n or 0)
-        if self.terminal.stderr_is_terminal:
+        if self.reporter.stderr_is_terminal:
             self._show_status(time.monotonic())
         elif self.total and (tenths := 10 * self.n // self.total) > self._tenths:
             self._tenths = tenths
             if tenths < 10:
-                self.terminal.note(f"{self.label}: {10 * tenths} % of {format_size(self.total)}")
+                self.reporter.note(f"{self.label}: {10 * tenths} % of {format_size(self.total)}")
 
     def _show_status(self, now: float) -> None:
         if now - self._shown < 0.1:
@@ -57,7 +57,7 @@ class Progress:
         if self.total and rate > 0:
             left = int((self.total - self.n) / rate)
             text += f", {100 * self.n // self.total} %, {left // 60}:{left % 60:02} left"
-        self.terminal.status(text)
+        self.reporter.status(text)
 
     def _ignore(self, *_: object, **__: object) -> None:
         pass

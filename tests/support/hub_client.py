@@ -62,7 +62,7 @@ DRIVER = """
 import sys, time
 from mistral_cli.models import hub
 from mistral_cli.errors import MistralCliError
-from mistral_cli.terminal import Terminal
+from mistral_cli.system.terminal import Terminal
 time.sleep = lambda seconds: None
 terminal = Terminal.from_process()
 try:
@@ -105,7 +105,7 @@ def drive(
 WITHOUT_WAITING = """
 import sys, time
 time.sleep = lambda seconds: None
-from mistral_cli.cli import main
+from mistral_cli.cli.app import main
 sys.argv[0] = "mistral-cli"
 main()
 """

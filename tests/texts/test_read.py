@@ -234,8 +234,8 @@ DRIVER = """
 import json, sys
 from dataclasses import asdict
 from mistral_cli.errors import UsageError
-from mistral_cli.inputs.texts import Graces, read_inputs
-from mistral_cli.terminal import Terminal
+from mistral_cli.texts.read import Graces, read_inputs
+from mistral_cli.system.terminal import Terminal
 try:
     graces = Graces(0.2, 0.3)
     print(json.dumps(asdict(read_inputs(sys.argv[1:], [], Terminal.from_process(), graces=graces))))

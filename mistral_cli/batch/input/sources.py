@@ -15,7 +15,7 @@ from mistral_cli.errors import UsageError
 from mistral_cli.texts.read import STDIN, name_of
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _ANY_DEPTH = "**"
 _WHOLE_FOLDER = (_ANY_DEPTH, "*")
@@ -35,7 +35,7 @@ class Source:
 
 
 def find_sources(
-    names: Sequence[str], terminal: Terminal, outputs: Sequence[Path] = ()
+    names: Sequence[str], reporter: Reporter, outputs: Sequence[Path] = ()
 ) -> list[Source]:
     """Every file behind `names`, each once; nothing at all is stdin.
 
@@ -46,7 +46,7 @@ def find_sources(
     found: dict[Path, Source] = {}
     for name in names or ("-",):
         try:
-            sources = _sources(name, terminal)
+            sources = _sources(name, reporter)
         except (OSError, ValueError) as error:  # too long, a folder in the way is closed, NUL
             raise UsageError(f"{name!r} cannot be read: {error}", hint="Check the name.") from error
         for source in sources:
@@ -56,24 +56,24 @@ def find_sources(
     return list(found.values())
 
 
-def _sources(name: str, terminal: Terminal) -> list[Source]:
+def _sources(name: str, reporter: Reporter) -> list[Source]:
     if not name:  # a variable of a script that is not set would be the whole folder
         raise UsageError("an input has an empty name", hint="Use . for the current folder.")
     path = Path(name)
     if path == STDIN:
         return [Source(STDIN, STDIN)]
     if path.is_dir():
-        return _expand(name, path, _WHOLE_FOLDER, terminal)
+        return _expand(name, path, _WHOLE_FOLDER, reporter)
     if path.exists():
         return [Source(path, Path(path.name))]
     fixed = list(takewhile(lambda part: not _is_pattern(part), path.parts))
     if len(fixed) == len(path.parts):
         raise UsageError(f"{name_of(path)} does not exist", hint="Check the name.")
-    return _expand(name, Path(*fixed), path.parts[len(fixed) :], terminal)
+    return _expand(name, Path(*fixed), path.parts[len(fixed) :], reporter)
 
 
-def _expand(name: str, folder: Path, pattern: tuple[str, ...], terminal: Terminal) -> list[Source]:
-    entries = cache(partial(_entries, terminal))  # "**" comes by twice, and would warn twice
+def _expand(name: str, folder: Path, pattern: tuple[str, ...], reporter: Reporter) -> list[Source]:
+    entries = cache(partial(_entries, reporter))  # "**" comes by twice, and would warn twice
     files = sorted({os.fspath(path) for path in _matches(folder, pattern, entries)})
     if not files:
         raise UsageError(
@@ -108,14 +108,14 @@ def _into(path: Path, rest: Sequence[str], entries: _Entries) -> Iterator[Path]:
         yield from _matches(path, rest, entries)
 
 
-def _entries(terminal: Terminal, folder: Path) -> list[os.DirEntry[str]]:
+def _entries(reporter: Reporter, folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except FileNotFoundError:
         return []
     except OSError as error:
-        terminal.warn(f"{name_of(folder)} is left out: {error.strerror}")
+        reporter.warn(f"{name_of(folder)} is left out: {error.strerror}")
         return []
 
 

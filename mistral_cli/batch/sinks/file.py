@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import Item
     from mistral_cli.batch.resume import Matched
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
 class FileSink:
@@ -23,13 +23,13 @@ class FileSink:
         self,
         path: Path,
         lines: Lines,
-        terminal: Terminal,
+        reporter: Reporter,
         *,
         dry_run: bool,
         ids_are_kept: bool = False,
     ) -> None:
         self.name = str(path)
-        self._results = Results(path, lines, terminal, dry_run=dry_run, ids_are_kept=ids_are_kept)
+        self._results = Results(path, lines, reporter, dry_run=dry_run, ids_are_kept=ids_are_kept)
 
     def match(self, items: Sequence[Item], options: BatchOptions) -> Matched:
         """See Destination."""

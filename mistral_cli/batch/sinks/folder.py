@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import Item
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
 _NO_TEXTS = {".pdf", ".docx", ".epub", ".odt", ".rtf", ".pptx", ".html", ".htm"}
@@ -34,13 +34,13 @@ class FolderSink(FileSink):
         self,
         folder: Path,
         items: Sequence[Item],
-        terminal: Terminal,
+        reporter: Reporter,
         *,
         structured: bool,
         dry_run: bool,
     ) -> None:
         self._targets = _targets(folder, [item.row for item in items], structured=structured)
-        super().__init__(folder / _LEDGER, OwnLines(), terminal, dry_run=dry_run, ids_are_kept=True)
+        super().__init__(folder / _LEDGER, OwnLines(), reporter, dry_run=dry_run, ids_are_kept=True)
         self.name, self._temporary = str(folder), folder / _TEMPORARY
         if self._temporary.exists() and not dry_run:
             self._recover()

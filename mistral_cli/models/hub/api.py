@@ -23,7 +23,7 @@ from mistral_cli.models.progress import format_size as format_size
 
 if TYPE_CHECKING:
     from mistral_cli.models.hub.remote import RemoteFile
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _GONE = {"RevisionNotFoundError", "RemoteEntryNotFoundError"}
 
@@ -54,13 +54,13 @@ def cached_files(repo: str, revision: str | None = None) -> list[str]:
 
 
 def list_files(
-    repo: str, revision: str | None = None, terminal: Terminal | None = None
+    repo: str, revision: str | None = None, reporter: Reporter | None = None
 ) -> list[tuple[str, int]]:
     """Name and size in bytes of every file the repository holds, from the hub.
 
     Raises `ModelNotAvailable` when the hub cannot be asked or knows no such repository.
     """
-    with seam(repo, "", revision, terminal):
+    with seam(repo, "", revision, reporter):
         from huggingface_hub import HfApi, constants
 
         # model_info, not list_repo_tree: one request, and it is the one with a timeout.
@@ -70,25 +70,25 @@ def list_files(
 
 
 def remote_file(
-    repo: str, filename: str, revision: str | None = None, terminal: Terminal | None = None
+    repo: str, filename: str, revision: str | None = None, reporter: Reporter | None = None
 ) -> RemoteFile:
     """What the hub says of one file, without its bytes; the terminal is told of waiting.
 
     Raises `ModelNotAvailable` when the hub cannot be asked or has no such file.
     """
-    with _asking(repo, filename, revision, terminal):
+    with _asking(repo, filename, revision, reporter):
         return remote.metadata(repo, filename, revision)
 
 
 def read_range(
-    file: RemoteFile, start: int, length: int, terminal: Terminal | None = None
+    file: RemoteFile, start: int, length: int, reporter: Reporter | None = None
 ) -> bytes:
     """`length` bytes of a hub file from byte `start` on; fewer only where the file ends.
 
     Raises `ModelNotAvailable` when they cannot be had.
     """
     with (
-        _asking(file.repo, file.filename, file.commit, terminal),
+        _asking(file.repo, file.filename, file.commit, reporter),
         remote.open_at(file, start, start + length) as chunks,
     ):
         data = bytearray()
@@ -99,7 +99,7 @@ def read_range(
         return bytes(data[:length])
 
 
-def download(repo: str, filename: str, revision: str | None, terminal: Terminal) -> Path:
+def download(repo: str, filename: str, revision: str | None, reporter: Reporter) -> Path:
     """Bring one file into the shared cache and return its path there.
 
     Progress goes to the terminal: one passing line, or plain lines in a log, or nothing with
@@ -110,37 +110,37 @@ def download(repo: str, filename: str, revision: str | None, terminal: Terminal)
     class Shown(Progress):
         pass
 
-    Shown.terminal, Shown.label = terminal, filename.rpartition("/")[2]
+    Shown.reporter, Shown.label = reporter, filename.rpartition("/")[2]
     here = locate(repo, filename, revision)
     if here and is_offline():
         return here
-    terminal.status(f"{Shown.label}: asking the hub")
+    reporter.status(f"{Shown.label}: asking the hub")
     try:
-        file = _ask(repo, filename, revision, here, terminal)
+        file = _ask(repo, filename, revision, here, reporter)
         if here and not file:
             return here
-        with _asking(repo, filename, revision, terminal):
+        with _asking(repo, filename, revision, reporter):
             from huggingface_hub import hf_hub_download
 
             from mistral_cli.models.hub import transfer
 
             if file and transfer.is_resumable(file):
-                transfer.bring(file, terminal, Shown)
+                transfer.bring(file, reporter, Shown)
             path = hf_hub_download(repo, filename, revision=revision, tqdm_class=cast(Any, Shown))
     finally:
-        terminal.clear_status()
+        reporter.clear_status()
     if Shown.used:
-        terminal.note(f"saved {path}")
+        reporter.note(f"saved {path}")
     return Path(path).absolute()
 
 
-def download_weights(repo: str, terminal: Terminal) -> Path:
+def download_weights(repo: str, reporter: Reporter) -> Path:
     """Bring a repository of safetensors weights into the shared cache; its folder there.
 
     Raises `ModelNotAvailable`.
     """
-    terminal.note(f"fetching the weights of {repo}")
-    with seam(repo, "", None, terminal):
+    reporter.note(f"fetching the weights of {repo}")
+    with seam(repo, "", None, reporter):
         from huggingface_hub import snapshot_download
 
         folder = snapshot_download(repo, allow_patterns=["*.json", "*.safetensors"])
@@ -164,26 +164,26 @@ def is_offline() -> bool:
 
 
 def _ask(
-    repo: str, filename: str, revision: str | None, here: Path | None, terminal: Terminal
+    repo: str, filename: str, revision: str | None, here: Path | None, reporter: Reporter
 ) -> RemoteFile | None:
     """What the hub says of a file; None where it cannot be asked and the file is `here`."""
     try:
-        with _asking(repo, filename, revision, terminal):
+        with _asking(repo, filename, revision, reporter):
             return remote.metadata(repo, filename, revision, patient=here is None)
     except ModelNotAvailable as error:
         if here is None or _cause(error) in _GONE:
             raise
-        terminal.note(f"{error.message}; the file that is here is taken")
+        reporter.note(f"{error.message}; the file that is here is taken")
         return None
 
 
 @contextmanager
 def _asking(
-    repo: str, filename: str, revision: str | None, terminal: Terminal | None = None
+    repo: str, filename: str, revision: str | None, reporter: Reporter | None = None
 ) -> Iterator[None]:
     """The seam for questions about one file: where it is missing, the hint names what is there."""
     try:
-        with seam(repo, filename, revision, terminal):
+        with seam(repo, filename, revision, reporter):
             yield
     except ModelNotAvailable as error:
         if _cause(error) == "RemoteEntryNotFoundError":

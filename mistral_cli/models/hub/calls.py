@@ -13,12 +13,12 @@ from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.models.hub.errors import explain
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
 @contextmanager
 def seam(
-    repo: str, filename: str = "", revision: str | None = None, terminal: Terminal | None = None
+    repo: str, filename: str = "", revision: str | None = None, reporter: Reporter | None = None
 ) -> Iterator[None]:
     """Around every call of the library: its exceptions become ours, its notes the terminal's."""
     try:
@@ -32,11 +32,11 @@ def seam(
             f"a HF_* environment variable has a wrong value: {error}", hint="Correct it."
         ) from error
     logger = logging.getLogger("huggingface_hub")
-    handlers, logger.handlers = logger.handlers, [_Notes(terminal)]
+    handlers, logger.handlers = logger.handlers, [_Notes(reporter)]
     try:
         with warnings.catch_warnings():
-            if terminal:
-                warnings.showwarning = lambda message, *_: terminal.warn(str(message))
+            if reporter:
+                warnings.showwarning = lambda message, *_: reporter.warn(str(message))
             yield
     except MistralCliError:
         raise
@@ -58,15 +58,15 @@ class _Notes(logging.Handler):
     """The library's log ("Retrying in 4s"): its first line says why it takes so long, the
     others pass by on a terminal and stay with `-v`."""
 
-    def __init__(self, terminal: Terminal | None) -> None:
+    def __init__(self, reporter: Reporter | None) -> None:
         super().__init__()
-        self.terminal = terminal
-        self.say = terminal.note if terminal else None
+        self.reporter = reporter
+        self.say = reporter.note if reporter else None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.terminal and self.say:
+        if self.reporter and self.say:
             # The addresses of the storage host carry a signature: not for logs.
             message = re.sub(r"\?\S+", "", " ".join(record.getMessage().split()))
             self.say(f"waiting for the hub: {message}")
-            self.say = self.terminal.info
-            self.terminal.status(message)
+            self.say = self.reporter.info
+            self.reporter.status(message)

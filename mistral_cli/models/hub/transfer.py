@@ -28,7 +28,7 @@ from mistral_cli.models.lock import if_free, one_at_a_time
 from mistral_cli.models.progress import Progress, format_size
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 _ATTEMPTS = 5  # in a row that bring no byte
 _CHUNK = 1 << 20
@@ -77,7 +77,7 @@ def is_resumable(file: RemoteFile) -> bool:
     return file.sha256 is not None and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
 
 
-def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> None:
+def bring(file: RemoteFile, reporter: Reporter, progress: type[Progress]) -> None:
     """Put the file's verified bytes among the blobs of the shared cache, unless they are there.
 
     A blob of another length is replaced. Raises `ModelNotAvailable`. That and Ctrl-C leave a part
@@ -87,10 +87,10 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         return
     places = _Places.of(file)
     with (
-        seam(file.repo, file.filename, file.commit, terminal),
-        one_at_a_time(places.lock, f"fetching {progress.label}", terminal),
-        _going_on(places.part, terminal),
-        seam(file.repo, file.filename, file.commit, terminal),
+        seam(file.repo, file.filename, file.commit, reporter),
+        one_at_a_time(places.lock, f"fetching {progress.label}", reporter),
+        _going_on(places.part, reporter),
+        seam(file.repo, file.filename, file.commit, reporter),
     ):
         if is_here(file):  # brought by the process that was waited for
             return
@@ -102,7 +102,7 @@ def bring(file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> Non
         _take_from_another_commit(places, file)
         # Not "a": where locks do not work, two processes write the same bytes to the same places.
         with places.part.open("r+b" if places.part.exists() else "w+b") as part:
-            digest = _fill(part, file, terminal, progress)
+            digest = _fill(part, file, reporter, progress)
         if digest != file.sha256:
             places.part.unlink()
             raise _wrong_bytes(file, digest)
@@ -129,10 +129,10 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[Progress]) -> str:
+def _fill(part: BinaryIO, file: RemoteFile, reporter: Reporter, progress: type[Progress]) -> str:
     """Read what is there, get the rest, and return the SHA-256 of it all."""
     digest = hashlib.sha256()
-    terminal.status(f"{progress.label}: checking what is here already")
+    reporter.status(f"{progress.label}: checking what is here already")
     while chunk := part.read(_CHUNK):
         digest.update(chunk)
     bar, failures = progress(total=file.size, initial=part.tell()), 0
@@ -151,7 +151,7 @@ def _fill(part: BinaryIO, file: RemoteFile, terminal: Terminal, progress: type[P
         if failures == _ATTEMPTS:
             raise error
         if part.tell() < file.size:
-            terminal.note(f"{progress.label}: {first_line(error)}; trying again ...")
+            reporter.note(f"{progress.label}: {first_line(error)}; trying again ...")
             time.sleep(min(2**failures, 8))
     part.flush()
     os.fsync(part.fileno())  # before the rename: a power cut must not leave a hollow blob
@@ -178,7 +178,7 @@ def _wrong_bytes(file: RemoteFile, digest: str) -> ModelNotAvailable:
 
 
 @contextmanager
-def _going_on(part: Path, terminal: Terminal) -> Iterator[None]:
+def _going_on(part: Path, reporter: Reporter) -> Iterator[None]:
     """Say at which byte the next run continues."""
     try:
         yield
@@ -187,9 +187,9 @@ def _going_on(part: Path, terminal: Terminal) -> Iterator[None]:
             error.hint += f" The next run continues at {format_size(size)}."
         raise
     except KeyboardInterrupt:
-        terminal.clear_status()
+        reporter.clear_status()
         if size := size_of(part):
-            terminal.note(f"stopped; run the same command again to continue at {format_size(size)}")
+            reporter.note(f"stopped; run the same command again to continue at {format_size(size)}")
         raise
 
 

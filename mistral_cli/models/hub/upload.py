@@ -10,10 +10,10 @@ from mistral_cli.errors import UsageError
 from mistral_cli.models.hub.calls import seam
 
 if TYPE_CHECKING:
-    from mistral_cli.system.terminal import Terminal
+    from mistral_cli.system.reporter import Reporter
 
 
-def upload(files: Mapping[str, Path | bytes], repo: str, message: str, terminal: Terminal) -> str:
+def upload(files: Mapping[str, Path | bytes], repo: str, message: str, reporter: Reporter) -> str:
     """Commit `files`, by their names there, to `repo`, and return its address.
 
     A repository that is not there yet is made, private. Raises ModelNotAvailable where the
@@ -21,9 +21,9 @@ def upload(files: Mapping[str, Path | bytes], repo: str, message: str, terminal:
     """
     if repo.count("/") != 1:
         raise UsageError(f"{repo!r} is not a repository name", hint="Write it as owner/name.")
-    terminal.status(f"uploading to {repo}")
+    reporter.status(f"uploading to {repo}")
     try:
-        with seam(repo, "", None, terminal):
+        with seam(repo, "", None, reporter):
             from huggingface_hub import CommitOperationAdd, HfApi
             from huggingface_hub.utils.tqdm import disable_progress_bars
 
@@ -36,5 +36,5 @@ def upload(files: Mapping[str, Path | bytes], repo: str, message: str, terminal:
             ]
             api.create_commit(repo, parts, commit_message=message)
     finally:
-        terminal.clear_status()
+        reporter.clear_status()
     return str(url)

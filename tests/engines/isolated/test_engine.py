@@ -402,8 +402,8 @@ PROGRAM = """
 import sys, time
 from pathlib import Path
 from mistral_cli.engines import Choice, LoadOptions, Request, Sampling, engine_class
-from mistral_cli.engines.process import open_in_process
-from mistral_cli.gguf import read
+from mistral_cli.engines.isolated.engine import open_in_process
+from mistral_cli.models.gguf import read
 
 name, path, wait = sys.argv[1:]
 choice = Choice(engine_class(name), "", 0, "")

@@ -96,8 +96,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from mistral_cli.engines import LoadOptions, Request, Sampling
-from mistral_cli.engines.native import Native
-from mistral_cli.gguf import read
+from mistral_cli.engines.llama_cpp.native import Native
+from mistral_cli.models.gguf import read
 
 engine = Native(read(Path(sys.argv[1])), LoadOptions(256, 1))
 print(engine._server.pid, flush=True)

@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_no_half_file(stories: Path, tmp_path: Path) -> None:
 import resource
 from mistral_cli.engines import *
 from mistral_cli.engines.llama_cpp import LlamaCpp
-from mistral_cli.gguf import read
+from mistral_cli.models.gguf import read
 from pathlib import Path
 folder = Path({str(tmp_path)!r})
 with LlamaCpp(read(Path({str(stories)!r})), LoadOptions(1024, 1, states=folder)) as engine:
@@ -221,7 +221,7 @@ def test_leftovers_of_killed_processes_are_swept(store: Store) -> None:
 def test_two_processes_may_keep_the_same_at_once(store: Store) -> None:
     code = f"""
 from pathlib import Path
-from mistral_cli.prompt_cache import Store
+from mistral_cli.generation.prompt_cache import Store
 store = Store(Path({str(store.folder)!r}), 10**9)
 for round in range(40):
     for number in range(3):

@@ -304,7 +304,7 @@ def test_a_cache_folder_that_is_given_from_here(
 
 def test_log_lines_do_not_carry_signed_addresses() -> None:
     terminal = make_terminal()
-    with seam("owner/model", terminal=terminal):
+    with seam("owner/model", reporter=terminal):
         logging.getLogger("huggingface_hub").warning("Error at https://cdn/file?signature=secret !")
     assert "Error at https://cdn/file !" in shown(terminal)
 
@@ -318,7 +318,7 @@ def test_progress_of_a_xet_download() -> None:
     class Progress(hub.Progress):
         pass
 
-    Progress.terminal, Progress.label = terminal, FILE
+    Progress.reporter, Progress.label = terminal, FILE
     with xet.XetDownloadProgressReporter(
         reconstruction_desc="", total=1000, log_level=30, tqdm_class=Progress
     ) as reporter:

@@ -46,7 +46,7 @@ def make_progress(terminal: Terminal) -> type[Progress]:
     class Shown(Progress):
         pass
 
-    Shown.terminal, Shown.label = terminal, FILE
+    Shown.reporter, Shown.label = terminal, FILE
     return Shown
 
 

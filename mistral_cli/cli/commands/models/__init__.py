@@ -13,7 +13,7 @@ import typer
 
 from mistral_cli.cli.lazy import LazyGroup
 from mistral_cli.errors import MistralCliError
-from mistral_cli.system.terminal import Terminal
+from mistral_cli.system.reporter import Reporter
 
 COMMANDS = {
     "list": "List the aliases and the GGUF files that are here.",
@@ -42,8 +42,8 @@ def register(app: typer.Typer) -> None:
 class Failures:
     """Errors of one model that must not stop the others: shown at once, remembered for the end."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
+    def __init__(self, reporter: Reporter) -> None:
+        self._reporter = reporter
         self._exit_code = 0
 
     @contextmanager
@@ -53,7 +53,7 @@ class Failures:
         try:
             yield
         except MistralCliError as error:
-            self._terminal.error(error.message, error.hint, error.details)
+            self._reporter.error(error.message, error.hint, error.details)
             row["error"] = error.message
             self._exit_code = self._exit_code or error.exit_code
 

@@ -8,6 +8,7 @@ import typer
 
 from mistral_cli.errors import ExitCode, UsageError
 from mistral_cli.system.options import JsonOption, PathsOnlyOption
+from mistral_cli.system.reporter import Reporter
 from mistral_cli.system.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -40,15 +41,15 @@ def remove(
     _report(removal, terminal, as_json=json)
 
 
-def _announce(removal: Removal, terminal: Terminal) -> None:
+def _announce(removal: Removal, reporter: Reporter) -> None:
     from mistral_cli.models.hub.api import format_size
 
     for file in removal.files:
         size = "a broken link" if file.size is None else format_size(file.size)
-        terminal.note(f"to be removed: {file.path} ({size})")
+        reporter.note(f"to be removed: {file.path} ({size})")
     if removal.shared:
-        terminal.note("the hub cache is shared: other tools on this machine lose these files too")
-    terminal.note(f"frees {format_size(removal.freed)}")
+        reporter.note("the hub cache is shared: other tools on this machine lose these files too")
+    reporter.note(f"frees {format_size(removal.freed)}")
 
 
 def _get_consent(terminal: Terminal, *, yes: bool) -> None:

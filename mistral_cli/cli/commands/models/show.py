@@ -13,6 +13,7 @@ from mistral_cli.system.options import (
     OfflineOption,
     PathsOnlyOption,
 )
+from mistral_cli.system.reporter import Reporter
 from mistral_cli.system.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def show(
     print_facts(terminal, facts, as_json=json, show=show)
 
 
-def _header(reference: str, config: Config, terminal: Terminal) -> tuple[bool, GGUF]:
+def _header(reference: str, config: Config, reporter: Reporter) -> tuple[bool, GGUF]:
     """Whether the file is on this machine, and its header, from the hub if need be."""
     from mistral_cli.models.gguf import read
     from mistral_cli.models.lookup import read_header
@@ -85,7 +86,7 @@ def _header(reference: str, config: Config, terminal: Terminal) -> tuple[bool, G
 
     source = parse(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
-        return False, read_header(source, terminal)
+        return False, read_header(source, reporter)
     path = locate(reference, config)
     with unchanged_access_time(path):
         return True, read(path)
@@ -156,7 +157,7 @@ def _facts(model: GGUF) -> dict[str, Any]:
 
 
 def _memory(
-    model: GGUF, wanted_context: int | None, gpu_layers: str, terminal: Terminal
+    model: GGUF, wanted_context: int | None, gpu_layers: str, reporter: Reporter
 ) -> dict[str, int]:
     """Bytes that the model takes, part by part, at this context length and number of layers."""
     from mistral_cli.diagnostics.recommend import CONTEXT, Machine, memory_on
@@ -165,7 +166,7 @@ def _memory(
     from mistral_cli.engines.requirements import layers_of
     from mistral_cli.models.context import context_length
 
-    tokens = context_length(model, wanted_context, CONTEXT, terminal)
+    tokens = context_length(model, wanted_context, CONTEXT, reporter)
     if gpu_layers == "auto":
         machine = Machine.this(ask_child())
         layers, memory = memory_on(machine.engine, machine.gpus, model, tokens)

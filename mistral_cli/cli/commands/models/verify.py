@@ -10,6 +10,7 @@ import typer
 
 from mistral_cli.cli.commands.models import Failures
 from mistral_cli.system.options import JsonOption, PathsOnlyOption
+from mistral_cli.system.reporter import Reporter
 from mistral_cli.system.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -60,24 +61,24 @@ def _blank(reference: str) -> dict[str, Any]:
     return {"model": reference, **dict.fromkeys(("path", "status", "sha256", "published"))}
 
 
-def _verify(file: Stored, row: dict[str, Any], terminal: Terminal) -> None:
+def _verify(file: Stored, row: dict[str, Any], reporter: Reporter) -> None:
     from mistral_cli.models.checksums import verify
 
     row |= {"path": str(file.path), "published": file.sha256}
-    verdict = verify(file, _progress(file, terminal))
-    terminal.clear_status()
+    verdict = verify(file, _progress(file, reporter))
+    reporter.clear_status()
     row |= {"status": verdict.status, "sha256": verdict.sha256}
     if verdict.problem:
         raise verdict.problem
 
 
-def _progress(file: Stored, terminal: Terminal) -> Callable[[int], None]:
+def _progress(file: Stored, reporter: Reporter) -> Callable[[int], None]:
     size, shown = file.size or 1, 0.0
 
     def show(done: int) -> None:
         nonlocal shown
         if time.monotonic() - shown >= 0.1:
             shown = time.monotonic()
-            terminal.status(f"verifying {file.path.name}: {100 * done // size} %")
+            reporter.status(f"verifying {file.path.name}: {100 * done // size} %")
 
     return show

@@ -1,0 +1,84 @@
+"""Messages to the person at stderr: a status line, notes, warnings and errors.
+
+Functions that only report take a `Reporter`. Those that read stdin, write to stdout or look at
+environment variables take a `Terminal`, which is a `Reporter` too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from dataclasses import dataclass, field
+from typing import TextIO
+
+_ERASE_LINE = "\r\x1b[K"
+
+
+@dataclass
+class Reporter:
+    """Writes messages to `stderr`. No other module writes there.
+
+    A passing status line is shown only on a terminal, and never with `quiet` or `dumb` (a
+    terminal that cannot erase a line). `line_begun` is true while stdout shows the beginning of
+    a line on the same terminal, which a status line would overwrite.
+    """
+
+    stderr: TextIO
+    quiet: bool = False
+    verbose: bool = False
+    dumb: bool = False
+    warnings: list[str] = field(default_factory=list)
+    line_begun: bool = False
+    _status_shown: bool = False
+
+    @property
+    def stderr_is_terminal(self) -> bool:
+        """True if stderr goes to a terminal."""
+        return self.stderr.isatty()
+
+    def note(self, message: str) -> None:
+        """Print one line, except with `-q`."""
+        if not self.quiet:
+            self._print(f"mistral-cli: {message}")
+
+    def warn(self, message: str) -> None:
+        """Print a note and add it to `warnings`, which the JSON output contains."""
+        self.warnings.append(message)
+        self.note(f"warning: {message}")
+
+    def info(self, message: str) -> None:
+        """Print one line with `-v` only."""
+        if self.verbose:
+            self.note(message)
+
+    def error(self, message: str, hint: str, details: str = "") -> None:
+        """Print what went wrong and what to do about it, even with `-q`."""
+        self._print(f"mistral-cli: error: {message}")
+        for line in filter(None, (hint, details)):
+            self._print(f"  {line}")
+
+    def error_detail(self, line: str) -> None:
+        """Print one more line about an error, even with `-q`."""
+        self._print(line)
+
+    def status(self, text: str) -> None:
+        """Show `text` as the passing status line, in place of the one before."""
+        if self.quiet or self.dumb or self.line_begun or not self.stderr_is_terminal:
+            return
+        columns = shutil.get_terminal_size((80, 24)).columns
+        self.stderr.write(_ERASE_LINE + text[: columns - 1])
+        self.stderr.flush()
+        self._status_shown = True
+
+    def clear_status(self) -> None:
+        """Erase the status line, before anything else is printed."""
+        if self._status_shown:
+            self.stderr.write(_ERASE_LINE)
+            self.stderr.flush()
+            self._status_shown = False
+
+    def _print(self, text: str) -> None:
+        self.clear_status()
+        # If stderr fails (a full disk, a closed pipe), there is nowhere left to report that.
+        with contextlib.suppress(OSError):
+            print(text, file=self.stderr, flush=True)
