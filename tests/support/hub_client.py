@@ -60,7 +60,7 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
 
 DRIVER = """
 import sys, time
-from mistral_cli.models import hub
+from mistral_cli.models.hub import api as hub
 from mistral_cli.errors import MistralCliError
 from mistral_cli.system.terminal import Terminal
 time.sleep = lambda seconds: None
