@@ -118,7 +118,7 @@ def _places(names: Iterable[str]) -> str:
 
 
 def _told(draft: Prompt, drafter: PromptBuilder, setup: RunConfig) -> dict[str, Any]:
-    options, shape = setup.options, draft.expected and draft.expected.shape
+    options, shape = setup.options, draft.expected and draft.expected.spec
     settings = {**setup.settings, **draft.settings}
     if options.seed is None and "seed" not in draft.settings:
         del settings["seed"]

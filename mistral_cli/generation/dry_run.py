@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def dry_run(plan: Plan, terminal: Terminal, *, as_json: bool) -> None:
     """Print what would be run."""
     sampling = plan.request.sampling
-    shape = plan.draft.expected.shape if plan.draft.expected else None
+    shape = plan.draft.expected.spec if plan.draft.expected else None
     details: Mapping[str, Any] = {
         **head(plan),
         "prompt": plan.prompt,

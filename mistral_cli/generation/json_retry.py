@@ -55,7 +55,7 @@ def extract(
         answer = ask(request, on_text)
         try:
             _refuse_cut(answer)
-            return Extracted(answer, expected.read(answer.text), tuple(failures))
+            return Extracted(answer, expected.parse(answer.text), tuple(failures))
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
@@ -79,14 +79,14 @@ def extract_items(plan: Plan, expected: BoundSpec, ask: Ask, output: ItemsOutput
         output.piece(text)
         written += text
         for item in reader.feed(text):
-            output.item(expected.read_item(item))
+            output.item(expected.parse_item(item))
             printed += 1
 
     try:
         answer = ask(plan.request, on_text)
         _refuse_cut(answer)
         if not reader.closed:
-            raise output_invalid("the answer is no whole list")
+            raise output_invalid("the answer is not a complete list")
     except (OutputCut, OutputInvalid) as failure:
         failure.message += f" (items printed before: {printed})"
         raise _with_answer(failure, written) from None

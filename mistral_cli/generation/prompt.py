@@ -66,7 +66,7 @@ class PromptBuilder:
 
         Raises UsageError.
         """
-        expected = self.shape.of(text.text) if self.shape else None
+        expected = self.shape.bind(text.text) if self.shape else None
         return Prompt(text, self._prompt(text.text, values or {}), expected)
 
     def again(self, draft: Prompt, text: str) -> Prompt:

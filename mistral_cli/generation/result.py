@@ -58,7 +58,7 @@ def what_was_said(result: Result, *, exact: bool) -> dict[str, Any]:
 
 def _extracted(extraction: Extraction, plan: Plan) -> dict[str, Any]:
     expected = plan.draft.expected
-    if not (expected and expected.shape.grounded):
+    if not (expected and expected.spec.grounded):
         return {"data": extraction.data}
     return {"data": extraction.data, "spans": [asdict(span) for span in extraction.spans]}
 

@@ -129,7 +129,8 @@ def _drafts(drafter: PromptBuilder, inputs: Inputs) -> list[tuple[str, Prompt]]:
         subject = "" if count == 1 else f"{text.source} (text {number} of {count})"
         with about(subject):
             draft = drafter.draft(text)
-            _ = draft.expected and draft.expected.grammar  # a text may lack what it must have
+            if draft.expected:
+                draft.expected.check()
         drafts.append((subject, draft))
     return drafts
 

@@ -1,4 +1,4 @@
-"""Field lists: a concise form of a schema, and a schema put in words for the prompt."""
+"""Field lists: a concise way to write a schema, and a schema described in words for the prompt."""
 
 from __future__ import annotations
 
@@ -14,29 +14,29 @@ if TYPE_CHECKING:
 _TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
 _FIELD = re.compile(r"(?P<name>[^\s,]+)(?:\s+(?P<type>\w+))?")
 _INDENT = "  "
-_DEEPEST = 4  # levels of a schema that the prompt tells
+_MAX_DEPTH = 4  # levels of a schema that the prompt describes
 
 
 def schema_from_fields(fields: str, *, nullable: bool = False) -> Schema:
-    """The schema of a concise field list: `name, age int, bio: short bio`.
+    """Return the schema of a concise field list: `name, age int, bio: short bio`.
 
-    Fields stand between commas, or on lines of their own when there is a newline; each is a
-    name, optionally a type (str, int, float, bool) and after a colon a description. The
-    form is that of `llm`'s schema DSL. With `nullable` all but bool may be null. Raises
-    UsageError.
+    Commas separate the fields, or newlines if the list has any. Each field is a name, optionally
+    a type (str, int, float, bool) and, after a colon, a description. The syntax is that of
+    `llm`'s schema DSL. With `nullable`, every field but a bool may be null. Raises UsageError.
     """
     separator = "\n" if "\n" in fields.strip() else ","
     properties: dict[str, dict[str, Any]] = {}
     for part in filter(None, (part.strip().rstrip(",") for part in fields.split(separator))):
         head, _, description = part.partition(":")
         match = _FIELD.fullmatch(head.strip())
-        kind = match and (match["type"] or "str")
-        if not match or kind not in _TYPES:
+        field_type = match and (match["type"] or "str")
+        if not match or field_type not in _TYPES:
             raise _bad_fields(f"cannot read the field {part!r}")
         if match["name"] in properties:
-            raise _bad_fields(f"the field {match['name']!r} is there twice")
-        or_null = nullable and kind != "bool"
-        properties[match["name"]] = {"type": [_TYPES[kind], "null"] if or_null else _TYPES[kind]}
+            raise _bad_fields(f"the field {match['name']!r} is listed twice")
+        json_type = _TYPES[field_type]
+        or_null = nullable and field_type != "bool"
+        properties[match["name"]] = {"type": [json_type, "null"] if or_null else json_type}
         if description.strip():
             properties[match["name"]]["description"] = description.strip()
     if not properties:
@@ -50,13 +50,16 @@ def schema_from_fields(fields: str, *, nullable: bool = False) -> Schema:
 
 
 def describe_fields(schema: Schema) -> str:
-    """The fields of an object schema, one a line, for the prompt; `schema` may be unchecked."""
+    """List the fields of an object schema, one per line, for the prompt.
+
+    `schema` need not have been checked.
+    """
     return "\n".join(_lines(schema, 0))
 
 
 def _lines(schema: object, depth: int) -> list[str]:
     properties = schema.get("properties") if isinstance(schema, dict) else None
-    if not isinstance(properties, dict) or depth == _DEEPEST:
+    if not isinstance(properties, dict) or depth == _MAX_DEPTH:
         return []
     lines = []
     for name, field in properties.items():
@@ -69,16 +72,16 @@ def _lines(schema: object, depth: int) -> list[str]:
 def _describe(field: object) -> str:
     if not isinstance(field, dict):
         return ""
-    kinds, choices, description = map(field.get, ("type", "enum", "description"))
-    kind = " or ".join(map(str, kinds)) if isinstance(kinds, list) else kinds
+    types, choices, description = map(field.get, ("type", "enum", "description"))
+    values = " or ".join(map(str, types)) if isinstance(types, list) else types
     if isinstance(choices, list):
-        said = (each if isinstance(each, str) else json.dumps(each) for each in choices)
-        kind = "one of " + ", ".join(said)
-    return (f" ({kind})" if kind else "") + (f": {description}" if description else "")
+        written = (each if isinstance(each, str) else json.dumps(each) for each in choices)
+        values = "one of " + ", ".join(written)
+    return (f" ({values})" if values else "") + (f": {description}" if description else "")
 
 
-def _bad_fields(what: str) -> UsageError:
+def _bad_fields(message: str) -> UsageError:
     return UsageError(
-        what,
+        message,
         hint='Write --fields "full_name, age int, bio: short bio"; types: str, int, float, bool.',
     )

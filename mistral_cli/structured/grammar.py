@@ -1,4 +1,4 @@
-"""A schema → a grammar in llguidance's dialect of Lark, which both engines sample by."""
+"""A schema → a grammar in llguidance's dialect of Lark, which constrains both engines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 
 from mistral_cli.structured.schema import Schema, bad_schema, validator
 
-# Without these a weak model wanders in whitespace. What `lenient` leaves out of the grammar
-# is listed by `check_grammar` and caught by validation.
+# Without these a weak model fills its answer with whitespace. `lenient` leaves unsupported
+# keywords out of the grammar: `check_grammar` lists them, and validation enforces them.
 GUIDANCE = {
     "whitespace_flexible": False,
     "item_separator": ", ",
@@ -26,7 +26,7 @@ ASSERTIONS |= {"items", "prefixItems", "additionalItems", "contains", "unevaluat
 ASSERTIONS |= {"minItems", "maxItems", "uniqueItems", "minContains", "maxContains"}
 ASSERTIONS |= {"minLength", "maxLength", "pattern", "format"}
 ASSERTIONS |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-"""Keywords that say something about a value; all others are annotations."""
+"""Keywords that constrain a value; all others are annotations."""
 
 _DEFINITIONS = ("$defs", "definitions")
 _SCHEMAS = ("anyOf", "oneOf", "prefixItems", "items", "additionalProperties")
@@ -37,10 +37,11 @@ _MORE_PROPERTIES = {"additionalProperties", "patternProperties", "minProperties"
 
 
 def json_grammar(schema: Schema, *, many: bool) -> str:
-    """A grammar that admits only values of `schema`, or with `many` lists of them.
+    """Return a grammar that admits only values of `schema` or, with `many`, lists of them.
 
-    Objects that name their properties get no others, though JSON Schema would allow them: a
-    weak model goes on inventing keys. Where several schemas speak of one object, all stays open.
+    An object that names its properties may have no others, although JSON Schema would allow
+    them: a weak model keeps inventing keys. Where several schemas apply to the same object, it
+    stays open.
     """
     start = list_of("item") if many else "item"
     item = json.dumps({**_closed(schema), "x-guidance": GUIDANCE})
@@ -48,21 +49,22 @@ def json_grammar(schema: Schema, *, many: bool) -> str:
 
 
 def as_text(value: Any) -> str:
-    """`value` as JSON, which is also how a grammar writes a text."""
+    """Write `value` as JSON; a grammar quotes its strings in the same way."""
     return json.dumps(value, ensure_ascii=False)
 
 
-def list_of(item: str, least: int = 0, most: int | None = None) -> str:
-    """The expression of a JSON array whose items match the rule `item`."""
-    if most == 0:
+def list_of(item: str, min_items: int = 0, max_items: int | None = None) -> str:
+    """Return the expression of a JSON array whose items match the rule `item`."""
+    if max_items == 0:
         return '"[]"'
-    others = f'(", " {item}){{{max(least - 1, 0)},{"" if most is None else most - 1}}}'
-    filled = f'"[" {item} {"" if most == 1 else others} "]"'
-    return f'({filled} | "[]")' if least == 0 else filled
+    upper_bound = "" if max_items is None else max_items - 1
+    others = f'(", " {item}){{{max(min_items - 1, 0)},{upper_bound}}}'
+    filled = f'"[" {item} {"" if max_items == 1 else others} "]"'
+    return f'({filled} | "[]")' if min_items == 0 else filled
 
 
 def check_grammar(grammar: str, schema: Schema) -> list[str]:
-    """What of `schema` its `grammar` leaves to validation. Raises UsageError."""
+    """List what `grammar` leaves to validation. Raises UsageError for an unusable `schema`."""
     import llguidance
 
     failed, notes = llguidance.LLMatcher.validate_grammar_with_warnings(grammar)
@@ -71,26 +73,26 @@ def check_grammar(grammar: str, schema: Schema) -> list[str]:
     for note in notes:
         name = note.removeprefix("Unknown format: ")
         if name != note and name not in validator(schema).format_checker.checkers:
-            raise bad_schema(f"nothing here can check the format {name!r}")
+            raise bad_schema(f"the format {name!r} cannot be checked")
     return list(notes)
 
 
 def _reason(report: str) -> str:
-    """The one line that matters of llguidance's report, which quotes the whole grammar."""
+    """Pick the line that matters from llguidance's report, which quotes the whole grammar."""
     first, *others = report.splitlines()
-    if wrong := [line for line in others if line.startswith("error: ")]:
-        return f"{wrong[0].removeprefix('error: ')}: {others[0].strip()}"
+    if errors := [line for line in others if line.startswith("error: ")]:
+        return f"{errors[0].removeprefix('error: ')}: {others[0].strip()}"
     return first.partition("failed to compile JSON schema: ")[2] or first
 
 
 def _closed(schema: Schema) -> Schema:
-    """`schema` with no properties but the named ones, where nothing else speaks of them."""
-    whole: Schema = _close(schema)
+    """Forbid unnamed properties in every object that only one part of `schema` describes."""
+    closed: Schema = _close(schema)
     if not any(_refers_beside_others(schema)):
         for key in schema.keys() & {*_DEFINITIONS}:
             if isinstance(schema[key], dict):
-                whole[key] = {name: _close(inner) for name, inner in schema[key].items()}
-    return whole
+                closed[key] = {name: _close(inner) for name, inner in schema[key].items()}
+    return closed
 
 
 def _close(schema: Any) -> Any:
@@ -98,7 +100,7 @@ def _close(schema: Any) -> Any:
         return schema
     result = dict(schema)
     if len(schema.keys() & ASSERTIONS) > 1 and not _COMBINING.isdisjoint(schema):
-        return result  # each part would forbid what the others name
+        return result  # each part would forbid the properties that the others name
     if isinstance(schema.get("properties"), dict):
         result["properties"] = {n: _close(inner) for n, inner in schema["properties"].items()}
     for key in schema.keys() & {*_SCHEMAS}:
@@ -111,7 +113,7 @@ def _close(schema: Any) -> Any:
 
 
 def _refers_beside_others(schema: Any) -> Iterator[bool]:
-    """For every subschema, whether it takes a definition for a part of something larger."""
+    """Yield, for every subschema, whether it combines a definition with other constraints."""
     if isinstance(schema, dict):
         parts = not schema.keys().isdisjoint({"$ref", "anyOf", "oneOf"})
         yield "allOf" in schema or (parts and len(schema.keys() & ASSERTIONS) > 1)

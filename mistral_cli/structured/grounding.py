@@ -1,8 +1,8 @@
 """A schema and a text → a grammar whose strings and numbers can only come from the text.
 
-What stands in `enum` or `const` is a choice, no extraction, and stays as it is. The grammar may
-admit less than the schema (never a property that it does not name); where it admits more,
-`ignored` says so and validation decides.
+The values of `enum` and `const` are choices, not extractions, and need not be in the text. The
+grammar may admit less than the schema (never a property that the schema does not name). Where it
+admits more, `check_groundable` lists the keywords, and validation enforces them.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, as_text, list_of
+from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, as_text, check_grammar, list_of
 from mistral_cli.structured.schema import Schema, as_resource, bad_schema
 from mistral_cli.structured.terminals import (
-    EMPTY,
     NUMBER_KEYWORDS,
     STRING_KEYWORDS,
-    Leaves,
+    GroundedTerminals,
+    PlaceholderTerminals,
+    ScalarTerminals,
 )
-from mistral_cli.structured.text_index import Source
+
+if TYPE_CHECKING:
+    from mistral_cli.structured.text_index import TextIndex
 
 _KEYWORDS: dict[str, set[str]] = {
     "object": {"properties", "required", "additionalProperties"},
@@ -33,76 +36,98 @@ _KEYWORDS: dict[str, set[str]] = {
     "null": set(),
 }
 _CHOICE = {"enum", "const"}
-_REFUSED = {"allOf", "patternProperties", "prefixItems", "$dynamicRef", "$recursiveRef"}
-_REFUSED |= {"dependentSchemas", "dependencies", "unevaluatedProperties", "unevaluatedItems"}
+_UNSUPPORTED = {"allOf", "patternProperties", "prefixItems", "$dynamicRef", "$recursiveRef"}
+_UNSUPPORTED |= {"dependentSchemas", "dependencies", "unevaluatedProperties", "unevaluatedItems"}
 
-_LONGEST_KEY = 64  # characters of a key that the schema does not name
+_MAX_KEY_LENGTH = 64  # characters of a key that the schema does not name
 _NOTHING = '""'
 
 
-class _Impossible(Exception):
-    """The text holds nothing that could stand at some place of the schema."""
+def check_groundable(schema: Schema, *, many: bool) -> list[str]:
+    """List the keywords that a grounded grammar of `schema` leaves to validation.
 
-
-class Grounding:
-    """The grammar of `schema` over `source`, and which keywords it leaves out.
-
-    Without a source it is that of some text which holds whatever is wanted, to judge the schema
-    alone. Raises UsageError for a schema that cannot be grounded, OutputInvalid for a text that
-    lacks what the schema insists on.
+    Needs no text. Raises UsageError for a schema that cannot be grounded.
     """
+    builder = _GrammarBuilder(PlaceholderTerminals(), _dialect(schema))
+    try:
+        item = builder.item(schema)
+    except _Impossible as problem:
+        raise bad_schema(str(problem)) from problem
+    check_grammar(builder.grammar(list_of(item) if many else item), schema)
+    return sorted(builder.unenforced)
 
-    def __init__(self, schema: Schema, source: Source | None, *, many: bool) -> None:
-        self.ignored: set[str] = set()
-        self._judging = source is None
-        self._dialect = {"$schema": schema["$schema"]} if "$schema" in schema else {}
-        self._leaves = Leaves(source or Source(""), self._dialect)
+
+def ground_grammar(schema: Schema, index: TextIndex, *, many: bool) -> str:
+    """Return the grammar of a value of `schema` or, with `many`, of a list of them.
+
+    Its strings and numbers come from the text of `index`. Raises UsageError for a schema that
+    cannot be grounded, OutputInvalid for a text that lacks a value which the schema requires.
+    """
+    dialect = _dialect(schema)
+    builder = _GrammarBuilder(GroundedTerminals(index, dialect), dialect)
+    try:
+        item = builder.item(schema)
+    except _Impossible as problem:
+        if many:
+            return builder.grammar('"[]"')
+        hint = "Allow null there in the schema, or use --no-grounded."
+        raise OutputInvalid(str(problem), hint=hint) from problem
+    return builder.grammar(list_of(item) if many else item)
+
+
+def _dialect(schema: Schema) -> Schema:
+    return {"$schema": schema["$schema"]} if "$schema" in schema else {}
+
+
+class _Impossible(Exception):
+    """The text contains no value that a part of the schema admits."""
+
+
+class _GrammarBuilder:
+    """Collects the rules of a grammar, and the keywords that they do not enforce."""
+
+    def __init__(self, terminals: ScalarTerminals, dialect: Schema) -> None:
+        self.unenforced: set[str] = set()
+        self._dialect = dialect
+        self._terminals = terminals
         self._rules: dict[str, str] = {}
         self._names: dict[str, str] = {}
-        self._referred: dict[tuple[int, bool], str] = {}
-        resolver = as_resource(schema)[1]
-        try:
-            item = self._rule(self._value(schema, resolver))
-            self._rules["start"] = list_of(item) if many else item
-        except _Impossible as problem:
-            if self._judging:
-                raise bad_schema(str(problem)) from problem
-            if not many:
-                hint = "Allow null there in the schema, or use --no-grounded."
-                raise OutputInvalid(str(problem), hint=hint) from problem
-            self._rules["start"] = '"[]"'
+        self._references: dict[tuple[int, bool], str] = {}
 
-    @property
-    def grammar(self) -> str:
-        """The grammar as text."""
-        rules = {**self._leaves.terminals, **self._rules}
+    def item(self, schema: Schema) -> str:
+        """Add the rules of `schema` and return the name of the first."""
+        return self._rule(self._value(schema, as_resource(schema)[1]))
+
+    def grammar(self, start: str) -> str:
+        """Write the grammar of the expression `start`."""
+        rules = {**self._terminals.terminals, **self._rules, "start": start}
         return "%llguidance {}\n" + "".join(f"{name}: {rule}\n" for name, rule in rules.items())
 
     def _rule(self, expression: str) -> str:
-        """The name of a rule for `expression`."""
+        """Return the name of a rule for `expression`."""
         name = self._names.setdefault(expression, f"r{len(self._rules)}")
         self._rules[name] = expression
         return name
 
     def _value(self, schema: Any, resolver: Any, *, nullable: bool = False) -> str:
-        """The expression of a value; `nullable` says that null is possible in its place."""
+        """Return the expression of a value; `nullable`: whether null may take its place."""
         if schema is False:
             raise _Impossible("the schema admits nothing")
         keywords = set() if schema is True else schema.keys() & ASSERTIONS
         if not keywords:
             return self._anything()
-        if refused := sorted(keywords & _REFUSED):
-            raise bad_schema(f"{refused[0]} cannot be grounded")
+        if unsupported := sorted(keywords & _UNSUPPORTED):
+            raise bad_schema(f"{unsupported[0]} cannot be grounded")
         if "$id" in schema:
             resolver = resolver.in_subresource(as_resource({**self._dialect, **schema})[0])
         if keywords & _CHOICE:
-            self.ignored |= keywords - _CHOICE - {"type"}
-            kept = {key: schema[key] for key in keywords & {*_CHOICE, "type"}}
-            return "%json " + json.dumps({**kept, "x-guidance": GUIDANCE})
+            self.unenforced |= keywords - _CHOICE - {"type"}
+            enforced = {key: schema[key] for key in keywords & {*_CHOICE, "type"}}
+            return "%json " + json.dumps({**enforced, "x-guidance": GUIDANCE})
         for key in ("$ref", "anyOf", "oneOf"):
             if key in keywords:
                 if others := sorted(keywords - {key}):
-                    raise bad_schema(f"{key} beside {others[0]} cannot be grounded")
+                    raise bad_schema(f"{key} together with {others[0]} cannot be grounded")
                 if key == "$ref":
                     return self._reference(schema[key], resolver, nullable)
                 return self._choice(key, schema[key], resolver, nullable)
@@ -110,31 +135,31 @@ class Grounding:
 
     def _choice(self, key: str, choices: list[Any], resolver: Any, nullable: bool) -> str:
         if key == "oneOf":
-            self.ignored.add(key)
+            self.unenforced.add(key)
         nullable = nullable or any(map(_is_null, choices))
         values = (partial(self._value, each, resolver, nullable=nullable) for each in choices)
         return self._any_of(values)
 
     def _reference(self, reference: str, resolver: Any, nullable: bool) -> str:
-        found = resolver.lookup(reference)
-        key = (id(found.contents), nullable)
-        if key not in self._referred:
-            before = set(self._referred)
-            name = self._referred[key] = f"ref{len(self._rules)}"
-            self._rules[name] = '"null"'  # holds its place while it may refer to itself
+        target = resolver.lookup(reference)
+        key = (id(target.contents), nullable)
+        if key not in self._references:
+            before = set(self._references)
+            name = self._references[key] = f"ref{len(self._rules)}"
+            self._rules[name] = '"null"'  # a placeholder, since the schema may refer to itself
             try:
-                self._rules[name] = self._value(found.contents, found.resolver, nullable=nullable)
+                self._rules[name] = self._value(target.contents, target.resolver, nullable=nullable)
             except _Impossible:
-                # Whatever was built on it in the meantime has come to nothing too.
-                self._referred = {k: v for k, v in self._referred.items() if k in before}
+                # The rules made in the meantime may use the placeholder: forget them all.
+                self._references = {k: v for k, v in self._references.items() if k in before}
                 self._names.clear()
                 raise
-        return self._referred[key]
+        return self._references[key]
 
     def _typed(self, schema: Schema, resolver: Any, nullable: bool) -> str:
         types = _types(schema)
         known = set[str]().union(*(_KEYWORDS[kind] for kind in types))
-        self.ignored |= (schema.keys() & ASSERTIONS) - known - {"type"}
+        self.unenforced |= (schema.keys() & ASSERTIONS) - known - {"type"}
         nullable = nullable or "null" in types
         makers: dict[str, Callable[[], str]] = {
             "string": lambda: self._string(schema, nullable),
@@ -160,22 +185,17 @@ class Grounding:
 
     def _anything(self) -> str:
         if "any" not in self._rules:
-            self._rules["any"] = '"null"'  # holds its place: it refers to itself
+            self._rules["any"] = '"null"'  # a placeholder: the rule refers to itself
             self._rules["any"] = self._typed({}, None, nullable=True)
         return "any"
 
     def _string(self, schema: Schema, nullable: bool) -> str:
         if "pattern" in schema:
-            self.ignored.add("pattern, where very many pieces of the text have it")
-        return self._possible(self._leaves.string(schema, nullable=nullable), "string")
+            self.unenforced.add("pattern, where very many parts of the text match")
+        return _required(self._terminals.string(schema, nullable=nullable), "string")
 
     def _number(self, schema: Schema) -> str:
-        return self._possible(self._leaves.number(schema), "number")
-
-    def _possible(self, expression: str | None, kind: str) -> str:
-        if expression or self._judging:
-            return expression or EMPTY
-        raise _Impossible(f"the text holds no {kind} that the schema admits")
+        return _required(self._terminals.number(schema), "number")
 
     def _object(self, schema: Schema, resolver: Any) -> str:
         properties, required = schema.get("properties", {}), schema.get("required", [])
@@ -194,8 +214,8 @@ class Grounding:
         return f'"{{" {self._members(members)} "}}"'
 
     def _members(self, members: list[tuple[str, bool]]) -> str:
-        """Members in their order, with commas between those that are there."""
-        first, later = "", ""  # what can follow, before and after the first member
+        """Return the rule of members in their order, with commas between those that are present."""
+        first, later = "", ""  # what can follow before any member, and after one
         for member, required in reversed(members):
             if required:
                 first, later = f"{member} {later}", f'", " {member} {later}'
@@ -206,30 +226,36 @@ class Grounding:
         return self._rule(first or _NOTHING)
 
     def _map(self, values: Any, resolver: Any) -> str:
-        """An object with keys that the schema does not name; those are the model's own."""
+        """Return the expression of an object whose keys the model may invent."""
         try:
             value = self._rule(self._value(values, resolver))
         except _Impossible:
             return '"{}"'
-        key = {"type": "string", "maxLength": _LONGEST_KEY, "x-guidance": GUIDANCE}
+        key = {"type": "string", "maxLength": _MAX_KEY_LENGTH, "x-guidance": GUIDANCE}
         member = f'{self._rule(f"%json {as_text(key)}")} ": " {value}'
         return f'("{{}}" | "{{" {member} (", " {member})* "}}")'
 
     def _array(self, schema: Schema, resolver: Any) -> str:
-        items, least = schema.get("items", True), schema.get("minItems", 0)
+        items, min_items = schema.get("items", True), schema.get("minItems", 0)
         if isinstance(items, list):
             raise bad_schema("items as a list cannot be grounded")
         try:
             item = self._rule(self._value(items, resolver))
         except _Impossible:
-            if least:
+            if min_items:
                 raise
             return '"[]"'
-        return list_of(item, least, schema.get("maxItems"))
+        return list_of(item, min_items, schema.get("maxItems"))
+
+
+def _required(expression: str | None, kind: str) -> str:
+    if not expression:
+        raise _Impossible(f"the text contains no {kind} that the schema admits")
+    return expression
 
 
 def _types(schema: Schema) -> list[str]:
-    """The types that `schema` names, else those that its keywords are about, else all."""
+    """List the types that `schema` names, else those that its keywords apply to, else all."""
     named = schema.get("type")
     if named is not None:
         return list(named) if isinstance(named, list) else [named]
@@ -238,7 +264,7 @@ def _types(schema: Schema) -> list[str]:
 
 
 def _is_null(schema: Any) -> bool:
-    """Whether `schema` says in so many words that it is null, or may be."""
+    """Whether `schema` itself says that null is allowed; it does not look into subschemas."""
     if not isinstance(schema, dict):
         return False
     named = schema.get("type", [])

@@ -1,16 +1,16 @@
-"""The items of a JSON list, each as soon as it is written to its end."""
+"""The items of a JSON list, each as soon as the model has written it to its end."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from json import JSONDecoder
 
-_LAST = '}]"'  # what ends an item whatever comes next
-_NEXT = tuple(", ]\n")
+_SELF_CLOSING = '}]"'  # an item that ends with one of these is complete, whatever follows
+_AFTER_ITEM = tuple(", ]\n")
 
 
 class ItemReader:
-    """Reads a list piece by piece."""
+    """Reads a JSON list from successive deltas of its text."""
 
     def __init__(self) -> None:
         self._text = ""
@@ -19,12 +19,12 @@ class ItemReader:
 
     @property
     def closed(self) -> bool:
-        """Whether the list has come to its end."""
+        """Whether the list has ended."""
         return self._inside and self._text.strip(", \n") == "]"
 
-    def feed(self, piece: str) -> Iterator[str]:
-        """Yield the text of every item that `piece` completes."""
-        self._text += piece
+    def feed(self, delta: str) -> Iterator[str]:
+        """Yield the text of every item that `delta` completes."""
+        self._text += delta
         if not self._inside:
             self._inside = self._text.lstrip().startswith("[")
             self._text = self._text.lstrip().removeprefix("[")
@@ -32,9 +32,11 @@ class ItemReader:
             self._text = self._text.lstrip(", \n")
             try:
                 _, end = self._decoder.raw_decode(self._text)
-            except (ValueError, RecursionError):  # not whole yet, or never to be
+            except (ValueError, RecursionError):  # incomplete, or not JSON at all
                 return
-            if self._text[end - 1] not in _LAST and self._text[end : end + 1] not in _NEXT:
-                return  # a number may go on
+            if self._text[end - 1] not in _SELF_CLOSING and (
+                self._text[end : end + 1] not in _AFTER_ITEM
+            ):
+                return  # the next delta may add digits to this number
             yield self._text[:end]
             self._text = self._text[end:]

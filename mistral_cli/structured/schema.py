@@ -1,4 +1,4 @@
-"""JSON schemas: read one, refuse what cannot be held, tell what is wrong with a value."""
+"""JSON schemas: load one, reject one that cannot be enforced, validate a value."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ Schema = dict[str, Any]
 
 ANY_OBJECT: Schema = {"type": "object"}
 
-_MOST_QUOTED = 300  # characters of somebody else's message
+_MAX_MESSAGE = 300  # characters of a library's message
 
 
 def load_schema(reference: str) -> Schema:
-    """The JSON schema in `reference`: JSON text, or the path of a file. Raises UsageError."""
+    """Load a JSON schema from `reference`: JSON text, or a path. Raises UsageError."""
     text = reference
     if not reference.lstrip().startswith("{"):
         try:
@@ -24,33 +24,33 @@ def load_schema(reference: str) -> Schema:
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"cannot read the schema {reference}: {error}",
-                hint="Give a file, or the JSON itself beginning with '{'.",
+                hint="Give a file, or the JSON itself, starting with '{'.",
             ) from error
     try:
         schema = loads(text)
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"the schema is no JSON: {error}", hint="Correct it.") from error
+        raise UsageError(f"the schema is not JSON: {error}", hint="Correct it.") from error
     if not isinstance(schema, dict):
-        raise UsageError("the schema is no JSON object", hint='Write {"type": …}.')
+        raise UsageError("the schema is not a JSON object", hint='Write {"type": …}.')
     return schema
 
 
 def check_schema(schema: Schema) -> None:
-    """Refuse what is no schema, or refers to what is not in it. Raises UsageError."""
+    """Reject a schema that is invalid or refers to anything outside itself. Raises UsageError."""
     import jsonschema
     from referencing.exceptions import Unresolvable
 
     try:
         refuse_non_json(schema)
         if not isinstance(schema.get("$schema", ""), str):
-            raise bad_schema("its $schema is no text")
-        held = validator(schema)
-        if isinstance(held, jsonschema.Draft3Validator):
-            raise bad_schema("it is of draft 3, and drafts from 4 on are understood")
-        held.check_schema(schema)
+            raise bad_schema("its $schema is not a string")
+        schema_validator = validator(schema)
+        if isinstance(schema_validator, jsonschema.Draft3Validator):
+            raise bad_schema("it uses draft 3; drafts 4 and later are supported")
+        schema_validator.check_schema(schema)
         _check_references(schema)
-        # A schema that refers to itself and nothing else would be followed without end.
-        held.is_valid(None)
+        # Following a schema that only refers to itself would never end: this finds it.
+        schema_validator.is_valid(None)
     except jsonschema.SchemaError as error:
         raise bad_schema(f"{error.message} (at {error.json_path})") from error
     except Unresolvable as error:
@@ -62,18 +62,18 @@ def check_schema(schema: Schema) -> None:
 
 
 def _check_references(schema: Schema) -> None:
-    """Look up every `$ref`, those too that neither engine nor validator may come to."""
-    found = [as_resource(schema)]
-    for resource, resolver in found:
+    """Look up every `$ref`, including those that neither engine nor validator may ever reach."""
+    queue = [as_resource(schema)]
+    for resource, resolver in queue:
         if isinstance(resource.contents, dict):
             for key in ("$ref", "$dynamicRef", "$recursiveRef"):
                 if isinstance(reference := resource.contents.get(key), str):
                     resolver.lookup(reference)
-        found += [(each, resolver.in_subresource(each)) for each in resource.subresources()]
+        queue += [(each, resolver.in_subresource(each)) for each in resource.subresources()]
 
 
 def as_resource(schema: Schema) -> tuple[Any, Any]:
-    """`schema` in its dialect, and what resolves a `$ref` in it."""
+    """Return `schema` as a resource of its dialect, and a resolver for its `$ref`s."""
     from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY, specification_with
 
     dialect = specification_with(schema.get("$schema", ""), default=DRAFT202012)
@@ -82,44 +82,52 @@ def as_resource(schema: Schema) -> tuple[Any, Any]:
 
 
 def validator(schema: Schema) -> Any:
-    """A validator for the draft that `schema` names, else for the latest one."""
+    """Return a validator for the draft that `schema` names, or for the latest draft."""
     import jsonschema
     from referencing.jsonschema import EMPTY_REGISTRY
 
     draft = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
-    # Without a registry of ours it would fetch a `$ref` from the network.
+    # Without an empty registry, jsonschema would fetch a `$ref` from the network.
     return draft(schema, registry=EMPTY_REGISTRY, format_checker=draft.FORMAT_CHECKER)
 
 
-def invalid(value: Any, schema: Schema) -> str | None:
-    """What is wrong with `value`, in one line; None if it is valid. Raises OutputInvalid."""
+def validation_problem(value: Any, schema: Schema) -> str | None:
+    """Say in one line why `value` does not match `schema`; None if it does.
+
+    Raises OutputInvalid if it cannot be validated.
+    """
     from jsonschema.exceptions import best_match
     from referencing.exceptions import Unresolvable
 
     try:
-        wrong = best_match(validator(schema).iter_errors(value))
+        problem = best_match(validator(schema).iter_errors(value))
     except (ArithmeticError, RecursionError, Unresolvable) as error:
-        raise output_invalid(f"the answer cannot be held against the schema: {error}") from error
-    if not wrong:
+        raise output_invalid(f"the answer cannot be validated: {error}") from error
+    if not problem:
         return None
-    return one_line(f"the answer does not match the schema at {wrong.json_path}: {wrong.message}")
-
-
-def bad_schema(what: str) -> UsageError:
-    """The error for a schema that is not usable."""
-    return UsageError(
-        f"the schema cannot be used: {one_line(what)}",
-        hint="Take that part out, or express it otherwise.",
+    return one_line(
+        f"the answer does not match the schema at {problem.json_path}: {problem.message}"
     )
 
 
-def output_invalid(what: str) -> OutputInvalid:
-    """The error for an answer that does not hold."""
+def bad_schema(message: str) -> UsageError:
+    """Return the error for a schema that cannot be used."""
+    return UsageError(
+        f"the schema cannot be used: {one_line(message)}",
+        hint="Remove that part, or express it in another way.",
+    )
+
+
+def output_invalid(message: str) -> OutputInvalid:
+    """Return the error for an answer that is not valid."""
     hint = "Try another --seed, a larger model, or a simpler schema."
-    return OutputInvalid(one_line(what), hint=hint)
+    return OutputInvalid(one_line(message), hint=hint)
 
 
 def one_line(text: str) -> str:
-    """One line of readable length: libraries quote whole values, and then say what is wrong."""
-    line, half = " ".join(text.split()), _MOST_QUOTED // 2
-    return line if len(line) <= _MOST_QUOTED else f"{line[:half]} … {line[-half:]}"
+    """Shorten `text` to one readable line.
+
+    The middle goes: libraries quote a whole value first and name the problem at the end.
+    """
+    line, half = " ".join(text.split()), _MAX_MESSAGE // 2
+    return line if len(line) <= _MAX_MESSAGE else f"{line[:half]} … {line[-half:]}"

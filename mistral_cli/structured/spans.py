@@ -1,4 +1,4 @@
-"""A grounded value: proof that it comes from the text, and where its parts stand there."""
+"""Checks that a grounded value comes from the text, and finds its parts there."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.structured.grammar import ASSERTIONS
-from mistral_cli.structured.schema import Schema, invalid, output_invalid
+from mistral_cli.structured.schema import Schema, output_invalid, validation_problem
 
 if TYPE_CHECKING:
-    from mistral_cli.structured.text_index import Source
+    from mistral_cli.structured.text_index import TextIndex
 
-Path = tuple[str | int, ...]
+ValuePath = tuple[str | int, ...]
+"""The keys and indexes that lead to a part of a JSON value."""
 
 
 @dataclass(frozen=True)
-class Span:
-    """Characters `start` to `end` (exclusive) of the text, for the value at `path`.
+class ValueSpan:
+    """Characters `start` to `end` (exclusive) of the text, which gave the value at `path`.
 
     `path` is a JSON Pointer (RFC 6901).
     """
@@ -27,32 +28,35 @@ class Span:
     end: int
 
 
-def ground(value: Any, schema: Schema, source: Source, at: Path = ()) -> tuple[Any, list[Span]]:
-    """`value` with its strings as they stand in `source`, and their spans; its path is `at`.
+def quote_from_text(
+    value: Any, schema: Schema, index: TextIndex, at: ValuePath = ()
+) -> tuple[Any, list[ValueSpan]]:
+    """Replace the strings of `value` by the text's own wording; return it and the spans.
 
-    Only choices of the schema may be absent from the text. A string stays with single spaces
-    where `schema` forbids the line break or the longer gap in the text. Raises OutputInvalid,
-    which the grammar rules out.
+    `at` is the path of `value` in the whole answer. Only strings and numbers that the schema
+    offers as choices may be absent from the text. A string keeps its single spaces where
+    `schema` forbids the line break or the longer gap of the text. Raises OutputInvalid for
+    any other value, which the grammar has ruled out.
     """
     choices = _choices(schema)
     spans = []
     for path, scalar in list(_scalars(value, ())):
-        text = isinstance(scalar, str)
-        place = source.locate(scalar) if text else source.locate_number(scalar)
-        if place is None and scalar != "" and scalar not in choices:
-            raise output_invalid(f"the text does not hold {scalar!r}")
-        if place and scalar not in choices:
-            spans.append(Span(_pointer((*at, *path)), *place))
-        if place and text and (literal := source.text[slice(*place)]) != scalar:
-            changed = _replaced(value, path, literal)
-            value = value if invalid(changed, schema) else changed
-    if wrong := invalid(value, schema):
-        raise output_invalid(wrong)
+        is_string = isinstance(scalar, str)
+        span = index.locate(scalar) if is_string else index.locate_number(scalar)
+        if span is None and scalar != "" and scalar not in choices:
+            raise output_invalid(f"the text does not contain {scalar!r}")
+        if span and scalar not in choices:
+            spans.append(ValueSpan(_pointer((*at, *path)), *span))
+        if span and is_string and (quote := index.text[slice(*span)]) != scalar:
+            changed = _replaced(value, path, quote)
+            value = value if validation_problem(changed, schema) else changed
+    if problem := validation_problem(value, schema):
+        raise output_invalid(problem)
     return value, spans
 
 
-def _scalars(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
-    """The strings and numbers in a JSON value."""
+def _scalars(value: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
+    """Yield the strings and numbers in a JSON value, with their paths."""
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
             yield from _scalars(inner, (*path, key))
@@ -61,22 +65,22 @@ def _scalars(value: Any, path: Path) -> Iterator[tuple[Path, Any]]:
 
 
 def _choices(schema: Any) -> set[Any]:
-    """The strings and numbers that `schema` gives to choose from."""
+    """Collect the strings and numbers that `schema` offers as choices."""
     if isinstance(schema, list):
         return set().union(*map(_choices, schema))
     if not isinstance(schema, dict):
         return set()
     found = {scalar for key in ("enum", "const") for _, scalar in _scalars(schema.get(key), ())}
     for key, inner in schema.items():
-        if key in ("properties", "$defs", "definitions"):  # names, and their schemas
+        if key in ("properties", "$defs", "definitions"):  # a schema for each name
             found |= _choices([*inner.values()])
         elif key in ASSERTIONS - {"enum", "const", "required"}:
             found |= _choices(inner)
     return found
 
 
-def _replaced(value: Any, path: Path, new: str) -> Any:
-    """A copy of `value` with `new` at `path`."""
+def _replaced(value: Any, path: ValuePath, new: str) -> Any:
+    """Copy `value`, with `new` at `path`."""
     if not path:
         return new
     copy = value.copy()
@@ -84,5 +88,5 @@ def _replaced(value: Any, path: Path, new: str) -> Any:
     return copy
 
 
-def _pointer(path: Path) -> str:
+def _pointer(path: ValuePath) -> str:
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in path)

@@ -1,4 +1,4 @@
-"""What an answer must be: the grammar to sample it by, and its text read and held to it."""
+"""The JSON output that a caller asks for: its grammar, and an answer parsed and validated."""
 
 from __future__ import annotations
 
@@ -8,99 +8,113 @@ from typing import Any
 
 from mistral_cli.errors import OutputInvalid
 from mistral_cli.structured.grammar import check_grammar, json_grammar
-from mistral_cli.structured.grounding import Grounding
-from mistral_cli.structured.schema import Schema, check_schema, invalid, output_invalid
-from mistral_cli.structured.spans import Span, ground
-from mistral_cli.structured.text_index import Source
+from mistral_cli.structured.grounding import check_groundable, ground_grammar
+from mistral_cli.structured.schema import (
+    Schema,
+    check_schema,
+    output_invalid,
+    validation_problem,
+)
+from mistral_cli.structured.spans import ValueSpan, quote_from_text
+from mistral_cli.structured.text_index import TextIndex
 from mistral_cli.system.strict_json import loads
 
-_LONGEST_GROUNDED = 250_000  # llguidance refuses the grammars of longer texts
+_MAX_GROUNDED_LENGTH = 250_000  # characters; llguidance rejects the grammars of longer texts
 
 
 @dataclass(frozen=True)
 class OutputSpec:
-    """A value of `schema`, or with `many` a list of them.
+    """An answer must be a value of `schema` or, with `many`, a list of them.
 
-    With `grounded` its strings and numbers are taken from the text, but for those that the
-    schema gives to choose from.
+    With `grounded`, strings and numbers must come from the text, except those that the schema
+    offers as choices.
     """
 
     schema: Schema
     many: bool = False
     grounded: bool = False
 
-    def check(self) -> list[str]:
-        """Refuse what cannot be held; return what only validation will enforce.
+    @cached_property
+    def grammar(self) -> str:
+        """The grammar of the schema alone, without grounding."""
+        return json_grammar(self.schema, many=self.many)
 
-        Decided from the schema alone, before any model is loaded: an engine given a grammar
-        that it cannot compile answers with free text. Raises UsageError.
+    def check(self) -> list[str]:
+        """List the keywords that only validation enforces. Raises UsageError for a bad schema.
+
+        This needs the schema alone and runs before a model is loaded, because an engine answers
+        with free text if it cannot compile the grammar.
         """
         check_schema(self.schema)
-        notes = check_grammar(json_grammar(self.schema, many=self.many), self.schema)
-        if not self.grounded:
-            return notes
-        grounding = Grounding(self.schema, None, many=self.many)
-        check_grammar(grounding.grammar, self.schema)
-        return sorted(grounding.ignored)
+        unenforced = check_grammar(self.grammar, self.schema)
+        return check_groundable(self.schema, many=self.many) if self.grounded else unenforced
 
-    def of(self, text: str) -> BoundSpec:
-        """The answer about `text`."""
+    def bind(self, text: str) -> BoundSpec:
+        """Return the specification of the answer about `text`."""
         return BoundSpec(self, text)
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """A value that holds, and with grounding where its parts stand in the text."""
+    """A valid value and, if it is grounded, the spans of the text that gave it."""
 
     data: Any
-    spans: tuple[Span, ...] = ()
+    spans: tuple[ValueSpan, ...] = ()
 
 
 @dataclass(frozen=True)
 class BoundSpec:
-    """The answer of a `shape` that is about one `text`."""
+    """An output specification, bound to the `text` that the answer is about."""
 
-    shape: OutputSpec
+    spec: OutputSpec
     text: str
 
     @cached_property
-    def _source(self) -> Source:
-        return Source(self.text)
+    def index(self) -> TextIndex:
+        """The text's spans and numbers."""
+        return TextIndex(self.text)
 
     @cached_property
     def grammar(self) -> str:
-        """The grammar to sample by. Raises OutputInvalid where no answer is possible."""
-        shape = self.shape
-        if shape.grounded and len(self.text) > _LONGEST_GROUNDED:
-            what = (
-                f"{len(self.text)} characters are too many to ground ({_LONGEST_GROUNDED} at most)"
-            )
-            raise OutputInvalid(what, hint="Split the text, or use --no-grounded.")
-        if shape.grounded:
-            return Grounding(shape.schema, self._source, many=shape.many).grammar
-        return json_grammar(shape.schema, many=shape.many)
+        """The grammar that constrains the sampler.
 
-    def read(self, answer: str) -> Extraction:
-        """The value in a whole `answer`. Raises OutputInvalid."""
+        Raises OutputInvalid if the text is too long to ground, or lacks a required value.
+        """
+        if not self.spec.grounded:
+            return self.spec.grammar
+        if len(self.text) > _MAX_GROUNDED_LENGTH:
+            raise OutputInvalid(
+                f"the text has {len(self.text)} characters,"
+                f" too many to ground ({_MAX_GROUNDED_LENGTH} at most)",
+                hint="Split the text, or use --no-grounded.",
+            )
+        return ground_grammar(self.spec.schema, self.index, many=self.spec.many)
+
+    def check(self) -> None:
+        """Raise OutputInvalid if no answer about the text is possible."""
+        _ = self.grammar
+
+    def parse(self, answer: str) -> Extraction:
+        """Parse and validate a complete answer. Raises OutputInvalid."""
         value = _load(answer)
-        if not self.shape.many:
-            return self._hold(value)
+        if not self.spec.many:
+            return self._extract(value)
         if not isinstance(value, list):
-            raise output_invalid("the answer is no list")
-        items = [self._hold(item, (index,)) for index, item in enumerate(value)]
+            raise output_invalid("the answer is not a list")
+        items = [self._extract(item, (index,)) for index, item in enumerate(value)]
         spans = tuple(span for item in items for span in item.spans)
         return Extraction([item.data for item in items], spans)
 
-    def read_item(self, item: str) -> Any:
-        """The value of one item of a list. Raises OutputInvalid."""
-        return self._hold(_load(item)).data
+    def parse_item(self, item: str) -> Any:
+        """Parse and validate one item of a list. Raises OutputInvalid."""
+        return self._extract(_load(item)).data
 
-    def _hold(self, value: Any, path: tuple[int, ...] = ()) -> Extraction:
-        if wrong := invalid(value, self.shape.schema):
-            raise output_invalid(wrong)
-        if not self.shape.grounded:
+    def _extract(self, value: Any, path: tuple[int, ...] = ()) -> Extraction:
+        if problem := validation_problem(value, self.spec.schema):
+            raise output_invalid(problem)
+        if not self.spec.grounded:
             return Extraction(value)
-        value, spans = ground(value, self.shape.schema, self._source, path)
+        value, spans = quote_from_text(value, self.spec.schema, self.index, path)
         return Extraction(value, tuple(spans))
 
 
@@ -108,4 +122,4 @@ def _load(text: str) -> Any:
     try:
         return loads(text)
     except (ValueError, RecursionError) as error:
-        raise output_invalid(f"the answer is no JSON: {error}") from error
+        raise output_invalid(f"the answer is not JSON: {error}") from error

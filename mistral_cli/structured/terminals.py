@@ -1,4 +1,4 @@
-"""Grounded strings and numbers: which of them a text holds, and the terminals that admit them."""
+"""Grounded strings and numbers: those that a text contains, and the terminals that admit them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ import math
 import re
 from collections.abc import Iterable
 from functools import cache, cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from mistral_cli.structured.grammar import as_text
 from mistral_cli.structured.schema import Schema, bad_schema, validator
 
 if TYPE_CHECKING:
-    from mistral_cli.structured.text_index import Source
+    from mistral_cli.structured.text_index import TextIndex
 
 STRING_KEYWORDS = {"minLength", "maxLength", "pattern", "format"}
 NUMBER_KEYWORDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 
-# Where the validator's own check is loose ("@" makes an email address) or there is none. After
-# RFC 3339 (dates and times), RFC 5321 and 1123 (addresses, host names), RFC 3986 (URIs).
+# The validator's own checks are loose ("@" passes as an email address) or missing. These follow
+# RFC 3339 (dates and times), RFC 5321 and 1123 (addresses, host names) and RFC 3986 (URIs).
 _TIME = r"([01]\d|2[0-3]):[0-5]\d:([0-5]\d|60)(\.\d+)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)"
 _LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _HOST = rf"(?!.{{254}}){_LABEL}(\.{_LABEL})*"
@@ -36,88 +36,115 @@ _FORMATS = {
     "uuid": r"[\dA-Fa-f-]+",
 }
 
-# One character of a JSON string, as it is written there.
+# One character of a JSON string, in its JSON spelling.
 _CHARACTER = r"(?s:[^\\]|\\[^u]|\\u[0-9a-f]{4})"
 
 EMPTY = '"\\"\\""'
 
 
-class Leaves:
-    """Expressions of grounded strings and numbers, and the terminals that they use.
+class ScalarTerminals(Protocol):
+    """Makes the expressions of strings and numbers, and the terminals that these use."""
 
-    None stands for what the text cannot give. `dialect` names the draft of the schema.
-    """
+    terminals: dict[str, str]
 
-    def __init__(self, source: Source, dialect: Schema) -> None:
-        self._source = source
+    def string(self, schema: Schema, *, nullable: bool) -> str | None:
+        """Return the expression of a string that satisfies `schema`; None if there is none."""
+
+    def number(self, schema: Schema) -> str | None:
+        """Return the expression of a number that satisfies `schema`; None if there is none."""
+
+
+class PlaceholderTerminals:
+    """Stands in for a text that is not known yet: it contains every string and number."""
+
+    def __init__(self) -> None:
+        self.terminals: dict[str, str] = {}
+
+    def string(self, schema: Schema, *, nullable: bool) -> str:  # noqa: ARG002
+        """Return a placeholder. Raises UsageError if no text could ground such a string."""
+        _check_format(schema)
+        return EMPTY
+
+    def number(self, schema: Schema) -> str:  # noqa: ARG002
+        """Return a placeholder."""
+        return EMPTY
+
+
+class GroundedTerminals:
+    """The strings and numbers of a text; `dialect` names the draft of the schema."""
+
+    def __init__(self, index: TextIndex, dialect: Schema) -> None:
+        self._index = index
         self._dialect = dialect
         self.terminals: dict[str, str] = {}
 
     def string(self, schema: Schema, *, nullable: bool) -> str | None:
-        """Spans that satisfy `schema`; with no null in their place, the empty text may do."""
-        form = schema.get("format")
-        if form is not None and form not in _FORMATS:
-            raise bad_schema(f"the format {form!r} cannot be grounded")
+        """Return the expression of the spans that satisfy `schema`; None if there are none.
+
+        Where null is not allowed, the empty string may stand for a missing value.
+        """
+        format_name = _check_format(schema)
         pattern = schema.get("pattern", "")
-        shortest, longest = schema.get("minLength", 0), schema.get("maxLength", math.inf)
-        may_be_empty = not (nullable or form or shortest) and bool(re.search(pattern, ""))
-        spans = None
-        if form is not None or "pattern" in schema:
-            spans = self._spans(pattern, form, shortest, longest)
-        if spans is not None:
-            found = self._listed(map(as_text, spans))
-        elif self._source.has_span(max(shortest, 1), longest):
-            found = self._any_span(max(shortest, 1), longest)
+        min_length, max_length = schema.get("minLength", 0), schema.get("maxLength", math.inf)
+        may_be_empty = not (nullable or format_name or min_length) and bool(re.search(pattern, ""))
+        listed = None
+        if format_name is not None or "pattern" in schema:
+            listed = self._matching_spans(pattern, format_name, min_length, max_length)
+        if listed is not None:
+            spans = self._one_of(map(as_text, listed))
+        elif self._index.has_span(max(min_length, 1), max_length):
+            spans = self._any_span(max(min_length, 1), max_length)
         else:
-            found = None
-        return " | ".join(filter(None, [found, EMPTY if may_be_empty else None])) or None
+            spans = None
+        return " | ".join(filter(None, [spans, EMPTY if may_be_empty else None])) or None
 
     def number(self, schema: Schema) -> str | None:
-        """The text's numbers that satisfy `schema`."""
+        """Return the expression of the numbers that satisfy `schema`; None if there are none."""
         limits = {key: schema[key] for key in schema.keys() & NUMBER_KEYWORDS}
-        held = validator({**limits, **self._dialect})
-        whole = schema.get("type") == "integer"
-        return self._listed(
+        limits_validator = validator({**limits, **self._dialect})
+        is_integer = schema.get("type") == "integer"
+        return self._one_of(
             literal
-            for literal in self._source.numbers
-            if (not whole or literal.removeprefix("-").isdecimal())
-            and held.is_valid(json.loads(literal))
+            for literal in self._index.numbers
+            if (not is_integer or literal.removeprefix("-").isdecimal())
+            and limits_validator.is_valid(json.loads(literal))
         )
 
-    def _any_span(self, shortest: int, longest: float) -> str:
+    def _any_span(self, min_length: int, max_length: float) -> str:
         self.terminals.setdefault("SPAN", self._span_regex)
         self.terminals.setdefault("TRIMMED", "SPAN & /[^ ](?s:.*[^ ])?/")
-        most = "" if longest == math.inf else int(longest)
-        bounds = f" & /{_CHARACTER}{{{shortest},{most}}}/" if (shortest, most) != (1, "") else ""
+        upper = "" if max_length == math.inf else int(max_length)
+        unbounded = (min_length, upper) == (1, "")
+        bounds = "" if unbounded else f" & /{_CHARACTER}{{{min_length},{upper}}}/"
         return self._terminal(f'"\\"" (TRIMMED{bounds}) "\\""')
 
     @cached_property
     def _span_regex(self) -> str:
-        chunks = [as_text(chunk)[1:-1] for chunk in self._source.chunks]
-        return f"%regex {as_text({'substring_chunks': chunks})}"
+        units = [as_text(unit)[1:-1] for unit in self._index.units]
+        return f"%regex {as_text({'substring_chunks': units})}"
 
-    @cache  # noqa: B019 - lives as long as one grammar is made
-    def _spans(
-        self, pattern: str, form: str | None, shortest: float, longest: float
+    @cache  # noqa: B019 - the object lives only while one grammar is made
+    def _matching_spans(
+        self, pattern: str, format_name: str | None, min_length: float, max_length: float
     ) -> list[str] | None:
-        """The spans that fit, or None where they are too many to list: validation decides."""
-        matches = re.compile(pattern).search
-        fits = re.compile(_FORMATS[form]).fullmatch if form else None
+        """List the spans that match; None if there are too many, and validation must decide."""
+        matches_pattern = re.compile(pattern).search
+        matches_format = re.compile(_FORMATS[format_name]).fullmatch if format_name else None
         checker = validator(self._dialect).format_checker
 
         def admits(text: str) -> bool:
             return (
-                shortest <= len(text) <= longest
-                and matches(text) is not None
-                and (fits is None or fits(text) is not None)
-                and (form is None or checker.conforms(text, form))
+                min_length <= len(text) <= max_length
+                and matches_pattern(text) is not None
+                and (matches_format is None or matches_format(text) is not None)
+                and (format_name is None or checker.conforms(text, format_name))
             )
 
-        return self._source.candidates(admits, with_spaces=form is None)
+        return self._index.candidates(admits, with_spaces=format_name is None)
 
-    def _listed(self, literals: Iterable[str]) -> str | None:
-        listed = " | ".join(map(as_text, literals))
-        return self._terminal(listed) if listed else None
+    def _one_of(self, literals: Iterable[str]) -> str | None:
+        alternatives = " | ".join(map(as_text, literals))
+        return self._terminal(alternatives) if alternatives else None
 
     def _terminal(self, expression: str) -> str:
         for name, known in self.terminals.items():
@@ -126,3 +153,11 @@ class Leaves:
         name = f"T{len(self.terminals)}"
         self.terminals[name] = expression
         return name
+
+
+def _check_format(schema: Schema) -> str | None:
+    """Return the format that `schema` names, if any. Raises UsageError for an unknown one."""
+    name: str | None = schema.get("format")
+    if name is not None and name not in _FORMATS:
+        raise bad_schema(f"the format {name!r} cannot be grounded")
+    return name

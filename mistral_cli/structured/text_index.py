@@ -1,9 +1,9 @@
-"""The text that a grounded answer is taken from: its spans, and the numbers in it.
+"""The text that a grounded answer is taken from: its spans and its numbers.
 
-A span runs from the beginning of one chunk to the end of another. A chunk is a word, a
-number, a single sign, or one character of a script that puts no spaces between words. Runs of
-whitespace count as one space: where a line happens to break is no part of an answer that the
-model could be expected to copy. What is reported in the end is the text as it stands.
+A span runs from the start of one unit to the end of another. A unit is a word, a number, a single
+symbol, or one character of a script that puts no spaces between words. A run of whitespace counts
+as one space, because no model can be expected to copy the line breaks of its input. The answer
+that the user gets quotes the original text, with its own whitespace.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ _NO_SPACES = (
     "\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
     "\U00020000-\U0003ffff"
 )
-# A comma that stands between two words without a space separates values, not thousands.
+# A comma between two words, without a space, separates values, not thousands.
 _LIST_BEFORE, _LIST_AFTER = r"(?<![,;])", r"(?![,;]\S)"
-_CHUNK = re.compile(
+_UNIT = re.compile(
     r"(?P<space>\s+)"
     rf"|{_LIST_BEFORE}(?<!\d[.,])(?:\d{{1,3}}(?:[.,]\d{{3}})+(?:[.,]\d+)?|\d+[.,]\d+)"
     rf"(?![.,]?\d){_LIST_AFTER}|(?<!\d\.)\d+\.\d+(?!\.?\d)|\d+"
@@ -50,54 +50,53 @@ _DECIMAL = re.compile(r"\d*(?:[.,]\d+)?")
 _SIGN = re.compile(r"(?<!\w)[-\u2212]\Z")
 _EXPONENT = re.compile(r"[eE][+-]?[0-9]{1,3}(?!\w)")
 
-_LONGEST_NUMBER = 300  # characters; longer ones are none that a float can hold
-_LONGEST_CANDIDATE = 40  # chunks; a UUID has at most 36
-_MOST_CANDIDATES = 5000
+_MAX_NUMBER_LENGTH = 300  # characters; a float cannot hold a longer one
+_MAX_CANDIDATE_LENGTH = 40  # units; a UUID has at most 36
+_MAX_CANDIDATES = 5000
 
-Place = tuple[int, int]
-"""Where something stands in the text: its first character and the one after its last."""
+CharSpan = tuple[int, int]
+"""A range of characters in the text: the first one, and the one after the last."""
 
 
-class Source:
-    """A text, cut into chunks."""
+class TextIndex:
+    """A text cut into units, which finds spans and numbers in it."""
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.chunks: list[str] = []
+        self.units: list[str] = []
         self._positions: list[int] = []
-        for start, chunk in _chunks(text.strip()):
-            self.chunks.append(" " if chunk.isspace() else chunk)
-            self._positions += range(start, start + len(self.chunks[-1]))
+        for start, unit in _units(text.strip()):
+            self.units.append(" " if unit.isspace() else unit)
+            self._positions += range(start, start + len(self.units[-1]))
         self._offset = len(text) - len(text.lstrip())
-        self._flat = "".join(self.chunks)
+        self._flat = "".join(self.units)
 
     @cached_property
     def _edges(self) -> list[int]:
-        """Where chunks meet in the flat text, from 0 to its length."""
-        return list(accumulate(map(len, self.chunks), initial=0))
+        """The positions between units in the flat text, from 0 to its length."""
+        return list(accumulate(map(len, self.units), initial=0))
 
-    def locate(self, value: str) -> Place | None:
-        """Where `value` first stands, whatever its whitespace; None if it nowhere does."""
+    def locate(self, value: str) -> CharSpan | None:
+        """Find the first occurrence of `value`, whatever its whitespace; None if there is none."""
         flat = " ".join(value.split())
         edges = set(self._edges)
         start = self._flat.find(flat) if flat else -1
         while start >= 0:
             end = start + len(flat)
             if start in edges and end in edges:
-                return self._positions[start] + self._offset, self._positions[
-                    end - 1
-                ] + 1 + self._offset
+                last = self._positions[end - 1]
+                return self._positions[start] + self._offset, last + 1 + self._offset
             start = self._flat.find(flat, start + 1)
         return None
 
-    def has_span(self, shortest: int, longest: float) -> bool:
-        """Whether some span has from `shortest` to `longest` characters."""
+    def has_span(self, min_length: int, max_length: float) -> bool:
+        """Whether some span has `min_length` to `max_length` characters."""
         edges = self._edges
         for start in edges[:-1]:
             if self._flat[start] == " ":
                 continue
-            for end in edges[bisect_left(edges, start + shortest) :]:
-                if end - start > longest:
+            for end in edges[bisect_left(edges, start + min_length) :]:
+                if end - start > max_length:
                     break
                 if self._flat[end - 1] != " ":
                     return True
@@ -106,73 +105,74 @@ class Source:
     def candidates(
         self, admits: Callable[[str], bool], *, with_spaces: bool = True
     ) -> list[str] | None:
-        """The spans that `admits` lets through; None if there are too many to list."""
+        """List the distinct spans that `admits` accepts; None if there are too many."""
         found: dict[str, None] = {}
         edges = self._edges
         for first, start in enumerate(edges[:-1]):
             if self._flat[start] == " ":
                 continue
-            for end in edges[first + 1 : first + 1 + _LONGEST_CANDIDATE]:
+            for end in edges[first + 1 : first + 1 + _MAX_CANDIDATE_LENGTH]:
                 if self._flat[end - 1] != " ":
                     span = self._flat[start:end]
                     if span not in found and admits(span):
                         found[span] = None
                 elif not with_spaces:
                     break
-            if len(found) > _MOST_CANDIDATES:
+            if len(found) > _MAX_CANDIDATES:
                 return None
         return list(found)
 
     @cached_property
-    def numbers(self) -> dict[str, Place]:
-        """Every number that the text can be read to hold, as JSON, and where it first stands."""
-        found: dict[str, Place] = {}
-        for literal, place in _numbers(self.text):
-            if len(literal) <= _LONGEST_NUMBER and math.isfinite(float(literal)):
-                found.setdefault(literal, place)
+    def numbers(self) -> dict[str, CharSpan]:
+        """Every number that the text can be read to contain, as JSON, and its first occurrence."""
+        found: dict[str, CharSpan] = {}
+        for literal, span in _numbers(self.text):
+            if len(literal) <= _MAX_NUMBER_LENGTH and math.isfinite(float(literal)):
+                found.setdefault(literal, span)
         return found
 
-    def locate_number(self, value: float) -> Place | None:
-        """Where the number `value` first stands; None if it nowhere does."""
+    def locate_number(self, value: float) -> CharSpan | None:
+        """Find the first occurrence of the number `value`; None if there is none."""
         return self._numbers_by_value.get(value)
 
     @cached_property
-    def _numbers_by_value(self) -> dict[Any, Place]:
-        by_value: dict[Any, Place] = {}
-        for literal, place in self.numbers.items():
-            by_value.setdefault(json.loads(literal), place)
+    def _numbers_by_value(self) -> dict[Any, CharSpan]:
+        by_value: dict[Any, CharSpan] = {}
+        for literal, span in self.numbers.items():
+            by_value.setdefault(json.loads(literal), span)
         return by_value
 
 
-def _chunks(text: str) -> Iterator[tuple[int, str]]:
-    """Cut `text`; accents and joined emoji stay with what they belong to."""
-    start, held = 0, ""
-    for match in _CHUNK.finditer(text):
-        if held and _belongs(match[0], held):
-            held += match[0]
+def _units(text: str) -> Iterator[tuple[int, str]]:
+    """Cut `text` into units; an accent stays with its letter, a joined emoji stays whole."""
+    start, unit = 0, ""
+    for match in _UNIT.finditer(text):
+        if unit and _extends(match[0], unit):
+            unit += match[0]
             continue
-        if held:
-            yield start, held
-        start, held = match.start(), match[0]
-    if held:
-        yield start, held
+        if unit:
+            yield start, unit
+        start, unit = match.start(), match[0]
+    if unit:
+        yield start, unit
 
 
-def _belongs(chunk: str, before: str) -> bool:
-    if before.isspace() or chunk.isspace():
+def _extends(following: str, unit: str) -> bool:
+    if unit.isspace() or following.isspace():
         return False
-    if _is_mark(chunk[0]) or _JOINER in (chunk[0], before[-1]):
+    if _is_mark(following[0]) or _JOINER in (following[0], unit[-1]):
         return True
-    if len(before) == 1 and before in _FLAG_LETTERS and chunk in _FLAG_LETTERS:
+    if len(unit) == 1 and unit in _FLAG_LETTERS and following in _FLAG_LETTERS:
         return True
-    return _is_mark(before[-1]) and chunk[0].isalpha() and not _UNSPACED.match(chunk)
+    return _is_mark(unit[-1]) and following[0].isalpha() and not _UNSPACED.match(following)
 
 
 def _is_mark(character: str) -> bool:
     return unicodedata.category(character).startswith("M") or character in _SKIN_TONES
 
 
-def _numbers(text: str) -> Iterator[tuple[str, Place]]:
+def _numbers(text: str) -> Iterator[tuple[str, CharSpan]]:
+    """Yield every number that `text` can be read to contain; one numeral may mean several."""
     for match in _NUMERAL.finditer(text):
         listed = text[match.start() - 1 : match.start()] in (",", ";") or _VALUE_NEXT.match(
             text, match.end()
@@ -181,20 +181,21 @@ def _numbers(text: str) -> Iterator[tuple[str, Place]]:
         for part in parts:
             readings = list(_readings(part[0]))
             for literal in readings:
-                yield from _around(text, part, literal)
+                yield from _with_sign_and_exponent(text, part, literal)
             for digits in () if readings else _parts(text, part, ".,'\u2019"):  # a date, a version
                 yield _literal(digits[0]), digits.span()
     for match in _SPACED_NUMERAL.finditer(text):
-        yield from _around(text, match, _literal(re.sub(r"\s", "", match[0]).replace(",", ".")))
+        literal = _literal(re.sub(r"\s", "", match[0]).replace(",", "."))
+        yield from _with_sign_and_exponent(text, match, literal)
 
 
 def _parts(text: str, match: re.Match[str], marks: str) -> list[re.Match[str]]:
-    """The pieces of a match between `marks`."""
+    """Split a match at `marks`."""
     return list(re.compile(f"[^{marks}]+").finditer(text, *match.span()))
 
 
 def _readings(numeral: str) -> Iterator[str]:
-    """What `numeral` can mean: "1,200" is 1200 in one country and 1.2 in another."""
+    """Yield what `numeral` can mean: "1,200" is 1200 in one country and 1.2 in another."""
     if match := _GROUPED.fullmatch(numeral):
         yield _literal(numeral.replace(match[1], "").replace(",", "."))
     if _DECIMAL.fullmatch(numeral):
@@ -204,14 +205,16 @@ def _readings(numeral: str) -> Iterator[str]:
 
 
 def _literal(digits: str) -> str:
-    """`digits` of any script as a JSON number."""
+    """Write `digits`, of any script, as a JSON number."""
     ascii_digits = "".join(str(unicodedata.digit(c)) if c.isdigit() else c for c in digits)
     whole, point, fraction = ascii_digits.partition(".")
     return (whole.lstrip("0") or "0") + point + fraction
 
 
-def _around(text: str, match: re.Match[str], literal: str) -> Iterator[tuple[str, Place]]:
-    """The number `literal` by itself, and together with its exponent and its sign."""
+def _with_sign_and_exponent(
+    text: str, match: re.Match[str], literal: str
+) -> Iterator[tuple[str, CharSpan]]:
+    """Yield the number `literal` alone, then with its exponent, then with its sign."""
     start, end = match.span()
     yield literal, (start, end)
     if exponent := _EXPONENT.match(text, end):

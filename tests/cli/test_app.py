@@ -272,7 +272,7 @@ FAILURES = [
     (
         ExitCode.OUTPUT_INVALID,
         ("json-extract", "hi", "--grounded", "--schema", '{"type": "integer"}'),
-        "the text holds no number",
+        "the text contains no number",
     ),
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "no-such-model"), "no-such-model"),
     (ExitCode.MODEL_NOT_AVAILABLE, ("generate", "hi", "-m", "./no.gguf"), "no.gguf"),

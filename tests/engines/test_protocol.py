@@ -505,7 +505,7 @@ def test_what_a_schema_admits(engine: Engine, schema: Schema) -> None:
         sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
         events = ask(engine, "JSON: ", 60, sampling, json_grammar(schema, many=False))
         if finish(events).reason == "stop":
-            BoundSpec(OutputSpec(schema), "").read(text(events))
+            BoundSpec(OutputSpec(schema), "").parse(text(events))
         assert finish(events).completion_tokens <= 60
 
 
@@ -518,7 +518,7 @@ def test_a_grounded_answer_stands_in_the_text(engine: Engine) -> None:
         events = ask(engine, "JSON: ", 120, Sampling(1.5, 0, 1.0, 1.0, seed), expected.grammar)
         if finish(events).reason == "stop":
             whole += 1
-            data = expected.read(text(events)).data
+            data = expected.parse(text(events)).data
             assert all(value is None or value in source for value in data.values())
     assert whole
 

@@ -1,4 +1,4 @@
-"""Field lists: what they mean, what is refused, and what the model is told of a schema."""
+"""Field lists: their meaning, the ones that are rejected, and the description in the prompt."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_field_lists(fields: str, expected: dict[str, Any]) -> None:
     [
         ("", "empty"),
         (" ,\n, ", "empty"),
-        ("name, name int", "'name' is there twice"),
+        ("name, name int", "'name' is listed twice"),
         ("age integer", "'age integer'"),
         ("age Int", "'age Int'"),
         ("two words here", "'two words here'"),
@@ -94,5 +94,5 @@ def test_bad_field_lists(fields: str, problem: str) -> None:
         ({}, ""),
     ],
 )
-def test_fields_are_described_to_the_model(schema: Schema, expected: str) -> None:
+def test_fields_are_described_for_the_prompt(schema: Schema, expected: str) -> None:
     assert describe_fields(schema) == expected

@@ -1,4 +1,4 @@
-"""Grounded answers: what the grammar admits stands in the text, and the text is admitted."""
+"""Grounded answers: the grammar admits every span of the text, and nothing else."""
 
 from __future__ import annotations
 
@@ -29,28 +29,29 @@ PERSON = schema_from_fields("name, age int, height float, member bool", nullable
 
 
 def grounded(schema: Schema, text: str, *, many: bool = False) -> BoundSpec:
-    shape = OutputSpec(schema, many=many, grounded=True)
-    shape.check()
-    return BoundSpec(shape, text)
+    spec = OutputSpec(schema, many=many, grounded=True)
+    spec.check()
+    return spec.bind(text)
 
 
-def accepts(expected: BoundSpec, value: Any) -> bool:
-    """Whether the grammar admits `value`, which then must hold."""
+def accepts(bound: BoundSpec, value: Any) -> bool:
+    """Whether the grammar admits `value`, which must then be valid."""
     text = json.dumps(value, ensure_ascii=False)
-    if not admits(expected.grammar, text):
+    if not admits(bound.grammar, text):
         return False
-    found = expected.read(text)
-    for span in found.spans:
-        at = found.data
+    extraction = bound.parse(text)
+    for span in extraction.spans:
+        value_at_path = extraction.data
         for key in span.path.split("/")[1:]:
             key = key.replace("~1", "/").replace("~0", "~")
-            at = at[int(key)] if isinstance(at, list) else at[key]
-        if isinstance(at, str):
-            assert expected.text[span.start : span.end] == at
+            is_list = isinstance(value_at_path, list)
+            value_at_path = value_at_path[int(key) if is_list else key]
+        if isinstance(value_at_path, str):
+            assert bound.text[span.start : span.end] == value_at_path
     return True
 
 
-# --- what is admitted ----------------------------------------------------------------------------
+# --- values that the grammar admits ---------------------------------------------------------------
 
 TEXT = 'Jane "JD" Doe, 34, is\n1,85 m tall. See C:\\new.'
 
@@ -98,9 +99,9 @@ def test_numbers(age: object, height: object, admitted: bool) -> None:
     assert accepts(grounded(PERSON, TEXT), value) is admitted
 
 
-def test_what_is_written_with_one_space_is_given_back_as_it_stands() -> None:
+def test_an_answer_with_single_spaces_is_quoted_with_the_whitespace_of_the_text() -> None:
     answer = '{"name": "is 1,85 m", "age": 34, "height": null, "member": true}'
-    found = grounded(PERSON, TEXT).read(answer)
+    found = grounded(PERSON, TEXT).parse(answer)
     assert found.data["name"] == "is\n1,85 m"
     assert [(span.path, TEXT[span.start : span.end]) for span in found.spans] == [
         ("/name", "is\n1,85 m"),
@@ -150,16 +151,16 @@ def test_nested_schemas(value: object, admitted: bool) -> None:
     assert accepts(grounded(NODE, "oak elm", many=True), [value, LEAF]) is admitted
 
 
-def test_optional_properties_come_or_not() -> None:
+def test_optional_properties_may_be_missing() -> None:
     names = "abcde"
     schema = {
         "properties": {name: {"type": "string"} for name in names},
         "required": ["c"],
     }
-    expected = grounded(schema, "x")
+    bound = grounded(schema, "x")
     for bits in range(2 ** len(names)):
         value = {name: "x" for i, name in enumerate(names) if bits >> i & 1}
-        assert accepts(expected, value) is ("c" in value)
+        assert accepts(bound, value) is ("c" in value)
     all_optional = grounded({"properties": schema["properties"]}, "x")
     for bits in range(2 ** len(names)):
         assert accepts(all_optional, {n: "x" for i, n in enumerate(names) if bits >> i & 1})
@@ -209,9 +210,9 @@ def test_optional_properties_come_or_not() -> None:
     ids=range(32),
 )  # fmt: skip
 def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
-    expected = grounded(schema, 'a b c "beta" \\ 2020-02-28 2020-02-31 2.5')
-    assert [value for value in good if not accepts(expected, value)] == []
-    assert [value for value in bad if accepts(expected, value)] == []
+    bound = grounded(schema, 'a b c "beta" \\ 2020-02-28 2020-02-31 2.5')
+    assert [value for value in good if not accepts(bound, value)] == []
+    assert [value for value in bad if accepts(bound, value)] == []
 
 
 @pytest.mark.parametrize(
@@ -221,8 +222,14 @@ def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
         ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
         ({"type": "array", "prefixItems": [{}]}, "prefixItems"),
         ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{}]}, "list"),
-        ({"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]}, "anyOf beside properties"),
-        ({"$ref": "#/$defs/a", "$defs": {"a": {}}, "minLength": 3}, r"\$ref beside minLength"),
+        (
+            {"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]},
+            "anyOf together with properties",
+        ),
+        (
+            {"$ref": "#/$defs/a", "$defs": {"a": {}}, "minLength": 3},
+            r"\$ref together with minLength",
+        ),
         ({"properties": {"a": False}, "required": ["a"]}, "nothing|Unsatisfiable"),
         ({"type": "string", "format": "regex"}, "the format 'regex'"),
         (
@@ -241,7 +248,7 @@ def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "noted"),
+    ("schema", "unenforced"),
     [
         (PERSON, []),
         ({"type": "array", "uniqueItems": True}, ["uniqueItems"]),
@@ -250,8 +257,10 @@ def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
     ],
     ids=range(4),
 )
-def test_what_only_validation_holds_is_noted(schema: Schema, noted: list[str]) -> None:
-    assert OutputSpec(schema, grounded=True).check() == noted
+def test_keywords_that_only_validation_enforces_are_listed(
+    schema: Schema, unenforced: list[str]
+) -> None:
+    assert OutputSpec(schema, grounded=True).check() == unenforced
 
 
 @pytest.mark.parametrize(
@@ -279,15 +288,15 @@ def test_what_only_validation_holds_is_noted(schema: Schema, noted: list[str]) -
     ],
     ids=range(7),
 )
-def test_a_text_that_lacks_what_the_schema_insists_on(schema: Schema, problem: str) -> None:
-    expected = grounded(schema, "no digits")
+def test_a_text_that_lacks_a_required_value(schema: Schema, problem: str) -> None:
+    bound = grounded(schema, "no digits")
     with pytest.raises(OutputInvalid, match=problem) as caught:
-        _ = expected.grammar
+        bound.check()
     assert "null" in caught.value.hint
     assert admits(grounded(schema, "no digits", many=True).grammar, "[]")
 
 
-def test_what_failed_under_a_reference_is_not_taken_for_null() -> None:
+def test_an_impossible_reference_does_not_become_null() -> None:
     schema = {
         "anyOf": [{"$ref": "#/$defs/a"}, {"$ref": "#/$defs/b"}],
         "$defs": {
@@ -301,9 +310,9 @@ def test_what_failed_under_a_reference_is_not_taken_for_null() -> None:
             },
         },
     }
-    expected = grounded(schema, "no digits")
-    assert accepts(expected, {"x": True})
-    assert not admits(expected.grammar, '{"x": null}')
+    bound = grounded(schema, "no digits")
+    assert accepts(bound, {"x": True})
+    assert not admits(bound.grammar, '{"x": null}')
 
 
 FORMATS = {
@@ -321,13 +330,13 @@ FORMATS = {
 
 
 @pytest.mark.parametrize("name", FORMATS)
-def test_formats_are_spans_that_have_them(name: str) -> None:
+def test_a_string_with_a_format_is_a_span_of_that_format(name: str) -> None:
     good, bad = FORMATS[name]
-    expected = grounded({"type": ["string", "null"], "format": name}, f"hello {good}, or {bad}!")
-    assert accepts(expected, good)
-    assert accepts(expected, None)
+    bound = grounded({"type": ["string", "null"], "format": name}, f"hello {good}, or {bad}!")
+    assert accepts(bound, good)
+    assert accepts(bound, None)
     for wrong in (bad, "!", f"hello {good}", f"{good}, or", ""):
-        assert not accepts(expected, wrong)
+        assert not accepts(bound, wrong)
 
 
 @pytest.mark.parametrize(
@@ -335,10 +344,10 @@ def test_formats_are_spans_that_have_them(name: str) -> None:
     [{"pattern": "^[A-Z][a-z]+ [A-Z][a-z]+$"}, {"maxLength": 8}],
     ids=["pattern", "length"],
 )
-def test_a_break_that_the_schema_forbids_stays_a_space(limits: Schema) -> None:
-    expected = grounded({"type": "string", **limits}, "in New\n  York")
-    assert admits(expected.grammar, '"New York"')
-    found = expected.read('"New York"')
+def test_a_line_break_that_the_schema_forbids_stays_a_space(limits: Schema) -> None:
+    bound = grounded({"type": "string", **limits}, "in New\n  York")
+    assert admits(bound.grammar, '"New York"')
+    found = bound.parse('"New York"')
     assert found.data == "New York"
     assert found.spans[0].start == 3
 
@@ -346,7 +355,7 @@ def test_a_break_that_the_schema_forbids_stays_a_space(limits: Schema) -> None:
 def test_a_text_too_long_to_ground() -> None:
     text = "word " * 50_001
     with pytest.raises(OutputInvalid, match="too many to ground"):
-        _ = grounded(PERSON, text).grammar
+        grounded(PERSON, text).check()
     longest = grounded(PERSON, text[:-6])
     value = {"name": "word word", "age": None, "height": None, "member": True}
     assert accepts(longest, value)
@@ -360,14 +369,14 @@ def test_a_text_too_long_to_ground() -> None:
         ('{"name": "Jane", "age": null, "height": null}', "required"),
     ],
 )
-def test_an_answer_past_the_grammar_is_refused(answer: str, problem: str) -> None:
+def test_an_answer_that_bypassed_the_grammar_is_rejected(answer: str, problem: str) -> None:
     with pytest.raises(OutputInvalid, match=problem):
-        grounded(PERSON, TEXT).read(answer)
+        grounded(PERSON, TEXT).parse(answer)
 
 
 def test_a_choice_stays_as_the_schema_writes_it() -> None:
     schema = {"properties": {"city": {"enum": ["New York"]}, "place": {"type": "string"}}}
-    found = grounded(schema, "in New\nYork").read('{"city": "New York", "place": "New York"}')
+    found = grounded(schema, "in New\nYork").parse('{"city": "New York", "place": "New York"}')
     assert found.data == {"city": "New York", "place": "New\nYork"}
 
 
@@ -377,19 +386,19 @@ def test_a_choice_stays_as_the_schema_writes_it() -> None:
 @settings(max_examples=200)
 @given(text=TEXTS, data=st.data())
 def test_every_span_of_any_text_can_be_extracted(text: str, data: st.DataObject) -> None:
-    expected = grounded({"type": "array", "items": {"type": "string"}}, text)
-    chunks = expected._source.chunks
-    assume(chunks)
-    first = data.draw(st.integers(0, len(chunks) - 1))
-    last = data.draw(st.integers(first + 1, len(chunks)))
-    span = "".join(chunks[first:last]).strip(" ")
+    bound = grounded({"type": "array", "items": {"type": "string"}}, text)
+    units = bound.index.units
+    assume(units)
+    first = data.draw(st.integers(0, len(units) - 1))
+    last = data.draw(st.integers(first + 1, len(units)))
+    span = "".join(units[first:last]).strip(" ")
     assume(span)
-    assert accepts(expected, [span, span])
+    assert accepts(bound, [span, span])
 
 
 @settings(max_examples=200)
 @given(text=TEXTS, value=TEXTS)
-def test_no_other_text_can(text: str, value: str) -> None:
+def test_no_other_text_can_be_extracted(text: str, value: str) -> None:
     schema = {"type": ["string", "null"]}
     assert value in text or not accepts(grounded(schema, text), value)
 
@@ -407,24 +416,24 @@ def tokenizer(model: GGUF) -> Iterator[object]:
 
 @settings(max_examples=60)
 @given(text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
-def test_whatever_tokens_are_drawn_the_answer_stands_in_the_text(
+def test_whatever_tokens_are_sampled_the_answer_comes_from_the_text(
     text: str, seed: int, many: bool, model: GGUF, tokenizer: object
 ) -> None:
     assume(text.strip())
-    expected = grounded(PERSON, text, many=many)
-    matcher = Constraint(tokenizer, expected.grammar, len(model.tokens))
+    bound = grounded(PERSON, text, many=many)
+    matcher = Constraint(tokenizer, bound.grammar, len(model.tokens))
     choice, tokens = random.Random(seed), list[int]()
     while not matcher.finished and len(tokens) < 2000:
         token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
         matcher.consume(token)
         tokens += [token, *matcher.forced(100)]
     assume(matcher.finished)
-    found = expected.read(detokenize(model, tokens))
+    found = bound.parse(detokenize(model, tokens))
     for person in found.data if many else [found.data]:
         assert person["name"] is None or person["name"] in text
 
 
-LEAVES = st.sampled_from(
+SCALARS = st.sampled_from(
     [
         {"type": "string"},
         {"type": ["string", "null"], "maxLength": 6},
@@ -441,7 +450,7 @@ LEAVES = st.sampled_from(
 )
 NAMES = ["a", "b", 'q"', "日"]
 SCHEMAS = st.recursive(
-    LEAVES,
+    SCALARS,
     lambda inner: (
         st.builds(
             lambda properties, required: {
@@ -463,12 +472,12 @@ SCHEMAS = st.recursive(
 
 @settings(max_examples=150)
 @given(schema=SCHEMAS, text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
-def test_whatever_the_grammar_of_any_schema_admits_holds(
+def test_whatever_the_grammar_of_any_schema_admits_is_valid(
     schema: Schema, text: str, seed: int, many: bool, model: GGUF, tokenizer: object
 ) -> None:
-    expected = BoundSpec(OutputSpec(schema, many=many, grounded=True), text)
+    bound = OutputSpec(schema, many=many, grounded=True).bind(text)
     try:
-        matcher = Constraint(tokenizer, expected.grammar, len(model.tokens))
+        matcher = Constraint(tokenizer, bound.grammar, len(model.tokens))
     except OutputInvalid:
         assume(False)
     choice, tokens = random.Random(seed), list[int]()
@@ -478,16 +487,16 @@ def test_whatever_the_grammar_of_any_schema_admits_holds(
         tokens += [token, *matcher.forced(100)]
     assume(matcher.finished)
     answer = detokenize(model, tokens)
-    if not has_a_key_twice(answer):  # the keys of an open object are free
-        expected.read(answer)
+    if not has_duplicate_keys(answer):  # the model may repeat a key of an open object
+        bound.parse(answer)
 
 
-def has_a_key_twice(text: str) -> bool:
-    twice: list[bool] = []
+def has_duplicate_keys(text: str) -> bool:
+    duplicates: list[bool] = []
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        twice.append(len(dict(pairs)) < len(pairs))
+        duplicates.append(len(dict(pairs)) < len(pairs))
         return dict(pairs)
 
     json.loads(text, object_pairs_hook=note)
-    return any(twice)
+    return any(duplicates)

@@ -1,4 +1,4 @@
-"""A JSON list as it is written: each item once, as soon as it is complete."""
+"""A JSON list while the model writes it: each item once, as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mistral_cli.structured.item_stream import ItemReader
 
 
 @given(items=st.lists(VALUES, max_size=5), data=st.data())
-def test_a_list_in_any_pieces(items: list[Any], data: st.DataObject) -> None:
+def test_a_list_in_deltas_of_any_size(items: list[Any], data: st.DataObject) -> None:
     text = json.dumps(items)
     reader, found = ItemReader(), []
     while text:
@@ -39,7 +39,7 @@ def test_a_list_in_any_pieces(items: list[Any], data: st.DataObject) -> None:
         ('{"a": [1]}', []),
     ],
 )
-def test_only_whole_items(text: str, complete: list[str]) -> None:
+def test_only_complete_items(text: str, complete: list[str]) -> None:
     reader = ItemReader()
     found = [item for character in text for item in reader.feed(character)]
     assert [json.loads(item) for item in found] == [json.loads(item) for item in complete]

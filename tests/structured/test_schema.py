@@ -1,4 +1,4 @@
-"""Schemas: what is accepted, what is refused, and what an answer must be."""
+"""Schemas: which ones are accepted or rejected, and how an answer is validated."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def check(schema: Schema) -> list[str]:
 
 
 def parse(text: str, schema: Schema) -> Any:
-    return BoundSpec(OutputSpec(schema), "").read(text).data
+    return BoundSpec(OutputSpec(schema), "").parse(text).data
 
 
 @pytest.fixture(autouse=True)
@@ -65,11 +65,11 @@ def test_a_schema_is_json_text_or_a_file(tmp_path: Path) -> None:
         ("x" * 5000, "cannot read"),
         ("nul\0", "cannot read"),
         ("true", "cannot read"),
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"a": 1, "a": 2}', "'a' is there twice"),
-        ('{"const": NaN}', "no JSON"),
-        ('{"const": "\\ud800"}', "no JSON"),
-        ('{"a":' * 100_000, "no JSON"),
+        ('{"const": NaN}', "not JSON"),
+        ('{"const": "\\ud800"}', "not JSON"),
+        ('{"a":' * 100_000, "not JSON"),
     ],
 )
 def test_schemas_that_cannot_be_loaded(reference: str, problem: str) -> None:
@@ -77,11 +77,11 @@ def test_schemas_that_cannot_be_loaded(reference: str, problem: str) -> None:
         load_schema(reference)
 
 
-def test_a_file_must_hold_an_object(tmp_path: Path) -> None:
+def test_a_schema_file_must_contain_an_object(tmp_path: Path) -> None:
     path = tmp_path / "schema.json"
     for text in ("true", "[]", "5"):
         path.write_text(text)
-        with pytest.raises(UsageError, match="no JSON object"):
+        with pytest.raises(UsageError, match="not a JSON object"):
             load_schema(str(path))
 
 
@@ -127,7 +127,7 @@ def test_usable_schemas(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "noted"),
+    ("schema", "unenforced"),
     [
         ({"type": "array", "uniqueItems": True}, ["uniqueItems"]),
         ({"not": {"type": "string"}}, ["not"]),
@@ -138,10 +138,12 @@ def test_usable_schemas(schema: Schema) -> None:
     ],
     ids=str,
 )
-def test_what_only_validation_holds_is_noted(schema: Schema, noted: list[str]) -> None:
+def test_keywords_that_only_validation_enforces_are_listed(
+    schema: Schema, unenforced: list[str]
+) -> None:
     notes = check(schema)
-    assert len(notes) == len(noted)
-    assert all(name in note for name, note in zip(noted, notes, strict=True))
+    assert len(notes) == len(unenforced)
+    assert all(name in note for name, note in zip(unenforced, notes, strict=True))
 
 
 DEEP: Schema = {}
@@ -184,7 +186,7 @@ for _ in range(5000):
     ],
     ids=range(29),
 )
-def test_schemas_that_cannot_be_held(schema: Schema, problem: str) -> None:
+def test_unusable_schemas(schema: Schema, problem: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(UsageError, match=problem) as caught:
@@ -193,7 +195,7 @@ def test_schemas_that_cannot_be_held(schema: Schema, problem: str) -> None:
     assert len(caught.value.message) < 400
 
 
-def test_the_grammar_is_lenient_and_knows_no_idle_whitespace() -> None:
+def test_the_grammar_is_lenient_and_allows_no_extra_whitespace() -> None:
     text = json_grammar({"type": "object", "x-guidance": {"lenient": False}}, many=False)
     assert text.startswith("%llguidance {}\nstart: item\nitem: %json ")
     options = json.loads(text.split("%json ")[1])["x-guidance"]
@@ -226,7 +228,7 @@ AB: Schema = {"properties": {"a": {"type": "integer"}, "b": {"type": "integer"}}
     ],
     ids=range(15),
 )
-def test_objects_that_name_their_properties_get_no_others(
+def test_an_object_that_names_its_properties_may_have_no_others(
     schema: Schema, open_to_others: bool
 ) -> None:
     check(schema)
@@ -237,7 +239,7 @@ def test_objects_that_name_their_properties_get_no_others(
         assert admits(grammar, value.replace("other", "b"))
 
 
-def test_a_property_that_another_keyword_wants_stays_possible() -> None:
+def test_a_property_that_another_keyword_requires_stays_possible() -> None:
     schema = {"properties": {"a": {}}, "required": ["a"], "dependentRequired": {"a": ["b"]}}
     check(schema)
     assert admits(json_grammar(schema, many=False), '{"a": 1, "b": 2}')
@@ -269,25 +271,24 @@ def test_a_property_may_have_the_name_of_a_keyword() -> None:
     ],
 )
 def test_lists(text: str, admitted: bool) -> None:
-    shape = OutputSpec(PERSON, many=True)
-    assert shape.check() == []
-    expected = BoundSpec(shape, "")
-    assert admits(expected.grammar, text) is admitted
+    spec = OutputSpec(PERSON, many=True)
+    assert spec.check() == []
+    assert admits(spec.bind("").grammar, text) is admitted
     if admitted:
-        assert expected.read(text).data == json.loads(text)
+        assert spec.bind("").parse(text).data == json.loads(text)
 
 
 @pytest.mark.parametrize("text", ['{"name": "x", "age": 7}', '[{"name": "x"}]', "[1]", "[[]]", "["])
-def test_what_is_no_list_of_them(text: str) -> None:
+def test_answers_that_are_not_a_list_of_items(text: str) -> None:
     with pytest.raises(OutputInvalid):
-        BoundSpec(OutputSpec(PERSON, many=True), "").read(text)
+        BoundSpec(OutputSpec(PERSON, many=True), "").parse(text)
 
 
-def test_references_hold_in_lists() -> None:
-    expected = BoundSpec(OutputSpec(RECURSIVE, many=True), "")
+def test_references_work_in_lists() -> None:
+    bound = BoundSpec(OutputSpec(RECURSIVE, many=True), "")
     text = '[{"value": 1, "next": {"value": 2, "next": null}}, {"value": 3, "next": null}]'
-    assert admits(expected.grammar, text)
-    assert expected.read(text).data == json.loads(text)
+    assert admits(bound.grammar, text)
+    assert bound.parse(text).data == json.loads(text)
 
 
 # --- parsing -------------------------------------------------------------------------------------
@@ -313,18 +314,18 @@ def test_good_answers(text: str, schema: Schema, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "schema", "problem"),
     [
-        ("", {}, "no JSON"),
-        ("{} and more", {}, "no JSON: Extra data"),
-        ('```json\n{"name": 1}\n```', {}, "no JSON"),
-        ("NaN", {}, "no JSON"),
-        ("[-Infinity]", {}, "no JSON"),
-        ("1e999", {}, "no JSON"),
-        ('"\\ud800"', {}, "no JSON"),
-        ('"a\nb"', {}, "no JSON"),
+        ("", {}, "not JSON"),
+        ("{} and more", {}, "not JSON: Extra data"),
+        ('```json\n{"name": 1}\n```', {}, "not JSON"),
+        ("NaN", {}, "not JSON"),
+        ("[-Infinity]", {}, "not JSON"),
+        ("1e999", {}, "not JSON"),
+        ('"\\ud800"', {}, "not JSON"),
+        ('"a\nb"', {}, "not JSON"),
         ('{"a": 1, "b": 2, "b": 3}', {}, "'b' is there twice"),
         ('{"x": {"a": 1, "a": 1}}', {}, "'a' is there twice"),
-        ("9" * 5000, {}, "no JSON"),
-        ("[" * 100_000, {}, "no JSON"),
+        ("9" * 5000, {}, "not JSON"),
+        ("[" * 100_000, {}, "not JSON"),
         ('{"name": "x", "age": "7"}', PERSON, r"at \$\.age: '7' is not of type 'integer'"),
         ('{"name": "x"}', PERSON, r"at \$: 'age' is a required property"),
         ('{"name": "x", "age": 7, "extra": 1}', PERSON, "'extra' was unexpected"),
@@ -334,9 +335,9 @@ def test_good_answers(text: str, schema: Schema, expected: Any) -> None:
         ('"x"', {"type": "string", "format": "email"}, "is not a 'email'"),
         ("[1, 1]", {"uniqueItems": True}, "non-unique"),
         ("3", {"$schema": DRAFTS.format("04"), "minimum": 3, "exclusiveMinimum": True}, "minimum"),
-        ("[" * 400 + "]" * 400, {"items": {"$ref": "#"}}, "cannot be held against"),
-        ("1" + "0" * 400, {"multipleOf": 0.1}, "cannot be held against"),
-        ("1", {"$ref": "http://127.0.0.1:9/x.json"}, "cannot be held against"),
+        ("[" * 400 + "]" * 400, {"items": {"$ref": "#"}}, "cannot be validated"),
+        ("1" + "0" * 400, {"multipleOf": 0.1}, "cannot be validated"),
+        ("1", {"$ref": "http://127.0.0.1:9/x.json"}, "cannot be validated"),
         (json.dumps({"name": "long " * 9999, "age": []}), {"type": "array"}, "is not of type"),
     ],
     ids=range(25),

@@ -1,4 +1,4 @@
-"""A text as spans and numbers: what can be taken from it, and where it stands."""
+"""A text as spans and numbers: what can be extracted from it, and from which characters."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import TEXTS
 
-from mistral_cli.structured.text_index import Source
+from mistral_cli.structured.text_index import TextIndex
 
 
 @pytest.mark.parametrize(
-    ("text", "chunks"),
+    ("text", "units"),
     [
         ("Jane  Doe,\n\tBerlin", ["Jane", " ", "Doe", ",", " ", "Berlin"]),
         ("  a b\n", ["a", " ", "b"]),
@@ -35,8 +35,8 @@ from mistral_cli.structured.text_index import Source
         (" \n", []),
     ],
 )
-def test_chunks(text: str, chunks: list[str]) -> None:
-    assert Source(text).chunks == chunks
+def test_units(text: str, units: list[str]) -> None:
+    assert TextIndex(text).units == units
 
 
 @pytest.mark.parametrize(
@@ -53,34 +53,34 @@ def test_chunks(text: str, chunks: list[str]) -> None:
         ("Jane", "jane", None),
     ],
 )
-def test_places(text: str, value: str, found: str | None) -> None:
-    place = Source(text).locate(value)
-    assert (place and text[slice(*place)]) == found
+def test_locating_a_value(text: str, value: str, found: str | None) -> None:
+    span = TextIndex(text).locate(value)
+    assert (span and text[slice(*span)]) == found
 
 
-def test_the_place_is_that_of_the_word_by_itself() -> None:
-    assert Source("ABBA and AB").locate("AB") == (9, 11)
+def test_a_word_is_not_located_inside_another() -> None:
+    assert TextIndex("ABBA and AB").locate("AB") == (9, 11)
 
 
 @given(text=TEXTS, data=st.data())
-def test_every_span_is_found_as_it_stands(text: str, data: st.DataObject) -> None:
-    source = Source(text)
-    count = len(source.chunks)
+def test_every_span_can_be_located(text: str, data: st.DataObject) -> None:
+    index = TextIndex(text)
+    count = len(index.units)
     first = data.draw(st.integers(0, count))
-    span = "".join(source.chunks[first : data.draw(st.integers(first, count))]).strip(" ")
-    place = source.locate(span)
-    assert (place is None) == (span == "")
-    if place:
-        assert text[slice(*place)].split() == span.split()
+    value = "".join(index.units[first : data.draw(st.integers(first, count))]).strip(" ")
+    span = index.locate(value)
+    assert (span is None) == (value == "")
+    if span:
+        assert text[slice(*span)].split() == value.split()
 
 
 @given(text=TEXTS)
-def test_no_chunk_tears_a_character_apart(text: str) -> None:
-    source = Source(text)
-    assert "".join(source.chunks) == " ".join(text.split())
-    for before, chunk in zip(source.chunks, source.chunks[1:], strict=False):
+def test_no_unit_splits_a_character(text: str) -> None:
+    index = TextIndex(text)
+    assert "".join(index.units) == " ".join(text.split())
+    for before, unit in zip(index.units, index.units[1:], strict=False):
         if before != " ":
-            assert not unicodedata.category(chunk[0]).startswith("M")
+            assert not unicodedata.category(unit[0]).startswith("M")
 
 
 @pytest.mark.parametrize(
@@ -111,18 +111,18 @@ def test_no_chunk_tears_a_character_apart(text: str) -> None:
     ],
 )
 def test_numbers(text: str, numbers: list[str]) -> None:
-    assert list(Source(text).numbers) == numbers
+    assert list(TextIndex(text).numbers) == numbers
 
 
 @given(text=st.text(alphabet="0123456789.,'- \u00a0eE+x٣", max_size=30))
-def test_every_number_is_json_and_made_of_digits_of_the_text(text: str) -> None:
-    source = Source(text)
-    for literal, (start, end) in source.numbers.items():
+def test_every_number_is_json_and_uses_digits_of_the_text(text: str) -> None:
+    index = TextIndex(text)
+    for literal, (start, end) in index.numbers.items():
         value = json.loads(literal)
         assert (
             digits(literal) == digits(text[start:end]).lstrip("0") or value == 0 or "." in literal
         )
-        assert source.locate_number(value) is not None
+        assert index.locate_number(value) is not None
 
 
 def digits(text: str) -> str:
@@ -135,19 +135,19 @@ def digits(text: str) -> str:
 )
 def test_candidates(text: str, wanted: Sequence[str]) -> None:
     for with_spaces in (True, False):
-        found = Source(text).candidates(lambda span: span in wanted, with_spaces=with_spaces)
+        found = TextIndex(text).candidates(lambda span: span in wanted, with_spaces=with_spaces)
         assert found == wanted
-    assert Source("a b").candidates(lambda _: True, with_spaces=False) == ["a", "b"]
+    assert TextIndex("a b").candidates(lambda _: True, with_spaces=False) == ["a", "b"]
 
 
 @given(text=TEXTS, shortest=st.integers(1, 8), more=st.integers(0, 4))
-def test_whether_a_span_of_some_length_is_there(text: str, shortest: int, more: int) -> None:
-    source = Source(text)
+def test_whether_a_span_of_some_length_exists(text: str, shortest: int, more: int) -> None:
+    index = TextIndex(text)
     wanted = range(shortest, shortest + more + 1)
-    known = source.candidates(lambda span: len(span) in wanted)
-    assert source.has_span(shortest, shortest + more) is bool(known)
+    known = index.candidates(lambda span: len(span) in wanted)
+    assert index.has_span(shortest, shortest + more) is bool(known)
 
 
 def test_too_many_candidates_are_not_listed() -> None:
     text = " ".join(map(str, range(400)))
-    assert Source(text).candidates(lambda _: True) is None
+    assert TextIndex(text).candidates(lambda _: True) is None

@@ -1,4 +1,4 @@
-"""What a grammar admits, byte by byte."""
+"""Check what a grammar admits, byte by byte."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _BYTES = llguidance.LLTokenizer("byte")
 
 
 def admits(grammar: str, text: str) -> bool:
-    """Whether `text` is a whole answer of `grammar`."""
+    """Whether `grammar` admits `text` as a complete answer."""
     matcher = llguidance.LLMatcher(_BYTES, grammar)
     assert not matcher.is_error(), matcher.get_error()[:300]
     tokens = list(text.encode())

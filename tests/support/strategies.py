@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 TEXTS = st.text(max_size=60) | st.text(
     alphabet='aAé\u0301 \n\t\u00a0"\\/1,.-\x00\x1f日本ไท่हि\u200d👩x', max_size=40
 )
-"""Texts with what grounding has to deal with."""
+"""Texts with the characters that are difficult to ground."""
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)

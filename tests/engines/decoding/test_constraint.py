@@ -55,7 +55,7 @@ def test_any_walk_through_the_grammar_is_valid(model: GGUF, tokenizer: object, s
         matcher.consume(token)
         tokens += [token, *matcher.forced(100)]
         assert len(tokens) < 200
-    BoundSpec(OutputSpec(SCHEMA), "").read(detokenize(model, tokens))
+    BoundSpec(OutputSpec(SCHEMA), "").parse(detokenize(model, tokens))
 
 
 def test_only_so_many_tokens_are_forced(model: GGUF, tokenizer: object) -> None:
