@@ -31,7 +31,7 @@ from mistral_cli.errors import (
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.prompt_cache import states_folder
 from mistral_cli.generation.run import begin
-from mistral_cli.models.digest import digest_of
+from mistral_cli.models.checksums import digest_of
 from mistral_cli.system.config import load as load_config
 from mistral_cli.system.signals import StopAsked, on_stop, stop
 

@@ -18,10 +18,10 @@ from mistral_cli.engines.requirements import EngineRequirements
 from mistral_cli.engines.selection import fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
 from mistral_cli.models import catalog as builtin
-from mistral_cli.models.disk import free_space
+from mistral_cli.models.disk import format_size, free_space
 from mistral_cli.models.gguf import GGUF
 from mistral_cli.models.gguf import read as read_gguf
-from mistral_cli.models.hub.api import format_size, is_offline
+from mistral_cli.models.hub.api import is_offline
 from mistral_cli.models.hub.cache import cache_folder
 from mistral_cli.models.references import parse
 from mistral_cli.models.sources import LocalFile

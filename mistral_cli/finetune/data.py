@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from mistral_cli.errors import UsageError
-from mistral_cli.models.chat.messages import Message, Role
+from mistral_cli.models.chat import Message, Role
 from mistral_cli.texts.read import decode, name_of, read_bytes
 from mistral_cli.texts.records import Record, json_records, read_table
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.finetune.strategy import estimate_seconds
-from mistral_cli.models.hub.upload import upload
-from mistral_cli.models.progress import format_size
+from mistral_cli.models.disk import format_size
+from mistral_cli.models.hub.api import upload
 from mistral_cli.system.files import write_atomically
 from mistral_cli.system.stdout import SCHEMA_VERSION, write_envelope, write_paths
 from mistral_cli.system.tables import print_facts

@@ -43,7 +43,7 @@ def read_adapters(given: Sequence[str], reporter: Reporter) -> list[Chosen]:
 
 
 def _scaled(path: Path, scale: float, reporter: Reporter) -> LoraAdapter:
-    from mistral_cli.models.digest import digest_of
+    from mistral_cli.models.checksums import digest_of
 
     return LoraAdapter(path.resolve(), scale, digest_of(path, reporter))
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.types import Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
 from mistral_cli.generation.answer import Answer
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.structured.item_stream import ItemReader
 from mistral_cli.structured.schema import output_invalid
 

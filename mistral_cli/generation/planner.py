@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.generation.prompt import Prompt, PromptBuilder
     from mistral_cli.generation.task import Task
-    from mistral_cli.models.chat.messages import Message
+    from mistral_cli.models.chat import Message
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
 

@@ -13,7 +13,7 @@ from mistral_cli.generation.executor import Executor, silent
 from mistral_cli.generation.length import LengthTarget, length_target
 from mistral_cli.generation.merge import cut_warning, joined
 from mistral_cli.generation.result import Result
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import UsageError, first_line
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 
 SUFFIX = ".txt"

@@ -11,7 +11,7 @@ from mistral_cli.generation.executor import Executor, silent
 from mistral_cli.generation.merge import joined
 from mistral_cli.generation.planner import Plan
 from mistral_cli.generation.result import Result
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.texts.structure import broken
 
 if TYPE_CHECKING:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import json
 import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.errors import MistralCliError, ModelUnusable
 from mistral_cli.models.gguf import read
 from mistral_cli.models.store import Stored, unchanged_access_time
+from mistral_cli.system.config import cache_dir
+from mistral_cli.system.files import write_atomically
+
+if TYPE_CHECKING:
+    from mistral_cli.system.reporter import Reporter
 
 _CHUNK = 1 << 22
 
@@ -56,6 +63,36 @@ def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
             done += len(chunk)
             on_progress(done)
     return digest.hexdigest()
+
+
+def digest_of(path: Path, reporter: Reporter) -> str:
+    """The digest in hex; gigabytes are read only the first time. Raises OSError."""
+    path = path.resolve()
+    state = path.stat()
+    now = [state.st_size, state.st_mtime_ns, state.st_ino]
+    store = cache_dir() / "digests.json"
+    known = _read_digests(store)
+    if known.get(str(path), [None])[:-1] == now:
+        return str(known[str(path)][-1])
+
+    def show(done: int) -> None:
+        reporter.status(f"reading {path.name}: {100 * done // max(state.st_size, 1)} % …")
+
+    digest = sha256_of(path, show)
+    reporter.clear_status()
+    known = {p: told for p, told in _read_digests(store).items() if Path(p).exists()}
+    with contextlib.suppress(OSError):  # then it is read again the next time
+        store.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(store, json.dumps({**known, str(path): [*now, digest]}).encode())
+    return digest
+
+
+def _read_digests(store: Path) -> dict[str, list[Any]]:
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(store.read_text(encoding="utf-8"))
+        if isinstance(known, dict):
+            return known
+    return {}
 
 
 def _problem(file: Stored, error: ModelUnusable | OSError) -> ModelUnusable:

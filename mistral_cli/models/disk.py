@@ -6,7 +6,15 @@ import shutil
 from pathlib import Path
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models.progress import format_size
+
+
+def format_size(size: float) -> str:
+    """Bytes for people, in the decimal units that the hub's pages show."""
+    for unit in ("B", "kB", "MB"):
+        if size < 999.5:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.2f} GB"
 
 
 def free_space(folder: Path) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable, ModelUnusable
 from mistral_cli.models.gguf import GGUF, read_start
-from mistral_cli.models.gguf.refusal import DAMAGED
+from mistral_cli.models.gguf.checks import DAMAGED
 from mistral_cli.models.hub import api as hub
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
 from mistral_cli.models.hub.partial import parts, size_of

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
-from mistral_cli.models.addresses import reference_of
 from mistral_cli.models.sources import (
     DEFAULT_QUANT,
     HubFile,
@@ -50,6 +51,20 @@ ALIASES: dict[str, Source] = {
 _HUB_REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf))?"
     r"(?:@(?P<revision>[^@:]+))?(?::(?P<quant>\w[\w-]*))?",
+    re.IGNORECASE,
+)
+
+_HOSTS = {"huggingface.co", "hf.co"}
+
+_ADDRESS = re.compile(
+    r"(?:https?://(?P<host>[^/?#]*)|(?=hf\.co/|huggingface\.co/)(?P<bare>[^/]+))"
+    r"(?P<path>[^?#]*)(?:[?#].*)?",
+    re.IGNORECASE | re.DOTALL,
+)
+_PATH = re.compile(
+    r"/(?P<repo>[\w.-]+/[\w.-]+?)"
+    r"(?:/(?:resolve|blob|raw)/(?P<revision>[^/]+)(?P<file>/.+)|/tree/(?P<branch>[^/]+)"
+    r"|(?P<short>/.+\.gguf))?/?(?P<quant>:\w[\w-]*)?",
     re.IGNORECASE,
 )
 
@@ -117,3 +132,32 @@ def _expand(reference: str) -> Path:
         return Path(reference).expanduser()
     except RuntimeError:  # ~nobody
         return Path(reference)
+
+
+def reference_of(text: str) -> str | None:
+    """The model reference that an address means; None for a text that is no address.
+
+    Raises `UsageError` for an address that leads to no model of the hub: nothing is fetched from
+    elsewhere.
+    """
+    if not (parts := _ADDRESS.fullmatch(text)):
+        return None
+    if (parts["host"] or parts["bare"] or "").lower() not in _HOSTS | {_configured_host()}:
+        raise UsageError(
+            f"{text!r} is no address of the model hub",
+            hint="Download the file yourself and give its path; HF_ENDPOINT names another hub.",
+        )
+    if not (found := _PATH.fullmatch(parts["path"])):
+        raise UsageError(
+            f"{text!r} leads to no model of the hub",
+            hint="Give the address of a repository's page or of a .gguf file in it.",
+        )
+    revision = unquote(found["revision"] or found["branch"] or "")
+    file = unquote(found["file"] or found["short"] or "")
+    at = f"@{revision}" if revision else ""
+    return f"{found['repo']}{file}{at}{found['quant'] or ''}"
+
+
+def _configured_host() -> str:
+    endpoint = _ADDRESS.fullmatch(os.environ.get("HF_ENDPOINT", ""))
+    return (endpoint["host"] or "").lower() if endpoint else ""

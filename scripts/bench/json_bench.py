@@ -31,8 +31,8 @@ from mistral_cli.generation.planner import Plan
 from mistral_cli.generation.prompt import Prompt
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
+from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
-from mistral_cli.models.chat.messages import Message
 from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.models.references import resolve
 from mistral_cli.structured.fields import describe_fields, schema_from_fields

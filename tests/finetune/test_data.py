@@ -17,7 +17,7 @@ from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.finetune.data import TrainingData, read_data
 from mistral_cli.finetune.encode import encode_examples
 from mistral_cli.generation.templates import find
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.models.gguf import read
 
 Run = Callable[..., Result]

@@ -14,8 +14,8 @@ from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.engines.types import Finish, Prefix, Request, Sampling, TextDelta
+from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
-from mistral_cli.models.chat.messages import Message
 from mistral_cli.models.gguf import read
 from mistral_cli.structured.grammar import json_grammar
 

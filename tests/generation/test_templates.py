@@ -18,7 +18,7 @@ from mistral_cli.generation.templates import (
     find,
     read,
 )
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 
 BUILT_IN = ["generate", "json-extract", "midjourney", "summarize", "summarize-part", "translate"]

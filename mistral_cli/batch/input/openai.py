@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mistral_cli.errors import UsageError
-from mistral_cli.models.chat.messages import Message, Role
+from mistral_cli.models.chat import Message, Role
 
 _URL = "/v1/chat/completions"
 _HINT = "The README says what of an OpenAI request is supported."

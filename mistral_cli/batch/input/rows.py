@@ -17,7 +17,7 @@ from mistral_cli.texts.records import Record, json_records, read_table
 from mistral_cli.texts.stdin import NoText, read_stdin
 
 if TYPE_CHECKING:
-    from mistral_cli.models.chat.messages import Message
+    from mistral_cli.models.chat import Message
     from mistral_cli.system.terminal import Terminal
 
 INPUT_FORMATS = ("text", "lines", "jsonl", "csv")

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def list_entries(context: typer.Context, json: JsonOption = False) -> None:
     """List the beginnings of prompts that need not be read again."""
     from mistral_cli.generation.prompt_cache import Store, states_path
-    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.models.disk import format_size
     from mistral_cli.system.tables import print_table
 
     rows = [
@@ -43,7 +43,7 @@ def clear(context: typer.Context, json: JsonOption = False) -> None:
     """Delete all of them, and say how much that frees."""
     from mistral_cli.errors import MistralCliError
     from mistral_cli.generation.prompt_cache import Store, states_path
-    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.models.disk import format_size
     from mistral_cli.system.stdout import write_envelope
 
     try:

@@ -42,7 +42,7 @@ def _run(_: None, options: ServeOptions, context: typer.Context) -> None:
 
 def status(context: typer.Context, json: JsonOption = False) -> None:
     """Print each model that is served: memory, work done, how long it has been idle."""
-    from mistral_cli.models.progress import format_size
+    from mistral_cli.models.disk import format_size
     from mistral_cli.serving.daemon import facts
     from mistral_cli.serving.registry import all_served
     from mistral_cli.system.stdout import write_envelope

@@ -8,7 +8,7 @@ from itertools import takewhile
 
 from mistral_cli.engines.types import Prefix
 from mistral_cli.generation.prompt import Prompt
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 
 Encode = Callable[[Prompt], tuple[int, ...]]
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from mistral_cli.errors import ModelUnusable
 
 if TYPE_CHECKING:
-    from mistral_cli.models.chat.messages import Message
+    from mistral_cli.models.chat import Message
     from mistral_cli.models.gguf import GGUF
 
 Tokenize = Callable[[str], list[int]]

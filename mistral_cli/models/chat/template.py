@@ -11,7 +11,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from mistral_cli.errors import ModelUnusable, first_line
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.models.gguf.token_text import token_text
 
 if TYPE_CHECKING:

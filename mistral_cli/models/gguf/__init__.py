@@ -12,8 +12,7 @@ from pathlib import Path
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf.checks import check
 from mistral_cli.models.gguf.model import GGUF, Array, Tensor
-from mistral_cli.models.gguf.opening import open_checked
-from mistral_cli.models.gguf.reader import HeaderCut, check_magic, parse
+from mistral_cli.models.gguf.reader import HeaderCut, check_magic, open_checked, parse
 
 __all__ = ["GGUF", "Array", "Tensor", "read", "read_known", "read_start"]
 

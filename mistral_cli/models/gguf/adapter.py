@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf.opening import open_checked
-from mistral_cli.models.gguf.refusal import CONVERT, refuse
+from mistral_cli.models.gguf.checks import CONVERT, refuse
+from mistral_cli.models.gguf.reader import open_checked
 from mistral_cli.models.gguf.types import FLOAT32, NOT_FOR_WEIGHTS
 
 if TYPE_CHECKING:

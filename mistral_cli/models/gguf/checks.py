@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
+from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf.model import GGUF, Array
-from mistral_cli.models.gguf.refusal import CONVERT, refuse
 from mistral_cli.models.gguf.types import (
     BYTE_TOKEN,
     FLOAT32,
@@ -15,6 +16,10 @@ from mistral_cli.models.gguf.types import (
     STRING,
     UINT32,
 )
+
+DAMAGED = "The file is damaged or incomplete: download it again."
+CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."
+ANOTHER = "Give a model in GGUF format: a single file that ends in .gguf."
 
 # Others are not for generating text, and llama.cpp aborts or hangs on some files of theirs.
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}
@@ -40,6 +45,11 @@ _TYPES: Mapping[str, type] = {
     "tokenizer.ggml.add_bos_token": bool,
     "tokenizer.chat_template": str,
 }
+
+
+def refuse(problem: str, hint: str = DAMAGED) -> NoReturn:
+    """Raise ModelUnusable."""
+    raise ModelUnusable(problem, hint=hint)
 
 
 def _check_kind(model: GGUF) -> None:

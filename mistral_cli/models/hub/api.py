@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.hub import remote
 from mistral_cli.models.hub.calls import seam
 from mistral_cli.models.hub.errors import kind
-from mistral_cli.models.progress import Progress
-from mistral_cli.models.progress import format_size as format_size
+from mistral_cli.models.hub.transfer import Progress, bring, is_resumable
 
 if TYPE_CHECKING:
     from mistral_cli.models.hub.remote import RemoteFile
@@ -122,10 +121,8 @@ def download(repo: str, filename: str, revision: str | None, reporter: Reporter)
         with _asking(repo, filename, revision, reporter):
             from huggingface_hub import hf_hub_download
 
-            from mistral_cli.models.hub import transfer
-
-            if file and transfer.is_resumable(file):
-                transfer.bring(file, reporter, Shown)
+            if file and is_resumable(file):
+                bring(file, reporter, Shown)
             path = hf_hub_download(repo, filename, revision=revision, tqdm_class=cast(Any, Shown))
     finally:
         reporter.clear_status()
@@ -145,6 +142,33 @@ def download_weights(repo: str, reporter: Reporter) -> Path:
 
         folder = snapshot_download(repo, allow_patterns=["*.json", "*.safetensors"])
     return Path(folder)
+
+
+def upload(files: Mapping[str, Path | bytes], repo: str, message: str, reporter: Reporter) -> str:
+    """Commit `files`, by their names there, to `repo`, and return its address.
+
+    A repository that is not there yet is made, private. Raises ModelNotAvailable where the
+    hub cannot be reached or refuses, UsageError for a name that no repository can have.
+    """
+    if repo.count("/") != 1:
+        raise UsageError(f"{repo!r} is not a repository name", hint="Write it as owner/name.")
+    reporter.status(f"uploading to {repo}")
+    try:
+        with seam(repo, "", None, reporter):
+            from huggingface_hub import CommitOperationAdd, HfApi
+            from huggingface_hub.utils.tqdm import disable_progress_bars
+
+            disable_progress_bars()
+            api = HfApi()
+            url = api.create_repo(repo, private=True, exist_ok=True)
+            parts = [
+                CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
+                for name, content in files.items()
+            ]
+            api.create_commit(repo, parts, commit_message=message)
+    finally:
+        reporter.clear_status()
+    return str(url)
 
 
 def go_offline() -> None:

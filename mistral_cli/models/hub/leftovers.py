@@ -6,10 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mistral_cli.models.disk import format_size
 from mistral_cli.models.hub import api as hub
 from mistral_cli.models.hub.cache import cache_folder, repo_of, unlinked_blobs
 from mistral_cli.models.hub.partial import is_part, part_suffix, parts, size_of
-from mistral_cli.models.progress import format_size
 from mistral_cli.models.sources import HubFile, Source
 
 _MAGIC = b"GGUF"

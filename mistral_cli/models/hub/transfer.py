@@ -15,23 +15,74 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from mistral_cli.errors import ModelNotAvailable, first_line
-from mistral_cli.models.disk import check_space
+from mistral_cli.models.disk import check_space, format_size
 from mistral_cli.models.hub.cache import repo_folder
 from mistral_cli.models.hub.calls import seam
 from mistral_cli.models.hub.errors import is_passing
 from mistral_cli.models.hub.partial import part_suffix, size_of
 from mistral_cli.models.hub.remote import RemoteFile, open_at
 from mistral_cli.models.lock import if_free, one_at_a_time
-from mistral_cli.models.progress import Progress, format_size
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 _ATTEMPTS = 5  # in a row that bring no byte
 _CHUNK = 1 << 20
+
+
+class Progress:
+    """Stands in for the tqdm bar that huggingface_hub counts bytes with.
+
+    The library makes the object itself, so the terminal is on the class. Defining
+    `update_transfer` asks the Xet client for one bar per file instead of two.
+    """
+
+    reporter: ClassVar[Reporter]
+    label: ClassVar[str]
+    used: ClassVar[bool] = False
+
+    def __init__(self, *, total: int | None = None, initial: int = 0, **_: object) -> None:
+        type(self).used = True
+        self.total, self.n = total, initial
+        self._started, self._start = time.monotonic(), initial
+        self._shown, self._tenths = 0.0, 10 * initial // total if total else 0
+        size = format_size(total) if total else "size unknown"
+        at = f"; {format_size(initial)} are here" if initial else ""
+        self.reporter.note(f"downloading {self.label} ({size}{at}) ...")
+
+    def update(self, n: float | None = 1) -> None:
+        """Count `n` more bytes."""
+        self.n += int(n or 0)
+        if self.reporter.stderr_is_terminal:
+            self._show_status(time.monotonic())
+        elif self.total and (tenths := 10 * self.n // self.total) > self._tenths:
+            self._tenths = tenths
+            if tenths < 10:
+                self.reporter.note(f"{self.label}: {10 * tenths} % of {format_size(self.total)}")
+
+    def _show_status(self, now: float) -> None:
+        if now - self._shown < 0.1:
+            return
+        self._shown = now
+        rate = (self.n - self._start) / max(now - self._started, 1e-3)
+        text = f"{self.label}: {format_size(self.n)}, {format_size(rate)}/s"
+        if self.total and rate > 0:
+            left = int((self.total - self.n) / rate)
+            text += f", {100 * self.n // self.total} %, {left // 60}:{left % 60:02} left"
+        self.reporter.status(text)
+
+    def _ignore(self, *_: object, **__: object) -> None:
+        pass
+
+    close = refresh = set_postfix_str = set_transfer_postfix_str = update_transfer = _ignore
+
+    def __enter__(self) -> Progress:
+        return self
+
+    __exit__ = _ignore
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from mistral_cli.batch.input.rows import Row, read_rows
-from mistral_cli.models.chat.messages import Message
+from mistral_cli.models.chat import Message
 from mistral_cli.system.terminal import Terminal
 
 ASK = [{"role": "user", "content": "Why?"}]

@@ -24,8 +24,8 @@ from support.gguf_files import write_mistral, write_tekken
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.errors import ModelUnusable
+from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import chat_format, encode, encode_raw
-from mistral_cli.models.chat.messages import Message
 from mistral_cli.models.gguf import GGUF, read
 from mistral_cli.models.gguf.token_text import detokenize
 

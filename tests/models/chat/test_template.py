@@ -16,8 +16,8 @@ from support.gguf_files import write_mistral
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.errors import ModelUnusable
+from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode, tokenize_segments
-from mistral_cli.models.chat.messages import Message
 from mistral_cli.models.chat.template import render_chat_template
 from mistral_cli.models.gguf import GGUF, Array, read
 from mistral_cli.models.gguf.types import INT32, STRING

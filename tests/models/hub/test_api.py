@@ -31,10 +31,12 @@ from support.hub_server import COMMIT, HubServer
 from support.program import Result
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models.disk import format_size
 from mistral_cli.models.hub import api as hub
 from mistral_cli.models.hub import errors as hub_errors
 from mistral_cli.models.hub.cache import cached_ggufs
 from mistral_cli.models.hub.calls import seam
+from mistral_cli.models.hub.transfer import Progress
 
 
 def download(filename: str = FILE, repo: str = REPO, revision: str | None = None) -> Path:
@@ -315,12 +317,12 @@ def test_progress_of_a_xet_download() -> None:
 
     terminal = make_terminal()
 
-    class Progress(hub.Progress):
+    class Shown(Progress):
         pass
 
-    Progress.reporter, Progress.label = terminal, FILE
+    Shown.reporter, Shown.label = terminal, FILE
     with xet.XetDownloadProgressReporter(
-        reconstruction_desc="", total=1000, log_level=30, tqdm_class=Progress
+        reconstruction_desc="", total=1000, log_level=30, tqdm_class=Shown
     ) as reporter:
         for done in range(0, 1001, 250):
             report = SimpleNamespace(
@@ -341,7 +343,7 @@ def test_progress_of_a_xet_download() -> None:
     [(0, "0 B"), (999, "999 B"), (999_900, "1 MB"), (98_362_432, "98.4 MB"), (4.368e9, "4.37 GB")],
 )
 def test_format_size(size: float, text: str) -> None:
-    assert hub.format_size(size) == text
+    assert format_size(size) == text
 
 
 # Of huggingface_hub.errors, what looking up and downloading files never raises.

@@ -30,11 +30,12 @@ from support.hub_client import (
 from support.hub_server import COMMIT, HubServer
 
 from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.models.disk import format_size
 from mistral_cli.models.hub import api as hub
 from mistral_cli.models.hub import transfer
 from mistral_cli.models.hub.cache import cached_ggufs
 from mistral_cli.models.hub.partial import part_suffix
-from mistral_cli.models.progress import Progress
+from mistral_cli.models.hub.transfer import Progress
 from mistral_cli.system.terminal import Terminal
 
 
@@ -95,7 +96,7 @@ def test_a_run_that_is_given_up_says_where_the_next_continues(
     (part,) = parts(tmp_path)
     size = part.stat().st_size
     assert part.read_bytes() == DATA[:size]
-    assert caught.value.hint.endswith(f"The next run continues at {hub.format_size(size)}.")
+    assert caught.value.hint.endswith(f"The next run continues at {format_size(size)}.")
     # Nobody takes the part for a file.
     assert hub.locate(REPO, FILE) is None
     assert (hub.cached_files(REPO), cached_ggufs()) == ([], [])
@@ -416,7 +417,7 @@ def test_ctrl_c(server: HubServer, model: bytes, tmp_path: Path) -> None:
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
     (part,) = parts(tmp_path)
-    size = hub.format_size(part.stat().st_size)
+    size = format_size(part.stat().st_size)
     last = f"mistral-cli: stopped; run the same command again to continue at {size}"
     assert stderr.splitlines()[-1] == last
     process = start_pull(server, tmp_path)

@@ -30,7 +30,7 @@ def list_models(
     context: typer.Context, json: JsonOption = False, quiet: PathsOnlyOption = False
 ) -> None:
     """List the aliases and the GGUF files that are here."""
-    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.models.disk import format_size
     from mistral_cli.models.store import entries
     from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_paths

@@ -68,7 +68,7 @@ def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
 def _again(reference: str) -> Iterator[None]:
     """Say how to get a damaged file anew: to pull what is here already changes nothing."""
     from mistral_cli.models.checksums import again
-    from mistral_cli.models.gguf.refusal import DAMAGED
+    from mistral_cli.models.gguf.checks import DAMAGED
 
     try:
         yield
@@ -79,7 +79,7 @@ def _again(reference: str) -> Iterator[None]:
 
 
 def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
-    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.models.disk import format_size
     from mistral_cli.models.lookup import look_up
     from mistral_cli.models.references import parse
     from mistral_cli.system.config import load

@@ -42,7 +42,7 @@ def remove(
 
 
 def _announce(removal: Removal, reporter: Reporter) -> None:
-    from mistral_cli.models.hub.api import format_size
+    from mistral_cli.models.disk import format_size
 
     for file in removal.files:
         size = "a broken link" if file.size is None else format_size(file.size)

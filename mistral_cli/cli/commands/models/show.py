@@ -47,7 +47,8 @@ def show(
 ) -> None:
     """Print what a model is and what it needs; of a hub's file only the header is read."""
     from mistral_cli.engines.requirements import check_gpu_layers
-    from mistral_cli.models.hub.api import format_size, go_offline
+    from mistral_cli.models.disk import format_size
+    from mistral_cli.models.hub.api import go_offline
     from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_facts
