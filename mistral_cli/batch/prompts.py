@@ -13,7 +13,7 @@ from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.generation.prompt import Prompt, PromptBuilder
 from mistral_cli.structured.schema import load_schema
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
-from mistral_cli.texts.read import Text
+from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mistral_cli.errors import UsageError
 from mistral_cli.models.chat import Message, Role
-from mistral_cli.texts.read import decode, name_of, read_bytes
-from mistral_cli.texts.records import Record, json_records, read_table
+from mistral_cli.texts.inputs import decode, display_name, read_bytes
+from mistral_cli.texts.tabular import ParsedRow, parse_jsonl, parse_table
 
 if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
@@ -65,7 +65,7 @@ def read_data(path: Path, terminal: Terminal) -> TrainingData:
     White space around prompts and completions is stripped; the model's own token will end each
     completion. Raises UsageError that lists the rows in error with their line numbers.
     """
-    name = name_of(path)
+    name = display_name(path)
     if not path.is_file():
         raise UsageError(f"{name} is not a file", hint="Give a .csv or .jsonl file.")
     raw = read_bytes(path, terminal)
@@ -92,12 +92,12 @@ def read_data(path: Path, terminal: Terminal) -> TrainingData:
     return TrainingData(name, tuple(examples), rows, unused, hashlib.sha256(raw).hexdigest())
 
 
-def _records(path: Path, name: str, text: str) -> tuple[Iterable[Record], str]:
+def _records(path: Path, name: str, text: str) -> tuple[Iterable[ParsedRow], str]:
     """The rows of the file, and a hint that describes the form they should have."""
     # The suffix decides and not the content: a table can begin with a brace.
     if path.suffix.lower() in _JSON_SUFFIXES:
-        return json_records(text, name), _KEYS
-    header, rows = read_table(text, name)
+        return parse_jsonl(text, name), _KEYS
+    header, rows = parse_table(text, name)
     if not {*_PAIR} <= {*header} and _TEXT not in header:
         problem = f"has the columns {', '.join(header)}" if header else "is empty"
         raise UsageError(f"{name} {problem}", hint=_COLUMNS)

@@ -12,7 +12,7 @@ from mistral_cli.generation.prompt import Prompt, PromptBuilder
 
 if TYPE_CHECKING:
     from mistral_cli.generation.planner import Plan, Planner
-    from mistral_cli.texts.structure import Kind
+    from mistral_cli.texts.structure import TextFormat
 
 # Tokens of a prompt about a part. The time to read one grows with its square, shorter ones
 # have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
@@ -31,7 +31,7 @@ class ChunkedText:
     draft: Prompt
     pieces: list[Prompt | str]
     left_out: str = ""
-    kind: Kind = "text"
+    kind: TextFormat = "text"
     split: bool = False
 
 
@@ -65,10 +65,10 @@ def parts_of(planner: Planner, draft: Prompt) -> list[Plan]:
     return [planner.plan(each) for each in _split(planner, draft, "text")]
 
 
-def _kind_of(draft: Prompt) -> Kind:
-    from mistral_cli.texts.structure import kind_of
+def _kind_of(draft: Prompt) -> TextFormat:
+    from mistral_cli.texts.structure import detect_format
 
-    return kind_of(draft.text.source, draft.text.text)
+    return detect_format(draft.text.source, draft.text.text)
 
 
 def _cut(planner: Planner, draft: Prompt, policy: Overflow) -> ChunkedText:
@@ -86,7 +86,7 @@ def _cut(planner: Planner, draft: Prompt, policy: Overflow) -> ChunkedText:
     return ChunkedText(draft, [planner.drafter.again(draft, kept)], left_out)
 
 
-def _split(planner: Planner, draft: Prompt, kind: Kind) -> Iterator[Prompt]:
+def _split(planner: Planner, draft: Prompt, kind: TextFormat) -> Iterator[Prompt]:
     """The drafts for the parts of a text that does not fit."""
     from mistral_cli.texts.split import split
 
@@ -109,7 +109,7 @@ def _part(planner: Planner, draft: Prompt, text: str) -> Prompt:
     return replace(part, settings={**part.settings, "max_tokens": max(limit, 1)})
 
 
-def _segments(planner: Planner, draft: Prompt, kind: Kind) -> Iterator[Prompt | str]:
+def _segments(planner: Planner, draft: Prompt, kind: TextFormat) -> Iterator[Prompt | str]:
     """What is translated, each for itself, and what stays as it is."""
     from mistral_cli.texts.split import split
     from mistral_cli.texts.structure import segments

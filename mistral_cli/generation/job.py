@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Session
     from mistral_cli.generation.config import RunConfig
     from mistral_cli.system.reporter import Reporter
-    from mistral_cli.texts.structure import Kind
+    from mistral_cli.texts.structure import TextFormat
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Job:
     draft: Prompt
     pieces: tuple[Plan | str, ...]
     left_out: str = ""
-    kind: Kind = "text"
+    kind: TextFormat = "text"
     split: bool = False
     subject: str = ""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
 from mistral_cli.models.chat import Message
-from mistral_cli.texts.read import Text
+from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions

@@ -12,7 +12,7 @@ from mistral_cli.generation.merge import joined
 from mistral_cli.generation.planner import Plan
 from mistral_cli.generation.result import Result
 from mistral_cli.models.chat import Message
-from mistral_cli.texts.structure import broken
+from mistral_cli.texts.structure import translation_problem
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
@@ -70,7 +70,7 @@ def _fault(job: Job, plan: Plan, answer: Answer, desk: Executor) -> str | None:
     if answer.finish_reason == "length":
         return f"the translation was cut at {answer.completion_tokens} tokens"
     original, text = plan.draft.text.text, answer.text.strip()
-    if reason := broken(original, text, job.kind):
+    if reason := translation_problem(original, text, job.kind):
         return reason
     glossary = desk.planner.drafter.task.glossary
     if glossary and (missing := glossary.missing(original, text)):

@@ -24,14 +24,14 @@ _CHUNK = 1 << 16
 _LOOK_AGAIN = 1.0  # seconds between two looks for the writer of a slow pipeline
 
 
-class NoText(Enum):
+class NoInput(Enum):
     """Why stdin gave nothing."""
 
     CLOSED = "it is closed"
     IDLE = "nothing is writing to it"
 
 
-def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoText:
+def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoInput:
     """Read stdin to its end.
 
     `grace` is how long a silent pipe or socket may stay so before we check that somebody can
@@ -39,18 +39,18 @@ def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoText:
     are read at once. Raises OSError when reading fails.
     """
     if stdin is None or stdin.closed:
-        return NoText.CLOSED
+        return NoInput.CLOSED
     try:
         fd = stdin.fileno()
     except OSError:  # a stream in memory
         return _read_stream(stdin)
     try:
         if grace is not None and _may_stay_silent(fd) and not _becomes_ready(fd, grace):
-            return NoText.IDLE
+            return NoInput.IDLE
         return b"".join(_chunks(fd))
     except OSError as error:
         if error.errno == errno.EBADF:
-            return NoText.CLOSED
+            return NoInput.CLOSED
         raise
 
 

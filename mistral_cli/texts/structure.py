@@ -12,9 +12,9 @@ from mistral_cli.texts.markdown import markdown_spans
 from mistral_cli.texts.markup import changed_markup, has_words
 from mistral_cli.texts.subtitles import TIMING, subtitle_spans
 
-Kind = Literal["text", "markdown", "subtitles"]
+TextFormat = Literal["text", "markdown", "subtitles"]
 
-_BY_NAME: dict[str, Kind] = {
+_BY_NAME: dict[str, TextFormat] = {
     ".md": "markdown",
     ".markdown": "markdown",
     ".srt": "subtitles",
@@ -44,7 +44,7 @@ class Segment:
     translate: bool
 
 
-def segments(text: str, kind: Kind) -> list[Segment]:
+def segments(text: str, kind: TextFormat) -> list[Segment]:
     """`text` in pieces: those to translate, and what stays as it is between them."""
     spans = {"text": _paragraphs, "markdown": markdown_spans, "subtitles": subtitle_spans}
     result: list[Segment] = []
@@ -58,7 +58,7 @@ def segments(text: str, kind: Kind) -> list[Segment]:
     return [*result, Segment(text[end:], translate=False)] if end < len(text) else result
 
 
-def kind_of(source: str, text: str) -> Kind:
+def detect_format(source: str, text: str) -> TextFormat:
     """What `text` is, by the name of the file it is from, or else by its looks."""
     if kind := _BY_NAME.get(PurePath(source).suffix.lower()):
         return kind
@@ -68,7 +68,7 @@ def kind_of(source: str, text: str) -> Kind:
     return "markdown" if signs >= 2 else "text"
 
 
-def broken(original: str, translation: str, kind: Kind) -> str | None:
+def translation_problem(original: str, translation: str, kind: TextFormat) -> str | None:
     """Why `translation` cannot stand in the place of the segment `original`; None if it can."""
     if not translation.strip():
         return "the answer is empty"
@@ -92,7 +92,7 @@ def _size(text: str) -> int:
     return sum(3 if "\u2e80" <= character <= "\uffdc" else 1 for character in text)
 
 
-def _changed_lines(original: str, translation: str, kind: Kind) -> str | None:
+def _changed_lines(original: str, translation: str, kind: TextFormat) -> str | None:
     lines, wanted = translation.splitlines(), len(original.splitlines())
     if not all(map(str.strip, lines)):
         return "the answer has blank lines, which the text has not"

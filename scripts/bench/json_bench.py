@@ -40,7 +40,7 @@ from mistral_cli.structured.spec import BoundSpec, OutputSpec
 from mistral_cli.system.config import Config
 from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.terminal import Terminal
-from mistral_cli.texts.read import Text
+from mistral_cli.texts.inputs import Text
 
 TEXTS = Path(__file__).with_name("texts.toml")
 FREE_EVERY = 3  # one schema in so many is also run without its grammar

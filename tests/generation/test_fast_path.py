@@ -21,7 +21,7 @@ from mistral_cli.generation.prompt import PART_TEMPLATE, PromptBuilder
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
 from mistral_cli.system.config import Config
-from mistral_cli.texts.read import Text
+from mistral_cli.texts.inputs import Text
 
 TASKS = [
     Task("generate"),

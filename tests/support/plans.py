@@ -22,7 +22,7 @@ from mistral_cli.generation.templates import find
 from mistral_cli.models.gguf import read
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
-from mistral_cli.texts.read import Text
+from mistral_cli.texts.inputs import Text
 
 
 def make_terminal() -> Terminal:

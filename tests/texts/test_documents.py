@@ -185,7 +185,7 @@ def test_without_the_extra_the_command_to_install_it_is_named(tmp_path: Path) ->
 
 def test_text_needs_no_library() -> None:
     program = (
-        "import json, sys; from mistral_cli.texts.read import *; from pathlib import Path;"
+        "import json, sys; from mistral_cli.texts.inputs import *; from pathlib import Path;"
         "from mistral_cli.system.terminal import Terminal;"
         "read_inputs([], [Path('README.md')], Terminal.from_process());"
         "print(json.dumps(sorted(sys.modules)))"

@@ -9,23 +9,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_cli.texts.structure import Kind, Segment, broken, kind_of, segments
+from mistral_cli.texts.structure import (
+    Segment,
+    TextFormat,
+    detect_format,
+    segments,
+    translation_problem,
+)
 
 DOCUMENTS = Path(__file__).parents[1] / "support" / "files"
-FILES: list[tuple[str, Kind]] = [
+FILES: list[tuple[str, TextFormat]] = [
     ("rfc.txt", "text"),
     ("readme.md", "markdown"),
     ("talk.srt", "subtitles"),
     ("talk.vtt", "subtitles"),
 ]
-KINDS: list[Kind] = ["text", "markdown", "subtitles"]
+KINDS: list[TextFormat] = ["text", "markdown", "subtitles"]
 
 
 def read(name: str) -> str:
     return (DOCUMENTS / name).read_text(encoding="utf-8")
 
 
-def translated(text: str, kind: Kind) -> list[str]:
+def translated(text: str, kind: TextFormat) -> list[str]:
     return [segment.text for segment in segments(text, kind) if segment.translate]
 
 
@@ -36,7 +42,9 @@ def whole(parts: list[Segment]) -> str:
 @pytest.mark.parametrize(("name", "kind"), FILES)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
-def test_the_skeleton_outlives_a_translation(name: str, kind: Kind, end: str, mark: str) -> None:
+def test_the_skeleton_outlives_a_translation(
+    name: str, kind: TextFormat, end: str, mark: str
+) -> None:
     text = mark + read(name).replace("\n", end)
     for document in (text, text.rstrip()):
         parts = segments(document, kind)
@@ -108,9 +116,9 @@ def test_cues_without_blank_lines_between() -> None:
 
 
 @pytest.mark.parametrize(("name", "kind"), FILES)
-def test_the_kind_shows_in_name_and_text(name: str, kind: Kind) -> None:
-    assert kind_of(name, "") == kind
-    assert kind_of("stdin", read(name)) == kind
+def test_the_kind_shows_in_name_and_text(name: str, kind: TextFormat) -> None:
+    assert detect_format(name, "") == kind
+    assert detect_format("stdin", read(name)) == kind
 
 
 @pytest.mark.parametrize(
@@ -123,7 +131,7 @@ def test_the_kind_shows_in_name_and_text(name: str, kind: Kind) -> None:
     ],
 )
 def test_what_is_not_clearly_anything_is_text(text: str) -> None:
-    assert kind_of("argument", text) == "text"
+    assert detect_format("argument", text) == "text"
 
 
 LINES = """# Heading|Setext|===|---|- item|  - inner|1. one|> quote|> > deep|    code|```|~~~|$$
@@ -136,7 +144,7 @@ LINES = """# Heading|Setext|===|---|- item|  - inner|1. one|> quote|> > deep|   
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(KINDS),
 )
-def test_nothing_is_lost(lines: list[str], end: str, kind: Kind) -> None:
+def test_nothing_is_lost(lines: list[str], end: str, kind: TextFormat) -> None:
     text = end.join(lines)
     parts = segments(text, kind)
     assert whole(parts) == text
@@ -190,8 +198,10 @@ def test_any_markdown_keeps_its_skeleton(blocks: list[str]) -> None:
         ("OK?", "Ist das so in Ordnung?", "text"),
     ],
 )
-def test_a_translation_that_kept_everything(original: str, translation: str, kind: Kind) -> None:
-    assert broken(original, translation, kind) is None
+def test_a_translation_that_kept_everything(
+    original: str, translation: str, kind: TextFormat
+) -> None:
+    assert translation_problem(original, translation, kind) is None
 
 
 @pytest.mark.parametrize(
@@ -220,12 +230,12 @@ def test_a_translation_that_kept_everything(original: str, translation: str, kin
     ],
 )
 def test_a_translation_that_lost_something(
-    original: str, translation: str, kind: Kind, why: str
+    original: str, translation: str, kind: TextFormat, why: str
 ) -> None:
-    assert why in (broken(original, translation, kind) or "")
+    assert why in (translation_problem(original, translation, kind) or "")
 
 
 def test_every_segment_is_its_own_translation() -> None:
     for name, kind in FILES:
         for text in translated(read(name), kind):
-            assert broken(text, text, kind) is None
+            assert translation_problem(text, text, kind) is None

@@ -12,9 +12,16 @@ from mistral_cli.batch.input.openai import is_request, read_request
 from mistral_cli.batch.input.sources import Source, find_sources
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.texts.documents import is_document
-from mistral_cli.texts.read import GRACES, STDIN, decode, name_of, read_bytes, to_text
-from mistral_cli.texts.records import Record, json_records, read_table
-from mistral_cli.texts.stdin import NoText, read_stdin
+from mistral_cli.texts.inputs import (
+    STDIN,
+    STDIN_TIMEOUTS,
+    decode,
+    display_name,
+    read_bytes,
+    text_from_bytes,
+)
+from mistral_cli.texts.stdin import NoInput, read_stdin
+from mistral_cli.texts.tabular import ParsedRow, parse_jsonl, parse_table
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
@@ -73,7 +80,7 @@ def read_rows(
         before = len(rows)
         rows += _rows_of(source, input_format, columns, bool(names), terminal)
         if len(rows) == before:
-            terminal.warn(f"{name_of(source.path)} holds no rows")
+            terminal.warn(f"{display_name(source.path)} holds no rows")
     if not rows:
         raise UsageError("there is nothing to do", hint="Name files, globs, folders, or - (stdin).")
     _refuse_doubles(rows)
@@ -83,12 +90,12 @@ def read_rows(
 def _rows_of(
     source: Source, chosen_format: str | None, columns: Columns, named: bool, terminal: Terminal
 ) -> Iterable[Row]:
-    name = name_of(source.path)
+    name = display_name(source.path)
     try:
         data = _read(source.path, named, terminal)
         kind = chosen_format or _format(source.path, data)
         if kind == "text":
-            return [_not_blank(_row_of_file(source, to_text(data, name, terminal).text))]
+            return [_not_blank(_row_of_file(source, text_from_bytes(data, name, terminal).text))]
         text = decode(data, name, terminal)
     except UsageError as error:
         if source.path == STDIN:
@@ -97,9 +104,9 @@ def _rows_of(
     if kind == "lines":
         return _from_lines(text, name)
     if kind == "jsonl":
-        return _from_records(json_records(text, name), name, columns)
+        return _from_records(parse_jsonl(text, name), name, columns)
     delimiter = "\t" if source.path.suffix.lower() == ".tsv" else None
-    header, records = read_table(text, name, delimiter)
+    header, records = parse_table(text, name, delimiter)
     columns.check(header, name)
     return _from_records(records, name, columns)
 
@@ -112,10 +119,10 @@ def _read(path: Path, named: bool, terminal: Terminal) -> bytes:
     if not named and terminal.stdin_is_terminal:
         raise UsageError("there is nothing to do", hint=hint)
     try:
-        data = read_stdin(terminal.stdin, None if named else GRACES.alone)
+        data = read_stdin(terminal.stdin, None if named else STDIN_TIMEOUTS.alone)
     except OSError as error:
         raise UsageError(f"stdin cannot be read: {error.strerror}", hint=hint) from error
-    if isinstance(data, NoText):
+    if isinstance(data, NoInput):
         raise UsageError(f"stdin cannot be read: {data.value}", hint=hint)
     return data
 
@@ -127,7 +134,7 @@ def _format(path: Path, data: bytes) -> str:
 
 
 def _row_of_file(source: Source, text: str = "", error: MistralCliError | None = None) -> Row:
-    name = name_of(source.path)
+    name = display_name(source.path)
     if source.path == STDIN:
         return Row(name, name, text, error=error)
     return Row(name, name, text, path=source.path, relative=source.relative, error=error)
@@ -140,7 +147,7 @@ def _from_lines(text: str, name: str) -> Iterator[Row]:
             yield _not_blank(Row(where, where, line.removesuffix("\r")))
 
 
-def _from_records(records: Iterable[Record], name: str, columns: Columns) -> Iterator[Row]:
+def _from_records(records: Iterable[ParsedRow], name: str, columns: Columns) -> Iterator[Row]:
     for record in records:
         where = f"{name}:{record.line}"
         if isinstance(record.value, UsageError):

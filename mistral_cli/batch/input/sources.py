@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
-from mistral_cli.texts.read import STDIN, name_of
+from mistral_cli.texts.inputs import STDIN, display_name
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -68,7 +68,7 @@ def _sources(name: str, reporter: Reporter) -> list[Source]:
         return [Source(path, Path(path.name))]
     fixed = list(takewhile(lambda part: not _is_pattern(part), path.parts))
     if len(fixed) == len(path.parts):
-        raise UsageError(f"{name_of(path)} does not exist", hint="Check the name.")
+        raise UsageError(f"{display_name(path)} does not exist", hint="Check the name.")
     return _expand(name, Path(*fixed), path.parts[len(fixed) :], reporter)
 
 
@@ -77,7 +77,7 @@ def _expand(name: str, folder: Path, pattern: tuple[str, ...], reporter: Reporte
     files = sorted({os.fspath(path) for path in _matches(folder, pattern, entries)})
     if not files:
         raise UsageError(
-            f"{name_of(Path(name))} matches no file",
+            f"{display_name(Path(name))} matches no file",
             hint="Check the name; hidden files are left out, and only ** goes into folders.",
         )
     return [Source(Path(file), Path(file).relative_to(folder)) for file in files]
@@ -115,7 +115,7 @@ def _entries(reporter: Reporter, folder: Path) -> list[os.DirEntry[str]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        reporter.warn(f"{name_of(folder)} is left out: {error.strerror}")
+        reporter.warn(f"{display_name(folder)} is left out: {error.strerror}")
         return []
 
 

@@ -16,24 +16,24 @@ _CELL_LIMIT = min(sys.maxsize, 2**31 - 1)  # characters; what a C long holds eve
 
 
 @dataclass(frozen=True)
-class Record:
+class ParsedRow:
     """One object or table row, or why it cannot be read; lines count from 1."""
 
     line: int
     value: Mapping[str, Any] | UsageError
 
 
-def json_records(text: str, source: str) -> Iterator[Record]:
+def parse_jsonl(text: str, source: str) -> Iterator[ParsedRow]:
     """One JSON object a line; empty lines are passed over."""
     # Not splitlines: a JSON string may hold U+2028 and its like.
     for number, line in enumerate(text.split("\n"), 1):
         if line and not line.isspace():
-            yield Record(number, _json_object(line, f"{source}:{number}"))
+            yield ParsedRow(number, _json_object(line, f"{source}:{number}"))
 
 
-def read_table(
+def parse_table(
     text: str, source: str, delimiter: str | None = None
-) -> tuple[list[str], Iterator[Record]]:
+) -> tuple[list[str], Iterator[ParsedRow]]:
     """A table's header (empty if there is none) and its rows; quoted cells may hold line ends.
 
     Without `delimiter` it is the comma, semicolon or tab the header has most of. Raises
@@ -53,7 +53,9 @@ def read_table(
         raise UsageError(
             f"{source} names the column {twice!r} twice", hint="Give every column its own name."
         )
-    return header, (Record(line, _named(header, cells, f"{source}:{line}")) for line, cells in rows)
+    return header, (
+        ParsedRow(line, _named(header, cells, f"{source}:{line}")) for line, cells in rows
+    )
 
 
 def _json_object(line: str, where: str) -> Mapping[str, Any] | UsageError:

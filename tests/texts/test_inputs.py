@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from mistral_cli.errors import UsageError
 from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts import stdin as stdin_module
-from mistral_cli.texts.read import Graces, Inputs, Text, read_inputs
+from mistral_cli.texts.inputs import Inputs, StdinTimeouts, Text, read_inputs
 
-NO_GRACE = Graces(0.2, 0.3)
+NO_GRACE = StdinTimeouts(0.2, 0.3)
 
 
 class TerminalStream(io.StringIO):
@@ -234,10 +234,10 @@ DRIVER = """
 import json, sys
 from dataclasses import asdict
 from mistral_cli.errors import UsageError
-from mistral_cli.texts.read import Graces, read_inputs
+from mistral_cli.texts.inputs import StdinTimeouts, read_inputs
 from mistral_cli.system.terminal import Terminal
 try:
-    graces = Graces(0.2, 0.3)
+    graces = StdinTimeouts(0.2, 0.3)
     print(json.dumps(asdict(read_inputs(sys.argv[1:], [], Terminal.from_process(), graces=graces))))
 except UsageError as error:
     print(json.dumps({"error": error.message, "hint": error.hint}))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_cli.errors import UsageError
-from mistral_cli.texts.stdin import NoText, is_pipe, read_stdin
+from mistral_cli.texts.stdin import NoInput, is_pipe, read_stdin
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -32,14 +32,14 @@ _BYTE_ORDER_MARKS = [
 ]
 
 
-class Graces(NamedTuple):
+class StdinTimeouts(NamedTuple):
     """Seconds a silent, inherited stdin may delay us."""
 
     beside_others: float  # there are arguments or files: stdin may well be meant for nobody
     alone: float  # stdin would be the only text
 
 
-GRACES = Graces(beside_others=1.0, alone=10.0)
+STDIN_TIMEOUTS = StdinTimeouts(beside_others=1.0, alone=10.0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def read_inputs(
     files: Sequence[Path],
     terminal: Terminal,
     *,
-    graces: Graces = GRACES,
+    graces: StdinTimeouts = STDIN_TIMEOUTS,
 ) -> Inputs:
     """Collect the texts from arguments, `-f` files (`-` is stdin) and piped stdin.
 
@@ -92,11 +92,11 @@ def _argument(word: str, reporter: Reporter) -> Text:
 
 def _from_file(path: Path, terminal: Terminal) -> Text:
     """Read a file, or stdin to its end where the user named it."""
-    source = name_of(path)
-    return not_blank(to_text(read_bytes(path, terminal), source, terminal))
+    source = display_name(path)
+    return not_blank(text_from_bytes(read_bytes(path, terminal), source, terminal))
 
 
-def name_of(path: Path) -> str:
+def display_name(path: Path) -> str:
     """The path as text ("stdin" for "-"); bytes in it that are no UTF-8 stand escaped."""
     return "stdin" if path == STDIN else os.fsencode(path).decode("utf-8", "backslashreplace")
 
@@ -106,7 +106,7 @@ def read_bytes(path: Path, terminal: Terminal) -> bytes:
 
     Raises UsageError when it cannot be read.
     """
-    source = name_of(path)
+    source = display_name(path)
     try:
         data = read_stdin(terminal.stdin, None) if path == STDIN else path.read_bytes()
     except FileNotFoundError:
@@ -117,32 +117,32 @@ def read_bytes(path: Path, terminal: Terminal) -> bytes:
         ) from None
     except OSError as error:
         raise _unreadable(source, error) from error
-    if isinstance(data, NoText):
+    if isinstance(data, NoInput):
         raise UsageError(f"stdin cannot be read: {data.value}", hint=_HOW_TO)
     return data
 
 
-def _piped(beside_others: bool, terminal: Terminal, graces: Graces) -> Text | None:
+def _piped(beside_others: bool, terminal: Terminal, graces: StdinTimeouts) -> Text | None:
     """The text of a pipe or file at stdin, if there is any; None only beside other input."""
     grace = graces.beside_others if beside_others else graces.alone
     try:
-        data = NoText.CLOSED if terminal.stdin_is_terminal else read_stdin(terminal.stdin, grace)
+        data = NoInput.CLOSED if terminal.stdin_is_terminal else read_stdin(terminal.stdin, grace)
     except ValueError:  # closed inside this process
-        data = NoText.CLOSED
+        data = NoInput.CLOSED
     except OSError as error:
         raise _unreadable("stdin", error) from error
-    if data is NoText.IDLE:
+    if data is NoInput.IDLE:
         message = f"stdin was silent for {grace:g} s and {data.value}"
         if not beside_others:
             raise UsageError(message, hint=f"{_HOW_TO} {_WAITS}")
         terminal.warn(f"{message}; going on without it. {_WAITS}")
-    if beside_others and (isinstance(data, NoText) or not data.strip()):
-        if not isinstance(data, NoText) and is_pipe(terminal.stdin):
+    if beside_others and (isinstance(data, NoInput) or not data.strip()):
+        if not isinstance(data, NoInput) and is_pipe(terminal.stdin):
             terminal.warn("stdin is an empty pipe; going on without it")
         return None
-    if isinstance(data, NoText):
+    if isinstance(data, NoInput):
         raise UsageError("there is no text to work on", hint=_HOW_TO)
-    return not_blank(to_text(data, "stdin", terminal))
+    return not_blank(text_from_bytes(data, "stdin", terminal))
 
 
 def _unreadable(source: str, error: OSError) -> UsageError:
@@ -152,7 +152,7 @@ def _unreadable(source: str, error: OSError) -> UsageError:
     )
 
 
-def to_text(data: bytes, source: str, reporter: Reporter) -> Text:
+def text_from_bytes(data: bytes, source: str, reporter: Reporter) -> Text:
     """What a file or stdin held, as a text; a document is converted.
 
     Raises UsageError if it is binary, or a document that cannot be converted.
