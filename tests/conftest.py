@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.batch_program import batch, here, script, start  # noqa: F401 - fixtures
-from support.gguf_files import write_mistral, write_smollm2_for_ctransformers
 from support.hub_client import server  # noqa: F401 - a fixture
 from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from support.nvidia_driver import put
 from support.program import NATIVE, Result
+from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.models.references import resolve

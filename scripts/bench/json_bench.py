@@ -14,10 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "tests"))
-
 from schemas import Schema, schemas
-from support.gguf_files import write_mistral, write_smollm2_for_ctransformers
+from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.loader import open_engine
 from mistral_cli.engines.protocol import Engine, LoadOptions

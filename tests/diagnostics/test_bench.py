@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics.bandwidth import memory_bandwidth
 from mistral_cli.engines.hardware.memory import read_for_a_token

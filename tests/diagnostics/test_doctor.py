@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_files import write_mistral
 from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, put
+from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics import fixes as mending
 from mistral_cli.diagnostics import recommend

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_files import write_mistral
 from support.program import Result
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.probe import look
 from mistral_cli.engines.registry import automatic

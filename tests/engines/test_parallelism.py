@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 from mistral_cli.engines import (
     loader as opening,

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_files import write_mistral
 from support.program import needs_native
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.decoding import streams as background
 from mistral_cli.engines.decoding.streams import BackgroundStreams

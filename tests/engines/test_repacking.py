@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
 from support.program import Result
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import needed, rearranged
 from mistral_cli.engines.protocol import LoadOptions

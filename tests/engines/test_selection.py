@@ -17,8 +17,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from support.gguf_files import write_mistral
 from support.nvidia_driver import NOT_READY, Machine, put
+from synthetic.models import write_mistral
 
 from mistral_cli import engines
 from mistral_cli.engines import loader as opening

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_files import write_mistral
 from support.hub_client import make_terminal
 from support.program import Result
+from synthetic.models import write_mistral
 
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.finetune.data import TrainingData, read_data

@@ -20,9 +20,9 @@ from typing import Any
 
 import pytest
 from support.adapted import adapted
-from support.gguf_files import write_mistral, write_smollm2_in_f32
 from support.hub_client import make_terminal
 from support.hub_server import running
+from synthetic.models import write_mistral, write_smollm2_in_f32
 
 from mistral_cli.models.gguf import read
 from mistral_cli.models.gguf.adapter import read_adapter

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from support.adapter_files import write_adapter
-from support.gguf_files import write_mistral
 from support.program import needs_native
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import engine_class

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
 from support.plans import jobs_of, make_terminal, plan_of
+from synthetic.models import write_mistral
 
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.generation.planner import Plan

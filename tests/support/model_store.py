@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from synthetic.models import write_mistral
 
-from support.gguf_files import write_mistral
 from support.hub_server import HubServer, running
 
 if TYPE_CHECKING:  # it imports this module

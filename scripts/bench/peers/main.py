@@ -22,7 +22,7 @@ from chart import svg
 from report import page
 from results import Results
 from setting import Setting, machine, versions
-from support.gguf_files import write_smollm2_for_ctransformers
+from synthetic.models import write_smollm2_for_ctransformers
 
 from mistral_cli.engines.llama_cpp.build import native_folder
 
@@ -99,7 +99,7 @@ def prepare(options: argparse.Namespace, work: Path) -> Setting:
     rewritten = write_smollm2_for_ctransformers(smollm2, work / "smollm2-2023.gguf")
     shape = options.shape_7b
     if shape is None:
-        from shape_7b import write_7b
+        from synthetic.mistral_7b import write_7b
 
         tell("making the 7B shape: --shape-7b takes one that is there")
         shape = write_7b(work / "mistral-7b-shape.Q4_K_M.gguf")

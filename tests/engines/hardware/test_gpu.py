@@ -10,8 +10,8 @@ from typing import Any, ClassVar
 
 import pytest
 from support import nvidia_driver
-from support.gguf_files import write_mistral
 from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, STUB, T4, Card, Machine, put
+from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics.recommend import memory_on
 from mistral_cli.engines import trial_load as rehearsal

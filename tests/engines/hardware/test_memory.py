@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import GPU_BATCH, needed, needed_in_2023
 from mistral_cli.engines.registry import engine_class

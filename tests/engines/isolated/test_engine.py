@@ -15,8 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
 from support.processes import gone
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.isolated import handle as process_handle
 from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process

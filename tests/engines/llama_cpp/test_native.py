@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
 from support.processes import gone
 from support.program import Result, needs_native
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.native import Native
 from mistral_cli.engines.llama_cpp.native_process import NativeServer

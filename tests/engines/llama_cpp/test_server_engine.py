@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.llama_cpp.server_engine import ServerEngine

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.gguf_files import write_mistral
 from support.program import Result
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
 from mistral_cli.engines.protocol import LoadOptions

@@ -19,7 +19,7 @@ from mistral_common.protocol.instruct.validator import MistralRequestValidator
 from mistral_common.tokens.tokenizers.instruct import InstructTokenizerV7
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from mistral_common.tokens.tokenizers.tekken import Tekkenizer
-from support.gguf_files import write_mistral, write_tekken
+from synthetic.models import write_mistral, write_tekken
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class

@@ -11,7 +11,7 @@ import jinja2
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.adapted import adapted
 from support.adapter_files import Change, write_adapter
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf import Tensor, read

@@ -18,7 +18,7 @@ from typing import Any
 
 import gguf as reference
 import pytest
-from support.gguf_files import write_mistral, write_tekken
+from synthetic.models import write_mistral, write_tekken
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models import gguf

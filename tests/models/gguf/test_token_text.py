@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
-from support.gguf_files import write_tekken
+from synthetic.models import write_tekken
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import xllamacpp
 from ctransformers.llm import LLM, Config
-from support.gguf_files import write_mistral, write_tekken
+from synthetic.models import write_mistral, write_tekken
 
 from mistral_cli.models import gguf
 from mistral_cli.models.gguf.vocabulary import write_vocabulary_model

@@ -17,9 +17,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.gguf_files import write_mistral
 from support.hub_client import without_privileges
 from support.model_store import PLAIN, Q4, Q8, REPO, TINY, Store
+from synthetic.models import write_mistral
 
 from mistral_cli.models.hub.partial import part_suffix
 from mistral_cli.models.references import ALIASES

@@ -1,4 +1,4 @@
-"""Make small, real GGUF files for tests: Mistral's own vocabularies around random weights."""
+"""Write GGUF files for tests and benchmarks: Mistral's own vocabularies, random weights."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ def write_mistral(
 ) -> Path:
     """Write a model that both engines load, and return `path`.
 
-    Greedy output is varied, the same every time, and never a control or byte token.
-    `quantization` is a ggml type: F32, F16, Q4_0, Q8_0, ... or Q4_K (sizes in multiples of 256),
-    or the mixture Q4_K_M.
-    `vocabulary` keeps only the first tokens. `metadata` adds entries, or replaces them.
+    Its greedy output is varied, the same every time, and never a control or byte token.
+    `quantization` is a ggml type: F32, F16, Q4_0, Q8_0, ... or Q4_K (for sizes in multiples of
+    256), or the mixture Q4_K_M. `vocabulary` keeps only the first tokens. `metadata` adds entries
+    or replaces them.
     """
     pieces = SentencePieceProcessor(model_file=str(_DATA / _SENTENCEPIECE[version]))
     size = vocabulary or pieces.vocab_size()
@@ -82,7 +82,7 @@ def write_mistral(
 def write_tekken(path: Path, *, seed: int = 0, vocabulary: int | None = None) -> Path:
     """Write a model with Mistral's Tekken vocabulary (BPE), which only llama.cpp loads.
 
-    `vocabulary` keeps only the first tokens, of which 1,000 are control tokens.
+    `vocabulary` keeps only the first tokens; 1,000 of them are control tokens.
     """
     tekken = json.loads((_DATA / _TEKKEN).read_text("utf-8"))
     size = vocabulary or tekken["config"]["default_vocab_size"]
@@ -105,10 +105,10 @@ def write_tekken(path: Path, *, seed: int = 0, vocabulary: int | None = None) ->
 
 
 def write_smollm2_for_ctransformers(source: Path, destination: Path) -> Path:
-    """Rewrite a SmolLM2 GGUF so that ctransformers loads it and prints it right.
+    """Rewrite a SmolLM2 GGUF so that ctransformers loads it and prints it correctly.
 
-    Its llama.cpp of September 2023 wants scores, an output matrix of its own and tokens that are
-    the bytes themselves rather than GPT-2's spelling of them; merges stay as they are.
+    The llama.cpp in ctransformers, of September 2023, needs scores, a separate output matrix, and
+    tokens that are raw bytes instead of GPT-2's spelling of them. The merges stay as they are.
     """
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(destination, "llama")
@@ -134,7 +134,7 @@ def write_smollm2_for_ctransformers(source: Path, destination: Path) -> Path:
 
 
 def write_smollm2_in_f32(source: Path, destination: Path) -> Path:
-    """Write the weights of a GGUF as they are, each as a 32-bit float."""
+    """Copy a GGUF file with its weights as 32-bit floats."""
     reader = gguf.GGUFReader(source)
     writer = gguf.GGUFWriter(destination, "llama")
     for key, entry in reader.fields.items():
@@ -206,7 +206,7 @@ def _sentencepiece_type(pieces: SentencePieceProcessor, token: int) -> int:
 
 
 def _byte_alphabet() -> str:
-    """Return GPT-2's letter for each byte: itself where it prints, else from U+0100 up."""
+    """Return GPT-2's letter for each byte: a printable byte stays, others start at U+0100."""
     printable = [*range(33, 127), *range(161, 173), *range(174, 256)]
     others = iter(range(256, 512))
     return "".join(chr(byte if byte in printable else next(others)) for byte in range(256))
@@ -231,10 +231,10 @@ def _tekken_specials(count: int) -> list[str]:
 
 
 def _merges(ranked: list[bytes]) -> Iterator[str]:
-    """Yield every way to join two tokens to a third, best first.
+    """Yield every way to join two tokens into a third, best first.
 
-    Tekken ranks what a merge makes, GGUF the merge itself: all merges that make the same token
-    follow each other, so the order is the same.
+    Tekken ranks the results of merges, GGUF the merges themselves. All merges with the same
+    result are neighbours here, so the order is the same.
     """
     spelled = {raw: _spell(raw) for raw in ranked}
     for token in ranked:
@@ -248,7 +248,7 @@ def _merges(ranked: list[bytes]) -> Iterator[str]:
 
 
 class _Weights:
-    """Adds random matrices, scaled so that every layer counts and the logits lie far apart."""
+    """Adds random matrices, scaled so that every layer matters and the logits are far apart."""
 
     def __init__(self, writer: gguf.GGUFWriter, quantization: str, seed: int) -> None:
         self._writer = writer
@@ -259,7 +259,7 @@ class _Weights:
     def add_all(
         self, layers: int, embedding: int, kv_width: int, feed_forward: int, types: list[int]
     ) -> None:
-        # A zero row gives a logit of zero, so that text never ends by itself nor has odd bytes.
+        # A zero row gives a logit of zero, so that the text never ends early and has no odd bytes.
         silent = np.array(types) != _NORMAL
         self._matrix("token_embd", len(types), embedding, embedding**0.5)
         for layer in range(layers):

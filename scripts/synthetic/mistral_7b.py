@@ -1,15 +1,15 @@
-"""A file of Mistral 7B's shape with random weights, which run as fast as real ones."""
+"""Write a model file with Mistral 7B's dimensions and random weights, as fast as the real one."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from support.gguf_files import write_mistral
+from synthetic.models import write_mistral
 
 
 def write_7b(path: Path) -> Path:
-    """Write the file under another name first: a torn one must not look whole."""
+    """Write the model under a temporary name first, so that a partial file never looks whole."""
     part = path.with_name(f"{path.name}.part")
     write_mistral(
         part,

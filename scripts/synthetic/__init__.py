@@ -1,0 +1,1 @@
+"""Small and large model files with random weights, for tests and benchmarks."""
