@@ -17,7 +17,7 @@ from mistral_cli.system.stdout import write_envelope
 if TYPE_CHECKING:
     from mistral_cli.batch.capacity import BatchPlan
     from mistral_cli.batch.prompts import Item, RowPrompts
-    from mistral_cli.batch.resume import Matched
+    from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.engines.types import Request
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
@@ -38,7 +38,7 @@ class Speed:
 def estimate(
     asks: RowPrompts,
     plan: BatchPlan,
-    matched: Matched,
+    resume: ResumePlan,
     todo: Sequence[Item],
     earlier: Iterable[Mapping[str, Any]],
     terminal: Terminal,
@@ -61,9 +61,9 @@ def estimate(
         terminal,
         {
             "command": f"batch {asks.drafter.task.name}",
-            "rows": len(matched.todo) + len(matched.done) + len(matched.failed),
-            "done": len(matched.done),
-            "failed_before": len(matched.failed),
+            "rows": len(resume.todo) + len(resume.done) + len(resume.failed),
+            "done": len(resume.done),
+            "failed_before": len(resume.failed),
             "to_do": len(todo),
             "would_fail": impossible,
             "requests": len(plans),

@@ -1,41 +1,49 @@
-"""Failed rows, those that failed alike put together."""
+"""Failed rows, grouped by kind of failure, and the table of them that is printed at the end."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-Record = Mapping[str, Any]
+from rich.cells import cell_len, set_cell_size
+
+from mistral_cli.system.wrap import without_controls
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.formats import Record
 
 _NUMBER = re.compile(r"\d[\d,.]*")
+_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MAX_KINDS = 10
+_ID_WIDTH, _MESSAGE_WIDTH = 32, 100
 
 
 def is_failed(record: Record) -> bool:
-    """Whether the row has an error instead of an answer."""
+    """Return whether the row has an error instead of an answer."""
     return bool(record.get("error"))
 
 
 def message_of(record: Record) -> str:
-    """What went wrong with a failed row."""
+    """Return the error message of a failed row."""
     return str(_error(record).get("message") or "no message")
 
 
 def hint_of(record: Record) -> str:
-    """The next step for a failed row, or nothing."""
+    """Return the next step for a failed row, or an empty string."""
     return str(_error(record).get("hint") or "")
 
 
 def code_of(record: Record) -> Any:
-    """The exit code of the failure, had it been a run of its own."""
+    """Return the exit code that a single call would have had for the failure."""
     return _error(record).get("code")
 
 
-def alike(records: Iterable[Record]) -> list[list[Record]]:
-    """The failed rows in groups of one kind of failure, the largest group first.
+def group_failures(records: Iterable[Record]) -> list[list[Record]]:
+    """Group the failed rows by kind of failure, largest group first.
 
-    Messages are of one kind if they differ only in numbers and the name of the row, as
-    "a.txt: 5,120 tokens" and "b.txt: 7,333 tokens" do.
+    Messages that differ only in numbers and in the row's name are one kind, such as
+    "a.txt: 5,120 tokens" and "b.txt: 7,333 tokens".
     """
     groups: dict[tuple[Any, str], list[Record]] = {}
     for record in filter(is_failed, records):
@@ -43,15 +51,50 @@ def alike(records: Iterable[Record]) -> list[list[Record]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
+def failures_table(records: Iterable[Record]) -> list[str]:
+    """Return lines with one row of each kind of failure and its message, for ten kinds at most."""
+    groups = group_failures(records)
+    listed = groups[:_MAX_KINDS]
+    ids = [_on_one_line(str(group[0].get("id", ""))) for group in listed]
+    width = min(max(map(cell_len, ids), default=0), _ID_WIDTH)
+    lines: list[str] = []
+    for name, group in zip(ids, listed, strict=True):
+        message = _truncated(_on_one_line(message_of(group[0])), _MESSAGE_WIDTH)
+        lines.append(f"{set_cell_size(_end_of(name, width), width)}  {message}")
+        if len(group) > 1:
+            lines.append(f"{'':{width}}  … and {len(group) - 1:,} more: the same")
+    if rest := sum(map(len, groups[_MAX_KINDS:])):
+        lines.append(f"… and {rest:,} more failed rows, for other reasons")
+    return lines
+
+
 def _kind(record: Record) -> str:
     kind = _NUMBER.sub("0", message_of(record))
     for key in ("id", "source"):
         name = _NUMBER.sub("0", str(record.get(key) or ""))
-        if name and name in kind:  # a short one may be part of other words
+        if name and name in kind:  # whole words only: a short id may occur inside other words
             kind = re.sub(rf"(?<!\w){re.escape(name)}(?!\w)", "0", kind)
     return kind
 
 
-def _error(record: Record) -> Record:
+def _error(record: Record) -> Mapping[str, Any]:
     error = record.get("error")
     return error if isinstance(error, Mapping) else {"message": error}
+
+
+def _on_one_line(text: str) -> str:
+    return " ".join(_BIDI_CONTROLS.sub("", without_controls(text)).split())
+
+
+def _end_of(text: str, width: int) -> str:
+    """Shorten a name from the left: the end of a path distinguishes it from others."""
+    start = 0
+    while cell_len(text[start:]) > width - bool(start):
+        start += 1
+    return f"…{text[start:]}" if start else text
+
+
+def _truncated(text: str, width: int) -> str:
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, width - 1).rstrip() + "…"

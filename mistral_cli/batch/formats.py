@@ -1,7 +1,8 @@
-"""What a line of results looks like: our own, or that of OpenAI's batches."""
+"""Result records, and their two line formats: the record itself, or as in OpenAI's Batch API."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -13,156 +14,156 @@ from mistral_cli.generation.result import Result, adapters_of, what_was_said
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
 
-_PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours hold the row's identity
-_NOTHING: Mapping[str, Any] = {
-    "finish_reason": None,
-    "prompt_tokens": 0,
-    "cached_tokens": 0,
-    "completion_tokens": 0,
-    "timings": {},
-}
+Record = Mapping[str, Any]
+"""The result of one row: the JSON object of a line in the program's own format.
+
+"error" is null, or says why the row failed; "key" identifies the row's content and settings.
+"""
+
+_ID_PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours contain the record's key
 
 
-def record_of(
-    row: Row, key: str, result: Result, *, exact: bool, when: Mapping[str, float]
-) -> dict[str, Any]:
-    """What is told of a row that was answered; `when` are more of its timings."""
-    said = what_was_said(result, exact=exact)
-    said["timings"] = {**said["timings"], **when}
-    more = {"seed": result.plan.request.sampling.seed, "warnings": list(result.warnings)}
+def answer_record(
+    row: Row, key: str, result: Result, *, exact: bool, clock: Mapping[str, float]
+) -> Record:
+    """The record of a row that was answered; `clock` is added to its timings."""
+    answer = what_was_said(result, exact=exact)
     plan = result.plan
-    model = {"model": plan.model_name, "adapters": adapters_of(plan)}
-    more |= {**model, "engine": plan.selection.backend.name}
-    return {"id": row.id, "source": row.source, **said, **more, "error": None, "key": key}
+    return {
+        "id": row.id,
+        "source": row.source,
+        **answer,
+        "timings": {**answer["timings"], **clock},
+        "seed": plan.request.sampling.seed,
+        "warnings": list(result.warnings),
+        "model": plan.model_name,
+        "adapters": adapters_of(plan),
+        "engine": plan.selection.backend.name,
+        "error": None,
+        "key": key,
+    }
 
 
-def record_of_failure(
-    row: Row, key: str, error: MistralCliError, *, when: Mapping[str, float]
-) -> dict[str, Any]:
-    """What is told of a row that failed."""
-    told = {"code": int(error.exit_code), "message": error.message, "hint": error.hint}
-    if error.details:
-        told["details"] = error.details
-    head = {"id": row.id, "source": row.source, "text": None}
-    rest = {"timings": dict(when), "warnings": [], "error": told, "key": key}
-    return {**head, **_NOTHING, **rest}
+def failure_record(
+    row: Row, key: str, error: MistralCliError, *, clock: Mapping[str, float]
+) -> Record:
+    """The record of a row that failed; `clock` is its timings."""
+    details = {"details": error.details} if error.details else {}
+    return {
+        "id": row.id,
+        "source": row.source,
+        "text": None,
+        "finish_reason": None,
+        "prompt_tokens": 0,
+        "cached_tokens": 0,
+        "completion_tokens": 0,
+        "timings": dict(clock),
+        "warnings": [],
+        "error": {
+            "code": int(error.exit_code),
+            "message": error.message,
+            "hint": error.hint,
+            **details,
+        },
+        "key": key,
+    }
 
 
-class Lines(Protocol):
-    """A form of the lines in a results file; in each, "error" is null or says why a row failed."""
+class LineFormat(Protocol):
+    """Converts records to the lines of a results file and back."""
 
-    def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """A record as a line."""
+    def encode(self, record: Record) -> dict[str, Any]:
+        """Return the line for a record."""
 
-    def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """What a line tells, as a record; what the form leaves out is not in it."""
+    def decode(self, line: dict[str, Any]) -> Record | None:
+        """Return the record that a line holds, or None for a line in another format.
 
-    def key(self, line: Mapping[str, Any]) -> str:
-        """The row's identity; empty where the line is of another form."""
+        The record has at least "id", "key" and "error".
+        """
 
-    def id(self, line: Mapping[str, Any]) -> str:
-        """The row's name."""
-
-    def source(self, line: Mapping[str, Any]) -> str:
-        """Where the row stood; empty where the form does not tell."""
-
-    def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
-        """The line under the row's present name."""
+    def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+        """Return the line with the id and source that `row` has now."""
 
 
-class OwnLines:
-    """A record as it is."""
+class NativeFormat:
+    """The program's own format: a line is a record."""
 
-    def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """See Lines."""
+    def encode(self, record: Record) -> dict[str, Any]:
+        """Return the record as a dict."""
         return dict(record)
 
-    def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """See Lines."""
-        return dict(line)
-
-    def key(self, line: Mapping[str, Any]) -> str:
-        """See Lines."""
+    def decode(self, line: dict[str, Any]) -> Record | None:
+        """Return the line itself if it has the keys of a record."""
         key = line.get("key")
-        return key if isinstance(key, str) and {"id", "error"} <= line.keys() else ""
+        is_record = isinstance(key, str) and key and {"id", "error"} <= line.keys()
+        return line if is_record else None
 
-    def id(self, line: Mapping[str, Any]) -> str:
-        """See Lines."""
-        return str(line.get("id"))
-
-    def source(self, line: Mapping[str, Any]) -> str:
-        """See Lines."""
-        return str(line.get("source") or "")
-
-    def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
-        """See Lines."""
+    def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+        """Replace id and source."""
         return {**line, "id": row.id, "source": row.source}
 
 
-class OpenAILines:
-    """As a file of OpenAI's batch results has them: a response with a chat completion."""
+class OpenAIFormat:
+    """The format of OpenAI's Batch API: a response that contains a chat completion."""
 
-    def line(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """See Lines."""
-        name, error = f"{_PREFIX}{record['key']}", record["error"]
-        line = {"id": name, "custom_id": record["id"], "response": None, "error": None}
+    def encode(self, record: Record) -> dict[str, Any]:
+        """Return a line with either a response or an error."""
+        identifier, error = f"{_ID_PREFIX}{record['key']}", record["error"]
+        line = {"id": identifier, "custom_id": record["id"], "response": None, "error": None}
         if error:
             code = ExitCode(error["code"]).name.lower()
             return {**line, "error": {"code": code, "message": error["message"]}}
-        response = {"status_code": 200, "request_id": name, "body": _completion(record)}
-        return {**line, "response": response}
-
-    def record(self, line: Mapping[str, Any]) -> dict[str, Any]:
-        """See Lines."""
-        head = {"id": self.id(line), "error": line.get("error"), "key": self.key(line)}
-        if not line.get("response"):
-            return head
-        body = line["response"]["body"]
-        choice, usage = body["choices"][0], body["usage"]
+        body = _chat_completion(record)
         return {
-            **head,
-            "text": choice["message"]["content"],
-            "finish_reason": choice["finish_reason"],
-            "prompt_tokens": usage["prompt_tokens"],
-            "completion_tokens": usage["completion_tokens"],
+            **line,
+            "response": {"status_code": 200, "request_id": identifier, "body": body},
         }
 
-    def key(self, line: Mapping[str, Any]) -> str:
-        """See Lines."""
-        name = line.get("id")
-        ours = (
-            isinstance(name, str)
-            and name.startswith(_PREFIX)
-            and {"custom_id", "error"} <= line.keys()
-        )
-        return str(name).removeprefix(_PREFIX) if ours else ""
+    def decode(self, line: dict[str, Any]) -> Record | None:
+        """Return the parts of the record that this format keeps: neither source nor timings."""
+        identifier = line.get("id")
+        if not (isinstance(identifier, str) and {"custom_id", "error"} <= line.keys()):
+            return None
+        key = identifier.removeprefix(_ID_PREFIX)
+        if not key or key == identifier:
+            return None
+        record = {"id": str(line["custom_id"]), "error": line["error"], "key": key}
+        with contextlib.suppress(KeyError, IndexError, TypeError):  # no response, or edited by hand
+            body = line["response"]["body"]
+            choice, usage = body["choices"][0], body["usage"]
+            record |= {
+                "text": choice["message"]["content"],
+                "finish_reason": choice["finish_reason"],
+                "prompt_tokens": usage["prompt_tokens"],
+                "completion_tokens": usage["completion_tokens"],
+            }
+        return record
 
-    def id(self, line: Mapping[str, Any]) -> str:
-        """See Lines."""
-        return str(line.get("custom_id"))
-
-    def source(self, line: Mapping[str, Any]) -> str:  # noqa: ARG002
-        """See Lines."""
-        return ""
-
-    def renamed(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
-        """See Lines."""
+    def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+        """Replace custom_id."""
         return {**line, "custom_id": row.id}
 
 
-def _completion(record: Mapping[str, Any]) -> dict[str, Any]:
+def _chat_completion(record: Record) -> dict[str, Any]:
     text = record.get("text")
     if "data" in record:
         text = json.dumps(record["data"], ensure_ascii=False)
     prompt, completion = record["prompt_tokens"], record["completion_tokens"]
-    message = {"role": "assistant", "content": text}
-    choice = {"index": 0, "message": message, "finish_reason": record["finish_reason"]}
-    tokens = {"prompt_tokens": prompt, "completion_tokens": completion}
     return {
         "id": f"chatcmpl-{record['key']}",
         "object": "chat.completion",
         "created": int(time.time()),
         "model": record.get("model"),
-        "choices": [choice],
-        "usage": {**tokens, "total_tokens": prompt + completion},
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": text},
+                "finish_reason": record["finish_reason"],
+            }
+        ],
+        "usage": {
+            "prompt_tokens": prompt,
+            "completion_tokens": completion,
+            "total_tokens": prompt + completion,
+        },
     }

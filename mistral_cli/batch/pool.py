@@ -1,30 +1,29 @@
-"""Rows answered by several threads, their records handed to one: the one that writes."""
+"""Several threads that answer rows and hand the records to the one thread that writes them."""
 
 from __future__ import annotations
 
-import contextlib
-import queue
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from typing import Any
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING
 
 from mistral_cli.batch.prompts import Item
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
 from mistral_cli.system.signals import StopAsked, on_stop
+from mistral_cli.system.threads import drain, start_workers
 
-_TICK = 0.5  # seconds between two looks at the clock while no row finishes
-_DEATHS = 3  # of the engine, one after the other, before rows are asked alone
+if TYPE_CHECKING:
+    from mistral_cli.batch.formats import Record
 
-Record = dict[str, Any]
-_Items = queue.SimpleQueue[Item]
+_TICK_SECONDS = 0.5  # between two calls of `tick` while no row finishes
+_MAX_DEATHS = 3  # of the engine in a row, for each thread, before rows are retried one at a time
 
 
 class WorkerPool:
-    """Answers items in `threads` threads.
+    """Answers items in `threads` threads, and survives an engine that dies.
 
-    `answer` makes an item's record, and raises EngineDied where the engine's process ended
-    under it; such items are asked again, each alone, for one of them may be what kills the
-    engine. `failure` makes the record of one that does.
+    `answer` makes the record of an item, and raises EngineDied if the engine's process ended
+    meanwhile. Such items are retried one at a time, since any of them may be what kills the
+    engine; `failure` makes the record of one that kills it again.
     """
 
     def __init__(
@@ -34,99 +33,79 @@ class WorkerPool:
         threads: int,
     ) -> None:
         self._answer, self._failure, self._threads = answer, failure, threads
-        # A finished item, the number of a signal, or None: a thread has ended.
-        self._events: queue.SimpleQueue[tuple[Item, Record | BaseException] | int | None] = (
-            queue.SimpleQueue()
-        )
+        # A finished item with its outcome, the number of a signal, or None: a thread has ended.
+        self._events: SimpleQueue[tuple[Item, Record | BaseException] | int | None] = SimpleQueue()
 
     def records(self, items: Sequence[Item], tick: Callable[[], None]) -> Generator[Record]:
-        """The record of each item as it is finished; `tick` is called now and then.
+        """Yield the record of each item as it is finished; call `tick` now and then.
 
-        Raises StopAsked on SIGINT and SIGTERM, which are never heard in the midst of a write,
-        and EngineFailed where the engine dies on.
+        Raises StopAsked on SIGINT and SIGTERM, but never while the caller writes a record, and
+        EngineFailed if the engine keeps dying.
         """
-        todo: _Items = queue.SimpleQueue()
-        _put(todo, items)
+        todo = _queue_of(items)
         with on_stop(self._events.put):
             try:
                 while not todo.empty():
                     yield from self._round(todo, tick)
             finally:
-                _taken(todo)  # nobody wants the rest
+                drain(todo)  # ends the threads
 
-    def _round(self, todo: _Items, tick: Callable[[], None]) -> Generator[Record]:
-        """Answer all, or as many as can be until the engine has died too often."""
-        suspects: _Items = queue.SimpleQueue()
-        met = dict[str, str]()
-        rest, deaths, answered = list[Item](), 0, False
+    def _round(self, todo: SimpleQueue[Item], tick: Callable[[], None]) -> Generator[Record]:
+        """Answer all items, or stop early if the engine dies too often, and retry the suspects."""
+        suspects, death_of = list[Item](), dict[str, str]()
+        postponed, deaths, any_answered = list[Item](), 0, False
         for item, outcome in self._outcomes(todo, self._threads, tick):
             if isinstance(outcome, EngineDied):
-                suspects.put(item)
-                met[item.row.id] = outcome.message
+                suspects.append(item)
+                death_of[item.row.id] = outcome.message
                 deaths += 1
-                if deaths >= _DEATHS * self._threads:
-                    rest += _taken(todo)
+                if deaths >= _MAX_DEATHS * self._threads:
+                    postponed += drain(todo)
             else:
-                deaths, answered = 0, True
+                deaths, any_answered = 0, True
                 yield outcome
         deaths = 0
-        for item, outcome in self._outcomes(suspects, 1, tick):
+        for item, outcome in self._outcomes(_queue_of(suspects), 1, tick):
             if isinstance(outcome, EngineDied):
                 deaths += 1
                 yield self._failure(item, outcome)
-                if deaths >= _DEATHS and not answered:
+                if deaths >= _MAX_DEATHS and not any_answered:
                     raise EngineFailed(
-                        f"the engine ends again and again: {outcome.message}",
+                        f"the engine keeps crashing: {outcome.message}",
                         hint="Try another --engine, a smaller -c, or --parallel 1.",
                     )
             else:
-                answered = True
-                marked = f"{met[item.row.id]}; asked again"
-                yield {**outcome, "warnings": [*outcome["warnings"], marked]}
-        _put(todo, rest)
+                any_answered = True
+                warning = f"{death_of[item.row.id]}; the row was retried"
+                yield {**outcome, "warnings": [*outcome["warnings"], warning]}
+        for item in postponed:
+            todo.put(item)
 
     def _outcomes(
-        self, todo: _Items, threads: int, tick: Callable[[], None]
+        self, todo: SimpleQueue[Item], threads: int, tick: Callable[[], None]
     ) -> Iterator[tuple[Item, Record | EngineDied]]:
-        """Each item with its record, or the death of the engine that it met with."""
+        """Yield each item with its record, or with the death of the engine."""
         working = min(threads, todo.qsize())
-        for _ in range(working):
-            threading.Thread(target=self._work, args=(todo,), daemon=True).start()
+        start_workers(self._answer, todo, self._events.put, working)
         while working:
             tick()
             try:
-                event = self._events.get(timeout=_TICK)
-            except queue.Empty:
+                event = self._events.get(timeout=_TICK_SECONDS)
+            except Empty:
                 continue
             if event is None:
                 working -= 1
-            elif isinstance(event, int):
+                continue
+            if isinstance(event, int):
                 raise StopAsked(event)
-            elif isinstance(event[1], EngineDied | dict):
-                yield event[0], event[1]
-            else:
-                raise event[1]
-
-    def _work(self, todo: _Items) -> None:
-        with contextlib.suppress(queue.Empty):
-            while True:
-                item = todo.get_nowait()
-                try:
-                    self._events.put((item, self._answer(item)))
-                except BaseException as error:
-                    self._events.put((item, error))
-        self._events.put(None)
+            item, outcome = event
+            if isinstance(outcome, BaseException) and not isinstance(outcome, EngineDied):
+                raise outcome
+            yield item, outcome
 
 
-def _put(queue: _Items, items: Sequence[Item]) -> None:
+def _queue_of(items: Sequence[Item]) -> SimpleQueue[Item]:
+    queue = SimpleQueue[Item]()
     for item in items:
         queue.put(item)
-
-
-def _taken(todo: _Items) -> list[Item]:
-    """What was still in the queue."""
-    taken = list[Item]()
-    with contextlib.suppress(queue.Empty):
-        while True:
-            taken.append(todo.get_nowait())
-    return taken
+    return queue

@@ -1,25 +1,25 @@
-"""The lines of a results file as entries: which row each is about, and what is still to do."""
+"""Resuming: which row each line of a results file belongs to, and so which rows are left to do."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.formats import Lines
+    from mistral_cli.batch.formats import LineFormat, Record
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.prompts import Item
 
-_BEGINNING = b'{"id": "'
+_LINE_START = b'{"id": "'
 
 
-class Entry(NamedTuple):
-    """A line: the identity of its row and what that is called, and where it stands, in bytes."""
+class ResultLine(NamedTuple):
+    """A line of a results file: the key, id and source of its row, and its position in bytes."""
 
     key: str
     id: str
@@ -28,116 +28,70 @@ class Entry(NamedTuple):
     start: int
     size: int
 
+    @classmethod
+    def of(cls, record: Record, start: int, size: int) -> Self:
+        """Return the line that holds `record`."""
+        source, failed = str(record.get("source") or ""), record["error"] is not None
+        return cls(record["key"], str(record["id"]), source, failed, start, size)
 
-@dataclass
-class Matched:
-    """Which items are to be done, and which are done: well, or having failed."""
+
+@dataclass(frozen=True)
+class ResumePlan:
+    """The rows of a batch: left to do, answered, and failed in an earlier run."""
 
     todo: list[Item]
     done: list[Item]
     failed: list[Item]
 
+    @classmethod
+    def of(
+        cls,
+        items: Sequence[Item],
+        assigned: Sequence[ResultLine | None],
+        *,
+        retry_failed: bool,
+        force: bool,
+    ) -> Self:
+        """Sort the items by what `assigned` has for each."""
+        plan = cls([], [], [])
+        for item, line in zip(items, assigned, strict=True):
+            if line is None or force or (line.failed and retry_failed):
+                plan.todo.append(item)
+            elif line.failed:
+                plan.failed.append(item)
+            else:
+                plan.done.append(item)
+        return plan
 
-def entries_of(file: Iterable[bytes], lines: Lines, name: str) -> tuple[list[Entry], int]:
-    """The entries in a file, and where the last line begins if a crash tore it, else its end.
 
-    Raises UsageError where the file holds something else; then nothing may be cut off.
+def read_result_lines(
+    file: Iterable[bytes], line_format: LineFormat, name: str
+) -> tuple[list[ResultLine], int]:
+    """Return the lines of a file and the end of the last whole one, in bytes.
+
+    After a crash the last line may be incomplete: it is left out, for the caller to cut off.
+    Raises UsageError if the file contains anything else, of which nothing may be cut off.
     """
-    entries, end, number = list[Entry](), 0, 0
-    raws = iter(file)
-    for number, raw in enumerate(raws, start=1):
-        line = parsed(raw)
-        if line is None or not lines.key(line) or not raw.endswith(b"\n"):
-            if next(raws, None) is None and _is_torn(raw, lines, alone=number == 1):
+    lines, end, number = list[ResultLine](), 0, 0
+    raw_lines = iter(file)
+    for number, raw in enumerate(raw_lines, start=1):
+        line = parse_line(raw)
+        record = None if line is None else line_format.decode(line)
+        if record is None or not raw.endswith(b"\n"):
+            is_last = next(raw_lines, None) is None
+            if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
                 break
             raise UsageError(
-                f"line {number} of {name} is no result of a batch in this format",
-                hint="Name another file with -o.",
+                f"line {number} of {name} is not a batch result in this format",
+                hint="Choose another file with -o.",
             )
-        entries.append(entry_of(line, lines, end, len(raw)))
+        lines.append(ResultLine.of(record, end, len(raw)))
         end += len(raw)
-    return entries, end
+    return lines, end
 
 
-def assign(
-    entries: Sequence[Entry], items: Sequence[Item], *, ids_are_kept: bool
-) -> list[Entry | None]:
-    """For each item the entry that is its result.
-
-    Rows of the same content have a result each: first each takes its own, the newest under its
-    id; what is left goes to those that have none, for their ids may have changed.
-    """
-    left = {(entry.key, entry.id): entry for entry in entries}
-    found = [left.pop((item.key, item.row.id), None) for item in items]
-    if ids_are_kept:
-        return found
-    spare = defaultdict[str, list[Entry]](list)
-    for entry in sorted(left.values(), key=lambda entry: not entry.failed):
-        spare[entry.key].append(entry)
-    return [
-        entry or (spare[item.key].pop() if spare.get(item.key) else None)
-        for item, entry in zip(items, found, strict=True)
-    ]
-
-
-def match(
-    items: Sequence[Item], assigned: Sequence[Entry | None], *, retry_failed: bool, force: bool
-) -> Matched:
-    """Tell what is to be done from what is done, given each item's entry."""
-    matched = Matched([], [], [])
-    for item, entry in zip(items, assigned, strict=True):
-        if entry is None or force or (entry.failed and retry_failed):
-            matched.todo.append(item)
-        elif entry.failed:
-            matched.failed.append(item)
-        else:
-            matched.done.append(item)
-    return matched
-
-
-def tidied(
-    entries: Sequence[Entry],
-    items: Sequence[Item],
-    assigned: Sequence[Entry | None],
-    *,
-    ordered: bool,
-) -> list[tuple[Entry, Row | None]]:
-    """The entries that are to stay, each with its row where that is called otherwise now.
-
-    Of several about one row it is the last. One about other content of a row stays until
-    that has been answered, and one about a row that is not among the items for good.
-    """
-    rows = {entry.start: item.row for item, entry in zip(items, assigned, strict=True) if entry}
-    answered = {row.id for row in rows.values()}
-    keys = {item.key for item in items}
-    newest = {(entry.key, entry.id): entry for entry in entries}
-
-    def stays(entry: Entry) -> bool:
-        # A failure of the same content under another id is one that was tried again.
-        outdated = entry.id in answered or (entry.failed and entry.key in keys)
-        return entry.start in rows or (not outdated and newest[entry.key, entry.id] is entry)
-
-    kept = [entry for entry in entries if stays(entry)]
-    if ordered:
-        places = {item.row.id: place for place, item in enumerate(items)}
-        kept.sort(key=lambda e: places[rows[e.start].id] if e.start in rows else len(places))
-    return [(entry, _new_name(entry, rows.get(entry.start))) for entry in kept]
-
-
-def _new_name(entry: Entry, row: Row | None) -> Row | None:
-    if row is None or (entry.id, entry.source or row.source) == (row.id, row.source):
-        return None
-    return row
-
-
-def entry_of(line: Mapping[str, Any], lines: Lines, start: int, size: int) -> Entry:
-    """The entry for a line of ours."""
-    failed = line["error"] is not None
-    return Entry(lines.key(line), lines.id(line), lines.source(line), failed, start, size)
-
-
-def parsed(raw: bytes) -> dict[str, Any] | None:
-    """The object that a line is, if it is one."""
+def parse_line(raw: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or None if there is none."""
     try:
         line = json.loads(raw)
     except (ValueError, RecursionError):
@@ -145,13 +99,75 @@ def parsed(raw: bytes) -> dict[str, Any] | None:
     return line if isinstance(line, dict) else None
 
 
-def _is_torn(raw: bytes, lines: Lines, *, alone: bool) -> bool:
-    """Whether a last line that is no entry may be one that a crash cut short, or made zeros.
+def assign_lines(
+    lines: Sequence[ResultLine], items: Sequence[Item], *, ids_are_fixed: bool
+) -> list[ResultLine | None]:
+    """Return for each item the line with its result, or None.
 
-    Where there are no others, it must begin like one of ours.
+    Each item takes the newest line that has its key and its id. An item without one takes a line
+    that has its key and belongs to no other item, because ids change when files are renamed or
+    lines are inserted; not with `ids_are_fixed`.
     """
-    line = parsed(raw)
+    unassigned = {(line.key, line.id): line for line in lines}
+    assigned = [unassigned.pop((item.key, item.row.id), None) for item in items]
+    if ids_are_fixed:
+        return assigned
+    spare = defaultdict[str, list[ResultLine]](list)
+    for line in sorted(unassigned.values(), key=lambda line: not line.failed):
+        spare[line.key].append(line)  # answers last: they are taken first
+    return [
+        line or (spare[item.key].pop() if spare.get(item.key) else None)
+        for item, line in zip(items, assigned, strict=True)
+    ]
+
+
+def compacted(
+    lines: Sequence[ResultLine],
+    items: Sequence[Item],
+    assigned: Sequence[ResultLine | None],
+    *,
+    ordered: bool,
+) -> list[tuple[ResultLine, Row | None]]:
+    """Return the lines to keep when a run ends, each with its row if that has been renamed.
+
+    The result of an item is kept. Any other line is kept unless it is superseded or repeated:
+    so a changed row keeps its old result until it has a new one, and results of rows that are no
+    longer among the inputs stay.
+    """
+    row_of = {line: item.row for item, line in zip(items, assigned, strict=True) if line}
+    ids_with_result = {row.id for row in row_of.values()}
+    keys = {item.key for item in items}
+    newest = {(line.key, line.id): line for line in lines}
+
+    def is_superseded(line: ResultLine) -> bool:
+        was_retried = line.failed and line.key in keys  # perhaps under another id
+        return line.id in ids_with_result or was_retried
+
+    def is_repeated(line: ResultLine) -> bool:
+        return newest[line.key, line.id] is not line
+
+    kept = [
+        line for line in lines if line in row_of or not (is_superseded(line) or is_repeated(line))
+    ]
+    if ordered:
+        position = {item.row.id: index for index, item in enumerate(items)}
+        kept.sort(key=lambda line: position[row_of[line].id] if line in row_of else len(position))
+    return [(line, _if_renamed(row_of.get(line), line)) for line in kept]
+
+
+def _if_renamed(row: Row | None, line: ResultLine) -> Row | None:
+    if row is None or (line.id, line.source or row.source) == (row.id, row.source):
+        return None
+    return row
+
+
+def _is_incomplete(raw: bytes, line_format: LineFormat, *, only_line: bool) -> bool:
+    """Return whether a crash may have cut the last line short, or filled it with zeros.
+
+    If the file has no other lines, the line must begin as a result does.
+    """
+    line = parse_line(raw)
     if line is not None:
-        return bool(lines.key(line))  # all there but the newline
-    beginning = raw.strip(b"\0")[: len(_BEGINNING)]
-    return not alone or _BEGINNING.startswith(beginning)
+        return line_format.decode(line) is not None  # only the newline is missing
+    start = raw.strip(b"\0")[: len(_LINE_START)]
+    return not only_line or _LINE_START.startswith(start)

@@ -10,13 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import planned
+from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, slots_wanted
-from mistral_cli.batch.pool import Record, WorkerPool
-from mistral_cli.batch.progress import Progress, failures_table
+from mistral_cli.batch.pool import WorkerPool
+from mistral_cli.batch.progress import BatchProgress
 from mistral_cli.batch.prompts import Item, RowPrompts
 from mistral_cli.batch.report.page import check_report, write_report
-from mistral_cli.batch.sinks.open import Sink, open_destination
+from mistral_cli.batch.sinks.open import Sink, open_sink
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.engine import open_in_process
 from mistral_cli.engines.isolated.handle import EngineProcess
@@ -36,7 +37,8 @@ from mistral_cli.system.config import load as load_config
 from mistral_cli.system.signals import StopAsked, on_stop, stop
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.resume import Matched
+    from mistral_cli.batch.formats import Record
+    from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.generation.task import Task
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
@@ -74,16 +76,16 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     digest = digest_of(setup.model.path, terminal)
     items = [asks.item(row, setup, digest) for row in rows]
     structured = drafter.shape is not None
-    with open_destination(options, items, structured=structured, terminal=terminal) as place:
-        matched = place.match(items, options)
-        todo = matched.todo[: options.limit]
+    with open_sink(options, items, structured=structured, terminal=terminal) as sink:
+        resume = sink.resume_plan(items, options)
+        todo = resume.todo[: options.limit]
         if options.dry_run:
             from mistral_cli.batch.estimate import estimate
 
             with planned(asks, setup, todo, options, terminal) as plan:
-                estimate(asks, plan, matched, todo, place.earlier(), terminal)
+                estimate(asks, plan, resume, todo, sink.existing_records(), terminal)
             return
-        Batch(asks, setup, options, place, terminal, items, matched).run(todo)
+        Batch(asks, setup, options, sink, terminal, items, resume).run(todo)
 
 
 @dataclass
@@ -93,10 +95,10 @@ class Batch:
     asks: RowPrompts
     setup: RunConfig
     options: BatchOptions
-    place: Sink
+    sink: Sink
     reporter: Reporter
     items: Sequence[Item]
-    matched: Matched
+    resume: ResumePlan
     records: list[Record] = field(default_factory=list)
 
     def run(self, todo: Sequence[Item]) -> None:
@@ -127,7 +129,7 @@ class Batch:
 
     @property
     def _done(self) -> int:
-        return len(self.matched.done) + sum(r["error"] is None for r in self.records)
+        return len(self.resume.done) + sum(r["error"] is None for r in self.records)
 
     @property
     def _failed_now(self) -> int:
@@ -135,14 +137,14 @@ class Batch:
 
     @property
     def _failed(self) -> int:
-        return len(self.matched.failed) + self._failed_now
+        return len(self.resume.failed) + self._failed_now
 
     def _do(self, todo: Sequence[Item]) -> RowsFailed | None:
         """Do them, or as many until too many have failed: that is what is returned."""
         most, failed = self.options.max_failures, 0
         with closing(self._answered(todo)) as answered:
             for record in answered:
-                self.place.add(record)
+                self.sink.add(record)
                 self.records.append({**record, "text": None, "data": None})
                 failed += record["error"] is not None
                 if most and failed >= most:
@@ -168,25 +170,31 @@ class Batch:
             cache = planner.prompt_cache(self.reporter.info)
             sizes = [plan.size(item.key) for item in todo]
             every = options.progress_every
-            progress = Progress(self.reporter, sizes, every, parts=plan.in_parts)
+            progress = BatchProgress(self.reporter, sizes, every, in_parts=plan.in_parts)
             worker = Worker(
-                self.asks, planner, engine, cache, options.timeout, options.raw, progress.answered
+                self.asks,
+                planner,
+                engine,
+                cache,
+                options.timeout,
+                options.raw,
+                progress.count_answer,
             )
             crew = WorkerPool(worker.record, worker.failure, plan.parallel)
             with closing(crew.records(todo, progress.show)) as records:
                 for record in records:
                     size = plan.size(record["key"])
-                    progress.count(size, failed=record["error"] is not None)
+                    progress.count_row(size, failed=record["error"] is not None)
                     yield record
             progress.end()
             cache.keep()
 
     def _finish(self) -> None:
-        self.place.finish(self.items, ordered=self.options.ordered)
+        self.sink.finish(self.items, ordered=self.options.ordered)
 
     @property
     def _tally(self) -> str:
-        earlier = len(self.matched.done)
+        earlier = len(self.resume.done)
         left = len(self.items) - self._done - self._failed
         return (
             f"{self._done} of {len(self.items)} rows done"
@@ -200,8 +208,8 @@ class Batch:
         if not isinstance(end, (Interrupted, Terminated)):
             self.reporter.note(self._tally)
         failed = [record for record in self.records if record["error"] is not None]
-        if names := {item.row.id for item in self.matched.failed}:
-            failed += [record for record in self.place.earlier() if record["id"] in names]
+        if names := {item.row.id for item in self.resume.failed}:
+            failed += [record for record in self.sink.existing_records() if record["id"] in names]
         for line in failures_table(failed):
             self.reporter.error_detail(line)
 
@@ -213,11 +221,11 @@ class Batch:
             "Task": self.asks.drafter.task.name,
             "Model": " + ".join((self.setup.model_name, *map(str, self.setup.adapters))),
             "Engine": self.setup.selection.backend.name,
-            "Output": self.place.name,
+            "Output": self.sink.name,
         }
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_report(path, list(self.place.earlier()) or self.records, facts)
+            write_report(path, list(self.sink.existing_records()) or self.records, facts)
         except OSError as error:
             raise UsageError(
                 f"cannot write {path}: {error.strerror or first_line(error)}", hint="Name another."

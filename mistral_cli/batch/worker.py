@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.batch.formats import record_of, record_of_failure
+from mistral_cli.batch.formats import answer_record, failure_record
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
 from mistral_cli.generation.answer import Answer, collect, until_stop
 from mistral_cli.generation.checkpoint import PartialAnswers
@@ -18,7 +18,7 @@ from mistral_cli.generation.respond import respond
 from mistral_cli.generation.writers import SILENT
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.pool import Record
+    from mistral_cli.batch.formats import Record
     from mistral_cli.batch.prompts import Item, RowPrompts
     from mistral_cli.engines.isolated.engine import ProcessEngine
     from mistral_cli.engines.types import Request
@@ -59,11 +59,11 @@ class Worker:
             return self.failure(item, error)
         except Exception as error:
             return self.failure(item, _bug(error))
-        return record_of(item.row, item.key, result, exact=self.exact, when=self._when())
+        return answer_record(item.row, item.key, result, exact=self.exact, clock=self._when())
 
     def failure(self, item: Item, error: MistralCliError) -> Record:
         """The record of an item without an answer."""
-        return record_of_failure(item.row, item.key, error, when=self._when())
+        return failure_record(item.row, item.key, error, clock=self._when())
 
     def _when(self) -> dict[str, float]:
         """When the run began, since the epoch, and how long ago that is, in seconds."""

@@ -58,7 +58,7 @@ def test_an_engine_that_always_dies(
     write_rows(here / "rows.jsonl", *(f"row {number}" for number in range(40)))
     result = batch("generate", "rows.jsonl", *OUT, "--parallel", parallel)
     assert result.status == 9
-    assert "the engine ends again and again: " in result.stderr
+    assert "the engine keeps crashing: " in result.stderr
     assert "SIGABRT" in result.stderr
     assert "0 of 40 rows done, 3 failed, 37 left" in result.stderr
     script()
@@ -75,7 +75,7 @@ def test_an_engine_that_cannot_be_opened_again(
     running = start("generate", "rows.jsonl", *OUT, "--parallel", 1)
     wait_for(lambda: count(here / "out.jsonl") >= 2)
     (tmp_path / "script" / "fake.json").write_text("no script")
-    assert "again and again" in running.communicate(timeout=60)[1]
+    assert "keeps crashing" in running.communicate(timeout=60)[1]
     assert running.returncode == 9
     assert sum(line["error"] is not None for line in lines_of(here / "out.jsonl")) <= 8
 
@@ -94,7 +94,7 @@ def test_an_engine_that_is_killed(start: Start, here: Path, script: Script) -> N
     lines = lines_of(here / "out.jsonl")
     assert len(texts_of(here / "out.jsonl")) == 20
     assert {warning for line in lines for warning in line["warnings"]} == {
-        "the engine ended by SIGSEGV; asked again"
+        "the engine ended by SIGSEGV; the row was retried"
     }
 
 
@@ -263,7 +263,7 @@ def test_a_file_that_may_not_grow(start: Start, batch: Batch, here: Path) -> Non
     _, told = running.communicate(timeout=60)
     assert running.returncode == 1, told
     assert "out.jsonl: File too large" in told
-    assert "goes on from there" in told
+    assert "continues where it stopped" in told
     there = lines_of(here / "out.jsonl")
     assert 5 < len(there) < 31
     assert f"{len(there) - 1} of 30 rows done, 0 failed" in told

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from mistral_cli.batch.progress import Progress, duration, failures_table
+from mistral_cli.batch.failures import failures_table
+from mistral_cli.batch.progress import BatchProgress, duration
 from mistral_cli.system.terminal import Terminal
 
 
@@ -38,10 +39,10 @@ def on(stream: io.StringIO, **options: Any) -> Terminal:
     return Terminal(None, io.StringIO(), stream, env={}, **options)
 
 
-def finish(progress: Progress, tokens: int, *, failed: bool = False) -> None:
+def finish(progress: BatchProgress, tokens: int, *, failed: bool = False) -> None:
     """A row of size 1 ends with its only answer."""
-    progress.answered(tokens)
-    progress.count(1, failed=failed)
+    progress.count_answer(tokens)
+    progress.count_row(1, failed=failed)
 
 
 def last(stream: io.StringIO) -> str:
@@ -50,7 +51,7 @@ def last(stream: io.StringIO) -> str:
 
 def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [1] * 100, 30, clock)
+    progress = BatchProgress(on(screen), [1] * 100, 30, clock)
     progress.show()
     assert last(screen) == "0 of 100 rows"
     for number in range(12):
@@ -67,9 +68,9 @@ def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None
 
 def test_rows_that_were_skipped_at_once_do_not_speed_up_the_rest(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [0] * 900 + [1] * 100, 0, clock)
+    progress = BatchProgress(on(screen), [0] * 900 + [1] * 100, 0, clock)
     for _ in range(900):
-        progress.count(0, failed=True)
+        progress.count_row(0, failed=True)
     for _ in range(2):
         clock.now += 10
         finish(progress, 50)
@@ -79,7 +80,7 @@ def test_rows_that_were_skipped_at_once_do_not_speed_up_the_rest(clock: Clock) -
 
 def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [1] * 160, 0, clock)
+    progress = BatchProgress(on(screen), [1] * 160, 0, clock)
     for _ in range(50):
         clock.now += 100
         finish(progress, 10)
@@ -92,7 +93,7 @@ def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
 
 def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [1] * 16, 0, clock)
+    progress = BatchProgress(on(screen), [1] * 16, 0, clock)
     clock.now += 60
     for _ in range(8):  # eight slots
         finish(progress, 100)
@@ -102,7 +103,7 @@ def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> Non
 
 def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [1] * 11, 0, clock)
+    progress = BatchProgress(on(screen), [1] * 11, 0, clock)
     clock.now += 10
     finish(progress, 100)
     clock.now += 500
@@ -112,7 +113,7 @@ def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
 
 def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [1], 0, clock)
+    progress = BatchProgress(on(screen), [1], 0, clock)
     clock.now += 10
     finish(progress, 100)
     progress.show()
@@ -121,14 +122,14 @@ def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
 
 def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [100, 100, 800], 0, clock, parts=True)
+    progress = BatchProgress(on(screen), [100, 100, 800], 0, clock, in_parts=True)
     for _ in range(3):
         clock.now += 5
-        progress.answered(200)
+        progress.count_answer(200)
     progress.show()
     assert last(screen) == "0 of 3 rows, 3 parts, 40 tokens/s"
     for _ in range(2):
-        progress.count(100, failed=False)
+        progress.count_row(100, failed=False)
     progress.show()
     clock.now += 1
     progress.show()
@@ -137,7 +138,7 @@ def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
 
 def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
     screen = Screen()
-    progress = Progress(on(screen), [1] * 100, 0, clock)
+    progress = BatchProgress(on(screen), [1] * 100, 0, clock)
     for _ in range(50):
         clock.now += 0.01
         progress.show()
@@ -146,7 +147,7 @@ def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
 
 def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
     log = io.StringIO()
-    progress = Progress(on(log), [1] * 100, 30, clock)
+    progress = BatchProgress(on(log), [1] * 100, 30, clock)
     for _ in range(20):
         clock.now += 5
         finish(progress, 50)
@@ -162,7 +163,7 @@ def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
 @pytest.mark.parametrize(("every", "quiet"), [(0, False), (30, True)])
 def test_a_log_can_do_without(clock: Clock, every: float, quiet: bool) -> None:
     log = io.StringIO()
-    progress = Progress(on(log, quiet=quiet), [1] * 100, every, clock)
+    progress = BatchProgress(on(log, quiet=quiet), [1] * 100, every, clock)
     for _ in range(20):
         clock.now += 50
         finish(progress, 50, failed=True)

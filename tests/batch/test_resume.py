@@ -9,15 +9,17 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from support.batch_program import Batch, Script, lines_of, texts_of, write_rows
 
-from mistral_cli.batch.formats import OpenAILines, OwnLines
+from mistral_cli.batch.formats import NativeFormat, OpenAIFormat
 from mistral_cli.batch.input.rows import Row
 from mistral_cli.batch.prompts import Item
-from mistral_cli.batch.results_file import Results
+from mistral_cli.batch.resume import ResumePlan
+from mistral_cli.batch.sinks.file import FileSink
 from mistral_cli.errors import UsageError
 from mistral_cli.system.terminal import Terminal
 
@@ -28,9 +30,13 @@ def silent() -> Terminal:
     return Terminal(None, io.StringIO(), io.StringIO(), env={})
 
 
-def open_results(path: Path, lines: Any = None) -> Results:
-    own = lines or OwnLines()
-    return Results(path, own, silent(), dry_run=False, ids_are_kept=False)
+def open_results(path: Path, line_format: Any = None) -> FileSink:
+    return FileSink(path, line_format or NativeFormat(), silent(), dry_run=False)
+
+
+def plan_of(sink: FileSink, items: list[Item]) -> ResumePlan:
+    options: Any = SimpleNamespace(retry_failed=False, force=False)
+    return sink.resume_plan(items, options)
 
 
 def record(name: str, key: str, **more: Any) -> dict[str, Any]:
@@ -178,7 +184,7 @@ def test_an_interrupted_change_loses_no_old_line(batch: Batch, here: Path) -> No
 # --- the file ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lines", [OwnLines(), OpenAILines()])
+@pytest.mark.parametrize("lines", [NativeFormat(), OpenAIFormat()])
 @pytest.mark.parametrize("zeros", [0, 1, 5000])
 def test_a_last_line_torn_anywhere(
     tmp_path: Path, lines: Any, zeros: int, monkeypatch: pytest.MonkeyPatch
@@ -195,7 +201,7 @@ def test_a_last_line_torn_anywhere(
     for cut in range(len(whole) + (1 if zeros else 0)):
         path.write_bytes(whole[:cut] + b"\0" * zeros)
         results = open_results(path, lines)
-        matched = results.match(items, retry_failed=False, force=False)
+        matched = plan_of(results, items)
         kept = max(end for end in ends if end <= cut)
         assert path.read_bytes() == whole[:kept]
         assert len(matched.done) == ends.index(kept)
@@ -203,7 +209,7 @@ def test_a_last_line_torn_anywhere(
             results.add(record(todo.row.id, todo.key))
         results.finish(items, ordered=False)
         results.close()
-        assert [lines.id(line) for line in lines_of(path)] == ["1", "2"]
+        assert [(lines.decode(line) or {})["id"] for line in lines_of(path)] == ["1", "2"]
     # What was written out of order: the beginning is missing, the end is there.
     path.write_bytes(whole[: ends[1]] + b"\0" * 20 + whole[ends[1] + 20 :])
     open_results(path, lines).close()
@@ -216,7 +222,7 @@ def test_a_torn_line_is_told_and_its_row_done_again(batch: Batch, here: Path) ->
     (here / "out.jsonl").write_bytes((here / "out.jsonl").read_bytes()[:-9])
     result = batch("generate", "rows.jsonl", *OUT)
     assert result.status == 0
-    assert "was torn" in result.stderr
+    assert "was incomplete" in result.stderr
     assert "2 of 2 rows done, 1 of them in earlier" in result.stderr
 
 
@@ -241,8 +247,8 @@ FOREIGN = {
 def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "foreign"
     path.write_bytes(content)
-    for lines in (OwnLines(), OpenAILines()):
-        with pytest.raises(UsageError, match=r"is no result of a batch in this format"):
+    for lines in (NativeFormat(), OpenAIFormat()):
+        with pytest.raises(UsageError, match=r"is not a batch result in this format"):
             open_results(path, lines)
     assert path.read_bytes() == content
     assert list(tmp_path.iterdir()) == [path]
@@ -321,7 +327,7 @@ def test_a_file_that_is_taken_away_meanwhile(tmp_path: Path) -> None:
     other = open_results(tmp_path / "b.jsonl")
     other.add(record("1", "k1"))
     path.rename(tmp_path / "b.jsonl")
-    with pytest.raises(UsageError, match="became another file"):
+    with pytest.raises(UsageError, match="was replaced while the batch was running"):
         other.finish([item("1", "k1")], ordered=False)
 
 
@@ -340,7 +346,7 @@ def tidy(tmp_path: Path, lines: list[dict[str, Any]], items: list[Item], **more:
     path = tmp_path / "out.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = open_results(path)
-    matched = results.match(items, retry_failed=False, force=False)
+    matched = plan_of(results, items)
     results.finish(items, ordered=more.get("ordered", False))
     results.close()
     done = {each.row.id for each in matched.done}
@@ -405,7 +411,7 @@ def test_a_full_disk_leaves_what_is_there(tmp_path: Path, monkeypatch: Any) -> N
     with pytest.raises(Exception, match="No space left") as caught:
         results.add(record("2", "k2"))
     monkeypatch.undo()
-    assert "goes on from there" in caught.value.hint  # type: ignore[attr-defined]
+    assert "continues where it stopped" in caught.value.hint  # type: ignore[attr-defined]
     assert path.read_bytes() == before
     results.add(record("2", "k2"))
     results.close()

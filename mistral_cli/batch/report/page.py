@@ -24,7 +24,7 @@ from mistral_cli.errors import UsageError
 from mistral_cli.system.files import write_atomically
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.failures import Record
+    from mistral_cli.batch.formats import Record
     from mistral_cli.batch.report.rows import Row
 
 _GENERATOR = "mistral-cli batch"

@@ -13,7 +13,7 @@ from mistral_cli.errors import ExitCode
 from mistral_cli.system.wrap import without_controls
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.failures import Record
+    from mistral_cli.batch.formats import Record
 
 _PREVIEW = 160
 _NAME = 300
@@ -104,7 +104,7 @@ def failure_groups(records: Sequence[Record], rows: Sequence[Row]) -> list[Group
             _reason(failures.code_of(group[0])),
             [row_of[id(record)] for record in group],
         )
-        for group in failures.alike(records)
+        for group in failures.group_failures(records)
     ]
 
 

@@ -1,4 +1,4 @@
-"""Results as a file for each input, in a folder."""
+"""Results as a folder with one file for each input file."""
 
 from __future__ import annotations
 
@@ -6,29 +6,29 @@ import contextlib
 import json
 import os
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from mistral_cli.batch.formats import OwnLines
-from mistral_cli.batch.results_file import failed_to_write
-from mistral_cli.batch.resume import Matched
-from mistral_cli.batch.sinks.file import FileSink
+from mistral_cli.batch.formats import NativeFormat
+from mistral_cli.batch.resume import ResumePlan
+from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
 from mistral_cli.system.files import replacing, sync_folder
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import Item
     from mistral_cli.system.reporter import Reporter
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
-_NO_TEXTS = {".pdf", ".docx", ".epub", ".odt", ".rtf", ".pptx", ".html", ".htm"}
+_NON_TEXT_SUFFIXES = {".pdf", ".docx", ".epub", ".odt", ".rtf", ".pptx", ".html", ".htm"}
 
 
 class FolderSink(FileSink):
-    """A file for each input, and beside them the lines that tell how each came about."""
+    """A folder with one file for each input file, and a ledger with their records as lines."""
 
     def __init__(
         self,
@@ -40,63 +40,66 @@ class FolderSink(FileSink):
         dry_run: bool,
     ) -> None:
         self._targets = _targets(folder, [item.row for item in items], structured=structured)
-        super().__init__(folder / _LEDGER, OwnLines(), reporter, dry_run=dry_run, ids_are_kept=True)
-        self.name, self._temporary = str(folder), folder / _TEMPORARY
-        if self._temporary.exists() and not dry_run:
+        ledger = folder / _LEDGER
+        super().__init__(ledger, NativeFormat(), reporter, dry_run=dry_run, ids_are_fixed=True)
+        self.name, self._new_file = str(folder), folder / _TEMPORARY
+        if self._new_file.exists() and not dry_run:
             self._recover()
 
-    def match(self, items: Sequence[Item], options: BatchOptions) -> Matched:
-        """See Destination: what somebody deleted or renamed is to be done again."""
-        matched, known = super().match(items, options), self._results.ids
-        strangers = (
-            target
-            for name, target in self._targets.items()
-            if name not in known and target.exists() and not options.force
-        )
-        if stranger := next(strangers, None):
-            raise UsageError(
-                f"{stranger} is there and is no result of this batch",
-                hint="Name another --output-dir, or overwrite with --force.",
-            )
-        there = {item.row.id for item in matched.done if self._targets[item.row.id].exists()}
-        settled = there | {item.row.id for item in matched.failed}
-        todo = [item for item in items if item.row.id not in settled]
-        return Matched(todo, [item for item in items if item.row.id in there], matched.failed)
+    def resume_plan(self, items: Sequence[Item], options: BatchOptions) -> ResumePlan:
+        """Sort the items as the ledger does; a row whose file is missing is left to do.
 
-    def add(self, record: Mapping[str, Any]) -> None:
-        """See Destination: the line before the file, which without it would be a stranger's."""
+        Raises UsageError for a file that a batch has not written.
+        """
+        plan, known = super().resume_plan(items, options), self.existing_ids
+        foreign = (
+            target
+            for row_id, target in self._targets.items()
+            if row_id not in known and target.exists() and not options.force
+        )
+        if (target := next(foreign, None)) is not None:
+            raise UsageError(
+                f"{target} exists and is not a result of this batch",
+                hint="Choose another --output-dir, or overwrite the file with --force.",
+            )
+        done = [item for item in plan.done if self._targets[item.row.id].exists()]
+        settled = {item.row.id for item in (*done, *plan.failed)}
+        todo = [item for item in items if item.row.id not in settled]
+        return ResumePlan(todo, done, plan.failed)
+
+    def add(self, record: Record) -> None:
+        """Add the line to the ledger, then put the file in place.
+
+        In this order, because a file that is not in the ledger counts as someone else's.
+        """
         if record["error"]:
             super().add(record)
             return
         target = self._targets[record["id"]]
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            self._temporary.unlink(missing_ok=True)
-            with replacing(target, self._temporary) as file:
+            self._new_file.unlink(missing_ok=True)
+            with replacing(target, self._new_file) as file:
                 file.write(_content(record))
-                file.flush()  # a full disk is to show before anything else is changed
-                if target.exists():  # nor must the old file pass for what the line tells of
+                file.flush()  # a full disk must fail here, before anything else changes
+                if target.exists():  # the old file must not pass for the new line's result
                     target.unlink()
                     sync_folder(target.parent)
                 super().add(record)
         except OSError as error:
-            raise failed_to_write(target, error) from error
+            raise write_error(target, error) from error
 
     def _recover(self) -> None:
-        """Put the file into its place that a crash kept from there, after its line was written."""
+        """Move a file into place if a crash prevented that after its line was written."""
         with contextlib.suppress(OSError):
-            for last in deque(self._results.records(), maxlen=1):
+            for last in deque(self.existing_records(), maxlen=1):
                 target = self._targets.get(last["id"])
-                if (
-                    target
-                    and not target.exists()
-                    and _content(last) == self._temporary.read_bytes()
-                ):
-                    self._temporary.replace(target)
-            self._temporary.unlink(missing_ok=True)
+                if target and not target.exists() and _content(last) == self._new_file.read_bytes():
+                    self._new_file.replace(target)
+            self._new_file.unlink(missing_ok=True)
 
 
-def _content(record: Mapping[str, Any]) -> bytes:
+def _content(record: Record) -> bytes:
     text = record.get("text")
     if "data" in record:
         text = json.dumps(record["data"], ensure_ascii=False, indent=2)
@@ -104,24 +107,26 @@ def _content(record: Mapping[str, Any]) -> bytes:
 
 
 def _targets(folder: Path, rows: Sequence[Row], *, structured: bool) -> dict[str, Path]:
-    """Row id → the file for its result. Raises UsageError where two would be one."""
-    targets, taken = dict[str, Path](), dict[Path, str]()
+    """Return the file for each row id. Raises UsageError if two rows would share a file."""
+    targets, source_of = dict[str, Path](), dict[Path, str]()
     inputs = {os.path.realpath(row.path) for row in rows if row.path}
     for row in rows:
         if row.relative is None:
             raise UsageError(
-                f"--output-dir wants whole files, and {row.source} is none",
+                f"--output-dir needs whole files as inputs, and {row.source} is not a file",
                 hint="Use -o FILE for tables and lines.",
             )
         target = folder / _name(row.relative, structured=structured)
-        if target in taken:
+        if target in source_of:
             raise UsageError(
-                f"{row.source} and {taken[target]} would both become {target}",
-                hint="Name a folder or a glob that tells them apart.",
+                f"{row.source} and {source_of[target]} would both be written to {target}",
+                hint="Name a folder or a glob above both, so that their paths differ.",
             )
         if os.path.realpath(target) in inputs:
-            raise UsageError(f"{target} would overwrite an input", hint="Name another folder.")
-        taken[target] = row.source
+            raise UsageError(
+                f"{target} would overwrite an input", hint="Choose another --output-dir."
+            )
+        source_of[target] = row.source
         targets[row.id] = target
     return targets
 
@@ -129,4 +134,6 @@ def _targets(folder: Path, rows: Sequence[Row], *, structured: bool) -> dict[str
 def _name(relative: Path, *, structured: bool) -> Path:
     if structured:
         return relative.with_suffix(".json")
-    return relative.with_suffix(".txt") if relative.suffix.lower() in _NO_TEXTS else relative
+    if relative.suffix.lower() in _NON_TEXT_SUFFIXES:
+        return relative.with_suffix(".txt")
+    return relative

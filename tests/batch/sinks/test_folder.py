@@ -97,7 +97,7 @@ def test_collisions_inputs_and_files_of_others(batch: Batch, here: Path) -> None
     (here / "es").mkdir()
     result = batch("generate", "src/a.md", "src/deep/a.md", *TO)
     assert result.status == 2
-    assert "src/deep/a.md and src/a.md would both become es/a.md" in result.stderr
+    assert "src/deep/a.md and src/a.md would both be written to es/a.md" in result.stderr
     before = {path: path.read_text() for path in (here / "src").rglob("*.*")}
     for arguments in (("src", "--output-dir", "src"), ("src/**/a.md", "--output-dir", "src")):
         result = batch("generate", *arguments, "--force")
@@ -112,7 +112,7 @@ def test_collisions_inputs_and_files_of_others(batch: Batch, here: Path) -> None
     (here / "es" / "a.md").write_text("my own translation")
     result = batch("generate", "src/a.md", *TO)
     assert result.status == 2
-    assert "es/a.md is there and is no result of this batch" in result.stderr
+    assert "es/a.md exists and is not a result of this batch" in result.stderr
     assert written(here) == {"a.md": "my own translation"}
     assert batch("generate", "src/a.md", *TO, "--force").status == 0
     assert written(here) == {"a.md": "text of a\n"}
