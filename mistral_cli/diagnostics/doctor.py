@@ -17,13 +17,12 @@ from mistral_cli.engines.registry import automatic, engine_class
 from mistral_cli.engines.requirements import EngineRequirements
 from mistral_cli.engines.selection import fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
-from mistral_cli.models import catalog as builtin
+from mistral_cli.models.catalog import find_built_in
 from mistral_cli.models.disk import format_size, free_space
-from mistral_cli.models.gguf import GGUF
-from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.hub.api import is_offline
 from mistral_cli.models.hub.cache import cache_folder
-from mistral_cli.models.references import parse
+from mistral_cli.models.references import parse_reference
 from mistral_cli.models.sources import LocalFile
 
 if TYPE_CHECKING:
@@ -128,7 +127,7 @@ def diagnose(
 
 
 def _model(reference: str, config: Config) -> ModelState:
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     path = source.locate()
     if path:
         header = read_gguf(path)
@@ -137,7 +136,7 @@ def _model(reference: str, config: Config) -> ModelState:
         return ModelState(reference, source.describe(), path, header, unsupported)
     if isinstance(source, LocalFile):
         raise ModelNotAvailable(f"there is no file {source.path}", hint="mistral-cli models list")
-    known = builtin.find(reference)
+    known = find_built_in(reference)
     if known is None:
         return ModelState(reference, source.describe())
     return ModelState(reference, source.describe(), None, known.header(), known.unsupported)

@@ -15,8 +15,7 @@ from mistral_cli.engines.protocol import Engine, LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
-from mistral_cli.models.gguf import GGUF
-from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.gguf import GGUF, read_gguf
 
 _PROMPT_TOKENS = 32
 _GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)

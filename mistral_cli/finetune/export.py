@@ -16,11 +16,10 @@ from mistral_cli.finetune.adapter import read_lora, replacing, write_adapter
 from mistral_cli.finetune.extras import check_installed, quiet_libraries
 from mistral_cli.finetune.options import MergedType
 from mistral_cli.finetune.tensors import read_floats
-from mistral_cli.models.gguf import GGUF, Array, Tensor
-from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.gguf import GGUF, Array, Tensor, read_gguf
 from mistral_cli.models.gguf.types import STRING, TENSOR_TYPES
 from mistral_cli.models.hub.api import go_offline
-from mistral_cli.models.references import resolve
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import load as load_config
 from mistral_cli.system.stdout import write_paths
 
@@ -58,7 +57,7 @@ def export_adapter(
         go_offline()
     config = load_config(terminal.env)
     name = reference or config.model
-    model = read_gguf(resolve(name, config, terminal))
+    model = read_gguf(resolve_reference(name, config, terminal))
     with quiet_libraries():
         lora = read_lora(adapter, model)
         if merge:

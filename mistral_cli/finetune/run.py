@@ -25,9 +25,9 @@ from mistral_cli.finetune.report import (
 )
 from mistral_cli.finetune.run_dir import RunDirectory, run_directory
 from mistral_cli.finetune.strategy import MemoryStrategy, choose_strategy, this_device
-from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.hub.api import download_weights, go_offline
-from mistral_cli.models.references import resolve
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import load as load_config
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def _plan(data: TrainingData, options: TrainingOptions, terminal: Terminal) -> T
     if options.offline:
         go_offline()
     reference = options.model or config.model
-    model = read_gguf(resolve(reference, config, terminal))
+    model = read_gguf(resolve_reference(reference, config, terminal))
     if data.unused:
         terminal.warn(f"{data.name} has columns that are not used: {', '.join(data.unused)}")
     rows = encode_examples(data, model, options.max_length)

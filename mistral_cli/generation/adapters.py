@@ -43,9 +43,9 @@ def read_adapters(given: Sequence[str], reporter: Reporter) -> list[Chosen]:
 
 
 def _scaled(path: Path, scale: float, reporter: Reporter) -> LoraAdapter:
-    from mistral_cli.models.checksums import digest_of
+    from mistral_cli.models.checksums import cached_sha256
 
-    return LoraAdapter(path.resolve(), scale, digest_of(path, reporter))
+    return LoraAdapter(path.resolve(), scale, cached_sha256(path, reporter))
 
 
 def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[LoraAdapter, ...]:

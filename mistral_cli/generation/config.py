@@ -14,9 +14,8 @@ from mistral_cli.generation.adapters import fitting, read_adapters
 from mistral_cli.generation.options import Overflow, TaskOptions
 from mistral_cli.generation.speculative import guessing
 from mistral_cli.models.context import longest_context
-from mistral_cli.models.gguf import GGUF, read_known
-from mistral_cli.models.gguf import read as read_gguf
-from mistral_cli.models.references import resolve
+from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.serving.client import find, selection_of
 from mistral_cli.system.machine import usable_cores
 
@@ -106,10 +105,10 @@ def resolve_config(
     wanted.check()
     adapters = read_adapters(options.lora or (), reporter)
     reference = options.model or config.model
-    path = resolve(reference, config, reporter)
+    path = resolve_reference(reference, config, reporter)
     reporter.info(f"{reference} is {path}")
     served = find(path, options, wanted.name, reporter) if may_be_served else None
-    model = read_known(path) if served else read_gguf(path)
+    model = reread_gguf(path) if served else read_gguf(path)
     selection = selection_of(served) if served else choose_engine(model, wanted, reporter)
     if served:
         reporter.info(f"engine {selection.backend.name}: {selection.reason}")

@@ -11,7 +11,7 @@ from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.generation.config import RunConfig, choose_engine
 from mistral_cli.generation.prompt_cache import LEAST_TOKENS, PromptCache, prefixes_of
 from mistral_cli.models.chat.formats import Tokenize, encode, encode_raw
-from mistral_cli.models.context import context_length
+from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf.token_text import detokenize
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class Planner:
     def opened(self, needed: Iterable[int], reporter: Reporter) -> Planner:
         """With a context for all that is `needed`, in tokens."""
         wanted = self.setup.options.context_length
-        context = context_length(self.setup.model, wanted, max(needed), reporter)
+        context = choose_context_length(self.setup.model, wanted, max(needed), reporter)
         return self.loading(context_length=context)
 
     def plan(self, draft: Prompt) -> Plan:

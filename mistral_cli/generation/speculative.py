@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.errors import ModelUnusable, UsageError
-from mistral_cli.models.gguf import read
-from mistral_cli.models.references import resolve
+from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.references import resolve_reference
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Engine
@@ -40,7 +40,7 @@ def guessing(
 
 
 def _fitting(reference: str, model: GGUF, config: Config, reporter: Reporter) -> GGUF:
-    draft = read(resolve(reference, config, reporter))
+    draft = read_gguf(resolve_reference(reference, config, reporter))
     reporter.info(f"the draft model {reference} is {draft.path}")
     # llama.cpp would translate between vocabularies, which guesses badly, and says nothing.
     if draft.tokens != model.tokens or draft.eos_id != model.eos_id:

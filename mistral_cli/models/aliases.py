@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
 from mistral_cli.models.lock import one_at_a_time
-from mistral_cli.models.references import is_text, parse
+from mistral_cli.models.references import is_text, parse_reference
 from mistral_cli.models.sources import LocalFile
 from mistral_cli.system.config import Config, cache_dir, config_file
 
@@ -36,7 +36,7 @@ def set_alias(name: str, reference: str, reporter: Reporter) -> str:
             f"{name!r} cannot be an alias",
             hint="Use letters, digits, _, - and dots, and no .gguf at the end.",
         )
-    source = parse(reference, Config())  # no aliases: one cannot lead to another
+    source = parse_reference(reference, Config())  # no aliases: one cannot lead to another
     target = str(source.path.absolute()) if isinstance(source, LocalFile) else reference
     if not is_text(target):
         raise UsageError(

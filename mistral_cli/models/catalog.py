@@ -75,7 +75,7 @@ BUILT_IN: tuple[BuiltIn, ...] = (
 """The models that an alias names, newest first, and v0.3 in other quantizations."""
 
 
-def find(reference: str) -> BuiltIn | None:
+def find_built_in(reference: str) -> BuiltIn | None:
     """The built-in model that `reference` names."""
     same = {"mistral-7b-v0.1": "mistral"}.get(reference, reference)
     return next((entry for entry in BUILT_IN if entry.reference == same), None)

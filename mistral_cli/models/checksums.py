@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.errors import MistralCliError, ModelUnusable
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.store import Stored, unchanged_access_time
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
@@ -45,7 +45,7 @@ def verify(file: Stored, on_progress: Callable[[int], None]) -> Verdict:
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
             if file.sha256 is None:
-                read(file.path)
+                read_gguf(file.path)
     except (ModelUnusable, OSError) as error:
         return Verdict("damaged", None, _problem(file, error))
     if file.sha256 in (None, digest):
@@ -65,7 +65,7 @@ def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
     return digest.hexdigest()
 
 
-def digest_of(path: Path, reporter: Reporter) -> str:
+def cached_sha256(path: Path, reporter: Reporter) -> str:
     """The digest in hex; gigabytes are read only the first time. Raises OSError."""
     path = path.resolve()
     state = path.stat()

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 _STEP = 256
 
 
-def context_length(model: GGUF, wanted: int | None, needed: int, reporter: Reporter) -> int:
+def choose_context_length(model: GGUF, wanted: int | None, needed: int, reporter: Reporter) -> int:
     """Tokens to make room for: what the user `wanted`, else what is `needed`.
 
     Never more than the model was trained on; what is lowered or risky is said.

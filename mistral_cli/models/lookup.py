@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable, ModelUnusable
-from mistral_cli.models.gguf import GGUF, read_start
+from mistral_cli.models.gguf import GGUF, read_gguf_start
 from mistral_cli.models.gguf.checks import DAMAGED
 from mistral_cli.models.hub import api as hub
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
@@ -64,7 +64,7 @@ def read_header(source: HubFile | HubRepo, reporter: Reporter) -> GGUF:
     while len(start) < min(remote.size, _LONGEST_HEADER):
         wanted = min(length, remote.size) - len(start)
         start += hub.read_range(remote, len(start), wanted, reporter)
-        if model := read_start(name, start, remote.size):
+        if model := read_gguf_start(name, start, remote.size):
             return model
         length *= 2
     raise ModelUnusable(f"{name}: has no GGUF header that ends", hint=DAMAGED)

@@ -69,7 +69,7 @@ _PATH = re.compile(
 )
 
 
-def parse(reference: str, config: Config) -> Source:
+def parse_reference(reference: str, config: Config) -> Source:
     """The source that a model reference names; reads the file system, not the network.
 
     Aliases come first (the user's before ours), then files that exist, then the forms of
@@ -79,7 +79,7 @@ def parse(reference: str, config: Config) -> Source:
     if target := config.aliases.get(reference):
         try:
             # Without the user's aliases: one cannot lead to another, nor to itself.
-            return parse(target, replace(config, aliases={}))
+            return parse_reference(target, replace(config, aliases={}))
         except MistralCliError as error:
             message = f"the alias {reference!r} in config.toml: {error.message}"
             raise type(error)(message, hint=error.hint) from error
@@ -101,12 +101,12 @@ def parse(reference: str, config: Config) -> Source:
     raise _not_a_model(reference, config)
 
 
-def resolve(reference: str, config: Config, reporter: Reporter) -> Path:
+def resolve_reference(reference: str, config: Config, reporter: Reporter) -> Path:
     """The local file of a model reference, downloaded only when it is not here yet.
 
-    Raises what `parse` raises, and `ModelNotAvailable` when the file cannot be had.
+    Raises what `parse_reference` raises, and `ModelNotAvailable` when the file cannot be had.
     """
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     return source.locate() or source.fetch(reporter)
 
 

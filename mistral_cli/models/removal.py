@@ -14,7 +14,7 @@ from mistral_cli.models.hub.cache import unlinked_blobs
 from mistral_cli.models.hub.calls import seam
 from mistral_cli.models.hub.leftovers import of_file
 from mistral_cli.models.hub.partial import idle, is_leftover, parts, size_of
-from mistral_cli.models.references import parse
+from mistral_cli.models.references import parse_reference
 from mistral_cli.models.sources import HubFile, HubRepo, Source
 from mistral_cli.models.store import Stored, find
 
@@ -42,7 +42,7 @@ def found(reference: str, config: Config) -> list[Stored]:
     several files are here. The hub is asked only where no file is here and something unfinished
     is, whose name only the hub can tell.
     """
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     if isinstance(source, HubRepo):
         source = _file_of(source)
         reference = source.describe() if isinstance(source, HubFile) else reference

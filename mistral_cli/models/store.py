@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
 from mistral_cli.models.hub.leftovers import leftovers
-from mistral_cli.models.references import ALIASES, parse
+from mistral_cli.models.references import ALIASES, parse_reference
 from mistral_cli.models.sources import HubFile, LocalFile, PyPIWheel, Source, quant_of
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def stored(config: Config) -> list[Stored]:
     files = {file.path: _in_hub_cache(file) for file in cached_ggufs()}
     for name in dict.fromkeys([*ALIASES, *config.aliases, config.model]):
         with suppress(MistralCliError):
-            source = parse(name, config)
+            source = parse_reference(name, config)
             if (path := source.locate()) and path not in files:
                 files[path] = _outside_hub_cache(name, path)
     return list(files.values())
@@ -87,7 +87,7 @@ def find(reference: str, config: Config) -> Stored:
 
     A broken link of the hub cache counts as here: it can be looked at and removed.
     """
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     path = source.locate()
     for file in cached_ggufs():
         # A path into the cache may be written in several ways.
@@ -99,7 +99,7 @@ def find(reference: str, config: Config) -> Stored:
 
 def locate(reference: str, config: Config) -> Path:
     """Where the file of a model reference is. Raises `ModelNotAvailable` when it is not here."""
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     if path := source.locate():
         return path
     if isinstance(source, LocalFile):
@@ -125,7 +125,7 @@ def unchanged_access_time(path: Path) -> Iterator[None]:
 def _named(name: str, config: Config) -> Entry:
     default = name == config.model
     try:
-        source = parse(name, config)
+        source = parse_reference(name, config)
         path = source.locate()
     except MistralCliError as error:
         return Entry(name, f"unusable: {error.message}", None, None, None, None, default)
@@ -146,7 +146,7 @@ def _unfinished(names: Iterable[str], config: Config) -> list[Entry]:
     sources = []
     for name in names:
         with suppress(MistralCliError):
-            sources.append(parse(name, config))
+            sources.append(parse_reference(name, config))
     return [
         Entry(left.name, left.describe(), None, left.size, None, None, False)
         for left in leftovers(sources)
@@ -169,7 +169,7 @@ def _here(
 def _quantization_inside(path: Path) -> str | None:
     try:
         with unchanged_access_time(path):
-            return read(path).quantization
+            return read_gguf(path).quantization
     except (OSError, ModelUnusable):
         return None
 

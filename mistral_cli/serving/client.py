@@ -13,7 +13,7 @@ from mistral_cli.engines.requirements import layers_of
 from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import PrefillProgress, Request
 from mistral_cli.errors import EngineFailed
-from mistral_cli.models.gguf import read_known
+from mistral_cli.models.gguf import reread_gguf
 from mistral_cli.serving.registry import Served, folder_of, identity, read
 
 if TYPE_CHECKING:
@@ -112,4 +112,4 @@ def _unfit(served: Served, options: ModelOptions, engine: str) -> str | None:
 
 
 def _layers_of(served: Served, gpu_layers: str) -> int:
-    return layers_of(read_known(Path(served.path)), gpu_layers)
+    return layers_of(reread_gguf(Path(served.path)), gpu_layers)

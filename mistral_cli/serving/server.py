@@ -21,11 +21,10 @@ from mistral_cli.engines.protocol import LOOPBACK, ListenAddress, LoadOptions
 from mistral_cli.engines.requirements import EngineRequirements
 from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode
-from mistral_cli.models.context import context_length
-from mistral_cli.models.gguf import GGUF
-from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.context import choose_context_length
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.hub.api import go_offline
-from mistral_cli.models.references import resolve
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.serving.registry import Place, Served, identity, taken
 from mistral_cli.system.config import Config
 from mistral_cli.system.config import load as load_config
@@ -87,10 +86,10 @@ def _settle(options: ServeOptions, config: Config, reporter: Reporter) -> _Model
     wanted = EngineRequirements(engine, options.gpu_layers, options.require_gpu, listening=True)
     wanted.check()
     name = options.model or config.model
-    model = read_gguf(resolve(name, config, reporter))
+    model = read_gguf(resolve_reference(name, config, reporter))
     selection = select_engine(wanted, model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
-    context = context_length(model, options.context_length, _CONTEXT, reporter)
+    context = choose_context_length(model, options.context_length, _CONTEXT, reporter)
     selection = fit_gpu_layers(selection, model, context, options.parallel)
     if selection.warning:
         reporter.warn(selection.warning)

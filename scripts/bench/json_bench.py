@@ -31,8 +31,8 @@ from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
-from mistral_cli.models.gguf import GGUF, read
-from mistral_cli.models.references import resolve
+from mistral_cli.models.gguf import GGUF, read_gguf
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
 from mistral_cli.system.config import Config
@@ -173,7 +173,7 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 
 @contextmanager
 def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
-    model = read(path)
+    model = read_gguf(path)
     selection = select_engine(EngineRequirements(name, gpu_layers="0"), model)
     context = min(model.context_length, CONTEXT)
     options = LoadOptions(context, usable_cores())
@@ -193,7 +193,7 @@ def main() -> None:
         print(f"- {name}: {why}")
     terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
     with tempfile.TemporaryDirectory() as folder:
-        smollm2 = resolve("smollm2", Config(), terminal)
+        smollm2 = resolve_reference("smollm2", Config(), terminal)
         smollm2_old = write_smollm2_for_ctransformers(smollm2, Path(folder) / "smollm2.gguf")
         tiny = write_mistral(Path(folder) / "random.gguf", context_length=CONTEXT)
         files = {"SmolLM2": (smollm2, smollm2_old), "random weights": (tiny, tiny)}

@@ -16,7 +16,7 @@ from mistral_cli.engines.hardware.memory import read_for_a_token
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import Finish, PrefillProgress, Request, Sampling
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import resident_peak
 
 Run = Callable[..., Any]
@@ -91,14 +91,14 @@ def test_a_crash_of_the_engine_is_an_error(run: Run, tmp_path: Path) -> None:
 def test_eos_ends_nothing_where_it_is_ignored(tmp_path: Path, name: str) -> None:
     """The same model with the token it likes best as its EOS: it stops at once, or it does not."""
     greedy = Sampling(0.0, 0, 1.0, 1.0, 0)
-    model = read(write_mistral(tmp_path / "plain.gguf"))
+    model = read_gguf(write_mistral(tmp_path / "plain.gguf"))
     with engine_class(name)(model, LoadOptions(64, threads=1)) as engine:
         prompt = (1, *engine.tokenize("Once upon a time"))
         events = list(engine.stream(Request(prompt, 1, greedy)))
         first = "".join(getattr(event, "text", "") for event in events)
         (eos,) = engine.tokenize(first.strip())[:1]
     metadata = {"tokenizer.ggml.eos_token_id": eos}
-    model = read(write_mistral(tmp_path / "ends.gguf", metadata=metadata))
+    model = read_gguf(write_mistral(tmp_path / "ends.gguf", metadata=metadata))
     with engine_class(name)(model, LoadOptions(64, threads=1)) as engine:
         ended = list(engine.stream(Request(prompt, 12, greedy)))
         went_on = list(engine.stream(Request(prompt, 12, greedy, ignore_eos=True)))
@@ -108,7 +108,7 @@ def test_eos_ends_nothing_where_it_is_ignored(tmp_path: Path, name: str) -> None
 
 
 def test_what_a_token_reads(tmp_path: Path) -> None:
-    model = read(write_mistral(tmp_path / "m.gguf", vocabulary=512))
+    model = read_gguf(write_mistral(tmp_path / "m.gguf", vocabulary=512))
     embeddings = 512 * 64 * 4
     assert read_for_a_token(model) == sum(t.size for t in model.tensors) - embeddings
 

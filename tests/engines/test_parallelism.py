@@ -36,7 +36,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import ContextExceeded
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
 CONTEXT = 256
@@ -136,7 +136,7 @@ def models(
 
 
 def llama_cpp(path: Path, parallel: int = 1, context: int = CONTEXT) -> Engine:
-    return engine_class("llama.cpp")(read(path), LoadOptions(context, 1, parallel=parallel))
+    return engine_class("llama.cpp")(read_gguf(path), LoadOptions(context, 1, parallel=parallel))
 
 
 def ask(engine: Session, request: Request) -> list[Event]:
@@ -244,12 +244,12 @@ def test_what_prompts_have_in_common_is_read_once_a_slot(mistral: Path) -> None:
 def test_the_most_that_an_engine_says_it_can(mistral: Path, name: str, most: int) -> None:
     engine = engine_class(name)
     assert engine.max_parallel == most
-    with engine(read(mistral), LoadOptions(32, 1, parallel=most)) as opened:
+    with engine(read_gguf(mistral), LoadOptions(32, 1, parallel=most)) as opened:
         assert ask(opened, Request((1, 300), 2, GREEDY))
 
 
 def test_many_caches_have_to_fit(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = read(mistral)
+    model = read_gguf(mistral)
     one = needed(model, CONTEXT, 0).kv_ram
     monkeypatch.setattr(opening, "available_memory", lambda: 3 * one)
     taken = EngineSelection(engine_class("fake"), "", 0, "")
@@ -290,7 +290,7 @@ def tiny(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> GGUF:
     """A small model on a machine with memory for all."""
     monkeypatch.setattr(slots, "available_memory", lambda: 2**40)
     monkeypatch.setattr(slots, "usable_cores", lambda: 2)
-    return read(mistral)
+    return read_gguf(mistral)
 
 
 def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -29,7 +29,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.schema import Schema
@@ -70,7 +70,7 @@ def opened(path_of: Callable[[str, str], Path]) -> Iterator[Callable[[str, str],
 
     def opened(engine: str, model: str) -> Engine:
         if (engine, model) not in engines:
-            file = read(path_of(engine, model))
+            file = read_gguf(path_of(engine, model))
             engines[engine, model] = engine_class(engine)(file, LoadOptions(CONTEXT, threads=1))
         return engines[engine, model]
 
@@ -258,7 +258,7 @@ def test_an_answer_wanted_whole_is_the_same(
 @pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
 def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, name: str) -> None:
     endless = Request((1, 300), 3000, GREEDY, ignore_eos=True, whole=True)
-    with engine_class(name)(read(smollm2), LoadOptions(4000, threads=1)) as engine:
+    with engine_class(name)(read_gguf(smollm2), LoadOptions(4000, threads=1)) as engine:
         assert isinstance(engine, ServerEngine)
         events = engine.stream(endless)
         waiting = [next(events), next(events)]
@@ -400,7 +400,7 @@ def test_half_a_character_is_not_shown(
 
 @pytest.mark.parametrize("name", [*REAL, "fake"])
 def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
-    engine = engine_class(name)(read(mistral), LoadOptions(CONTEXT, threads=1))
+    engine = engine_class(name)(read_gguf(mistral), LoadOptions(CONTEXT, threads=1))
     suspended = engine.stream(Request((1, 300), 100, RANDOM))
     next(suspended)
     engine.close()
@@ -414,7 +414,7 @@ def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
 
 def test_closing_waits_for_no_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_GRACE_SECONDS", 0.0)  # as where a batch takes long
-    engine = engine_class("llama.cpp")(read(smollm2), LoadOptions(4096, threads=1))
+    engine = engine_class("llama.cpp")(read_gguf(smollm2), LoadOptions(4096, threads=1))
     before = threading.enumerate()
     events = engine.stream(Request(tuple(range(10, 4000)), 1, GREEDY))
     next(events)
@@ -427,7 +427,7 @@ def test_closing_waits_for_no_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", REAL)
 def test_open_and_close_many_times(mistral: Path, name: str) -> None:
     for _ in range(20):
-        engine_class(name)(read(mistral), LoadOptions(CONTEXT, threads=1)).close()
+        engine_class(name)(read_gguf(mistral), LoadOptions(CONTEXT, threads=1)).close()
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -435,7 +435,7 @@ def test_another_thread_can_open(mistral: Path, name: str) -> None:
     texts: list[str] = []
 
     def work() -> None:
-        with engine_class(name)(read(mistral), LoadOptions(CONTEXT, threads=1)) as engine:
+        with engine_class(name)(read_gguf(mistral), LoadOptions(CONTEXT, threads=1)) as engine:
             texts.append(text(ask(engine)))
 
     thread = threading.Thread(target=work)
@@ -468,9 +468,9 @@ def test_a_failed_load_says_why(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
     with pytest.raises(EngineFailed, match=r"cannot load the model: .*(n_rot|rope)"):
-        engine_class(name)(read(path), LoadOptions(CONTEXT, threads=1))
+        engine_class(name)(read_gguf(path), LoadOptions(CONTEXT, threads=1))
     good = write_mistral(tmp_path / "good.gguf", vocabulary=512)
-    with engine_class(name)(read(good), LoadOptions(CONTEXT, threads=1)) as engine:
+    with engine_class(name)(read_gguf(good), LoadOptions(CONTEXT, threads=1)) as engine:
         assert text(ask(engine, (1, 300)))
     assert capfd.readouterr() == ("", "")
 

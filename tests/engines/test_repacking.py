@@ -14,7 +14,7 @@ from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.repacking import AVX2, AVX512, repack_pays
 from mistral_cli.engines.types import Request, Sampling
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 
 Run = Callable[..., Result]
 GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
@@ -31,7 +31,7 @@ def _decides(model: GGUF, prompt_tokens: int, new_tokens: int) -> bool:
 
 
 def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
-    model = read(quantized)
+    model = read_gguf(quantized)
     assert not _decides(model, 20, 64)
     assert _decides(model, 20, 2048)
     assert _decides(model, 100, 400)
@@ -39,7 +39,7 @@ def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
 
 
 def test_each_engine_has_costs_of_its_own(quantized: Path) -> None:
-    model = read(quantized)
+    model = read_gguf(quantized)
     memory = needed(model, 512, 0)
     assert [repack_pays(each, model, 20, 200, memory)[0] for each in (AVX2, AVX512, None)] == [
         True,
@@ -51,7 +51,7 @@ def test_each_engine_has_costs_of_its_own(quantized: Path) -> None:
 def test_no_copy_is_made_that_does_not_fit(
     quantized: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = read(quantized)
+    model = read_gguf(quantized)
     memory = needed(model, 512, 0)
     for free, fits in ((memory.ram + rearranged(model), True), (memory.ram, False), (None, True)):
         monkeypatch.setattr(
@@ -62,9 +62,9 @@ def test_no_copy_is_made_that_does_not_fit(
 
 def test_what_is_not_rearranged_is_left_alone(smollm2: Path, mistral: Path) -> None:
     """Q4_1 has no other arrangement, nor have F32 weights."""
-    assert not rearranged(read(smollm2))
-    assert not rearranged(read(mistral))
-    assert not _decides(read(smollm2), 20, 10**6)
+    assert not rearranged(read_gguf(smollm2))
+    assert not rearranged(read_gguf(mistral))
+    assert not _decides(read_gguf(smollm2), 20, 10**6)
 
 
 @pytest.mark.parametrize("quantization", ["Q4_0", "Q4_K"])
@@ -73,7 +73,7 @@ def test_the_answer_is_the_same(tmp_path: Path, quantization: str) -> None:
     path = write_mistral(
         tmp_path / "model.gguf", embedding=256, feed_forward=512, quantization=quantization
     )
-    model, texts = read(path), []
+    model, texts = read_gguf(path), []
     for repack in (False, True):
         options = LoadOptions(512, threads=1, repack=repack)
         with engine_class("llama.cpp")(model, options) as engine:

@@ -35,7 +35,7 @@ from mistral_cli.engines.requirements import EngineRequirements
 from mistral_cli.engines.selection import EngineSelection, select_engine
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.generation.run import _report_layers
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.system import scratch
 from mistral_cli.system.terminal import Terminal
 
@@ -45,7 +45,7 @@ REAL = ("llama.cpp", "ctransformers")
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> GGUF:
     path = tmp_path_factory.mktemp("models") / "small.gguf"
-    return read(write_mistral(path, vocabulary=512, quantization="Q8_0"))
+    return read_gguf(write_mistral(path, vocabulary=512, quantization="Q8_0"))
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +98,7 @@ def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has(monkeypatch, CTransformers, gpu=None)
-    floats = read(write_mistral(tmp_path / "f32.gguf", vocabulary=512, quantization="F32"))
+    floats = read_gguf(write_mistral(tmp_path / "f32.gguf", vocabulary=512, quantization="F32"))
     selection = pick(floats, layers="all")
     assert (selection.backend, selection.gpu_layers) == (LlamaCpp, 0)
     assert "cannot multiply matrices in F32" in (selection.warning or "")
@@ -272,9 +272,9 @@ import os, sys, threading, time
 from pathlib import Path
 from mistral_cli.engines import *
 from mistral_cli.engines import engine_class
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 def opened(name, path, context=512):
-    return engine_class(name)(read(Path(path)), LoadOptions(context, threads=1))
+    return engine_class(name)(read_gguf(Path(path)), LoadOptions(context, threads=1))
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 """
 
@@ -433,7 +433,7 @@ def test_a_failed_load_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
     with pytest.raises(Exception, match="cannot load"):
-        LlamaCpp(read(path), LoadOptions(512, threads=1))
+        LlamaCpp(read_gguf(path), LoadOptions(512, threads=1))
     assert not list(folder.iterdir())
 
 

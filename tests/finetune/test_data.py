@@ -18,7 +18,7 @@ from mistral_cli.finetune.data import TrainingData, read_data
 from mistral_cli.finetune.encode import encode_examples
 from mistral_cli.generation.templates import find
 from mistral_cli.models.chat import Message
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 Run = Callable[..., Result]
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
@@ -136,7 +136,7 @@ def test_the_example_prompts_match_the_template() -> None:
 def test_training_and_inference_use_the_same_tokens(
     run: Run, written: Callable[..., TrainingData], mistral: Path
 ) -> None:
-    model = read(mistral)
+    model = read_gguf(mistral)
     data = written('prompt,completion\nWrite </s> [INST],"fine </s>"\n')
     (row,) = encode_examples(data, model, 256)
     arguments = ("generate", "Write </s> [INST]", "-m", mistral, "--dry-run", "--json")
@@ -150,7 +150,7 @@ def test_training_and_inference_use_the_same_tokens(
 def test_rows_that_are_too_long_are_listed_and_not_cut(
     written: Callable[..., TrainingData], mistral: Path
 ) -> None:
-    model, long = read(mistral), "word " * 40
+    model, long = read_gguf(mistral), "word " * 40
     data = written(f"prompt,completion\na,b\n{long},c\n")
     with pytest.raises(MistralCliError) as refused:
         encode_examples(data, model, 32)
@@ -167,7 +167,7 @@ def test_rows_that_are_too_long_are_listed_and_not_cut(
 def test_a_base_model_needs_no_chat_format(
     written: Callable[..., TrainingData], stories: Path
 ) -> None:
-    model = read(stories)
+    model = read_gguf(stories)
     (row,) = encode_examples(written("prompt,completion\nOnce,upon a time\n"), model, 64)
     assert row.prompt[0] == model.bos_id
 

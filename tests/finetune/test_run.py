@@ -24,7 +24,7 @@ from support.hub_client import make_terminal
 from support.hub_server import running
 from synthetic.models import write_mistral, write_smollm2_in_f32
 
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.gguf.adapter import read_adapter
 from mistral_cli.models.gguf.types import TENSOR_TYPES
 
@@ -112,7 +112,7 @@ def with_peft(run: Run) -> Any:
     from mistral_cli.finetune.network import network_from_gguf
 
     torch.set_num_threads(1)
-    network = network_from_gguf(read(run.model), torch.float32, "cpu", packed=False)
+    network = network_from_gguf(read_gguf(run.model), torch.float32, "cpu", packed=False)
     return PeftModel.from_pretrained(network, str(run.folder / "a"))
 
 
@@ -127,7 +127,7 @@ def log_probabilities(model: Any, prompt: Sequence[int]) -> list[float]:
 
 def test_a_run_leaves_an_adapter_a_curve_and_a_log(trained: Run) -> None:
     assert trained.stdout == "a.gguf\n"
-    assert read_adapter(trained.adapter).problem_with(read(trained.model)) is None
+    assert read_adapter(trained.adapter).problem_with(read_gguf(trained.model)) is None
     assert (trained.folder / "a.png").read_bytes().startswith(b"\x89PNG")
     assert sorted(path.name for path in (trained.folder / "a").iterdir()) == [
         "adapter_config.json",
@@ -230,7 +230,7 @@ def test_packed_weights_compute_the_same(tmp_path: Path, kind: str) -> None:
     from mistral_cli.finetune.network import network_from_gguf
 
     shape = {**TINY, "embedding": 256, "feed_forward": 256, "heads": 4, "kv_heads": 2}
-    model = read(write_mistral(tmp_path / "model.gguf", quantization=kind, **shape))
+    model = read_gguf(write_mistral(tmp_path / "model.gguf", quantization=kind, **shape))
     gradients, losses = [], []
     for packed in (False, True):
         network = network_from_gguf(model, torch.float32, "cpu", packed=packed)
@@ -259,7 +259,7 @@ def test_saving_memory_does_not_change_what_is_learned(few_rows: Path, tmp_path:
     from mistral_cli.finetune.run_dir import RunDirectory
     from mistral_cli.finetune.strategy import MemoryStrategy
 
-    model = read(write_mistral(tmp_path / "q8.gguf", quantization="Q8_0", **TINY))
+    model = read_gguf(write_mistral(tmp_path / "q8.gguf", quantization="Q8_0", **TINY))
     options = TrainingOptions(epochs=1, batch_size=4, learning_rate=0.01, max_length=512)
     data = read_data(few_rows, make_terminal())
     plan = make_plan(model, "q8", data, encode_examples(data, model, 512), options)
@@ -310,8 +310,8 @@ def test_a_merged_model_answers_like_the_model_with_its_adapter(
     source = "a.gguf" if kind == "f16" else "a"
     result = export(trained, source, "-m", trained.model, "--merge", kind, "-o", merged)
     assert result.returncode == 0, result.stderr
-    assert read(merged).quantization == kind.upper()
-    assert read(merged).tokens == read(trained.model).tokens
+    assert read_gguf(merged).quantization == kind.upper()
+    assert read_gguf(merged).tokens == read_gguf(trained.model).tokens
     with adapted(trained.model, trained.adapter) as two, adapted(merged, None) as one:
         expected, found = two.log_probabilities(PROMPT), one.log_probabilities(PROMPT)
     common = expected.keys() & found.keys()
@@ -383,7 +383,7 @@ def test_training_on_hugging_face_weights(trained: Run, few_rows: Path, tmp_path
 
     from mistral_cli.finetune.network import network_from_gguf
 
-    network: Any = network_from_gguf(read(trained.model), torch.float32, "cpu", packed=False)
+    network: Any = network_from_gguf(read_gguf(trained.model), torch.float32, "cpu", packed=False)
     network.save_pretrained(tmp_path / "base")
     options = (*OPTIONS, "--target-modules", "all-linear", "--base", tmp_path / "base")
     run = train(tmp_path, few_rows, trained.model, *options)

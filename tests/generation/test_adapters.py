@@ -17,7 +17,7 @@ from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import Request, Sampling, TextDelta
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.adapters import parse
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
 PROMPT = tuple(range(300, 312))
@@ -40,7 +40,7 @@ def other(mistral: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _answer(engine: str, model: Path, *adapters: LoraAdapter) -> str:
     options = LoadOptions(128, threads=1, adapters=adapters)
-    with engine_class(engine)(read(model), options) as opened:
+    with engine_class(engine)(read_gguf(model), options) as opened:
         events = opened.stream(Request(PROMPT, 24, GREEDY))
         return "".join(event.text for event in events if isinstance(event, TextDelta))
 

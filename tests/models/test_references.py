@@ -11,7 +11,7 @@ from support.hub_server import COMMIT, HubServer
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import references as models
-from mistral_cli.models.references import ALIASES, parse, resolve
+from mistral_cli.models.references import ALIASES, parse_reference, resolve_reference
 from mistral_cli.models.sources import (
     HubFile,
     HubRepo,
@@ -98,7 +98,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_parse(reference: str, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example:81")
     aliases = {"work": "o/r/work.gguf", "mine": "smollm2", "mistral": "/m.gguf"}
-    assert parse(reference, Config(aliases=aliases)) == source
+    assert parse_reference(reference, Config(aliases=aliases)) == source
 
 
 def test_built_in_aliases() -> None:
@@ -115,7 +115,7 @@ def test_built_in_aliases() -> None:
 
 def test_descriptions_parse_back() -> None:
     for source in (HubFile("o/r", "s/f.gguf", "v1"), HubRepo("o/r", "Q8_0", "v1"), HubRepo("o/r")):
-        assert parse(source.describe(), Config()) == source
+        assert parse_reference(source.describe(), Config()) == source
 
 
 def test_an_existing_file_wins_over_the_hub(here: Path) -> None:
@@ -123,13 +123,13 @@ def test_an_existing_file_wins_over_the_hub(here: Path) -> None:
         path = here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
-        assert parse(name, Config()) == LocalFile(Path(name))
-        assert resolve(name, Config(), make_terminal()) == Path(name)
+        assert parse_reference(name, Config()) == LocalFile(Path(name))
+        assert resolve_reference(name, Config(), make_terminal()) == Path(name)
 
 
 def test_an_alias_wins_over_a_file(here: Path) -> None:
     (here / "smollm2").touch()
-    assert isinstance(parse("smollm2", Config()), PyPIWheel)
+    assert isinstance(parse_reference("smollm2", Config()), PyPIWheel)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_an_alias_wins_over_a_file(here: Path) -> None:
 )
 def test_malformed_references_show_the_forms(reference: str) -> None:
     with pytest.raises(UsageError, match="not a model reference") as caught:
-        parse(reference, Config())
+        parse_reference(reference, Config())
     assert "owner/repo/file.gguf" in caught.value.hint
 
 
@@ -153,13 +153,13 @@ def test_malformed_references_show_the_forms(reference: str) -> None:
 )
 def test_addresses_that_lead_to_no_model(address: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse(address, Config())
+        parse_reference(address, Config())
 
 
 @pytest.mark.parametrize("reference", ["mistal", "", "x" * 5000])
 def test_unknown_names(reference: str) -> None:
     with pytest.raises(ModelNotAvailable, match="there is no model") as caught:
-        parse(reference, Config(aliases={"mistake": "o/r"}))
+        parse_reference(reference, Config(aliases={"mistake": "o/r"}))
     assert "owner/repo/file.gguf" in caught.value.hint
     if reference:
         assert ("Did you mean" in caught.value.hint) == (reference == "mistal")
@@ -167,29 +167,29 @@ def test_unknown_names(reference: str) -> None:
 
 def test_close_names_include_the_users() -> None:
     with pytest.raises(ModelNotAvailable) as caught:
-        parse("wrok-model", Config(aliases={"work-model": "o/r"}))
+        parse_reference("wrok-model", Config(aliases={"work-model": "o/r"}))
     assert "Did you mean work-model?" in caught.value.hint
 
 
 def test_a_bad_alias_is_named_and_cannot_loop() -> None:
     config = Config(aliases={"bad": "o//r", "a": "b", "b": "a"})
     with pytest.raises(UsageError, match=r"the alias 'bad' in config\.toml: 'o//r'"):
-        parse("bad", config)
+        parse_reference("bad", config)
     with pytest.raises(ModelNotAvailable, match=r"the alias 'a' in config\.toml"):
-        parse("a", config)
+        parse_reference("a", config)
 
 
 def test_a_missing_local_file() -> None:
     with pytest.raises(ModelNotAvailable, match=r"no file missing\.gguf"):
-        resolve("./missing.gguf", Config(), make_terminal())
+        resolve_reference("./missing.gguf", Config(), make_terminal())
 
 
 def test_a_cached_file_never_touches_the_network(many: HubServer) -> None:
-    path = resolve(f"{REPO}/many.q8_0.gguf", Config(), make_terminal())
+    path = resolve_reference(f"{REPO}/many.q8_0.gguf", Config(), make_terminal())
     assert path.read_bytes() == b"many.q8_0.gguf"
     many.requests.clear()
     for reference in (f"{REPO}/many.q8_0.gguf", f"{REPO}:q8_0", f"{REPO}@main:Q8_0"):
-        assert resolve(reference, Config(), make_terminal()) == path
+        assert resolve_reference(reference, Config(), make_terminal()) == path
     assert many.requests == []
 
 
@@ -202,33 +202,35 @@ def test_a_cached_file_never_touches_the_network(many: HubServer) -> None:
     ],
 )
 def test_a_quantization_is_chosen(many: HubServer, reference: str, name: str) -> None:
-    assert resolve(reference, Config(), make_terminal()).read_bytes() == name.encode()
+    assert resolve_reference(reference, Config(), make_terminal()).read_bytes() == name.encode()
 
 
 def test_a_missing_quantization_lists_the_others(many: HubServer) -> None:
     with pytest.raises(ModelNotAvailable, match="has no Q6_K file") as caught:
-        resolve(f"{REPO}:Q6_K", Config(), make_terminal())
+        resolve_reference(f"{REPO}:Q6_K", Config(), make_terminal())
     assert "It has Q4_K_M, Q5_K_M, Q8_0:" in caught.value.hint
 
 
 def test_a_repository_without_gguf(many: HubServer) -> None:
     many.repos["owner/none"] = {"model.safetensors": b""}
     with pytest.raises(ModelNotAvailable, match="has no Q4_K_M file") as caught:
-        resolve("owner/none", Config(), make_terminal())
+        resolve_reference("owner/none", Config(), make_terminal())
     assert "-GGUF" in caught.value.hint
 
 
 def test_several_files_of_one_quantization(many: HubServer) -> None:
     with pytest.raises(UsageError, match=r"one\.Q5_K_M\.gguf, two\.Q5_K_M\.gguf") as caught:
-        resolve(f"{REPO}:Q5_K_M", Config(), make_terminal())
+        resolve_reference(f"{REPO}:Q5_K_M", Config(), make_terminal())
     assert f"{REPO}/one.Q5_K_M.gguf" in caught.value.hint
 
 
 def test_a_split_model_is_refused_before_it_is_fetched(many: HubServer) -> None:
     with pytest.raises(UsageError, match="part of a split model"):
-        parse(f"{REPO}/BF16/many-BF16-00001-of-00002.gguf", Config()).fetch(make_terminal())
+        parse_reference(f"{REPO}/BF16/many-BF16-00001-of-00002.gguf", Config()).fetch(
+            make_terminal()
+        )
     with pytest.raises(ModelNotAvailable, match="has no BF16 file") as caught:
-        parse(f"{REPO}:BF16", Config()).fetch(make_terminal())
+        parse_reference(f"{REPO}:BF16", Config()).fetch(make_terminal())
     assert "BF16" not in caught.value.hint
     assert not any("resolve" in request.path for request in many.requests)
 
@@ -257,9 +259,9 @@ def test_quant_of(filename: str, quant: str | None) -> None:
 
 
 def test_the_forms_are_true() -> None:
-    """Every form that the error message shows is one that `parse` takes."""
+    """Every form that the error message shows is one that `parse_reference` takes."""
     forms = re.findall(r"owner/repo\S*", models.FORMS)
     assert len(forms) == 2
     for form in forms:
         for example in (re.sub(r"\[.*?\]", "", form), re.sub(r"[\[\]]", "", form)):
-            assert parse(example.rstrip(",."), Config())
+            assert parse_reference(example.rstrip(",."), Config())

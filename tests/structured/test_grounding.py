@@ -19,7 +19,7 @@ from mistral_cli.engines.ctransformers.engine import CTransformers
 from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.errors import OutputInvalid, UsageError
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.schema import Schema
@@ -405,7 +405,7 @@ def test_no_other_text_can_be_extracted(text: str, value: str) -> None:
 
 @pytest.fixture(scope="module")
 def model(mistral: Path) -> GGUF:
-    return read(mistral)
+    return read_gguf(mistral)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 Change = Callable[[gguf.GGUFWriter, dict[str, NDArray[Any]]], None]
 
@@ -31,7 +31,7 @@ def write_adapter(
     Its weights are random, of about `size`: the larger, the more the model's answers change.
     `change` may alter metadata and tensors before they are written.
     """
-    header = read(model)
+    header = read_gguf(model)
     random = np.random.default_rng(seed)
     writer = gguf.GGUFWriter(path, header.architecture)
     writer.add_type(gguf.GGUFType.ADAPTER)

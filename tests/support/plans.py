@@ -19,7 +19,7 @@ from mistral_cli.generation.planner import Plan, Planner
 from mistral_cli.generation.prompt import PART_TEMPLATE, PromptBuilder
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.templates import find
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts.inputs import Text
@@ -51,7 +51,7 @@ def jobs_of(
 
 @cache
 def tokenizer_of(model: Path) -> Callable[[str], list[int]]:
-    opened = open_tokenizer(LlamaCpp, read(model))
+    opened = open_tokenizer(LlamaCpp, read_gguf(model))
     tokenizer = contextlib.ExitStack().enter_context(opened)
     _open.append(opened)
     return tokenizer.tokenize

@@ -13,7 +13,7 @@ from pathlib import Path
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import Request, Sampling
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import usable_cores
 
 
@@ -25,7 +25,7 @@ def resident() -> int:
 
 def main() -> None:
     engine, path, context, tokens, parallel = sys.argv[1:]
-    model = read(Path(path))
+    model = read_gguf(Path(path))
     vocabulary = len(model.tokens)
     importlib.import_module("xllamacpp" if engine == "llama.cpp" else "ctransformers.llm")
     importlib.import_module("numpy")

@@ -76,9 +76,9 @@ def bench(
     """
     from mistral_cli.diagnostics.bench import Workload, contestants, measure
     from mistral_cli.diagnostics.bench_report import print_benchmark
-    from mistral_cli.models.gguf import read
+    from mistral_cli.models.gguf import read_gguf
     from mistral_cli.models.hub.api import go_offline
-    from mistral_cli.models.references import resolve
+    from mistral_cli.models.references import resolve_reference
     from mistral_cli.system.config import load
 
     terminal = context.obj
@@ -87,7 +87,7 @@ def bench(
         go_offline()
     config = load(terminal.env)
     reference = model or config.model
-    file = read(resolve(reference, config, terminal))
+    file = read_gguf(resolve_reference(reference, config, terminal))
     workload = Workload(prompt_tokens, new_tokens, repetitions, cold)
     entrants = contestants(
         engine or [config.engine],

@@ -28,7 +28,7 @@ from mistral_cli.engines.isolated.messages import (
     Warned,
 )
 from mistral_cli.engines.loader import open_engine
-from mistral_cli.models.gguf import read as read_gguf
+from mistral_cli.models.gguf import read_gguf
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Session

@@ -1,8 +1,8 @@
 """Read and check the header of a GGUF file (format: ggml's `docs/gguf.md`).
 
 Inference engines are native code that trusts its input: a damaged header ends the process without
-a Python exception. So no file reaches an engine before `read` has accepted it. Only the header is
-looked at, never the weights, which takes milliseconds whatever the size of the model.
+a Python exception. Therefore no file reaches an engine before `read_gguf` has accepted it.
+`read_gguf` reads the header only, never the weights: milliseconds, whatever the model's size.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from mistral_cli.models.gguf.reader import HeaderCut, check_magic, open_checked,
 __all__ = ["GGUF", "Array", "Tensor", "read", "read_known", "read_start"]
 
 
-def read(path: Path) -> GGUF:
+def read_gguf(path: Path) -> GGUF:
     """Read and check the header of the file at `path`.
 
     What it returns can be given to an engine without danger to the process. Raises
@@ -26,19 +26,19 @@ def read(path: Path) -> GGUF:
     return open_checked(path, check)
 
 
-def read_known(path: Path) -> GGUF:
-    """Read the header of a file that `read` has accepted before, and that has not changed since.
+def reread_gguf(path: Path) -> GGUF:
+    """Read the header of an unchanged file that `read_gguf` has already accepted.
 
-    Its vocabulary is not gone through again, which takes half of the time. Raises `ModelUnusable`.
+    Skips the checks of the vocabulary, which take half of the time. Raises `ModelUnusable`.
     """
     return open_checked(path, lambda _: None)
 
 
-def read_start(path: Path, start: bytes, file_size: int) -> GGUF | None:
+def read_gguf_start(path: Path, start: bytes, file_size: int) -> GGUF | None:
     """Read and check a header that is in `start`, the first bytes of a file elsewhere.
 
     Takes the file's name, for messages, and its size in bytes. Returns None when the header
-    goes on after `start`. Raises `ModelUnusable` for what `read` would refuse.
+    goes on after `start`. Raises `ModelUnusable` for what `read_gguf` would refuse.
     """
     try:
         check_magic(start[:64])

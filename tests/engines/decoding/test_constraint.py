@@ -14,7 +14,7 @@ from mistral_cli.engines.ctransformers.engine import CTransformers
 from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.errors import EngineFailed
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
@@ -33,7 +33,7 @@ SCHEMA = {
 
 @pytest.fixture(scope="module")
 def model(mistral: Path) -> GGUF:
-    return read(mistral)
+    return read_gguf(mistral)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
 from mistral_cli.engines.registry import automatic
 from mistral_cli.engines.requirements import EngineRequirements
 from mistral_cli.engines.selection import select_engine
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 SOURCES = Path(__file__).parents[2] / "support" / "stub_driver"
 
@@ -102,7 +102,7 @@ def test_a_machine_without_a_driver_starts_no_process(
     survey = look(automatic())
     assert not survey.gpus
     assert survey.driver == cuda.no_driver()
-    assert select_engine(EngineRequirements(), read(mistral)).warning is None
+    assert select_engine(EngineRequirements(), read_gguf(mistral)).warning is None
 
 
 def test_a_build_for_a_gpu_is_known_by_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:

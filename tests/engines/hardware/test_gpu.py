@@ -34,8 +34,8 @@ from mistral_cli.engines.requirements import EngineRequirements
 from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import EngineFailed, GpuRequired, OutOfGpuMemory
-from mistral_cli.models.catalog import find
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.catalog import find_built_in
+from mistral_cli.models.gguf import GGUF, read_gguf
 
 # --- the driver --------------------------------------------------------------------------------
 
@@ -155,12 +155,12 @@ def test_cuda_libraries_from_here_and_there(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> GGUF:
     path = tmp_path_factory.mktemp("models") / "q8.gguf"
-    return read(write_mistral(path, vocabulary=512, quantization="Q8_0"))
+    return read_gguf(write_mistral(path, vocabulary=512, quantization="Q8_0"))
 
 
 @pytest.fixture(scope="session")
 def seven_b() -> GGUF:
-    entry = find("mistral")
+    entry = find_built_in("mistral")
     assert entry
     return entry.header()
 

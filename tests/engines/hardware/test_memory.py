@@ -12,8 +12,8 @@ from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import GPU_BATCH, needed, needed_in_2023
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.models.catalog import BUILT_IN, find
-from mistral_cli.models.gguf import read
+from mistral_cli.models.catalog import BUILT_IN, find_built_in
+from mistral_cli.models.gguf import read_gguf
 
 RESIDENT = Path(__file__).parents[2] / "support" / "resident.py"
 
@@ -31,15 +31,15 @@ def measured(engine: str, model: Path, context: int, tokens: int, parallel: int 
 @needs_proc
 @pytest.mark.parametrize("context", [512, 4096])
 def test_llama_cpp_takes_what_is_estimated(smollm2: Path, context: int) -> None:
-    estimate = needed(read(smollm2), context, 0).ram
+    estimate = needed(read_gguf(smollm2), context, 0).ram
     assert measured("llama.cpp", smollm2, context, 64) == pytest.approx(estimate, rel=0.1)
 
 
 @needs_proc
 @pytest.mark.parametrize("parallel", [4, 16])
 def test_every_slot_takes_a_cache_of_its_own(smollm2: Path, parallel: int) -> None:
-    estimate = needed(read(smollm2), 1024, 0, parallel)
-    one = needed(read(smollm2), 1024, 0)
+    estimate = needed(read_gguf(smollm2), 1024, 0, parallel)
+    one = needed(read_gguf(smollm2), 1024, 0)
     assert estimate.kv_ram == parallel * one.kv_ram
     found = measured("llama.cpp", smollm2, 1024, 64, parallel)
     assert found == pytest.approx(estimate.ram, rel=0.1)
@@ -52,7 +52,7 @@ def test_ctransformers_takes_what_is_estimated(
 ) -> None:
     """It touches its KV cache only as it fills, so the prompt fills it."""
     model = smollm2_for_ctransformers
-    estimate = needed_in_2023(read(model), context, 0).ram
+    estimate = needed_in_2023(read_gguf(model), context, 0).ram
     assert measured("ctransformers", model, context, context - 8) == pytest.approx(
         estimate, rel=0.1
     )
@@ -66,7 +66,7 @@ def test_ctransformers_takes_what_is_estimated(
 )
 def test_seven_billion_parameters(engine: str, context: int, tokens: int) -> None:
     model = Path(os.environ["MISTRAL_CLI_7B"])
-    estimate = engine_class(engine).memory(read(model), context, 0).ram
+    estimate = engine_class(engine).memory(read_gguf(model), context, 0).ram
     assert measured(engine, model, context, tokens) == pytest.approx(estimate, rel=0.1)
 
 
@@ -78,7 +78,7 @@ def test_the_compute_buffer_is_that_of_the_old_log() -> None:
             "mistral": (512, 4096, 16384),
             "smollm2": (512, 4096, 8192),
         }.items()
-        if (entry := find(name))
+        if (entry := find_built_in(name))
     }
     assert found == {
         "mistral": pytest.approx([73.41, 281.41, 1049.41], abs=0.01),
@@ -88,7 +88,7 @@ def test_the_compute_buffer_is_that_of_the_old_log() -> None:
 
 def test_the_old_library_keeps_copies_of_weights_on_the_gpu() -> None:
     """Of Mistral 7B's output and feed-forward matrices, in F32; a driver counted 1.0 GiB."""
-    entry = find("mistral")
+    entry = find_built_in("mistral")
     assert entry
     memory = needed_in_2023(entry.header(), 2048, 16)
     assert memory.dequantized == 4 * (32000 * 4096 + 4096 * 14336)
@@ -97,7 +97,7 @@ def test_the_old_library_keeps_copies_of_weights_on_the_gpu() -> None:
 
 
 def test_ctransformers_keeps_its_cache_in_memory_but_with_all_layers(tmp_path: Path) -> None:
-    model = read(write_mistral(tmp_path / "m.gguf", layers=4, vocabulary=512))
+    model = read_gguf(write_mistral(tmp_path / "m.gguf", layers=4, vocabulary=512))
     weights = sum(tensor.size for tensor in model.tensors)
     output = sum(t.size for t in model.tensors if t.name.startswith("output"))
     none, one, four, everything = (needed_in_2023(model, 256, layers) for layers in (0, 1, 4, 5))
@@ -109,7 +109,7 @@ def test_ctransformers_keeps_its_cache_in_memory_but_with_all_layers(tmp_path: P
 
 
 def test_every_layer_that_moves_takes_its_weights_and_cache_along(tmp_path: Path) -> None:
-    model = read(write_mistral(tmp_path / "m.gguf", layers=4, vocabulary=512))
+    model = read_gguf(write_mistral(tmp_path / "m.gguf", layers=4, vocabulary=512))
     weights = sum(tensor.size for tensor in model.tensors)
     by_name = {tensor.name: tensor.size for tensor in model.tensors}
     none, output, one, everything = (needed(model, 256, layers) for layers in (0, 1, 2, 5))
@@ -128,7 +128,7 @@ def test_every_layer_that_moves_takes_its_weights_and_cache_along(tmp_path: Path
 
 
 def test_tied_embeddings_are_on_both_sides(smollm2: Path) -> None:
-    model = read(smollm2)
+    model = read_gguf(smollm2)
     memory = needed(model, 512, model.block_count + 1)
     embeddings = next(t.size for t in model.tensors if t.name == "token_embd.weight")
     assert memory.weights_ram == embeddings
@@ -137,7 +137,7 @@ def test_tied_embeddings_are_on_both_sides(smollm2: Path) -> None:
 
 def test_the_compute_buffer_is_that_of_llama_cpps_log() -> None:
     """Of Mistral 7B's shape, in the log: 31.13 and 33.00 MiB, and 124.52 on a GPU's batch."""
-    entry = find("mistral")
+    entry = find_built_in("mistral")
     assert entry
     model, mib = entry.header(), 2**20
     found = [
@@ -154,7 +154,7 @@ def test_built_in_models_add_up(entry) -> None:  # type: ignore[no-untyped-def]
 
 
 def test_the_table_agrees_with_the_real_file(smollm2: Path) -> None:
-    real, entry = read(smollm2), find("smollm2")
+    real, entry = read_gguf(smollm2), find_built_in("smollm2")
     assert entry
     assert entry.size == real.file_size
     known, estimate = needed(real, 4096, 0), needed(entry.header(), 4096, 0)

@@ -39,7 +39,7 @@ from mistral_cli.errors import (
     MistralCliError,
     TimedOut,
 )
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
@@ -64,7 +64,7 @@ def opened(mistral: Path) -> Iterator[Open]:
     def opened(name: str, parallel: int = 1, model: Path = mistral) -> ProcessEngine:
         options = LoadOptions(256, threads=1, parallel=parallel)
         engines.append(
-            open_in_process(selection(name), read(model), options, only_of_a_new_process)
+            open_in_process(selection(name), read_gguf(model), options, only_of_a_new_process)
         )
         return engines[-1]
 
@@ -104,7 +104,7 @@ def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: s
     grammar = json_grammar(
         {"type": "array", "items": {"type": "integer"}, "maxItems": 3}, many=False
     )
-    with engine_class(name)(read(mistral), LoadOptions(256, threads=1)) as here:
+    with engine_class(name)(read_gguf(mistral), LoadOptions(256, threads=1)) as here:
         assert there.tokenize("Zoë said </s> 東京") == here.tokenize("Zoë said </s> 東京")
         assert (there.context_length, there.gpu_layers) == (here.context_length, 0)
         for each in (request(there, "Once upon a time " * 20), request(there, "J", 40, grammar)):
@@ -191,21 +191,21 @@ def test_failed_loads_arrive_as_themselves(tmp_path: Path, mistral: Path, name: 
     )
     options = LoadOptions(256, threads=1)
     with pytest.raises(EngineFailed, match=r"cannot load the model: .*(n_rot|rope)") as caught:
-        open_in_process(selection(name), read(bad), options, print)
+        open_in_process(selection(name), read_gguf(bad), options, print)
     assert type(caught.value) is EngineFailed
     huge = LoadOptions(10**12, threads=1)
     with pytest.raises(ContextExceeded, match="KV cache") as exceeded:
-        open_in_process(selection(name), read(mistral), huge, print)
+        open_in_process(selection(name), read_gguf(mistral), huge, print)
     assert "-c/--context-length" in exceeded.value.hint
 
 
 def test_warnings_and_a_required_gpu(mistral: Path) -> None:
     options, warnings = LoadOptions(256, threads=1, gpu_layers=2), list[str]()
-    with open_in_process(selection("fake"), read(mistral), options, warnings.append) as engine:
+    with open_in_process(selection("fake"), read_gguf(mistral), options, warnings.append) as engine:
         assert engine.gpu_layers == 0
     assert warnings == ["0 of the 2 layers asked for are on the GPU"]
     with pytest.raises(GpuRequired, match="0 of the 2 layers"):
-        open_in_process(selection("fake", gpu_required=True), read(mistral), options, print)
+        open_in_process(selection("fake", gpu_required=True), read_gguf(mistral), options, print)
 
 
 # --- death -------------------------------------------------------------------------------------
@@ -320,7 +320,7 @@ def test_many_that_find_it_dead_start_one(opened: Open) -> None:
 def test_a_restart_that_fails_gives_the_loads_own_error(tmp_path: Path) -> None:
     path = write_mistral(tmp_path / "m.gguf", vocabulary=512)
     options = LoadOptions(256, threads=1)
-    with open_in_process(selection("llama.cpp"), read(path), options, print) as engine:
+    with open_in_process(selection("llama.cpp"), read_gguf(path), options, print) as engine:
         kept = path.read_bytes()
         path.write_bytes(b"not a model")
         os.kill(engine.pid, signal.SIGKILL)
@@ -351,7 +351,7 @@ def test_a_row_without_an_answer_in_time(opened: Open, script: Callable[..., Non
 @pytest.mark.parametrize("whole", [False, True], ids=["in pieces", "whole"])
 def test_a_real_answer_that_takes_too_long(smollm2: Path, whole: bool) -> None:
     options = LoadOptions(4000, threads=1)
-    with open_in_process(selection("llama.cpp"), read(smollm2), options, print) as engine:
+    with open_in_process(selection("llama.cpp"), read_gguf(smollm2), options, print) as engine:
         first = engine.pid
         endless = Request((1, 300), 3900, GREEDY, ignore_eos=True, whole=whole)
         with pytest.raises(TimedOut):
@@ -403,11 +403,11 @@ import sys, time
 from pathlib import Path
 from mistral_cli.engines import Choice, LoadOptions, Request, Sampling, engine_class
 from mistral_cli.engines.isolated.engine import open_in_process
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 name, path, wait = sys.argv[1:]
 choice = Choice(engine_class(name), "", 0, "")
-engine = open_in_process(choice, read(Path(path)), LoadOptions(256, 1), print)
+engine = open_in_process(choice, read_gguf(Path(path)), LoadOptions(256, 1), print)
 asked = Request((1, *engine.tokenize("Once upon a time")), 200, Sampling(0.0, 40, 1.0, 1.0, 1))
 print(engine.pid, flush=True)
 while True:

@@ -30,7 +30,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineDied, EngineFailed
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 LONG = Request((1, 300), 200, GREEDY)
@@ -41,7 +41,7 @@ pytestmark = [needs_native, pytest.mark.usefixtures("native")]
 @pytest.fixture
 def engine(smollm2: Path) -> Iterator[Native]:
     """On a model that takes a while for its answers."""
-    with Native(read(smollm2), LoadOptions(1024, threads=1)) as engine:
+    with Native(read_gguf(smollm2), LoadOptions(1024, threads=1)) as engine:
         yield engine
 
 
@@ -75,7 +75,7 @@ def test_a_crash_is_told_and_the_next_request_starts_another(
 
 
 def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> None:
-    with Native(read(mistral), LoadOptions(256, threads=1)) as engine:
+    with Native(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         server = pid(engine)
     assert gone(server, 0)
     bad = write_mistral(
@@ -83,7 +83,7 @@ def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> 
     )
     before = children()
     with pytest.raises(EngineFailed, match="cannot load the model"):
-        Native(read(bad), LoadOptions(256, threads=1))
+        Native(read_gguf(bad), LoadOptions(256, threads=1))
     assert children() == before
 
 
@@ -97,9 +97,9 @@ import sys
 from pathlib import Path
 from mistral_cli.engines import LoadOptions, Request, Sampling
 from mistral_cli.engines.llama_cpp.native import Native
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
-engine = Native(read(Path(sys.argv[1])), LoadOptions(256, 1))
+engine = Native(read_gguf(Path(sys.argv[1])), LoadOptions(256, 1))
 print(engine._server.pid, flush=True)
 while True:
     for _ in engine.stream(Request((1, 300), 200, Sampling(0.0, 40, 1.0, 1.0, 1))):
@@ -169,7 +169,7 @@ def test_variables_of_llama_cpp_change_nothing(
 ) -> None:
     for name, value in {"CTX_SIZE": "16", "PORT": "1", "API_KEY_FILE": "/none"}.items():
         monkeypatch.setenv(f"LLAMA_ARG_{name}", value)
-    with Native(read(mistral), LoadOptions(256, threads=1)) as engine:
+    with Native(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         assert isinstance(list(engine.stream(LONG))[-1], Finish)
 
 
@@ -190,7 +190,7 @@ def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
     prompt = (1, *range(300, 420))
     kept = Prefix(prompt[:100], tmp_path / "one.state")
     asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
-    with Native(read(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
+    with Native(read_gguf(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
         cold = list(engine.stream(asked))
         os.kill(pid(engine), signal.SIGKILL)
         engine._server._process.wait(10)

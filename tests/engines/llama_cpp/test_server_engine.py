@@ -16,7 +16,7 @@ from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import engine_class
 from mistral_cli.engines.types import Event, Finish, Request, Sampling, TextDelta
 from mistral_cli.errors import EngineFailed
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.system.scratch import scratch_folder
 
@@ -47,7 +47,7 @@ def answering(mistral: Path) -> Iterator[Callable[[bytes], ServerEngine]]:
 
             threading.Thread(target=serve, daemon=True).start()
             client = Client(folder / "s.sock", "key")
-            return ServerEngine(client, read(mistral), context_length=64)
+            return ServerEngine(client, read_gguf(mistral), context_length=64)
 
         yield answering
         listener.close()
@@ -95,13 +95,13 @@ def test_what_the_server_says_is_told(
 
 
 def test_no_server_at_all(mistral: Path, tmp_path: Path) -> None:
-    engine = ServerEngine(Client(tmp_path / "none", ""), read(mistral), context_length=64)
+    engine = ServerEngine(Client(tmp_path / "none", ""), read_gguf(mistral), context_length=64)
     with pytest.raises(EngineFailed, match="did not answer"):
         ask(engine)
 
 
 def test_closing_the_stream_ends_the_work_of_the_server(stories: Path) -> None:
-    with engine_class("llama.cpp")(read(stories), LoadOptions(100_000, threads=1)) as engine:
+    with engine_class("llama.cpp")(read_gguf(stories), LoadOptions(100_000, threads=1)) as engine:
         for _ in range(50):  # each would take more than a minute
             events = engine.stream(Request((1, 400), 90_000, GREEDY))
             next(event for event in events if isinstance(event, TextDelta))
@@ -109,7 +109,7 @@ def test_closing_the_stream_ends_the_work_of_the_server(stories: Path) -> None:
 
 
 def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
-    model: GGUF = read(smollm2)
+    model: GGUF = read_gguf(smollm2)
     with engine_class("llama.cpp")(model, LoadOptions(256, threads=1)) as engine:
         ours = ServerEngine(
             engine._client,  # type: ignore[attr-defined]
@@ -134,7 +134,7 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
     ids=["few allowed", "few forbidden"],
 )
 def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, object]) -> None:
-    with engine_class("llama.cpp")(read(mistral), LoadOptions(256, threads=1)) as engine:
+    with engine_class("llama.cpp")(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         client = engine._client  # type: ignore[attr-defined]
         before = client.metrics()["n_decode_total"]
         *_, finish = engine.stream(Request((1, 300), 30, GREEDY, json_grammar(schema, many=False)))
@@ -148,7 +148,7 @@ def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, obj
 def test_what_is_drawn_ahead_of_a_changing_mask(
     tmp_path: Path, pattern: str, penalty: float
 ) -> None:
-    model = read(write_mistral(tmp_path / "small.gguf", vocabulary=1000))
+    model = read_gguf(write_mistral(tmp_path / "small.gguf", vocabulary=1000))
     schema = {"type": "array", "items": {"type": "string", "pattern": f"^{pattern}$"}}
     grammar = json_grammar(schema, many=False)
     one_by_one = Sampling(1.0, 1, 1.0, penalty, 1)  # of one token by chance: the likeliest

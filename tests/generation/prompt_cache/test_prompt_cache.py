@@ -34,7 +34,7 @@ from mistral_cli.engines.types import (
 )
 from mistral_cli.generation.prompt_cache import Store
 from mistral_cli.generation.prompt_cache.key import fingerprint, key_of
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 
 GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
 DOCUMENT = (Path(__file__).parents[2] / "support" / "files" / "rfc.txt").read_text(encoding="utf-8")
@@ -52,7 +52,7 @@ def model(request: pytest.FixtureRequest) -> Path:
 
 
 def opened(model: Path, states: Path | None, parallel: int = 1) -> LlamaCpp:
-    return LlamaCpp(read(model), LoadOptions(CONTEXT, 1, parallel=parallel, states=states))
+    return LlamaCpp(read_gguf(model), LoadOptions(CONTEXT, 1, parallel=parallel, states=states))
 
 
 def prompt_of(engine: LlamaCpp, tokens: int) -> tuple[int, ...]:
@@ -132,10 +132,10 @@ def test_a_full_disk_leaves_no_half_file(stories: Path, tmp_path: Path) -> None:
 import resource
 from mistral_cli.engines import *
 from mistral_cli.engines.llama_cpp import LlamaCpp
-from mistral_cli.models.gguf import read
+from mistral_cli.models.gguf import read_gguf
 from pathlib import Path
 folder = Path({str(tmp_path)!r})
-with LlamaCpp(read(Path({str(stories)!r})), LoadOptions(1024, 1, states=folder)) as engine:
+with LlamaCpp(read_gguf(Path({str(stories)!r})), LoadOptions(1024, 1, states=folder)) as engine:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     prompt = tuple(engine.tokenize("once upon a time " * 60))
     prefix = Prefix(prompt[:200], folder / "a.state")
@@ -243,14 +243,14 @@ def test_models_of_the_same_shape_have_their_own_states(tmp_path: Path) -> None:
     other = write_mistral(tmp_path / "other.gguf", seed=2)
     os.utime(other, ns=(one.stat().st_atime_ns, one.stat().st_mtime_ns))
     assert one.stat().st_size == other.stat().st_size
-    assert fingerprint(read(one)) != fingerprint(read(other))
-    before = fingerprint(read(one))
+    assert fingerprint(read_gguf(one)) != fingerprint(read_gguf(other))
+    before = fingerprint(read_gguf(one))
     os.utime(one, (1, 1))
-    assert fingerprint(read(one)) != before
+    assert fingerprint(read_gguf(one)) != before
 
 
 def test_every_option_of_a_load_counts_unless_it_is_known_not_to(stories: Path) -> None:
-    model, load = read(stories), LoadOptions(512, 1)
+    model, load = read_gguf(stories), LoadOptions(512, 1)
     key = key_of(model, LlamaCpp, load)
     assert key == key_of(model, LlamaCpp, LoadOptions(1024, 2, states=Path("/elsewhere")))
     assert key != key_of(model, LlamaCpp, LoadOptions(512, 1, parallel=2))

@@ -26,7 +26,7 @@ from mistral_cli.engines.registry import engine_class
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import chat_format, encode, encode_raw
-from mistral_cli.models.gguf import GGUF, read
+from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize
 
 SENTENCEPIECE = ("v1", "v2", "v3", "v7")
@@ -105,7 +105,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[st
     folder = tmp_path_factory.mktemp("instruct")
     files: dict[str, Path] = {"tekken": write_tekken(folder / "tekken.gguf")}
     files |= {v: write_mistral(folder / f"{v}.gguf", v) for v in SENTENCEPIECE}
-    models = {version: read(path) for version, path in files.items()}
+    models = {version: read_gguf(path) for version, path in files.items()}
     references = {version: make_reference(version) for version in files}
     with ExitStack() as stack:
         yield {
@@ -214,7 +214,7 @@ def test_raw_text_has_one_bos_and_no_markers(subject: Subject) -> None:
 
 def test_a_base_model_has_no_chat_format(stories: Path) -> None:
     with pytest.raises(ModelUnusable, match="base model") as caught:
-        encode([user("hi")], read(stories), lambda text: [])
+        encode([user("hi")], read_gguf(stories), lambda text: [])
     assert "--raw" in caught.value.hint
 
 
@@ -229,4 +229,4 @@ def test_a_v1_vocabulary_with_another_template_is_no_mistral(
     tmp_path: Path, template: str, expected: str
 ) -> None:
     path = write_mistral(tmp_path / "m.gguf", metadata={"tokenizer.chat_template": template})
-    assert chat_format(read(path)) == expected
+    assert chat_format(read_gguf(path)) == expected

@@ -13,7 +13,7 @@ from support.adapter_files import Change, write_adapter
 from synthetic.models import write_mistral
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf import Tensor, read
+from mistral_cli.models.gguf import Tensor, read_gguf
 from mistral_cli.models.gguf.adapter import read_adapter
 
 TINY: dict[str, Any] = {
@@ -39,16 +39,16 @@ def test_reads_what_an_adapter_is(model: Path, tmp_path: Path) -> None:
     assert adapter.name == "Tiny adapter"
     assert adapter.file_size == (tmp_path / "a.gguf").stat().st_size
     assert adapter.parameters == 3 * sum(sum(each.shape) for each in _matrices(model))
-    assert adapter.problem_with(read(model)) is None
+    assert adapter.problem_with(read_gguf(model)) is None
 
 
 def _matrices(model: Path) -> list[Tensor]:
-    return [each for each in read(model).tensors if each.name.split(".")[-2] in EVERY_KIND]
+    return [each for each in read_gguf(model).tensors if each.name.split(".")[-2] in EVERY_KIND]
 
 
 def test_llama_cpp_takes_what_is_read(model: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "a.gguf", model, EVERY_KIND, size=0.5)
-    assert read_adapter(adapter).problem_with(read(model)) is None
+    assert read_adapter(adapter).problem_with(read_gguf(model)) is None
     prompt = [1, 290, 291, 292]
     with adapted(model, None) as base, adapted(model, adapter) as with_it:
         plain = base.log_probabilities(prompt)
@@ -68,7 +68,7 @@ def test_says_why_it_does_not_fit_a_model(
     model: Path, tmp_path: Path, other: dict[str, Any], problem: str
 ) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a.gguf", model))
-    another = read(write_mistral(tmp_path / "other.gguf", **{**TINY, **other}))
+    another = read_gguf(write_mistral(tmp_path / "other.gguf", **{**TINY, **other}))
     assert problem in (adapter.problem_with(another) or "")
 
 
@@ -78,7 +78,7 @@ def test_says_that_the_architecture_is_another(model: Path, tmp_path: Path) -> N
         writer.add_string("general.architecture", "qwen2")
 
     adapter = read_adapter(write_adapter(tmp_path / "a.gguf", model, change=change))
-    assert adapter.problem_with(read(model)) == "it is for the architecture qwen2, not llama"
+    assert adapter.problem_with(read_gguf(model)) == "it is for the architecture qwen2, not llama"
 
 
 def _metadata(key: str, value: Any, kind: gguf.GGUFValueType) -> Change:

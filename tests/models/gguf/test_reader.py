@@ -87,7 +87,7 @@ class Prompt:
     """The parts of a GGUF file, to be changed and built."""
 
     def __init__(self, source: Path) -> None:
-        model = gguf.read(source)
+        model = gguf.read_gguf(source)
         self.entries = dict(model.entries)
         start = min(tensor.offset for tensor in model.tensors)
         self.tensors = [replace(each, offset=each.offset - start) for each in model.tensors]
@@ -118,7 +118,7 @@ class Prompt:
 def refused(path: Path, content: bytes, message: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ModelUnusable, match=message) as caught:
-        gguf.read(path)
+        gguf.read_gguf(path)
     assert caught.value.hint
     assert "\n" not in caught.value.message
 
@@ -128,7 +128,7 @@ def refused(path: Path, content: bytes, message: str) -> None:
 
 def test_reads_what_mistral_files_say(tmp_path: Path) -> None:
     path = write_mistral(tmp_path / "m.gguf", "v3", context_length=4096, quantization="Q8_0")
-    model = gguf.read(path)
+    model = gguf.read_gguf(path)
     assert (model.architecture, model.name, model.version) == ("llama", "Tiny Mistral v3", 2)
     assert (model.context_length, model.block_count, model.quantization) == (4096, 2, "Q8_0")
     assert (model.bos_id, model.eos_id, model.eot_id, model.adds_bos) == (1, 2, None, True)
@@ -148,7 +148,7 @@ def test_reads_what_mistral_files_say(tmp_path: Path) -> None:
 
 
 def test_reads_tensors_as_the_reference_reader_does(tiny_file: Path) -> None:
-    model, expected = gguf.read(tiny_file), reference.GGUFReader(tiny_file)
+    model, expected = gguf.read_gguf(tiny_file), reference.GGUFReader(tiny_file)
     assert [
         (each.name, each.shape, each.type_name, each.offset, each.size) for each in model.tensors
     ] == [
@@ -173,11 +173,11 @@ def test_names_every_file_type(
     path.write_bytes(draft.build())
     guessed = kind is reference.LlamaFileType.GUESSED
     expected = "F32" if guessed else kind.name.removeprefix("ALL_").removeprefix("MOSTLY_")
-    assert gguf.read(path).quantization == expected
+    assert gguf.read_gguf(path).quantization == expected
 
 
 def test_reads_a_byte_level_vocabulary(tiny_tekken_file: Path) -> None:
-    model = gguf.read(tiny_tekken_file)
+    model = gguf.read_gguf(tiny_tekken_file)
     assert (model.tokenizer_model, model.adds_bos) == ("gpt2", True)
     assert model.tokens[17] == b"[SYSTEM_PROMPT]"
     assert model.kv_heads == (1,)
@@ -190,7 +190,7 @@ def test_counts_heads_per_layer(tiny_file: Path, tmp_path: Path) -> None:
     draft.tensors = [each for each in draft.tensors if each.name.startswith("token_embd")]
     path = tmp_path / "m.gguf"
     path.write_bytes(draft.build())
-    model = gguf.read(path)
+    model = gguf.read_gguf(path)
     assert model.kv_heads == (1, 2)
     assert model.kv_bytes(10) == 3 * 32 * 2 * 10
 
@@ -207,7 +207,7 @@ def test_refuses_what_is_no_file(tmp_path: Path) -> None:
         (tmp_path / "nul\0.gguf", "cannot be read"),
     ):
         with pytest.raises(ModelUnusable, match=message):
-            gguf.read(path)
+            gguf.read_gguf(path)
 
 
 @pytest.mark.parametrize(
@@ -237,7 +237,7 @@ def test_refuses_other_formats(tmp_path: Path, content: bytes, message: str) -> 
 
 def test_refuses_every_truncation(tiny_file: Path, tmp_path: Path) -> None:
     content = tiny_file.read_bytes()
-    header = min(tensor.offset for tensor in gguf.read(tiny_file).tensors)
+    header = min(tensor.offset for tensor in gguf.read_gguf(tiny_file).tensors)
     for length in [*range(0, header, 97), *range(header, len(content), 9973), len(content) - 33]:
         refused(tmp_path / "m.gguf", content[:length], ".")
     refused(
@@ -448,7 +448,7 @@ def mutate(source: Path, rng: random.Random) -> bytes:
     """Return the file with one to three things wrong in its header."""
     if rng.random() < 0.3:
         return rearrange(Prompt(source), rng)
-    model, content = gguf.read(source), bytearray(source.read_bytes())
+    model, content = gguf.read_gguf(source), bytearray(source.read_bytes())
     header, places = min(tensor.offset for tensor in model.tensors), fields(model)
     for _ in range(rng.choice((1, 1, 2, 3))):
         place, size = rng.choice(places)
@@ -523,7 +523,7 @@ def accepted(
         path = folder / f"{index:04}.gguf"
         path.write_bytes(mutate(source, rng))
         try:
-            gguf.read(path)
+            gguf.read_gguf(path)
         except ModelUnusable:
             path.unlink()
         else:
@@ -547,7 +547,7 @@ def test_engines_run_an_unharmed_file(engine: str, tiny_file: Path) -> None:
 
 
 def test_ctransformers_survives_mutants(accepted: list[Path]) -> None:
-    paths = [path for path in accepted if known_to_ctransformers(gguf.read(path))]
+    paths = [path for path in accepted if known_to_ctransformers(gguf.read_gguf(path))]
     assert deaths("ctransformers", paths) == {}
 
 

@@ -13,7 +13,7 @@ from synthetic.models import write_tekken
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import engine_class
-from mistral_cli.models.gguf import GGUF, Array, read
+from mistral_cli.models.gguf import GGUF, Array, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes, token_text
 from mistral_cli.models.gguf.types import INT32, STRING
 
@@ -68,7 +68,7 @@ def test_half_a_character_is_replaced_and_not_fatal() -> None:
 
 
 def test_the_sentencepiece_vocabulary_reads_as_mistral_common_reads_it(mistral: Path) -> None:
-    model = read(mistral)
+    model = read_gguf(mistral)
     pieces = MistralTokenizer.v1().instruct_tokenizer.tokenizer
     ids = range(3 + 256, len(model.tokens))  # after the control and the byte tokens
     read_by_us = [token_text(model, token) for token in ids]
@@ -80,7 +80,7 @@ def test_any_text_survives_both_kinds_of_vocabulary(
 ) -> None:
     tekken = write_tekken(tmp_path_factory.mktemp("tekken") / "tekken.gguf")
     for path, space in ((mistral, " "), (tekken, "")):
-        model = read(path)
+        model = read_gguf(path)
         with open_tokenizer(engine_class("llama.cpp"), model) as tokenizer:
 
             @given(text=st.text(min_size=1).filter(lambda text: not set("\0▁") & set(text)))

@@ -73,7 +73,7 @@ def test_both_engines_tokenize_as_with_the_model(version: str, tmp_path: Path) -
         write_tekken(real)
     else:
         write_mistral(real, version)  # type: ignore[arg-type]
-    write_vocabulary_model(gguf.read(real), small)
+    write_vocabulary_model(gguf.read_gguf(real), small)
     engines: list[Tokenize] = [with_llama_cpp]
     if version != "tekken":
         engines.append(with_ctransformers)
@@ -82,10 +82,10 @@ def test_both_engines_tokenize_as_with_the_model(version: str, tmp_path: Path) -
 
 
 def test_carries_the_tokenizer_unchanged_and_little_else(tmp_path: Path) -> None:
-    model = gguf.read(write_mistral(tmp_path / "real.gguf", "v3"))
+    model = gguf.read_gguf(write_mistral(tmp_path / "real.gguf", "v3"))
     path = tmp_path / "small.gguf"
     write_vocabulary_model(model, path)
-    small = gguf.read(path)
+    small = gguf.read_gguf(path)
     expected = {key: raw for key, raw in model.entries.items() if key.startswith("tokenizer.ggml")}
     assert expected == {key: small.entries[key] for key in small.entries if key in expected}
     assert small.chat_template is None
@@ -95,6 +95,6 @@ def test_carries_the_tokenizer_unchanged_and_little_else(tmp_path: Path) -> None
 
 
 def test_raises_oserror_where_it_cannot_write(tmp_path: Path) -> None:
-    model = gguf.read(write_mistral(tmp_path / "real.gguf"))
+    model = gguf.read_gguf(write_mistral(tmp_path / "real.gguf"))
     with pytest.raises(OSError, match="No such file"):
         write_vocabulary_model(model, tmp_path / "absent" / "small.gguf")

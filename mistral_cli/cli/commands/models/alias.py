@@ -45,7 +45,7 @@ def alias(
 
 def _set(name: str, model: str, terminal: Terminal) -> None:
     from mistral_cli.models.aliases import set_alias
-    from mistral_cli.models.references import ALIASES, parse
+    from mistral_cli.models.references import ALIASES, parse_reference
     from mistral_cli.models.sources import LocalFile
     from mistral_cli.system.config import config_file, load
 
@@ -54,7 +54,7 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
     terminal.note(f"{name} is {target}, in {config_file()}")
     if name in ALIASES:
         terminal.note(f"it is in place of the built-in {name} ({ALIASES[name].describe()})")
-    source = parse(name, load(terminal.env))
+    source = parse_reference(name, load(terminal.env))
     if isinstance(source, LocalFile) and not source.locate():
         terminal.warn(f"there is no file {source.path} yet")
 

@@ -44,8 +44,8 @@ def pull(
 
 
 def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
-    from mistral_cli.models.gguf import read
-    from mistral_cli.models.references import parse
+    from mistral_cli.models.gguf import read_gguf
+    from mistral_cli.models.references import parse_reference
     from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_envelope, write_paths
 
@@ -53,9 +53,9 @@ def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
     rows: list[dict[str, Any]] = [{"model": each, "path": None} for each in references]
     for row in rows:
         with failures.kept(row):
-            path = parse(row["model"], config).fetch(terminal)
+            path = parse_reference(row["model"], config).fetch(terminal)
             with _again(row["model"]):
-                read(path)
+                read_gguf(path)
             row["path"] = str(path)
             if not as_json:
                 write_paths(terminal, [path])
@@ -81,7 +81,7 @@ def _again(reference: str) -> Iterator[None]:
 def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
     from mistral_cli.models.disk import format_size
     from mistral_cli.models.lookup import look_up
-    from mistral_cli.models.references import parse
+    from mistral_cli.models.references import parse_reference
     from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
@@ -92,7 +92,7 @@ def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> Non
     ]
     for row in rows:
         with failures.kept(row):
-            found = look_up(parse(row["model"], config), terminal)
+            found = look_up(parse_reference(row["model"], config), terminal)
             row |= {"source": found.source, "size": found.size, "missing": found.missing}
             row["path"] = str(found.path) if found.path else None
     if terminal.quiet and not as_json:

@@ -79,27 +79,27 @@ def show(
 
 def _header(reference: str, config: Config, reporter: Reporter) -> tuple[bool, GGUF]:
     """Whether the file is on this machine, and its header, from the hub if need be."""
-    from mistral_cli.models.gguf import read
+    from mistral_cli.models.gguf import read_gguf
     from mistral_cli.models.lookup import read_header
-    from mistral_cli.models.references import parse
+    from mistral_cli.models.references import parse_reference
     from mistral_cli.models.sources import HubFile, HubRepo
     from mistral_cli.models.store import locate, unchanged_access_time
 
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
         return False, read_header(source, reporter)
     path = locate(reference, config)
     with unchanged_access_time(path):
-        return True, read(path)
+        return True, read_gguf(path)
 
 
 def _adapter(reference: str, config: Config) -> Path | None:
     """The file, where it is a LoRA adapter on this machine."""
     from mistral_cli.models.gguf.adapter import is_adapter_file
-    from mistral_cli.models.references import parse
+    from mistral_cli.models.references import parse_reference
     from mistral_cli.models.sources import LocalFile
 
-    source = parse(reference, config)
+    source = parse_reference(reference, config)
     path = source.locate() if isinstance(source, LocalFile) else None
     return path if path and is_adapter_file(path) else None
 
@@ -125,13 +125,13 @@ def _adapter_facts(path: Path, config: Config) -> dict[str, Any]:
 def _fit(adapter: Adapter, config: Config) -> str:
     """Whether it fits the default model, or why that is not known."""
     from mistral_cli.errors import MistralCliError
-    from mistral_cli.models.gguf import read
+    from mistral_cli.models.gguf import read_gguf
     from mistral_cli.models.store import locate, unchanged_access_time
 
     try:
         path = locate(config.model, config)
         with unchanged_access_time(path):
-            problem = adapter.problem_with(read(path))
+            problem = adapter.problem_with(read_gguf(path))
     except MistralCliError as error:
         return f"not known: {error.message}"
     return f"no: {problem}" if problem else "yes"
@@ -165,9 +165,9 @@ def _memory(
     from mistral_cli.engines.hardware.memory import needed
     from mistral_cli.engines.hardware.probe import ask_child
     from mistral_cli.engines.requirements import layers_of
-    from mistral_cli.models.context import context_length
+    from mistral_cli.models.context import choose_context_length
 
-    tokens = context_length(model, wanted_context, CONTEXT, reporter)
+    tokens = choose_context_length(model, wanted_context, CONTEXT, reporter)
     if gpu_layers == "auto":
         machine = Machine.this(ask_child())
         layers, memory = memory_on(machine.engine, machine.gpus, model, tokens)
