@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class ExitCode(IntEnum):
@@ -61,6 +61,19 @@ class MistralCliError(Exception):
         self.message = message
         self.hint = hint
         self.details = ""
+
+    def with_message(self, message: str) -> Self:
+        """Return an error of the same type with another message, to raise in place of this one."""
+        return self._copy(message, self.hint)
+
+    def with_hint(self, hint: str) -> Self:
+        """Return an error of the same type with another hint, to raise in place of this one."""
+        return self._copy(self.message, hint)
+
+    def _copy(self, message: str, hint: str) -> Self:
+        error = type(self)(message, hint=hint)
+        error.details, error.__cause__ = self.details, self.__cause__
+        return error
 
 
 class UsageError(MistralCliError):
@@ -154,5 +167,6 @@ def about(subject: str) -> Iterator[None]:
     try:
         yield
     except MistralCliError as error:
-        error.message = f"{subject}: {error.message}" if subject else error.message
-        raise
+        if not subject:
+            raise
+        raise error.with_message(f"{subject}: {error.message}") from error.__cause__

@@ -88,7 +88,7 @@ def test_a_plain_answer_imports_nothing_for_other_work(mistral: Path) -> None:
     assert not modules & {*_HEAVY, "pydantic", "multiprocessing", "rich.console", "click"}
     others = {
         *("answering.extract", "answering.summary", "answering.translation", "inputs.documents"),
-        *("engines.process", "engines.rehearsal", "long.structure", "models.digest"),
+        *("engines.process", "engines.rehearsal", "long.structure", "models.checksums"),
         *("models.store", "models.transfer", "serving.host", "structured.shape", "gguf.vocabulary"),
     }
     assert not _ours(modules) & others
