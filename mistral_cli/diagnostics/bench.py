@@ -15,8 +15,12 @@ from mistral_cli.engines.hardware.memory import read_for_a_token
 from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.repacking import repack_pays
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
+from mistral_cli.engines.selection import (
+    EngineRequirements,
+    EngineSelection,
+    fit_gpu_layers,
+    select_engine,
+)
 from mistral_cli.engines.types import Finish, PrefillProgress, Request, Sampling
 from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.system.machine import resident_peak, usable_cores

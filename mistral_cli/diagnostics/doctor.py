@@ -13,9 +13,8 @@ from mistral_cli.diagnostics.fixes import Problem, gpu_problems
 from mistral_cli.diagnostics.recommend import CONTEXT, Machine
 from mistral_cli.engines.hardware.probe import HardwareReport, package_version
 from mistral_cli.engines.llama_cpp import build as native_build
-from mistral_cli.engines.registry import automatic, engine_class
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import fit_gpu_layers, select_engine
+from mistral_cli.engines.registry import BACKENDS, DEFAULT, backend, unsupported
+from mistral_cli.engines.selection import EngineRequirements, fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
 from mistral_cli.models.catalog import find_built_in
 from mistral_cli.models.disk import format_size, free_space
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.hardware.memory import Memory
     from mistral_cli.system.config import Config
 
-_PACKAGES = ("xllamacpp", "ctransformers", "huggingface_hub", "llguidance")
+_PACKAGES = ("huggingface_hub", "llguidance")  # beside those of the engines
 _LATER = "known for sure once the file is here"
 _PULL = "mistral-cli models pull"
 _NO_GPU = "Use a machine with a GPU, or drop --require-gpu."
@@ -122,7 +121,8 @@ def diagnose(
     problems += _layer_problems(model, use, survey, on_gpus, required=require_gpu)
     python = f"{platform.python_implementation()} {platform.python_version()}"
     system = f"{platform.system()} {platform.machine()}"
-    packages = {"mistral-cli": __version__, **{name: package_version(name) for name in _PACKAGES}}
+    names = [*filter(None, (backend(name).package for name in BACKENDS)), *_PACKAGES]
+    packages = {"mistral-cli": __version__, **{name: package_version(name) for name in names}}
     return Diagnosis(python, system, packages, survey, machine, build, model, use, tuple(problems))
 
 
@@ -131,15 +131,13 @@ def _model(reference: str, config: Config) -> ModelState:
     path = source.locate()
     if path:
         header = read_gguf(path)
-        reasons = {name: engine_class(name).unsupported(header) for name in automatic()}
-        unsupported = {name: reason for name, reason in reasons.items() if reason}
-        return ModelState(reference, source.describe(), path, header, unsupported)
+        return ModelState(reference, source.describe(), path, header, unsupported(header))
     if isinstance(source, LocalFile):
         raise ModelNotAvailable(f"there is no file {source.path}", hint="mistral-cli models list")
     known = find_built_in(reference)
     if known is None:
         return ModelState(reference, source.describe())
-    return ModelState(reference, source.describe(), None, known.header(), known.unsupported)
+    return ModelState(reference, source.describe(), None, known.header(), unsupported(known))
 
 
 def _missing_file(model: ModelState) -> list[Problem]:
@@ -160,7 +158,7 @@ def _missing_file(model: ModelState) -> list[Problem]:
 def _engine_problems(survey: HardwareReport) -> list[Problem]:
     if _nothing_installed(survey):
         what = "no engine is installed"
-        return [Problem(what, "pip install xllamacpp", ExitCode.MODEL_UNUSABLE)]
+        return [Problem(what, f"pip install {backend(DEFAULT).package}", ExitCode.MODEL_UNUSABLE)]
     return []
 
 

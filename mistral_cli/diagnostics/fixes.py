@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.hardware.cuda import RUNTIME_COMMAND, Driver, Obstacle
-from mistral_cli.engines.llama_cpp import build as native_build
+from mistral_cli.engines.hardware.cuda import Driver, Obstacle
+from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ExitCode
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.hardware.probe import EngineState, HardwareReport
-
-# From xllamacpp's README; the wheels of the package index compute on the CPU, or with Metal.
-_XLLAMACPP = (
-    "pip install xllamacpp --force-reinstall "
-    "--index-url https://xorbitsai.github.io/xllamacpp/whl/{}"
-)
-_XLLAMACPP_FOR_THE_CPU = "pip install --force-reinstall xllamacpp"
+    from mistral_cli.engines.hardware.probe import HardwareReport
 
 _MENDS = {
     Obstacle.NO_DEVICE: "nvidia-smi says more; a container needs --gpus all at its start",
@@ -49,7 +42,7 @@ def gpu_problems(survey: HardwareReport, readers: Collection[str]) -> list[Probl
     packages = [
         Problem(f"{name}: {state.missing}", mend)
         for name, state in survey.engines.items()
-        if state.missing and (mend := _package_mend(name, state, survey.driver))
+        if state.missing and (mend := backend(name).install_hint(survey.driver))
     ]
     if any(survey.engines[name].gpus for name in readers):
         return packages
@@ -57,48 +50,31 @@ def gpu_problems(survey: HardwareReport, readers: Collection[str]) -> list[Probl
     if driver.obstacle and driver.obstacle in _MENDS:
         return [*packages, Problem(driver.problem or "", _MENDS[driver.obstacle])]
     if driver.obstacle:
-        return packages + _without_driver()
-    ways = list(_ways(survey, readers))
+        return packages + _without_driver(survey)
+    ways = _gpu_fixes(driver, readers)
     names = ", ".join(gpu.name for gpu in driver.gpus)
     what = f"no engine that can run the model uses {names}"
     return [*packages, Problem(what, " or ".join(ways))] if ways else packages
 
 
-def _package_mend(name: str, state: EngineState, driver: Driver) -> str | None:
-    if not state.package:
-        return f"{native_build.SCRIPT} (from the source)"
-    if state.version is None:
-        return f"pip install {state.package}"
-    if name != "llama.cpp":  # nothing but a library for another processor
-        return None
-    return (_llama_cpp_wheel(driver) if driver.gpus else None) or _XLLAMACPP_FOR_THE_CPU
+def _gpu_fixes(driver: Driver, readers: Collection[str]) -> list[str]:
+    """What lets one of the `readers` use the GPUs that the driver offers.
+
+    A newer driver is suggested only where nothing else helps, and then the oldest that does.
+    """
+    found = [fix for name in readers if (fix := backend(name).gpu_fix(driver))]
+    if commands := [fix.command for fix in found if fix.command]:
+        return commands
+    versions = [fix.driver_version for fix in found]
+    return [f"Install NVIDIA's driver {min(versions)} or newer."] if versions else []
 
 
-def _ways(survey: HardwareReport, readers: Collection[str]) -> Iterator[str]:
-    """What gives the `readers` the GPUs that the driver offers."""
-    driver = survey.driver
-    if "llama.cpp" in readers and (wheel := _llama_cpp_wheel(driver)):
-        yield wheel
-    ctransformers = "ctransformers" in readers and not survey.engines["ctransformers"].missing
-    if ctransformers and not driver.too_weak:
-        yield "Install NVIDIA's driver 525 or newer." if driver.too_old else RUNTIME_COMMAND
-    elif "llama.cpp" in readers and not _llama_cpp_wheel(driver) and driver.weakest >= (5, 0):
-        yield "Install NVIDIA's driver 570 or newer."
-
-
-def _llama_cpp_wheel(driver: Driver) -> str | None:
-    """The newest CUDA build that the driver and all GPUs can run; CUDA 13 left out older ones."""
-    version = driver.cuda_version or (0, 0)
-    if version >= (13, 2) and driver.weakest >= (7, 5):
-        return _XLLAMACPP.format("cu132")
-    if version >= (12, 8) and driver.weakest >= (5, 0):
-        return _XLLAMACPP.format("cu128")
-    return None
-
-
-def _without_driver() -> list[Problem]:
+def _without_driver(survey: HardwareReport) -> list[Problem]:
     if _ROCM_DRIVER.exists():
-        return [Problem("an AMD GPU is not used", _XLLAMACPP.format("rocm-7.2.4"))]
-    if _GRAPHICS.exists():
-        return [Problem("a graphics card is not used", _XLLAMACPP.format("vulkan"))]
-    return []
+        what, kind = "an AMD GPU is not used", "rocm"
+    elif _GRAPHICS.exists():
+        what, kind = "a graphics card is not used", "vulkan"
+    else:
+        return []
+    fixes = (backend(name).other_gpu_fix(kind) for name in survey.engines)
+    return [Problem(what, fix) for fix in fixes if fix][:1]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.hardware.gpu import Gpu, layers_that_fit
-from mistral_cli.engines.registry import automatic, engine_class
+from mistral_cli.engines.registry import DEFAULT, automatic, backend, unsupported
 from mistral_cli.models.catalog import BUILT_IN, BuiltIn
 from mistral_cli.system.machine import available_memory, usable_cores
 
@@ -34,7 +34,7 @@ class Machine:
     memory: int | None
     gpus: tuple[Gpu, ...]
     cores: int
-    engine: str = "llama.cpp"
+    engine: str = DEFAULT
 
     @classmethod
     def this(cls, survey: HardwareReport) -> Machine:
@@ -75,7 +75,7 @@ def memory_on(
     engine: str, gpus: Sequence[Gpu], header: GGUF, context_length: int
 ) -> tuple[int, Memory]:
     """The layers of a model that `engine` puts on the GPUs, and the memory that it takes then."""
-    reckon = engine_class(engine).memory
+    reckon = backend(engine).memory
     layers = layers_that_fit(reckon, header, context_length, gpus)
     return layers, reckon(header, context_length, layers)
 
@@ -88,8 +88,9 @@ def cores(machine: Machine) -> str:
 def _fit(entry: BuiltIn, machine: Machine) -> Fit:
     header = entry.header()
     engine, gpus = machine.engine, machine.gpus
-    if engine in entry.unsupported:
-        engine, gpus = next(name for name in automatic() if name not in entry.unsupported), ()
+    refusals = unsupported(entry)
+    if engine in refusals:
+        engine, gpus = next(name for name in automatic() if name not in refusals), ()
     layers, memory = memory_on(engine, gpus, header, CONTEXT)
     lacking = 0 if machine.memory is None else max(0, memory.ram - machine.memory)
     everything = header.block_count + 1

@@ -1,10 +1,10 @@
-"""A scripted engine: the product's own code can be tried without any model weights.
+"""A scripted engine, to try the program without any model weights.
 
-`--engine fake` runs it; `MISTRAL_CLI_FAKE` names a JSON file with any of `pieces` (a list
-of texts), `finish_reason`, `delay` (seconds before each event, and to read a prefix) and
-`error`. To tell rows of
-a batch apart, `echo` says the prompt's last words instead; where the prompt has the word
-`crash_on` the process aborts, with `hang_on` nothing more comes, with `fail_on` an error.
+`--engine fake` runs it. `MISTRAL_CLI_FAKE` names a JSON file with any of `pieces` (a list
+of texts), `finish_reason`, `delay` (seconds before each event, and to prefill a prefix) and
+`error`. To tell the rows of a batch apart, `echo` answers with the last words of the prompt
+instead. Where the prompt contains the word `crash_on` the process aborts, with `hang_on`
+nothing more comes, and `fail_on` raises an error.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
-from mistral_cli.engines.protocol import Engine, LoadOptions
+from mistral_cli.engines.protocol import Backend, LoadOptions, Session
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Script:
-    """What a FakeEngine says to every request."""
+    """The answer to every request, or what happens instead of one."""
 
     pieces: Sequence[str] = ("Hello", " from", " the", " fake", " engine.")
     finish_reason: FinishReason = "stop"
@@ -48,45 +48,42 @@ class Script:
 
     @classmethod
     def from_environment(cls) -> Script:
-        """The script that MISTRAL_CLI_FAKE names, or the default."""
+        """The script in the file that MISTRAL_CLI_FAKE names, or the default one."""
         path = os.environ.get("MISTRAL_CLI_FAKE")
         return cls(**json.loads(Path(path).read_text(encoding="utf-8"))) if path else cls()
 
 
-class FakeEngine(Engine):
-    """Yields its script, a piece a token; remembers the requests it was given."""
+class Fake(Backend):
+    """The scripted engine. Nothing but its name can select it: it is for tests."""
 
     name = "fake"
     takes_adapters = True
-    requests: ClassVar[list[Request]] = []
 
-    @classmethod
-    def offered(cls) -> bool:
-        """See Engine: it is for tests."""
+    def offered(self) -> bool:
+        """Never."""
         return False
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """See Engine."""
+    def missing(self) -> str | None:
+        """It needs no library."""
         return None
 
-    @classmethod
-    def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
-        """See Engine."""
-        return None
-
-    @classmethod
-    def no_gpu(cls) -> str | None:
-        """See Engine."""
+    def no_gpu(self) -> str | None:
+        """It has nothing to compute."""
         return "the fake engine computes nothing"
 
-    @classmethod
-    def state_format(cls) -> str | None:
-        """See Engine."""
+    def state_format(self) -> str | None:
+        """It saves the token ids of a prefix."""
         return "fake"
 
+    def open(self, model: GGUF, options: LoadOptions) -> Session:
+        """Open the script that MISTRAL_CLI_FAKE names, or the default one."""
+        return FakeSession(model, options)
+
+
+class FakeSession(Session):
+    """Yields its script, one piece per token."""
+
     def __init__(self, model: GGUF, options: LoadOptions, script: Script | None = None) -> None:
-        """See Engine."""
         self._context_length = options.context_length
         self._script = script or Script.from_environment()
         self._open = True
@@ -94,22 +91,21 @@ class FakeEngine(Engine):
 
     @property
     def context_length(self) -> int:
-        """See Engine."""
+        """The context that it was opened with."""
         return self._context_length
 
     def tokenize(self, text: str) -> list[int]:
-        """See Engine: one token a byte, from the end of the vocabulary."""
+        """One token per byte, from the end of the vocabulary."""
         self._check_open()
         return [self._offset + byte for byte in text.encode("utf-8", "replace")]
 
     def stream(self, request: Request) -> Generator[Event, None, None]:
-        """See Engine."""
+        """Yield the script, cut at the request's limit."""
         self._check_open()
-        self.requests.append(request)
         return self._events(request)
 
     def close(self) -> None:
-        """See Engine."""
+        """Refuse further requests."""
         self._open = False
 
     def _check_open(self) -> None:
@@ -135,7 +131,7 @@ class FakeEngine(Engine):
         yield Finish("length" if cut else script.finish_reason, len(pieces))
 
     def _restored(self, request: Request) -> int:
-        """How many tokens of the prompt are there; the states of other prefixes are saved."""
+        """The number of prompt tokens restored from a state; saves the states of other prefixes."""
         cached = 0
         for prefix in request.prefixes:
             state = json.dumps(prefix.token_ids)
@@ -144,12 +140,12 @@ class FakeEngine(Engine):
                     os.abort()  # as native code may
                 cached = len(prefix)
             elif prefix.state and self._script.delay >= prefix.least_seconds:
-                # Another slot may restore it at any moment.
+                # Another slot may restore it at any time.
                 write_atomically(prefix.state, state.encode())
         return cached
 
     def _text(self, token_ids: Sequence[int]) -> str:
-        """What `tokenize` made these of; control tokens are left out."""
+        """The text that these tokens encode, without control tokens."""
         codes = (token - self._offset for token in token_ids)
         return bytes(code for code in codes if code >= 0).decode("utf-8", "replace")
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.hardware.gpu import fits, fits_easily, tells_memory
-from mistral_cli.engines.protocol import Engine, LoadOptions
+from mistral_cli.engines.protocol import LoadOptions, Session
 from mistral_cli.errors import (
     ContextExceeded,
     EngineFailed,
@@ -19,6 +19,7 @@ from mistral_cli.system.machine import available_memory
 from mistral_cli.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.protocol import Backend
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
@@ -27,7 +28,7 @@ _SMALL_STEPS = 4
 
 def open_engine(
     selection: EngineSelection, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
-) -> Engine:
+) -> Session:
     """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
 
     Where the user left the layers to us, a GPU that fails for another reason leaves all to
@@ -42,7 +43,7 @@ def open_engine(
                 from mistral_cli.engines.trial_load import trial_load
 
                 trial_load(selection.backend, model, options)
-            engine = selection.backend(model, options)
+            session = selection.backend.open(model, options)
         except OutOfGpuMemory as error:
             if not options.gpu_layers:
                 raise
@@ -59,7 +60,7 @@ def open_engine(
             warn(f"{error.message}: the CPU computes all layers instead")
             options = replace(options, gpu_layers=0)
         else:
-            return _with_its_layers(engine, selection, options.gpu_layers, warn)
+            return _check_layers(session, selection, options.gpu_layers, warn)
 
 
 def _fewer(layers: int, asked: int, failures: int) -> int:
@@ -70,18 +71,18 @@ def _fewer(layers: int, asked: int, failures: int) -> int:
     return layers - max(1, asked // 8) if failures <= _SMALL_STEPS else layers // 2
 
 
-def _with_its_layers(
-    engine: Engine, selection: EngineSelection, asked: int, warn: Callable[[str], None]
-) -> Engine:
-    """`engine`; a library that takes fewer layers than `asked` does not call that an error."""
-    if engine.gpu_layers < asked:
-        found = f"{engine.gpu_layers} of the {asked} layers asked for are on the GPU"
-        if not engine.gpu_layers and selection.gpu_required:
-            engine.close()
+def _check_layers(
+    session: Session, selection: EngineSelection, asked: int, warn: Callable[[str], None]
+) -> Session:
+    """`session`; a library that takes fewer layers than `asked` does not call that an error."""
+    if session.gpu_layers < asked:
+        found = f"{session.gpu_layers} of the {asked} layers asked for are on the GPU"
+        if not session.gpu_layers and selection.gpu_required:
+            session.close()
             hint = "`mistral-cli doctor` says what is missing; drop --require-gpu for the CPU."
             raise GpuRequired(found, hint=hint)
         warn(found)
-    return engine
+    return session
 
 
 def _may_end_us(selection: EngineSelection, model: GGUF, options: LoadOptions) -> bool:
@@ -98,9 +99,9 @@ def _may_end_us(selection: EngineSelection, model: GGUF, options: LoadOptions) -
     return tells_memory(selection.gpus) and not fits(memory, selection.gpus)
 
 
-def _check_memory(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+def _check_memory(backend: Backend, model: GGUF, options: LoadOptions) -> None:
     context, parallel = options.context_length, options.parallel
-    wanted = engine.memory(model, context, options.gpu_layers, parallel).kv_ram
+    wanted = backend.memory(model, context, options.gpu_layers, parallel).kv_ram
     free = available_memory()
     if free is None or wanted <= free:
         return
@@ -114,8 +115,8 @@ def _check_memory(engine: type[Engine], model: GGUF, options: LoadOptions) -> No
 
 
 @contextmanager
-def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
-    """Open `engine` on `model`'s vocabulary alone: exact token counts, no weights read."""
+def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
+    """Open `backend` on `model`'s vocabulary alone: exact token counts, no weights read."""
     from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
 
     with scratch_folder() as folder:
@@ -129,5 +130,5 @@ def open_tokenizer(engine: type[Engine], model: GGUF) -> Iterator[Engine]:
             ) from error
         # What is in the stub was checked in `model`; to read it again takes as long as to open it.
         known = replace(model, path=stub)
-        with engine(known, LoadOptions(context_length=512, threads=1)) as tokenizer:
+        with backend.open(known, LoadOptions(context_length=512, threads=1)) as tokenizer:
             yield tokenizer

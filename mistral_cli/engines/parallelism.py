@@ -40,11 +40,11 @@ def slots_for(
         most, why = _helpful(model, gpu_layers, prompts)
     else:
         most, why = wanted, "as asked for"
-    engine = selection.backend
+    backend = selection.backend
     limits = [(max(1, len(prompts)), "no more than there are texts")]
-    if engine.max_parallel is not None:
-        at_once = "one text" if engine.max_parallel == 1 else f"{engine.max_parallel} texts"
-        limits.append((engine.max_parallel, f"{engine.name} works on {at_once} at a time"))
+    if backend.max_parallel is not None:
+        at_once = "one text" if backend.max_parallel == 1 else f"{backend.max_parallel} texts"
+        limits.append((backend.max_parallel, f"{backend.name} works on {at_once} at a time"))
     share = 2 if wanted is None else 1
     limits += _that_fit(selection, model, context_length, gpu_layers, share)
     for limit, reason in limits:

@@ -1,14 +1,14 @@
-"""The engine protocol, and how a model is opened.
+"""The engine protocol: a backend (what is known before a model is open) opens sessions.
 
-An engine is opened on a checked GGUF file, tokenizes plain text, and streams the
-continuation of a list of token ids. It knows nothing of prompts, chat formats, stop
-strings or printing.
+A backend stands for one inference library. It opens checked GGUF files. A session is one open
+model: it tokenizes plain text and streams the continuation of a list of token ids. Neither
+knows anything of prompts, chat templates, stop strings or printing.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -16,10 +16,12 @@ from typing import TYPE_CHECKING, ClassVar, Self
 from mistral_cli.engines.hardware.memory import Memory, needed
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.repacking import Repacking
     from mistral_cli.engines.speculative import SpeculativeConfig
     from mistral_cli.engines.types import Event, Request
+    from mistral_cli.models.catalog import BuiltIn
     from mistral_cli.models.gguf import GGUF
 
 LOOPBACK = "127.0.0.1"
@@ -27,9 +29,9 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class LoraAdapter:
-    """A LoRA adapter in GGUF that fits the model, added `scale` times.
+    """A LoRA adapter in GGUF that fits the model, with the `scale` to apply it at.
 
-    `digest` tells what is in the file from all else.
+    `digest` identifies the content of the file.
     """
 
     path: Path
@@ -41,15 +43,16 @@ class LoraAdapter:
 
     @property
     def identity(self) -> tuple[str, float]:
-        """All that an answer depends on."""
+        """Everything about the adapter that an answer depends on."""
         return self.digest, self.scale
 
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Where an engine that is a server listens for other processes, and the keys that it wants.
+    """Where an engine that is a server listens for other processes, and the keys it accepts.
 
-    A Unix socket, and with a `port` loopback TCP too, where the model is called `name`.
+    It listens on a Unix socket. With a `port` it also listens on loopback TCP, and the model's
+    name there is `name`.
     """
 
     socket: Path
@@ -62,11 +65,11 @@ class ListenAddress:
 class LoadOptions:
     """How to open a model: context in tokens, CPU threads, layers to put on the GPU.
 
-    `parallel` is how many streams will run at once; each has `context_length` to itself.
-    With `repack` the weights may be rearranged: a slow load, then faster tokens.
-    `states` is the folder for the states of prefixes. `adapters` are for an engine that
-    `takes_adapters`, `guessing` is for one that `guesses`: it checks several tokens together.
-    `listening` None keeps the engine to this process.
+    `parallel` is the number of concurrent streams; each has `context_length` to itself.
+    `repack` lets the library rearrange the weights: a slow load, then faster tokens.
+    `states` is the folder for prefix states. `adapters` require a backend that
+    `takes_adapters`, and `guessing` one that is `speculative`: it checks several tokens at once.
+    With `listening` None only this process can reach the engine.
     """
 
     context_length: int
@@ -81,26 +84,26 @@ class LoadOptions:
 
 
 def for_native_code(text: str) -> bytes:
-    """`text` in UTF-8 without what C code stumbles over: NUL and lone surrogates."""
+    """`text` in UTF-8 without what breaks C code: NUL and lone surrogates."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace")
 
 
 class Session(ABC):
-    """A model that is open, in this process or another.
+    """An open model, in this process or another.
 
-    As many streams may run at once as it was opened for (`LoadOptions.parallel`), each in a
-    thread of its own; closing one stops no other. Where one more begins, the oldest ends.
+    It runs as many concurrent streams as it was opened for (`LoadOptions.parallel`), each in its
+    own thread. Closing one stream does not stop the others. Starting one too many ends the oldest.
     """
 
     @property
     def gpu_layers(self) -> int:
-        """The layers on the GPU: as the library reports, else as it was told."""
+        """The layers on the GPU, as the library reports them, or else as requested."""
         return 0
 
     @property
     @abstractmethod
     def context_length(self) -> int:
-        """Tokens of prompt and answer together that fit, for each stream."""
+        """The tokens of prompt and answer together that fit in each stream."""
 
     @abstractmethod
     def tokenize(self, text: str) -> list[int]:
@@ -108,11 +111,11 @@ class Session(ABC):
 
     @abstractmethod
     def stream(self, request: Request) -> Generator[Event, None, None]:
-        """Evaluate the prompt, then yield a Piece for each token and one Finish at the end.
+        """Prefill the prompt, then yield a TextDelta for each token and one Finish at the end.
 
-        For a request that is `whole` there may be other pieces, of the same text.
+        A `whole` request may get fewer, larger deltas of the same text.
 
-        Closing the generator stops the work. Raises EngineFailed, also when the engine is
+        Closing the generator stops the work. Raises EngineFailed, also when the session is
         closed.
         """
 
@@ -121,7 +124,7 @@ class Session(ABC):
         """Free the model. Safe to call twice."""
 
     def abandon(self) -> None:
-        """Like close, when the process ends at once and must not wait for native code."""
+        """Close without waiting for native code, because the process is about to end."""
         self.close()
 
     def __enter__(self) -> Self:
@@ -134,72 +137,107 @@ class Session(ABC):
             self.close()
 
 
-class Engine(Session):
-    """One inference library. Subclasses translate its failures into our errors."""
+@dataclass(frozen=True)
+class GpuFix:
+    """How an engine could use the driver's GPUs: by running a command, or with a newer driver."""
+
+    command: str = ""
+    driver_version: int = 0
+    """The oldest version of NVIDIA's driver that would do, where a newer one is needed."""
+
+
+class Backend(ABC):
+    """One inference library, as far as it is known before a model is open.
+
+    `registry.backend` returns the only instance of each. Subclasses translate the library's
+    failures into our errors.
+    """
 
     name: ClassVar[str]
+    """Its name in the registry, on the command line and in results."""
+    package: ClassVar[str] = ""
+    """The package that contains the library, on PyPI and to import; empty where none does."""
     max_parallel: ClassVar[int | None] = None
-    """The most streams that it can run at once, or None for any number."""
+    """The most concurrent streams, or None for any number."""
     repacking: ClassVar[Repacking | None] = None
-    """What `LoadOptions.repack` costs; None where the engine does not know it."""
+    """The cost of `LoadOptions.repack`; None where the library cannot repack."""
     takes_adapters: ClassVar[bool] = False
-    """Whether it adds `LoadOptions.adapters`; native code trusts them."""
+    """Whether it applies `LoadOptions.adapters`; native code trusts those files."""
     listens: ClassVar[bool] = False
-    """Whether it knows `LoadOptions.listening`, and so can be served to other processes."""
-    guesses: ClassVar[bool] = False
-    """Whether it knows `LoadOptions.guessing`."""
+    """Whether it supports `LoadOptions.listening`, so that it can serve other processes."""
+    speculative: ClassVar[bool] = False
+    """Whether it supports `LoadOptions.guessing`."""
     gpu_failure_ends_process: ClassVar[bool] = False
-    """Whether the library ends the process where GPU memory runs out during the load."""
+    """Whether the library ends the process when GPU memory runs out during the load."""
 
-    @classmethod
-    def offered(cls) -> bool:
-        """Whether `auto` and lists of engines name it at all."""
+    def offered(self) -> bool:
+        """Whether `auto` and lists of engines include it at all."""
         return True
 
-    @classmethod
     @abstractmethod
-    def missing(cls) -> str | None:
+    def missing(self) -> str | None:
         """Why the library cannot be used on this machine, or None if it can."""
 
-    @classmethod
-    @abstractmethod
-    def unsupported(cls, model: GGUF) -> str | None:
-        """Why this engine cannot run `model`, or None if it can."""
+    def install_hint(self, driver: Driver) -> str | None:  # noqa: ARG002
+        """The command that makes a missing library usable beside `driver`, if there is one."""
+        from mistral_cli.engines.hardware.probe import package_version
 
-    @classmethod
-    def unsupported_on_gpu(cls, model: GGUF) -> str | None:  # noqa: ARG003
-        """Why a GPU cannot compute `model` in this engine, or None if it can."""
+        if self.package and package_version(self.package) is None:
+            return f"pip install {self.package}"
         return None
 
-    @classmethod
+    def unsupported(self, model: GGUF) -> str | None:  # noqa: ARG002
+        """Why this engine cannot run `model`, or None if it can."""
+        return None
+
+    def unsupported_built_in(self, entry: BuiltIn) -> str | None:  # noqa: ARG002
+        """Why it cannot run a built-in model whose file is not here yet, or None if it can."""
+        return None
+
+    def unsupported_on_gpu(self, model: GGUF) -> str | None:  # noqa: ARG002
+        """Why it cannot compute `model` on a GPU, or None if it can."""
+        return None
+
     @abstractmethod
-    def no_gpu(cls) -> str | None:
+    def no_gpu(self) -> str | None:
         """Why this engine cannot use a GPU here, or None if it can."""
 
-    @classmethod
-    def gpus(cls) -> tuple[Gpu, ...]:
-        """The GPUs that this engine would use; none where `no_gpu` says why."""
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The GPUs that this engine would use; empty where `no_gpu` has a reason."""
         return ()
 
-    @classmethod
-    def loads_gpu_driver(cls) -> bool:
+    def loads_gpu_driver(self) -> bool:
         """Whether `no_gpu` and `gpus` call a driver, which may hang or end the process."""
         return False
 
-    @classmethod
-    def state_format(cls) -> str | None:
-        """The library and its build, whose saved states no other reads; None: it saves none."""
+    def gpu_fix(self, driver: Driver) -> GpuFix | None:  # noqa: ARG002
+        """How this engine could use the GPUs that NVIDIA's `driver` offers, if it can at all."""
         return None
 
-    @classmethod
-    def memory(cls, model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
-        """The memory that `model` takes in this engine, for `parallel` texts at once."""
+    def other_gpu_fix(self, kind: str) -> str | None:  # noqa: ARG002
+        """The command that lets it use a GPU without NVIDIA's driver: "rocm" or "vulkan"."""
+        return None
+
+    def state_format(self) -> str | None:
+        """The library and its build, whose saved states no other can read; None: it saves none."""
+        return None
+
+    def memory(
+        self, model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1
+    ) -> Memory:
+        """The memory that `model` takes in this engine, for `parallel` streams at once."""
         return needed(model, context_length, gpu_layers, parallel)
 
     @abstractmethod
-    def __init__(self, model: GGUF, options: LoadOptions) -> None:
+    def open(self, model: GGUF, options: LoadOptions) -> Session:
         """Load `model`.
 
-        Raises EngineFailed with the library's own reason, OutOfGpuMemory where fewer
+        Raises EngineFailed with the library's own reason, and OutOfGpuMemory where fewer
         layers may help.
         """
+
+    def __reduce__(self) -> tuple[Callable[[str], Backend], tuple[str]]:
+        """Pickle as a name: another process has its own instance."""
+        from mistral_cli.engines.registry import backend
+
+        return backend, (self.name,)

@@ -1,45 +1,72 @@
-"""The engines by name. Importing one's module imports no library yet."""
+"""The engines by name. Importing the module of one does not import its library yet."""
 
 from __future__ import annotations
 
 import importlib
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.engines.protocol import Backend
+    from mistral_cli.models.catalog import BuiltIn
     from mistral_cli.models.gguf import GGUF
 
-ENGINES = {
+BACKENDS = {
     "native": "llama_cpp.native:Native",
     "llama.cpp": "llama_cpp.in_process:LlamaCpp",
     "ctransformers": "ctransformers.engine:CTransformers",
-    "fake": "fake:FakeEngine",
+    "fake": "fake:Fake",
 }
-"""Name → where it is, in the order in which `auto` prefers them."""
+"""Name → module and class of the backend, in the order in which `auto` prefers them."""
+
+DEFAULT = "llama.cpp"
+"""The engine that comes with this package: it can do everything that any of them can."""
 
 
 def automatic() -> tuple[str, ...]:
-    """The real engines, among which `auto` chooses; no machine build where none was made."""
-    return tuple(name for name in ENGINES if engine_class(name).offered())
+    """The engines that `auto` chooses from: the machine build only where there is one."""
+    return tuple(name for name in BACKENDS if backend(name).offered())
 
 
-def engine_class(name: str) -> type[Engine]:
-    """The engine called `name`. Raises UsageError for an unknown name."""
-    if name not in ENGINES:
+def backend(name: str) -> Backend:
+    """The backend called `name`. Raises UsageError for an unknown name."""
+    if name not in BACKENDS:
         known = ", ".join(["auto", *automatic()])
         raise UsageError(f"unknown engine {name!r}", hint=f"Use one of: {known}.")
-    module, _, attribute = ENGINES[name].partition(":")
-    found: type[Engine] = getattr(
+    return _instance(BACKENDS[name])
+
+
+@cache
+def _instance(location: str) -> Backend:
+    module, _, attribute = location.partition(":")
+    found: type[Backend] = getattr(
         importlib.import_module(f"mistral_cli.engines.{module}"), attribute
     )
-    return found
+    return found()
+
+
+def unsupported(model: GGUF | BuiltIn) -> dict[str, str]:
+    """The engines that cannot run `model`, by name, each with the reason."""
+    from mistral_cli.models.gguf import GGUF
+
+    reasons: dict[str, str] = {}
+    for name in automatic():
+        engine = backend(name)
+        reason = (
+            engine.unsupported(model)
+            if isinstance(model, GGUF)
+            else engine.unsupported_built_in(model)
+        )
+        if reason:
+            reasons[name] = reason
+    return reasons
 
 
 def verdicts(model: GGUF) -> dict[str, str]:
-    """For every real engine whether it can run `model`: "yes", or why not."""
-    named = {name: engine_class(name) for name in automatic()}
+    """For each engine whether it can run `model`: "yes", or why not."""
+    named = {name: backend(name) for name in automatic()}
     return {
         name: f"no: {problem}" if (problem := e.missing() or e.unsupported(model)) else "yes"
         for name, e in named.items()

@@ -12,17 +12,49 @@ from mistral_cli.engines.hardware.gpu import (
     tells_memory,
     too_full,
 )
-from mistral_cli.engines.registry import automatic, engine_class
-from mistral_cli.engines.requirements import EngineRequirements, layers_of
-from mistral_cli.errors import GpuRequired, ModelUnusable
+from mistral_cli.engines.registry import DEFAULT, automatic, backend
+from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.probe import EngineState, HardwareReport
-    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
 
 _NAMED = "named by --engine"
 _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is missing."
+
+
+@dataclass(frozen=True)
+class EngineRequirements:
+    """The `name` of an engine or "auto", and what the engine must do.
+
+    `gpu_layers` is a number, "auto" or "all"; with `require_gpu` some must be there. With
+    `adapters` it must add LoRA adapters, with `listening` be one that can be served.
+    """
+
+    name: str = "auto"
+    gpu_layers: str = "auto"
+    require_gpu: bool = False
+    adapters: bool = False
+    listening: bool = False
+
+    def check(self) -> None:
+        """Raise UsageError for what no model can make possible."""
+        engine = None if self.name == "auto" else backend(self.name)
+        if engine and (problem := self.lacking(engine)):
+            drop = ", or drop --lora" if self.adapters else ""
+            raise UsageError(f"{self.name} {problem}", hint=f"Use --engine {DEFAULT}{drop}.")
+        check_gpu_layers(self.gpu_layers)
+        if self.require_gpu and self.gpu_layers.isdecimal() and not int(self.gpu_layers):
+            raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
+
+    def lacking(self, engine: Backend) -> str | None:
+        """What `engine` cannot do with any model, or None."""
+        if self.adapters and not engine.takes_adapters:
+            return "cannot add LoRA adapters"
+        if self.listening and not engine.listens:
+            return "cannot be served"
+        return None
 
 
 @dataclass(frozen=True)
@@ -35,7 +67,7 @@ class EngineSelection:
     process has loaded.
     """
 
-    backend: type[Engine]
+    backend: Backend
     reason: str
     gpu_layers: int
     gpu_reason: str
@@ -86,12 +118,12 @@ def _usable(
     model: GGUF,
     survey: HardwareReport | None,
     unsupported: Mapping[str, str] | None,
-) -> tuple[list[type[Engine]], dict[str, str]]:
+) -> tuple[list[Backend], dict[str, str]]:
     """The engines that can serve the request, best first, and why others cannot, by name."""
-    usable: list[type[Engine]] = []
+    usable: list[Backend] = []
     problems: dict[str, str] = {}
     for name in automatic() if wanted.name == "auto" else (wanted.name,):
-        engine = engine_class(name)
+        engine = backend(name)
         missing = _state(engine, survey).missing if survey else engine.missing()
         refusal = engine.unsupported(model) if unsupported is None else unsupported.get(name)
         lacking = wanted.lacking(engine)
@@ -139,7 +171,7 @@ def fit_gpu_layers(
 def _with_gpu(
     first: EngineSelection,
     model: GGUF,
-    usable: Sequence[type[Engine]],
+    usable: Sequence[Backend],
     problems: Mapping[str, str],
     survey: HardwareReport,
     gpu_layers: str,
@@ -170,7 +202,7 @@ def _with_gpu(
     return replace(first, gpu_layers=0, gpu_reason=reasons, warning=warning)
 
 
-def _state(engine: type[Engine], survey: HardwareReport) -> EngineState:
+def _state(engine: Backend, survey: HardwareReport) -> EngineState:
     from mistral_cli.engines.hardware.probe import state_of
 
     return survey.engines.get(engine.name) or state_of(engine.name)
@@ -182,3 +214,19 @@ def _names(gpus: Sequence[Gpu]) -> str:
 
 def _listed(problems: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
+
+
+def check_gpu_layers(gpu_layers: str) -> None:
+    """Raise UsageError for what is neither a number nor "auto" nor "all"."""
+    if gpu_layers not in ("auto", "all") and not gpu_layers.isdecimal():
+        raise UsageError(
+            f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
+        )
+
+
+def layers_of(model: GGUF, gpu_layers: str) -> int:
+    """How many layers are meant, at most all; the output layer counts as one more."""
+    everything = model.block_count + 1
+    if gpu_layers in ("auto", "all"):
+        return everything
+    return min(int(gpu_layers), everything)

@@ -11,8 +11,8 @@ from pathlib import Path
 from mistral_cli.engines.isolated.child_command import child_command
 from mistral_cli.engines.isolated.native_calls import first_error, keep_captured
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
-from mistral_cli.engines.protocol import Engine, LoadOptions, LoraAdapter
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.protocol import Backend, LoadOptions, LoraAdapter
+from mistral_cli.engines.registry import backend as backend_of
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
 from mistral_cli.models.gguf import GGUF, read_gguf
@@ -21,12 +21,12 @@ _PROMPT_TOKENS = 32
 _GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
 
 
-def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+def trial_load(backend: Backend, model: GGUF, options: LoadOptions) -> None:
     """Load `model` and read a short prompt in a child. Raises OutOfGpuMemory, EngineFailed."""
     with tempfile.NamedTemporaryFile() as captured:
         command, environment = child_command(
             "mistral_cli.engines.trial_load",
-            engine.name,
+            backend.name,
             model.path,
             captured.name,
             options.context_length,
@@ -47,7 +47,7 @@ def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
     if done.returncode == 0:
         return
     # An engine that only crashes is rehearsed where our sums say that it may not fit.
-    crashed = done.returncode < 0 and not engine.gpu_failure_ends_process
+    crashed = done.returncode < 0 and not backend.gpu_failure_ends_process
     if crashed or out_of_memory(log) or "do not fit into the GPU" in log:
         raise OutOfGpuMemory(
             f"{options.gpu_layers} layers do not fit into the GPU's memory",
@@ -55,7 +55,7 @@ def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
         )
     reason = first_error(log) or f"it ended with {done.returncode}"
     raise EngineFailed(
-        f"{engine.name} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
+        f"{backend.name} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
     )
 
 
@@ -67,9 +67,9 @@ def _main() -> None:
     adapters = tuple(LoraAdapter(Path(file), scale) for file, scale in json.loads(loras))
     options = LoadOptions(context, threads, layers, parallel, adapters=adapters)
     try:
-        with engine_class(name)(model, options) as engine:
-            prompt = (1,) * min(_PROMPT_TOKENS, engine.context_length - 1)
-            for _ in engine.stream(Request(prompt, 1, _GREEDY)):
+        with backend_of(name).open(model, options) as session:
+            prompt = (1,) * min(_PROMPT_TOKENS, session.context_length - 1)
+            for _ in session.stream(Request(prompt, 1, _GREEDY)):
                 pass
     except MistralCliError as error:
         sys.exit(f"error: {error.message}")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.loader import open_tokenizer
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import DEFAULT, backend
 from mistral_cli.errors import (
     ContextExceeded,
     EngineFailed,
@@ -17,10 +17,8 @@ from mistral_cli.finetune.data import Example, TrainingData, list_problems
 from mistral_cli.models.chat.formats import Tokenize, chat_format, encode, encode_raw
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
-
-_ENGINE = "llama.cpp"  # the engine that loads adapters
 
 
 @dataclass(frozen=True)
@@ -64,10 +62,10 @@ def encode_examples(data: TrainingData, model: GGUF, max_length: int) -> list[En
     return rows
 
 
-def _engine() -> type[Engine]:
-    engine = engine_class(_ENGINE)
+def _engine() -> Backend:
+    engine = backend(DEFAULT)  # which loads adapters
     if problem := engine.missing():
-        raise EngineFailed(f"adapters need {_ENGINE}: {problem}", hint="Install it.")
+        raise EngineFailed(f"adapters need {DEFAULT}: {problem}", hint="Install it.")
     return engine
 
 

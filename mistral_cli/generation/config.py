@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import EngineSelection, select_engine
+from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.generation.adapters import fitting, read_adapters
 from mistral_cli.generation.options import Overflow, TaskOptions
 from mistral_cli.generation.speculative import guessing

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mistral_cli.engines.registry import DEFAULT
 from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.errors import ModelUnusable, UsageError
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.references import resolve_reference
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
@@ -20,7 +21,7 @@ def guessing(
     lookup: bool,
     draft: str | None,
     model: GGUF,
-    engine: type[Engine],
+    engine: Backend,
     config: Config,
     reporter: Reporter,
 ) -> SpeculativeConfig | None:
@@ -31,10 +32,10 @@ def guessing(
     """
     if not (lookup or draft):
         return None
-    if not engine.guesses:
+    if not engine.speculative:
         flag = "--draft-model" if draft else "--lookup"
         raise UsageError(
-            f"{engine.name} cannot guess ahead", hint=f"Use --engine llama.cpp, or drop {flag}."
+            f"{engine.name} cannot guess ahead", hint=f"Use --engine {DEFAULT}, or drop {flag}."
         )
     return SpeculativeConfig(_fitting(draft, model, config, reporter).path if draft else None)
 

@@ -33,11 +33,6 @@ class BuiltIn:
     size: int
     shape: ModelShape
 
-    @property
-    def unsupported(self) -> Mapping[str, str]:
-        """The engines that cannot run the file, and why."""
-        return {} if self.shape.own_output else {"ctransformers": _TIED}
-
     def header(self) -> GGUF:
         """A header for reckoning with: real sizes in sum, spread evenly over the layers."""
         return _header(self)
@@ -58,7 +53,6 @@ _V03_SIZES: Mapping[str, int] = {
     "Q3_K_M": 3_522_941_152,
     "Q2_K": 2_722_877_664,
 }
-_TIED = "it needs an output.weight of its own, which this file lacks"
 _Q4_K_M = 4_368_438_944
 
 BUILT_IN: tuple[BuiltIn, ...] = (

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
-from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.requirements import layers_of
-from mistral_cli.engines.selection import EngineSelection
+from mistral_cli.engines.llama_cpp.server_session import ServerSession
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.selection import EngineSelection, layers_of
 from mistral_cli.engines.types import PrefillProgress, Request
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import reread_gguf
@@ -19,7 +18,7 @@ from mistral_cli.serving.registry import Served, folder_of, identity, read
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
     from mistral_cli.engines.options import ModelOptions
-    from mistral_cli.engines.protocol import Engine
+    from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
 
@@ -29,7 +28,7 @@ _ENDING_SECONDS = 0.5
 _HINT = "Run it again: the model is loaded for the call where nobody serves it."
 
 
-class ServedSession(ServerEngine):
+class ServedSession(ServerSession):
     """An engine in the process that serves the model; its slots are shared with other calls."""
 
     def __init__(self, served: Served, model: GGUF, parallel: int = 1) -> None:
@@ -85,7 +84,7 @@ def find(path: Path, options: ModelOptions, engine: str, reporter: Reporter) -> 
 
 def selection_of(served: Served) -> EngineSelection:
     """The engine of a model that is loaded already."""
-    engine: type[Engine] = engine_class(served.engine)
+    engine: Backend = backend(served.engine)
     reason = f"process {served.pid} has the model loaded (mistral-cli serve)"
     return EngineSelection(engine, reason, served.gpu_layers, "as the model is served", served=True)
 

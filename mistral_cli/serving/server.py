@@ -15,11 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
+from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.loader import open_engine
 from mistral_cli.engines.protocol import LOOPBACK, ListenAddress, LoadOptions
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
+from mistral_cli.engines.selection import (
+    EngineRequirements,
+    EngineSelection,
+    fit_gpu_layers,
+    select_engine,
+)
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf import GGUF, read_gguf
@@ -65,7 +69,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
         terminal.status(f"loading {model.name} …")
         before = identity(model.file.path)
         with open_engine(model.selection, model.file, load, terminal.warn) as engine:
-            assert isinstance(engine, ServerEngine)
+            assert isinstance(engine, ServerSession)
             served = _served(model, options, listening, key, engine, before)
             _say(served, terminal)
             place_.publish(served)
@@ -124,7 +128,7 @@ def _served(
     options: ServeOptions,
     listening: ListenAddress,
     key: str | None,
-    engine: ServerEngine,
+    engine: ServerSession,
     file: tuple[int, int, int],
 ) -> Served:
     return Served(

@@ -18,9 +18,9 @@ from schemas import Schema, schemas
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.loader import open_engine
-from mistral_cli.engines.protocol import Engine, LoadOptions
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import EngineSelection, select_engine
+from mistral_cli.engines.protocol import LoadOptions, Session
+from mistral_cli.engines.registry import DEFAULT, backend
+from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
 from mistral_cli.generation.answer import Answer, collect
@@ -65,7 +65,7 @@ class Speed:
         return 1000 * self.seconds / self.tokens if self.tokens else 0.0
 
 
-def run(engine: Engine, request: Request, speed: Speed) -> Answer:
+def run(engine: Session, request: Request, speed: Speed) -> Answer:
     """Answer `request` and add to `speed`."""
     started = time.perf_counter()
     answer = collect(
@@ -89,7 +89,7 @@ def messages(text: str, schema: Schema, **values: Any) -> list[Message]:
 class Bench:
     """One engine on one model."""
 
-    def __init__(self, engine: Engine, model: GGUF, sampling: Sampling, limit: int) -> None:
+    def __init__(self, engine: Session, model: GGUF, sampling: Sampling, limit: int) -> None:
         self.engine, self.model, self.sampling, self.limit = engine, model, sampling, limit
         self.outcomes: Counter[str] = Counter()
         self.held, self.free = Speed(), Speed()
@@ -98,7 +98,7 @@ class Bench:
         draft = Prompt(Text(text, "benchmark"), asked, expected)
         ids = tuple(encode(asked, self.model, self.engine.tokenize))
         request = Request(ids, self.limit, self.sampling, expected.grammar)
-        selection = EngineSelection(type(self.engine), "", 0, "")
+        selection = EngineSelection(backend(DEFAULT), "", 0, "")
         load = LoadOptions(self.engine.context_length, usable_cores())
         task = Task("json-extract")
         return Plan(task, draft, self.model, "", selection, load, request, 2 * self.limit, ())

@@ -14,7 +14,7 @@ from synthetic.models import write_mistral
 from mistral_cli.diagnostics.bandwidth import memory_bandwidth
 from mistral_cli.engines.hardware.memory import read_for_a_token
 from mistral_cli.engines.protocol import LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import Finish, PrefillProgress, Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import resident_peak
@@ -92,14 +92,14 @@ def test_eos_ends_nothing_where_it_is_ignored(tmp_path: Path, name: str) -> None
     """The same model with the token it likes best as its EOS: it stops at once, or it does not."""
     greedy = Sampling(0.0, 0, 1.0, 1.0, 0)
     model = read_gguf(write_mistral(tmp_path / "plain.gguf"))
-    with engine_class(name)(model, LoadOptions(64, threads=1)) as engine:
+    with backend(name).open(model, LoadOptions(64, threads=1)) as engine:
         prompt = (1, *engine.tokenize("Once upon a time"))
         events = list(engine.stream(Request(prompt, 1, greedy)))
         first = "".join(getattr(event, "text", "") for event in events)
         (eos,) = engine.tokenize(first.strip())[:1]
     metadata = {"tokenizer.ggml.eos_token_id": eos}
     model = read_gguf(write_mistral(tmp_path / "ends.gguf", metadata=metadata))
-    with engine_class(name)(model, LoadOptions(64, threads=1)) as engine:
+    with backend(name).open(model, LoadOptions(64, threads=1)) as engine:
         ended = list(engine.stream(Request(prompt, 12, greedy)))
         went_on = list(engine.stream(Request(prompt, 12, greedy, ignore_eos=True)))
     assert ended[-1] == Finish("stop", 1)

@@ -17,16 +17,18 @@ from mistral_cli.diagnostics import fixes as mending
 from mistral_cli.diagnostics import recommend
 from mistral_cli.diagnostics.doctor import Diagnosis, diagnose
 from mistral_cli.diagnostics.doctor_report import print_diagnosis
+from mistral_cli.engines.ctransformers.limits import RUNTIME_COMMAND
 from mistral_cli.engines.hardware import probe as surveying
-from mistral_cli.engines.hardware.cuda import RUNTIME_COMMAND
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.probe import ask_child, survey
 from mistral_cli.engines.isolated.child_command import child_command
-from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
+from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.sources import PyPIWheel
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
+
+LLAMA_CPP = backend("llama.cpp")
 
 Run = Callable[..., Any]
 
@@ -93,7 +95,7 @@ def test_a_damaged_file(run: Run, tmp_path: Path) -> None:
 def no_other_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(mending, "_ROCM_DRIVER", tmp_path / "kfd")
     monkeypatch.setattr(mending, "_GRAPHICS", tmp_path / "renderD128")
-    monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "no GPU support"))
+    monkeypatch.setattr(LLAMA_CPP, "no_gpu", lambda: "no GPU support")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
 
 
@@ -188,7 +190,7 @@ def test_pip_does_not_cure_an_old_gpu(monkeypatch: pytest.MonkeyPatch, mistral: 
 def test_a_build_for_cuda_that_cannot_be_loaded(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
-    monkeypatch.setattr(LlamaCpp, "missing", classmethod(lambda cls: "libcuda.so.1: cannot open"))
+    monkeypatch.setattr(LLAMA_CPP, "missing", lambda: "libcuda.so.1: cannot open")
     assert mends(on(monkeypatch, None, mistral)) == "pip install --force-reinstall xllamacpp"
     wheel = mends(on(monkeypatch, Machine(version=12080), mistral))
     assert wheel.endswith("whl/cu128")
@@ -351,7 +353,7 @@ def test_an_engine_that_has_the_gpu_and_cannot_read_the_model() -> None:
     machine = recommend.Machine(32 * GIB, (Gpu("T4", 15 * GIB, 15 * GIB),), 8, "ctransformers")
     fits = {fit.entry.reference: fit for fit in recommend.recommend(machine)}
     assert (fits["mistral"].gpu_layers, fits["smollm2"].gpu_layers) == (33, 0)
-    assert fits["smollm2"].memory == LlamaCpp.memory(fits["smollm2"].entry.header(), 4096, 0)
+    assert fits["smollm2"].memory == LLAMA_CPP.memory(fits["smollm2"].entry.header(), 4096, 0)
 
 
 def test_dry_run_says_why_so_many_layers(run: Run, tmp_path: Path) -> None:

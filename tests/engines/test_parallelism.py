@@ -18,15 +18,13 @@ from mistral_cli.engines import (
 from mistral_cli.engines import (
     parallelism as slots,
 )
-from mistral_cli.engines import (
-    selection as choice,
-)
 from mistral_cli.engines.decoding.streams import BackgroundStreams
+from mistral_cli.engines.fake import Fake
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import needed
-from mistral_cli.engines.protocol import Engine, LoadOptions, Session
-from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.selection import EngineSelection
+from mistral_cli.engines.protocol import Backend, LoadOptions, Session
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -135,8 +133,8 @@ def models(
     return {"mistral": mistral, "mistral_v3": v3, "smollm2": smollm2}
 
 
-def llama_cpp(path: Path, parallel: int = 1, context: int = CONTEXT) -> Engine:
-    return engine_class("llama.cpp")(read_gguf(path), LoadOptions(context, 1, parallel=parallel))
+def llama_cpp(path: Path, parallel: int = 1, context: int = CONTEXT) -> Session:
+    return backend("llama.cpp").open(read_gguf(path), LoadOptions(context, 1, parallel=parallel))
 
 
 def ask(engine: Session, request: Request) -> list[Event]:
@@ -148,7 +146,7 @@ def answer(engine: Session, request: Request) -> tuple[str, Event]:
     return "".join(event.text for event in events if isinstance(event, TextDelta)), events[-1]
 
 
-def requests(engine: Engine, name: str) -> list[Request]:
+def requests(engine: Session, name: str) -> list[Request]:
     """Prompts that begin alike, of different lengths, with and without grammars.
 
     All greedy: batches of other shapes round otherwise, and a draw may fall between.
@@ -168,7 +166,7 @@ def requests(engine: Engine, name: str) -> list[Request]:
 CAPITALS = ("France", "Germany", "Spain", "Italy")
 
 
-def chat(engine: Engine, question: str) -> tuple[int, ...]:
+def chat(engine: Session, question: str) -> tuple[int, ...]:
     """`question` in SmolLM2's chat format."""
     start, end, line = 1, 2, engine.tokenize("\n")
     said = [start, *engine.tokenize("user"), *line, *engine.tokenize(question), end, *line]
@@ -242,7 +240,7 @@ def test_what_prompts_have_in_common_is_read_once_a_slot(mistral: Path) -> None:
 
 @pytest.mark.parametrize(("name", "most"), [("llama.cpp", 128), ("ctransformers", 1)])
 def test_the_most_that_an_engine_says_it_can(mistral: Path, name: str, most: int) -> None:
-    engine = engine_class(name)
+    engine = backend(name)
     assert engine.max_parallel == most
     with engine(read_gguf(mistral), LoadOptions(32, 1, parallel=most)) as opened:
         assert ask(opened, Request((1, 300), 2, GREEDY))
@@ -252,7 +250,7 @@ def test_many_caches_have_to_fit(mistral: Path, monkeypatch: pytest.MonkeyPatch)
     model = read_gguf(mistral)
     one = needed(model, CONTEXT, 0).kv_ram
     monkeypatch.setattr(opening, "available_memory", lambda: 3 * one)
-    taken = EngineSelection(engine_class("fake"), "", 0, "")
+    taken = EngineSelection(backend("fake"), "", 0, "")
     opening.open_engine(taken, model, LoadOptions(CONTEXT, 1, parallel=3), print)
     with pytest.raises(ContextExceeded, match="256 tokens, 4 times, needs") as caught:
         opening.open_engine(taken, model, LoadOptions(CONTEXT, 1, parallel=4), print)
@@ -262,16 +260,15 @@ def test_many_caches_have_to_fit(mistral: Path, monkeypatch: pytest.MonkeyPatch)
 # --- how many slots ----------------------------------------------------------------------------
 
 
-class Any(engine_class("fake")):  # type: ignore[misc]
+class Any(Fake):
     """An engine with one GPU of `usable` bytes."""
 
     usable = 0
 
-    @classmethod
-    def gpus(cls) -> tuple[Gpu, ...]:
+    def gpus(self) -> tuple[Gpu, ...]:
         total = 2**40
         margin = 512 * 2**20 + total // 20
-        return (Gpu("a GPU", total, cls.usable + margin),)
+        return (Gpu("a GPU", total, self.usable + margin),)
 
 
 class One(Any):
@@ -281,8 +278,8 @@ class One(Any):
     max_parallel = 1
 
 
-def on(engine: type[Engine]) -> EngineSelection:
-    return EngineSelection(engine, "", 0, "", gpus=engine.gpus())
+def on(kind: type[Backend]) -> EngineSelection:
+    return EngineSelection(kind(), "", 0, "", gpus=kind().gpus())
 
 
 @pytest.fixture
@@ -362,5 +359,5 @@ def test_layers_leave_room_for_every_cache(tiny: GGUF, monkeypatch: pytest.Monke
     everything = tiny.block_count + 1
     monkeypatch.setattr(Any, "usable", needed(tiny, CONTEXT, everything, 4).gpu)
     asked = replace(on(Any), gpu_layers=everything, automatic_layers=True)
-    assert choice.place(asked, tiny, CONTEXT, 4).gpu_layers == everything
-    assert choice.place(asked, tiny, CONTEXT, 5).gpu_layers < everything
+    assert fit_gpu_layers(asked, tiny, CONTEXT, 4).gpu_layers == everything
+    assert fit_gpu_layers(asked, tiny, CONTEXT, 5).gpu_layers < everything

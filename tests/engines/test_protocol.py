@@ -15,11 +15,11 @@ from synthetic.models import write_mistral
 
 from mistral_cli.engines.decoding import streams as background
 from mistral_cli.engines.decoding.streams import BackgroundStreams
-from mistral_cli.engines.llama_cpp import server_engine as llama_cpp_server
+from mistral_cli.engines.llama_cpp import server_session as llama_cpp_server
 from mistral_cli.engines.llama_cpp.completion import completion
-from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
-from mistral_cli.engines.protocol import Engine, LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.llama_cpp.server_session import ServerSession
+from mistral_cli.engines.protocol import LoadOptions, Session
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -64,14 +64,14 @@ def path_of(request: pytest.FixtureRequest) -> Callable[[str, str], Path]:
 
 
 @pytest.fixture(scope="session")
-def opened(path_of: Callable[[str, str], Path]) -> Iterator[Callable[[str, str], Engine]]:
+def opened(path_of: Callable[[str, str], Path]) -> Iterator[Callable[[str, str], Session]]:
     """`opened(engine, model)`: opened once, shared by all tests, so they depend on no state."""
-    engines: dict[tuple[str, str], Engine] = {}
+    engines: dict[tuple[str, str], Session] = {}
 
-    def opened(engine: str, model: str) -> Engine:
+    def opened(engine: str, model: str) -> Session:
         if (engine, model) not in engines:
             file = read_gguf(path_of(engine, model))
-            engines[engine, model] = engine_class(engine)(file, LoadOptions(CONTEXT, threads=1))
+            engines[engine, model] = backend(engine).open(file, LoadOptions(CONTEXT, threads=1))
         return engines[engine, model]
 
     yield opened
@@ -86,23 +86,23 @@ PAIRS = [
 
 
 @pytest.fixture(params=[*PAIRS, ("fake", "mistral")], ids="-".join)
-def any_engine(request: pytest.FixtureRequest, opened: Callable[..., Engine]) -> Engine:
+def any_engine(request: pytest.FixtureRequest, opened: Callable[..., Session]) -> Session:
     return opened(*request.param)
 
 
 @pytest.fixture(params=PAIRS, ids="-".join)
-def engine(request: pytest.FixtureRequest, opened: Callable[..., Engine]) -> Engine:
+def engine(request: pytest.FixtureRequest, opened: Callable[..., Session]) -> Session:
     return opened(*request.param)
 
 
 @pytest.fixture(params=REAL)
-def tiny(request: pytest.FixtureRequest, opened: Callable[..., Engine]) -> Engine:
+def tiny(request: pytest.FixtureRequest, opened: Callable[..., Session]) -> Session:
     """Each real engine on one model, where the model makes no difference."""
     return opened(request.param, "mistral")
 
 
 def ask(
-    engine: Engine,
+    engine: Session,
     prompt: str | tuple[int, ...] = "Once upon a time",
     max_tokens: int = 12,
     sampling: Sampling = GREEDY,
@@ -112,7 +112,7 @@ def ask(
     return list(engine.stream(Request(ids, max_tokens, sampling, grammar)))
 
 
-def chat(engine: Engine, question: str) -> tuple[int, ...]:
+def chat(engine: Session, question: str) -> tuple[int, ...]:
     """`question` in SmolLM2's chat format."""
     start, end, line = 1, 2, engine.tokenize("\n")
     said = [start, *engine.tokenize("user"), *line, *engine.tokenize(question), end, *line]
@@ -132,7 +132,7 @@ def finish(events: list[Event]) -> Finish:
 
 
 @pytest.mark.parametrize("hostile", [HOSTILE, "<s>", "</s>", "[INST] x [/INST]"])
-def test_text_never_becomes_control_tokens(engine: Engine, hostile: str) -> None:
+def test_text_never_becomes_control_tokens(engine: Session, hostile: str) -> None:
     model = engine._model  # type: ignore[attr-defined]
     assert model.token_types is not None
     kinds = {model.token_types[token] for token in engine.tokenize(hostile)}
@@ -142,25 +142,25 @@ def test_text_never_becomes_control_tokens(engine: Engine, hostile: str) -> None
 @pytest.mark.parametrize(
     "odd", ["", "\0", "a\0b", "\ud800", "👨‍👩‍👧", "ᚠᛇᚻ" * 100, "\n" * 500, " ", "\ufeff", "é\u0301"]
 )
-def test_any_text_can_be_tokenized(any_engine: Engine, odd: str) -> None:
+def test_any_text_can_be_tokenized(any_engine: Session, odd: str) -> None:
     tokens = any_engine.tokenize(odd)
     assert bool(tokens) == bool(odd)
     assert all(token >= 0 for token in tokens)
 
 
-def test_every_character_can_be_tokenized(any_engine: Engine) -> None:
+def test_every_character_can_be_tokenized(any_engine: Session) -> None:
     # SmolLM2 has no tokens for some bytes, which ended the process in ctransformers.
     assert any_engine.tokenize("".join(map(chr, range(1, 0x250))) + "\U00040000\U000f0000")
 
 
-def test_a_megabyte_can_be_tokenized(tiny: Engine) -> None:
+def test_a_megabyte_can_be_tokenized(tiny: Session) -> None:
     assert len(tiny.tokenize("long words " * 95_000)) > 95_000
 
 
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("model", MODELS)
 def test_all_engines_give_the_same_tokens(
-    opened: Callable[..., Engine], model: str, name: str
+    opened: Callable[..., Session], model: str, name: str
 ) -> None:
     one, other = opened("llama.cpp", model), opened(name, model)
     samples = ["Hello, world!", "two words", "x=1;"]
@@ -173,7 +173,7 @@ def test_all_engines_give_the_same_tokens(
 # --- the stream --------------------------------------------------------------------------------
 
 
-def test_progress_then_pieces_then_one_finish(any_engine: Engine) -> None:
+def test_progress_then_pieces_then_one_finish(any_engine: Session) -> None:
     events = ask(any_engine, "word " * 50, max_tokens=4)
     kinds = [type(event) for event in events]
     first = kinds.index(TextDelta)
@@ -188,7 +188,7 @@ def test_progress_then_pieces_then_one_finish(any_engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("limit", [1, 2, 7])
-def test_the_limit_cuts(any_engine: Engine, limit: int) -> None:
+def test_the_limit_cuts(any_engine: Session, limit: int) -> None:
     limit = min(limit, 4)  # the fake has five pieces
     events = ask(any_engine, max_tokens=limit)
     assert finish(events) == Finish("length", limit)
@@ -196,7 +196,7 @@ def test_the_limit_cuts(any_engine: Engine, limit: int) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_end_token_stops(opened: Callable[..., Engine], name: str) -> None:
+def test_the_end_token_stops(opened: Callable[..., Session], name: str) -> None:
     engine = opened(name, "smollm2")
     events = ask(engine, chat(engine, "Say only: yes"), max_tokens=100)
     assert finish(events).reason == "stop"
@@ -204,30 +204,30 @@ def test_the_end_token_stops(opened: Callable[..., Engine], name: str) -> None:
     assert "<|im_end|>" not in text(events)
 
 
-def test_a_prompt_that_fills_the_context(engine: Engine) -> None:
+def test_a_prompt_that_fills_the_context(engine: Session) -> None:
     ids = (1, *engine.tokenize("one two three four " * 100))[: CONTEXT - 1]
     assert finish(ask(engine, ids, max_tokens=50)) == Finish("length", 1)
 
 
 @pytest.mark.parametrize("length", [0, CONTEXT, CONTEXT + 1])
-def test_a_prompt_without_room_is_refused(tiny: Engine, length: int) -> None:
+def test_a_prompt_without_room_is_refused(tiny: Session, length: int) -> None:
     with pytest.raises(EngineFailed, match=f"{length} tokens"):
         ask(tiny, (300,) * length)
 
 
-def test_the_answer_ends_with_the_context(tiny: Engine) -> None:
+def test_the_answer_ends_with_the_context(tiny: Session) -> None:
     events = ask(tiny, (300,) * (CONTEXT - 10), max_tokens=1000)
     assert finish(events) == Finish("length", 10)
 
 
-def test_requests_are_independent(any_engine: Engine) -> None:
+def test_requests_are_independent(any_engine: Session) -> None:
     first = text(ask(any_engine, "The first story", sampling=RANDOM))
     other = text(ask(any_engine, "Another prompt altogether", sampling=RANDOM))
     assert text(ask(any_engine, "The first story", sampling=RANDOM)) == first
     assert text(ask(any_engine, "Another prompt altogether", sampling=RANDOM)) == other
 
 
-def test_an_abandoned_request_leaves_nothing_behind(any_engine: Engine) -> None:
+def test_an_abandoned_request_leaves_nothing_behind(any_engine: Session) -> None:
     whole = text(ask(any_engine))
     for taken in range(4):
         request = Request((1, *any_engine.tokenize("word " * 20)), 200, RANDOM)
@@ -241,14 +241,14 @@ def test_an_abandoned_request_leaves_nothing_behind(any_engine: Engine) -> None:
 @pytest.mark.parametrize("sampling", [GREEDY, RANDOM], ids=["greedy", "random"])
 @pytest.mark.parametrize("limit", [1, 30])
 def test_an_answer_wanted_whole_is_the_same(
-    any_engine: Engine, sampling: Sampling, limit: int
+    any_engine: Session, sampling: Sampling, limit: int
 ) -> None:
     request = Request((1, *any_engine.tokenize("One day a girl")), limit, sampling)
     streamed = list(any_engine.stream(request))
     whole = list(any_engine.stream(replace(request, whole=True)))
     assert text(whole) == text(streamed)
     assert replace(finish(whole), seconds=None) == finish(streamed)
-    if isinstance(any_engine, ServerEngine):
+    if isinstance(any_engine, ServerSession):
         assert sum(bool(event.text) for event in whole if isinstance(event, TextDelta)) <= 1
         prompt, answer = finish(whole).seconds or (0.0, 0.0)
         assert prompt > 0
@@ -258,8 +258,8 @@ def test_an_answer_wanted_whole_is_the_same(
 @pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
 def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, name: str) -> None:
     endless = Request((1, 300), 3000, GREEDY, ignore_eos=True, whole=True)
-    with engine_class(name)(read_gguf(smollm2), LoadOptions(4000, threads=1)) as engine:
-        assert isinstance(engine, ServerEngine)
+    with backend(name).open(read_gguf(smollm2), LoadOptions(4000, threads=1)) as engine:
+        assert isinstance(engine, ServerSession)
         events = engine.stream(endless)
         waiting = [next(events), next(events)]
         assert waiting == [TextDelta("")] * 2
@@ -268,7 +268,7 @@ def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, 
         assert engine._client.metrics()["tokens_predicted_total"] < 1500
 
 
-def test_a_new_request_ends_the_one_before(tiny: Engine) -> None:
+def test_a_new_request_ends_the_one_before(tiny: Session) -> None:
     whole = text(ask(tiny))
     suspended = tiny.stream(Request((1, 300), 200, RANDOM))
     next(suspended)
@@ -305,7 +305,7 @@ def test_only_one_request_works_at_a_time() -> None:
     assert ended == ["one", "two"]
 
 
-def test_the_seed_decides(engine: Engine) -> None:
+def test_the_seed_decides(engine: Session) -> None:
     def draw(seed: int) -> str:
         return text(ask(engine, sampling=Sampling(1.5, 0, 1.0, 1.0, seed), max_tokens=20))
 
@@ -314,7 +314,7 @@ def test_the_seed_decides(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("seed", [0, 2**31 - 1, 2**32 - 1, 2**40])
-def test_every_seed_gives_the_same_text_again(tiny: Engine, seed: int) -> None:
+def test_every_seed_gives_the_same_text_again(tiny: Session, seed: int) -> None:
     sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
     assert text(ask(tiny, sampling=sampling)) == text(ask(tiny, sampling=sampling))
 
@@ -330,7 +330,7 @@ def test_every_seed_gives_the_same_text_again(tiny: Engine, seed: int) -> None:
         Sampling(0.7, 40, 0.9, 1000.0, 1),
     ],
 )
-def test_extreme_sampling(tiny: Engine, sampling: Sampling) -> None:
+def test_extreme_sampling(tiny: Session, sampling: Sampling) -> None:
     assert finish(ask(tiny, sampling=sampling)).completion_tokens == 12
 
 
@@ -341,7 +341,7 @@ def test_extreme_sampling(tiny: Engine, sampling: Sampling) -> None:
 @pytest.mark.parametrize("penalty", [1.0, 1.2])
 @pytest.mark.parametrize("model", MODELS)
 def test_all_engines_write_the_same(
-    opened: Callable[..., Engine], model: str, penalty: float, name: str
+    opened: Callable[..., Session], model: str, penalty: float, name: str
 ) -> None:
     sampling = Sampling(0.0, 40, 0.95, penalty, 1)
     texts = []
@@ -355,7 +355,7 @@ def test_all_engines_write_the_same(
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_a_known_story(opened: Callable[..., Engine], name: str) -> None:
+def test_a_known_story(opened: Callable[..., Session], name: str) -> None:
     events = ask(opened(name, "stories"), "Once upon a time, there was a little girl", 50)
     assert text(events).startswith(
         " named Lily. She loved to play outside in the park. One day, she saw a big, red ball. "
@@ -365,7 +365,7 @@ def test_a_known_story(opened: Callable[..., Engine], name: str) -> None:
 
 @pytest.mark.parametrize("name", REAL)
 def test_characters_spread_over_tokens_arrive_whole(
-    opened: Callable[..., Engine], name: str
+    opened: Callable[..., Session], name: str
 ) -> None:
     engine = opened(name, "mistral")
     # Characters outside the vocabulary: each is three or four tokens of a byte.
@@ -380,7 +380,7 @@ def test_characters_spread_over_tokens_arrive_whole(
 
 
 def test_half_a_character_is_not_shown(
-    opened: Callable[..., Engine], monkeypatch: pytest.MonkeyPatch
+    opened: Callable[..., Session], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine = opened("llama.cpp", "mistral")
     first_of_four = 3 + 0xF0  # the byte tokens begin at 3
@@ -400,7 +400,7 @@ def test_half_a_character_is_not_shown(
 
 @pytest.mark.parametrize("name", [*REAL, "fake"])
 def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
-    engine = engine_class(name)(read_gguf(mistral), LoadOptions(CONTEXT, threads=1))
+    engine = backend(name).open(read_gguf(mistral), LoadOptions(CONTEXT, threads=1))
     suspended = engine.stream(Request((1, 300), 100, RANDOM))
     next(suspended)
     engine.close()
@@ -414,7 +414,7 @@ def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
 
 def test_closing_waits_for_no_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_GRACE_SECONDS", 0.0)  # as where a batch takes long
-    engine = engine_class("llama.cpp")(read_gguf(smollm2), LoadOptions(4096, threads=1))
+    engine = backend("llama.cpp").open(read_gguf(smollm2), LoadOptions(4096, threads=1))
     before = threading.enumerate()
     events = engine.stream(Request(tuple(range(10, 4000)), 1, GREEDY))
     next(events)
@@ -427,7 +427,7 @@ def test_closing_waits_for_no_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize("name", REAL)
 def test_open_and_close_many_times(mistral: Path, name: str) -> None:
     for _ in range(20):
-        engine_class(name)(read_gguf(mistral), LoadOptions(CONTEXT, threads=1)).close()
+        backend(name).open(read_gguf(mistral), LoadOptions(CONTEXT, threads=1)).close()
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -435,7 +435,7 @@ def test_another_thread_can_open(mistral: Path, name: str) -> None:
     texts: list[str] = []
 
     def work() -> None:
-        with engine_class(name)(read_gguf(mistral), LoadOptions(CONTEXT, threads=1)) as engine:
+        with backend(name).open(read_gguf(mistral), LoadOptions(CONTEXT, threads=1)) as engine:
             texts.append(text(ask(engine)))
 
     thread = threading.Thread(target=work)
@@ -446,7 +446,7 @@ def test_another_thread_can_open(mistral: Path, name: str) -> None:
 
 
 def test_an_error_in_the_worker_reaches_the_caller(
-    tiny: Engine, monkeypatch: pytest.MonkeyPatch
+    tiny: Session, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise EngineFailed("out of order", hint="")
@@ -468,9 +468,9 @@ def test_a_failed_load_says_why(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
     with pytest.raises(EngineFailed, match=r"cannot load the model: .*(n_rot|rope)"):
-        engine_class(name)(read_gguf(path), LoadOptions(CONTEXT, threads=1))
+        backend(name).open(read_gguf(path), LoadOptions(CONTEXT, threads=1))
     good = write_mistral(tmp_path / "good.gguf", vocabulary=512)
-    with engine_class(name)(read_gguf(good), LoadOptions(CONTEXT, threads=1)) as engine:
+    with backend(name).open(read_gguf(good), LoadOptions(CONTEXT, threads=1)) as engine:
         assert text(ask(engine, (1, 300)))
     assert capfd.readouterr() == ("", "")
 
@@ -500,7 +500,7 @@ SCHEMAS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=["enum", "object", "array", "pattern"])
-def test_what_a_schema_admits(engine: Engine, schema: Schema) -> None:
+def test_what_a_schema_admits(engine: Session, schema: Schema) -> None:
     for seed in range(2):
         sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
         events = ask(engine, "JSON: ", 60, sampling, json_grammar(schema, many=False))
@@ -509,7 +509,7 @@ def test_what_a_schema_admits(engine: Engine, schema: Schema) -> None:
         assert finish(events).completion_tokens <= 60
 
 
-def test_a_grounded_answer_stands_in_the_text(engine: Engine) -> None:
+def test_a_grounded_answer_stands_in_the_text(engine: Session) -> None:
     schema = schema_from_fields("name, note", nullable=True)
     source = 'Zoë said "no\\way" in\n  東京 on 2026-11-22. 1,200 people heard.'
     expected = BoundSpec(OutputSpec(schema, grounded=True), source)
@@ -523,7 +523,7 @@ def test_a_grounded_answer_stands_in_the_text(engine: Engine) -> None:
     assert whole
 
 
-def test_forced_tokens_count_and_are_cut(tiny: Engine) -> None:
+def test_forced_tokens_count_and_are_cut(tiny: Session) -> None:
     sentence = {"const": "a long sentence that leaves no choice at all"}
     grammar = json_grammar(sentence, many=False)
     whole = ask(tiny, max_tokens=100, grammar=grammar)
@@ -538,14 +538,14 @@ def test_forced_tokens_count_and_are_cut(tiny: Engine) -> None:
 @pytest.mark.parametrize(
     "grammar", ["start: foo(", 'start: "a" unknown', '%llguidance {}\nstart: %json {"type": 7}']
 )
-def test_a_broken_grammar_never_gives_free_text(tiny: Engine, grammar: str) -> None:
+def test_a_broken_grammar_never_gives_free_text(tiny: Session, grammar: str) -> None:
     events = tiny.stream(Request((1, 300), 10, GREEDY, grammar))
     with pytest.raises(EngineFailed, match="grammar"):
         list(events)
     assert text(ask(tiny))
 
 
-def test_a_grammar_may_end_early_or_late(tiny: Engine) -> None:
+def test_a_grammar_may_end_early_or_late(tiny: Session) -> None:
     hot = (Sampling(1000.0, 0, 1.0, 1.0, seed) for seed in range(20))
     texts = {text(ask(tiny, "x", 9, each, "start: /[ab]{1,3}/")) for each in hot}
     assert {len(found) for found in texts} >= {2, 3}
@@ -553,7 +553,7 @@ def test_a_grammar_may_end_early_or_late(tiny: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_all_engines_hold_a_grammar_alike(opened: Callable[..., Engine], name: str) -> None:
+def test_all_engines_hold_a_grammar_alike(opened: Callable[..., Session], name: str) -> None:
     grammar = json_grammar(SCHEMAS[1], many=False)
     both = (opened("llama.cpp", "mistral"), opened(name, "mistral"))
     texts = [text(ask(engine, "JSON: ", 80, GREEDY, grammar)) for engine in both]

@@ -11,7 +11,7 @@ from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import needed, rearranged
 from mistral_cli.engines.protocol import LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.repacking import AVX2, AVX512, repack_pays
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import GGUF, read_gguf
@@ -76,7 +76,7 @@ def test_the_answer_is_the_same(tmp_path: Path, quantization: str) -> None:
     model, texts = read_gguf(path), []
     for repack in (False, True):
         options = LoadOptions(512, threads=1, repack=repack)
-        with engine_class("llama.cpp")(model, options) as engine:
+        with backend("llama.cpp").open(model, options) as engine:
             request = Request((1, *engine.tokenize("Write a line about the sea.")), 48, GREEDY)
             texts.append([getattr(event, "text", "") for event in engine.stream(request)])
     assert texts[0] == texts[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
+import pkgutil
 import re
 import signal
 import socket
@@ -22,22 +23,22 @@ from synthetic.models import write_mistral
 
 from mistral_cli import engines
 from mistral_cli.engines import loader as opening
-from mistral_cli.engines.ctransformers.engine import CTransformers
-from mistral_cli.engines.ctransformers.library import wrong_processor
+from mistral_cli.engines.ctransformers.limits import wrong_processor
 from mistral_cli.engines.ctransformers.model import threads_for
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.probe import survey
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp_module
-from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
-from mistral_cli.engines.protocol import Engine, LoadOptions
-from mistral_cli.engines.registry import ENGINES, engine_class
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import EngineSelection, select_engine
+from mistral_cli.engines.protocol import Backend, LoadOptions
+from mistral_cli.engines.registry import BACKENDS, backend
+from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.generation.run import _report_layers
 from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.system import scratch
 from mistral_cli.system.terminal import Terminal
+
+LLAMA_CPP = backend("llama.cpp")
+CTRANSFORMERS = backend("ctransformers")
 
 REAL = ("llama.cpp", "ctransformers")
 
@@ -51,19 +52,19 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> GGUF:
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """These tests decide themselves which engine has a GPU."""
-    has(monkeypatch, LlamaCpp, gpu="no GPU in the test")
-    has(monkeypatch, CTransformers, gpu="no driver in the test")
+    has(monkeypatch, LLAMA_CPP, gpu="no GPU in the test")
+    has(monkeypatch, CTRANSFORMERS, gpu="no driver in the test")
 
 
 def has(
     monkeypatch: pytest.MonkeyPatch,
-    engine: type[Engine],
+    engine: Backend,
     *,
     gpu: str | None = None,
     missing: str | None = None,
 ) -> None:
-    monkeypatch.setattr(engine, "no_gpu", classmethod(lambda cls: gpu))
-    monkeypatch.setattr(engine, "missing", classmethod(lambda cls: missing))
+    monkeypatch.setattr(engine, "no_gpu", lambda: gpu)
+    monkeypatch.setattr(engine, "missing", lambda: missing)
 
 
 def pick(
@@ -74,33 +75,33 @@ def pick(
 
 def test_auto_takes_llama_cpp(model: GGUF) -> None:
     selection = pick(model)
-    assert (selection.backend, selection.gpu_layers, selection.warning) == (LlamaCpp, 0, None)
+    assert (selection.backend, selection.gpu_layers, selection.warning) == (LLAMA_CPP, 0, None)
 
 
 def test_auto_falls_back_where_llama_cpp_is_missing(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    has(monkeypatch, LlamaCpp, missing="not installed")
+    has(monkeypatch, LLAMA_CPP, missing="not installed")
     selection = pick(model)
-    assert selection.backend is CTransformers
+    assert selection.backend is CTRANSFORMERS
     assert "llama.cpp cannot: not installed" in selection.reason
 
 
 def test_auto_takes_the_engine_that_has_a_gpu(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
-    has(monkeypatch, CTransformers, gpu=None)
-    assert (pick(model).backend, pick(model).gpu_layers) == (CTransformers, model.block_count + 1)
-    assert pick(model, layers="0").backend is LlamaCpp
-    has(monkeypatch, LlamaCpp, gpu=None)
-    assert pick(model).backend is LlamaCpp
+    has(monkeypatch, CTRANSFORMERS, gpu=None)
+    assert (pick(model).backend, pick(model).gpu_layers) == (CTRANSFORMERS, model.block_count + 1)
+    assert pick(model, layers="0").backend is LLAMA_CPP
+    has(monkeypatch, LLAMA_CPP, gpu=None)
+    assert pick(model).backend is LLAMA_CPP
 
 
 def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    has(monkeypatch, CTransformers, gpu=None)
+    has(monkeypatch, CTRANSFORMERS, gpu=None)
     floats = read_gguf(write_mistral(tmp_path / "f32.gguf", vocabulary=512, quantization="F32"))
     selection = pick(floats, layers="all")
-    assert (selection.backend, selection.gpu_layers) == (LlamaCpp, 0)
+    assert (selection.backend, selection.gpu_layers) == (LLAMA_CPP, 0)
     assert "cannot multiply matrices in F32" in (selection.warning or "")
 
 
@@ -113,7 +114,7 @@ def test_where_the_gpu_computes_everything_no_thread_spins(
 
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
 def test_a_named_engine_is_taken(model: GGUF, name: str) -> None:
-    assert pick(model, name).backend is engine_class(name)
+    assert pick(model, name).backend is backend(name)
     assert pick(model, name).reason == "named by --engine"
 
 
@@ -124,8 +125,8 @@ def test_an_unknown_engine(model: GGUF) -> None:
 
 
 def test_no_engine_is_left(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
-    has(monkeypatch, LlamaCpp, missing="first reason")
-    has(monkeypatch, CTransformers, missing="second reason")
+    has(monkeypatch, LLAMA_CPP, missing="first reason")
+    has(monkeypatch, CTRANSFORMERS, missing="second reason")
     with pytest.raises(ModelUnusable, match=r"first reason.*second reason"):
         pick(model)
 
@@ -136,7 +137,7 @@ def test_no_engine_is_left(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None
 def test_layers_on_the_gpu(
     model: GGUF, monkeypatch: pytest.MonkeyPatch, layers: str, offloaded: int
 ) -> None:
-    has(monkeypatch, LlamaCpp, gpu=None)
+    has(monkeypatch, LLAMA_CPP, gpu=None)
     selection = pick(model, layers=layers)
     assert (selection.gpu_layers, selection.warning) == (offloaded, None)
 
@@ -207,11 +208,11 @@ def test_a_required_gpu_names_every_reason(model: GGUF, monkeypatch: pytest.Monk
         pick(model, required=True)
     with pytest.raises(UsageError, match="--require-gpu contradicts --gpu-layers 0"):
         pick(model, layers="0", required=True)
-    has(monkeypatch, CTransformers, missing="not there")
+    has(monkeypatch, CTRANSFORMERS, missing="not there")
     with pytest.raises(GpuRequired, match=r"ctransformers: not there; llama\.cpp: no GPU"):
         pick(model, required=True)
-    has(monkeypatch, LlamaCpp, gpu=None)
-    assert pick(model, required=True).backend is LlamaCpp
+    has(monkeypatch, LLAMA_CPP, gpu=None)
+    assert pick(model, required=True).backend is LLAMA_CPP
 
 
 def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,7 +226,7 @@ def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> N
         devices = [{"type": found[kind], "description": kind, **memory} for kind in there]
         monkeypatch.setattr(xllamacpp, "get_device_info", lambda: devices)
         llama_cpp_module._gpus.cache_clear()
-        return LlamaCpp.gpus()
+        return LLAMA_CPP.gpus()
 
     one, integrated = Gpu("GPU", 8, 5), Gpu("IGPU", 8, 5)
     assert gpus("CPU", "ACCEL", "META") == ()
@@ -235,18 +236,11 @@ def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_every_engine_in_the_folder_is_registered() -> None:
-    folder = Path(engines.__file__).parent
-    modules = [
-        importlib.import_module(f"mistral_cli.engines.{p.stem}") for p in folder.glob("*.py")
-    ]
-    defined = {
-        value
-        for module in modules
-        for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, Engine) and value is not Engine
-    }
-    assert defined == {engine_class(name) for name in ENGINES}
-    assert all(engine_class(name).name == name for name in ENGINES)
+    for module in pkgutil.walk_packages(engines.__path__, "mistral_cli.engines."):
+        importlib.import_module(module.name)
+    defined = {each for each in Backend.__subclasses__() if each.__module__.startswith("mistral")}
+    assert defined == {type(backend(name)) for name in BACKENDS}
+    assert all(backend(name).name == name for name in BACKENDS)
 
 
 def test_a_context_beyond_the_memory_is_refused(
@@ -254,14 +248,14 @@ def test_a_context_beyond_the_memory_is_refused(
 ) -> None:
     monkeypatch.setattr(opening, "available_memory", lambda: 1000)
     with pytest.raises(ContextExceeded, match="KV cache"):
-        engines.open_engine(pick(model, "fake"), model, LoadOptions(512, threads=1), print)
+        opening.open_engine(pick(model, "fake"), model, LoadOptions(512, threads=1), print)
 
 
 @pytest.mark.parametrize("name", REAL)
 def test_the_vocabulary_alone_counts_tokens(model: GGUF, name: str) -> None:
-    with engines.open_tokenizer(engine_class(name), model) as tokenizer:
+    with opening.open_tokenizer(backend(name), model) as tokenizer:
         alone = tokenizer.tokenize("Hello, 世界")
-    with engine_class(name)(model, LoadOptions(512, threads=1)) as engine:
+    with backend(name).open(model, LoadOptions(512, threads=1)) as engine:
         assert engine.tokenize("Hello, 世界") == alone
 
 
@@ -270,11 +264,12 @@ def test_the_vocabulary_alone_counts_tokens(model: GGUF, name: str) -> None:
 OPEN = """
 import os, sys, threading, time
 from pathlib import Path
-from mistral_cli.engines import *
-from mistral_cli.engines import engine_class
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 def opened(name, path, context=512):
-    return engine_class(name)(read_gguf(Path(path)), LoadOptions(context, threads=1))
+    return backend(name).open(read_gguf(Path(path)), LoadOptions(context, threads=1))
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 """
 
@@ -367,7 +362,7 @@ except KeyboardInterrupt:
 def test_ctrl_c_while_the_model_loads(model: GGUF, name: str) -> None:
     code = """
 import importlib
-engine = engine_class(sys.argv[1])
+engine = backend(sys.argv[1])
 module = "xllamacpp" if engine.name == "llama.cpp" else "ctransformers.llm"
 library = importlib.import_module(module)
 # A load that takes long and does not let Python's signal handler run.
@@ -413,7 +408,7 @@ def listening_on_tcp() -> set[str]:
 def test_only_this_user_can_reach_the_listener(model: GGUF) -> None:
     with socket.create_server(("127.0.0.1", 0)):  # the check sees what it looks for
         assert listening_on_tcp() & sockets_of_this_process()
-    with LlamaCpp(model, LoadOptions(512, threads=1)) as engine:
+    with LLAMA_CPP.open(model, LoadOptions(512, threads=1)) as engine:
         assert not listening_on_tcp() & sockets_of_this_process()
         path = engine._client._path
         assert stat.S_ISSOCK(path.stat().st_mode)
@@ -433,7 +428,7 @@ def test_a_failed_load_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
     with pytest.raises(Exception, match="cannot load"):
-        LlamaCpp(read_gguf(path), LoadOptions(512, threads=1))
+        LLAMA_CPP.open(read_gguf(path), LoadOptions(512, threads=1))
     assert not list(folder.iterdir())
 
 
@@ -443,7 +438,7 @@ def test_a_very_long_temporary_folder(
     long = tmp_path / ("x" * 100)
     long.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(long))
-    with LlamaCpp(model, LoadOptions(512, threads=1)) as engine:
+    with LLAMA_CPP.open(model, LoadOptions(512, threads=1)) as engine:
         assert engine.tokenize("Hello")
 
 

@@ -13,7 +13,7 @@ from support.program import needs_native
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import Request, Sampling, TextDelta
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.adapters import parse
@@ -40,7 +40,7 @@ def other(mistral: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def _answer(engine: str, model: Path, *adapters: LoraAdapter) -> str:
     options = LoadOptions(128, threads=1, adapters=adapters)
-    with engine_class(engine)(read_gguf(model), options) as opened:
+    with backend(engine).open(read_gguf(model), options) as opened:
         events = opened.stream(Request(PROMPT, 24, GREEDY))
         return "".join(event.text for event in events if isinstance(event, TextDelta))
 

@@ -11,7 +11,7 @@ from support.program import Result, needs_native
 
 from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.engines.types import Finish, Prefix, Request, Sampling, TextDelta
 from mistral_cli.models.chat import Message
@@ -73,7 +73,7 @@ def test_one_thread_writes_the_same_texts(
 ) -> None:
     if name == "native":
         request.getfixturevalue("native")
-    engine_of, model = engine_class(name), read_gguf(smollm2)
+    engine_of, model = backend(name), read_gguf(smollm2)
     with engine_of(model, PLAIN) as plain:
         expected = _texts(plain, smollm2)
     with engine_of(model, guess(smollm2)) as engine:
@@ -84,7 +84,7 @@ def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) 
     counts = []
     for options in (PLAIN, LOOKUP, _drafted(smollm2)):
         listening = ListenAddress(tmp_path / "s.sock", ("key",))
-        with engine_class("llama.cpp")(
+        with backend("llama.cpp").open(
             read_gguf(smollm2), replace(options, listening=listening)
         ) as e:
             text = _asked(e, smollm2, COPY)
@@ -100,7 +100,7 @@ def test_a_prefix_that_is_restored(smollm2: Path, tmp_path: Path) -> None:
     texts = []
     for options in (PLAIN, LOOKUP):
         load = replace(options, states=tmp_path)
-        with engine_class("llama.cpp")(read_gguf(smollm2), load) as engine:
+        with backend("llama.cpp").open(read_gguf(smollm2), load) as engine:
             ids = tuple(encode([Message("user", COPY)], read_gguf(smollm2), engine.tokenize))
             prefix = Prefix(ids[:64], tmp_path / "prefix.state")
             texts.append(_asked(engine, smollm2, COPY, prefixes=(prefix,)))

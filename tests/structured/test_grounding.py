@@ -15,15 +15,17 @@ from hypothesis import strategies as st
 from support.grammars import admits
 from support.strategies import TEXTS
 
-from mistral_cli.engines.ctransformers.engine import CTransformers
 from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
 from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
 from mistral_cli.errors import OutputInvalid, UsageError
 from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.schema import Schema
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
+
+CTRANSFORMERS = backend("ctransformers")
 
 PERSON = schema_from_fields("name, age int, height float, member bool", nullable=True)
 
@@ -410,7 +412,7 @@ def model(mistral: Path) -> GGUF:
 
 @pytest.fixture(scope="module")
 def tokenizer(model: GGUF) -> Iterator[object]:
-    with CTransformers(model, LoadOptions(64, threads=1)) as engine:
+    with CTRANSFORMERS.open(model, LoadOptions(64, threads=1)) as engine:
         yield llguidance_tokenizer(model, engine.tokenize, lambda token: token_bytes(model, token))
 
 

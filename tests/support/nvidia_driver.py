@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from mistral_cli.engines.ctransformers import limits
 from mistral_cli.engines.hardware import cuda
 
 GIB = 2**30
@@ -64,7 +65,7 @@ def put(monkeypatch: pytest.MonkeyPatch, machine: Machine | None) -> None:
         raise OSError(name)
 
     monkeypatch.setattr(cuda, "open_library", machine.open_library if machine else nothing)
-    monkeypatch.setattr(cuda, "_all_from_pypi", lambda: False)
+    monkeypatch.setattr(limits, "_all_from_pypi", lambda: False)
     cuda.ask.cache_clear()
 
 

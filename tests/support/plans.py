@@ -10,8 +10,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
 from mistral_cli.engines.loader import open_tokenizer
+from mistral_cli.engines.registry import backend
 from mistral_cli.generation.config import resolve_config
 from mistral_cli.generation.job import Job, make_jobs
 from mistral_cli.generation.options import TaskOptions
@@ -23,6 +23,8 @@ from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts.inputs import Text
+
+LLAMA_CPP = backend("llama.cpp")
 
 
 def make_terminal() -> Terminal:
@@ -51,7 +53,7 @@ def jobs_of(
 
 @cache
 def tokenizer_of(model: Path) -> Callable[[str], list[int]]:
-    opened = open_tokenizer(LlamaCpp, read_gguf(model))
+    opened = open_tokenizer(LLAMA_CPP, read_gguf(model))
     tokenizer = contextlib.ExitStack().enter_context(opened)
     _open.append(opened)
     return tokenizer.tokenize

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from mistral_cli.engines.protocol import LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import usable_cores
@@ -32,7 +32,7 @@ def main() -> None:
     before = resident()
     prompt = tuple(1 + index * 7919 % (vocabulary - 1) for index in range(int(tokens)))
     options = LoadOptions(int(context), usable_cores(), parallel=int(parallel))
-    with engine_class(engine)(model, options) as opened:
+    with backend(engine).open(model, options) as opened:
         for _ in opened.stream(Request(prompt, 2, Sampling(0.0, 1, 1.0, 1.0, 1))):
             pass
         print(resident() - before)

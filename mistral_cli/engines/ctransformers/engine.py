@@ -8,76 +8,96 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.ctransformers.library import wrong_processor
-from mistral_cli.engines.ctransformers.limits import no_kernels, unreadable
+from mistral_cli.engines.ctransformers.limits import (
+    RUNTIME_COMMAND,
+    TIED_OUTPUT,
+    no_cuda,
+    no_kernels,
+    too_weak,
+    unreadable,
+    wrong_processor,
+)
 from mistral_cli.engines.ctransformers.model import LoadedModel, engine_failed
 from mistral_cli.engines.decoding.loop import decode, token_limit
 from mistral_cli.engines.decoding.streams import BackgroundStreams, Emit
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.memory import Memory, needed_in_2023
-from mistral_cli.engines.protocol import Engine, LoadOptions
+from mistral_cli.engines.protocol import Backend, GpuFix, LoadOptions, Session
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.constraint import Constraint, Mask
     from mistral_cli.engines.decoding.sampler import Sampler
+    from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.types import Event, Request
+    from mistral_cli.models.catalog import BuiltIn
     from mistral_cli.models.gguf import GGUF
 
 
-class CTransformers(Engine):
-    """A model in ctransformers' native library."""
+class CTransformers(Backend):
+    """The ctransformers package, whose library is the llama.cpp of September 2023."""
 
     name = "ctransformers"
+    package = "ctransformers"
     max_parallel = 1
     gpu_failure_ends_process = True
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """See Engine."""
+    def missing(self) -> str | None:
+        """The package is not installed, or its library is for another processor."""
         spec = importlib.util.find_spec("ctransformers")
         if spec is None:
             return "the package ctransformers is not installed (pip install ctransformers)"
         return wrong_processor(Path(next(iter(spec.submodule_search_locations or ("",)))))
 
-    @classmethod
-    def unsupported(cls, model: GGUF) -> str | None:
-        """See Engine."""
+    def unsupported(self, model: GGUF) -> str | None:
+        """What in the file would end the process."""
         return unreadable(model)
 
-    @classmethod
-    def unsupported_on_gpu(cls, model: GGUF) -> str | None:
-        """See Engine."""
+    def unsupported_built_in(self, entry: BuiltIn) -> str | None:
+        """It needs an output layer that is not shared with the embeddings."""
+        return None if entry.shape.own_output else TIED_OUTPUT
+
+    def unsupported_on_gpu(self, model: GGUF) -> str | None:
+        """The CUDA library cannot multiply every type of matrix."""
         return no_kernels(model)
 
-    @classmethod
-    def no_gpu(cls) -> str | None:
-        """See Engine."""
-        return cls.missing() or cuda.unusable_by_ctransformers()
+    def no_gpu(self) -> str | None:
+        """What would make the CUDA library end the process."""
+        return self.missing() or no_cuda()
 
-    @classmethod
-    def gpus(cls) -> tuple[Gpu, ...]:
-        """See Engine."""
+    def gpus(self) -> tuple[Gpu, ...]:
+        """All GPUs that the CUDA driver shows."""
         return cuda.ask().gpus
 
-    @classmethod
-    def loads_gpu_driver(cls) -> bool:
-        """See Engine."""
+    def loads_gpu_driver(self) -> bool:
+        """It asks NVIDIA's driver, where there is one."""
         return cuda.driver_is_there()
 
-    @classmethod
+    def gpu_fix(self, driver: Driver) -> GpuFix | None:
+        """A newer driver or the CUDA 12 libraries."""
+        if self.missing() or too_weak(driver):
+            return None
+        return GpuFix(driver_version=525) if driver.too_old else GpuFix(RUNTIME_COMMAND)
+
     def memory(
-        cls,
+        self,
         model: GGUF,
         context_length: int,
         gpu_layers: int,
-        parallel: int = 1,  # noqa: ARG003
+        parallel: int = 1,  # noqa: ARG002
     ) -> Memory:
-        """See Engine."""
+        """The memory that the llama.cpp of 2023 takes."""
         return needed_in_2023(model, context_length, gpu_layers)
 
+    def open(self, model: GGUF, options: LoadOptions) -> Session:
+        """Load the model into the library."""
+        return CTransformersSession(model, options)
+
+
+class CTransformersSession(Session):
+    """A model loaded by ctransformers' library, driven token by token."""
+
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
-        """See Engine."""
         self._model = model
         self._background = BackgroundStreams()
         self._llguidance: Any = None
@@ -87,26 +107,26 @@ class CTransformers(Engine):
 
     @property
     def gpu_layers(self) -> int:
-        """See Engine: the library keeps to itself what it did."""
+        """The layers requested: the library does not report what it did."""
         return self._gpu_layers
 
     @property
     def context_length(self) -> int:
-        """See Engine."""
+        """The context as the library reports it."""
         return self._context_length
 
     def tokenize(self, text: str) -> list[int]:
-        """See Engine."""
+        """Token ids from the library's own tokenizer."""
         return self._opened().tokenize(text)
 
     def stream(self, request: Request) -> Generator[Event, None, None]:
-        """See Engine."""
+        """Run the decoding loop in a thread."""
         # The thread holds the model, so that close() frees nothing under its evaluation.
         native, limit = self._opened(), token_limit(request, self._context_length)
         return self._background.run(lambda emit, _: self._complete(native, request, limit, emit))
 
     def close(self) -> None:
-        """See Engine."""
+        """Stop the stream and drop the model, which the last reference frees."""
         self._background.stop()
         self._native = None
 

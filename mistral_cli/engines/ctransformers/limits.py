@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.util
 import os
+import platform
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mistral_cli.engines.hardware import cuda
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -14,6 +18,14 @@ if TYPE_CHECKING:
 _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
 
 _F32 = 0
+
+_OWN_OUTPUT = "an output.weight of its own"
+TIED_OUTPUT = f"it needs {_OWN_OUTPUT}, which this file lacks"
+
+# The extra "cuda" of this project, wherever the project itself came from.
+RUNTIME_COMMAND = "pip install 'ctransformers[cuda]==0.2.27'"
+_OLDEST_CAPABILITY = (5, 2)
+_RUNTIME_LIBRARIES = {"cuda_runtime": "libcudart.so.12", "cublas": "libcublas.so.12"}
 
 # Printable ASCII, newline, and what replaces a character that cannot be tokenized.
 _COMMON_BYTES = frozenset({*range(0x20, 0x7F), 0x0A, *"\ufffd".encode()})
@@ -32,7 +44,7 @@ def unreadable(model: GGUF) -> str | None:
     there = {
         "tokenizer scores": "tokenizer.ggml.scores" in model.metadata,
         "token types": model.token_types is not None,
-        "an output.weight of its own": "output.weight" in tensors,
+        _OWN_OUTPUT: "output.weight" in tensors,
         "a token for every common byte": not missing_bytes(model) & _COMMON_BYTES,
     }
     if lacking := [what for what, is_there in there.items() if not is_there]:
@@ -63,6 +75,74 @@ def missing_bytes(model: GGUF) -> frozenset[int]:
 def _known_tensors(layers: int) -> set[str]:
     known = {"token_embd.weight", "output_norm.weight", "output.weight"}
     return known | {f"blk.{i}.{n}.weight" for i in range(layers) for n in _LAYER_TENSORS}
+
+
+def too_weak(driver: cuda.Driver) -> bool:
+    """Whether a GPU is older than the CUDA library knows."""
+    return bool(driver.gpus) and driver.weakest < _OLDEST_CAPABILITY
+
+
+def no_cuda() -> str | None:
+    """Why ctransformers' CUDA 12 library cannot run here, or None if it can.
+
+    It must be known beforehand: where the driver is missing or too old, that library
+    prints "CUDA error 35" and calls exit(1).
+    """
+    driver = cuda.ask()
+    if driver.problem:
+        return driver.problem
+    if driver.cuda_version and driver.too_old:
+        return "the NVIDIA driver supports CUDA {}.{}, not 12".format(*driver.cuda_version)
+    if too_weak(driver):
+        return "compute capability {}.{} is below 5.2".format(*driver.weakest)
+    return _library_problem()
+
+
+def _library_problem() -> str | None:
+    if _all_from_pypi():
+        return None
+    for library in _RUNTIME_LIBRARIES.values():
+        try:
+            cuda.open_library(library)
+        except OSError:
+            return f"{library} is missing ({RUNTIME_COMMAND})"
+    return None
+
+
+def _all_from_pypi() -> bool:
+    """Whether ctransformers finds NVIDIA's PyPI packages: all in the first folder, or none."""
+    spec = importlib.util.find_spec("nvidia")
+    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
+    libraries = _RUNTIME_LIBRARIES.items()
+    return folder is not None and all(
+        (Path(folder) / package / "lib" / library).is_file() for package, library in libraries
+    )
+
+
+def wrong_processor(package: Path) -> str | None:
+    """Why the packaged library is for another processor: its wheel says "any", and is not."""
+    processor = platform.machine()
+    compiled_here = (package / "lib" / "local").is_dir()
+    if platform.system() != "Linux" or processor == "x86_64" or compiled_here:
+        return None
+    return f"the library in the package ctransformers is for x86-64, and this is {processor}"
+
+
+def variant(gpu_layers: int) -> str | None:
+    """Which of the packaged libraries to load; None leaves it to the package.
+
+    The package asks py-cpuinfo, which takes over a second.
+    """
+    if gpu_layers > 0:
+        return "cuda" if platform.system() == "Linux" else None
+    try:
+        cpu = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    flags = set(next((line for line in cpu.splitlines() if line.startswith("flags")), "").split())
+    if {"avx2", "fma", "f16c"} <= flags:
+        return "avx2"
+    return "avx" if {"avx", "f16c"} <= flags else "basic"
 
 
 class _Parameters(ctypes.Structure):

@@ -11,8 +11,7 @@ from collections.abc import Sequence
 from ctypes import c_int
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.ctransformers.library import variant
-from mistral_cli.engines.ctransformers.limits import load_failure, missing_bytes
+from mistral_cli.engines.ctransformers.limits import load_failure, missing_bytes, variant
 from mistral_cli.engines.hardware.memory import CPU_BATCH_IN_2023, GPU_BATCH
 from mistral_cli.engines.isolated.native_calls import interruptible
 from mistral_cli.engines.protocol import LoadOptions, for_native_code

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from mistral_cli.engines.hardware.gpu import Gpu
@@ -19,11 +17,7 @@ from mistral_cli.engines.hardware.nvml import Nvml
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 _DRIVER = "libcuda.so.1"
 _NO_DEVICE, _STUB_LIBRARY = 100, 34  # CUresult
-_RUNTIME_LIBRARIES = {"cuda_runtime": "libcudart.so.12", "cublas": "libcublas.so.12"}
-_OLDEST_CUDA, _OLDEST_CAPABILITY = (12, 0), (5, 2)
-
-# The extra "cuda" of this project, wherever the project itself came from.
-RUNTIME_COMMAND = "pip install 'ctransformers[cuda]==0.2.27'"
+_OLDEST_CUDA = (12, 0)
 
 
 @dataclass(frozen=True)
@@ -65,11 +59,6 @@ class Driver:
     def weakest(self) -> tuple[int, int]:
         """The lowest compute capability among the GPUs."""
         return min(gpu.compute_capability for gpu in self.gpus)
-
-    @property
-    def too_weak(self) -> bool:
-        """Whether a GPU is older than ctransformers' library knows."""
-        return bool(self.gpus) and self.weakest < _OLDEST_CAPABILITY
 
 
 def open_library(name: str) -> Any:
@@ -117,22 +106,6 @@ def ask() -> Driver:
         return Driver(cuda_version=version, gpus=gpus)
 
 
-def unusable_by_ctransformers() -> str | None:
-    """Why ctransformers' CUDA 12 library cannot run here, or None if it can.
-
-    It must be known beforehand: where the driver is missing or too old, that library
-    prints "CUDA error 35" and calls exit(1).
-    """
-    driver = ask()
-    if driver.problem:
-        return driver.problem
-    if driver.cuda_version and driver.too_old:
-        return "the NVIDIA driver supports CUDA {}.{}, not 12".format(*driver.cuda_version)
-    if driver.too_weak:
-        return "compute capability {}.{} is below 5.2".format(*driver.weakest)
-    return _library_problem()
-
-
 def _gpus(driver: Any, nvml: Nvml) -> Iterator[CudaGpu]:
     for ordinal in range(_number(driver.cuDeviceGetCount)):
         device = ctypes.c_int()
@@ -177,24 +150,3 @@ def _init_failure(driver: Any, status: int) -> str:
     driver.cuGetErrorName(status, ctypes.byref(name))
     error = name.value.decode() if name.value else status
     return f"the NVIDIA driver sees no usable device (cuInit: {error})"
-
-
-def _library_problem() -> str | None:
-    if _all_from_pypi():
-        return None
-    for library in _RUNTIME_LIBRARIES.values():
-        try:
-            open_library(library)
-        except OSError:
-            return f"{library} is missing ({RUNTIME_COMMAND})"
-    return None
-
-
-def _all_from_pypi() -> bool:
-    """Whether ctransformers finds NVIDIA's PyPI packages: all in the first folder, or none."""
-    spec = importlib.util.find_spec("nvidia")
-    folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
-    libraries = _RUNTIME_LIBRARIES.items()
-    return folder is not None and all(
-        (Path(folder) / package / "lib" / library).is_file() for package, library in libraries
-    )

@@ -18,10 +18,9 @@ from typing import Any
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.isolated.child_command import child_command
-from mistral_cli.engines.registry import automatic, engine_class
+from mistral_cli.engines.registry import automatic, backend
 
 _SECONDS = 30.0
-_PACKAGES = {"llama.cpp": "xllamacpp", "ctransformers": "ctransformers"}
 
 
 @dataclass(frozen=True)
@@ -110,14 +109,14 @@ def package_version(package: str) -> str | None:
 
 
 def _a_driver_is_there(names: Iterable[str]) -> bool:
-    return cuda.driver_is_there() or any(engine_class(n).loads_gpu_driver() for n in names)
+    return cuda.driver_is_there() or any(backend(n).loads_gpu_driver() for n in names)
 
 
 def state_of(name: str) -> EngineState:
     """One engine, asked in this process."""
-    engine = engine_class(name)
+    engine = backend(name)
     missing, no_gpu = engine.missing(), engine.no_gpu()
-    return EngineState(_PACKAGES.get(name, ""), missing, no_gpu, () if no_gpu else engine.gpus())
+    return EngineState(engine.package, missing, no_gpu, () if no_gpu else engine.gpus())
 
 
 def _parse(answers: bytes, problem: str) -> HardwareReport:
@@ -135,7 +134,7 @@ def _parse(answers: bytes, problem: str) -> HardwareReport:
 def _engine_state(answer: dict[str, Any] | None, name: str, problem: str) -> EngineState:
     if answer:
         return EngineState(**{**answer, "gpus": tuple(_gpu(gpu) for gpu in answer["gpus"])})
-    package = _PACKAGES.get(name, "")
+    package = backend(name).package
     absent = package and util.find_spec(package) is None
     missing = f"the package {package} is not installed" if absent else None
     return EngineState(package, missing, missing or problem, ())

@@ -15,77 +15,100 @@ from mistral_cli.engines.hardware.memory import CPU_BATCH, batch_of
 from mistral_cli.engines.isolated.native_calls import captured_stderr
 from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.llama_cpp.load_log import load, without_log
-from mistral_cli.engines.llama_cpp.server_engine import (
+from mistral_cli.engines.llama_cpp.server_session import (
     MORE_HTTP_THREADS,
     NO_ORIGIN,
-    ServerEngine,
+    ServerSession,
     private_listening,
 )
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-from mistral_cli.engines.protocol import LOOPBACK, Engine, ListenAddress, LoadOptions
+from mistral_cli.engines.protocol import LOOPBACK, Backend, GpuFix, ListenAddress, LoadOptions
 from mistral_cli.engines.repacking import AVX2
 from mistral_cli.engines.speculative import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.errors import first_line
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.models.gguf import GGUF
 
 _abandoned: list[Any] = []
 
-# What builds for NVIDIA, AMD, Intel and Vulkan bring along as they are imported.
+# From xllamacpp's README; the wheels of the package index compute on the CPU, or with Metal.
+_WHEEL = (
+    "pip install xllamacpp --force-reinstall "
+    "--index-url https://xorbitsai.github.io/xllamacpp/whl/{}"
+)
+_CPU_WHEEL = "pip install --force-reinstall xllamacpp"
+_OLDEST_CAPABILITY = (5, 0)
+
+# What builds for NVIDIA, AMD, Intel and Vulkan load as they are imported.
 _GPU_LIBRARY = re.compile(r"/lib(?:cuda|cublas|vulkan|amdhip|hsa-runtime|ze_loader|OpenCL|musa)")
 
 
-class LlamaCpp(ServerEngine, Engine):
-    """An in-process llama.cpp server that only this process can talk to."""
+class LlamaCpp(Backend):
+    """The xllamacpp package: an in-process llama.cpp server that only this process can reach."""
 
     name = "llama.cpp"
+    package = "xllamacpp"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacking = AVX2  # which the package is built for
     takes_adapters = True
     listens = True
-    guesses = True
+    speculative = True
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """See Engine."""
+    def missing(self) -> str | None:
+        """The package is not installed, or cannot be imported."""
         if importlib.util.find_spec("xllamacpp") is None:
             return "the package xllamacpp is not installed (pip install xllamacpp)"
         return _import_problem()
 
-    @classmethod
-    def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
-        """See Engine: current llama.cpp says itself what it cannot load."""
-        return None
+    def install_hint(self, driver: Driver) -> str | None:
+        """The package, or a build that the machine can import."""
+        if install := super().install_hint(driver):
+            return install
+        return (_cuda_wheel(driver) if driver.gpus else None) or _CPU_WHEEL
 
-    @classmethod
-    def no_gpu(cls) -> str | None:
-        """See Engine."""
-        if cls.missing():
-            return cls.missing()
+    def no_gpu(self) -> str | None:
+        """The package is missing, or was built without a GPU library."""
+        if problem := self.missing():
+            return problem
         if not _gpus():
             return "the installed xllamacpp has no GPU support, or sees no GPU"
         return None
 
-    @classmethod
-    def gpus(cls) -> tuple[Gpu, ...]:
-        """See Engine."""
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The devices that the library would use."""
         return _gpus()
 
-    @classmethod
-    def loads_gpu_driver(cls) -> bool:
-        """See Engine."""
-        return not cls.missing() and bool(_GPU_LIBRARY.search(_loaded_libraries()))
+    def loads_gpu_driver(self) -> bool:
+        """A build for a GPU loads its library, which asks the driver."""
+        return not self.missing() and bool(_GPU_LIBRARY.search(_loaded_libraries()))
 
-    @classmethod
-    def state_format(cls) -> str | None:
-        """See Engine."""
+    def gpu_fix(self, driver: Driver) -> GpuFix | None:
+        """The package's CUDA build, and for that maybe a newer driver."""
+        if wheel := _cuda_wheel(driver):
+            return GpuFix(wheel)
+        return GpuFix(driver_version=570) if driver.weakest >= _OLDEST_CAPABILITY else None
+
+    def other_gpu_fix(self, kind: str) -> str | None:
+        """The package's builds for AMD and for Vulkan."""
+        return _WHEEL.format({"rocm": "rocm-7.2.4"}.get(kind, kind))
+
+    def state_format(self) -> str | None:
+        """The package and its version."""
         from importlib.metadata import version
 
         return f"xllamacpp {version('xllamacpp')}"
 
+    def open(self, model: GGUF, options: LoadOptions) -> LlamaCppSession:
+        """Start a server on a private socket."""
+        return LlamaCppSession(model, options)
+
+
+class LlamaCppSession(ServerSession):
+    """A llama.cpp server in this process."""
+
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
-        """See Engine."""
         self._resources = contextlib.ExitStack()
         listening = options.listening or private_listening(self._resources)
         client = Client(listening.socket, listening.api_keys[0])
@@ -95,7 +118,7 @@ class LlamaCpp(ServerEngine, Engine):
 
             params = _params(model, options, listening)
             self._server, gpu_layers = load(xllamacpp, params)
-            # Freed before its loop is running, the server would wait for its end for ever.
+            # A server that is freed before its loop runs would wait for ever for it to end.
             client.wait_for_the_loop()
         except BaseException:
             self._resources.close()
@@ -110,18 +133,18 @@ class LlamaCpp(ServerEngine, Engine):
         )
 
     def _complete(self, *arguments: Any) -> None:
-        # Held until its stream is closed: freed under one, the server would wait for it for ever.
+        # Held until its stream is closed: a server freed under a stream would wait for it for ever.
         _held = self._server
         super()._complete(*arguments)
 
     def close(self) -> None:
-        """See Engine."""
+        """End the streams and free the server."""
         super().close()
         self._server = None
         self._resources.close()
 
     def abandon(self) -> None:
-        """See Engine: to free the server waits for the batch under way, which takes seconds."""
+        """Close without freeing the server: that waits for the current batch, for seconds."""
         _abandoned.append(self._server)
         self.close()
 
@@ -189,9 +212,19 @@ def _listen(params: Any, listening: ListenAddress) -> None:
     params.cors_origins, params.cors_origins_explicit = NO_ORIGIN, True
 
 
+def _cuda_wheel(driver: Driver) -> str | None:
+    """The newest CUDA build that the driver and all GPUs can run; CUDA 13 dropped older GPUs."""
+    version = driver.cuda_version or (0, 0)
+    if version >= (13, 2) and driver.weakest >= (7, 5):
+        return _WHEEL.format("cu132")
+    if version >= (12, 8) and driver.weakest >= _OLDEST_CAPABILITY:
+        return _WHEEL.format("cu128")
+    return None
+
+
 @cache
 def _import_problem() -> str | None:
-    """Why the package cannot be imported: a CUDA build wants the driver's libraries."""
+    """Why the package cannot be imported: a CUDA build needs the driver's libraries."""
     try:
         import xllamacpp  # noqa: F401
     except ImportError as error:

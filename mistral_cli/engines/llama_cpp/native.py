@@ -1,4 +1,4 @@
-"""llama.cpp as `scripts/build-native` made it for this machine, in a process of its own."""
+"""The machine build of llama.cpp, in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.engines.llama_cpp.client import checked
 from mistral_cli.engines.llama_cpp.load_log import layers_on_gpu
 from mistral_cli.engines.llama_cpp.native_process import NativeServer
-from mistral_cli.engines.llama_cpp.server_engine import (
+from mistral_cli.engines.llama_cpp.server_session import (
     MORE_HTTP_THREADS,
     NO_ORIGIN,
-    ServerEngine,
+    ServerSession,
 )
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-from mistral_cli.engines.protocol import Engine, ListenAddress, LoadOptions, LoraAdapter
+from mistral_cli.engines.protocol import Backend, ListenAddress, LoadOptions, LoraAdapter
 from mistral_cli.engines.repacking import AVX512
 from mistral_cli.engines.speculative import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.models.gguf import GGUF
 
 _ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
@@ -35,34 +36,30 @@ _DEVICE = re.compile(r"^ +\w+: (.+) \((\d+) MiB, (\d+) MiB free\)$", re.MULTILIN
 _SECONDS = 30.0
 
 
-class Native(ServerEngine, Engine):
-    """A llama-server of the machine build. Where it has died, the next request starts another."""
+class Native(Backend):
+    """The machine build: llama.cpp compiled on this machine."""
 
     name = "native"
     max_parallel = CPU_BATCH  # more slots than tokens in a batch end the process
     repacking = AVX512  # or somewhat better, on a machine without it
     takes_adapters = True
     listens = True
-    guesses = True
+    speculative = True
 
-    @classmethod
-    def offered(cls) -> bool:
-        """See Engine: to those who have not made a build it is nothing that lacks."""
+    def offered(self) -> bool:
+        """Only where there is a build: nobody else should read of it."""
         return native_build.installed(native_build.native_folder())
 
-    @classmethod
-    def missing(cls) -> str | None:
-        """See Engine."""
+    def missing(self) -> str | None:
+        """There is no build, or it is of no use here."""
         return native_build.find()[1]
 
-    @classmethod
-    def unsupported(cls, model: GGUF) -> str | None:  # noqa: ARG003
-        """See Engine: current llama.cpp says itself what it cannot load."""
-        return None
+    def install_hint(self, driver: Driver) -> str | None:  # noqa: ARG002
+        """Build it again."""
+        return f"{native_build.SCRIPT} (from the source)"
 
-    @classmethod
-    def no_gpu(cls) -> str | None:
-        """See Engine."""
+    def no_gpu(self) -> str | None:
+        """The build cannot be used, is for the CPU only, or sees no GPU."""
         build, problem = native_build.find()
         if build is None or problem:
             return problem
@@ -70,18 +67,23 @@ class Native(ServerEngine, Engine):
             return "the machine build is for the CPU alone (scripts/build-native --cuda)"
         return None if _gpus() else "the machine build sees no GPU"
 
-    @classmethod
-    def gpus(cls) -> tuple[Gpu, ...]:
-        """See Engine."""
+    def gpus(self) -> tuple[Gpu, ...]:
+        """The devices that the build lists."""
         return _gpus()
 
-    @classmethod
-    def state_format(cls) -> str | None:
-        """See Engine."""
+    def state_format(self) -> str | None:
+        """The build's whole record."""
         return f"{native_build.read(native_build.native_folder())}"
 
+    def open(self, model: GGUF, options: LoadOptions) -> NativeSession:
+        """Start the build's llama-server."""
+        return NativeSession(model, options)
+
+
+class NativeSession(ServerSession):
+    """A llama-server of the machine build. If it has died, the next request starts another."""
+
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
-        """See Engine."""
         self._options, self._starting = options, threading.Lock()
         self._server = _start(model, options)
         super().__init__(
@@ -96,12 +98,12 @@ class Native(ServerEngine, Engine):
 
     @property
     def pid(self) -> int:
-        """See ServerEngine."""
+        """The process of the llama-server."""
         return self._server.pid
 
     def close(self) -> None:
-        """See Engine."""
-        # First: what its streams compute is of no use, and they would wait for it.
+        """End the server, then the streams."""
+        # In this order: the streams would wait for the server, and nobody needs their results.
         self._closed = True
         self._server.close()
         super().close()

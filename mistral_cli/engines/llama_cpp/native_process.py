@@ -17,7 +17,7 @@ from mistral_cli.engines.isolated.exit_status import describe_exit
 from mistral_cli.engines.isolated.native_calls import first_error
 from mistral_cli.engines.llama_cpp.client import Client, engine_failed
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
-from mistral_cli.engines.llama_cpp.server_engine import private_listening
+from mistral_cli.engines.llama_cpp.server_session import private_listening
 from mistral_cli.engines.protocol import LOOPBACK, ListenAddress
 from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
 

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import Engine, LoadOptions
+    from mistral_cli.engines.protocol import Backend, LoadOptions
     from mistral_cli.models.gguf import GGUF
 
 _VERSION = 1
@@ -20,7 +20,7 @@ _WITHOUT_EFFECT = {"context_length", "threads", "states", "guessing"}
 _SAMPLE = 4096  # bytes of each tensor
 
 
-def key_of(model: GGUF, engine: type[Engine], load: LoadOptions) -> str:
+def key_of(model: GGUF, engine: Backend, load: LoadOptions) -> str:
     """A digest of model, engine, its build and the options: only equal ones share states."""
     options = {n: v for n, v in asdict(load).items() if n not in _WITHOUT_EFFECT}
     told = [_VERSION, engine.name, engine.state_format(), fingerprint(model), options]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.protocol import ListenAddress, LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import usable_cores
@@ -23,7 +23,7 @@ def main(file: str, text: str, tokens: str, lookup: str) -> None:
         listening = ListenAddress(folder / "s.sock", ("key",))
         guessing = SpeculativeConfig() if lookup == "1" else None
         options = LoadOptions(1024, usable_cores(), guessing=guessing, listening=listening)
-        with engine_class("llama.cpp")(read_gguf(Path(file)), options) as engine:
+        with backend("llama.cpp").open(read_gguf(Path(file)), options) as engine:
             ids = engine.tokenize(text)
             wanted = ids[1 : int(tokens) + 1]
             body = {

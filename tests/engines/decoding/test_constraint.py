@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mistral_cli.engines.ctransformers.engine import CTransformers
 from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
 from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
+
+CTRANSFORMERS = backend("ctransformers")
 
 SCHEMA = {
     "type": "object",
@@ -38,7 +40,7 @@ def model(mistral: Path) -> GGUF:
 
 @pytest.fixture(scope="module")
 def tokenizer(model: GGUF) -> Iterator[object]:
-    with CTransformers(model, LoadOptions(64, threads=1)) as engine:
+    with CTRANSFORMERS.open(model, LoadOptions(64, threads=1)) as engine:
         yield llguidance_tokenizer(model, engine.tokenize, lambda token: token_bytes(model, token))
 
 

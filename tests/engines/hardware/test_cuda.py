@@ -15,11 +15,11 @@ from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware import probe as surveying
 from mistral_cli.engines.hardware.probe import ask_child, look
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp
-from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
-from mistral_cli.engines.registry import automatic
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import select_engine
+from mistral_cli.engines.registry import automatic, backend
+from mistral_cli.engines.selection import EngineRequirements, select_engine
 from mistral_cli.models.gguf import read_gguf
+
+LLAMA_CPP = backend("llama.cpp")
 
 SOURCES = Path(__file__).parents[2] / "support" / "stub_driver"
 
@@ -40,7 +40,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def main(driver: Path, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
     """The program on a machine with `driver`; it waits a second for its answers, not thirty."""
     code = (
-        "from mistral_cli.engines import survey; survey._SECONDS = 1.0\n"
+        "from mistral_cli.engines.hardware import probe; probe._SECONDS = 1.0\n"
         "from mistral_cli.cli.app import main; main()"
     )
     return subprocess.run(
@@ -106,10 +106,10 @@ def test_a_machine_without_a_driver_starts_no_process(
 
 
 def test_a_build_for_a_gpu_is_known_by_its_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert LlamaCpp.missing() is None  # which imports it
+    assert LLAMA_CPP.missing() is None  # which imports it
     if sys.platform == "linux":
         assert "xllamacpp" in llama_cpp._loaded_libraries()
-    assert not LlamaCpp.loads_gpu_driver()
+    assert not LLAMA_CPP.loads_gpu_driver()
     for library in ("/usr/lib/libvulkan.so.1", "/venv/xllamacpp.libs/libcublas-1b2c.so.12.4"):
         monkeypatch.setattr(llama_cpp, "_loaded_libraries", lambda path=library: path)
-        assert LlamaCpp.loads_gpu_driver()
+        assert LLAMA_CPP.loads_gpu_driver()

@@ -15,9 +15,9 @@ from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics.recommend import memory_on
 from mistral_cli.engines import trial_load as rehearsal
-from mistral_cli.engines.ctransformers.engine import CTransformers
+from mistral_cli.engines.ctransformers import limits
 from mistral_cli.engines.ctransformers.model import layers_as_it_counts
-from mistral_cli.engines.fake import FakeEngine
+from mistral_cli.engines.fake import Fake, FakeSession
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.cuda import Obstacle
 from mistral_cli.engines.hardware.gpu import Gpu, fits, layers_that_fit
@@ -25,17 +25,23 @@ from mistral_cli.engines.hardware.memory import needed
 from mistral_cli.engines.hardware.probe import survey
 from mistral_cli.engines.isolated.child_command import child_command
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp
-from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
 from mistral_cli.engines.llama_cpp.load_log import load, out_of_memory
 from mistral_cli.engines.loader import open_engine, open_tokenizer
-from mistral_cli.engines.protocol import Engine, LoadOptions
-from mistral_cli.engines.registry import engine_class
-from mistral_cli.engines.requirements import EngineRequirements
-from mistral_cli.engines.selection import EngineSelection, fit_gpu_layers, select_engine
+from mistral_cli.engines.protocol import Backend, LoadOptions, Session
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.selection import (
+    EngineRequirements,
+    EngineSelection,
+    fit_gpu_layers,
+    select_engine,
+)
 from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.errors import EngineFailed, GpuRequired, OutOfGpuMemory
 from mistral_cli.models.catalog import find_built_in
 from mistral_cli.models.gguf import GGUF, read_gguf
+
+LLAMA_CPP = backend("llama.cpp")
+CTRANSFORMERS = backend("ctransformers")
 
 # --- the driver --------------------------------------------------------------------------------
 
@@ -58,7 +64,7 @@ def test_whether_ctransformers_can_use_cuda(
     monkeypatch: pytest.MonkeyPatch, machine: Machine | None, problem: str | None
 ) -> None:
     put(monkeypatch, machine)
-    found = cuda.unusable_by_ctransformers()
+    found = limits.no_cuda()
     assert (found is None) == (problem is None)
     assert problem is None or problem in (found or "")
 
@@ -138,15 +144,15 @@ def test_cuda_libraries_from_pypi(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.syspath_prepend(str(tmp_path / "first"))
     install("first", "cuda_runtime", "libcudart.so.12")
     install("second", "cublas", "libcublas.so.12")
-    assert not cuda._all_from_pypi()  # ctransformers looks into the first folder alone
+    assert not limits._all_from_pypi()  # ctransformers looks into the first folder alone
     install("first", "cublas", "libcublas.so.12")
-    assert cuda._all_from_pypi()
+    assert limits._all_from_pypi()
 
 
 def test_cuda_libraries_from_here_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
     """ctransformers leaves all to the linker where one of them is not from PyPI."""
     put(monkeypatch, Machine(runtime="libcudart"))
-    assert "libcublas.so.12 is missing" in (cuda.unusable_by_ctransformers() or "")
+    assert "libcublas.so.12 is missing" in (limits.no_cuda() or "")
 
 
 # --- the layers that fit -----------------------------------------------------------------------
@@ -220,15 +226,15 @@ def test_a_full_gpu_beside_a_free_one(seven_b: GGUF) -> None:
 
 def test_ctransformers_needs_more_than_llama_cpp(seven_b: GGUF) -> None:
     """It has no flash attention: at 16,384 tokens its buffer alone is a GiB."""
-    of_its_own = CTransformers.memory(seven_b, 16384, 33)
-    assert of_its_own.gpu > LlamaCpp.memory(seven_b, 16384, 33).gpu + 800 * 2**20
-    card = Gpu("", 1, LlamaCpp.memory(seven_b, 16384, 33).gpu + 600 * 2**20)
-    assert layers_that_fit(LlamaCpp.memory, seven_b, 16384, [card]) == 33
-    assert 0 < layers_that_fit(CTransformers.memory, seven_b, 16384, [card]) < 33
+    of_its_own = CTRANSFORMERS.memory(seven_b, 16384, 33)
+    assert of_its_own.gpu > LLAMA_CPP.memory(seven_b, 16384, 33).gpu + 800 * 2**20
+    card = Gpu("", 1, LLAMA_CPP.memory(seven_b, 16384, 33).gpu + 600 * 2**20)
+    assert layers_that_fit(LLAMA_CPP.memory, seven_b, 16384, [card]) == 33
+    assert 0 < layers_that_fit(CTRANSFORMERS.memory, seven_b, 16384, [card]) < 33
 
 
-class WithGpu(FakeEngine):
-    """A fake engine on a GPU that takes `room` layers and no more."""
+class WithGpu(Fake):
+    """A fake engine on a GPU that has room for `room` layers."""
 
     room: ClassVar[int] = 99
     silent: ClassVar[bool] = False
@@ -237,18 +243,22 @@ class WithGpu(FakeEngine):
     """Whether the library cannot be loaded for a GPU."""
     tried: ClassVar[list[int]] = []
 
-    @classmethod
-    def no_gpu(cls) -> str | None:
+    def no_gpu(self) -> str | None:
         return None
 
-    def __init__(self, model: GGUF, options: LoadOptions) -> None:
-        super().__init__(model, options)
+    def open(self, model: GGUF, options: LoadOptions) -> Session:
         self.tried.append(options.gpu_layers)
         if options.gpu_layers > self.room:
             raise OutOfGpuMemory(f"{options.gpu_layers} layers do not fit", hint="Fewer.")
         if options.gpu_layers and self.broken:
             raise EngineFailed("undefined symbol: cudaMalloc", hint="")
-        self._layers = 0 if self.silent else options.gpu_layers
+        return OnGpu(model, options, 0 if self.silent else options.gpu_layers)
+
+
+class OnGpu(FakeSession):
+    def __init__(self, model: GGUF, options: LoadOptions, layers: int) -> None:
+        super().__init__(model, options)
+        self._layers = layers
 
     @property
     def gpu_layers(self) -> int:
@@ -261,7 +271,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def automatic(**changes: Any) -> EngineSelection:
-    selection = EngineSelection(WithGpu, "", 33, "", gpus=(gpu(15),), automatic_layers=True)
+    selection = EngineSelection(WithGpu(), "", 33, "", gpus=(gpu(15),), automatic_layers=True)
     return replace(selection, **changes)
 
 
@@ -301,19 +311,19 @@ def test_a_cuda_build_without_its_driver_is_missing(
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(sys.modules, "xllamacpp", raising=False)
     llama_cpp._import_problem.cache_clear()
-    assert "cannot be loaded: libcuda.so.1" in (LlamaCpp.missing() or "")
-    assert LlamaCpp.no_gpu() == LlamaCpp.missing()
+    assert "cannot be loaded: libcuda.so.1" in (LLAMA_CPP.missing() or "")
+    assert LLAMA_CPP.no_gpu() == LLAMA_CPP.missing()
     llama_cpp._import_problem.cache_clear()
 
 
 def test_ctransformers_takes_its_layers_from_the_driver(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LlamaCpp, "no_gpu", classmethod(lambda cls: "none"))
+    monkeypatch.setattr(LLAMA_CPP, "no_gpu", lambda: "none")
     put(monkeypatch, Machine())
     selection = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
     assert fit_gpu_layers(selection, model, 512).gpu_layers == model.block_count + 1
-    assert selection.backend is CTransformers
+    assert selection.backend is CTRANSFORMERS
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
     selection = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
     with pytest.raises(GpuRequired):
@@ -377,12 +387,12 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
 ) -> None:
     rehearsed: list[int] = []
 
-    def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+    def trial_load(engine: Backend, model: GGUF, options: LoadOptions) -> None:
         rehearsed.append(options.gpu_layers)
         if options.gpu_layers > 1:
             raise OutOfGpuMemory("too many", hint="Fewer.")
 
-    monkeypatch.setattr("mistral_cli.engines.trial_load.rehearse", trial_load)
+    monkeypatch.setattr("mistral_cli.engines.trial_load.trial_load", trial_load)
     opened(model, 4, monkeypatch, room=99)
     assert rehearsed == []
     opened(model, 4, monkeypatch, room=99, gpus=(gpu(0.1),))  # our sums: it will not fit
@@ -399,10 +409,10 @@ def test_a_load_that_may_end_the_process_is_rehearsed(
 def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def trial_load(engine: type[Engine], model: GGUF, options: LoadOptions) -> None:
+    def trial_load(engine: Backend, model: GGUF, options: LoadOptions) -> None:
         raise EngineFailed("no kernel image", hint="")
 
-    monkeypatch.setattr("mistral_cli.engines.trial_load.rehearse", trial_load)
+    monkeypatch.setattr("mistral_cli.engines.trial_load.trial_load", trial_load)
     small = (gpu(0.1),)
     warnings = opened(model, 4, monkeypatch, room=99, gpus=small)
     assert (WithGpu.tried, len(warnings)) == ([0], 1)
@@ -428,16 +438,16 @@ def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
     said = "CUDA error 2 at ggml-cuda.cu:5031: out of memory"
     child(f"import sys; print({said!r}); sys.exit(1)", monkeypatch)
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.trial_load(CTransformers, model, options)
+        rehearsal.trial_load(CTRANSFORMERS, model, options)
     child("print('CUDA error 209: no kernel image'); raise SystemExit(1)", monkeypatch)
     with pytest.raises(EngineFailed, match="no kernel image"):
-        rehearsal.trial_load(CTransformers, model, options)
+        rehearsal.trial_load(CTRANSFORMERS, model, options)
     child("import os; os.abort()", monkeypatch)
     with pytest.raises(EngineFailed, match="ended with -6"):
-        rehearsal.trial_load(CTransformers, model, options)
+        rehearsal.trial_load(CTRANSFORMERS, model, options)
     # It is rehearsed only where our sums say that it may not fit.
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.trial_load(LlamaCpp, model, options)
+        rehearsal.trial_load(LLAMA_CPP, model, options)
 
 
 # What llama.cpp does where its buffers do not fit beside the weights.
@@ -448,8 +458,8 @@ class Server:
         os.write(2, {log!r})
         {end}
 xllamacpp.Server = Server
-from mistral_cli.engines import rehearsal
-rehearsal._main()
+from mistral_cli.engines import trial_load
+trial_load._main()
 """
 
 
@@ -477,7 +487,7 @@ def test_the_log_of_a_rehearsal_survives_its_crash(
         lambda _, *arguments: ([command[0], "-c", code, *map(str, arguments)], environment),
     )
     with pytest.raises(kind, match=message):
-        rehearsal.trial_load(LlamaCpp, model, LoadOptions(512, 1, 3))
+        rehearsal.trial_load(LLAMA_CPP, model, LoadOptions(512, 1, 3))
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
@@ -486,7 +496,7 @@ def test_a_real_rehearsal(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "json.py").write_text("raise SystemExit('the current folder is read')")
-    rehearsal.trial_load(engine_class(engine), model, LoadOptions(256, 1, 0))
+    rehearsal.trial_load(backend(engine), model, LoadOptions(256, 1, 0))
 
 
 class Library:
@@ -544,7 +554,7 @@ def test_the_log_of_a_load_with_details_stays_off_the_terminal(
     model: GGUF, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The real library: it is made quiet again once the load is over."""
-    with LlamaCpp(model, LoadOptions(256, 1, gpu_layers=1)) as engine:
+    with LLAMA_CPP.open(model, LoadOptions(256, 1, gpu_layers=1)) as engine:
         assert engine.tokenize("Hello")
         assert engine.gpu_layers == 0  # a wheel for the CPU; it takes the layers in silence
     assert capfd.readouterr().err == ""
@@ -561,11 +571,11 @@ def test_without_layers_llama_cpp_keeps_off_the_gpu(
 
     monkeypatch.setattr(llama_cpp, "load", loaded)
     greedy = Sampling(0.0, 1, 1.0, 1.0, 1)
-    with LlamaCpp(model, LoadOptions(256, 1)) as engine:
+    with LLAMA_CPP.open(model, LoadOptions(256, 1)) as engine:
         assert list(engine.stream(Request((1, 300), 2, greedy)))
-    with open_tokenizer(LlamaCpp, model) as tokenizer:
+    with open_tokenizer(LLAMA_CPP, model) as tokenizer:
         assert tokenizer.tokenize("Hello")
-    LlamaCpp(model, LoadOptions(256, 1, gpu_layers=1)).close()
+    LLAMA_CPP.open(model, LoadOptions(256, 1, gpu_layers=1)).close()
     alone = ("LLAMA_SPLIT_MODE_NONE", -1)
     assert seen == [alone, alone, ("LLAMA_SPLIT_MODE_LAYER", 0)]
 

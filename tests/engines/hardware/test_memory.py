@@ -11,7 +11,7 @@ import pytest
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import GPU_BATCH, needed, needed_in_2023
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.models.catalog import BUILT_IN, find_built_in
 from mistral_cli.models.gguf import read_gguf
 
@@ -66,7 +66,7 @@ def test_ctransformers_takes_what_is_estimated(
 )
 def test_seven_billion_parameters(engine: str, context: int, tokens: int) -> None:
     model = Path(os.environ["MISTRAL_CLI_7B"])
-    estimate = engine_class(engine).memory(read_gguf(model), context, 0).ram
+    estimate = backend(engine).memory(read_gguf(model), context, 0).ram
     assert measured(engine, model, context, tokens) == pytest.approx(estimate, rel=0.1)
 
 

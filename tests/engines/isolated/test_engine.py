@@ -21,7 +21,7 @@ from synthetic.models import write_mistral
 from mistral_cli.engines.isolated import handle as process_handle
 from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import (
     Event,
@@ -49,7 +49,7 @@ Open = Callable[..., ProcessEngine]
 
 
 def selection(name: str, **more: object) -> EngineSelection:
-    return EngineSelection(engine_class(name), "a test", 0, "", **more)  # type: ignore[arg-type]
+    return EngineSelection(backend(name), "a test", 0, "", **more)  # type: ignore[arg-type]
 
 
 def only_of_a_new_process(warning: str) -> None:
@@ -104,7 +104,7 @@ def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: s
     grammar = json_grammar(
         {"type": "array", "items": {"type": "integer"}, "maxItems": 3}, many=False
     )
-    with engine_class(name)(read_gguf(mistral), LoadOptions(256, threads=1)) as here:
+    with backend(name).open(read_gguf(mistral), LoadOptions(256, threads=1)) as here:
         assert there.tokenize("Zoë said </s> 東京") == here.tokenize("Zoë said </s> 東京")
         assert (there.context_length, there.gpu_layers) == (here.context_length, 0)
         for each in (request(there, "Once upon a time " * 20), request(there, "J", 40, grammar)):
@@ -401,13 +401,16 @@ def test_closing(opened: Open, script: Callable[..., None]) -> None:
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from mistral_cli.engines import Choice, LoadOptions, Request, Sampling, engine_class
 from mistral_cli.engines.isolated.engine import open_in_process
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.selection import EngineSelection
+from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 
 name, path, wait = sys.argv[1:]
-choice = Choice(engine_class(name), "", 0, "")
-engine = open_in_process(choice, read_gguf(Path(path)), LoadOptions(256, 1), print)
+selection = EngineSelection(backend(name), "", 0, "")
+engine = open_in_process(selection, read_gguf(Path(path)), LoadOptions(256, 1), print)
 asked = Request((1, *engine.tokenize("Once upon a time")), 200, Sampling(0.0, 40, 1.0, 1.0, 1))
 print(engine.pid, flush=True)
 while True:

@@ -17,7 +17,7 @@ from support.program import Result
 
 from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.engines.llama_cpp.build import LLAMA_CPP, SDIST, Build
-from mistral_cli.engines.registry import automatic, engine_class
+from mistral_cli.engines.registry import automatic, backend
 
 SCRIPT = Path(__file__).parents[3] / "scripts" / "build-native"
 TODAY = Build(SDIST, LLAMA_CPP, native_build.cpu_instructions(), cuda=False, options=())
@@ -84,7 +84,7 @@ def _basics(folder: Path) -> Path:
 def test_a_build_of_today_can_be_used(record: Callable[[Build], Path]) -> None:
     folder = record(TODAY)
     assert native_build.read(folder) == TODAY
-    assert engine_class("native").missing() is None
+    assert backend("native").missing() is None
     assert automatic()[0] == "native"
 
 
@@ -100,7 +100,7 @@ def test_an_outdated_build_says_why(
     record: Callable[[Build], Path], build: Build, reason: str
 ) -> None:
     record(build)
-    missing = engine_class("native").missing()
+    missing = backend("native").missing()
     assert missing is not None
     assert reason in missing
     assert "scripts/build-native" in missing
@@ -110,7 +110,7 @@ def test_an_outdated_build_says_why(
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"source": 1}', "\0"])
 def test_a_damaged_record_is_no_build(record: Callable[[Build], Path], text: str) -> None:
     (record(TODAY) / "build.json").write_text(text)
-    assert "cannot be read" in (engine_class("native").missing() or "")
+    assert "cannot be read" in (backend("native").missing() or "")
 
 
 def test_without_a_build_there_is_no_trace_of_it(run: Callable[..., Result], mistral: Path) -> None:

@@ -17,9 +17,10 @@ from support.processes import gone
 from support.program import Result, needs_native
 from synthetic.models import write_mistral
 
-from mistral_cli.engines.llama_cpp.native import Native
+from mistral_cli.engines.llama_cpp.native import NativeSession
 from mistral_cli.engines.llama_cpp.native_process import NativeServer
 from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -32,6 +33,8 @@ from mistral_cli.engines.types import (
 from mistral_cli.errors import EngineDied, EngineFailed
 from mistral_cli.models.gguf import read_gguf
 
+NATIVE = backend("native")
+
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 LONG = Request((1, 300), 200, GREEDY)
 
@@ -39,13 +42,13 @@ pytestmark = [needs_native, pytest.mark.usefixtures("native")]
 
 
 @pytest.fixture
-def engine(smollm2: Path) -> Iterator[Native]:
+def engine(smollm2: Path) -> Iterator[NativeSession]:
     """On a model that takes a while for its answers."""
-    with Native(read_gguf(smollm2), LoadOptions(1024, threads=1)) as engine:
+    with NATIVE.open(read_gguf(smollm2), LoadOptions(1024, threads=1)) as engine:
         yield engine
 
 
-def pid(engine: Native) -> int:
+def pid(engine: NativeSession) -> int:
     return engine._server.pid
 
 
@@ -57,7 +60,7 @@ def pid(engine: Native) -> int:
     [(signal.SIGSEGV, "ended by SIGSEGV"), (signal.SIGKILL, "killed (SIGKILL: out of memory?)")],
 )
 def test_a_crash_is_told_and_the_next_request_starts_another(
-    engine: Native, by: signal.Signals, words: str
+    engine: NativeSession, by: signal.Signals, words: str
 ) -> None:
     first = pid(engine)
     events = engine.stream(replace(LONG, max_tokens=800))
@@ -75,7 +78,7 @@ def test_a_crash_is_told_and_the_next_request_starts_another(
 
 
 def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> None:
-    with Native(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
+    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         server = pid(engine)
     assert gone(server, 0)
     bad = write_mistral(
@@ -83,7 +86,7 @@ def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> 
     )
     before = children()
     with pytest.raises(EngineFailed, match="cannot load the model"):
-        Native(read_gguf(bad), LoadOptions(256, threads=1))
+        NATIVE.open(read_gguf(bad), LoadOptions(256, threads=1))
     assert children() == before
 
 
@@ -95,11 +98,12 @@ def children() -> set[str]:
 PROGRAM = """
 import sys
 from pathlib import Path
-from mistral_cli.engines import LoadOptions, Request, Sampling
-from mistral_cli.engines.llama_cpp.native import Native
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 
-engine = Native(read_gguf(Path(sys.argv[1])), LoadOptions(256, 1))
+engine = backend("native").open(read_gguf(Path(sys.argv[1])), LoadOptions(256, 1))
 print(engine._server.pid, flush=True)
 while True:
     for _ in engine.stream(Request((1, 300), 200, Sampling(0.0, 40, 1.0, 1.0, 1))):
@@ -145,7 +149,7 @@ def test_it_ends_with_us_during_the_load(mistral: Path, tmp_path: Path) -> None:
 # --- what it is told, and who may ask it -------------------------------------------------------
 
 
-def test_nobody_else_can_use_it(engine: Native) -> None:
+def test_nobody_else_can_use_it(engine: NativeSession) -> None:
     command = Path(f"/proc/{pid(engine)}/cmdline").read_bytes().decode().split("\0")
     path = Path(command[command.index("--host") + 1])
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -169,7 +173,7 @@ def test_variables_of_llama_cpp_change_nothing(
 ) -> None:
     for name, value in {"CTX_SIZE": "16", "PORT": "1", "API_KEY_FILE": "/none"}.items():
         monkeypatch.setenv(f"LLAMA_ARG_{name}", value)
-    with Native(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
+    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         assert isinstance(list(engine.stream(LONG))[-1], Finish)
 
 
@@ -190,7 +194,7 @@ def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
     prompt = (1, *range(300, 420))
     kept = Prefix(prompt[:100], tmp_path / "one.state")
     asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
-    with Native(read_gguf(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
+    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
         cold = list(engine.stream(asked))
         os.kill(pid(engine), signal.SIGKILL)
         engine._server._process.wait(10)

@@ -11,9 +11,9 @@ import pytest
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.llama_cpp.server_engine import ServerEngine
+from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.protocol import LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import Event, Finish, Request, Sampling, TextDelta
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import GGUF, read_gguf
@@ -29,14 +29,14 @@ LAST = (
 
 
 @pytest.fixture
-def answering(mistral: Path) -> Iterator[Callable[[bytes], ServerEngine]]:
+def answering(mistral: Path) -> Iterator[Callable[[bytes], ServerSession]]:
     """An engine whose server answers one request with the given bytes, and goes."""
     with scratch_folder() as folder:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(folder / "s.sock"))
         listener.listen()
 
-        def answering(reply: bytes) -> ServerEngine:
+        def answering(reply: bytes) -> ServerSession:
             def serve() -> None:
                 connection, _ = listener.accept()
                 asked = b""
@@ -47,7 +47,7 @@ def answering(mistral: Path) -> Iterator[Callable[[bytes], ServerEngine]]:
 
             threading.Thread(target=serve, daemon=True).start()
             client = Client(folder / "s.sock", "key")
-            return ServerEngine(client, read_gguf(mistral), context_length=64)
+            return ServerSession(client, read_gguf(mistral), context_length=64)
 
         yield answering
         listener.close()
@@ -58,11 +58,11 @@ def ok(*chunks: bytes) -> bytes:
     return head + b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
 
 
-def ask(engine: ServerEngine) -> list[Event]:
+def ask(engine: ServerSession) -> list[Event]:
     return list(engine.stream(Request((1, 300), 4, GREEDY)))
 
 
-def test_an_answer_in_pieces(answering: Callable[[bytes], ServerEngine]) -> None:
+def test_an_answer_in_pieces(answering: Callable[[bytes], ServerSession]) -> None:
     answer = [TextDelta("Hello"), Finish("stop", 1)]
     assert ask(answering(ok(CHUNK[:20], CHUNK[20:], LAST, b""))) == answer
 
@@ -73,7 +73,7 @@ def test_an_answer_in_pieces(answering: Callable[[bytes], ServerEngine]) -> None
     ids=["nothing", "half a head", "head", "a chunk", "half a chunk", "no last event"],
 )
 def test_a_server_that_goes_is_an_error(
-    answering: Callable[[bytes], ServerEngine], reply: bytes
+    answering: Callable[[bytes], ServerSession], reply: bytes
 ) -> None:
     with pytest.raises(EngineFailed, match=r"has gone|did not answer"):
         ask(answering(reply))
@@ -88,20 +88,20 @@ def test_a_server_that_goes_is_an_error(
     ids=["refused", "in the middle"],
 )
 def test_what_the_server_says_is_told(
-    answering: Callable[[bytes], ServerEngine], reply: bytes
+    answering: Callable[[bytes], ServerSession], reply: bytes
 ) -> None:
     with pytest.raises(EngineFailed, match="no way"):
         ask(answering(reply))
 
 
 def test_no_server_at_all(mistral: Path, tmp_path: Path) -> None:
-    engine = ServerEngine(Client(tmp_path / "none", ""), read_gguf(mistral), context_length=64)
+    engine = ServerSession(Client(tmp_path / "none", ""), read_gguf(mistral), context_length=64)
     with pytest.raises(EngineFailed, match="did not answer"):
         ask(engine)
 
 
 def test_closing_the_stream_ends_the_work_of_the_server(stories: Path) -> None:
-    with engine_class("llama.cpp")(read_gguf(stories), LoadOptions(100_000, threads=1)) as engine:
+    with backend("llama.cpp").open(read_gguf(stories), LoadOptions(100_000, threads=1)) as engine:
         for _ in range(50):  # each would take more than a minute
             events = engine.stream(Request((1, 400), 90_000, GREEDY))
             next(event for event in events if isinstance(event, TextDelta))
@@ -110,8 +110,8 @@ def test_closing_the_stream_ends_the_work_of_the_server(stories: Path) -> None:
 
 def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
     model: GGUF = read_gguf(smollm2)
-    with engine_class("llama.cpp")(model, LoadOptions(256, threads=1)) as engine:
-        ours = ServerEngine(
+    with backend("llama.cpp").open(model, LoadOptions(256, threads=1)) as engine:
+        ours = ServerSession(
             engine._client,  # type: ignore[attr-defined]
             model,
             context_length=256,
@@ -134,7 +134,7 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
     ids=["few allowed", "few forbidden"],
 )
 def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, object]) -> None:
-    with engine_class("llama.cpp")(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
+    with backend("llama.cpp").open(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         client = engine._client  # type: ignore[attr-defined]
         before = client.metrics()["n_decode_total"]
         *_, finish = engine.stream(Request((1, 300), 30, GREEDY, json_grammar(schema, many=False)))
@@ -153,7 +153,7 @@ def test_what_is_drawn_ahead_of_a_changing_mask(
     grammar = json_grammar(schema, many=False)
     one_by_one = Sampling(1.0, 1, 1.0, penalty, 1)  # of one token by chance: the likeliest
     texts = []
-    with engine_class("llama.cpp")(model, LoadOptions(256, threads=1)) as engine:
+    with backend("llama.cpp").open(model, LoadOptions(256, threads=1)) as engine:
         for sampling in (one_by_one, Sampling(0.0, 0, 1.0, penalty, 1)):
             events = engine.stream(Request((1, 300), 90, sampling, grammar))
             texts.append("".join(event.text for event in events if isinstance(event, TextDelta)))

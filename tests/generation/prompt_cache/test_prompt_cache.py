@@ -20,9 +20,8 @@ import pytest
 from support.program import Result
 from synthetic.models import write_mistral
 
-from mistral_cli.engines.llama_cpp.in_process import LlamaCpp
-from mistral_cli.engines.protocol import LoadOptions
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.protocol import LoadOptions, Session
+from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -35,6 +34,8 @@ from mistral_cli.engines.types import (
 from mistral_cli.generation.prompt_cache import Store
 from mistral_cli.generation.prompt_cache.key import fingerprint, key_of
 from mistral_cli.models.gguf import read_gguf
+
+LLAMA_CPP = backend("llama.cpp")
 
 GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
 DOCUMENT = (Path(__file__).parents[2] / "support" / "files" / "rfc.txt").read_text(encoding="utf-8")
@@ -51,11 +52,13 @@ def model(request: pytest.FixtureRequest) -> Path:
     return path
 
 
-def opened(model: Path, states: Path | None, parallel: int = 1) -> LlamaCpp:
-    return LlamaCpp(read_gguf(model), LoadOptions(CONTEXT, 1, parallel=parallel, states=states))
+def opened(model: Path, states: Path | None, parallel: int = 1) -> Session:
+    return LLAMA_CPP.open(
+        read_gguf(model), LoadOptions(CONTEXT, 1, parallel=parallel, states=states)
+    )
 
 
-def prompt_of(engine: LlamaCpp, tokens: int) -> tuple[int, ...]:
+def prompt_of(engine: Session, tokens: int) -> tuple[int, ...]:
     return tuple(engine.tokenize(DOCUMENT)[:tokens])
 
 
@@ -130,12 +133,14 @@ def test_a_full_disk_leaves_no_half_file(stories: Path, tmp_path: Path) -> None:
     """The limit on a file's size fails a write as a full disk does."""
     code = f"""
 import resource
-from mistral_cli.engines import *
-from mistral_cli.engines.llama_cpp import LlamaCpp
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
+from mistral_cli.engines.types import Finish, Prefix, Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 from pathlib import Path
 folder = Path({str(tmp_path)!r})
-with LlamaCpp(read_gguf(Path({str(stories)!r})), LoadOptions(1024, 1, states=folder)) as engine:
+options = LoadOptions(1024, 1, states=folder)
+with backend("llama.cpp").open(read_gguf(Path({str(stories)!r})), options) as engine:
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
     prompt = tuple(engine.tokenize("once upon a time " * 60))
     prefix = Prefix(prompt[:200], folder / "a.state")
@@ -221,7 +226,7 @@ def test_leftovers_of_killed_processes_are_swept(store: Store) -> None:
 def test_two_processes_may_keep_the_same_at_once(store: Store) -> None:
     code = f"""
 from pathlib import Path
-from mistral_cli.generation.prompt_cache import Store
+from mistral_cli.generation.prompt_cache.store import Store
 store = Store(Path({str(store.folder)!r}), 10**9)
 for round in range(40):
     for number in range(3):
@@ -251,11 +256,11 @@ def test_models_of_the_same_shape_have_their_own_states(tmp_path: Path) -> None:
 
 def test_every_option_of_a_load_counts_unless_it_is_known_not_to(stories: Path) -> None:
     model, load = read_gguf(stories), LoadOptions(512, 1)
-    key = key_of(model, LlamaCpp, load)
-    assert key == key_of(model, LlamaCpp, LoadOptions(1024, 2, states=Path("/elsewhere")))
-    assert key != key_of(model, LlamaCpp, LoadOptions(512, 1, parallel=2))
-    assert key != key_of(model, LlamaCpp, LoadOptions(512, 1, gpu_layers=3))
-    assert key != key_of(model, engine_class("fake"), load)
+    key = key_of(model, LLAMA_CPP, load)
+    assert key == key_of(model, LLAMA_CPP, LoadOptions(1024, 2, states=Path("/elsewhere")))
+    assert key != key_of(model, LLAMA_CPP, LoadOptions(512, 1, parallel=2))
+    assert key != key_of(model, LLAMA_CPP, LoadOptions(512, 1, gpu_layers=3))
+    assert key != key_of(model, backend("fake"), load)
 
 
 # The program.

@@ -22,7 +22,7 @@ from mistral_common.tokens.tokenizers.tekken import Tekkenizer
 from synthetic.models import write_mistral, write_tekken
 
 from mistral_cli.engines.loader import open_tokenizer
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import chat_format, encode, encode_raw
@@ -111,7 +111,7 @@ def subjects(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[tuple[st
         yield {
             (version, engine): Subject(
                 models[version],
-                stack.enter_context(open_tokenizer(engine_class(engine), models[version])),
+                stack.enter_context(open_tokenizer(backend(engine), models[version])),
                 references[version],
             )
             for version, engine in CASES

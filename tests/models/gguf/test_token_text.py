@@ -12,7 +12,7 @@ from mistral_common.tokens.tokenizers.mistral import MistralTokenizer
 from synthetic.models import write_tekken
 
 from mistral_cli.engines.loader import open_tokenizer
-from mistral_cli.engines.registry import engine_class
+from mistral_cli.engines.registry import backend
 from mistral_cli.models.gguf import GGUF, Array, read_gguf
 from mistral_cli.models.gguf.token_text import detokenize, token_bytes, token_text
 from mistral_cli.models.gguf.types import INT32, STRING
@@ -81,7 +81,7 @@ def test_any_text_survives_both_kinds_of_vocabulary(
     tekken = write_tekken(tmp_path_factory.mktemp("tekken") / "tekken.gguf")
     for path, space in ((mistral, " "), (tekken, "")):
         model = read_gguf(path)
-        with open_tokenizer(engine_class("llama.cpp"), model) as tokenizer:
+        with open_tokenizer(backend("llama.cpp"), model) as tokenizer:
 
             @given(text=st.text(min_size=1).filter(lambda text: not set("\0▁") & set(text)))
             def check(text: str) -> None:

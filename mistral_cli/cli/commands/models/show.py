@@ -46,7 +46,7 @@ def show(
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Print what a model is and what it needs; of a hub's file only the header is read."""
-    from mistral_cli.engines.requirements import check_gpu_layers
+    from mistral_cli.engines.selection import check_gpu_layers
     from mistral_cli.models.disk import format_size
     from mistral_cli.models.hub.api import go_offline
     from mistral_cli.system.config import load
@@ -164,7 +164,7 @@ def _memory(
     from mistral_cli.diagnostics.recommend import CONTEXT, Machine, memory_on
     from mistral_cli.engines.hardware.memory import needed
     from mistral_cli.engines.hardware.probe import ask_child
-    from mistral_cli.engines.requirements import layers_of
+    from mistral_cli.engines.selection import layers_of
     from mistral_cli.models.context import choose_context_length
 
     tokens = choose_context_length(model, wanted_context, CONTEXT, reporter)

@@ -1,4 +1,4 @@
-"""An engine behind a llama.cpp server that is running, whoever started it."""
+"""A session on a llama.cpp server that is running, whoever started it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def private_listening(resources: ExitStack) -> ListenAddress:
     return ListenAddress(folder / "s.sock", (os.urandom(16).hex(),))
 
 
-class ServerEngine(Session):
+class ServerSession(Session):
     """Streams from the server that `client` talks to, which has `model` loaded.
 
     `context_length` is that of one slot in tokens, `slots` how many of them are ours, the
