@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.batch.options import BatchOptions, slots_wanted
+from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import MistralCliError
@@ -58,7 +58,7 @@ def planned(
         needs = dict(_needs(asks, planner, todo, reporter))
         planner = settle_context(planner, [TokenBudget(1), *needs.values()], reporter)
         planner = replace(planner, beginning=_beginning(asks, planner, todo))
-        load, number = planner.load, slots_wanted(options)
+        load, number = planner.load, requested_slots(options)
         prompts = [n for item in todo if item.key in needs for n in needs[item.key].prompts]
         parallel, why = slots_for(
             number,

@@ -1,4 +1,4 @@
-"""What can be said where many texts are answered in one run."""
+"""The options of `mistral-cli batch`, beside those of each task."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mistral_cli.system.options import option
 
 _ROWS, _RESULTS, _RUN = "Rows", "Results", "Run"
 
-_MOST_SLOTS = 256
+_MAX_SLOTS = 256
 
 
 class InputFormat(StrEnum):
-    """How the inputs are read."""
+    """How an input is split into rows: whole text, lines, JSON objects, or table rows."""
 
     TEXT = "text"
     LINES = "lines"
@@ -26,7 +26,7 @@ class InputFormat(StrEnum):
 
 
 class ResultFormat(StrEnum):
-    """What the lines of results look like."""
+    """The format of a line of results."""
 
     JSONL = "jsonl"
     OPENAI = "openai"
@@ -34,7 +34,7 @@ class ResultFormat(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions(TaskOptions):
-    """Beside what every task takes: where rows come from, where results go, how it is run."""
+    """A task's options, and where rows come from, where results go, and how the batch runs."""
 
     prompt: Annotated[
         str | None,
@@ -42,7 +42,7 @@ class BatchOptions(TaskOptions):
             "--prompt",
             panel=_ROWS,
             metavar="TEXT",
-            help="Instruction for every row; {text} and {column} stand for what the row has.",
+            help="Instruction for every row; {text} and {column} are replaced by the row's values.",
         ),
     ] = None
     text_field: Annotated[
@@ -55,16 +55,20 @@ class BatchOptions(TaskOptions):
     ] = None
     input_format: Annotated[
         InputFormat | None,
-        option("--input-format", panel=_ROWS, help="How to read inputs (default: by suffix)."),
+        option("--input-format", panel=_ROWS, help="How to read inputs (default: by file suffix)."),
     ] = None
     limit: Annotated[
         int | None,
-        option("--limit", panel=_ROWS, min=1, metavar="N", help="Do N rows and stop."),
+        option("--limit", panel=_ROWS, min=1, metavar="N", help="Process at most N rows."),
     ] = None
     output: Annotated[
         Path | None,
         option(
-            "-o", "--output", panel=_RESULTS, metavar="FILE", help="JSON Lines (default: stdout)."
+            "-o",
+            "--output",
+            panel=_RESULTS,
+            metavar="FILE",
+            help="Results file, JSON Lines (default: stdout).",
         ),
     ] = None
     output_dir: Annotated[
@@ -73,23 +77,24 @@ class BatchOptions(TaskOptions):
             "--output-dir",
             panel=_RESULTS,
             metavar="DIR",
-            help="One file for each input file, of the same name.",
+            help="Write one result file per input file, with the same name.",
         ),
     ] = None
     format: Annotated[
-        ResultFormat, option("--format", panel=_RESULTS, help="As OpenAI's batches have it.")
+        ResultFormat,
+        option("--format", panel=_RESULTS, help="Result format: jsonl, or openai (Batch API)."),
     ] = ResultFormat.JSONL
     ordered: Annotated[
         bool,
         option(
             "--ordered",
             panel=_RESULTS,
-            help="In the order of the inputs: on stdout as soon as can be, in a file at the end.",
+            help="Write results in input order; in a file, once all rows are done.",
         ),
     ] = False
     report: Annotated[
         Path | None,
-        option("--report", panel=_RESULTS, metavar="FILE", help="Write a page to look at (HTML)."),
+        option("--report", panel=_RESULTS, metavar="FILE", help="Write an HTML report."),
     ] = None
     parallel: Annotated[
         str,
@@ -97,18 +102,20 @@ class BatchOptions(TaskOptions):
             "--parallel",
             panel=_RUN,
             metavar="N|auto",
-            help="Rows at once (default auto: as many as help and fit).",
+            help="Rows to process concurrently (default: auto).",
         ),
     ] = "auto"
     retry_failed: Annotated[
-        bool, option("--retry-failed", panel=_RUN, help="Do the rows again that failed before.")
+        bool, option("--retry-failed", panel=_RUN, help="Retry rows that failed in an earlier run.")
     ] = False
     force: Annotated[
-        bool, option("--force", panel=_RUN, help="Do all rows again, whatever is there.")
+        bool, option("--force", panel=_RUN, help="Reprocess every row, replacing existing results.")
     ] = False
     max_failures: Annotated[
         int | None,
-        option("--max-failures", panel=_RUN, min=1, metavar="N", help="Stop when N rows failed."),
+        option(
+            "--max-failures", panel=_RUN, min=1, metavar="N", help="Stop after N rows have failed."
+        ),
     ] = None
     timeout: Annotated[
         float | None,
@@ -118,7 +125,7 @@ class BatchOptions(TaskOptions):
             min=0.01,
             max=10.0**6,
             metavar="SECONDS",
-            help="Longest time for a row.",
+            help="Time limit for each row.",
         ),
     ] = None
     progress_every: Annotated[
@@ -128,24 +135,24 @@ class BatchOptions(TaskOptions):
             panel=_RUN,
             min=0.0,
             metavar="SECONDS",
-            help="A line of progress so often, off a terminal (default 60; 0 for none).",
+            help="Seconds between progress lines if stderr is not a terminal (0: none).",
         ),
     ] = 60.0
 
     @property
-    def is_kept(self) -> bool:
-        """Whether a later run sees what this one has done."""
+    def can_resume(self) -> bool:
+        """True if a later run can see the results of this one."""
         return bool(self.output_dir) or str(self.output or "-") != "-"
 
 
-def slots_wanted(options: BatchOptions) -> int | None:
-    """The number that `--parallel` gives, None for auto. Raises UsageError."""
-    wanted = options.parallel
-    if wanted == "auto":
+def requested_slots(options: BatchOptions) -> int | None:
+    """Return the number that `--parallel` gives, None for auto. Raises UsageError."""
+    value = options.parallel
+    if value == "auto":
         return None
-    if not (wanted.isascii() and wanted.isdecimal() and 0 < int(wanted) <= _MOST_SLOTS):
+    if not (value.isascii() and value.isdecimal() and 0 < int(value) <= _MAX_SLOTS):
         raise UsageError(
-            f"--parallel cannot be {wanted!r}",
-            hint=f"Use a number from 1 to {_MOST_SLOTS}, or auto.",
+            f"--parallel cannot be {value!r}",
+            hint=f"Use a number from 1 to {_MAX_SLOTS}, or auto.",
         )
-    return int(wanted)
+    return int(value)

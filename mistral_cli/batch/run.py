@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.batch.capacity import planned
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.input.rows import read_rows
-from mistral_cli.batch.options import BatchOptions, slots_wanted
+from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.batch.pool import WorkerPool
 from mistral_cli.batch.progress import BatchProgress
 from mistral_cli.batch.prompts import Item, RowPrompts
@@ -57,7 +57,7 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
 def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     if task.jsonl:
         raise UsageError("a batch writes JSON Lines anyway", hint="Use --many in place of --jsonl.")
-    slots_wanted(options)
+    requested_slots(options)
     if options.report:
         check_report(options.report, options.output)
     drafter = begin(task, options, terminal)
@@ -239,10 +239,10 @@ def _stopped(asked: StopAsked, how_far: str, options: BatchOptions) -> MistralCl
 
 def _try_again(options: BatchOptions) -> str:
     again = "`--retry-failed` tries them again."
-    return again if options.is_kept else f"With -o FILE {again}"
+    return again if options.can_resume else f"With -o FILE {again}"
 
 
 def _go_on(options: BatchOptions) -> str:
-    if options.is_kept:
+    if options.can_resume:
         return "Run the same command again to go on."
     return "With -o FILE a later run would go on here."

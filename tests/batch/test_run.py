@@ -88,6 +88,7 @@ def test_no_rows_and_wrong_options(batch: Batch, here: Path) -> None:
         (["rows.jsonl", "--parallel", "0"], "--parallel cannot be '0'"),
         (["rows.jsonl", "--parallel", "many"], "--parallel cannot be 'many'"),
         (["rows.jsonl", "--timeout", "nan"], "--timeout"),
+        (["rows.jsonl", "--input-format", "xml"], "'xml' is not one of"),
         (["rows.jsonl", "-o", "a.jsonl", "--output-dir", "b"], "exclude each other"),
         (["rows.jsonl", "--output-dir", "b"], "needs whole files"),
         (
@@ -98,7 +99,7 @@ def test_no_rows_and_wrong_options(batch: Batch, here: Path) -> None:
         (["rows.jsonl", "-o", "/dev/full"], "is not a regular file"),
         (["rows.jsonl", "-o", "/dev/stdout"], "/dev/stdout is not a regular file"),
         (["rows.jsonl", "-o", "a", "--report", "./a"], "-o and --report are the same file"),
-        (["rows.jsonl", "--report", "rows.jsonl"], "is there and is no report"),
+        (["rows.jsonl", "--report", "rows.jsonl"], "exists and is not a batch report"),
     ):
         result = batch("generate", *arguments)
         assert result.status == (2 if problem else 10)

@@ -1,1 +1,1 @@
-"""The rows of a batch: files, folders, tables, JSON Lines, OpenAI requests."""
+"""The rows of a batch, read from files, folders, tables, JSON Lines and OpenAI requests."""

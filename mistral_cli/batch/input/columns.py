@@ -1,8 +1,8 @@
-"""Which column of a record is the text, and which its id."""
+"""The columns of a table or JSON object: which is the text, which the id, and the others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,58 +13,60 @@ _ID = "id"
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns' names; without `id` it is "id" where a record has that."""
+    """The columns' names. Without `id`, the column "id" is used if there is one."""
 
     text: str
     id: str | None
 
     def check(self, header: Sequence[str], name: str) -> None:
-        """Raise UsageError if the table `name` lacks one; a table without a header has no rows."""
+        """Raise UsageError if the table `name` has a header that lacks one of the columns."""
         for column in filter(None, (self.text, self.id)):
             if header and column not in header:
                 raise UsageError(
-                    f"{name} has no column {column!r}; it has {_listed(header)}",
+                    f"{name} has no column {column!r}; it has {_quoted(header)}",
                     hint="Name the columns with --text-field and --id-field.",
                 )
 
-    def id_of(self, record: Mapping[str, Any], where: str) -> str:
-        """The id; `where` the record stands if none is needed. Raises UsageError."""
-        cell = record.get(self.id or _ID)
-        if self.id is None and cell in (None, ""):
+    def id_of(self, values: Mapping[str, Any], where: str) -> str:
+        """Return the id; without one, `where` the row stands, unless `id` requires it."""
+        value = values.get(self.id or _ID)
+        if self.id is None and value in (None, ""):
             return where
-        if not (identity := _as_text(cell)):
+        if not (row_id := _as_text(value)):
             raise UsageError(
-                f"{where} has no id in {self.id or _ID!r}", hint="It must be a text or a number."
+                f"{where} has no id in {self.id or _ID!r}", hint="It must be a string or a number."
             )
-        return identity
+        return row_id
 
-    def text_of(self, record: Mapping[str, Any], where: str) -> str:
-        """The text. Raises UsageError."""
-        if self.text not in record:
+    def text_of(self, values: Mapping[str, Any], where: str) -> str:
+        """Return the text. Raises UsageError."""
+        if self.text not in values:
             raise UsageError(
-                f"{where} has no {self.text!r}; it has {_listed(record)}",
+                f"{where} has no {self.text!r}; it has {_quoted(values)}",
                 hint="Name the text's field with --text-field.",
             )
-        text = _as_text(record[self.text])
+        text = _as_text(values[self.text])
         if text is None:
-            raise UsageError(f"{where}: {self.text!r} is no text", hint="Write it as a string.")
+            raise UsageError(
+                f"{where}: {self.text!r} is not a string", hint="Write the text as a JSON string."
+            )
         return text
 
 
-def scalars(record: Mapping[str, Any]) -> dict[str, str]:
-    """Everything in a record that is no list or object, as text; null is empty."""
-    texts = {name: "" if cell is None else _as_text(cell) for name, cell in record.items()}
+def scalar_fields(values: Mapping[str, Any]) -> dict[str, str]:
+    """Return all values that are not lists or objects, as text; null is empty."""
+    texts = {name: "" if value is None else _as_text(value) for name, value in values.items()}
     return {name: text for name, text in texts.items() if text is not None}
 
 
-def _as_text(cell: Any) -> str | None:
-    """A scalar as JSON writes it, a string as it is; None for anything else."""
-    if isinstance(cell, str):
-        return cell
-    if isinstance(cell, bool):
-        return "true" if cell else "false"
-    return str(cell) if isinstance(cell, int | float) else None
+def _as_text(value: Any) -> str | None:
+    """Return a string as it is and another scalar as JSON writes it; None for anything else."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else None
 
 
-def _listed(names: Any) -> str:
+def _quoted(names: Iterable[str]) -> str:
     return ", ".join(map(repr, names)) or "nothing"

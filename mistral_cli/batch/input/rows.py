@@ -1,4 +1,4 @@
-"""The rows of a batch: files, tables, OpenAI requests and lines → things to do."""
+"""The rows of a batch, from whole files, lines, JSON objects, tables and OpenAI requests."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.batch.input.columns import Columns, scalars
+from mistral_cli.batch.input.columns import Columns, scalar_fields
+from mistral_cli.batch.input.files import InputFile, find_input_files
 from mistral_cli.batch.input.openai import is_request, read_request
-from mistral_cli.batch.input.sources import Source, find_sources
+from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.texts.documents import is_document
 from mistral_cli.texts.inputs import (
@@ -27,22 +28,24 @@ if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
     from mistral_cli.system.terminal import Terminal
 
-INPUT_FORMATS = ("text", "lines", "jsonl", "csv")
-"""What `input_format` may be: the whole file, each line, JSON objects, a table."""
-
-_BY_SUFFIX = {".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"}
+_FORMAT_OF_SUFFIX = {
+    ".jsonl": InputFormat.JSONL,
+    ".ndjson": InputFormat.JSONL,
+    ".csv": InputFormat.CSV,
+    ".tsv": InputFormat.CSV,
+}
 _TEXT = "text"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One thing to do in a batch, or the `error` that keeps it from being done.
+    """One input of a batch, or the `error` that makes it unusable.
 
     `source` is a file, or a file (or "stdin") and a line. `fields` are the columns as texts, for
-    {name} in a prompt; all but one called "text", since {text} is this row's text. An OpenAI
-    request has a `conversation` and `overrides` (our options' names) instead of a text.
-    `path` and `relative` are there where the row is a whole file: the file, and its path
-    below the folder or the glob's fixed part.
+    {name} in a prompt, except a column called "text": {text} is this row's text. An OpenAI
+    request has a `conversation` and `overrides` (settings under our options' names) instead of a
+    text. If the row is a whole file, `path` is that file and `relative` its path below the folder
+    or the fixed part of the glob.
     """
 
     id: str
@@ -61,63 +64,65 @@ def read_rows(
     terminal: Terminal,
     *,
     outputs: Sequence[Path] = (),
-    input_format: str | None = None,
+    input_format: InputFormat | None = None,
     text_field: str | None = None,
     id_field: str | None = None,
 ) -> list[Row]:
-    """The rows behind files, globs, folders and stdin ("-", or no name at all), in order.
+    """Return the rows in files, globs, folders and stdin ("-", or no name at all), in order.
 
-    The suffix says the format unless `input_format` does; `outputs` are those of
-    `find_sources`. What is wrong with one row is its `error`. Raises UsageError for a name
-    without files, a column that is not there, an id that is there twice, and no rows at all.
+    The suffix decides how a file is read unless `input_format` does; `outputs` are left out, as in
+    `find_input_files`. A problem with one row becomes its `error`. Raises UsageError for a name
+    that matches no file, a missing column, a repeated id, and if there are no rows at all.
     """
-    if input_format not in (None, *INPUT_FORMATS):
-        known = ", ".join(INPUT_FORMATS)
-        raise UsageError(f"unknown input format {input_format!r}", hint=f"Use one of: {known}.")
     columns = Columns(text_field or _TEXT, id_field)
     rows: list[Row] = []
-    for source in find_sources(names, terminal, outputs):
+    for file in find_input_files(names, terminal, outputs):
         before = len(rows)
-        rows += _rows_of(source, input_format, columns, bool(names), terminal)
+        rows += _rows_of(file, input_format, columns, bool(names), terminal)
         if len(rows) == before:
-            terminal.warn(f"{display_name(source.path)} holds no rows")
+            terminal.warn(f"{display_name(file.path)} has no rows")
     if not rows:
-        raise UsageError("there is nothing to do", hint="Name files, globs, folders, or - (stdin).")
-    _refuse_doubles(rows)
+        raise UsageError("there are no rows", hint="Name files, globs, folders, or - (stdin).")
+    _check_unique(rows)
     return rows
 
 
 def _rows_of(
-    source: Source, chosen_format: str | None, columns: Columns, named: bool, terminal: Terminal
+    file: InputFile,
+    input_format: InputFormat | None,
+    columns: Columns,
+    named: bool,
+    terminal: Terminal,
 ) -> Iterable[Row]:
-    name = display_name(source.path)
+    name = display_name(file.path)
     try:
-        data = _read(source.path, named, terminal)
-        kind = chosen_format or _format(source.path, data)
-        if kind == "text":
-            return [_not_blank(_row_of_file(source, text_from_bytes(data, name, terminal).text))]
+        data = _read(file.path, named, terminal)
+        input_format = input_format or _default_format(file.path, data)
+        if input_format is InputFormat.TEXT:
+            text = text_from_bytes(data, name, terminal).text
+            return [_not_blank(_file_row(file, text))]
         text = decode(data, name, terminal)
     except UsageError as error:
-        if source.path == STDIN:
+        if file.path == STDIN:
             raise
-        return [_row_of_file(source, error=error)]
-    if kind == "lines":
-        return _from_lines(text, name)
-    if kind == "jsonl":
-        return _from_records(parse_jsonl(text, name), name, columns)
-    delimiter = "\t" if source.path.suffix.lower() == ".tsv" else None
-    header, records = parse_table(text, name, delimiter)
+        return [_file_row(file, error=error)]
+    if input_format is InputFormat.LINES:
+        return _line_rows(text, name)
+    if input_format is InputFormat.JSONL:
+        return _object_rows(parse_jsonl(text, name), name, columns)
+    delimiter = "\t" if file.path.suffix.lower() == ".tsv" else None
+    header, objects = parse_table(text, name, delimiter)
     columns.check(header, name)
-    return _from_records(records, name, columns)
+    return _object_rows(objects, name, columns)
 
 
 def _read(path: Path, named: bool, terminal: Terminal) -> bytes:
-    """A file, or stdin; a stdin that nobody named must not keep us waiting for nothing."""
+    """Read a file or stdin. A stdin that was not named may be one that never ends: do not wait."""
     if path != STDIN:
         return read_bytes(path, terminal)
     hint = "Name files, globs or folders, or pipe the rows in."
     if not named and terminal.stdin_is_terminal:
-        raise UsageError("there is nothing to do", hint=hint)
+        raise UsageError("there are no rows", hint=hint)
     try:
         data = read_stdin(terminal.stdin, None if named else STDIN_TIMEOUTS.alone)
     except OSError as error:
@@ -127,73 +132,73 @@ def _read(path: Path, named: bool, terminal: Terminal) -> bytes:
     return data
 
 
-def _format(path: Path, data: bytes) -> str:
+def _default_format(path: Path, data: bytes) -> InputFormat:
     if path == STDIN:
-        return "text" if is_document("stdin", data) else "lines"
-    return _BY_SUFFIX.get(path.suffix.lower(), "text")
+        return InputFormat.TEXT if is_document("stdin", data) else InputFormat.LINES
+    return _FORMAT_OF_SUFFIX.get(path.suffix.lower(), InputFormat.TEXT)
 
 
-def _row_of_file(source: Source, text: str = "", error: MistralCliError | None = None) -> Row:
-    name = display_name(source.path)
-    if source.path == STDIN:
+def _file_row(file: InputFile, text: str = "", error: MistralCliError | None = None) -> Row:
+    name = display_name(file.path)
+    if file.path == STDIN:
         return Row(name, name, text, error=error)
-    return Row(name, name, text, path=source.path, relative=source.relative, error=error)
+    return Row(name, name, text, path=file.path, relative=file.relative, error=error)
 
 
-def _from_lines(text: str, name: str) -> Iterator[Row]:
+def _line_rows(text: str, name: str) -> Iterator[Row]:
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             where = f"{name}:{number}"
             yield _not_blank(Row(where, where, line.removesuffix("\r")))
 
 
-def _from_records(records: Iterable[ParsedRow], name: str, columns: Columns) -> Iterator[Row]:
-    for record in records:
-        where = f"{name}:{record.line}"
-        if isinstance(record.value, UsageError):
-            yield Row(where, where, error=record.value)
-        elif is_request(record.value):
-            yield _from_request(record.value, where)
+def _object_rows(objects: Iterable[ParsedRow], name: str, columns: Columns) -> Iterator[Row]:
+    for parsed in objects:
+        where = f"{name}:{parsed.line}"
+        if isinstance(parsed.value, UsageError):
+            yield Row(where, where, error=parsed.value)
+        elif is_request(parsed.value):
+            yield _request_row(parsed.value, where)
         else:
-            yield _from_fields(record.value, where, columns)
+            yield _fields_row(parsed.value, where, columns)
 
 
-def _from_request(value: Mapping[str, Any], where: str) -> Row:
-    given = value["custom_id"]
-    identity = given if isinstance(given, str) and given else where
+def _request_row(request: Mapping[str, Any], where: str) -> Row:
+    custom_id = request["custom_id"]
+    row_id = custom_id if isinstance(custom_id, str) and custom_id else where
     try:
-        conversation, overrides = read_request(value)
+        conversation, overrides = read_request(request)
     except UsageError as error:
-        wrong = UsageError(f"{where}: {error.message}", hint=error.hint)
-        return Row(identity, where, error=wrong)
-    return Row(identity, where, conversation=conversation, overrides=overrides)
+        located = UsageError(f"{where}: {error.message}", hint=error.hint)
+        return Row(row_id, where, error=located)
+    return Row(row_id, where, conversation=conversation, overrides=overrides)
 
 
-def _from_fields(value: Mapping[str, Any], where: str, columns: Columns) -> Row:
-    fields = scalars(value)
+def _fields_row(values: Mapping[str, Any], where: str, columns: Columns) -> Row:
+    fields = scalar_fields(values)
     fields.pop(_TEXT, None)
-    identity = where
+    row_id = where
     try:
-        identity = columns.id_of(value, where)
-        text = columns.text_of(value, where)
+        row_id = columns.id_of(values, where)
+        text = columns.text_of(values, where)
     except UsageError as error:
-        return Row(identity, where, fields=fields, error=error)
-    return _not_blank(Row(identity, where, text, fields))
+        return Row(row_id, where, fields=fields, error=error)
+    return _not_blank(Row(row_id, where, text, fields))
 
 
 def _not_blank(row: Row) -> Row:
     if row.text.replace("\0", "").strip():
         return row
-    empty = UsageError(f"{row.source} is empty", hint="Give it a text, or leave it out.")
+    empty = UsageError(f"{row.source} is empty", hint="Add a text, or remove the row.")
     return replace(row, text="", error=empty)
 
 
-def _refuse_doubles(rows: Iterable[Row]) -> None:
-    seen: dict[str, str] = {}
+def _check_unique(rows: Iterable[Row]) -> None:
+    source_of: dict[str, str] = {}
     for row in rows:
-        if row.id in seen:
+        if row.id in source_of:
             raise UsageError(
-                f"the id {row.id!r} is there twice: {seen[row.id]} and {row.source}",
-                hint="Name a field that differs in every row with --id-field.",
+                f"the id {row.id!r} occurs twice: in {source_of[row.id]} and {row.source}",
+                hint="Use --id-field to name a field that is different in each row.",
             )
-        seen[row.id] = row.source
+        source_of[row.id] = row.source

@@ -1,1 +1,1 @@
-"""The HTML report of a batch."""
+"""The HTML report about a batch."""

@@ -22,18 +22,18 @@ function filter() {
   shown.textContent = words.length ? `${count.toLocaleString("en")} of ${all}` : all;
 }
 
-// The search stands in the address, so that it can be linked.
-let waiting;
-function remember() {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => {
+// The search terms go into the address, so that people can link to a search.
+let timer;
+function updateAddress() {
+  clearTimeout(timer);
+  timer = setTimeout(() => {
     const words = search.value.trim();
     const fragment = words ? `#${new URLSearchParams({ search: words })}` : location.pathname + location.search;
     history.replaceState(null, "", fragment);
   }, 400);
 }
 
-function follow() {
+function applyAddress() {
   const fragment = location.hash.slice(1);
   const words = new URLSearchParams(fragment).get("search");
   if (words !== null) {
@@ -57,18 +57,18 @@ function compare(a, b) {
   return Number.isNaN(difference) ? collator.compare(a.text, b.text) : difference;
 }
 
-function keyOf(cell) {
+function sortKey(cell) {
   const text = cell.textContent;
   return { text, number: text ? Number(text.replaceAll(",", "")) : NaN };
 }
 
 function sort(heading, direction) {
-  const keys = new Map(inOrder.map((row) => [row, keyOf(row.cells[heading.cellIndex])]));
+  const keys = new Map(inOrder.map((row) => [row, sortKey(row.cells[heading.cellIndex])]));
   const rows = [...inOrder];
   if (direction !== "none") rows.sort((a, b) => compare(keys.get(a), keys.get(b)));
   if (direction === "descending") rows.reverse();
   const table = body.parentNode;
-  body.remove(); // moving ten thousand rows is quick only off the page
+  body.remove(); // moving ten thousand rows is fast only while they are not on the page
   for (const row of rows) body.append(row);
   table.append(body);
 }
@@ -88,8 +88,8 @@ for (const heading of headings) {
   });
 }
 
-search.addEventListener("input", () => { filter(); remember(); });
-addEventListener("hashchange", follow);
+search.addEventListener("input", () => { filter(); updateAddress(); });
+addEventListener("hashchange", applyAddress);
 document.querySelector(".search").hidden = false;
 filter();
-follow();
+applyAddress();

@@ -1,7 +1,7 @@
-"""The results of a batch as one HTML page that needs nothing else.
+"""The results of a batch as one self-contained HTML page.
 
-Everything in a result came from a text or a model: the template escapes all of it, and the
-page's Content-Security-Policy runs no script but its own.
+Everything in a result came from a text or a model. So the template escapes all of it, and the
+page's Content-Security-Policy allows no script but the page's own.
 """
 
 from __future__ import annotations
@@ -19,31 +19,37 @@ from mistral_cli import __version__
 from mistral_cli.batch import failures
 from mistral_cli.batch.progress import duration
 from mistral_cli.batch.report import charts
-from mistral_cli.batch.report import rows as report_rows
+from mistral_cli.batch.report.table import (
+    count,
+    failure_groups,
+    quantity,
+    table_row,
+    timings_of,
+)
 from mistral_cli.errors import UsageError
 from mistral_cli.system.files import write_atomically
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
-    from mistral_cli.batch.report.rows import Row
+    from mistral_cli.batch.report.table import TableRow
 
 _GENERATOR = "mistral-cli batch"
-_HEAD = 4096  # bytes of a page that name its generator
-_LATEST = 10**11  # seconds since the epoch: years of four digits
-_LONGEST, _SHORTEST = 4000, 200  # characters of one row's text
-_ALL_TEXTS = 8_000_000  # characters: a browser must still open the page
+_HEAD_BYTES = 4096  # the part of a page that names its generator
+_LATEST_START = 10**11  # seconds since the epoch; later years have five digits
+_MAX_TEXT, _MIN_TEXT = 4000, 200  # characters of one row's text
+_ALL_TEXTS = 8_000_000  # characters in total, so that a browser can still open the page
 _LISTED_GROUPS, _LISTED_ROWS = 50, 20
 
 
 def check_report(path: Path, results: Path | None) -> None:
-    """Refuse to write a page over the `results`, or over what is none. Raises UsageError."""
+    """Raise UsageError if the report would overwrite `results`, or a file that is not a report."""
     if results and path.resolve() == results.resolve():
-        raise UsageError("-o and --report are the same file", hint="Name another for one of them.")
-    with contextlib.suppress(OSError):  # what cannot be read is told when it cannot be written
-        head = path.read_bytes()[:_HEAD] if path.is_file() else b""
+        raise UsageError("-o and --report are the same file", hint="Choose another --report.")
+    with contextlib.suppress(OSError):  # a file that cannot be read fails later, on writing
+        head = path.read_bytes()[:_HEAD_BYTES] if path.is_file() else b""
         if head and _GENERATOR.encode() not in head:
             raise UsageError(
-                f"{path} is there and is no report of a batch", hint="Name another --report."
+                f"{path} exists and is not a batch report", hint="Choose another --report."
             )
 
 
@@ -52,13 +58,13 @@ def write_report(
     records: Sequence[Record],
     facts: Mapping[str, str],
 ) -> None:
-    """Write the page about `records`, the result lines of a batch, to `path`.
+    """Write the page about `records` to `path`.
 
-    `facts` stand at its head, as label and value; the one called "output" is named where a
-    text is not shown whole. Raises OSError.
+    `facts` are shown at the top, each a label and a value. Where a text is shortened, the page
+    refers to the fact labelled "Output". Raises OSError.
     """
     page = _render(records, facts)
-    # A lone surrogate, which JSON can bring, is no character that a file can hold.
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode.
     write_atomically(path, page.encode("utf-8", "replace"))
 
 
@@ -77,18 +83,16 @@ def _render(records: Sequence[Record], facts: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"count": _count, "decimal": _decimal}
-    limit = max(_SHORTEST, min(_LONGEST, _ALL_TEXTS // max(len(records), 1)))
-    rows = [
-        report_rows.table_row(number, record, limit) for number, record in enumerate(records, 1)
-    ]
+    environment.filters |= {"count": _format_count, "decimal": _format_decimal}
+    limit = max(_MIN_TEXT, min(_MAX_TEXT, _ALL_TEXTS // max(len(records), 1)))
+    rows = [table_row(number, record, limit) for number, record in enumerate(records, 1)]
     return environment.get_template("page.html").render(
         style=Markup(style),
         script=Markup(script),
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
         rows=rows,
-        groups=report_rows.failure_groups(records, rows),
+        groups=failure_groups(records, rows),
         facts=facts,
         output=next((v for k, v in facts.items() if k.lower() == "output"), "the output file"),
         started=_started(records),
@@ -107,8 +111,8 @@ def _csp_hash(source: str) -> str:
     return f"sha256-{digest}"
 
 
-def _totals(records: Sequence[Record], rows: Sequence[Row]) -> dict[str, Any]:
-    """The numbers at the head of the page; the rate is that of the rows that tell their time."""
+def _totals(records: Sequence[Record], rows: Sequence[TableRow]) -> dict[str, Any]:
+    """Return the numbers at the top of the page; the rate is that of rows with timings."""
     work = _work(records)
     seconds = max((each.finished for each in work), default=0.0)
     tokens = sum(each.prompt_tokens + each.answer_tokens for each in work)
@@ -127,24 +131,24 @@ def _totals(records: Sequence[Record], rows: Sequence[Row]) -> dict[str, Any]:
 
 def _charts(records: Sequence[Record]) -> list[charts.Chart]:
     answered = [record for record in records if not failures.is_failed(record)]
-    answers = [report_rows.whole(record.get("completion_tokens")) for record in answered]
-    prompts = [report_rows.whole(record.get("prompt_tokens")) for record in records]
-    drawn = (
+    answers = [count(record.get("completion_tokens")) for record in answered]
+    prompts = [count(record.get("prompt_tokens")) for record in records]
+    candidates = (
         charts.throughput(_work(records)),
         charts.histogram("Tokens in an answer", (n for n in answers if n is not None)),
         charts.histogram("Tokens in a prompt", (n for n in prompts if n)),
     )
-    return [chart for chart in drawn if chart]
+    return [chart for chart in candidates if chart]
 
 
 def _started(records: Sequence[Record]) -> time.struct_time | None:
-    """When the first of the runs began."""
-    began = min((run for run, _, _ in _timed(records) if 0 < run < _LATEST), default=None)
-    return None if began is None else time.localtime(began)
+    """Return when the first run began."""
+    started = min((run for run, _, _ in _timed(records) if 0 < run < _LATEST_START), default=None)
+    return None if started is None else time.localtime(started)
 
 
 def _work(records: Sequence[Record]) -> list[charts.Work]:
-    """What was computed for each row and when, as if one run had followed on the other."""
+    """Return the work of each row; runs are joined as if one had followed directly on another."""
     lengths: dict[float, float] = {}
     for run, finished, _ in _timed(records):
         lengths[run] = max(lengths.get(run, 0.0), finished)
@@ -153,26 +157,26 @@ def _work(records: Sequence[Record]) -> list[charts.Work]:
     return [
         charts.Work(
             starts[run] + finished,
-            report_rows.number(record["timings"].get("prompt_seconds")) or 0.0,
-            report_rows.number(record["timings"].get("generation_seconds")) or 0.0,
-            report_rows.whole(record.get("prompt_tokens")) or 0,
-            report_rows.whole(record.get("completion_tokens")) or 0,
+            quantity(record["timings"].get("prompt_seconds")) or 0.0,
+            quantity(record["timings"].get("generation_seconds")) or 0.0,
+            count(record.get("prompt_tokens")) or 0,
+            count(record.get("completion_tokens")) or 0,
         )
         for run, finished, record in _timed(records)
     ]
 
 
 def _timed(records: Sequence[Record]) -> Iterator[tuple[float, float, Record]]:
-    """The rows that tell their time: when their run began, and the seconds until they were done."""
+    """Yield the start of the run, the seconds until the row was finished, and the record."""
     for record in records:
-        timings = report_rows.timings_of(record)
-        if (finished := report_rows.number(timings.get("finished_at"))) is not None:
-            yield report_rows.number(timings.get("run_began_at")) or 0.0, finished, record
+        timings = timings_of(record)
+        if (finished := quantity(timings.get("finished_at"))) is not None:
+            yield quantity(timings.get("run_began_at")) or 0.0, finished, record
 
 
-def _count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"  # noqa: RUF001 - a dash for people
+def _format_count(value: int | None) -> str:
+    return "–" if value is None else f"{value:,}"  # noqa: RUF001 - an en dash
 
 
-def _decimal(value: float | None) -> str:
+def _format_decimal(value: float | None) -> str:
     return "–" if value is None else f"{value:,.1f}"  # noqa: RUF001

@@ -102,33 +102,36 @@ def _says(content: Any) -> list[dict[str, Any]]:
         ({"audio": {"voice": "a"}}, "body.audio is not supported"),
         ({"logit_bias": {"50256": -100}}, "body.logit_bias is not supported"),
         ({"presence_penalty": 0.5}, "body.presence_penalty is not supported"),
-        ({"max_tokens": 0}, "body.max_tokens is less than 1"),
-        ({"max_tokens": 1.5}, "body.max_tokens is no whole number"),
-        ({"max_tokens": True}, "body.max_tokens is no whole number"),
-        ({"seed": "7"}, "body.seed is no whole number"),
-        ({"temperature": "hot"}, "body.temperature is no number from 0 to 100"),
-        ({"temperature": -1}, "body.temperature is no number from 0 to 100"),
-        ({"top_p": 1.1}, "body.top_p is no number from 0 to 1"),
-        ({"stop": 7}, "body.stop is neither"),
-        ({"stop": [""]}, "body.stop is neither"),
-        ({"response_format": {"type": "xml"}}, "body.response_format is not"),
-        ({"response_format": "json_object"}, "body.response_format is not"),
-        ({"response_format": {"type": "json_schema"}}, "body.response_format is not"),
-        ({"messages": []}, "body.messages is no list"),
-        ({"messages": None}, "body.messages is no list"),
-        ({"messages": ["hi"]}, "body.messages[0] is no object"),
-        ({"messages": [{"role": "tool", "content": "x"}]}, "body.messages[0].role is not"),
-        ({"messages": [{"role": ["user"], "content": "x"}]}, "body.messages[0].role is not"),
-        ({"messages": [*ASK, {"role": "user"}]}, "body.messages[1].content is no text"),
+        ({"max_tokens": 0}, "body.max_tokens must be at least 1"),
+        ({"max_tokens": 1.5}, "body.max_tokens must be an integer"),
+        ({"max_tokens": True}, "body.max_tokens must be an integer"),
+        ({"seed": "7"}, "body.seed must be an integer"),
+        ({"temperature": "hot"}, "body.temperature must be a number from 0 to 100"),
+        ({"temperature": -1}, "body.temperature must be a number from 0 to 100"),
+        ({"top_p": 1.1}, "body.top_p must be a number from 0 to 1"),
+        ({"stop": 7}, "body.stop must be"),
+        ({"stop": [""]}, "body.stop must be"),
+        ({"response_format": {"type": "xml"}}, "body.response_format must be"),
+        ({"response_format": "json_object"}, "body.response_format must be"),
+        ({"response_format": {"type": "json_schema"}}, "body.response_format must be"),
+        ({"messages": []}, "body.messages must be a non-empty list"),
+        ({"messages": None}, "body.messages must be a non-empty list"),
+        ({"messages": ["hi"]}, "body.messages[0] must be an object"),
+        ({"messages": [{"role": "tool", "content": "x"}]}, "body.messages[0].role must be"),
+        ({"messages": [{"role": ["user"], "content": "x"}]}, "body.messages[0].role must be"),
+        ({"messages": [*ASK, {"role": "user"}]}, "body.messages[1].content must be a string"),
         ({"messages": _says([{"type": "image_url"}])}, "body.messages[0].content[0] is of type"),
         ({"messages": _says(["text"])}, "body.messages[0].content[0] is of type None"),
-        ({"messages": _says([{"type": "text"}])}, "body.messages[0].content[0].text is no text"),
+        (
+            {"messages": _says([{"type": "text"}])},
+            "body.messages[0].content[0].text must be a string",
+        ),
         (
             {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
             "body.messages[0].tool_calls is not supported",
         ),
-        ({"line": {"method": "GET"}}, "method is not POST"),
-        ({"line": {"url": "/v1/embeddings"}}, "url is not /v1/chat/completions"),
+        ({"line": {"method": "GET"}}, "method must be POST"),
+        ({"line": {"url": "/v1/embeddings"}}, "url must be /v1/chat/completions"),
     ],
 )
 def test_what_is_not_supported_is_that_rows_error(body: dict[str, Any], problem: str) -> None:
@@ -143,7 +146,7 @@ def test_what_is_not_supported_is_that_rows_error(body: dict[str, Any], problem:
 def test_a_request_needs_an_id(custom_id: Any) -> None:
     row = request(custom_id)
     assert row.error is not None
-    assert row.error.message == "requests.jsonl:1: custom_id is no text"
+    assert row.error.message == "requests.jsonl:1: custom_id must be a non-empty string"
     assert row.id == "requests.jsonl:1"
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from support.documents import pdf
 
 from mistral_cli.batch.input.rows import Row, read_rows
+from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import UsageError
 from mistral_cli.system.terminal import Terminal
 
@@ -140,18 +141,18 @@ def test_lines_end_at_line_feeds_alone() -> None:
 
 def test_a_format_for_every_name() -> None:
     write("a.txt", "one\ntwo\n")
-    assert [found.text for found in rows("a.txt", input_format="lines")] == ["one", "two"]
-    assert row(stdin=b"one\ntwo\n", input_format="text") == Row("stdin", "stdin", "one\ntwo")
-    assert row(stdin=b'{"text": "x", "id": 7}', input_format="jsonl").id == "7"
-    found = rows("-", stdin=b"id,text\n1,x\n2,y\n", input_format="csv")
+    assert [found.text for found in rows("a.txt", input_format=InputFormat.LINES)] == ["one", "two"]
+    assert row(stdin=b"one\ntwo\n", input_format=InputFormat.TEXT) == Row(
+        "stdin", "stdin", "one\ntwo"
+    )
+    assert row(stdin=b'{"text": "x", "id": 7}', input_format=InputFormat.JSONL).id == "7"
+    found = rows("-", stdin=b"id,text\n1,x\n2,y\n", input_format=InputFormat.CSV)
     assert [(one.id, one.source, one.text) for one in found] == [
         ("1", "stdin:2", "x"),
         ("2", "stdin:3", "y"),
     ]
     write("b.jsonl", '{"text": "x"}\n')
-    assert row("b.jsonl", input_format="text").text == '{"text": "x"}'
-    with pytest.raises(UsageError, match="unknown input format 'xml'"):
-        rows("a.txt", input_format="xml")
+    assert row("b.jsonl", input_format=InputFormat.TEXT).text == '{"text": "x"}'
 
 
 # JSONL
@@ -193,8 +194,8 @@ def test_numbers_are_text_and_an_id_may_be_missing() -> None:
         ('{"text": "\\ud800"}', "a.jsonl:2 is not JSON", "a.jsonl:2"),
         ('{"text": "a", "text": "b"}', "a.jsonl:2 is not JSON: the key 'text'", "a.jsonl:2"),
         ('{"id": 7, "body": "b"}', "a.jsonl:2 has no 'text'; it has 'id', 'body'", "7"),
-        ('{"id": "x", "text": null}', "a.jsonl:2: 'text' is no text", "x"),
-        ('{"id": "x", "text": ["b"]}', "a.jsonl:2: 'text' is no text", "x"),
+        ('{"id": "x", "text": null}', "a.jsonl:2: 'text' is not a string", "x"),
+        ('{"id": "x", "text": ["b"]}', "a.jsonl:2: 'text' is not a string", "x"),
         ('{"id": "x", "text": " \\n\\u0000"}', "a.jsonl:2 is empty", "x"),
         ('{"id": {}, "text": "b"}', "a.jsonl:2 has no id in 'id'", "a.jsonl:2"),
     ],
@@ -311,27 +312,27 @@ def test_rows_come_in_the_order_of_the_names() -> None:
 def test_an_id_is_there_once() -> None:
     write("a.jsonl", '{"text": "x", "id": "1"}\n{"text": "y", "id": "2"}')
     write("b.csv", "text,id\nx,1\n")
-    with pytest.raises(UsageError, match=r"'1' is there twice: a\.jsonl:1 and b\.csv:2") as error:
+    with pytest.raises(UsageError, match=r"'1' occurs twice: in a\.jsonl:1 and b\.csv:2") as error:
         rows("a.jsonl", "b.csv")
     assert "--id-field" in error.value.hint
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n \n"])
 def test_no_rows_at_all(stdin: bytes) -> None:
-    with pytest.raises(UsageError, match="there is nothing to do"):
+    with pytest.raises(UsageError, match="there are no rows"):
         rows(stdin=stdin)
     write("a.csv", "id,text\n")
     write("empty.csv", "")
-    with pytest.raises(UsageError, match="there is nothing to do"):
+    with pytest.raises(UsageError, match="there are no rows"):
         rows("a.csv", "empty.csv")
     surroundings = terminal()
     assert len(read_rows(["a.csv", write("b.txt", "text")], surroundings)) == 1
-    assert surroundings.warnings == ["a.csv holds no rows"]
+    assert surroundings.warnings == ["a.csv has no rows"]
 
 
 def test_a_stdin_that_gives_nothing_is_told() -> None:
     person = Terminal(TerminalStream("typed"), io.StringIO(), io.StringIO(), env={})
-    with pytest.raises(UsageError, match="there is nothing to do"):
+    with pytest.raises(UsageError, match="there are no rows"):
         read_rows([], person)
     with pytest.raises(UsageError, match="stdin cannot be read: it is closed"):
         rows()

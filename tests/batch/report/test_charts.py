@@ -65,7 +65,7 @@ def test_one_very_long_row_does_not_squeeze_the_others() -> None:
     chart = charts.histogram("Tokens", [*range(100), 1_000_000])
     assert chart is not None
     assert len(chart.bars) < 50
-    assert chart.bars[-1].title == "100 tokens and more: 1 row"
+    assert chart.bars[-1].title == "100 tokens or more: 1 row"
     assert chart.x_labels[-1][1] == "100+"
 
 

@@ -91,7 +91,7 @@ def test_counts_what_became_of_the_rows(html: Any) -> None:
         "Prompt tokens": "400",
         "Answer tokens": "1,040",
         "Time": "0:12",
-        "Tokens a second": "120.0",
+        "Tokens per second": "120.0",
         "Model": "SmolLM2",
     }
     assert page.all("span", "status") == ["done", "cut", "failed", "done"]
@@ -107,7 +107,7 @@ def test_runs_stand_one_after_the_other(html: Any) -> None:
             each["timings"]["run_began_at"] = run
     page = Page(html([*second, *first]))
     assert tiles(page)["Time"] == "0:18"
-    assert tiles(page)["Tokens a second"] == "40.0"
+    assert tiles(page)["Tokens per second"] == "40.0"
     assert page.all("time")[0].startswith(time.strftime("%d %B %Y", time.localtime(1_700_000_000)))
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli.batch.input.sources import find_sources
+from mistral_cli.batch.input.files import find_input_files
 from mistral_cli.errors import UsageError
 from mistral_cli.system.terminal import Terminal
 
@@ -36,7 +36,7 @@ def terminal() -> Terminal:
 
 
 def found(*names: str) -> list[tuple[str, str]]:
-    sources = find_sources(names, terminal())
+    sources = find_input_files(names, terminal())
     return [(str(source.path), str(source.relative)) for source in sources]
 
 
@@ -143,5 +143,5 @@ def test_a_folder_that_cannot_be_read_is_left_out_and_told_once(
 
     monkeypatch.setattr(os, "scandir", closed)
     surroundings = terminal()
-    assert len(find_sources(["src/**/*.md"], surroundings)) == 3
-    assert surroundings.warnings == ["src/deep is left out: Permission denied"]
+    assert len(find_input_files(["src/**/*.md"], surroundings)) == 3
+    assert surroundings.warnings == ["skipping src/deep: Permission denied"]
