@@ -169,8 +169,7 @@ def _request_row(request: Mapping[str, Any], where: str) -> Row:
     try:
         conversation, overrides = read_request(request)
     except UsageError as error:
-        located = UsageError(f"{where}: {error.message}", hint=error.hint)
-        return Row(row_id, where, error=located)
+        return Row(row_id, where, error=error.with_message(f"{where}: {error.message}"))
     return Row(row_id, where, conversation=conversation, overrides=overrides)
 
 
