@@ -105,7 +105,7 @@ def test_refuses_what_does_not_fit(run: Run, mistral: Path, adapter: Path, tmp_p
     small = write_mistral(tmp_path / "small.gguf", embedding=32)
     wrong = write_adapter(tmp_path / "wrong.gguf", small)
     assert f"{wrong} does not fit mistral-v1.gguf: it changes 'blk.0.attn_q" in refused(wrong)
-    assert "holds the GGUF type 'model', not an adapter" in refused(mistral)
+    assert "has the GGUF type 'model', not an adapter" in refused(mistral)
     cut = tmp_path / "cut.gguf"
     cut.write_bytes(adapter.read_bytes()[:-100])
     assert "cut.gguf" in refused(cut)

@@ -1,7 +1,7 @@
 """Read and check the header of a GGUF file (format: ggml's `docs/gguf.md`).
 
-Inference engines are native code that trusts its input: a damaged header ends the process without
-a Python exception. Therefore no file reaches an engine before `read_gguf` has accepted it.
+Inference engines are native code that trusts its input: a damaged header crashes the process
+without a Python exception. Therefore no file reaches an engine before `read_gguf` has accepted it.
 `read_gguf` reads the header only, never the weights: milliseconds, whatever the model's size.
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf.checks import check
+from mistral_cli.models.gguf.checks import check_model
 from mistral_cli.models.gguf.model import GGUF, Array, Tensor
-from mistral_cli.models.gguf.reader import HeaderCut, check_magic, open_checked, parse
+from mistral_cli.models.gguf.reader import HeaderCut, check_magic, open_checked, parse_header
 
 __all__ = ["GGUF", "Array", "Tensor", "read", "read_known", "read_start"]
 
@@ -20,10 +20,10 @@ __all__ = ["GGUF", "Array", "Tensor", "read", "read_known", "read_start"]
 def read_gguf(path: Path) -> GGUF:
     """Read and check the header of the file at `path`.
 
-    What it returns can be given to an engine without danger to the process. Raises
-    `ModelUnusable` for everything else, a file that cannot be opened included.
+    An engine can load a file that this function accepts without crashing the process. Raises
+    `ModelUnusable` for every other file, including one that cannot be opened.
     """
-    return open_checked(path, check)
+    return open_checked(path, check_model)
 
 
 def reread_gguf(path: Path) -> GGUF:
@@ -35,15 +35,15 @@ def reread_gguf(path: Path) -> GGUF:
 
 
 def read_gguf_start(path: Path, start: bytes, file_size: int) -> GGUF | None:
-    """Read and check a header that is in `start`, the first bytes of a file elsewhere.
+    """Read and check the header in `start`, the first bytes of a file that is not on this machine.
 
-    Takes the file's name, for messages, and its size in bytes. Returns None when the header
-    goes on after `start`. Raises `ModelUnusable` for what `read_gguf` would refuse.
+    `path` names the file in messages; `file_size` is in bytes. Returns None if the header
+    continues after `start`. Raises `ModelUnusable` for a file that `read_gguf` would refuse.
     """
     try:
         check_magic(start[:64])
-        model = parse(path, start, file_size)
-        check(model)
+        model = parse_header(path, start, file_size)
+        check_model(model)
     except ModelUnusable as error:
         if isinstance(error, HeaderCut) and len(start) < file_size:
             return None

@@ -1,9 +1,9 @@
-"""Read and check a LoRA adapter in GGUF, which an engine adds to a model.
+"""Read and check a LoRA adapter in a GGUF file, which an engine applies to a model.
 
-The file holds no weights of a network but, for some of a model's matrices, two thin ones, A and
-B, whose product times `alpha / rank` is added (Hu et al. 2021, arXiv:2106.09685; the keys are
-those of llama.cpp's `convert_lora_to_gguf.py`). Like a model it is checked before native code
-sees it, and against the model it is for: llama.cpp itself only says that its server failed.
+For some of the model's matrices the file contains two thin matrices, A and B. The engine adds
+their product times `alpha / rank` (Hu et al. 2021, arXiv:2106.09685; the metadata keys are those
+of llama.cpp's `convert_lora_to_gguf.py`). Like a model, an adapter is checked before native code
+reads it. It is also compared with its model: llama.cpp itself only reports that its server failed.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 _A, _B = ".lora_a", ".lora_b"
 _ALPHA = "adapter.lora.alpha"
 _EMBEDDING = "token_embd.weight"
-_NO_ADAPTER = "Give an adapter that `mistral-cli finetune` or llama.cpp's converter wrote."
+_NO_ADAPTER = "Use an adapter that `mistral-cli finetune` or llama.cpp's converter wrote."
 
 
 @dataclass(frozen=True, eq=False)
 class Adapter:
-    """A checked LoRA adapter; `read_adapter` makes it.
+    """A checked LoRA adapter, as `read_adapter` returns it.
 
-    `pairs` maps the name of a model's tensor to the A and the B that are for it.
+    `pairs` maps the name of a tensor of the model to its A and B.
     """
 
     header: GGUF = field(repr=False)
@@ -40,7 +40,7 @@ class Adapter:
 
     @property
     def path(self) -> Path:
-        """The file."""
+        """The adapter's file."""
         return self.header.path
 
     @property
@@ -50,47 +50,47 @@ class Adapter:
 
     @property
     def name(self) -> str | None:
-        """The name that its maker gave it."""
+        """The adapter's name, as its author wrote it."""
         return self.header.name
 
     @property
     def architecture(self) -> str:
-        """The architecture of the models that it is for."""
+        """The architecture of the models that the adapter is for."""
         return self.header.architecture
 
     @property
     def alpha(self) -> float:
-        """The product of A and B counts `alpha / rank` times; 0 stands for once."""
+        """The product of A and B is scaled by `alpha / rank`; 0 means a scale of 1."""
         alpha = self.header.metadata[_ALPHA]
         assert isinstance(alpha, float)
         return alpha
 
     @property
     def rank(self) -> int:
-        """The rank of its matrices, the highest if they differ."""
+        """The rank of the matrices, or the highest if they differ."""
         return max(_rank(name, a) for name, (a, _) in self.pairs.items())
 
     @property
     def parameters(self) -> int:
-        """The number of weights in it."""
+        """The number of weights in the adapter."""
         return self.header.parameters
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The kinds of matrices it is for, such as `attn_q`, sorted."""
+        """The kinds of matrices that the adapter changes, such as `attn_q`, sorted."""
         return tuple(sorted({_kind(name) for name in self.pairs}))
 
     def problem_with(self, model: GGUF) -> str | None:
-        """Why it cannot be added to `model`, or None if it can."""
+        """Return why the adapter cannot be applied to `model`, or None if it can."""
         if self.architecture != model.architecture:
             return f"it is for the architecture {self.architecture}, not {model.architecture}"
         weights = {tensor.name: tensor for tensor in model.tensors}
         for name, (a, b) in self.pairs.items():
             if name not in weights:
-                return f"it changes the tensor {name!r}, which the model lacks"
-            shape, wanted = _product_shape(name, a, b), weights[name].shape
-            if shape != wanted:
-                return f"it changes {name!r} in the shape {shape}, and the model's is {wanted}"
+                return f"it changes the tensor {name!r}, which the model does not have"
+            shape, expected = _product_shape(name, a, b), weights[name].shape
+            if shape != expected:
+                return f"it changes {name!r} in shape {shape}; in the model it has {expected}"
         return None
 
 
@@ -101,7 +101,7 @@ def read_adapter(path: Path) -> Adapter:
 
 
 def is_adapter_file(path: Path) -> bool:
-    """Whether the file at `path` says that it is an adapter, whole or damaged."""
+    """Return True if the metadata of the file at `path` names an adapter, valid or not."""
     try:
         return is_adapter(open_checked(path, lambda _: None))
     except ModelUnusable:
@@ -109,40 +109,40 @@ def is_adapter_file(path: Path) -> bool:
 
 
 def is_adapter(header: GGUF) -> bool:
-    """Whether a header says that its file is an adapter."""
+    """Return True if the metadata in `header` names an adapter."""
     return header.metadata.get("general.type") == "adapter"
 
 
 def _check(header: GGUF) -> None:
     if not is_adapter(header):
         kind = header.metadata.get("general.type", "model")
-        refuse(f"holds the GGUF type {kind!r}, not an adapter", _NO_ADAPTER)
+        refuse(f"has the GGUF type {kind!r}, not an adapter", _NO_ADAPTER)
     if header.metadata.get("adapter.type") != "lora":
-        refuse(f"is an adapter of the type {header.metadata.get('adapter.type')!r}", _NO_ADAPTER)
+        refuse(f"is an adapter of type {header.metadata.get('adapter.type')!r}", _NO_ADAPTER)
     architecture = header.metadata.get("general.architecture")
     if not architecture or not isinstance(architecture, str):
-        refuse("does not say its architecture", CONVERT)
+        refuse("does not name its architecture", CONVERT)
     _check_alpha(header)
     for tensor in header.tensors:
         if len(tensor.shape) != 2 or tensor.type_name in NOT_FOR_WEIGHTS:
             refuse(f"tensor {tensor.name!r} cannot be part of an adapter", CONVERT)
     if not _pairs(header):
-        refuse("holds no weights", _NO_ADAPTER)
+        refuse("has no weights", _NO_ADAPTER)
 
 
 def _check_alpha(header: GGUF) -> None:
     alpha = header.metadata.get(_ALPHA)
-    # llama.cpp aborts on any type but FLOAT32; the type follows the key and its 8-byte length.
+    # llama.cpp aborts on any type but FLOAT32. The type follows the key and its 8-byte length.
     if (
         not isinstance(alpha, float)
         or not math.isfinite(alpha)
         or header.entries[_ALPHA][8 + len(_ALPHA)] != FLOAT32
     ):
-        refuse(f"has the impossible alpha {alpha!r}", CONVERT)
+        refuse(f"has an impossible alpha: {alpha!r}", CONVERT)
 
 
 def _pairs(header: GGUF) -> dict[str, tuple[Tensor, Tensor]]:
-    """Each tensor's A and B. Refuses halves, and ranks that differ within a pair."""
+    """Return A and B of each tensor. Refuses half a pair, and a pair with two ranks."""
     tensors = {tensor.name: tensor for tensor in header.tensors}
     names = [name.removesuffix(_A) for name in tensors if name.endswith(_A)]
     for name in tensors:
@@ -152,20 +152,20 @@ def _pairs(header: GGUF) -> dict[str, tuple[Tensor, Tensor]]:
     pairs = {name: (tensors[name + _A], tensors[name + _B]) for name in names}
     for name, (a, b) in pairs.items():
         if _rank(name, a) != b.shape[0]:
-            refuse(f"the two parts for {name!r} have different ranks", CONVERT)
+            refuse(f"A and B of {name!r} have different ranks", CONVERT)
     return pairs
 
 
 def _rank(name: str, a: Tensor) -> int:
-    """The rank of a pair, from its A; that for the embeddings is stored the other way round."""
+    """Return the rank of a pair from its A, which is stored transposed for the embeddings."""
     return a.shape[0] if name == _EMBEDDING else a.shape[1]
 
 
 def _product_shape(name: str, a: Tensor, b: Tensor) -> tuple[int, int]:
-    """The shape of what is added, as ggml counts it (row length first)."""
+    """Return the shape of the product of A and B in ggml's order (row length first)."""
     return (b.shape[1], a.shape[1]) if name == _EMBEDDING else (a.shape[0], b.shape[1])
 
 
 def _kind(name: str) -> str:
-    """`attn_q` of `blk.3.attn_q.weight`."""
+    """Return `attn_q` for `blk.3.attn_q.weight`."""
     return name.removesuffix(".weight").rpartition(".")[2]

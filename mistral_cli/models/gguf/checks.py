@@ -1,4 +1,4 @@
-"""Refuse a header that could hurt native code, or that no engine can use."""
+"""Refuse a header that could crash native code, or that no engine can use."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from mistral_cli.models.gguf.types import (
 
 DAMAGED = "The file is damaged or incomplete: download it again."
 CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."
-ANOTHER = "Give a model in GGUF format: a single file that ends in .gguf."
+ANOTHER = "Use a model in GGUF format: a single file whose name ends in .gguf."
 
-# Others are not for generating text, and llama.cpp aborts or hangs on some files of theirs.
+# Other tokenizers are not for text generation; llama.cpp aborts or hangs on some of their files.
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}
-_MOST_TOKENS = 1 << 21
-_MOST_EXPERTS = 1024  # llama.cpp aborts above
-_MOST = {  # hyperparameters that every model has, and values beyond anything trained
+_MAX_TOKENS = 1 << 21
+_MAX_EXPERTS = 1024  # llama.cpp aborts above this
+_LIMITS = {  # hyperparameters that every model has, with limits that no trained model reaches
     "block_count": 512,
     "context_length": 1 << 27,
     "embedding_length": 1 << 18,
     "attention.head_count": 1 << 12,
     "feed_forward_length": 1 << 20,
 }
-_ONE_FOR_ALL_LAYERS = {"block_count", "context_length", "embedding_length"}
+_SAME_IN_ALL_LAYERS = {"block_count", "context_length", "embedding_length"}
 _ROPE_SCALINGS = {"none", "linear", "yarn", "longrope"}
 _TYPES: Mapping[str, type] = {
     "general.architecture": str,
@@ -48,12 +48,12 @@ _TYPES: Mapping[str, type] = {
 
 
 def refuse(problem: str, hint: str = DAMAGED) -> NoReturn:
-    """Raise ModelUnusable."""
+    """Raise `ModelUnusable`."""
     raise ModelUnusable(problem, hint=hint)
 
 
 def _check_kind(model: GGUF) -> None:
-    """Refuse a file that is no whole model, and values that are not of their key's type."""
+    """Refuse a file that is not a whole model, and values of the wrong type."""
     for key, expected in _TYPES.items():
         if key in model.metadata and type(model.metadata[key]) is not expected:
             refuse(f"metadata {key!r} is not of type {expected.__name__}")
@@ -65,28 +65,28 @@ def _check_kind(model: GGUF) -> None:
         )
     kind = model.metadata.get("general.type", "model")
     if kind != "model":
-        hint = "Give the base model's GGUF file"
-        also = ", and this one to --lora." if kind == "adapter" else "."
-        refuse(f"holds the GGUF type {kind!r}, not a model", hint + also)
+        hint = "Use the GGUF file of the base model"
+        also = ", and pass this file to --lora." if kind == "adapter" else "."
+        refuse(f"has the GGUF type {kind!r}, not a model", hint + also)
     if not model.metadata.get("general.architecture"):
-        refuse("does not say its architecture")
+        refuse("does not name its architecture")
     if not model.tensors:
-        refuse("holds no weights", "This is a vocabulary only: give the model's GGUF file.")
+        refuse("has no weights", "It has a vocabulary only: use the GGUF file of the model.")
 
 
 def _check_hyperparameters(model: GGUF) -> None:
-    for key, most in _MOST.items():
-        _check_counts(model, key, most)
+    for key, limit in _LIMITS.items():
+        _check_counts(model, key, limit)
     _check_attention(model)
     for key, value in model.metadata.items():
         negative_epsilon = key.endswith("epsilon") and isinstance(value, float) and value < 0
         if negative_epsilon or (isinstance(value, float) and not math.isfinite(value)):
             refuse(f"metadata {key!r} is {value}")
-    for key, most in (
+    for key, limit in (
         ("nextn_predict_layers", model.block_count),
         ("embedding_length_out", 1 << 18),
     ):
-        if not _is_count(model.hparam(key, 0), most, 0):
+        if not _is_count(model.hparam(key, 0), limit, 0):
             refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
     if model.hparam("rope.scaling.type", "none") not in _ROPE_SCALINGS:
         refuse(f"has the unknown RoPE scaling {model.hparam('rope.scaling.type')!r}", CONVERT)
@@ -94,9 +94,9 @@ def _check_hyperparameters(model: GGUF) -> None:
 
 
 def _check_experts(model: GGUF) -> None:
-    """Refuse counts of experts that llama.cpp asserts on; without experts all must be zero."""
+    """Refuse numbers of experts on which llama.cpp asserts; without experts, all must be zero."""
     experts, used = model.hparam("expert_count", 0), model.hparam("expert_used_count", 0)
-    if not (_is_count(experts, _MOST_EXPERTS, 0) and _is_count(used, experts, min(experts, 1))):
+    if not (_is_count(experts, _MAX_EXPERTS, 0) and _is_count(used, experts, min(experts, 1))):
         refuse(f"uses {used!r} of {experts!r} experts")
     groups, used = model.hparam("expert_group_count", 0), model.hparam("expert_group_used_count", 0)
     divides = _is_count(groups, experts, 0) and (groups == 0 or experts % groups == 0)
@@ -104,22 +104,22 @@ def _check_experts(model: GGUF) -> None:
         refuse(f"uses {used!r} of {groups!r} groups of experts")
 
 
-def _is_count(value: object, most: int, least: int = 1) -> bool:
-    return type(value) is int and least <= value <= most
+def _is_count(value: object, limit: int, minimum: int = 1) -> bool:
+    return type(value) is int and minimum <= value <= limit
 
 
-def _check_counts(model: GGUF, key: str, most: int) -> None:
-    """Refuse a hyperparameter that is missing, not a number (or one per layer), or absurd."""
+def _check_counts(model: GGUF, key: str, limit: int) -> None:
+    """Refuse a hyperparameter that is missing, absurd, or neither a number nor one per layer."""
     value = model.hparam(key)
     if value is None:
-        refuse(f"lacks the metadata '{model.architecture}.{key}'")
-    if isinstance(value, tuple) and key not in _ONE_FOR_ALL_LAYERS:
-        # Some architectures have layers without attention, so a zero is possible here.
-        right = len(value) == model.block_count and any(value)
-        right = right and all(_is_count(item, most, 0) for item in value)
+        refuse(f"has no metadata '{model.architecture}.{key}'")
+    if isinstance(value, tuple) and key not in _SAME_IN_ALL_LAYERS:
+        # Some architectures have layers without attention, so zeros are possible.
+        valid = len(value) == model.block_count and any(value)
+        valid = valid and all(_is_count(item, limit, 0) for item in value)
     else:
-        right = _is_count(value, most)
-    if not right:
+        valid = _is_count(value, limit)
+    if not valid:
         refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
 
 
@@ -128,14 +128,14 @@ def _check_attention(model: GGUF) -> None:
     if model.hparam("attention.head_count_kv") is not None:
         _check_counts(model, "attention.head_count_kv", max(heads))
     if any(kv and count % kv for count, kv in zip(heads, model.kv_heads, strict=True)):
-        refuse("has a number of attention heads that its KV heads do not divide")
+        refuse("has a number of attention heads that is not a multiple of its KV heads")
     if model.hparam("attention.key_length") is None and embedding % max(heads):
         refuse(f"has {max(heads)} attention heads, which do not divide {embedding}")
     if not all(_is_count(size, embedding) for size in model.head_sizes):
-        refuse("has an impossible size of attention heads")
+        refuse("has attention heads of an impossible size")
     rotated = model.hparam("rope.dimension_count", 2)
     if not _is_count(rotated, model.head_sizes[0]) or rotated % 2:
-        refuse(f"rotates {rotated!r} dimensions of attention heads of {model.head_sizes[0]}")
+        refuse(f"rotates {rotated!r} dimensions of attention heads of size {model.head_sizes[0]}")
 
 
 def _check_vocabulary(model: GGUF) -> None:
@@ -144,16 +144,16 @@ def _check_vocabulary(model: GGUF) -> None:
         refuse(f"has the unsupported tokenizer {model.tokenizer_model!r}", CONVERT)
     if "tokenizer.ggml.model" not in model.metadata or not isinstance(tokens, Array):
         refuse("has no vocabulary", CONVERT)
-    if tokens.item_type != STRING or not 1 <= tokens.count <= _MOST_TOKENS:
+    if tokens.item_type != STRING or not 1 <= tokens.count <= _MAX_TOKENS:
         refuse(f"has an impossible vocabulary of {tokens.count} tokens")
     for key, kinds in (("scores", {FLOAT32}), ("token_type", {INT32, UINT32})):
         array = model.metadata.get(f"tokenizer.ggml.{key}", Array(min(kinds), tokens.count, b""))
-        right = isinstance(array, Array) and array.item_type in kinds
-        if not (right and isinstance(array, Array) and array.count == tokens.count):
-            refuse(f"does not have one of 'tokenizer.ggml.{key}' for each token")
+        valid = isinstance(array, Array) and array.item_type in kinds
+        if not (valid and isinstance(array, Array) and array.count == tokens.count):
+            refuse(f"does not have one value of 'tokenizer.ggml.{key}' for each token")
     merges = model.metadata.get("tokenizer.ggml.merges")
-    right = isinstance(merges, Array) and merges.item_type == STRING
-    if not right and (merges is not None or model.tokenizer_model == "gpt2"):
+    valid = isinstance(merges, Array) and merges.item_type == STRING
+    if not valid and (merges is not None or model.tokenizer_model == "gpt2"):
         refuse("has a vocabulary without the merges that it needs", CONVERT)
     for key, value in model.metadata.items():
         special = key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
@@ -163,11 +163,11 @@ def _check_vocabulary(model: GGUF) -> None:
 
 
 def _check_tokens(model: GGUF) -> None:
-    """Refuse tokens that abort llama.cpp: the same one twice, and malformed byte tokens."""
+    """Refuse tokens on which llama.cpp aborts: duplicates, and malformed byte tokens."""
     tokens: Sequence[bytes] = model.tokens
-    if b"\0" in b"".join(tokens):  # it reads them as C strings
+    if b"\0" in b"".join(tokens):  # llama.cpp reads them as C strings
         tokens = [each.partition(b"\0")[0] for each in tokens]
-    # To those that are empty it gives names of their own.
+    # It gives each empty token a name of its own.
     distinct = set(tokens) - {b""}
     if len(distinct) + tokens.count(b"") != len(tokens):
         refuse(f"has {len(tokens)} tokens, some of them twice", CONVERT)
@@ -182,25 +182,25 @@ def _check_tokens(model: GGUF) -> None:
 def _check_shapes(model: GGUF) -> None:
     """Refuse tensors that do not fit the hyperparameters.
 
-    The embedding is common to all architectures; the rest is known for "llama", and an absent
-    tensor is left to the engines, which say so themselves.
+    All architectures have the embedding. The other shapes are known for "llama" only, and the
+    engines themselves report a tensor that is missing.
     """
     tensors = {tensor.name: tensor for tensor in model.tensors}
     shapes = _llama_shapes(model) if model.architecture == "llama" else {}
     embedding = (model.hparam("embedding_length"), len(model.tokens))
     shapes["token_embd.weight"] = embedding
     if "token_embd.weight" not in tensors:
-        refuse("lacks the tensor 'token_embd.weight'", CONVERT)
+        refuse("has no tensor 'token_embd.weight'", CONVERT)
     for name, shape in shapes.items():
         tensor = tensors.get(name)
         if not tensor:
             continue
         if tensor.shape != shape:
             refuse(f"tensor {name!r} has shape {tensor.shape}, expected {shape}")
-        # Engines multiply by the norms directly, which works with plain floats only.
+        # Engines multiply by the norms directly, which works only with plain floats.
         wrong = tensor.type_name in NOT_FOR_WEIGHTS if len(tensor.shape) > 1 else tensor.type != 0
         if wrong:
-            refuse(f"tensor {name!r} cannot be of type {tensor.type_name}", CONVERT)
+            refuse(f"tensor {name!r} cannot have the type {tensor.type_name}", CONVERT)
 
 
 def _llama_shapes(model: GGUF) -> dict[str, tuple[int, ...]]:
@@ -227,8 +227,8 @@ def _llama_shapes(model: GGUF) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def check(model: GGUF) -> None:
-    """Raise ModelUnusable unless `model` can be given to an engine without danger."""
+def check_model(model: GGUF) -> None:
+    """Raise `ModelUnusable` unless an engine can load `model` without crashing."""
     _check_kind(model)
     _check_hyperparameters(model)
     _check_vocabulary(model)

@@ -1,4 +1,4 @@
-"""What a checked header says about its model."""
+"""The checked header of a GGUF file, and the facts about the model that it contains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from mistral_cli.models.gguf.types import (
     UINT64,
 )
 
-# BPE vocabularies for which llama.cpp puts BOS first without being told to (`llama-vocab.cpp`).
+# BPE vocabularies for which llama.cpp adds BOS by default (`llama-vocab.cpp`).
 _BOS_BY_DEFAULT = {
     *("falcon-h1", "falcon3", "jina-v5-nano", "lfm2", "llama-bpe", "llama-v3", "llama3"),
     *("midm-2.0", "pixtral", "tekken"),
@@ -29,7 +29,7 @@ _BOS_BY_DEFAULT = {
 
 @dataclass(frozen=True)
 class Array:
-    """An array in the metadata, decoded only when asked for: vocabularies are large."""
+    """An array in the metadata, decoded on demand: vocabularies are large."""
 
     item_type: int
     count: int
@@ -51,9 +51,9 @@ class Array:
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor: `shape` as ggml counts it (row length first), `offset` and `size` in bytes.
+    """One tensor. `shape` is in ggml's order (row length first); `size` is in bytes.
 
-    `offset` counts from the start of the file.
+    `offset` counts bytes from the start of the file.
     """
 
     name: str
@@ -64,21 +64,22 @@ class Tensor:
 
     @property
     def type_name(self) -> str:
-        """Its ggml type, such as `Q4_K`."""
+        """The ggml type, such as `Q4_K`."""
         return TENSOR_TYPES[self.type][0]
 
     @property
     def elements(self) -> int:
-        """The number of weights in it."""
+        """The number of weights in the tensor."""
         return math.prod(self.shape)
 
 
 @dataclass(frozen=True, eq=False)
 class GGUF:
-    """The checked header of a GGUF file; `read` makes it.
+    """The checked header of a GGUF file, as `read_gguf` returns it.
 
-    `metadata` holds numbers, booleans, text and `Array`s; `entries` the bytes of each metadata
-    entry as it is in the file (key, type, value), to be copied unchanged; `file_size` is in bytes.
+    `metadata` contains numbers, booleans, text and `Array`s. `entries` contains the bytes of each
+    metadata entry in the file (key, type, value), so that they can be copied unchanged.
+    `file_size` is in bytes.
     """
 
     path: Path
@@ -90,28 +91,28 @@ class GGUF:
 
     @property
     def architecture(self) -> str:
-        """The network's kind, such as `llama` (which Mistral 7B is)."""
+        """The kind of network, such as `llama` (the architecture of Mistral 7B)."""
         return str(self.metadata["general.architecture"])
 
     @property
     def name(self) -> str | None:
-        """The name that the model's maker gave it."""
+        """The model's name, as its author wrote it."""
         name = self.metadata.get("general.name")
         return None if name is None else str(name)
 
     def hparam(self, key: str, default: Any = None) -> Any:
-        """Return the value of `<architecture>.<key>`; an array of numbers as a tuple."""
+        """Return the value of `<architecture>.<key>`, an array of numbers as a tuple."""
         value = self.metadata.get(f"{self.architecture}.{key}", default)
         return value.numbers() if isinstance(value, Array) and value.item_type != STRING else value
 
     def per_layer(self, key: str, default: Any = None) -> tuple[int, ...]:
-        """Return a hyperparameter that may be one number or one number per layer, per layer."""
+        """Return one value per layer of a hyperparameter that may be a single number."""
         value = self.hparam(key, default)
         return value if isinstance(value, tuple) else (value,) * self.block_count
 
     @property
     def context_length(self) -> int:
-        """The context that the model was trained with, in tokens."""
+        """The context length that the model was trained with, in tokens."""
         return int(self.hparam("context_length"))
 
     @property
@@ -130,14 +131,14 @@ class GGUF:
         declared = FILE_TYPES.get(self.metadata.get("general.file_type"))
         if declared:
             return declared
-        stored: Counter[str] = Counter()
+        bytes_by_type: Counter[str] = Counter()
         for tensor in self.tensors:
-            stored[tensor.type_name] += tensor.size
-        return stored.most_common(1)[0][0]
+            bytes_by_type[tensor.type_name] += tensor.size
+        return bytes_by_type.most_common(1)[0][0]
 
     @property
     def head_sizes(self) -> tuple[int, int]:
-        """The length of one attention head's key and of its value."""
+        """The length of the key and of the value of one attention head."""
         default = self.hparam("embedding_length") // max(self.per_layer("attention.head_count"))
         return (
             self.hparam("attention.key_length", default),
@@ -150,7 +151,7 @@ class GGUF:
         return self.per_layer("attention.head_count_kv", self.hparam("attention.head_count"))
 
     def kv_bytes(self, context_length: int) -> int:
-        """Return the bytes of an F16 key and value cache of `context_length` tokens."""
+        """Return the size in bytes of an F16 KV cache of `context_length` tokens."""
         return 2 * context_length * sum(self.kv_heads) * sum(self.head_sizes)
 
     @cached_property
@@ -168,7 +169,7 @@ class GGUF:
 
     @cached_property
     def control_tokens(self) -> Mapping[str, int]:
-        """The control tokens, such as `</s>` or `[INST]`, and their ids."""
+        """The ids of the control tokens, such as `</s>` or `[INST]`, by their text."""
         types, tokens = self.token_types or (), self.tokens
         return {
             tokens[i].decode("utf-8", "replace"): i
@@ -178,32 +179,32 @@ class GGUF:
 
     @property
     def tokenizer_model(self) -> str:
-        """The tokenizer's algorithm: `llama` (SentencePiece), `gpt2` (byte-level BPE), ..."""
+        """The tokenizer's algorithm: `llama` (SentencePiece), `gpt2` (byte-level BPE), …"""
         return str(self.metadata["tokenizer.ggml.model"])
 
     def token_id(self, role: str) -> int | None:
-        """Return the id of a special token: "bos", "eos", "eot", "unknown", "padding", ..."""
+        """Return the id of a special token: "bos", "eos", "eot", "unknown", "padding", …"""
         value = self.metadata.get(f"tokenizer.ggml.{role}_token_id")
         return value if isinstance(value, int) else None
 
     @property
     def bos_id(self) -> int | None:
-        """The token that starts a text."""
+        """The id of the token that starts a text."""
         return self.token_id("bos")
 
     @property
     def eos_id(self) -> int | None:
-        """The token that ends a text."""
+        """The id of the token that ends a text."""
         return self.token_id("eos")
 
     @property
     def eot_id(self) -> int | None:
-        """The token that ends a turn of a conversation, where it is not `eos_id`."""
+        """The id of the token that ends a turn of a conversation, if it is not `eos_id`."""
         return self.token_id("eot")
 
     @property
     def adds_bos(self) -> bool:
-        """Whether a text is to start with `bos_id`; llama.cpp's default if the file is silent."""
+        """True if a text must start with `bos_id`; llama.cpp's default if the file does not say."""
         default = (
             self.tokenizer_model == "llama"
             or self.metadata.get("tokenizer.ggml.pre") in _BOS_BY_DEFAULT
@@ -212,6 +213,6 @@ class GGUF:
 
     @property
     def chat_template(self) -> str | None:
-        """The Jinja template of a conversation."""
+        """The Jinja template that renders a conversation."""
         template = self.metadata.get("tokenizer.chat_template")
         return None if template is None else str(template)

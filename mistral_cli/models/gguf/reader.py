@@ -1,4 +1,4 @@
-"""Read the header: metadata and the places of the tensors, all inside the file."""
+"""Open a GGUF file and parse its header: the metadata, and where each tensor is in the file."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ from mistral_cli.models.gguf.types import (
 
 _MAGIC = b"GGUF"
 _FIXED_PART = 24  # bytes: magic, version, number of tensors, number of metadata entries
-_MOST_ENTRIES = 1 << 16  # of tensors, and of metadata entries; real models have hundreds
-_MOST_NAME_BYTES = 63  # ggml's GGML_MAX_NAME, less its final NUL
-_LEAST_ALIGNMENT = 32  # ggml computes on mapped weights in place, and aborts below this
+_MAX_ENTRIES = 1 << 16  # tensors or metadata entries; real models have hundreds
+_MAX_NAME_BYTES = 63  # ggml's GGML_MAX_NAME without the final NUL
+_MIN_ALIGNMENT = 32  # ggml computes on the mapped weights and aborts below this
 _OTHER_FORMATS = {
     b"version https://git-lfs": ("is a Git LFS pointer, not the model", "Run `git lfs pull`."),
-    b"<": ("is a web page, not a model", "Download the file itself, not the page that shows it."),
+    b"<": ("is a web page, not a model", "Download the file itself, not the page about it."),
     b"PK\x03\x04": ("is a ZIP or PyTorch file, not GGUF", ANOTHER),
-    b"lmgg": ("is in GGML format, which came before GGUF", CONVERT),
-    b"tjgg": ("is in GGJT format, which came before GGUF", CONVERT),
+    b"lmgg": ("is in the GGML format, the predecessor of GGUF", CONVERT),
+    b"tjgg": ("is in the GGJT format, a predecessor of GGUF", CONVERT),
 }
 
 
 def open_checked(path: Path, check: Callable[[GGUF], None]) -> GGUF:
-    """The header of the file at `path` if `check` does not raise.
+    """Return the header of the file at `path`, after `check` has accepted it.
 
-    Raises `ModelUnusable`, which names the file, also for one that cannot be opened.
+    Raises `ModelUnusable`, with the file's name, if the file cannot be opened, parsed or accepted.
     """
     try:
-        # A pipe would block at open, so look before.
+        # Opening a pipe would block, so look at the type first.
         if not stat.S_ISREG(path.stat().st_mode):
             refuse("is not a regular file", ANOTHER)
         with path.open("rb") as file:
             check_magic(file.read(64))
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                model = parse(path, data, len(data))
+                model = parse_header(path, data, len(data))
         check(model)
     except ModelUnusable as error:
         raise ModelUnusable(f"{path}: {error.message}", hint=error.hint) from None
@@ -61,7 +61,7 @@ def open_checked(path: Path, check: Callable[[GGUF], None]) -> GGUF:
 
 
 def check_magic(start: bytes) -> None:
-    """Refuse a file that does not begin as a GGUF does, and say what it is instead."""
+    """Refuse a file that does not start like a GGUF file, and name the format that it has."""
     if start[8:10] == b'{"':
         refuse("is a safetensors file, not GGUF", ANOTHER)
     for magic, (problem, hint) in _OTHER_FORMATS.items():
@@ -76,18 +76,18 @@ def check_magic(start: bytes) -> None:
 
 
 class HeaderCut(ModelUnusable):
-    """The header runs past the end of what is there to read."""
+    """The header continues after the end of the data."""
 
 
 class _Cursor:
-    """A position in the header; whatever runs past the end of the data is refused."""
+    """A position in the header; refuses to read past the end of the data."""
 
     def __init__(self, data: mmap.mmap | bytes) -> None:
         self.data = data
         self.position = len(_MAGIC)
 
     def skip(self, length: int) -> int:
-        """Step over `length` bytes and return where they start."""
+        """Skip `length` bytes and return where they start."""
         start = self.position
         if length > len(self.data) - start:
             raise HeaderCut("the header runs past the end of the file", hint=DAMAGED)
@@ -131,7 +131,7 @@ class _Cursor:
         return Array(kind, count, self.data[start : self.position])
 
     def _skip_strings(self, count: int) -> None:
-        # The hot spot: a vocabulary has 32,000 strings and more.
+        # The hot spot: a vocabulary has 32,000 strings or more.
         data, position, length_at = self.data, self.position, SCALARS[UINT64].unpack_from
         try:
             for _ in range(count):
@@ -141,19 +141,19 @@ class _Cursor:
         self.skip(position - self.position)
 
 
-def parse(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
-    """The header in `data`, the file or its first bytes; no tensor lies outside `file_size`.
+def parse_header(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
+    """Parse the header in `data` (the whole file, or its first bytes).
 
-    Raises `HeaderCut` when the header goes on after `data`.
+    Every tensor is inside `file_size`. Raises `HeaderCut` if the header continues after `data`.
     """
     cursor = _Cursor(data)
     version = cursor.number(UINT32)
     if version >> 16:
-        refuse("is a big-endian GGUF file, which no engine reads here", CONVERT)
+        refuse("is a big-endian GGUF file, which the engines cannot read", CONVERT)
     if version not in (2, 3):
-        refuse(f"is of GGUF version {version}; versions 2 and 3 are supported", CONVERT)
+        refuse(f"has GGUF version {version}; versions 2 and 3 are supported", CONVERT)
     tensor_count, entry_count = cursor.number(UINT64), cursor.number(UINT64)
-    if max(tensor_count, entry_count) > _MOST_ENTRIES:
+    if max(tensor_count, entry_count) > _MAX_ENTRIES:
         refuse(f"declares {tensor_count} tensors and {entry_count} metadata entries")
     metadata: dict[str, object] = {}
     entries: dict[str, bytes] = {}
@@ -173,12 +173,12 @@ def parse(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
 def _alignment(metadata: Mapping[str, object], entries: Mapping[str, bytes]) -> int:
     key = "general.alignment"
     alignment = metadata.get(key, 32)
-    # llama.cpp aborts on any type but UINT32; the type follows the key and its 8-byte length.
+    # llama.cpp aborts on any type but UINT32. The type follows the key and its 8-byte length.
     stored_as_uint32 = key not in entries or entries[key][8 + len(key)] == UINT32
     if not (isinstance(alignment, int) and stored_as_uint32 and alignment.bit_count() == 1):
-        refuse(f"has the impossible alignment {alignment!r}")
-    if alignment < _LEAST_ALIGNMENT:
-        refuse(f"has the alignment {alignment}, too small for the engines", CONVERT)
+        refuse(f"has an impossible alignment: {alignment!r}")
+    if alignment < _MIN_ALIGNMENT:
+        refuse(f"has an alignment of {alignment}, which is too small for the engines", CONVERT)
     return alignment
 
 
@@ -197,9 +197,9 @@ def _parse_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[Tensor,
 
 
 def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
-    """Read one tensor's description; its offset counts from the start of the tensor data."""
+    """Read the description of one tensor; its offset counts from the start of the tensor data."""
     name = cursor.name("tensor name")
-    if not 0 < len(name.encode()) <= _MOST_NAME_BYTES:
+    if not 0 < len(name.encode()) <= _MAX_NAME_BYTES:
         refuse(f"has a tensor with a name of {len(name)} characters")
     dimensions = cursor.number(UINT32)
     if not 1 <= dimensions <= 4:
@@ -210,7 +210,7 @@ def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
         refuse(f"tensor {name!r} has the unknown type {kind}", CONVERT)
     _, block, block_bytes = TENSOR_TYPES[kind]
     if not 0 < math.prod(shape) < 1 << 62 or shape[0] % block:
-        refuse(f"tensor {name!r} has the impossible shape {shape}")
+        refuse(f"tensor {name!r} has an impossible shape: {shape}")
     if offset % alignment:
         refuse(f"tensor {name!r} is not aligned to {alignment} bytes")
     return Tensor(name, shape, kind, offset, math.prod(shape) // block * block_bytes)

@@ -1,4 +1,4 @@
-"""Token ids ↔ the text they stand for, read off a GGUF's vocabulary."""
+"""Token ids → their text, from the vocabulary of a GGUF file."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _BYTE_NAME = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 
 
 def token_text(model: GGUF, token: int | None) -> str:
-    """One token's text; empty for None."""
+    """Return the text of one token; an empty text for None."""
     return "" if token is None else token_bytes(model, token).decode("utf-8", "replace")
 
 
 def detokenize(model: GGUF, tokens: Iterable[int]) -> str:
-    """The text of `tokens`, control tokens written out."""
+    """Return the text of `tokens`, including that of control tokens."""
     return b"".join(token_bytes(model, token) for token in tokens).decode("utf-8", "replace")
 
 
 def token_bytes(model: GGUF, token: int) -> bytes:
-    """What `token` adds to a text; characters can be spread over several tokens."""
+    """Return the bytes of one token; a character may span several tokens."""
     raw, kind = model.tokens[token], (model.token_types or {token: 1})[token]
     if kind == BYTE_TOKEN and (match := _BYTE_NAME.fullmatch(raw)):
         return bytes([int(match[1], 16)])
@@ -36,7 +36,7 @@ def token_bytes(model: GGUF, token: int) -> bytes:
     if model.tokenizer_model == "llama":
         return raw.replace(_SPACE.encode(), b" ")
     if kind == USER_DEFINED_TOKEN:
-        return raw  # added to the vocabulary as it is
+        return raw  # stored in the vocabulary as plain text
     try:
         return bytes(_gpt2_bytes()[character] for character in raw.decode("utf-8"))
     except (KeyError, UnicodeDecodeError):

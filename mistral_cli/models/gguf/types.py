@@ -1,4 +1,4 @@
-"""The numbers of the format: metadata types, tensor types, file types (ggml's `docs/gguf.md`)."""
+"""The constants of GGUF: metadata types, tensor types, file types (ggml's `docs/gguf.md`)."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ TENSOR_TYPES: Mapping[int, tuple[str, int, int]] = {
     40: ("NVFP4", 64, 36),
     41: ("Q1_0", 128, 18),
 }
-# Types that exist only inside computations: no engine can multiply with a weight stored so.
+# Types that exist only inside computations: no engine can multiply by weights stored in them.
 NOT_FOR_WEIGHTS = {"Q8_1", "Q8_K", "I8", "I16", "I32", "I64", "F64"}
 
 # llama.cpp's LLAMA_FTYPE_MOSTLY_* names by the value of `general.file_type`.

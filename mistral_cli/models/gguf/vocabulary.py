@@ -1,4 +1,4 @@
-"""Write a model's vocabulary as a tiny model, so that its tokenizer opens in milliseconds."""
+"""Write the vocabulary of a model as a tiny model, whose tokenizer opens in milliseconds."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 _VERSION = 3
 _ALIGNMENT = 32
-_WIDTH = 32  # the smallest that both engines' quantized blocks and attention allow
+_WIDTH = 32  # the smallest width that the blocks and the attention of both engines allow
 _F32, _Q4_0 = 0, 2
 
 _HYPERPARAMETERS = {
@@ -33,12 +33,12 @@ _MATRICES = ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", 
 def write_vocabulary_model(model: GGUF, destination: Path) -> None:
     """Write to `destination` a one-layer GGUF of zero weights with the tokenizer of `model`.
 
-    Only an engine's own tokenizer splits text exactly as that engine does, but opening the real
-    file to reach it maps the weights with MAP_POPULATE and so reads gigabytes. This file has the
-    same `tokenizer.*` entries byte for byte (except chat templates) and opens in every engine
-    that opens the original. Its weights are a hole in the file and take no room on most disks.
+    Only the engine's own tokenizer splits text exactly as that engine does, but opening the real
+    file maps the weights with MAP_POPULATE and so reads gigabytes. This file has the same
+    `tokenizer.*` entries, byte for byte (except chat templates), and opens in every engine that
+    opens the original. Its weights are a hole in the file, which takes no space on most disks.
 
-    Raises `OSError` where the file cannot be written.
+    Raises `OSError` if the file cannot be written.
     """
     entries = [_text("general.architecture", "llama")]
     entries += [_number(f"llama.{key}", value) for key, value in _HYPERPARAMETERS.items()]
@@ -57,7 +57,7 @@ def write_vocabulary_model(model: GGUF, destination: Path) -> None:
 
 
 def _describe_tensors(vocabulary: int) -> tuple[list[bytes], int]:
-    """Return the descriptions of all tensors, and the bytes that their data takes."""
+    """Return the descriptions of all tensors, and the size of their data in bytes."""
     shapes: dict[str, tuple[int, ...]] = {
         "token_embd": (_WIDTH, vocabulary),
         "output": (_WIDTH, vocabulary),
@@ -69,8 +69,8 @@ def _describe_tensors(vocabulary: int) -> tuple[list[bytes], int]:
         kind = _F32 if len(shape) == 1 else _Q4_0
         _, block, block_bytes = TENSOR_TYPES[kind]
         layout = f"<I{len(shape)}QIQ"
-        place = struct.pack(layout, len(shape), *shape, kind, offset)
-        descriptions.append(_string(f"{name}.weight") + place)
+        description = struct.pack(layout, len(shape), *shape, kind, offset)
+        descriptions.append(_string(f"{name}.weight") + description)
         offset = _aligned(offset + math.prod(shape) // block * block_bytes)
     return descriptions, offset
 

@@ -1,4 +1,4 @@
-"""`models.gguf.adapter`: what it reads, what it refuses, and whether it fits a model."""
+"""`models.gguf.adapter`: reading an adapter, refusing a bad one, and comparing it with a model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_mistral(tmp_path_factory.mktemp("model") / "tiny.gguf", **TINY)
 
 
-def test_reads_what_an_adapter_is(model: Path, tmp_path: Path) -> None:
+def test_reads_the_facts_of_an_adapter(model: Path, tmp_path: Path) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a.gguf", model, EVERY_KIND, rank=3, alpha=6.0))
     assert (adapter.architecture, adapter.alpha, adapter.rank) == ("llama", 6.0, 3)
     assert adapter.targets == tuple(sorted(EVERY_KIND))
@@ -46,25 +46,28 @@ def _matrices(model: Path) -> list[Tensor]:
     return [each for each in read_gguf(model).tensors if each.name.split(".")[-2] in EVERY_KIND]
 
 
-def test_llama_cpp_takes_what_is_read(model: Path, tmp_path: Path) -> None:
+def test_llama_cpp_loads_an_accepted_adapter(model: Path, tmp_path: Path) -> None:
     adapter = write_adapter(tmp_path / "a.gguf", model, EVERY_KIND, size=0.5)
     assert read_adapter(adapter).problem_with(read_gguf(model)) is None
     prompt = [1, 290, 291, 292]
-    with adapted(model, None) as base, adapted(model, adapter) as with_it:
+    with adapted(model, None) as base, adapted(model, adapter) as changed:
         plain = base.log_probabilities(prompt)
-        assert with_it.log_probabilities(prompt, scale=0.0) == plain
-        assert with_it.log_probabilities(prompt) != plain
+        assert changed.log_probabilities(prompt, scale=0.0) == plain
+        assert changed.log_probabilities(prompt) != plain
 
 
 @pytest.mark.parametrize(
     ("other", "problem"),
     [
-        ({"embedding": 32, "feed_forward": 96}, "in the shape (64, 64), and the model's is"),
-        ({"layers": 1}, "it changes the tensor 'blk.1.attn_q.weight', which the model lacks"),
-        ({"kv_heads": 1}, "it changes 'blk.0.attn_v.weight' in the shape (64, 32)"),
+        ({"embedding": 32, "feed_forward": 96}, "in shape (64, 64); in the model it has"),
+        (
+            {"layers": 1},
+            "'blk.1.attn_q.weight', which the model does not have",
+        ),
+        ({"kv_heads": 1}, "it changes 'blk.0.attn_v.weight' in shape (64, 32)"),
     ],
 )
-def test_says_why_it_does_not_fit_a_model(
+def test_names_the_difference_from_the_model(
     model: Path, tmp_path: Path, other: dict[str, Any], problem: str
 ) -> None:
     adapter = read_adapter(write_adapter(tmp_path / "a.gguf", model))
@@ -72,7 +75,7 @@ def test_says_why_it_does_not_fit_a_model(
     assert problem in (adapter.problem_with(another) or "")
 
 
-def test_says_that_the_architecture_is_another(model: Path, tmp_path: Path) -> None:
+def test_names_another_architecture(model: Path, tmp_path: Path) -> None:
     def change(writer: gguf.GGUFWriter, tensors: dict[str, Any]) -> None:
         writer.kv_data[0].pop("general.architecture")
         writer.add_string("general.architecture", "qwen2")
@@ -112,14 +115,14 @@ A_OF_Q = "blk.0.attn_q.weight.lora_a"
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (_metadata("general.type", "model", STRING), "holds the GGUF type 'model', not an adapter"),
-        (_metadata("adapter.type", "control", STRING), "is an adapter of the type 'control'"),
-        (_without("adapter.type"), "is an adapter of the type None"),
-        (_without("general.architecture"), "does not say its architecture"),
-        (_without("adapter.lora.alpha"), "has the impossible alpha None"),
-        (_metadata("adapter.lora.alpha", 16.0, F64), "has the impossible alpha 16.0"),
-        (_metadata("adapter.lora.alpha", float("nan"), F32), "has the impossible alpha nan"),
-        (_no_tensors, "holds no weights"),
+        (_metadata("general.type", "model", STRING), "has the GGUF type 'model', not an adapter"),
+        (_metadata("adapter.type", "control", STRING), "is an adapter of type 'control'"),
+        (_without("adapter.type"), "is an adapter of type None"),
+        (_without("general.architecture"), "does not name its architecture"),
+        (_without("adapter.lora.alpha"), "has an impossible alpha: None"),
+        (_metadata("adapter.lora.alpha", 16.0, F64), "has an impossible alpha: 16.0"),
+        (_metadata("adapter.lora.alpha", float("nan"), F32), "has an impossible alpha: nan"),
+        (_no_tensors, "has no weights"),
         (_half, "'blk.0.attn_q.weight.lora_a' has no counterpart"),
         (_tensor("blk.0.attn_norm.weight", np.ones((2, 2), np.float32)), "has no counterpart"),
         (
@@ -137,7 +140,7 @@ def test_refuses(model: Path, tmp_path: Path, change: Change, problem: str) -> N
     assert refused.value.hint
 
 
-def test_refuses_models_and_cut_files(model: Path, tmp_path: Path) -> None:
+def test_refuses_models_and_truncated_files(model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelUnusable, match="not an adapter"):
         read_adapter(model)
     whole = write_adapter(tmp_path / "a.gguf", model).read_bytes()

@@ -1,4 +1,4 @@
-"""Token ids and the text they stand for, against the packages that made the vocabularies."""
+"""Token ids and their text, compared with the packages that made the vocabularies."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_kind_of_token(model: GGUF, expected: list[bytes]) -> None:
     assert [token_bytes(model, token) for token in range(len(expected))] == expected
 
 
-def test_control_tokens_are_those_marked_so() -> None:
+def test_control_tokens_have_the_control_type() -> None:
     assert SPM.control_tokens == {"</s>": 1}
     assert BPE.control_tokens == {"<|x|>": 0}
 
@@ -59,15 +59,15 @@ def test_a_vocabulary_without_types_has_no_control_tokens() -> None:
     assert token_text(model, 2) == " a b"
 
 
-def test_no_token_has_no_text() -> None:
+def test_none_has_an_empty_text() -> None:
     assert token_text(SPM, None) == ""
 
 
-def test_half_a_character_is_replaced_and_not_fatal() -> None:
+def test_half_a_character_is_replaced() -> None:
     assert detokenize(SPM, [2, 3]) == " a b\ufffd"
 
 
-def test_the_sentencepiece_vocabulary_reads_as_mistral_common_reads_it(mistral: Path) -> None:
+def test_the_sentencepiece_vocabulary_has_the_texts_of_mistral_common(mistral: Path) -> None:
     model = read_gguf(mistral)
     pieces = MistralTokenizer.v1().instruct_tokenizer.tokenizer
     ids = range(3 + 256, len(model.tokens))  # after the control and the byte tokens
@@ -75,7 +75,7 @@ def test_the_sentencepiece_vocabulary_reads_as_mistral_common_reads_it(mistral: 
     assert read_by_us == [pieces.id_to_piece(token).replace("▁", " ") for token in ids]
 
 
-def test_any_text_survives_both_kinds_of_vocabulary(
+def test_any_text_survives_a_round_trip_in_both_kinds_of_vocabulary(
     mistral: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     tekken = write_tekken(tmp_path_factory.mktemp("tekken") / "tekken.gguf")
