@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
 def write_texts(folder: Path, rows: int, characters: int) -> list[Path]:
     """Pieces of the project's own pages, long and short ones mixed."""
     folder.mkdir()
-    pages = [TEXTS[1], *sorted(TEXTS[0].glob("*.md"))]
+    pages = [TEXTS[1], *sorted(TEXTS[0].rglob("*.md"))]
     words = " ".join(page.read_text(encoding="utf-8") for page in pages).split()
     paths, start = [], 0
     for row in range(rows):

@@ -96,15 +96,3 @@ def test_the_wheel_carries_the_prompts(tmp_path: Path) -> None:
     assert expected <= names
     assert "mistral_cli/py.typed" in names
     assert not any(name.startswith("tests") for name in names)
-
-
-@pytest.mark.parametrize("page", ["README.md", "CHANGELOG.md", "docs/commands.md"])
-def test_the_documents_are_there(page: str) -> None:
-    assert (ROOT / page).read_text(encoding="utf-8").startswith("# ")
-
-
-def test_the_readme_documents_every_exit_code() -> None:
-    from mistral_cli.errors import ExitCode
-
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert all(f"| {code.value} | {code.meaning} |" in readme for code in ExitCode)

@@ -1,4 +1,4 @@
-"""This tool and others side by side in one run; writes docs/benchmarks.md, .json and .svg."""
+"""Compare this tool with others in one run; write docs/performance/benchmarks.{md,json,svg}."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from synthetic.models import write_smollm2_for_ctransformers
 
 from mistral_cli.engines.llama_cpp.build import native_folder
 
-DOCS = Path(__file__).parents[3] / "docs"
+PAGES = Path(__file__).parents[3] / "docs" / "performance"
 MEASURES = {
     "start": start,
     "one-off": one_off,
@@ -70,8 +70,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="few tokens: to see that it works")
     parser.add_argument("--only", choices=MEASURES, action="append", help="repeatable")
-    parser.add_argument("--out", type=Path, default=DOCS)
-    parser.add_argument("--render", action="store_true", help="only write the page anew")
+    parser.add_argument("--out", type=Path, default=PAGES)
+    parser.add_argument("--render", action="store_true", help="only rewrite the page")
     return parser.parse_args()
 
 
