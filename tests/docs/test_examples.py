@@ -24,6 +24,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Example:
     output: str = ""
     runs: bool = True
     compared: bool = True
+    fails: bool = False
 
     @property
     def place(self) -> str:
@@ -62,7 +64,9 @@ def examples(page: Path) -> Iterator[Example]:
         if token.type == "fence" and token.info == "console":
             assert token.map
             first = token.map[0] + 2
-            for example in _commands(page, first, token.content.splitlines(keepends=True)):
+            block = list(_commands(page, first, token.content.splitlines(keepends=True)))
+            for example, following in zip_longest(block, block[1:]):
+                example.fails = bool(following) and following.command.strip() == "echo $?"
                 example.runs = not directive.startswith("not run")
                 example.compared = not directive and bool(example.output)
                 yield example
@@ -142,14 +146,11 @@ def test_the_examples_do_what_the_page_shows(page: Path, shell_env: dict[str, st
     parts = re.split(f"{_DONE}(\\d+)\n", done.stdout)
     outputs, statuses = parts[0::2], [int(status) for status in parts[1::2]]
     assert len(statuses) == len(found), done.stdout
-    if os.environ.get("UPDATE_EXAMPLES"):
+    problems = list(_failures(found, statuses, outputs))
+    if os.environ.get("UPDATE_EXAMPLES") and not problems:
         _update(page, found, outputs)
-        return
-    problems = [
-        problem
-        for number, (example, output) in enumerate(zip(found, outputs, strict=False))
-        for problem in _problems(example, output, statuses[number], found[number + 1 : number + 2])
-    ]
+    else:
+        problems += _differences(found, outputs)
     assert not problems, "\n".join(problems)
 
 
@@ -169,14 +170,17 @@ def _update(page: Path, found: list[Example], outputs: list[str]) -> None:
     page.write_text("".join(lines), "utf-8")
 
 
-def _problems(
-    example: Example, output: str, status: int, following: list[Example]
-) -> Iterator[str]:
-    asked = following and following[0].command.strip() == "echo $?"
-    if status and not asked:
-        yield f"{example.place}: exit code {status}: {example.command}{output}"
-    if example.compared and not _matches(example.output, output):
-        yield f"{example.place}: {example.command}shown:\n{example.output}printed:\n{output}"
+def _failures(found: list[Example], statuses: list[int], outputs: list[str]) -> Iterator[str]:
+    for example, status, output in zip(found, statuses, outputs, strict=False):
+        if status and not example.fails:
+            yield f"{example.place}: exit code {status}: {example.command}{output}"
+
+
+def _differences(found: list[Example], outputs: list[str]) -> Iterator[str]:
+    for example, output in zip(found, outputs, strict=False):
+        if example.compared and not _matches(example.output, output):
+            shown = f"shown:\n{example.output}printed:\n{output}"
+            yield f"{example.place}: {example.command}{shown}"
 
 
 def _matches(shown: str, printed: str) -> bool:
@@ -193,6 +197,7 @@ def test_the_program_has_the_options_that_the_page_shows(
     problems = [
         f"{example.place}: {error}"
         for example in EXAMPLES[page]
+        if not example.fails
         for arguments in _calls(example.command)
         for error in _usage_errors(arguments)
     ]
