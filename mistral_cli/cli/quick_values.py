@@ -58,7 +58,9 @@ class _Reader:
 
 def _plain(value: Any, annotation: Any, info: Any) -> Any:
     """`value` as the type `annotation`, or None where that takes more than a look."""
-    if info.parser is not None or not isinstance(annotation, type):
+    if info.parser is not None:
+        return info.parser(value) if isinstance(value, str) else value
+    if not isinstance(annotation, type):
         return None
     if annotation in _NUMBERS:
         return _number(value, annotation, info)

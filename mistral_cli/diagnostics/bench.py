@@ -26,6 +26,7 @@ from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.system.machine import resident_peak, usable_cores
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.options import GpuLayers
     from mistral_cli.models.gguf import GGUF
 
 _GREEDY = Sampling(temperature=0.0, top_k=0, top_p=1.0, repetition_penalty=1.0, seed=0)
@@ -117,7 +118,7 @@ def contestants(
     model: GGUF,
     workload: Workload,
     *,
-    gpu_layers: str,
+    gpu_layers: GpuLayers,
     threads: int | None,
     repack: bool | None,
     warn: Say,

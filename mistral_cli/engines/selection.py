@@ -12,6 +12,7 @@ from mistral_cli.engines.hardware.gpu import (
     tells_memory,
     too_full,
 )
+from mistral_cli.engines.options import AUTO, NONE, GpuLayers
 from mistral_cli.engines.registry import DEFAULT, automatic, backend
 from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
 
@@ -28,12 +29,12 @@ _DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is mi
 class EngineRequirements:
     """The `name` of an engine or "auto", and what the engine must do.
 
-    `gpu_layers` is a number, "auto" or "all"; with `require_gpu` some must be there. With
+    With `require_gpu` some layers must be on a GPU. With
     `adapters` it must add LoRA adapters, with `listening` be one that can be served.
     """
 
     name: str = "auto"
-    gpu_layers: str = "auto"
+    gpu_layers: GpuLayers = AUTO
     require_gpu: bool = False
     adapters: bool = False
     listening: bool = False
@@ -44,8 +45,7 @@ class EngineRequirements:
         if engine and (problem := self.lacking(engine)):
             drop = ", or drop --lora" if self.adapters else ""
             raise UsageError(f"{self.name} {problem}", hint=f"Use --engine {DEFAULT}{drop}.")
-        check_gpu_layers(self.gpu_layers)
-        if self.require_gpu and self.gpu_layers.isdecimal() and not int(self.gpu_layers):
+        if self.require_gpu and self.gpu_layers == NONE:
             raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
 
     def lacking(self, engine: Backend) -> str | None:
@@ -99,9 +99,9 @@ def select_engine(
     first = EngineSelection(
         usable[0],
         f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED,
-        layers_of(model, wanted.gpu_layers),
+        wanted.gpu_layers.of(model),
         "--gpu-layers is 0",
-        automatic_layers=wanted.gpu_layers == "auto",
+        automatic_layers=wanted.gpu_layers.automatic,
         gpu_required=wanted.require_gpu,
     )
     if not first.gpu_layers:
@@ -174,7 +174,7 @@ def _with_gpu(
     usable: Sequence[Backend],
     problems: Mapping[str, str],
     survey: HardwareReport,
-    gpu_layers: str,
+    gpu_layers: GpuLayers,
 ) -> EngineSelection:
     """`first`, or the first engine that has a GPU."""
     without: dict[str, str] = {}
@@ -197,7 +197,7 @@ def _with_gpu(
     reasons, warning = _listed(without), None
     if seen := _names(survey.driver.gpus):
         warning = f"{seen} is not used, and the CPU computes all layers ({reasons})"
-    elif gpu_layers != "auto" or survey.broken:
+    elif not gpu_layers.automatic or survey.broken:
         warning = f"no GPU can be used, so the CPU computes all layers ({reasons})"
     return replace(first, gpu_layers=0, gpu_reason=reasons, warning=warning)
 
@@ -214,19 +214,3 @@ def _names(gpus: Sequence[Gpu]) -> str:
 
 def _listed(problems: Mapping[str, str]) -> str:
     return "; ".join(f"{name}: {problem}" for name, problem in problems.items())
-
-
-def check_gpu_layers(gpu_layers: str) -> None:
-    """Raise UsageError for what is neither a number nor "auto" nor "all"."""
-    if gpu_layers not in ("auto", "all") and not gpu_layers.isdecimal():
-        raise UsageError(
-            f"--gpu-layers cannot be {gpu_layers!r}", hint="Use a number from 0, auto or all."
-        )
-
-
-def layers_of(model: GGUF, gpu_layers: str) -> int:
-    """How many layers are meant, at most all; the output layer counts as one more."""
-    everything = model.block_count + 1
-    if gpu_layers in ("auto", "all"):
-        return everything
-    return min(int(gpu_layers), everything)

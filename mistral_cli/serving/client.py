@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.llama_cpp.client import Client
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.registry import backend
-from mistral_cli.engines.selection import EngineSelection, layers_of
+from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import PrefillProgress, Request
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import reread_gguf
@@ -17,7 +17,7 @@ from mistral_cli.serving.registry import Served, folder_of, identity, read
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
-    from mistral_cli.engines.options import ModelOptions
+    from mistral_cli.engines.options import GpuLayers, ModelOptions
     from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
@@ -97,7 +97,7 @@ def _unfit(served: Served, options: ModelOptions, engine: str) -> str | None:
         return "the file has changed since"
     if engine not in ("auto", served.engine):
         return f"its engine is {served.engine}"
-    if layers != "auto" and _layers_of(served, layers) != served.gpu_layers:
+    if not layers.automatic and _layers_of(served, layers) != served.gpu_layers:
         return f"it has {served.gpu_layers} layers on the GPU"
     if options.require_gpu and not served.gpu_layers:
         return "it has no layer on a GPU"
@@ -110,5 +110,5 @@ def _unfit(served: Served, options: ModelOptions, engine: str) -> str | None:
     return None
 
 
-def _layers_of(served: Served, gpu_layers: str) -> int:
-    return layers_of(reread_gguf(Path(served.path)), gpu_layers)
+def _layers_of(served: Served, gpu_layers: GpuLayers) -> int:
+    return gpu_layers.of(reread_gguf(Path(served.path)))

@@ -54,16 +54,6 @@ def option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
 
 
-GpuLayersOption = Annotated[
-    str,
-    option(
-        "-ngl",
-        "--gpu-layers",
-        panel=MODEL,
-        metavar="N|auto|all",
-        help="Layers to put on the GPU (default auto; 0 for none).",
-    ),
-]
 ThreadsOption = Annotated[
     int | None,
     option(

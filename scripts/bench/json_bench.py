@@ -18,6 +18,7 @@ from schemas import Schema, schemas
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.loader import open_engine
+from mistral_cli.engines.options import NONE
 from mistral_cli.engines.protocol import LoadOptions, Session
 from mistral_cli.engines.registry import DEFAULT, backend
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
@@ -174,7 +175,7 @@ def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 @contextmanager
 def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
     model = read_gguf(path)
-    selection = select_engine(EngineRequirements(name, gpu_layers="0"), model)
+    selection = select_engine(EngineRequirements(name, gpu_layers=NONE), model)
     context = min(model.context_length, CONTEXT)
     options = LoadOptions(context, usable_cores())
     with open_engine(selection, model, options, print) as engine:

@@ -28,6 +28,7 @@ from mistral_cli.engines.ctransformers.model import threads_for
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.probe import survey
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp_module
+from mistral_cli.engines.options import GpuLayers
 from mistral_cli.engines.protocol import Backend, LoadOptions
 from mistral_cli.engines.registry import BACKENDS, backend
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
@@ -70,7 +71,7 @@ def has(
 def pick(
     model: GGUF, name: str = "auto", layers: str = "auto", required: bool = False
 ) -> EngineSelection:
-    return select_engine(EngineRequirements(name, layers, required), model)
+    return select_engine(EngineRequirements(name, GpuLayers.parse(layers), required), model)
 
 
 def test_auto_takes_llama_cpp(model: GGUF) -> None:
@@ -143,9 +144,14 @@ def test_layers_on_the_gpu(
 
 
 @pytest.mark.parametrize("layers", ["-1", "x", "", "1.5", "²"])
-def test_impossible_layers(model: GGUF, layers: str) -> None:
+def test_impossible_layers(layers: str) -> None:
     with pytest.raises(UsageError, match="--gpu-layers"):
-        pick(model, layers=layers)
+        GpuLayers.parse(layers)
+
+
+@pytest.mark.parametrize("layers", ["auto", "all", "0", "12"])
+def test_layers_are_shown_as_they_were_written(layers: str) -> None:
+    assert str(GpuLayers.parse(layers)) == layers
 
 
 def test_layers_that_stay_on_the_cpu_are_no_secret(model: GGUF) -> None:

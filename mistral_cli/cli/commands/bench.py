@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from mistral_cli.engines.options import AUTO, GpuLayersOption
 from mistral_cli.system.options import (
-    GpuLayersOption,
     JsonOption,
     ModelOption,
     OfflineOption,
@@ -58,7 +58,7 @@ def bench(
     context: typer.Context,
     model: ModelOption = None,
     engine: Engines = None,
-    gpu_layers: GpuLayersOption = "auto",
+    gpu_layers: GpuLayersOption = AUTO,
     threads: ThreadsOption = None,
     prompt_tokens: PromptTokens = 512,
     new_tokens: NewTokens = 128,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mistral_cli.engines.options import NONE, GpuLayers
 from mistral_cli.system.options import (
     JsonOption,
     ModelArgument,
@@ -39,14 +40,20 @@ def show(
         typer.Option("-c", "--context-length", min=1, metavar="TOKENS", help="For the memory."),
     ] = None,
     gpu_layers: Annotated[
-        str, typer.Option("-ngl", "--gpu-layers", metavar="N|auto|all", help="For the memory.")
-    ] = "0",
+        GpuLayers,
+        typer.Option(
+            "-ngl",
+            "--gpu-layers",
+            metavar="N|auto|all",
+            parser=GpuLayers.parse,
+            help="For the memory.",
+        ),
+    ] = NONE,
     offline: OfflineOption = False,
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Print what a model is and what it needs; of a hub's file only the header is read."""
-    from mistral_cli.engines.selection import check_gpu_layers
     from mistral_cli.models.disk import format_size
     from mistral_cli.models.hub.api import go_offline
     from mistral_cli.system.config import load
@@ -59,7 +66,6 @@ def show(
         go_offline()
     config = load(terminal.env)
     reference = model or config.model
-    check_gpu_layers(gpu_layers)
     if path := _adapter(reference, config):
         if quiet and not json:
             write_paths(terminal, [path])
@@ -158,21 +164,20 @@ def _facts(model: GGUF) -> dict[str, Any]:
 
 
 def _memory(
-    model: GGUF, wanted_context: int | None, gpu_layers: str, reporter: Reporter
+    model: GGUF, wanted_context: int | None, gpu_layers: GpuLayers, reporter: Reporter
 ) -> dict[str, int]:
     """Bytes that the model takes, part by part, at this context length and number of layers."""
     from mistral_cli.diagnostics.recommend import CONTEXT, Machine, memory_on
     from mistral_cli.engines.hardware.memory import needed
     from mistral_cli.engines.hardware.probe import ask_child
-    from mistral_cli.engines.selection import layers_of
     from mistral_cli.models.context import choose_context_length
 
     tokens = choose_context_length(model, wanted_context, CONTEXT, reporter)
-    if gpu_layers == "auto":
+    if gpu_layers.automatic:
         machine = Machine.this(ask_child())
         layers, memory = memory_on(machine.engine, machine.gpus, model, tokens)
     else:
-        layers = layers_of(model, gpu_layers)
+        layers = gpu_layers.of(model)
         memory = needed(model, tokens, layers)
     counts = {"context_length": tokens, "gpu_layers": layers}
     return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}
