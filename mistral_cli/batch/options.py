@@ -89,7 +89,7 @@ class BatchOptions(TaskOptions):
         option(
             "--ordered",
             panel=_RESULTS,
-            help="Write results in input order; in a file, once all rows are done.",
+            help="Write results in input order (a file is sorted at the end).",
         ),
     ] = False
     report: Annotated[
@@ -135,7 +135,7 @@ class BatchOptions(TaskOptions):
             panel=_RUN,
             min=0.0,
             metavar="SECONDS",
-            help="Seconds between progress lines if stderr is not a terminal (0: none).",
+            help="Seconds between progress lines off a terminal (default 60; 0: none).",
         ),
     ] = 60.0
 
