@@ -20,8 +20,8 @@ class BatchProgress:
 
     Rates are those of the last rows only, since the first rows may have waited for the model to
     load. `sizes` are the rows' sizes in any unit: a long row takes longer. `every` is the number
-    of seconds between two lines in a log; 0 writes none. With `in_parts` some rows take several
-    answers, and their number is shown too.
+    of seconds between two lines in a log; 0 writes none. With `in_chunks` some rows are longer
+    than one chunk; the number of answered chunks is shown too.
     """
 
     def __init__(
@@ -31,9 +31,10 @@ class BatchProgress:
         every: float,
         clock: Callable[[], float] = time.monotonic,
         *,
-        in_parts: bool = False,
+        in_chunks: bool = False,
     ) -> None:
-        self._reporter, self._every, self._clock, self._in_parts = reporter, every, clock, in_parts
+        self._reporter, self._every, self._clock = reporter, every, clock
+        self._in_chunks = in_chunks
         self._row_count, self._total_size = len(sizes), sum(sizes)
         self._rows = self._failed = self._answers = self._tokens = self._size = 0
         self._logged_at = clock()
@@ -76,8 +77,8 @@ class BatchProgress:
         parts = [f"{self._rows:,} of {self._row_count:,} rows"]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
-        if self._in_parts and self._answers:
-            parts.append(f"{self._answers:,} part{'' if self._answers == 1 else 's'}")
+        if self._in_chunks and self._answers:
+            parts.append(f"{self._answers:,} chunk{'' if self._answers == 1 else 's'}")
         (first, before), (last, _) = self._recent_answers[0], self._recent_answers[-1]
         if last > first:
             rate = (self._tokens - before) / (now - first)

@@ -170,7 +170,7 @@ class Batch:
             cache = planner.prompt_cache(self.reporter.info)
             sizes = [plan.size(item.key) for item in todo]
             every = options.progress_every
-            progress = BatchProgress(self.reporter, sizes, every, in_parts=plan.in_parts)
+            progress = BatchProgress(self.reporter, sizes, every, in_chunks=plan.in_parts)
             worker = Worker(
                 self.asks,
                 planner,

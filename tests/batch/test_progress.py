@@ -122,18 +122,18 @@ def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
 
 def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
     screen = Screen()
-    progress = BatchProgress(on(screen), [100, 100, 800], 0, clock, in_parts=True)
+    progress = BatchProgress(on(screen), [100, 100, 800], 0, clock, in_chunks=True)
     for _ in range(3):
         clock.now += 5
         progress.count_answer(200)
     progress.show()
-    assert last(screen) == "0 of 3 rows, 3 parts, 40 tokens/s"
+    assert last(screen) == "0 of 3 rows, 3 chunks, 40 tokens/s"
     for _ in range(2):
         progress.count_row(100, failed=False)
     progress.show()
     clock.now += 1
     progress.show()
-    assert last(screen) == "2 of 3 rows, 3 parts, 38 tokens/s, 0:59 left"
+    assert last(screen) == "2 of 3 rows, 3 chunks, 38 tokens/s, 0:59 left"
 
 
 def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
