@@ -6,22 +6,46 @@ import errno
 import gc
 import os
 import sys
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
 
 from mistral_cli import __version__
-from mistral_cli.cli.commands import Commands
-from mistral_cli.cli.help_pages import WIDTH
+from mistral_cli.cli.framework import WIDTH, LazyGroup
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.system.terminal import Terminal, drop_the_rest
+from mistral_cli.tasks import TASKS
 
-# Python's 700 have it look for garbage all through the imports, where there is none: 7 ms.
+COMMANDS = {
+    "batch": "mistral_cli.cli.commands.batch:batch",
+    "finetune": "mistral_cli.cli.commands.finetune:finetune",
+    "serve": "mistral_cli.cli.commands.serve:serve",
+    "models": "mistral_cli.cli.commands.models:models",
+    "prompts": "mistral_cli.cli.commands.prompts:prompts",
+    "cache": "mistral_cli.cli.commands.cache:cache",
+    "doctor": "mistral_cli.cli.commands.doctor:doctor",
+    "bench": "mistral_cli.cli.commands.bench:bench",
+}
+"""The commands that are not tasks: name → `module:function`."""
+
+# Python's default of 700 makes it collect again and again during the imports, which leave no
+# garbage: 7 ms.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
 
-class ErrorBoundary(Commands):
-    """Turns our errors into a message on stderr and an exit code."""
+class Program(LazyGroup):
+    """The root command; it turns our errors into a message on stderr and an exit code."""
+
+    targets = TASKS | COMMANDS
+
+    def as_command(self, name: str, function: Callable[..., Any]) -> Callable[..., None]:
+        """Return what to call for `name`: for a task, a command that runs it."""
+        if name not in TASKS:
+            return function
+        from mistral_cli.cli.commands.tasks import one_off_command
+
+        return one_off_command(function)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
@@ -35,13 +59,13 @@ class ErrorBoundary(Commands):
             terminal.clear_status()
             raise typer.Exit(ExitCode.INTERRUPTED) from interrupt
         except BrokenPipeError as error:
-            # `| head -1` has had what it wanted.
+            # The reader has had enough, as `| head -1` does.
             raise typer.Exit(ExitCode.SUCCESS) from error
 
 
 def _epilog() -> str:
     lines = [f"{code.value:>3}  {code.meaning}" for code in ExitCode]
-    return "\n".join(["\b", "Exit codes:", *lines])  # \b: click keeps the lines
+    return "\n".join(["\b", "Exit codes:", *lines])  # \b makes click keep the lines
 
 
 def _print_version(wanted: bool) -> None:
@@ -51,7 +75,7 @@ def _print_version(wanted: bool) -> None:
 
 
 app = typer.Typer(
-    cls=ErrorBoundary,
+    cls=Program,
     no_args_is_help=True,
     epilog=_epilog(),
     pretty_exceptions_enable=False,
@@ -85,9 +109,9 @@ def main() -> None:
     except Exception as error:
         if "MISTRAL_CLI_DEBUG" in os.environ:
             raise
-        hint = "This is a bug. MISTRAL_CLI_DEBUG=1 shows where it happened."
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # the help, redirected
-            hint = "Free the disk behind stdout."
+        hint = "This is a bug in mistral-cli. MISTRAL_CLI_DEBUG=1 shows where it happened."
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a redirected help page
+            hint = "Free space on the disk that stdout is redirected to."
             drop_the_rest(sys.stdout)
         Terminal.from_process().error(f"{type(error).__name__}: {error}", hint)
         _end(ExitCode.FAILURE)
@@ -96,8 +120,8 @@ def main() -> None:
 def _end(status: int) -> None:
     """End the process at once.
 
-    To take Python apart takes 20 ms, and destructors of native libraries must not run under
-    what still computes, nor wait for it.
+    Python's own shutdown takes 20 ms, and it runs the destructors of native libraries, which
+    must neither free what a thread still uses nor wait for that thread.
     """
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -105,6 +129,6 @@ def _end(status: int) -> None:
                 stream.flush()
         except BrokenPipeError:
             pass
-        except OSError:  # whatever was not flushed before, such as a page of help, is lost
+        except OSError:  # what was not flushed before, such as a help page, is lost
             status = status or ExitCode.FAILURE
     os._exit(status)

@@ -1,4 +1,4 @@
-"""`prompts`, and the promises about the shape of the program."""
+"""The list of commands, `prompts`, and what the package contains."""
 
 from __future__ import annotations
 
@@ -7,50 +7,72 @@ import pkgutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-import typer
 from support.program import Result
+from typer.main import get_command
+from typer.testing import CliRunner
 
-import mistral_cli.cli.commands.finetune
+import mistral_cli.cli.app
 import mistral_cli.cli.commands.models
-import mistral_cli.cli.commands.tasks
 import mistral_cli.tasks
-from mistral_cli.cli.app import app
+from mistral_cli.cli.app import Program, app
+from mistral_cli.tasks import TASKS
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
 
 
+def _listed(group: Any) -> Iterator[tuple[str, str]]:
+    """Yield each command that a lazy group lists: its name, and `module:function`."""
+    for name, target in getattr(group, "targets", {}).items():
+        yield name, target
+        yield from _listed(group.load(name))
+
+
 @pytest.mark.parametrize(
-    ("package", "lines"),
-    [
-        (mistral_cli.cli.commands, [*mistral_cli.cli.commands.COMMANDS, "tasks"]),
-        (mistral_cli.cli.commands.models, mistral_cli.cli.commands.models.COMMANDS),
-        (mistral_cli.tasks, mistral_cli.cli.commands.tasks.TASKS),
-    ],
+    "package", [mistral_cli.cli.commands, mistral_cli.cli.commands.models, mistral_cli.tasks]
 )
-def test_every_command_file_is_registered(package: ModuleType, lines: Iterable[str]) -> None:
-    names = [module.name for module in pkgutil.iter_modules(package.__path__)]
-    assert sorted(name.replace("-", "_") for name in lines) == sorted(names)
+def test_every_command_file_is_registered(package: ModuleType) -> None:
+    files = {f"{package.__name__}.{each.name}" for each in pkgutil.iter_modules(package.__path__)}
+    modules = {target.partition(":")[0] for _, target in _listed(get_command(app))}
+    helpers = {"mistral_cli.cli.commands.tasks"}  # the command of every task
+    assert files - helpers <= modules
 
 
-def _pages(group: Any) -> Iterator[tuple[str, str, str]]:
-    """Of every command of a group its name, its line in the list, and its own help."""
-    for name, line in getattr(group, "lines", {}).items():
-        found = group.load(name)
-        yield name, line, found.help
-        yield from _pages(found)
+def test_the_list_of_commands_shows_the_help_of_each() -> None:
+    """The list is made from the source text, the help pages from the imported functions."""
+
+    def check(group: Any) -> None:
+        for name in getattr(group, "targets", {}):
+            listed, loaded = group.commands[name].get_short_help_str(), group.load(name)
+            assert listed
+            assert loaded.help.split("\n")[0] == listed
+            check(loaded)
+
+    check(get_command(app))
 
 
-def test_the_list_of_commands_says_what_their_own_pages_say() -> None:
-    pages = list(_pages(typer.main.get_command(app)))
-    assert {"generate", "batch", "models", "list"} < {name for name, _, _ in pages}
-    assert [(name, line) for name, line, help in pages if help.split("\n")[0] != line] == []
+def test_a_task_is_one_function_and_one_line(
+    tmp_path: Path, mistral: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = '''
+from mistral_cli.generation.task import Task
+def shout(loud: bool = False) -> Task:
+    """Shout a text."""
+    return Task("generate", {"loud": loud})
+'''
+    (tmp_path / "shout.py").write_text(source, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(Program, "targets", Program.targets | {"shout": "shout:shout"})
+    monkeypatch.setattr(mistral_cli.cli.app, "TASKS", TASKS | {"shout": "shout:shout"})
+    assert "shout         Shout a text." in CliRunner().invoke(app, ["--help"]).stdout
+    arguments = ["shout", "--loud", "-m", str(mistral), "--dry-run", "hello"]
+    assert "hello" in CliRunner().invoke(app, arguments).stdout
 
 
 def test_prompts(run: Run, tmp_path: Path) -> None:
@@ -72,7 +94,7 @@ def test_prompts(run: Run, tmp_path: Path) -> None:
     assert run("prompts", "show", "summarize").stdout == "Mine: {{ text }}"
 
 
-def test_a_template_of_ones_own_runs(run: Run, mistral: Path, tmp_path: Path) -> None:
+def test_a_users_own_template_runs(run: Run, mistral: Path, tmp_path: Path) -> None:
     template = tmp_path / "mail.txt"
     template.write_text(
         '+++\n[params]\ntone = "kind"\n[schema]\ntype = "object"\n+++\n'

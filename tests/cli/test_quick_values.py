@@ -1,4 +1,4 @@
-"""Values read without pydantic are those that Typer reads with it."""
+"""Reading values without pydantic gives the same results as Typer with pydantic."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ import typer
 from typer.core import TyperCommand
 from typer.main import get_command
 
-from mistral_cli.cli.help_pages import PlainCommand
+from mistral_cli.cli.framework import PlainCommand
 
 
-class Way(StrEnum):
+class End(StrEnum):
     HEAD = "head"
     TAIL = "tail"
 
 
 def _read(command: type[TyperCommand], *arguments: str) -> Any:
-    """What the command's options are, or the message that refuses them."""
+    """Return the values of the command's options, or the error that refuses them."""
     app = typer.Typer(add_completion=False)
 
     @app.command(cls=command)
@@ -29,14 +29,14 @@ def _read(command: type[TyperCommand], *arguments: str) -> Any:
         count: Annotated[int | None, typer.Option(min=1, max=10**20)] = None,
         share: Annotated[float | None, typer.Option(min=0.0, max=1.0)] = None,
         clamped: Annotated[int, typer.Option(min=1, max=9, clamp=True)] = 5,
-        name: Annotated[str, typer.Option()] = "nobody",
+        name: Annotated[str, typer.Option()] = "anyone",
         names: Annotated[list[str] | None, typer.Option()] = None,
         numbers: Annotated[list[int] | None, typer.Option(min=2)] = None,
         file: Annotated[list[Path] | None, typer.Option(allow_dash=True)] = None,
         folder: Annotated[Path | None, typer.Option(file_okay=False)] = None,
         real: Annotated[Path | None, typer.Option(exists=True, resolve_path=True)] = None,
-        way: Annotated[Way | None, typer.Option()] = None,
-        any_way: Annotated[Way, typer.Option(case_sensitive=False)] = Way.TAIL,
+        end: Annotated[End | None, typer.Option()] = None,
+        any_end: Annotated[End, typer.Option(case_sensitive=False)] = End.TAIL,
         flag: Annotated[bool, typer.Option("--flag/--no-flag")] = False,
     ) -> None:
         pass
@@ -67,24 +67,24 @@ def _read(command: type[TyperCommand], *arguments: str) -> Any:
         ["--folder", __file__],
         ["--real", "."],
         ["--real", "/nowhere"],
-        *(["--way", way] for way in ("head", "HEAD", "middle", "")),
-        ["--any-way", "HEAD"],
+        *(["--end", end] for end in ("head", "HEAD", "middle", "")),
+        ["--any-end", "HEAD"],
         ["--flag"],
         ["--no-flag", "--unknown"],
     ],
 )
-def test_every_value_is_what_typer_makes_of_it(arguments: list[str]) -> None:
+def test_every_value_equals_typers(arguments: list[str]) -> None:
     assert _read(PlainCommand, *arguments) == _read(TyperCommand, *arguments)
 
 
-def test_what_is_plain_is_read_without_typers_reader(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_values_are_read_without_typers_reader(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
-        raise AssertionError("asked")
+        raise AssertionError("called")
 
     monkeypatch.setattr("typer.core.build_runtime_param", refuse)
-    given = ["a text", "--count=64", "--share=0.93", "--names=b", "--flag", "--way=head"]
+    given = ["a text", "--count=64", "--share=0.93", "--names=b", "--flag", "--end=head"]
     values = _read(PlainCommand, *given, f"--file={__file__}", "--file=new")
     assert values["count"] == (int, 64)
     assert values["file"] == (list, [Path(__file__), Path("new")])
-    assert values["way"] == (Way, Way.HEAD)
-    assert _read(PlainCommand, "--count=0") == (AssertionError, "asked")
+    assert values["end"] == (End, End.HEAD)
+    assert _read(PlainCommand, "--count=0") == (AssertionError, "called")

@@ -2,49 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Callable
+from typing import Annotated
 
 import typer
 
-from mistral_cli.cli.commands.tasks import TASKS, maker
-from mistral_cli.cli.lazy import LazyGroup
-
-if TYPE_CHECKING:
-    from mistral_cli.batch.options import BatchOptions
-    from mistral_cli.generation.task import Task
+from mistral_cli.batch.options import BatchOptions
+from mistral_cli.cli.framework import LazyGroup, expand
+from mistral_cli.generation.task import Task
+from mistral_cli.tasks import TASKS
 
 _Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[INPUT]...",
-        help="Files, globs, folders, .jsonl, .csv; - or nothing for the lines of stdin.",
+        help="Files, globs, folders, .jsonl or .csv files; - or nothing: each line of stdin.",
         show_default=False,
     ),
 ]
 
 
-class Tasks(LazyGroup):
-    """The tasks, for many texts."""
+class _Tasks(LazyGroup):
+    targets = TASKS
 
-    lines = TASKS
+    def as_command(self, name: str, function: Callable[..., Task]) -> Callable[..., None]:  # noqa: ARG002
+        """Return the command for the task that `function` makes from its options."""
 
-    @classmethod
-    def register(cls, name: str, app: typer.Typer) -> None:
-        """Add the command for the task `name`."""
-        from mistral_cli.batch.options import BatchOptions
-        from mistral_cli.cli.signature import argument, command
+        @expand(task=function, options=BatchOptions)
+        def run(
+            context: typer.Context, task: Task, options: BatchOptions, inputs: _Inputs = None
+        ) -> None:
+            from mistral_cli.batch.run import run_batch
 
-        app.command(name)(command(maker(name), [argument("inputs", _Inputs)], BatchOptions, _run))
+            run_batch(task, inputs or (), options, context.obj)
 
-
-def register(app: typer.Typer) -> None:
-    """Add the group with a command for each task."""
-    app.add_typer(typer.Typer(cls=Tasks, no_args_is_help=True), name="batch")
+        return run
 
 
-def _run(
-    task: Task, options: BatchOptions, context: typer.Context, inputs: list[str] | None
-) -> None:
-    from mistral_cli.batch.run import run_batch
+group = typer.Typer(cls=_Tasks, no_args_is_help=True)
 
-    run_batch(task, inputs or (), options, context.obj)
+
+@group.callback()
+def batch() -> None:
+    """Run a task for many texts; an interrupted run resumes."""

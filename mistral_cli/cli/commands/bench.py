@@ -49,11 +49,6 @@ Cold = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command()(bench)
-
-
 def bench(
     context: typer.Context,
     model: ModelOption = None,

@@ -9,7 +9,7 @@ from typing import Any
 
 import typer
 
-from mistral_cli.cli.help_pages import PlainGroup
+from mistral_cli.cli.framework import PlainGroup
 from mistral_cli.system.options import JsonOption
 
 group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
@@ -17,9 +17,9 @@ group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
 _TITLES = {"model": "model", "tokens": "tokens", "size": "size", "last_used": "last used"}
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.add_typer(group, name="cache")
+@group.callback()
+def cache() -> None:
+    """List and clear the prompt cache."""
 
 
 @group.command("list")

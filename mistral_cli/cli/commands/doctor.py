@@ -13,11 +13,6 @@ RequireGpu = Annotated[
 ]
 
 
-def register(app: typer.Typer) -> None:
-    """Add the command to the program."""
-    app.command()(doctor)
-
-
 def doctor(
     context: typer.Context,
     model: ModelOption = None,

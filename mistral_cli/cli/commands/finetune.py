@@ -7,68 +7,49 @@ from typing import Annotated, Any
 
 import typer
 
-from mistral_cli.cli.lazy import LazyGroup
-from mistral_cli.cli.signature import argument, command
+from mistral_cli.cli.framework import PlainGroup, expand
 from mistral_cli.finetune.options import ForceOption, MergedType, TrainingOptions
 from mistral_cli.system.options import ModelOption, OfflineOption, QuietOption
 
-_TRAIN, _EXPORT = "train", "export"
-COMMANDS = {
-    _TRAIN: "Train a LoRA adapter on prompts and completions; `finetune DATA` for short.",
-    _EXPORT: "Convert a PEFT adapter to GGUF, or merge an adapter into a model.",
-}
+_Data = Annotated[
+    Path,
+    typer.Argument(
+        metavar="DATA",
+        help="A .csv with the columns prompt and completion, or text; or a .jsonl with these "
+        "keys or messages.",
+        show_default=False,
+    ),
+]
 
 
-class FinetuneGroup(LazyGroup):
-    """The commands for adapters; `finetune DATA` means `finetune train DATA`."""
-
-    lines = COMMANDS
-
-    @classmethod
-    def register(cls, name: str, app: typer.Typer) -> None:
-        """Add the command `name` to `app`."""
-        if name == _TRAIN:
-            app.command(name)(command(train, [_DATA], TrainingOptions, _run))
-        else:
-            app.command(name)(export)
+class _Group(PlainGroup):
+    """`finetune DATA` means `finetune train DATA`."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Insert `train` if the first argument is no command; `--help` stays the group's."""
-        if args and args[0] not in (*COMMANDS, *ctx.help_option_names):
-            args = [_TRAIN, *args]
+        """Insert `train` if the first argument is not a command; `--help` stays the group's."""
+        if args and args[0] not in (*self.commands, *ctx.help_option_names):
+            args = ["train", *args]
         return super().parse_args(ctx, args)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the group to the program."""
-    app.add_typer(typer.Typer(cls=FinetuneGroup, no_args_is_help=True), name="finetune")
+group = typer.Typer(cls=_Group, no_args_is_help=True)
 
 
-_DATA = argument(
-    "data",
-    Annotated[
-        Path,
-        typer.Argument(
-            metavar="DATA",
-            help="A .csv with the columns prompt and completion, or text; or a .jsonl with these "
-            "keys or messages.",
-            show_default=False,
-        ),
-    ],
-    required=True,
-)
+@group.callback()
+def finetune() -> None:
+    """Train a LoRA adapter on prompts and completions; export one."""
 
 
-def train() -> None:
+@group.command()
+@expand(options=TrainingOptions)
+def train(context: typer.Context, data: _Data, options: TrainingOptions) -> None:
     """Train a LoRA adapter on prompts and completions; `finetune DATA` for short."""
+    from mistral_cli.finetune import run
+
+    run.finetune(data, options, context.obj)
 
 
-def _run(_: None, options: TrainingOptions, context: typer.Context, data: Path) -> None:
-    from mistral_cli.finetune.run import finetune
-
-    finetune(data, options, context.obj)
-
-
+@group.command()
 def export(
     context: typer.Context,
     adapter: Annotated[

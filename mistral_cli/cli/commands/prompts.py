@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from mistral_cli.cli.help_pages import PlainGroup
+from mistral_cli.cli.framework import PlainGroup
 from mistral_cli.system.options import JsonOption
 
 Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
@@ -14,9 +14,9 @@ Name = Annotated[str, typer.Argument(metavar="NAME|FILE", show_default=False)]
 group = typer.Typer(cls=PlainGroup, no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.add_typer(group, name="prompts")
+@group.callback()
+def prompts() -> None:
+    """List and show prompt templates."""
 
 
 @group.command("list")

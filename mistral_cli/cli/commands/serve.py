@@ -1,33 +1,24 @@
-"""`mistral-cli serve`: keep a model loaded; what is served, and ending it."""
+"""`mistral-cli serve`: keep a model loaded, show what is served, and stop it."""
 
 from __future__ import annotations
 
 import typer
 
-from mistral_cli.cli.help_pages import PlainCommand, PlainGroup
-from mistral_cli.cli.signature import command
+from mistral_cli.cli.framework import PlainGroup, expand
 from mistral_cli.serving.options import ServeOptions
 from mistral_cli.system.options import JsonOption, ModelOption, QuietOption
 
-
-def register(app: typer.Typer) -> None:
-    """Add the group to the program; without a command of it, it serves."""
-    group = typer.Typer(cls=PlainGroup, invoke_without_command=True, rich_markup_mode=None)
-    group.callback()(command(serve, [], ServeOptions, _run))
-    group.command(cls=PlainCommand)(status)
-    group.command(cls=PlainCommand)(stop)
-    app.add_typer(group, name="serve")
+group = typer.Typer(cls=PlainGroup, invoke_without_command=True, rich_markup_mode=None)
 
 
-def serve() -> None:
-    """Load a model and keep it: the other commands find and use it by themselves.
+@group.callback()
+@expand(options=ServeOptions)
+def serve(context: typer.Context, options: ServeOptions) -> None:
+    """Load a model and keep it loaded: the other commands find and use it automatically.
 
-    It runs until Ctrl-C, SIGTERM, `serve stop` or the idle time-out; answers under way are
-    then cancelled. Only this user's processes can reach it.
+    It runs until Ctrl-C, SIGTERM, `serve stop` or the idle timeout, which cancel the answers in
+    progress. Only processes of the same user can reach it.
     """
-
-
-def _run(_: None, options: ServeOptions, context: typer.Context) -> None:
     if context.invoked_subcommand:
         return
     if options.detach:
@@ -35,11 +26,12 @@ def _run(_: None, options: ServeOptions, context: typer.Context) -> None:
 
         start_detached(context.obj)
     else:
-        from mistral_cli.serving.server import serve
+        from mistral_cli.serving import server
 
-        serve(options, context.obj)
+        server.serve(options, context.obj)
 
 
+@group.command()
 def status(context: typer.Context, json: JsonOption = False) -> None:
     """Print each model that is served: memory, work done, how long it has been idle."""
     from mistral_cli.models.disk import format_size
@@ -58,6 +50,7 @@ def status(context: typer.Context, json: JsonOption = False) -> None:
         print_facts(context.obj, each, as_json=False, show={"resident": format_size, "pid": str})
 
 
+@group.command()
 def stop(context: typer.Context, model: ModelOption = None, quiet: QuietOption = False) -> None:
     """End what is served: all of it, or the model MODEL. Answers under way are cancelled."""
     from mistral_cli.errors import UsageError

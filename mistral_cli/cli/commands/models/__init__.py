@@ -1,42 +1,37 @@
-"""`mistral-cli models`: what is here, what can be had, and what a file is.
-
-Each module has `register(group)`; a new one costs a file and a line here.
-"""
+"""`mistral-cli models`: list, fetch, inspect and remove models; one file for each command."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import typer
 
-from mistral_cli.cli.lazy import LazyGroup
+from mistral_cli.cli.framework import LazyGroup
 from mistral_cli.errors import MistralCliError
 from mistral_cli.system.reporter import Reporter
 
-COMMANDS = {
-    "list": "List the aliases and the GGUF files that are here.",
-    "pull": "Download models, check the files, and print their paths.",
-    "show": "Print what a model is and what it needs; of a hub's file only the header is read.",
-    "recommend": "Say which built-in model fits this machine, best first, with the arithmetic.",
-    "path": "Print where a model's file is; fail if it is not on this machine.",
-    "verify": "Compare the SHA-256 of local files with what was published.",
-    "rm": "Remove models from this machine, and print the paths that are gone.",
-    "alias": "Name a model in config.toml; without arguments, list your aliases.",
-}
+
+class _Models(LazyGroup):
+    targets: ClassVar = {
+        "list": "mistral_cli.cli.commands.models.list:list_models",
+        "pull": "mistral_cli.cli.commands.models.pull:pull",
+        "show": "mistral_cli.cli.commands.models.show:show",
+        "recommend": "mistral_cli.cli.commands.models.recommend:recommend",
+        "path": "mistral_cli.cli.commands.models.path:path",
+        "verify": "mistral_cli.cli.commands.models.verify:verify",
+        "rm": "mistral_cli.cli.commands.models.rm:remove",
+        "alias": "mistral_cli.cli.commands.models.alias:alias",
+    }
 
 
-class Models(LazyGroup):
-    """The commands about models."""
-
-    lines = COMMANDS
-    package = __name__
+group = typer.Typer(cls=_Models, no_args_is_help=True)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the program."""
-    app.add_typer(typer.Typer(cls=Models, no_args_is_help=True), name="models")
+@group.callback()
+def models() -> None:
+    """List, fetch, inspect and remove models."""
 
 
 class Failures:

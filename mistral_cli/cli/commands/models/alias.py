@@ -11,11 +11,6 @@ from mistral_cli.system.options import JsonOption, QuietOption
 from mistral_cli.system.terminal import Terminal
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command()(alias)
-
-
 def alias(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,

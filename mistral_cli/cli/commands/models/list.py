@@ -21,11 +21,6 @@ _TITLES = {
 }
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command("list")(list_models)
-
-
 def list_models(
     context: typer.Context, json: JsonOption = False, quiet: PathsOnlyOption = False
 ) -> None:

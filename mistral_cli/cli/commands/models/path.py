@@ -7,11 +7,6 @@ import typer
 from mistral_cli.system.options import JsonOption, ModelArgument, PathsOnlyOption
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command()(path)
-
-
 def path(
     context: typer.Context,
     model: ModelArgument = None,

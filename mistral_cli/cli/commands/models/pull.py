@@ -16,11 +16,6 @@ from mistral_cli.system.terminal import Terminal
 _TITLES = {"model": "model", "missing": "to fetch", "size": "size", "source": "from"}
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command()(pull)
-
-
 def pull(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...")] = None,

@@ -14,11 +14,6 @@ if TYPE_CHECKING:
     from mistral_cli.diagnostics.recommend import Fit
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command()(recommend)
-
-
 def recommend(
     context: typer.Context,
     json: JsonOption = False,

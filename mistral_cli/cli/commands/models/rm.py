@@ -15,11 +15,6 @@ if TYPE_CHECKING:
     from mistral_cli.models.removal import Removal
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command("rm")(remove)
-
-
 def remove(
     context: typer.Context,
     models: Annotated[list[str], typer.Argument(metavar="MODEL...")],

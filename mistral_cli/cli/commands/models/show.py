@@ -27,11 +27,6 @@ if TYPE_CHECKING:
 _COUNTS = ("context_length", "gpu_layers")
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command()(show)
-
-
 def show(
     context: typer.Context,
     model: ModelArgument = None,

@@ -19,11 +19,6 @@ if TYPE_CHECKING:
 _TITLES = {"status": "status", "sha256": "SHA-256", "model": "model"}
 
 
-def register(group: typer.Typer) -> None:
-    """Add the command to the group."""
-    group.command()(verify)
-
-
 def verify(
     context: typer.Context,
     models: Annotated[

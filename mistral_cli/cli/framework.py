@@ -1,0 +1,270 @@
+"""The layer between Typer and the commands, in which a fast start is worth some reach into Typer.
+
+1. A `LazyGroup` knows its commands as `module:function` and imports one only to run it.
+2. `expand` replaces a parameter of a command by the options that its value is made from.
+3. Help pages are plain text. Typer makes its own with rich, whose import takes longer than all
+   the rest of `--help`.
+4. Plain values are read here. Typer has pydantic check every value, and importing that takes
+   longer than importing Typer.
+
+Parts 3 and 4 use names that Typer does not document, hence the upper bound in pyproject.toml.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_group
+
+WIDTH = 100
+"""The widest line of a help page, in columns; on a narrower terminal, its width."""
+
+_ARGUMENTS, _OPTIONS, _COMMANDS = "Arguments", "Options", "Commands"
+
+_NUMBERS = {
+    int: re.compile(r"-?(?:0|[1-9][0-9]{0,14})"),
+    float: re.compile(r"-?(?:0|[1-9][0-9]{0,9})(?:\.[0-9]{1,9})?"),
+}
+
+
+# Options made from a signature
+
+
+def expand(**makers: Callable[..., Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Decorate a command: `expand(options=Options)` turns `options` into the options of its class.
+
+    Each named parameter of the command is replaced by the parameters of its maker (a dataclass
+    or a function), and receives what the maker returns for their values.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = {name: each for name, each in _parameters(function).items() if name not in makers}
+        made = {name: _parameters(maker) for name, maker in makers.items()}
+
+        def command(**values: Any) -> None:
+            arguments = {name: values[name] for name in own}
+            for name, maker in makers.items():
+                arguments[name] = maker(**{each: values[each] for each in made[name]})
+            function(**arguments)
+
+        parameters = [*own.values(), *(each for group in made.values() for each in group.values())]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
+        command.__name__, command.__doc__ = function.__name__, function.__doc__
+        return command
+
+    return decorate
+
+
+def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    hints = get_type_hints(function, include_extras=True)
+    return {
+        name: each.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[name])
+        for name, each in inspect.signature(function).parameters.items()
+    }
+
+
+# Plain values
+
+
+class _QuickValues:
+    """A command that reads plain values itself; a base class to put before Typer's."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the parameters. Click makes that of `--help` again for each call."""
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for parameter in parameters:
+            if not isinstance(parameter.get_runtime_param, _QuickReader):
+                parameter.get_runtime_param = _QuickReader(parameter.get_runtime_param)
+        return parameters
+
+
+@dataclass(frozen=True)
+class _QuickReader:
+    """Stands in for Typer's reader of one parameter, which `typers_reader` makes.
+
+    Values that are not plain are left to Typer, and so is every error message.
+    """
+
+    typers_reader: Callable[[], Any]
+
+    def __call__(self) -> _QuickReader:
+        return self
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """Return the value as its type, as Typer's `RuntimeParam.coerce` does."""
+        info, annotation = param.type_descriptor.parameter_info, param.type_descriptor.annotation
+        if value is None:
+            return () if param.multiple or param.nargs == -1 else None
+        if get_origin(annotation) is list and isinstance(value, (list, tuple)):
+            (annotation,) = get_args(annotation)
+            values = [_plain(each, annotation, info) for each in value]
+            if None not in values:
+                return values
+        elif (single := _plain(value, annotation, info)) is not None:
+            return single
+        return self.typers_reader().coerce(value, param=param, ctx=ctx)
+
+
+def _plain(value: Any, annotation: Any, info: Any) -> Any:
+    """Return `value` as the type `annotation`, or None if that takes more than a look."""
+    if info.parser is not None:
+        return info.parser(value) if isinstance(value, str) else value
+    if not isinstance(annotation, type):
+        return None
+    if annotation in _NUMBERS:
+        return _number(value, annotation, info)
+    if issubclass(annotation, Enum):
+        if isinstance(value, annotation):
+            return value
+        named = info.case_sensitive and value in {each.value for each in annotation}
+        return annotation(value) if named else None
+    if annotation is Path:
+        return _path(value, info)
+    return value if annotation in (str, bool) and type(value) is annotation else None
+
+
+def _number(value: Any, kind: type[Any], info: Any) -> Any:
+    if type(value) is str and not _NUMBERS[kind].fullmatch(value):
+        return None
+    if type(value) not in (str, kind):
+        return None
+    number = kind(value)
+    above = info.min is None or info.min <= number
+    return number if above and (info.max is None or number <= info.max) else None
+
+
+def _path(value: Any, info: Any) -> Path | None:
+    special = info.resolve_path or info.writable or not (info.file_okay and info.dir_okay)
+    if type(value) is not str or special or info.path_type is not None:
+        return None
+    new = not info.exists and not os.access(value, os.F_OK)
+    return Path(value) if new or os.access(value, os.R_OK) else None
+
+
+# Help pages
+
+
+class PlainCommand(_QuickValues, TyperCommand):
+    """A command with a plain help page: options under the titles of their panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments and options, each under its panel's title."""
+        _write_panels(self, ctx, formatter)
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002
+        """Return the first line of the help, which click would cut."""
+        return _first_line(self.help)
+
+
+class PlainGroup(_QuickValues, TyperGroup):
+    """A group with a plain help page."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write arguments, options and commands."""
+        _write_panels(self, ctx, formatter)
+        self.format_commands(ctx, formatter)
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the commands with the first line of their help."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [
+            (name, command.get_short_help_str())
+            for name, command in commands
+            if command and not command.hidden
+        ]
+        with formatter.section(_COMMANDS):
+            formatter.write_dl(rows)
+
+
+def _write_panels(command: PlainCommand | PlainGroup, ctx: Any, formatter: Any) -> None:
+    panels: dict[str, list[tuple[str, str]]] = {_ARGUMENTS: [], _OPTIONS: []}
+    for parameter in command.get_params(ctx):
+        default = _ARGUMENTS if parameter.param_type_name == "argument" else _OPTIONS
+        panel = getattr(parameter, "rich_help_panel", None) or default
+        if record := parameter.get_help_record(ctx):
+            panels.setdefault(panel, []).append(record)
+    for title, records in panels.items():
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)
+
+
+def _first_line(help: str | None) -> str:
+    return (help or "").strip().partition("\n")[0]
+
+
+# Commands that are imported when they run
+
+
+class LazyGroup(PlainGroup):
+    """A group that lists its commands without importing them.
+
+    A command's help is the docstring of its function. If the module of that function has a
+    Typer app named `group`, the command is that group.
+    """
+
+    targets: ClassVar[Mapping[str, str]]
+    """The commands: name → `module:function`."""
+
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, target in self.targets.items():
+            self.add_command(_Listed(name, target))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Import the command that `args` begin with; return it and the rest of them."""
+        name, listed, rest = super().resolve_command(ctx, args)
+        return name, self.load(name) if name and listed else None, rest
+
+    def load(self, name: str) -> Any:
+        """Import the command `name`."""
+        module_name, _, function_name = self.targets[name].partition(":")
+        module = import_module(module_name)
+        app = typer.Typer(add_completion=False, rich_markup_mode=None)
+        if group := getattr(module, "group", None):
+            for info in group.registered_commands:
+                info.cls = info.cls or PlainCommand
+            app.add_typer(group, name=name)
+        else:
+            function = getattr(module, function_name)
+            help = inspect.getdoc(function)
+            app.command(name, cls=PlainCommand, help=help)(self.as_command(name, function))
+        return get_group(app).commands[name]
+
+    def as_command(self, name: str, function: Callable[..., Any]) -> Callable[..., None]:  # noqa: ARG002
+        """Return what Typer is to call for the command `name`: here `function` itself."""
+        return function
+
+
+class _Listed(PlainCommand):
+    """A command in a list, not imported; its help is read from the source."""
+
+    def __init__(self, name: str, target: str) -> None:
+        super().__init__(name, rich_markup_mode=None)
+        self._target = target
+
+    def get_short_help_str(self, limit: int = 0) -> str:  # noqa: ARG002
+        """Return the first line of the function's docstring."""
+        return _summary(self._target)
+
+
+def _summary(target: str) -> str:
+    """Return the first line of the docstring of `module:function`, without importing it."""
+    module, _, function = target.partition(":")
+    spec = find_spec(module)
+    source = Path(spec.origin).read_text(encoding="utf-8") if spec and spec.origin else ""
+    docstring = rf'^def {function}\(.*?\) -> [^\n]*:\n    """(.*?)(?:"""|\n)'
+    found = re.search(docstring, source, re.MULTILINE | re.DOTALL)
+    return found[1] if found else ""
