@@ -30,7 +30,7 @@ _TO_LIST_COMMANDS = {
     *("system", "system.reporter", "system.terminal", "tasks"),
 }
 _OF_OPTIONS_AND_TEMPLATES = {
-    *("engines", "engines.options", "models", "models.chat", "models.chat.messages"),
+    *("engines", "engines.options", "models", "models.chat"),
 }
 
 
