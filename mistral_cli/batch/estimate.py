@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.isolated.engine import open_in_process
+from mistral_cli.engines.isolated.session import open_in_process
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import collect
 from mistral_cli.generation.job import job_of

@@ -20,7 +20,7 @@ from mistral_cli.generation.writers import SILENT
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.prompts import Item, RowPrompts
-    from mistral_cli.engines.isolated.engine import ProcessEngine
+    from mistral_cli.engines.isolated.session import IsolatedSession
     from mistral_cli.engines.types import Request
     from mistral_cli.generation.planner import Planner
     from mistral_cli.generation.prompt_cache import PromptCache
@@ -35,7 +35,7 @@ class Worker:
 
     asks: RowPrompts
     planner: Planner
-    engine: ProcessEngine
+    engine: IsolatedSession
     cache: PromptCache
     timeout: float | None
     exact: bool
@@ -76,7 +76,7 @@ class Worker:
 
         def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
             # A text to stop at ends an answer as soon as it is seen.
-            request = replace(self.cache.prepared(request), whole=not stop)
+            request = replace(self.cache.prepared(request), stream=bool(stop))
             events = self.engine.stream(request, timeout=clock.left())
             try:
                 answer = collect(

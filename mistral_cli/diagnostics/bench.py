@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.diagnostics.bandwidth import memory_bandwidth
 from mistral_cli.engines.hardware.memory import read_for_a_token
-from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
+from mistral_cli.engines.isolated.session import IsolatedSession, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.selection import (
@@ -212,7 +212,9 @@ def _run(model: GGUF, contestant: Contestant, workload: Workload, say: Say, warn
         )
 
 
-def _times(engine: ProcessEngine, prompt: tuple[int, ...], new_tokens: int) -> tuple[float, float]:
+def _times(
+    engine: IsolatedSession, prompt: tuple[int, ...], new_tokens: int
+) -> tuple[float, float]:
     """Seconds until the prompt is read and the first token drawn, and until the last is."""
     request = Request(prompt, new_tokens, _GREEDY, ignore_eos=True)
     started, first = time.perf_counter(), 0.0

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.repacking import Repacking
-    from mistral_cli.engines.speculative import SpeculativeConfig
     from mistral_cli.engines.types import Event, Request
     from mistral_cli.models.catalog import BuiltIn
     from mistral_cli.models.gguf import GGUF
@@ -62,13 +61,24 @@ class ListenAddress:
 
 
 @dataclass(frozen=True)
+class SpeculativeConfig:
+    """Speculative decoding: the model checks several proposed tokens at once.
+
+    The draft model in the file `draft` proposes them; with None they are copied from where the
+    text has stood before (prompt lookup).
+    """
+
+    draft: Path | None = None
+
+
+@dataclass(frozen=True)
 class LoadOptions:
     """How to open a model: context in tokens, CPU threads, layers to put on the GPU.
 
     `parallel` is the number of concurrent streams; each has `context_length` to itself.
     `repack` lets the library rearrange the weights: a slow load, then faster tokens.
     `states` is the folder for prefix states. `adapters` require a backend that
-    `takes_adapters`, and `guessing` one that is `speculative`: it checks several tokens at once.
+    `takes_adapters`, and `speculative` one that is `speculative`: it checks several tokens at once.
     With `listening` None only this process can reach the engine.
     """
 
@@ -79,7 +89,7 @@ class LoadOptions:
     repack: bool = False
     states: Path | None = None
     adapters: tuple[LoraAdapter, ...] = ()
-    guessing: SpeculativeConfig | None = None
+    speculative: SpeculativeConfig | None = None
     listening: ListenAddress | None = None
 
 
@@ -113,7 +123,7 @@ class Session(ABC):
     def stream(self, request: Request) -> Generator[Event, None, None]:
         """Prefill the prompt, then yield a TextDelta for each token and one Finish at the end.
 
-        A `whole` request may get fewer, larger deltas of the same text.
+        A request without `stream` may get fewer, larger deltas of the same text.
 
         Closing the generator stops the work. Raises EngineFailed, also when the session is
         closed.
@@ -166,7 +176,7 @@ class Backend(ABC):
     listens: ClassVar[bool] = False
     """Whether it supports `LoadOptions.listening`, so that it can serve other processes."""
     speculative: ClassVar[bool] = False
-    """Whether it supports `LoadOptions.guessing`."""
+    """Whether it supports `LoadOptions.speculative`."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process when GPU memory runs out during the load."""
 

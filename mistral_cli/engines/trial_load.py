@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.isolated.native_calls import first_error, keep_captured
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.protocol import Backend, LoadOptions, LoraAdapter

@@ -1,4 +1,4 @@
-"""What an engine is asked and what it yields: token ids in, a stream of small events out."""
+"""Requests and events: token ids go into an engine, and a stream of small events comes out."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Literal
 FinishReason = Literal["stop", "length"]
 
 PENALTY_WINDOW = 64
-"""How many of the last tokens the repetition penalty looks at (llama.cpp's default)."""
+"""How many of the last tokens the repetition penalty considers (llama.cpp's default)."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is drawn, in this order: penalty, top-k, top-p, temperature.
+    """How to sample the next token, in this order: penalty, top-k, top-p, temperature.
 
-    `temperature` 0 is greedy; `top_k` 0 and `top_p` 1 switch those off;
-    `repetition_penalty` 1 is none. The same `seed` gives the same text.
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `repetition_penalty` 1 have no effect.
+    The same `seed` gives the same text.
     """
 
     temperature: float
@@ -29,14 +29,14 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Prefix:
-    """The first tokens of a prompt, which other prompts may begin with too.
+    """The first tokens of a prompt, with which other prompts may begin too.
 
-    An engine that can save its state reads them by themselves: what follows is then rounded
-    alike whether they were read or restored. `state` is the file with the state after them,
-    in `LoadOptions.states`. Where it is not there it is written, if to read them took at least
-    `least_seconds`, or if other streams can use it: whole or not at all, for they may look at
-    any moment, and a later process too. A complete file must be one that this engine wrote for
-    this model: native code does not check it.
+    An engine that can save its state prefills them separately, so that what follows is rounded
+    in the same way whether they were prefilled or restored. `state` is the file with the state
+    after them, in `LoadOptions.states`. A missing file is written if the prefill took at least
+    `least_seconds`, or if other streams can use it. It must appear complete or not at all, because
+    other streams and later processes may look at any time. A complete file must be one that
+    this engine wrote for this model: native code does not check it.
     """
 
     token_ids: tuple[int, ...]
@@ -52,10 +52,10 @@ class Request:
     """One generation: `prompt_token_ids` non-empty and within the context.
 
     `grammar` is a Lark grammar in llguidance's dialect that the output must match. With
-    `ignore_eos` the tokens that end a text end nothing: `max_tokens` are written, or what fits.
-    `prefixes` are in the order of their lengths; one that the prompt does not begin with,
-    as when it is asked again in other words, does not count. With `whole` nobody looks at the
-    text before its end: it may come in one piece then, with empty ones now and then until it does.
+    `ignore_eos` the tokens that end a text have no effect: `max_tokens` are written, or what fits.
+    `prefixes` are in the order of their lengths; a prefix that the prompt does not begin with
+    is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
+    before it.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -64,12 +64,12 @@ class Request:
     grammar: str | None = None
     ignore_eos: bool = False
     prefixes: tuple[Prefix, ...] = ()
-    whole: bool = False
+    stream: bool = True
 
 
 @dataclass(frozen=True)
 class PrefillProgress:
-    """`done` of `total` prompt tokens are evaluated; `cached` of them were so before."""
+    """`done` of `total` prompt tokens are evaluated; `cached` of them already were."""
 
     done: int
     total: int
@@ -78,7 +78,7 @@ class PrefillProgress:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """The next piece of text; may be empty where a token completes no character."""
+    """The next piece of text; empty where a token does not complete a character."""
 
     text: str
 
@@ -87,7 +87,7 @@ class TextDelta:
 class Finish:
     """The last event. "stop": the model ended its answer; "length": it was cut.
 
-    `seconds` are those of the prompt and of the answer, where the pieces do not tell them.
+    `seconds` are the times of prefill and generation, where the events do not show them.
     """
 
     reason: FinishReason

@@ -89,7 +89,7 @@ def identity(plan: Plan) -> str:
         sampling,
         plan.stop,
         *(each.identity for each in plan.load.adapters),
-        *(("guessed",) if plan.load.guessing else ()),
+        *(("guessed",) if plan.load.speculative else ()),
     ]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
 

@@ -19,7 +19,7 @@ from mistral_cli.serving.client import find, selection_of
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.speculative import SpeculativeConfig
+    from mistral_cli.engines.protocol import SpeculativeConfig
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
     from mistral_cli.serving.registry import Served
@@ -70,7 +70,7 @@ class RunConfig:
     def load(self) -> LoadOptions:
         """How to open the model with the longest context."""
         return LoadOptions(
-            self.longest, self.threads, adapters=self.adapters, guessing=self.guessing
+            self.longest, self.threads, adapters=self.adapters, speculative=self.guessing
         )
 
     def reserved(self, settings: Mapping[str, Any]) -> int:

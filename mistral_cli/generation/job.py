@@ -113,7 +113,7 @@ def settle_context(planner: Planner, needs: Sequence[TokenBudget], reporter: Rep
     load = replace(planner.load, gpu_layers=selection.gpu_layers)
     setup = replace(planner.setup, selection=selection)
     # Guesses make batches, which are computed faster as the weights are in the file.
-    if selection.backend.repacking and not selection.gpu_layers and not load.guessing:
+    if selection.backend.repacking and not selection.gpu_layers and not load.speculative:
         prompts, answers = sum(sum(n.prompts) for n in needs), sum(n.answers for n in needs)
         memory = selection.backend.memory(setup.model, load.context_length, 0)
         repack, why = repack_pays(

@@ -183,7 +183,7 @@ def _parallel(jobs: Sequence[Job], planner: Planner, reporter: Reporter) -> int:
     if setup.served:
         return min(setup.served.slots, len(together))
     parallel, why = slots_for(
-        1 if load.guessing else None,
+        1 if load.speculative else None,
         setup.selection,
         setup.model,
         load.context_length,

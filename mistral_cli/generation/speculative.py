@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from mistral_cli.engines.protocol import SpeculativeConfig
 from mistral_cli.engines.registry import DEFAULT
-from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.errors import ModelUnusable, UsageError
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.references import resolve_reference

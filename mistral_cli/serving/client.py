@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.selection import EngineSelection
@@ -34,7 +34,7 @@ class ServedSession(ServerSession):
     def __init__(self, served: Served, model: GGUF, parallel: int = 1) -> None:
         self._served = served
         super().__init__(
-            Client(served.socket, served.api_key),
+            LlamaServerClient(served.socket, served.api_key),
             model,
             context_length=served.context_length,
             slots=parallel,
@@ -105,7 +105,7 @@ def _unfit(served: Served, options: ModelOptions, engine: str) -> str | None:
         return "it has no adapters"
     if options.threads not in (None, served.threads):
         return f"it has {served.threads} threads"
-    if not Client(served.socket, served.api_key, seconds=_ANSWER_SECONDS).is_healthy():
+    if not LlamaServerClient(served.socket, served.api_key, seconds=_ANSWER_SECONDS).is_healthy():
         return "it does not answer"
     return None
 

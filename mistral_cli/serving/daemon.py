@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from mistral_cli.engines.isolated.child_command import child_command
-from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.isolated.children import child_command
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.errors import EngineFailed, ExitCode, MistralCliError
 from mistral_cli.serving.registry import Served, all_served
 from mistral_cli.system.config import log_dir
@@ -31,7 +31,7 @@ def facts(served: Served) -> dict[str, Any]:
     """All there is to say of it: sizes in bytes, times in seconds."""
     now = time.time()
     try:
-        client = Client(served.socket, served.api_key, seconds=_ANSWER_SECONDS)
+        client = LlamaServerClient(served.socket, served.api_key, seconds=_ANSWER_SECONDS)
         metrics = client.metrics()
     except EngineFailed:  # in the middle of a large batch
         metrics = {}

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.loader import open_engine
 from mistral_cli.engines.protocol import LOOPBACK, ListenAddress, LoadOptions
@@ -73,7 +73,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
             served = _served(model, options, listening, key, engine, before)
             _say(served, terminal)
             place_.publish(served)
-            client = Client(listening.socket, listening.api_keys[0])
+            client = LlamaServerClient(listening.socket, listening.api_keys[0])
             reason = _until_the_end(client, place_, options.idle_timeout, asked)
             terminal.note(f"{model.name} is served no more: {reason}")
             place_.clear()
@@ -175,7 +175,7 @@ def _asked_to_end() -> Iterator[threading.Event]:
 
 
 def _until_the_end(
-    client: Client, place_: Place, idle_seconds: float, asked: threading.Event
+    client: LlamaServerClient, place_: Place, idle_seconds: float, asked: threading.Event
 ) -> str:
     """Wait until there is a reason to end, and return it. Raises EngineFailed."""
     before: list[float] = []

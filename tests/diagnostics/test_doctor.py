@@ -21,7 +21,7 @@ from mistral_cli.engines.ctransformers.limits import RUNTIME_COMMAND
 from mistral_cli.engines.hardware import probe as surveying
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.probe import ask_child, survey
-from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.sources import PyPIWheel

@@ -18,7 +18,7 @@ from mistral_cli.engines import (
 from mistral_cli.engines import (
     parallelism as slots,
 )
-from mistral_cli.engines.decoding.streams import BackgroundStreams
+from mistral_cli.engines.decoding.streams import ThreadedStreams
 from mistral_cli.engines.fake import Fake
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import needed
@@ -58,7 +58,7 @@ OBJECT = json_grammar(
 class Endless:
     """Calls that go on until they are stopped, and what is known of them."""
 
-    def __init__(self, streams: BackgroundStreams) -> None:
+    def __init__(self, streams: ThreadedStreams) -> None:
         self._streams = streams
         self.slots: dict[str, int] = {}
         self.ended: list[str] = []
@@ -76,7 +76,7 @@ class Endless:
 
 
 def test_each_call_has_a_slot_to_itself() -> None:
-    calls = Endless(streams := BackgroundStreams(3))
+    calls = Endless(streams := ThreadedStreams(3))
     one, two, three = (calls.start(name) for name in ("one", "two", "three"))
     assert sorted(calls.slots.values()) == [0, 1, 2]
     two.close()  # type: ignore[attr-defined]
@@ -93,7 +93,7 @@ def test_each_call_has_a_slot_to_itself() -> None:
 
 
 def test_one_call_too_many_ends_the_oldest() -> None:
-    calls = Endless(BackgroundStreams(2))
+    calls = Endless(ThreadedStreams(2))
     kept = [calls.start(name) for name in ("one", "two", "three")]
     assert calls.ended == ["one"]
     kept.append(calls.start("four"))
@@ -104,7 +104,7 @@ def test_one_call_too_many_ends_the_oldest() -> None:
 def test_a_call_that_was_closed_goes_before_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     """Native code may need longer to stop than closing waits."""
     monkeypatch.setattr("mistral_cli.engines.decoding.streams._GRACE_SECONDS", 0.0)
-    streams, release = BackgroundStreams(2), threading.Event()
+    streams, release = ThreadedStreams(2), threading.Event()
     calls = Endless(streams)
     oldest = calls.start("oldest")
 

@@ -14,7 +14,7 @@ from support.program import needs_native
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.decoding import streams as background
-from mistral_cli.engines.decoding.streams import BackgroundStreams
+from mistral_cli.engines.decoding.streams import ThreadedStreams
 from mistral_cli.engines.llama_cpp import server_session as llama_cpp_server
 from mistral_cli.engines.llama_cpp.completion import completion
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
@@ -245,7 +245,7 @@ def test_an_answer_wanted_whole_is_the_same(
 ) -> None:
     request = Request((1, *any_engine.tokenize("One day a girl")), limit, sampling)
     streamed = list(any_engine.stream(request))
-    whole = list(any_engine.stream(replace(request, whole=True)))
+    whole = list(any_engine.stream(replace(request, stream=False)))
     assert text(whole) == text(streamed)
     assert replace(finish(whole), seconds=None) == finish(streamed)
     if isinstance(any_engine, ServerSession):
@@ -257,7 +257,7 @@ def test_an_answer_wanted_whole_is_the_same(
 
 @pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
 def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, name: str) -> None:
-    endless = Request((1, 300), 3000, GREEDY, ignore_eos=True, whole=True)
+    endless = Request((1, 300), 3000, GREEDY, ignore_eos=True, stream=False)
     with backend(name).open(read_gguf(smollm2), LoadOptions(4000, threads=1)) as engine:
         assert isinstance(engine, ServerSession)
         events = engine.stream(endless)
@@ -287,7 +287,7 @@ def endless(ended: list[str], name: str) -> Callable[[Callable[[Event], bool], i
 
 def test_closing_ends_the_work() -> None:
     ended: list[str] = []
-    events = BackgroundStreams().run(endless(ended, "one"))
+    events = ThreadedStreams().run(endless(ended, "one"))
     assert next(events) == TextDelta("one")
     events.close()
     assert ended == ["one"]
@@ -295,7 +295,7 @@ def test_closing_ends_the_work() -> None:
 
 def test_only_one_request_works_at_a_time() -> None:
     ended: list[str] = []
-    stream = BackgroundStreams()
+    stream = ThreadedStreams()
     first = stream.run(endless(ended, "one"))
     next(first)
     second = stream.run(endless(ended, "two"))

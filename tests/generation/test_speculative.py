@@ -9,10 +9,9 @@ from pathlib import Path
 import pytest
 from support.program import Result, needs_native
 
-from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
+from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session, SpeculativeConfig
 from mistral_cli.engines.registry import backend
-from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.engines.types import Finish, Prefix, Request, Sampling, TextDelta
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
@@ -38,7 +37,7 @@ SCHEMA = {
 }
 # One thread: with more, attention to a single token of a long text is summed up otherwise.
 PLAIN = LoadOptions(1024, 1)
-LOOKUP = replace(PLAIN, guessing=SpeculativeConfig())
+LOOKUP = replace(PLAIN, speculative=SpeculativeConfig())
 
 
 def _asked(engine: Session, smollm2: Path, text: str, **changes: object) -> str:
@@ -60,7 +59,7 @@ def _texts(engine: Session, smollm2: Path) -> list[str]:
 
 def _drafted(smollm2: Path) -> LoadOptions:
     """With a draft model that is nearly always right: the model itself."""
-    return replace(PLAIN, guessing=SpeculativeConfig(smollm2))
+    return replace(PLAIN, speculative=SpeculativeConfig(smollm2))
 
 
 @pytest.mark.parametrize("guess", [lambda _: LOOKUP, _drafted], ids=["text", "draft"])
@@ -88,7 +87,7 @@ def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) 
             read_gguf(smollm2), replace(options, listening=listening)
         ) as e:
             text = _asked(e, smollm2, COPY)
-            counts.append(Client(listening.socket, "key").metrics()["n_decode_total"])
+            counts.append(LlamaServerClient(listening.socket, "key").metrics()["n_decode_total"])
         listening.socket.unlink(missing_ok=True)
     assert "12 oak chairs (item 4471) and 2 tables" in text
     assert counts[1] < counts[0] / 2

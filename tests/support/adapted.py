@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 
 _KEY = "key"
 
@@ -17,7 +17,7 @@ _KEY = "key"
 class Adapted:
     """An open server; `scale` is how much the adapter counts, 0 for not at all."""
 
-    client: Client
+    client: LlamaServerClient
 
     def greedy(self, prompt: Sequence[int], limit: int, scale: float = 1.0) -> list[int]:
         """The ids of the likeliest next tokens, one after the other."""
@@ -57,8 +57,8 @@ def adapted(model: Path, adapter: Path | None, context_length: int = 512) -> Ite
         params.hostnames, params.api_keys = [str(socket)], [_KEY]
         params.ui, params.endpoint_slots, params.n_threads_http = False, False, 1
         server = xllamacpp.Server(params)
-        client = Client(socket, _KEY)
-        client.wait_for_the_loop()
+        client = LlamaServerClient(socket, _KEY)
+        client.wait_ready()
         try:
             yield Adapted(client)
         finally:

@@ -19,7 +19,7 @@ from mistral_cli.engines.ctransformers.limits import (
 )
 from mistral_cli.engines.ctransformers.model import LoadedModel, engine_failed
 from mistral_cli.engines.decoding.loop import decode, token_limit
-from mistral_cli.engines.decoding.streams import BackgroundStreams, Emit
+from mistral_cli.engines.decoding.streams import Emit, ThreadedStreams
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.memory import Memory, needed_in_2023
 from mistral_cli.engines.protocol import Backend, GpuFix, LoadOptions, Session
@@ -99,7 +99,7 @@ class CTransformersSession(Session):
 
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         self._model = model
-        self._background = BackgroundStreams()
+        self._background = ThreadedStreams()
         self._llguidance: Any = None
         self._native: LoadedModel | None = LoadedModel(model, options)
         self._context_length = int(self._native.llm.context_length)
@@ -139,10 +139,10 @@ class CTransformersSession(Session):
         from mistral_cli.engines.decoding.sampler import Sampler
 
         constraint = self._constraint(native, request)
-        if native.read_prompt(request.prompt_token_ids, emit):
-            drawing = _Drawing(native, Sampler(request.sampling))
+        if native.prefill(request.prompt_token_ids, emit):
+            decoder = _Decoder(native, Sampler(request.sampling))
             ends = () if request.ignore_eos else (self._model.eos_id, self._model.eot_id)
-            decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+            decode(decoder, limit=limit, ends=ends, constraint=constraint, emit=emit)
 
     def _constraint(self, native: LoadedModel, request: Request) -> Constraint | None:
         if request.grammar is None:
@@ -160,14 +160,14 @@ class CTransformersSession(Session):
 
 
 @dataclass(frozen=True)
-class _Drawing:
-    """The model and one request's sampler, as `decode` drives them."""
+class _Decoder:
+    """The model and the sampler of one request, as `decode` drives them."""
 
     native: LoadedModel
     sampler: Sampler
 
-    def draw(self, allowed: Mask | None) -> int:
-        return self.sampler.draw(self.native.logits(), self.native.llm._context, allowed)
+    def sample(self, allowed: Mask | None) -> int:
+        return self.sampler.sample(self.native.logits(), self.native.llm._context, allowed)
 
     def extend(self, tokens: Sequence[int]) -> None:
         self.native.evaluate(tokens)

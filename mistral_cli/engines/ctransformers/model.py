@@ -71,7 +71,7 @@ class LoadedModel:
         """What the library writes for `token`."""
         return bytes(self.llm.ctransformers_llm_detokenize(token))
 
-    def read_prompt(self, prompt: Sequence[int], emit: Emit) -> bool:
+    def prefill(self, prompt: Sequence[int], emit: Emit) -> bool:
         """Evaluate what is not in the KV cache yet; False when nobody waits any more."""
         rest = self._unread(prompt)
         for start in range(0, len(rest), self._batch):

@@ -1,1 +1,1 @@
-"""Token by token: sampling, grammars, and streams that run in threads."""
+"""Decoding token by token: sampling, grammars, and streams that run in threads."""

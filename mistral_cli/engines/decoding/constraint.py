@@ -22,7 +22,7 @@ _SPECIAL = (UNKNOWN_TOKEN, CONTROL_TOKEN)
 
 
 class Constraint:
-    """Which tokens a grammar admits next. One object for one generation."""
+    """The tokens that a grammar allows next. One object for one generation."""
 
     def __init__(self, tokenizer: Any, grammar: str, vocabulary_size: int) -> None:
         import llguidance
@@ -48,12 +48,12 @@ class Constraint:
         return bits[: self._size].astype(np.bool_)
 
     def consume(self, token: int) -> None:
-        """Take note of the token that was chosen."""
+        """Advance by the token that was chosen."""
         self._matcher.consume_token(token)
         self._check()
 
     def forced(self, most: int) -> list[int]:
-        """Up to `most` tokens that must come next, consumed already: nothing to draw."""
+        """Up to `most` tokens that must come next, already consumed: there is nothing to sample."""
         tokens = [] if self.finished else list(self._matcher.compute_ff_tokens())[:most]
         if tokens:
             self._matcher.consume_tokens(tokens)
@@ -83,9 +83,9 @@ TokenBytes = Callable[[int], bytes]
 
 
 def llguidance_tokenizer(model: GGUF, tokenize: Tokenize, token_bytes: TokenBytes) -> Any:
-    """Describe `model`'s vocabulary to llguidance; made once per loaded model.
+    """Describe `model`'s vocabulary to llguidance; create it once per loaded model.
 
-    `token_bytes` gives what the engine writes for a token.
+    `token_bytes` returns what the engine writes for a token.
     """
     import llguidance
 
@@ -95,7 +95,7 @@ def llguidance_tokenizer(model: GGUF, tokenize: Tokenize, token_bytes: TokenByte
 
 
 class _Vocabulary:
-    """The shape that llguidance.TokenizerWrapper asks for."""
+    """A tokenizer in the form that llguidance.TokenizerWrapper expects."""
 
     def __init__(self, model: GGUF, tokenize: Tokenize, token_bytes: TokenBytes) -> None:
         self.eos_token_id = model.eos_id
@@ -111,6 +111,6 @@ class _Vocabulary:
             text = text.decode("utf-8", "ignore")
         if not self._sentencepiece:
             return self._tokenize(text)
-        # SentencePiece puts a space before the text; after a newline it does not count.
+        # SentencePiece puts a space before a text, but not after a newline.
         newline = self._tokenize("\n")
         return self._tokenize("\n" + text)[len(newline) :]

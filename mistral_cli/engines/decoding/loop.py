@@ -1,4 +1,4 @@
-"""The loop of an engine that is driven token by token: draw, write, evaluate."""
+"""The decoding loop of an engine that is driven token by token: sample, emit, evaluate."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 class Model(Protocol):
-    """A model that has read the prompt of one request."""
+    """A model that has evaluated the prompt of one request."""
 
-    def draw(self, allowed: Mask | None) -> int:
-        """The next token, among the `allowed` ones."""
+    def sample(self, allowed: Mask | None) -> int:
+        """The next token, one of the `allowed` ones."""
 
     def extend(self, tokens: Sequence[int]) -> None:
-        """Read `tokens`, after which the next is drawn."""
+        """Evaluate `tokens`, after which the next is sampled."""
 
     def token_bytes(self, token: int) -> bytes:
-        """What `token` adds to the text."""
+        """The bytes that `token` adds to the text."""
 
 
 def decode(
@@ -35,13 +35,13 @@ def decode(
     constraint: Constraint | None,
     emit: Emit,
 ) -> None:
-    """Emit a Piece for each of up to `limit` tokens, and a Finish."""
-    # Bytes of a character that the limit cuts stay in the decoder.
+    """Emit a TextDelta for each of up to `limit` tokens, and a Finish."""
+    # Bytes of a character that the limit cuts off stay in the decoder.
     text = codecs.getincrementaldecoder("utf-8")("replace").decode
     reason: FinishReason = "length"
     count = 0
     while count < limit:
-        token = model.draw(constraint.allowed() if constraint else None)
+        token = model.sample(constraint.allowed() if constraint else None)
         count += 1
         if token in ends:
             reason = "stop"
@@ -63,7 +63,7 @@ def decode(
 
 
 def token_limit(request: Request, context_length: int) -> int:
-    """How many tokens may be written: the libraries compute garbage past the context."""
+    """The most tokens that may be generated: the libraries compute garbage past the context."""
     used = len(request.prompt_token_ids)
     if not 0 < used < context_length:
         raise EngineFailed(

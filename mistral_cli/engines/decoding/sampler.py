@@ -1,4 +1,4 @@
-"""Draw a token from logits, in the order and with the formulas of llama.cpp's samplers."""
+"""Sample a token from logits, in the order and with the formulas of llama.cpp's samplers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ Logits = npt.NDArray[np.float32]
 
 
 class Sampler:
-    """Draws tokens for one generation; one seed gives one sequence of draws."""
+    """Samples the tokens of one generation; one seed gives one sequence of random numbers."""
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
         self._random = np.random.default_rng(sampling.seed)
 
-    def draw(
+    def sample(
         self,
         logits: Logits,
         recent: Sequence[int],
@@ -28,14 +28,14 @@ class Sampler:
         """Return a token id.
 
         `logits` has shape (vocabulary,) and is not changed; `recent` are the tokens so
-        far, prompt included; `allowed`, of the same shape, masks what a grammar forbids.
+        far, prompt included; `allowed`, of the same shape, is False where a grammar forbids one.
         """
         logits = self._penalized(logits, recent)
         if allowed is not None:
             logits = np.where(allowed, logits, -np.inf)
         if self._sampling.temperature <= 0:
             return int(np.argmax(logits))
-        return self._draw_by_chance(logits)
+        return self._sample_at_random(logits)
 
     def _penalized(self, logits: Logits, recent: Sequence[int]) -> Logits:
         """Keskar et al. 2019 (CTRL): shrink positive logits, push negative ones down."""
@@ -48,7 +48,7 @@ class Sampler:
         logits[seen] = np.where(values > 0, values / penalty, values * penalty)
         return logits
 
-    def _draw_by_chance(self, logits: Logits) -> int:
+    def _sample_at_random(self, logits: Logits) -> int:
         top_k, top_p = self._sampling.top_k, self._sampling.top_p
         count = min(top_k, len(logits)) if top_k > 0 else len(logits)
         ids = np.argpartition(-logits, count - 1)[:count]

@@ -1,8 +1,8 @@
 """Run blocking native calls in threads and read their events as iterators.
 
-Python delivers Ctrl-C to the main thread only between bytecodes, so a native call that
-takes seconds there makes the program deaf. In a daemon thread it leaves the main thread
-waiting on a queue, which a signal interrupts at once.
+Python delivers Ctrl-C to the main thread only between bytecodes, so a native call that takes
+seconds in the main thread delays it. With the call in a daemon thread, the main thread waits
+on a queue, which a signal interrupts at once.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Callable, Generator
 from mistral_cli.engines.types import Event
 
 Emit = Callable[[Event], bool]
-"""Hand one event to the reader; False means that nobody reads any more: stop."""
+"""Hand one event to the reader. False means that the reader has left: stop."""
 
 Produce = Callable[[Emit, int], None]
-"""A native call: it emits its events, and has a slot of the engine to itself meanwhile."""
+"""A native call: it emits its events, and has a slot of the engine to itself while it runs."""
 
 _GRACE_SECONDS = 0.5
 
 
-class BackgroundStreams:
-    """Streams what native calls emit: as many at once as there are `slots`.
+class ThreadedStreams:
+    """Streams what native calls emit, as many at once as there are `slots`.
 
     Safe for use by several threads.
     """
@@ -34,9 +34,9 @@ class BackgroundStreams:
         self._starting = threading.Lock()
 
     def run(self, produce: Produce) -> Generator[Event, None, None]:
-        """Yield the events of `produce(emit, slot)`; its exception is raised here.
+        """Yield the events of `produce(emit, slot)`, and raise its exception here.
 
-        Where every slot is taken, the call that is the longest at work ends for this one.
+        When every slot is taken, the oldest call ends to make room for this one.
         """
         call = self._start(produce)
         try:
@@ -48,7 +48,7 @@ class BackgroundStreams:
             call.stop()
 
     def stop(self) -> None:
-        """Ask the running calls to end, and give them a moment to do so."""
+        """Ask the running calls to stop, and give them a moment to do so."""
         calls = [call for call in list(self._calls.values()) if not call.stopped.is_set()]
         for call in calls:
             call.stopped.set()
@@ -58,7 +58,7 @@ class BackgroundStreams:
     def _start(self, produce: Produce) -> _Call:
         with self._starting:
             slot = self._free_slot()
-            # Last in the dictionary: its order is that in which calls began.
+            # Last in the dictionary: its order is the order in which the calls began.
             self._calls.pop(slot, None)
             call = self._calls[slot] = _Call(produce, slot)
             call.thread.start()
@@ -77,7 +77,7 @@ class BackgroundStreams:
 
 
 class _Call:
-    """One native call in its thread, and the events that it has emitted."""
+    """One native call in its thread, with the events that it has emitted."""
 
     def __init__(self, produce: Produce, slot: int) -> None:
         self.events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()

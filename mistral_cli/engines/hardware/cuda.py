@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cache
 from typing import Any
 
 from mistral_cli.engines.hardware.gpu import Gpu
-from mistral_cli.engines.hardware.nvml import Nvml
 
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute
 _DRIVER = "libcuda.so.1"
@@ -90,7 +90,7 @@ def ask() -> Driver:
         driver = open_library(_DRIVER)
     except OSError:
         return no_driver()
-    with Nvml.opened(open_library) as nvml:
+    with _Nvml.opened(open_library) as nvml:
         status = driver.cuInit(0)
         if status == _NO_DEVICE:
             return _invisible(nvml)
@@ -106,7 +106,7 @@ def ask() -> Driver:
         return Driver(cuda_version=version, gpus=gpus)
 
 
-def _gpus(driver: Any, nvml: Nvml) -> Iterator[CudaGpu]:
+def _gpus(driver: Any, nvml: _Nvml) -> Iterator[CudaGpu]:
     for ordinal in range(_number(driver.cuDeviceGetCount)):
         device = ctypes.c_int()
         name = ctypes.create_string_buffer(256)
@@ -127,7 +127,7 @@ def _gpus(driver: Any, nvml: Nvml) -> Iterator[CudaGpu]:
         yield CudaGpu(text, total.value, free, capability, mig)
 
 
-def _invisible(nvml: Nvml) -> Driver:
+def _invisible(nvml: _Nvml) -> Driver:
     """Why CUDA shows no device, although the machine may have one."""
     count, hidden = nvml.gpu_count, os.environ.get("CUDA_VISIBLE_DEVICES")
     if count and nvml.mig_enabled:
@@ -150,3 +150,72 @@ def _init_failure(driver: Any, status: int) -> str:
     driver.cuGetErrorName(status, ctypes.byref(name))
     error = name.value.decode() if name.value else status
     return f"the NVIDIA driver sees no usable device (cuInit: {error})"
+
+
+class _Memory(ctypes.Structure):
+    """nvml.h's `nvmlMemory_t`."""
+
+    _fields_ = tuple((name, ctypes.c_ulonglong) for name in ("total", "free", "used"))
+
+
+class _Nvml:
+    """NVIDIA's management library, or nothing where there is none.
+
+    It knows the free memory. CUDA tells that only to a context, which takes hundreds of megabytes
+    of what it would count.
+    """
+
+    def __init__(self, library: Any | None) -> None:
+        self._library = library
+
+    @classmethod
+    @contextlib.contextmanager
+    def opened(cls, open_library: Callable[[str], Any]) -> Iterator[_Nvml]:
+        """The library, between its start and its end."""
+        try:
+            library = open_library("libnvidia-ml.so.1")
+        except OSError:
+            library = None
+        if library is None or library.nvmlInit_v2() != 0:
+            yield cls(None)
+            return
+        try:
+            yield cls(library)
+        finally:
+            library.nvmlShutdown()
+
+    def free_memory(self, identity: str) -> tuple[int | None, bool]:
+        """Bytes free on the device with this UUID, or None; and whether it is a MIG slice."""
+        for prefix in ("GPU-", "MIG-"):
+            handle, memory = ctypes.c_void_p(), _Memory()
+            if (
+                self._library
+                and not self._library.nvmlDeviceGetHandleByUUID(
+                    f"{prefix}{identity}".encode(), ctypes.byref(handle)
+                )
+                and not self._library.nvmlDeviceGetMemoryInfo(handle, ctypes.byref(memory))
+            ):
+                return memory.free, prefix == "MIG-"
+        return None, False
+
+    @property
+    def gpu_count(self) -> int:
+        """All GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says."""
+        count = ctypes.c_uint()
+        if self._library and not self._library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
+            return count.value
+        return 0
+
+    @property
+    def mig_enabled(self) -> bool:
+        """Whether any GPU is in MIG mode: CUDA sees its slices only."""
+        return any(self._in_mig_mode(index) for index in range(self.gpu_count))
+
+    def _in_mig_mode(self, index: int) -> bool:
+        handle, current, pending = ctypes.c_void_p(), ctypes.c_uint(), ctypes.c_uint()
+        assert self._library
+        ask = getattr(self._library, "nvmlDeviceGetMigMode", None)  # drivers before 450 lack it
+        if not ask or self._library.nvmlDeviceGetHandleByIndex_v2(index, ctypes.byref(handle)):
+            return False
+        status = ask(handle, ctypes.byref(current), ctypes.byref(pending))
+        return bool(status == 0 and current.value == 1)

@@ -17,7 +17,7 @@ from typing import Any
 
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.gpu import Gpu
-from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.registry import automatic, backend
 
 _SECONDS = 30.0

@@ -15,7 +15,7 @@ import time
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from mistral_cli.engines.isolated.die_with_parent import die_with
+from mistral_cli.engines.isolated.children import die_with
 from mistral_cli.engines.isolated.messages import (
     Answer,
     Ask,

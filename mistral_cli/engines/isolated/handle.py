@@ -14,8 +14,7 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.isolated.child_command import child_command
-from mistral_cli.engines.isolated.exit_status import describe_exit
+from mistral_cli.engines.isolated.children import child_command, describe_exit
 from mistral_cli.engines.isolated.messages import (
     Answer,
     Ask,

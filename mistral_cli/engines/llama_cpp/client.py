@@ -1,4 +1,4 @@
-"""Talk to a llama.cpp server over its private Unix socket."""
+"""A client for a llama.cpp server on a private Unix socket."""
 
 from __future__ import annotations
 
@@ -18,83 +18,83 @@ _METRIC = "llamacpp:"
 _LOOK_MILLISECONDS = 1000
 
 
-class Client:
-    """Posts JSON to the server that listens at `path` and asks for `api_key`."""
+class LlamaServerClient:
+    """Posts JSON to the server that listens at `path` and requires `api_key`."""
 
     def __init__(self, path: Path, api_key: str, seconds: float | None = None) -> None:
-        """With `seconds`, each answer must come within that time; else it takes what it takes."""
+        """With `seconds`, each reply must come within that time; without, there is no limit."""
         self._path, self._seconds = path, seconds
         self._headers = {"Authorization": f"Bearer {api_key}", "Content-Type": "application/json"}
 
     def post(self, route: str, body: dict[str, Any]) -> dict[str, Any]:
         """The reply to `body`. Raises EngineFailed."""
-        return checked(self.ask("POST", route, body))
+        return raise_for_error(self.request("POST", route, body))
 
     def post_while(
-        self, route: str, body: dict[str, Any], wanted: Callable[[], bool]
+        self, route: str, body: dict[str, Any], is_wanted: Callable[[], bool]
     ) -> dict[str, Any] | None:
-        """The reply to `body`; None where it is `wanted` no more, which stops the server's work.
+        """The reply to `body`, or None as soon as it `is_wanted` no longer: the server then stops.
 
-        That is asked every second. Raises EngineFailed.
+        `is_wanted` is called every second. Raises EngineFailed.
         """
-        with self._asking("POST", route, body) as connection:
+        with self._send("POST", route, body) as connection:
             answered = select.poll()
             answered.register(connection.sock, select.POLLIN)
             while not answered.poll(_LOOK_MILLISECONDS):
-                if not wanted():
+                if not is_wanted():
                     return None
-            return checked(json.loads(connection.getresponse().read()))
+            return raise_for_error(json.loads(connection.getresponse().read()))
 
     def stream(self, route: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
-        """The parts of the reply to `body` as they come; to close this stops the server's work.
+        """The parts of the reply to `body` as they arrive; closing this stops the server's work.
 
         Raises EngineFailed.
         """
-        with self._replying("POST", route, body) as reply:
-            if reply.status != http.client.OK:  # one answer, which says why
-                yield checked(json.loads(reply.read()))
+        with self._reply("POST", route, body) as reply:
+            if reply.status != http.client.OK:  # one reply, which says why
+                yield raise_for_error(json.loads(reply.read()))
             for line in reply:
                 if line.startswith(_DATA + _END):
                     return
                 if line.startswith(_DATA):
-                    yield checked(json.loads(line[len(_DATA) :]))
-            raise engine_failed("llama.cpp's server has gone in the middle of an answer")
+                    yield raise_for_error(json.loads(line[len(_DATA) :]))
+            raise engine_failed("llama.cpp's server ended in the middle of an answer")
 
-    def wait_for_the_loop(self) -> None:
-        """Return once the server's loop is running. Raises EngineFailed.
+    def wait_ready(self) -> None:
+        """Return once the server's main loop is running. Raises EngineFailed.
 
-        To tokenize, the server needs no loop; this question goes through its queue.
+        The server tokenizes without that loop; this request goes through the loop's queue.
         """
-        self.ask("GET", "/lora-adapters")
+        self.request("GET", "/lora-adapters")
 
     def is_healthy(self) -> bool:
-        """Whether the server answers, and its model is loaded."""
+        """Whether the server answers and its model is loaded."""
         try:
-            return bool(self.ask("GET", "/health").get("status") == "ok")
+            return bool(self.request("GET", "/health").get("status") == "ok")
         except EngineFailed:
             return False
 
-    def ask(self, method: str, route: str, body: Any = None) -> Any:
-        """The reply to any request, as it is. Raises EngineFailed."""
-        with self._replying(method, route, body) as reply:
+    def request(self, method: str, route: str, body: Any = None) -> Any:
+        """The reply to any request, unchecked. Raises EngineFailed."""
+        with self._reply(method, route, body) as reply:
             return json.loads(reply.read())
 
     def metrics(self) -> dict[str, float]:
         """The server's counters by name, without "llamacpp:". Raises EngineFailed."""
-        with self._replying("GET", "/metrics", None) as reply:
+        with self._reply("GET", "/metrics", None) as reply:
             lines = [line.split() for line in reply.read().decode().splitlines()]
             pairs = [line for line in lines if len(line) == 2 and line[0].startswith(_METRIC)]
             return {name.removeprefix(_METRIC): float(value) for name, value in pairs}
 
     @contextlib.contextmanager
-    def _replying(
+    def _reply(
         self, method: str, route: str, body: dict[str, Any] | None
     ) -> Iterator[http.client.HTTPResponse]:
-        with self._asking(method, route, body) as connection:
+        with self._send(method, route, body) as connection:
             yield connection.getresponse()
 
     @contextlib.contextmanager
-    def _asking(
+    def _send(
         self, method: str, route: str, body: dict[str, Any] | None
     ) -> Iterator[_UnixConnection]:
         connection = _UnixConnection(self._path, self._seconds)
@@ -108,7 +108,7 @@ class Client:
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket; made anew for each call, since idle ones go dead."""
+    """HTTP over a Unix socket; a new one for each call, because idle connections die."""
 
     def __init__(self, path: Path, seconds: float | None) -> None:
         super().__init__("localhost", timeout=seconds)
@@ -120,8 +120,11 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def checked(reply: dict[str, Any]) -> dict[str, Any]:
-    """`reply`, unless it reports an error: llama.cpp raises nothing, it answers so."""
+def raise_for_error(reply: dict[str, Any]) -> dict[str, Any]:
+    """`reply`, unless it reports an error: llama.cpp answers with errors and does not raise them.
+
+    Raises EngineFailed.
+    """
     if "error" in reply:
         error = reply["error"]
         raise engine_failed(
@@ -131,5 +134,5 @@ def checked(reply: dict[str, Any]) -> dict[str, Any]:
 
 
 def engine_failed(message: str) -> EngineFailed:
-    """A failure of this engine, with the way out."""
+    """The error for a failure of this engine, with a next step."""
     return EngineFailed(message, hint="Try --engine ctransformers, or another model file.")

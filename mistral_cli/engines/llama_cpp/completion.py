@@ -1,4 +1,4 @@
-"""What is asked of the llama.cpp server, and what its answers mean."""
+"""Completion requests to the llama.cpp server, and their replies as events."""
 
 from __future__ import annotations
 
@@ -18,12 +18,17 @@ from mistral_cli.engines.types import (
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
-    from mistral_cli.engines.llama_cpp.client import Client
+    from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 
 
-def complete(client: Client, body: dict[str, Any], emit: Emit, *, whole: bool = False) -> bool:
-    """Emit what the server streams, or the `whole` of it; False when nobody waits any more."""
-    if whole:
+def complete(
+    client: LlamaServerClient, body: dict[str, Any], emit: Emit, *, stream: bool = True
+) -> bool:
+    """Emit the answer to `body`, as the server streams it or at once.
+
+    Returns False when the reader has left.
+    """
+    if not stream:
         return _complete_at_once(client, body, emit)
     with contextlib.closing(client.stream("/v1/completions", body)) as chunks:
         for chunk in chunks:
@@ -33,19 +38,19 @@ def complete(client: Client, body: dict[str, Any], emit: Emit, *, whole: bool = 
     return True
 
 
-def _complete_at_once(client: Client, body: dict[str, Any], emit: Emit) -> bool:
-    """Emit the whole answer when it is there.
+def _complete_at_once(client: LlamaServerClient, body: dict[str, Any], emit: Emit) -> bool:
+    """Emit the whole answer when it is complete.
 
-    Each piece would wake the server, us and the reader while all cores are at work: without
-    that, SmolLM2 writes 4 to 5 % more tokens a second in 8 slots on 2 cores.
+    Each delta would wake the server, us and the reader while all cores are at work. Without
+    them SmolLM2 generates 4 to 5 % more tokens a second in 8 slots on 2 cores.
     """
 
-    def wanted() -> bool:
-        client.wait_for_the_loop()  # one that hangs must not look alive
+    def is_wanted() -> bool:
+        client.wait_ready()  # a server that hangs must not look alive
         return emit(TextDelta(""))
 
-    asked = {**body, "stream": False, "return_progress": False}
-    reply = client.post_while("/v1/completions", asked, wanted)
+    at_once = {**body, "stream": False, "return_progress": False}
+    reply = client.post_while("/v1/completions", at_once, is_wanted)
     if reply is None:
         return False
     times, total = reply["timings"], len(body["prompt"])
@@ -54,13 +59,15 @@ def _complete_at_once(client: Client, body: dict[str, Any], emit: Emit) -> bool:
     return all(map(emit, (PrefillProgress(total, total, times["cache_n"]), *events)))
 
 
-def progress_to(emit: Emit) -> Emit:
-    """Hand on the progress alone."""
+def progress_only(emit: Emit) -> Emit:
+    """An `emit` that passes on the prefill progress and nothing else."""
     return lambda event: emit(event) if isinstance(event, PrefillProgress) else True
 
 
-def reading(client: Client, body: dict[str, Any], emit: Emit) -> Callable[[Sequence[int]], bool]:
-    """How the slot of the request `body` reads the first tokens of its prompt, and no more."""
+def prefill(
+    client: LlamaServerClient, body: dict[str, Any], emit: Emit
+) -> Callable[[Sequence[int]], bool]:
+    """A function that prefills the first tokens of the prompt of `body` in its slot."""
     total = len(body["prompt"])
 
     def progress(event: Event) -> bool:
@@ -68,31 +75,31 @@ def reading(client: Client, body: dict[str, Any], emit: Emit) -> Callable[[Seque
             return emit(PrefillProgress(event.done, total, event.cached))
         return True
 
-    # At least one token is always drawn; nothing reads it.
+    # The server always samples at least one token; nothing reads it.
     return lambda tokens: complete(
         client, {**body, "prompt": list(tokens), "max_tokens": 1}, progress
     )
 
 
-def without(fresh: int, emit: Emit) -> Emit:
-    """Count as cached but what was so before this request read `fresh` tokens of its own."""
+def discount_cached(fresh: int, emit: Emit) -> Emit:
+    """An `emit` that does not count `fresh` tokens as cached, which this request prefilled."""
 
-    def counted(event: Event) -> bool:
+    def discounted(event: Event) -> bool:
         if isinstance(event, PrefillProgress):
             return emit(PrefillProgress(event.done, event.total, max(0, event.cached - fresh)))
         return emit(event)
 
-    return counted
+    return discounted
 
 
 def _events(chunk: dict[str, Any]) -> Iterator[Event]:
-    """Translate one chunk of a streamed reply."""
+    """The events in one chunk of a reply."""
     if progress := chunk.get("prompt_progress"):
         yield PrefillProgress(progress["processed"], progress["total"], progress["cache"])
         return
     for choice in chunk.get("choices", ()):
         reason = choice.get("finish_reason")
-        # Cutting at the limit can leave half a character, which arrives as U+FFFD.
+        # A cut at the limit can leave half a character, which arrives as U+FFFD.
         text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
         if text or not reason:
             yield TextDelta(text)
@@ -104,8 +111,8 @@ def _events(chunk: dict[str, Any]) -> Iterator[Event]:
 def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int) -> dict[str, Any]:
     """A request for up to `limit` tokens after `prompt`.
 
-    It names its `slot`, or llama.cpp would give it one whose text begins alike: that of a
-    stream which is drawn token by token, and would then have to read its prompt again.
+    It names its `slot`. Otherwise llama.cpp would pick a slot whose text begins in the same way:
+    that of a stream sampled token by token, which would then have to prefill its prompt again.
     """
     return {
         "id_slot": slot,
@@ -118,7 +125,7 @@ def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int)
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": PENALTY_WINDOW,
         "samplers": ["penalties", "top_k", "top_p", "temperature"],
-        "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new one each time
+        "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new seed each time
         "stream": True,
         "return_progress": True,
     }

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import CPU_BATCH, batch_of
 from mistral_cli.engines.isolated.native_calls import captured_stderr
-from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.load_log import load, without_log
 from mistral_cli.engines.llama_cpp.server_session import (
     MORE_HTTP_THREADS,
@@ -21,10 +21,10 @@ from mistral_cli.engines.llama_cpp.server_session import (
     ServerSession,
     private_listening,
 )
+from mistral_cli.engines.llama_cpp.server_settings import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
 from mistral_cli.engines.protocol import LOOPBACK, Backend, GpuFix, ListenAddress, LoadOptions
 from mistral_cli.engines.repacking import AVX2
-from mistral_cli.engines.speculative import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.errors import first_line
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class LlamaCppSession(ServerSession):
     def __init__(self, model: GGUF, options: LoadOptions) -> None:
         self._resources = contextlib.ExitStack()
         listening = options.listening or private_listening(self._resources)
-        client = Client(listening.socket, listening.api_keys[0])
+        client = LlamaServerClient(listening.socket, listening.api_keys[0])
         self._server: Any = None
         try:
             import xllamacpp
@@ -119,7 +119,7 @@ class LlamaCppSession(ServerSession):
             params = _params(model, options, listening)
             self._server, gpu_layers = load(xllamacpp, params)
             # A server that is freed before its loop runs would wait for ever for it to end.
-            client.wait_for_the_loop()
+            client.wait_ready()
         except BaseException:
             self._resources.close()
             raise
@@ -179,10 +179,10 @@ def _params(model: GGUF, options: LoadOptions, listening: ListenAddress) -> Any:
 
 
 def _guess(params: Any, options: LoadOptions, kinds: Any) -> None:
-    if options.guessing is None:
+    if options.speculative is None:
         return
     speculative = params.speculative
-    if draft := options.guessing.draft:
+    if draft := options.speculative.draft:
         speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
         speculative.draft.mparams.path = os.fspath(draft)
         speculative.draft.n_max = DRAFTED_TOKENS

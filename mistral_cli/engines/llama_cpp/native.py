@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import CPU_BATCH, batch_of
 from mistral_cli.engines.llama_cpp import build as native_build
-from mistral_cli.engines.llama_cpp.client import checked
+from mistral_cli.engines.llama_cpp.client import raise_for_error
 from mistral_cli.engines.llama_cpp.load_log import layers_on_gpu
 from mistral_cli.engines.llama_cpp.native_process import NativeServer
 from mistral_cli.engines.llama_cpp.server_session import (
@@ -21,10 +21,10 @@ from mistral_cli.engines.llama_cpp.server_session import (
     NO_ORIGIN,
     ServerSession,
 )
+from mistral_cli.engines.llama_cpp.server_settings import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
 from mistral_cli.engines.protocol import Backend, ListenAddress, LoadOptions, LoraAdapter
 from mistral_cli.engines.repacking import AVX512
-from mistral_cli.engines.speculative import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _start(model: GGUF, options: LoadOptions) -> NativeServer:
     server = NativeServer(program, flags, options.gpu_layers, options.listening)
     if options.adapters:
         scales = [{"id": n, "scale": each.scale} for n, each in enumerate(options.adapters)]
-        checked(server.client.ask("POST", "/lora-adapters", scales))
+        raise_for_error(server.client.request("POST", "/lora-adapters", scales))
     return server
 
 
@@ -182,9 +182,9 @@ def _listening_flags(listening: ListenAddress | None) -> dict[str, str]:
 
 
 def _guessing_flags(options: LoadOptions) -> dict[str, str]:
-    if options.guessing is None:
+    if options.speculative is None:
         return {}
-    if draft := options.guessing.draft:
+    if draft := options.speculative.draft:
         flags = {
             "--spec-type": "draft-simple",
             "--spec-draft-model": os.fspath(draft),

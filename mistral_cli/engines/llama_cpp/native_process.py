@@ -12,10 +12,10 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
-from mistral_cli.engines.isolated import die_with_parent as dies_with
-from mistral_cli.engines.isolated.exit_status import describe_exit
+from mistral_cli.engines.isolated import children
+from mistral_cli.engines.isolated.children import describe_exit
 from mistral_cli.engines.isolated.native_calls import first_error
-from mistral_cli.engines.llama_cpp.client import Client, engine_failed
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.llama_cpp.server_session import private_listening
 from mistral_cli.engines.protocol import LOOPBACK, ListenAddress
@@ -51,7 +51,7 @@ class NativeServer:
         listening = listening or private_listening(self._resources)
         socket, keys = listening.socket, listening.api_keys
         hosts = ",".join([str(socket), *([LOOPBACK] if listening.port else [])])
-        self.client = Client(socket, keys[0])
+        self.client = LlamaServerClient(socket, keys[0])
         try:
             self._process = self._start([str(program), *flags, "--host", hosts], ",".join(keys))
             self._reader = threading.Thread(target=self._read_log, daemon=True, name="native-log")
@@ -104,7 +104,7 @@ class NativeServer:
         environment |= {"LLAMA_API_KEY": api_keys, "GGML_NO_BACKTRACE": "1"}
         try:
             return subprocess.Popen(
-                [sys.executable, "-I", "-S", dies_with.__file__, str(life), *command],
+                [sys.executable, "-I", "-S", children.__file__, str(life), *command],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
@@ -135,7 +135,7 @@ class NativeServer:
             # Often at first, for models that load in milliseconds, and without burning a core.
             waited = time.monotonic() - started
             time.sleep(min(_MOST_BETWEEN_LOOKS, 0.001 + waited / 50))
-        self.client.wait_for_the_loop()
+        self.client.wait_ready()
 
     def _load_failure(self) -> EngineFailed:
         ending = self._how_it_ended()

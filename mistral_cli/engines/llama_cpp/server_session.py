@@ -8,16 +8,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.decoding.loop import decode, token_limit
-from mistral_cli.engines.decoding.streams import BackgroundStreams, Emit
-from mistral_cli.engines.llama_cpp.client import Client, engine_failed
+from mistral_cli.engines.decoding.streams import Emit, ThreadedStreams
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
 from mistral_cli.engines.llama_cpp.completion import (
     complete,
     completion,
-    progress_to,
-    reading,
-    without,
+    discount_cached,
+    prefill,
+    progress_only,
 )
-from mistral_cli.engines.llama_cpp.constrained import Drawing
+from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
 from mistral_cli.models.gguf.token_text import token_bytes
 from mistral_cli.system.scratch import scratch_folder
@@ -29,14 +29,14 @@ if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
 
 MORE_HTTP_THREADS = 2
-"""Than streams: for those that were closed a moment ago, and for questions."""
+"""More than streams: for streams that were closed a moment ago, and for other requests."""
 
 NO_ORIGIN = "null.invalid"
-"""An origin for CORS that is none: by default every web page that asks is allowed."""
+"""An origin for CORS that does not exist: by default the server allows every web page."""
 
 
 def private_listening(resources: ExitStack) -> ListenAddress:
-    """A socket in a new folder that goes with `resources`, and a key: for this process alone."""
+    """A socket in a new folder, which `resources` removes, and a key: for this process only."""
     folder = resources.enter_context(scratch_folder())
     return ListenAddress(folder / "s.sock", (os.urandom(16).hex(),))
 
@@ -44,15 +44,15 @@ def private_listening(resources: ExitStack) -> ListenAddress:
 class ServerSession(Session):
     """Streams from the server that `client` talks to, which has `model` loaded.
 
-    `context_length` is that of one slot in tokens, `slots` how many of them are ours, the
-    first of all; `knows_grammars` whether the server was built with llguidance.
-    `states` brings its slots into the states after prefixes; a server that others ask too,
-    whose slots change under us, has none.
+    `context_length` is the context of one slot in tokens. `slots` is how many slots are ours,
+    counted from the first. `knows_grammars` tells whether the server was built with llguidance.
+    `states` restores prefixes in the slots; a server with other clients has none, because they
+    change its slots.
     """
 
     def __init__(
         self,
-        client: Client,
+        client: LlamaServerClient,
         model: GGUF,
         *,
         context_length: int,
@@ -68,27 +68,27 @@ class ServerSession(Session):
         self.knows_grammars = knows_grammars
         self._leaves_grammars = knows_grammars and model.tokenizer_model != "llama"
         self._states = states
-        self._background = BackgroundStreams(slots)
+        self._background = ThreadedStreams(slots)
         self._llguidance: Any = None
         self._closed = False
 
     @property
     def context_length(self) -> int:
-        """See Session."""
+        """The context of one slot."""
         return self._context_length
 
     @property
     def pid(self) -> int:
-        """The process that has the weights."""
+        """The id of the process that has loaded the weights."""
         return os.getpid()
 
     @property
     def gpu_layers(self) -> int:
-        """See Session."""
+        """The layers on the GPU when the server started."""
         return self._gpu_layers
 
     def tokenize(self, text: str) -> list[int]:
-        """See Session."""
+        """Token ids from the server's tokenizer."""
         self._check_open()
         body = {
             "content": for_native_code(text).decode(),
@@ -99,13 +99,13 @@ class ServerSession(Session):
         return [int(token) for token in reply["tokens"]]
 
     def stream(self, request: Request) -> Generator[Event, None, None]:
-        """See Session."""
+        """Send the request to a free slot, from a thread."""
         self._check_open()
         limit = token_limit(request, self._context_length)
         return self._background.run(lambda emit, slot: self._complete(slot, request, limit, emit))
 
     def close(self) -> None:
-        """See Session: the streams end; the server belongs to whoever started it."""
+        """End the streams; the server belongs to whoever started it."""
         self._closed = True
         self._background.stop()
 
@@ -119,31 +119,31 @@ class ServerSession(Session):
         if request.grammar is not None and self._leaves_grammars:
             from mistral_cli.engines.decoding.constraint import refuse_uncompilable
 
-            # It would answer with free text to a grammar that it cannot compile.
+            # The server answers with free text if it cannot compile a grammar.
             refuse_uncompilable(request.grammar)
         if self._states:
-            fresh = self._states.prepare(slot, request, reading(self._client, body, emit))
+            fresh = self._states.prepare(slot, request, prefill(self._client, body, emit))
             if fresh is None:
                 return
-            emit = without(fresh, emit)
+            emit = discount_cached(fresh, emit)
         if self._answer(slot, body, request, limit, emit) and self._states:
             self._states.holds(slot, request.prompt_token_ids)
 
     def _answer(
         self, slot: int, body: dict[str, Any], request: Request, limit: int, emit: Emit
     ) -> bool:
-        """False when nobody waits for the rest any more."""
+        """Emit the answer. Returns False when the reader has left."""
         if request.grammar is None:
-            return complete(self._client, body, emit, whole=request.whole)
+            return complete(self._client, body, emit, stream=request.stream)
         if self._leaves_grammars:
             body["grammar"] = request.grammar
-            return complete(self._client, body, emit, whole=request.whole)
+            return complete(self._client, body, emit, stream=request.stream)
         constraint = self._constraint(request.grammar)
-        if not complete(self._client, {**body, "max_tokens": 1}, progress_to(emit)):
+        if not complete(self._client, {**body, "max_tokens": 1}, progress_only(emit)):
             return False
-        drawing = Drawing(self._model, self._client, request, slot)
+        sampler = ConstrainedSampler(self._model, self._client, request, slot)
         ends = (self._model.eos_id, self._model.eot_id)
-        decode(drawing, limit=limit, ends=ends, constraint=constraint, emit=emit)
+        decode(sampler, limit=limit, ends=ends, constraint=constraint, emit=emit)
         return True
 
     def _constraint(self, grammar: str) -> Constraint:

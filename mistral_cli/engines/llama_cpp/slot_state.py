@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.llama_cpp.client import Client
+    from mistral_cli.engines.llama_cpp.client import LlamaServerClient
     from mistral_cli.engines.types import Prefix, Request
 
 Read = Callable[[Sequence[int]], bool]
@@ -29,7 +29,7 @@ class PrefixStates:
 
     def __init__(
         self,
-        client: Client,
+        client: LlamaServerClient,
         parallel: int,
         silently: Callable[[], contextlib.AbstractContextManager[None]],
     ) -> None:

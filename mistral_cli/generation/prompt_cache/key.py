@@ -15,7 +15,7 @@ _VERSION = 1
 
 # Options on which no state depends. All others count, those of the future too; one that names
 # a file must be told here by what the file has in it.
-_WITHOUT_EFFECT = {"context_length", "threads", "states", "guessing"}
+_WITHOUT_EFFECT = {"context_length", "threads", "states", "speculative"}
 
 _SAMPLE = 4096  # bytes of each tensor
 

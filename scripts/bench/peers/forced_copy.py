@@ -9,10 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from mistral_cli.engines.llama_cpp.client import Client
-from mistral_cli.engines.protocol import ListenAddress, LoadOptions
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
+from mistral_cli.engines.protocol import ListenAddress, LoadOptions, SpeculativeConfig
 from mistral_cli.engines.registry import backend
-from mistral_cli.engines.speculative import SpeculativeConfig
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.scratch import scratch_folder
@@ -21,8 +20,8 @@ from mistral_cli.system.scratch import scratch_folder
 def main(file: str, text: str, tokens: str, lookup: str) -> None:
     with scratch_folder() as folder:
         listening = ListenAddress(folder / "s.sock", ("key",))
-        guessing = SpeculativeConfig() if lookup == "1" else None
-        options = LoadOptions(1024, usable_cores(), guessing=guessing, listening=listening)
+        speculative = SpeculativeConfig() if lookup == "1" else None
+        options = LoadOptions(1024, usable_cores(), speculative=speculative, listening=listening)
         with backend("llama.cpp").open(read_gguf(Path(file)), options) as engine:
             ids = engine.tokenize(text)
             wanted = ids[1 : int(tokens) + 1]
@@ -34,7 +33,7 @@ def main(file: str, text: str, tokens: str, lookup: str) -> None:
                 "grammar": "root ::= " + " ".join(f"<[{token}]>" for token in wanted),
                 "return_tokens": True,
             }
-            reply = Client(listening.socket, "key").post("/completion", body)
+            reply = LlamaServerClient(listening.socket, "key").post("/completion", body)
     assert reply["tokens"] == wanted
     print(reply["timings"]["predicted_per_second"])
 

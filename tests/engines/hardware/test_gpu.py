@@ -23,7 +23,7 @@ from mistral_cli.engines.hardware.cuda import Obstacle
 from mistral_cli.engines.hardware.gpu import Gpu, fits, layers_that_fit
 from mistral_cli.engines.hardware.memory import needed
 from mistral_cli.engines.hardware.probe import survey
-from mistral_cli.engines.isolated.child_command import child_command
+from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp
 from mistral_cli.engines.llama_cpp.load_log import load, out_of_memory
 from mistral_cli.engines.loader import open_engine, open_tokenizer

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from synthetic.models import write_mistral
 
-from mistral_cli.engines.llama_cpp.client import Client
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
@@ -46,7 +46,7 @@ def answering(mistral: Path) -> Iterator[Callable[[bytes], ServerSession]]:
                 connection.close()
 
             threading.Thread(target=serve, daemon=True).start()
-            client = Client(folder / "s.sock", "key")
+            client = LlamaServerClient(folder / "s.sock", "key")
             return ServerSession(client, read_gguf(mistral), context_length=64)
 
         yield answering
@@ -95,7 +95,8 @@ def test_what_the_server_says_is_told(
 
 
 def test_no_server_at_all(mistral: Path, tmp_path: Path) -> None:
-    engine = ServerSession(Client(tmp_path / "none", ""), read_gguf(mistral), context_length=64)
+    client = LlamaServerClient(tmp_path / "none", "")
+    engine = ServerSession(client, read_gguf(mistral), context_length=64)
     with pytest.raises(EngineFailed, match="did not answer"):
         ask(engine)
 

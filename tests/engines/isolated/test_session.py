@@ -19,7 +19,7 @@ from support.processes import gone
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.isolated import handle as process_handle
-from mistral_cli.engines.isolated.engine import ProcessEngine, open_in_process
+from mistral_cli.engines.isolated.session import IsolatedSession, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.selection import EngineSelection
@@ -45,7 +45,7 @@ from mistral_cli.structured.grammar import json_grammar
 GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 REAL = ("llama.cpp", "ctransformers")
 
-Open = Callable[..., ProcessEngine]
+Open = Callable[..., IsolatedSession]
 
 
 def selection(name: str, **more: object) -> EngineSelection:
@@ -59,9 +59,9 @@ def only_of_a_new_process(warning: str) -> None:
 @pytest.fixture
 def opened(mistral: Path) -> Iterator[Open]:
     """`opened(engine, parallel=1, …)`, closed at the end."""
-    engines: list[ProcessEngine] = []
+    engines: list[IsolatedSession] = []
 
-    def opened(name: str, parallel: int = 1, model: Path = mistral) -> ProcessEngine:
+    def opened(name: str, parallel: int = 1, model: Path = mistral) -> IsolatedSession:
         options = LoadOptions(256, threads=1, parallel=parallel)
         engines.append(
             open_in_process(selection(name), read_gguf(model), options, only_of_a_new_process)
@@ -86,7 +86,7 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Non
 
 
 def request(
-    engine: ProcessEngine, text: str, max_tokens: int = 20, grammar: str | None = None
+    engine: IsolatedSession, text: str, max_tokens: int = 20, grammar: str | None = None
 ) -> Request:
     return Request((1, *engine.tokenize(text)), max_tokens, GREEDY, grammar)
 
@@ -181,7 +181,7 @@ def test_a_bug_in_the_process_is_told_with_its_traceback(opened: Open) -> None:
     broken = Request(("no number",), 5, GREEDY)  # type: ignore[arg-type]
     with pytest.raises(EngineFailed, match="TypeError") as caught:
         list(engine.stream(broken))
-    assert "process_child.py" in caught.value.details
+    assert "isolated/child.py" in caught.value.details
 
 
 @pytest.mark.parametrize("name", REAL)
@@ -348,12 +348,12 @@ def test_a_row_without_an_answer_in_time(opened: Open, script: Callable[..., Non
     assert engine.pid == first
 
 
-@pytest.mark.parametrize("whole", [False, True], ids=["in pieces", "whole"])
-def test_a_real_answer_that_takes_too_long(smollm2: Path, whole: bool) -> None:
+@pytest.mark.parametrize("stream", [True, False], ids=["streamed", "in one delta"])
+def test_a_real_answer_that_takes_too_long(smollm2: Path, stream: bool) -> None:
     options = LoadOptions(4000, threads=1)
     with open_in_process(selection("llama.cpp"), read_gguf(smollm2), options, print) as engine:
         first = engine.pid
-        endless = Request((1, 300), 3900, GREEDY, ignore_eos=True, whole=whole)
+        endless = Request((1, 300), 3900, GREEDY, ignore_eos=True, stream=stream)
         with pytest.raises(TimedOut):
             list(engine.stream(endless, timeout=1.5))
         short = replace(endless, max_tokens=3)
@@ -401,7 +401,7 @@ def test_closing(opened: Open, script: Callable[..., None]) -> None:
 PROGRAM = """
 import sys, time
 from pathlib import Path
-from mistral_cli.engines.isolated.engine import open_in_process
+from mistral_cli.engines.isolated.session import open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.selection import EngineSelection
@@ -469,7 +469,7 @@ def test_ctrl_c_at_the_terminal_reaches_only_us(parent) -> None:  # type: ignore
 def test_it_ends_with_us_also_in_native_code_that_keeps_python_waiting() -> None:
     """As llama.cpp's load does."""
     program = (
-        "import ctypes, sys; from mistral_cli.engines.isolated.die_with_parent import die_with;"
+        "import ctypes, sys; from mistral_cli.engines.isolated.children import die_with;"
         "die_with(int(sys.argv[1])); print(flush=True); ctypes.PyDLL(None).sleep(300)"
     )
     life, ours = os.pipe()

@@ -26,15 +26,15 @@ def open_in_process(
     options: LoadOptions,
     warn: Callable[[str], None],
     process: EngineProcess | None = None,
-) -> ProcessEngine:
+) -> IsolatedSession:
     """`open_engine` in a process of its own, with the same errors and warnings.
 
     `process` was started before, to be ready by now. Raises EngineDied where it ends.
     """
-    return ProcessEngine(Open(selection, model.path, options), warn, process or EngineProcess())
+    return IsolatedSession(Open(selection, model.path, options), warn, process or EngineProcess())
 
 
-class ProcessEngine(Session):
+class IsolatedSession(Session):
     """An engine in a process. Where that has died, the next call starts another.
 
     Its streams may run in threads; one more than it was opened for waits for another's end.
