@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.batch_program import batch, here, script, start  # noqa: F401 - fixtures
+from support.batch_program import batch, here, start  # noqa: F401 - fixtures
+from support.fake_engine import script  # noqa: F401 - a fixture
 from support.hub_client import server  # noqa: F401 - a fixture
 from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from support.nvidia_driver import put

@@ -12,18 +12,9 @@ import time
 from pathlib import Path
 
 import pytest
-from support.batch_program import (
-    OURS,
-    Batch,
-    Script,
-    Start,
-    children_of,
-    count,
-    lines_of,
-    texts_of,
-    wait_for,
-    write_rows,
-)
+from support.batch_program import OURS, Batch, Start, count, lines_of, texts_of, write_rows
+from support.fake_engine import Script
+from support.processes import children_of, wait_for
 
 OUT = ("-o", "out.jsonl")
 

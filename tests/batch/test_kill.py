@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batch_program import Batch, Script, Start, children_of, lines_of, write_rows
-from support.processes import gone
+from support.batch_program import Batch, Start, lines_of, write_rows
+from support.fake_engine import Script
+from support.processes import children_of, gone
 
 KILLS = int(os.environ.get("KILLS", "0"))
 RNG = random.Random(int(os.environ.get("KILLS_SEED", "1")))

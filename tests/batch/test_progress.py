@@ -6,15 +6,10 @@ import io
 from typing import Any
 
 import pytest
+from support.terminals import TerminalStream, make_terminal
 
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.progress import BatchProgress, duration
-from mistral_cli.system.terminal import Terminal
-
-
-class Screen(io.StringIO):
-    def isatty(self) -> bool:
-        return True
 
 
 class Clock:
@@ -35,10 +30,6 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
-def on(stream: io.StringIO, **options: Any) -> Terminal:
-    return Terminal(None, io.StringIO(), stream, env={}, **options)
-
-
 def finish(progress: BatchProgress, tokens: int, *, failed: bool = False) -> None:
     """A row of size 1 ends with its only answer."""
     progress.count_answer(tokens)
@@ -50,8 +41,8 @@ def last(stream: io.StringIO) -> str:
 
 
 def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [1] * 100, 30, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [1] * 100, 30, clock)
     progress.show()
     assert last(screen) == "0 of 100 rows"
     for number in range(12):
@@ -67,8 +58,8 @@ def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None
 
 
 def test_rows_that_were_skipped_at_once_do_not_speed_up_the_rest(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [0] * 900 + [1] * 100, 0, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [0] * 900 + [1] * 100, 0, clock)
     for _ in range(900):
         progress.count_row(0, failed=True)
     for _ in range(2):
@@ -79,8 +70,8 @@ def test_rows_that_were_skipped_at_once_do_not_speed_up_the_rest(clock: Clock) -
 
 
 def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [1] * 160, 0, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [1] * 160, 0, clock)
     for _ in range(50):
         clock.now += 100
         finish(progress, 10)
@@ -92,8 +83,8 @@ def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
 
 
 def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [1] * 16, 0, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [1] * 16, 0, clock)
     clock.now += 60
     for _ in range(8):  # eight slots
         finish(progress, 100)
@@ -102,8 +93,8 @@ def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> Non
 
 
 def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [1] * 11, 0, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [1] * 11, 0, clock)
     clock.now += 10
     finish(progress, 100)
     clock.now += 500
@@ -112,8 +103,8 @@ def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
 
 
 def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [1], 0, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [1], 0, clock)
     clock.now += 10
     finish(progress, 100)
     progress.show()
@@ -121,8 +112,10 @@ def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
 
 
 def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [100, 100, 800], 0, clock, in_chunks=True)
+    screen = TerminalStream()
+    progress = BatchProgress(
+        make_terminal(stderr=screen), [100, 100, 800], 0, clock, in_chunks=True
+    )
     for _ in range(3):
         clock.now += 5
         progress.count_answer(200)
@@ -137,8 +130,8 @@ def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
 
 
 def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
-    screen = Screen()
-    progress = BatchProgress(on(screen), [1] * 100, 0, clock)
+    screen = TerminalStream()
+    progress = BatchProgress(make_terminal(stderr=screen), [1] * 100, 0, clock)
     for _ in range(50):
         clock.now += 0.01
         progress.show()
@@ -147,7 +140,7 @@ def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
 
 def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
     log = io.StringIO()
-    progress = BatchProgress(on(log), [1] * 100, 30, clock)
+    progress = BatchProgress(make_terminal(stderr=log), [1] * 100, 30, clock)
     for _ in range(20):
         clock.now += 5
         finish(progress, 50)
@@ -163,7 +156,7 @@ def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
 @pytest.mark.parametrize(("every", "quiet"), [(0, False), (30, True)])
 def test_a_log_can_do_without(clock: Clock, every: float, quiet: bool) -> None:
     log = io.StringIO()
-    progress = BatchProgress(on(log, quiet=quiet), [1] * 100, every, clock)
+    progress = BatchProgress(make_terminal(stderr=log, quiet=quiet), [1] * 100, every, clock)
     for _ in range(20):
         clock.now += 50
         finish(progress, 50, failed=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fcntl
-import io
 import json
 import os
 import time
@@ -13,7 +12,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support.batch_program import Batch, Script, lines_of, texts_of, write_rows
+from support.batch_program import Batch, lines_of, texts_of, write_rows
+from support.fake_engine import Script
+from support.terminals import make_terminal
 
 from mistral_cli.batch.formats import NativeFormat, OpenAIFormat
 from mistral_cli.batch.input.rows import Row
@@ -21,17 +22,12 @@ from mistral_cli.batch.prompts import Item
 from mistral_cli.batch.resume import ResumePlan
 from mistral_cli.batch.sinks.file import FileSink
 from mistral_cli.errors import UsageError
-from mistral_cli.system.terminal import Terminal
 
 OUT = ("-o", "out.jsonl")
 
 
-def silent() -> Terminal:
-    return Terminal(None, io.StringIO(), io.StringIO(), env={})
-
-
 def open_results(path: Path, line_format: Any = None) -> FileSink:
-    return FileSink(path, line_format or NativeFormat(), silent(), dry_run=False)
+    return FileSink(path, line_format or NativeFormat(), make_terminal(), dry_run=False)
 
 
 def plan_of(sink: FileSink, items: list[Item]) -> ResumePlan:

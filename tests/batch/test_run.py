@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batch_program import Batch, Script, lines_of, texts_of, write_rows
+from support.batch_program import Batch, lines_of, texts_of, write_rows
+from support.fake_engine import Script
 
 KEYS = {
     "id", "source", "text", "finish_reason", "prompt_tokens", "adapters",

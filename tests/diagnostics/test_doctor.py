@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, put
+from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics import fixes as mending
@@ -26,7 +27,6 @@ from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.sources import PyPIWheel
 from mistral_cli.system.config import Config
-from mistral_cli.system.terminal import Terminal
 
 LLAMA_CPP = backend("llama.cpp")
 
@@ -198,7 +198,7 @@ def test_a_build_for_cuda_that_cannot_be_loaded(
 
 def test_one_reason_is_said_once(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
     written = io.StringIO()
-    terminal = Terminal(None, written, written)
+    terminal = make_terminal(stdout=written, stderr=written)
     print_diagnosis(terminal, on(monkeypatch, None, mistral), as_json=False)
     assert written.getvalue().count("no NVIDIA driver") == 1
     assert written.getvalue().count("no GPU support") == 1

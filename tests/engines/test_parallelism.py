@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines import (
@@ -30,7 +31,6 @@ from mistral_cli.engines.types import (
     Finish,
     PrefillProgress,
     Request,
-    Sampling,
     TextDelta,
 )
 from mistral_cli.errors import ContextExceeded
@@ -38,7 +38,6 @@ from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
 CONTEXT = 256
-GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 OBJECT = json_grammar(
     {
         "type": "object",

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.program import needs_native
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.decoding import streams as background
@@ -36,7 +37,6 @@ from mistral_cli.structured.schema import Schema
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 CONTEXT = 256
-GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 RANDOM = Sampling(1.0, 0, 1.0, 1.0, 1)
 OTHERS = ("ctransformers", pytest.param("native", marks=needs_native))
 REAL = ("llama.cpp", *OTHERS)

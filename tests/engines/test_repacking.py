@@ -7,17 +7,17 @@ from pathlib import Path
 
 import pytest
 from support.program import Result
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import needed, rearranged
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.repacking import AVX2, AVX512, repack_pays
-from mistral_cli.engines.types import Request, Sampling
+from mistral_cli.engines.types import Request
 from mistral_cli.models.gguf import GGUF, read_gguf
 
 Run = Callable[..., Result]
-GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
 
 
 @pytest.fixture(scope="module")

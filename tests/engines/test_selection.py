@@ -19,6 +19,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.nvidia_driver import NOT_READY, Machine, put
+from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
 from mistral_cli import engines
@@ -36,7 +37,6 @@ from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, Usag
 from mistral_cli.generation.run import _report_layers
 from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.system import scratch
-from mistral_cli.system.terminal import Terminal
 
 LLAMA_CPP = backend("llama.cpp")
 CTRANSFORMERS = backend("ctransformers")
@@ -186,7 +186,7 @@ def test_layers_on_the_gpu_are_said_wherever_stderr_goes(
         planner = SimpleNamespace(load=LoadOptions(512, 1, meant), setup=setup)
         stderr = io.StringIO()
         stderr.isatty = lambda: terminal  # type: ignore[method-assign]
-        _report_layers(engine, planner, Terminal(None, stderr, stderr))  # type: ignore[arg-type]
+        _report_layers(engine, planner, make_terminal(stderr=stderr))  # type: ignore[arg-type]
         return stderr.getvalue()
 
     assert "2 of 3 layers are on the GPU" in said(3)

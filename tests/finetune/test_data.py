@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.hub_client import make_terminal
 from support.program import Result
+from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
 from mistral_cli.errors import MistralCliError, UsageError

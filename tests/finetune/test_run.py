@@ -20,8 +20,8 @@ from typing import Any
 
 import pytest
 from support.adapted import adapted
-from support.hub_client import make_terminal
 from support.hub_server import running
+from support.terminals import make_terminal
 from synthetic.models import write_mistral, write_smollm2_in_f32
 
 from mistral_cli.models.gguf import read_gguf

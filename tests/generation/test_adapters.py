@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from support.adapter_files import write_adapter
 from support.program import needs_native
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import backend
-from mistral_cli.engines.types import Request, Sampling, TextDelta
+from mistral_cli.engines.types import Request, TextDelta
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.adapters import parse
 from mistral_cli.models.gguf import read_gguf
 
-GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
 PROMPT = tuple(range(300, 312))
 
 Run = Callable[..., Any]

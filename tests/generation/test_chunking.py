@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.batch_program import Script, count, wait_for
-from support.plans import jobs_of, make_terminal
+from support.batch_program import count
+from support.fake_engine import Script
+from support.plans import jobs_of
+from support.processes import wait_for
+from support.terminals import make_terminal
 
 from mistral_cli.engines.types import Request
 from mistral_cli.errors import ContextExceeded, EngineFailed, UsageError

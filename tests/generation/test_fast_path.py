@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.plans import make_terminal, tokenizer_of
+from support.plans import tokenizer_of
+from support.terminals import make_terminal
 
 from mistral_cli.generation.config import resolve_config
 from mistral_cli.generation.fast_path import plan_short_prompts

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.plans import plan_of
+from support.terminals import make_terminal
 
 from mistral_cli.engines.types import FinishReason, Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
@@ -19,7 +20,6 @@ from mistral_cli.generation.planner import Plan
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.writers import ItemsOutput
 from mistral_cli.structured.fields import schema_from_fields
-from mistral_cli.system.terminal import Terminal
 
 GOOD = '{"name": "Bob", "age": 34}'
 CUT = '{"name": "Bo'
@@ -146,7 +146,7 @@ def test_what_no_longer_fits_is_not_asked(mistral: Path) -> None:
 def printed(model: Path, *answers: str, pieces: int) -> tuple[list[Any], MistralCliError | None]:
     plan = make_plan(model, jsonl=True, many=True)
     stdout = io.StringIO()
-    output = ItemsOutput(Terminal(None, stdout, io.StringIO(), env={}))
+    output = ItemsOutput(make_terminal(stdout=stdout))
     error = None
     try:
         assert plan.draft.expected

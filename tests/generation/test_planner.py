@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.plans import jobs_of, make_terminal, plan_of
+from support.plans import jobs_of, plan_of
+from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
 from mistral_cli.errors import ContextExceeded, UsageError

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from support.program import Result, needs_native
+from support.sampling import GREEDY
 
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session, SpeculativeConfig
@@ -19,7 +20,6 @@ from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
 Run = Callable[..., Result]
-GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
 DRAWN = Sampling(0.7, 40, 0.95, 1.1, 5)
 LETTER = (
     "Dear Mr. Bennett,\n\nThank you for your order of 3 March. We have sent 12 oak chairs "

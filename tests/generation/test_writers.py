@@ -12,31 +12,20 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.terminals import TerminalStream, make_terminal
 
 from mistral_cli.generation.result import Result
 from mistral_cli.generation.writers import DataOutput, TextOutput, choose_output
 from mistral_cli.structured.spec import Extraction
-from mistral_cli.system.terminal import Terminal
 from mistral_cli.system.wrap import Wrapper
 
 RESULT = Result(*[Any] * 4)  # type: ignore[arg-type]
 
 
-class Screen(io.StringIO):
-    """A terminal in memory."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def terminal(stdout: io.StringIO) -> Terminal:
-    return Terminal(None, stdout, io.StringIO(), env={})
-
-
 def printed(pieces: list[str], *, exact: bool = False, width: int = 0) -> str:
     stdout = io.StringIO()
     wrapper = Wrapper(width) if width else None
-    output = TextOutput(terminal(stdout), wrapper, keep_leading_space=exact)
+    output = TextOutput(make_terminal(stdout=stdout), wrapper, keep_leading_space=exact)
     for piece in pieces:
         output.piece(piece)
     output.result(RESULT)
@@ -55,7 +44,7 @@ def test_raw_text_keeps_its_leading_space(pieces: list[str]) -> None:
 
 def test_text_is_printed_as_it_comes() -> None:
     stdout = io.StringIO()
-    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
     seen = []
     for piece in [" Hello", " wor", "ld", ".\n"]:
         output.piece(piece)
@@ -64,8 +53,8 @@ def test_text_is_printed_as_it_comes() -> None:
 
 
 def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
-    screen = Screen()
-    shared = Terminal(None, screen, screen, env={})
+    screen = TerminalStream()
+    shared = make_terminal(stdout=screen, stderr=screen)
     output = TextOutput(shared, Wrapper(40), keep_leading_space=False)
     shared.status("1 of 2 pieces …")
     output.piece("- one item\n- two it")
@@ -80,7 +69,7 @@ def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
 
 def test_several_answers_each_end_in_a_newline() -> None:
     stdout = io.StringIO()
-    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
     for text in ("one\n\n", " two"):
         output.piece(text)
         output.result(RESULT)
@@ -88,8 +77,8 @@ def test_several_answers_each_end_in_a_newline() -> None:
 
 
 def test_on_a_terminal_a_blank_line_stands_between_answers() -> None:
-    stdout = Screen()
-    output = TextOutput(terminal(stdout), Wrapper(20), keep_leading_space=False)
+    stdout = TerminalStream()
+    output = TextOutput(make_terminal(stdout=stdout), Wrapper(20), keep_leading_space=False)
     for text in ("one\ntwo", "three"):
         output.piece(text)
         output.result(RESULT)
@@ -103,7 +92,7 @@ def test_a_wrapped_line_ends_at_the_width() -> None:
 
 def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
     stdout = io.StringIO()
-    output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+    output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
     output.abort()
     assert stdout.getvalue() == ""
     output.piece("half a")
@@ -113,29 +102,34 @@ def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
 
 def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
     text = "a\x1b]0;t\x07\x9bb"
-    screen, pipe = Screen(), io.StringIO()
+    screen, pipe = TerminalStream(), io.StringIO()
     for stdout in (screen, pipe):
-        output = TextOutput(terminal(stdout), None, keep_leading_space=False)
+        output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
         output.piece(text)
         output.result(RESULT)
     assert (screen.getvalue(), pipe.getvalue()) == ("a]0;tb\n", f"{text}\n")
-    screen = Screen()
-    DataOutput(terminal(screen)).result(replace(RESULT, extraction=Extraction(text)))
+    screen = TerminalStream()
+    DataOutput(make_terminal(stdout=screen)).result(replace(RESULT, extraction=Extraction(text)))
     assert screen.getvalue() == '"a\\u001b]0;t\\u0007\\u009bb"\n'
 
 
 @pytest.mark.parametrize(
     ("stdout", "width", "wrapped"),
     [
-        (Screen(), None, True),
-        (Screen(), 0, False),
-        (Screen(), 40, True),
+        (TerminalStream(), None, True),
+        (TerminalStream(), 0, False),
+        (TerminalStream(), 40, True),
         (io.StringIO(), 40, False),
     ],
 )
 def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrapped: bool) -> None:
     output = choose_output(
-        terminal(stdout), as_json=False, structured=False, as_items=False, width=width, raw=False
+        make_terminal(stdout=stdout),
+        as_json=False,
+        structured=False,
+        as_items=False,
+        width=width,
+        raw=False,
     )
     output.piece("word " * 60)
     output.result(RESULT)
@@ -143,9 +137,9 @@ def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrap
     assert "\x1b" not in stdout.getvalue()
 
 
-@pytest.mark.parametrize("stdout", [Screen(), io.StringIO()])
+@pytest.mark.parametrize("stdout", [TerminalStream(), io.StringIO()])
 def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
-    output = DataOutput(terminal(stdout))
+    output = DataOutput(make_terminal(stdout=stdout))
     output.piece('{"a":')
     assert stdout.getvalue() == ""
     output.result(replace(RESULT, extraction=Extraction({"a": ["ü"]})))
@@ -154,12 +148,12 @@ def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
 
 
 def test_status_is_for_terminals_and_goes_away() -> None:
-    screen, log = Screen(), io.StringIO()
-    shown = Terminal(None, io.StringIO(), screen)
+    screen, log = TerminalStream(), io.StringIO()
+    shown = make_terminal(stderr=screen)
     shown.status("loading")
     shown.warn("careful")
     assert screen.getvalue() == ("\r\x1b[Kloading\r\x1b[Kmistral-cli: warning: careful\n")
-    silent = Terminal(None, io.StringIO(), log)
+    silent = make_terminal(stderr=log)
     silent.status("loading")
     silent.clear_status()
     assert log.getvalue() == ""

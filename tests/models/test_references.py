@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import re
 from pathlib import Path
 
 import pytest
 from support.hub_server import COMMIT, HubServer
+from support.terminals import make_terminal
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models import references as models
@@ -21,7 +21,6 @@ from mistral_cli.models.sources import (
     quant_of,
 )
 from mistral_cli.system.config import Config
-from mistral_cli.system.terminal import Terminal
 
 REPO = "owner/many-GGUF"
 FILES = {
@@ -37,10 +36,6 @@ FILES = {
         "BF16/many-BF16-00002-of-00002.gguf",
     )
 }
-
-
-def make_terminal() -> Terminal:
-    return Terminal(None, io.StringIO(), io.StringIO(), {})
 
 
 @pytest.fixture

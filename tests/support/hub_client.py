@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shutil
 import subprocess
@@ -12,28 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli.system.terminal import Terminal
 from support.hub_server import HubServer, running
 
 REPO = "owner/model-GGUF"
 FILE = "model.Q4_K_M.gguf"
 DATA = bytes(range(256)) * 4000
-
-
-class Screen(io.StringIO):
-    """A text stream that claims to be a terminal."""
-
-    def isatty(self) -> bool:
-        return True
-
-
-def make_terminal(stderr: io.StringIO | None = None, **options: bool) -> Terminal:
-    return Terminal(None, io.StringIO(), stderr or io.StringIO(), {}, **options)
-
-
-def shown(terminal: Terminal) -> str:
-    assert isinstance(terminal.stderr, io.StringIO)
-    return terminal.stderr.getvalue()
 
 
 @pytest.fixture

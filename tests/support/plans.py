@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -23,12 +22,9 @@ from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts.inputs import Text
+from support.terminals import make_terminal
 
 LLAMA_CPP = backend("llama.cpp")
-
-
-def make_terminal() -> Terminal:
-    return Terminal(None, io.StringIO(), io.StringIO(), env={})
 
 
 def jobs_of(

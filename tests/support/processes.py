@@ -1,14 +1,24 @@
-"""Other processes, watched."""
+"""Watch other processes, and wait for what they do."""
 
 from __future__ import annotations
 
-import time
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, sleep  # bound now: some fixtures replace time.sleep
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 60) -> None:
+    """Wait until `condition` is true; fail if that takes longer than `seconds`."""
+    deadline = monotonic() + seconds
+    while not condition():
+        assert monotonic() < deadline
+        sleep(0.002)
 
 
 def gone(pid: int, seconds: float = 30) -> bool:
-    """Whether the process ends in that time; one that was not waited for counts as ended."""
-    deadline = time.monotonic() + seconds
+    """Whether the process ends within `seconds`; a zombie counts as ended."""
+    deadline = monotonic() + seconds
     while True:
         try:
             state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
@@ -16,6 +26,15 @@ def gone(pid: int, seconds: float = 30) -> bool:
             return True
         if state == "Z":
             return True
-        if time.monotonic() > deadline:
+        if monotonic() > deadline:
             return False
-        time.sleep(0.02)
+        sleep(0.02)
+
+
+def children_of(pid: int | str = "self") -> list[int]:
+    """Return the child processes, whichever thread started them; none if it has ended."""
+    found = list[int]()
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            found += map(int, (thread / "children").read_text().split())
+    return found

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 import os
 import shlex
@@ -17,32 +16,17 @@ from typing import Any
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.terminals import TerminalStream, make_terminal, shown
 
 from mistral_cli.errors import UsageError
-from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts import stdin as stdin_module
 from mistral_cli.texts.inputs import Inputs, StdinTimeouts, Text, read_inputs
 
 NO_GRACE = StdinTimeouts(0.2, 0.3)
 
 
-class TerminalStream(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def terminal(stdin: bytes | None = None) -> Terminal:
-    stream = None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin))
-    return Terminal(stream, io.StringIO(), io.StringIO(), env={})
-
-
 def read(arguments: list[str], files: list[Path], stdin: bytes | None = None) -> Inputs:
-    return read_inputs(arguments, files, terminal(stdin), graces=NO_GRACE)
-
-
-def warnings_of(surroundings: Terminal) -> str:
-    assert isinstance(surroundings.stderr, io.StringIO)
-    return surroundings.stderr.getvalue()
+    return read_inputs(arguments, files, make_terminal(stdin), graces=NO_GRACE)
 
 
 @pytest.fixture
@@ -94,7 +78,7 @@ def test_a_dash_keeps_its_place(letter: Path) -> None:
 
 
 def test_a_terminal_is_not_read_unless_asked(letter: Path) -> None:
-    surroundings = Terminal(TerminalStream("typed"), io.StringIO(), io.StringIO())
+    surroundings = make_terminal(TerminalStream("typed"))
     assert read_inputs(["a"], [], surroundings).texts == (Text("a", "argument"),)
     assert read_inputs([], [letter], surroundings).texts == (Text("Dear all", str(letter)),)
     with pytest.raises(UsageError, match="no text"):
@@ -103,7 +87,7 @@ def test_a_terminal_is_not_read_unless_asked(letter: Path) -> None:
 
 
 def test_a_stream_closed_by_its_owner_is_closed() -> None:
-    surroundings = terminal(b"piped")
+    surroundings = make_terminal(b"piped")
     assert surroundings.stdin is not None
     surroundings.stdin.close()
     with pytest.raises(UsageError, match="no text"):
@@ -157,10 +141,10 @@ def test_binary_files_are_named(tmp_path: Path) -> None:
     path.write_bytes(b"GGUF\x03\0\0\0")
     with pytest.raises(UsageError, match=r"model\.gguf is not a text file"):
         read([], [path])
-    surroundings = terminal(b"a\0b\xff")
+    surroundings = make_terminal(b"a\0b\xff")
     with pytest.raises(UsageError, match="stdin is not a text file"):
         read_inputs(["instruction"], [], surroundings)
-    assert warnings_of(surroundings) == ""
+    assert shown(surroundings) == ""
 
 
 # Bytes become text
@@ -183,9 +167,9 @@ def test_binary_files_are_named(tmp_path: Path) -> None:
     ],
 )
 def test_decoding(data: bytes, text: str) -> None:
-    surroundings = terminal(data)
+    surroundings = make_terminal(data)
     assert read_inputs([], [], surroundings).texts == (Text(text, "stdin"),)
-    assert warnings_of(surroundings) == ""
+    assert shown(surroundings) == ""
 
 
 @pytest.mark.parametrize(
@@ -197,17 +181,17 @@ def test_decoding(data: bytes, text: str) -> None:
     ],
 )
 def test_invalid_bytes_are_replaced_and_told(data: bytes, text: str, places: str) -> None:
-    surroundings = terminal(data)
+    surroundings = make_terminal(data)
     assert read_inputs([], [], surroundings).texts == (Text(text, "stdin"),)
-    [warning] = warnings_of(surroundings).splitlines()
+    [warning] = shown(surroundings).splitlines()
     assert warning.endswith(f"stdin is not valid text in {places}; replaced with \ufffd")
 
 
 def test_invalid_bytes_in_an_argument_are_replaced() -> None:
-    surroundings = terminal()
+    surroundings = make_terminal()
     inputs = read_inputs([b"caf\xe9".decode("utf-8", "surrogateescape")], [], surroundings)
     assert inputs.texts == (Text("caf\ufffd", "argument"),)
-    assert "argument is not valid text in 1 place" in warnings_of(surroundings)
+    assert "argument is not valid text in 1 place" in shown(surroundings)
 
 
 @given(st.binary(max_size=40))
@@ -223,9 +207,9 @@ def test_any_bytes_become_printable_text_or_a_usage_error(data: bytes) -> None:
 
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\r\ufeff"), min_size=1))
 def test_valid_text_arrives_unchanged(text: str) -> None:
-    surroundings = terminal(f"x{text}\n".encode())
+    surroundings = make_terminal(f"x{text}\n".encode())
     assert read_inputs([], [], surroundings).texts[0].text == f"x{text}"
-    assert warnings_of(surroundings) == ""
+    assert shown(surroundings) == ""
 
 
 # Standard input for real

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-import io
 import os
 from pathlib import Path
 
 import pytest
+from support.terminals import make_terminal
 
 from mistral_cli.batch.input.files import find_input_files
 from mistral_cli.errors import UsageError
-from mistral_cli.system.terminal import Terminal
 
 
 @pytest.fixture
@@ -31,12 +30,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def terminal() -> Terminal:
-    return Terminal(None, io.StringIO(), io.StringIO(), env={})
-
-
 def found(*names: str) -> list[tuple[str, str]]:
-    sources = find_input_files(names, terminal())
+    sources = find_input_files(names, make_terminal())
     return [(str(source.path), str(source.relative)) for source in sources]
 
 
@@ -142,6 +137,6 @@ def test_a_folder_that_cannot_be_read_is_left_out_and_told_once(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
-    surroundings = terminal()
+    surroundings = make_terminal()
     assert len(find_input_files(["src/**/*.md"], surroundings)) == 3
     assert surroundings.warnings == ["skipping src/deep: Permission denied"]

@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.terminals import make_terminal
 
 from mistral_cli.batch.input.rows import Row, read_rows
 from mistral_cli.models.chat import Message
-from mistral_cli.system.terminal import Terminal
 
 ASK = [{"role": "user", "content": "Why?"}]
 SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
@@ -25,7 +24,7 @@ def request(custom_id: Any = "r-1", *, line: Any = (), **body: Any) -> Row:
         **dict(line),
     }
     Path("requests.jsonl").write_text(json.dumps(value), encoding="utf-8")
-    terminal = Terminal(None, io.StringIO(), io.StringIO(), env={})
+    terminal = make_terminal()
     [row] = read_rows(["requests.jsonl"], terminal)
     return row
 

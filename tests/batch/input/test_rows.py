@@ -11,25 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from support.documents import pdf
+from support.terminals import TerminalStream, make_terminal
 
 from mistral_cli.batch.input.rows import Row, read_rows
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import UsageError
-from mistral_cli.system.terminal import Terminal
-
-
-class TerminalStream(io.StringIO):
-    def isatty(self) -> bool:
-        return True
-
-
-def terminal(stdin: bytes | None = None) -> Terminal:
-    stream = None if stdin is None else io.TextIOWrapper(io.BytesIO(stdin))
-    return Terminal(stream, io.StringIO(), io.StringIO(), env={})
 
 
 def rows(*names: object, stdin: bytes | None = None, **options: Any) -> list[Row]:
-    return read_rows([str(name) for name in names], terminal(stdin), **options)
+    return read_rows([str(name) for name in names], make_terminal(stdin), **options)
 
 
 def row(*names: object, **options: Any) -> Row:
@@ -106,7 +96,7 @@ def test_a_file_that_cannot_be_read_is_a_row(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_undecodable_bytes_are_replaced_and_told() -> None:
-    surroundings = terminal()
+    surroundings = make_terminal()
     assert read_rows([write("a.txt", b"caf\xe9")], surroundings)[0].text == "caf\ufffd"
     assert (
         read_rows([write("a.jsonl", b'{"text": "caf\xe9"}')], surroundings)[0].text == "caf\ufffd"
@@ -325,13 +315,13 @@ def test_no_rows_at_all(stdin: bytes) -> None:
     write("empty.csv", "")
     with pytest.raises(UsageError, match="there are no rows"):
         rows("a.csv", "empty.csv")
-    surroundings = terminal()
+    surroundings = make_terminal()
     assert len(read_rows(["a.csv", write("b.txt", "text")], surroundings)) == 1
     assert surroundings.warnings == ["a.csv has no rows"]
 
 
 def test_a_stdin_that_gives_nothing_is_told() -> None:
-    person = Terminal(TerminalStream("typed"), io.StringIO(), io.StringIO(), env={})
+    person = make_terminal(TerminalStream("typed"))
     with pytest.raises(UsageError, match="there are no rows"):
         read_rows([], person)
     with pytest.raises(UsageError, match="stdin cannot be read: it is closed"):

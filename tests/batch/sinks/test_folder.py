@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from support.batch_program import Batch, Script, lines_of
+from support.batch_program import Batch, lines_of
+from support.fake_engine import Script
 
 TO = ("--output-dir", "es")
 LEDGER = Path("es/.mistral-cli-batch.jsonl")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -15,7 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.fake_engine import Script
 from support.processes import gone
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.isolated import handle as process_handle
@@ -28,7 +29,6 @@ from mistral_cli.engines.types import (
     Finish,
     PrefillProgress,
     Request,
-    Sampling,
     TextDelta,
 )
 from mistral_cli.errors import (
@@ -42,7 +42,6 @@ from mistral_cli.errors import (
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
-GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 REAL = ("llama.cpp", "ctransformers")
 
 Open = Callable[..., IsolatedSession]
@@ -73,18 +72,6 @@ def opened(mistral: Path) -> Iterator[Open]:
         engine.close()
 
 
-@pytest.fixture
-def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """What the fake engine does from now on, in processes yet to be started."""
-
-    def script(**entries: object) -> None:
-        path = tmp_path / "script.json"
-        path.write_text(json.dumps(entries), encoding="utf-8")
-        monkeypatch.setenv("MISTRAL_CLI_FAKE", str(path))
-
-    return script
-
-
 def request(
     engine: IsolatedSession, text: str, max_tokens: int = 20, grammar: str | None = None
 ) -> Request:
@@ -113,7 +100,7 @@ def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: s
             assert rest == list(here.stream(each))
 
 
-def test_many_streams_at_once_stay_apart(opened: Open, script: Callable[..., None]) -> None:
+def test_many_streams_at_once_stay_apart(opened: Open, script: Script) -> None:
     script(echo=True, delay=0.01)
     engine = opened("fake", parallel=8)
 
@@ -150,9 +137,7 @@ def test_a_closed_generator_disturbs_no_other(opened: Open) -> None:
     assert [future.result() for future in kept] == [whole] * 4
 
 
-def test_a_stream_that_is_closed_early_ends_there_too(
-    opened: Open, script: Callable[..., None]
-) -> None:
+def test_a_stream_that_is_closed_early_ends_there_too(opened: Open, script: Script) -> None:
     script(pieces=["x"] * 100_000, delay=0.01)
     engine = opened("fake")
     events = engine.stream(request(engine, "row", 100_000))
@@ -166,7 +151,7 @@ def test_a_stream_that_is_closed_early_ends_there_too(
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_errors_arrive_as_themselves(opened: Open, script: Callable[..., None]) -> None:
+def test_errors_arrive_as_themselves(opened: Open, script: Script) -> None:
     script(fail_on="bad", echo=True)
     engine = opened("fake")
     with pytest.raises(EngineFailed, match="the prompt has bad") as caught:
@@ -221,7 +206,7 @@ def test_warnings_and_a_required_gpu(mistral: Path) -> None:
 )
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
 def test_streams_in_flight_fail_and_the_next_starts_anew(
-    opened: Open, script: Callable[..., None], name: str, by: signal.Signals, words: str
+    opened: Open, script: Script, name: str, by: signal.Signals, words: str
 ) -> None:
     script(pieces=["x"] * 200, delay=0.05)
     streams = 1 if name == "ctransformers" else 3
@@ -251,9 +236,7 @@ def test_streams_in_flight_fail_and_the_next_starts_anew(
     assert engine.pid != first
 
 
-def test_a_row_that_crashes_spares_those_after_it(
-    opened: Open, script: Callable[..., None]
-) -> None:
+def test_a_row_that_crashes_spares_those_after_it(opened: Open, script: Script) -> None:
     script(echo=True, crash_on="poison")
     engine = opened("fake")
     for row in range(3):
@@ -262,7 +245,7 @@ def test_a_row_that_crashes_spares_those_after_it(
             list(engine.stream(request(engine, f"poison {row}")))
 
 
-def test_what_it_wrote_last_is_the_reason(opened: Open, script: Callable[..., None]) -> None:
+def test_what_it_wrote_last_is_the_reason(opened: Open, script: Script) -> None:
     script(pieces=["x"] * 1000, delay=0.05)
     engine = opened("fake")
     log = Path(f"/proc/{engine.pid}/fd/2")
@@ -337,7 +320,7 @@ def test_a_restart_that_fails_gives_the_loads_own_error(tmp_path: Path) -> None:
 # --- time --------------------------------------------------------------------------------------
 
 
-def test_a_row_without_an_answer_in_time(opened: Open, script: Callable[..., None]) -> None:
+def test_a_row_without_an_answer_in_time(opened: Open, script: Script) -> None:
     script(pieces=["x"] * 10_000, delay=0.02)
     engine = opened("fake")
     first = engine.pid
@@ -363,7 +346,7 @@ def test_a_real_answer_that_takes_too_long(smollm2: Path, stream: bool) -> None:
 
 
 def test_what_does_not_stop_is_killed(
-    opened: Open, script: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    opened: Open, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_handle, "_STUCK_SECONDS", 1.0)
     script(echo=True, hang_on="stuck")
@@ -381,7 +364,7 @@ def test_what_does_not_stop_is_killed(
 # --- the end -----------------------------------------------------------------------------------
 
 
-def test_closing(opened: Open, script: Callable[..., None]) -> None:
+def test_closing(opened: Open, script: Script) -> None:
     script(pieces=["x"] * 1000, delay=0.05)
     engine = opened("fake", parallel=2)
     asked = request(engine, "row", 1000)

@@ -40,8 +40,8 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Build],
 
 
 @pytest.fixture
-def script(tmp_path: Path) -> Callable[..., Result]:
-    """`script(*arguments, programs=…)` runs it where it finds programs of those names alone.
+def build_script(tmp_path: Path) -> Callable[..., Result]:
+    """`build_script(*arguments, programs=…)` runs it where it finds programs of those names alone.
 
     None of them must be run: each fails.
     """
@@ -186,18 +186,18 @@ def test_instructions_are_known_by_the_names_of_the_kernel(
 
 
 @linux
-def test_what_is_missing_is_named(script: Callable[..., Result]) -> None:
-    result = script()
+def test_what_is_missing_is_named(build_script: Callable[..., Result]) -> None:
+    result = build_script()
     assert result.status == 1
     assert "cmake is missing; install it with `pip install cmake ninja`" in result.stderr
 
 
 @linux
-def test_another_file_is_not_built(script: Callable[..., Result], tmp_path: Path) -> None:
+def test_another_file_is_not_built(build_script: Callable[..., Result], tmp_path: Path) -> None:
     other = tmp_path / "other.tar.gz"
     other.write_bytes(b"something else")
     into = tmp_path / "native"
-    result = script("--sdist", other, "--into", into, programs=BUILDERS)
+    result = build_script("--sdist", other, "--into", into, programs=BUILDERS)
     assert result.status == 1
     assert f"{other} is not {SDIST}: its SHA-256 is " in result.stderr
     assert not into.exists()
@@ -205,9 +205,9 @@ def test_another_file_is_not_built(script: Callable[..., Result], tmp_path: Path
 
 
 @linux
-def test_cuda_needs_its_compiler(script: Callable[..., Result], tmp_path: Path) -> None:
+def test_cuda_needs_its_compiler(build_script: Callable[..., Result], tmp_path: Path) -> None:
     if Path("/usr/local/cuda/bin/nvcc").exists():
         pytest.skip("nvcc is installed")
-    result = script("--cuda", programs=BUILDERS)
+    result = build_script("--cuda", programs=BUILDERS)
     assert result.status == 1
     assert "nvcc is missing" in result.stderr

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from support.processes import gone
 from support.program import Result, needs_native
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.native import NativeSession
@@ -27,7 +28,6 @@ from mistral_cli.engines.types import (
     PrefillProgress,
     Prefix,
     Request,
-    Sampling,
     TextDelta,
 )
 from mistral_cli.errors import EngineDied, EngineFailed
@@ -35,7 +35,6 @@ from mistral_cli.models.gguf import read_gguf
 
 NATIVE = backend("native")
 
-GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 LONG = Request((1, 300), 200, GREEDY)
 
 pytestmark = [needs_native, pytest.mark.usefixtures("native")]

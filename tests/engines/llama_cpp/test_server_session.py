@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
@@ -20,7 +21,6 @@ from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.system.scratch import scratch_folder
 
-GREEDY = Sampling(0.0, 40, 0.95, 1.0, 1)
 CHUNK = b'data: {"choices": [{"text": "Hello", "finish_reason": null}]}\n\n'
 LAST = (
     b'data: {"choices": [{"text": "", "finish_reason": "stop"}], '

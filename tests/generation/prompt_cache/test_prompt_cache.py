@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from support.program import Result
+from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions, Session
@@ -28,7 +29,6 @@ from mistral_cli.engines.types import (
     PrefillProgress,
     Prefix,
     Request,
-    Sampling,
     TextDelta,
 )
 from mistral_cli.generation.prompt_cache import Store
@@ -37,7 +37,6 @@ from mistral_cli.models.gguf import read_gguf
 
 LLAMA_CPP = backend("llama.cpp")
 
-GREEDY = Sampling(0.0, 0, 1.0, 1.0, 1)
 DOCUMENT = (Path(__file__).parents[2] / "support" / "files" / "rfc.txt").read_text(encoding="utf-8")
 TEXT = (
     "The harbour committee met on Tuesday. It decided to repair the north pier, because the storm "

@@ -19,16 +19,14 @@ from support.hub_client import (
     DATA,
     FILE,
     REPO,
-    Screen,
     client_env,
     drive,
-    make_terminal,
     run_without_waiting,
-    shown,
     without_privileges,
 )
 from support.hub_server import COMMIT, HubServer
 from support.program import Result
+from support.terminals import TerminalStream, make_terminal, shown
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.disk import format_size
@@ -221,7 +219,7 @@ def test_progress_in_a_log(server: HubServer) -> None:
 
 
 def test_progress_on_a_terminal(server: HubServer) -> None:
-    terminal = make_terminal(Screen())
+    terminal = make_terminal(stderr=TerminalStream())
     hub.download(REPO, FILE, None, terminal)
     lines = shown(terminal).split("\n")
     assert f"{FILE}: asking the hub" in lines[0]
@@ -230,12 +228,12 @@ def test_progress_on_a_terminal(server: HubServer) -> None:
     assert lines[-1] == ""
 
 
-@pytest.mark.parametrize("stream", [io.StringIO, Screen])
+@pytest.mark.parametrize("stream", [io.StringIO, TerminalStream])
 def test_quiet(
     server: HubServer, stream: type[io.StringIO], capfd: pytest.CaptureFixture[str]
 ) -> None:
     server.faults, server.fault_count = {"storage": "cut"}, 1  # makes the library log, too
-    terminal = make_terminal(stream(), quiet=True)
+    terminal = make_terminal(stderr=stream(), quiet=True)
     handlers = list(logging.getLogger("huggingface_hub").handlers)
     assert hub.download(REPO, FILE, None, terminal).read_bytes() == DATA
     assert logging.getLogger("huggingface_hub").handlers == handlers

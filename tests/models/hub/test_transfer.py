@@ -9,25 +9,14 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
-from time import sleep  # the name, which the fixture does not patch
 from types import SimpleNamespace
 
 import pytest
-from support.hub_client import (
-    DATA,
-    FILE,
-    REPO,
-    client_env,
-    drive,
-    make_terminal,
-    shown,
-    start_pull,
-    without_privileges,
-)
+from support.hub_client import DATA, FILE, REPO, client_env, drive, start_pull, without_privileges
 from support.hub_server import COMMIT, HubServer
+from support.processes import wait_for
+from support.terminals import make_terminal, shown
 
 from mistral_cli.errors import ModelNotAvailable
 from mistral_cli.models.disk import format_size
@@ -381,13 +370,6 @@ def model(server: HubServer, mistral: Path) -> bytes:
     server.repos[REPO][FILE] = data
     server.pace = 0.001
     return data
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        sleep(0.001)
 
 
 # What the server may have written and a killed client not have read.

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from support.hub_client import make_terminal
 from support.model_store import Q4, Q8, REPO, Store
+from support.terminals import make_terminal
 
 from mistral_cli.models import aliases
 
