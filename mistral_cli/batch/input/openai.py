@@ -10,7 +10,7 @@ from mistral_cli.errors import UsageError
 from mistral_cli.models.chat import Message, Role
 
 _URL = "/v1/chat/completions"
-_HINT = "\"Batch input and results\" in the documentation lists what is supported."
+_HINT = '"Batch input and results" in the documentation lists what is supported.'
 _ROLES: dict[str, Role] = {
     "system": "system",
     "developer": "system",
