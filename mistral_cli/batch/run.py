@@ -33,7 +33,7 @@ from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.prompt_cache import states_folder
 from mistral_cli.generation.run import begin
 from mistral_cli.models.checksums import cached_sha256
-from mistral_cli.system.config import load as load_config
+from mistral_cli.system.config import load_config
 from mistral_cli.system.signals import StopAsked, on_stop, stop
 
 if TYPE_CHECKING:

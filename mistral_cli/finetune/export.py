@@ -16,11 +16,9 @@ from mistral_cli.finetune.adapter import read_lora, replacing, write_adapter
 from mistral_cli.finetune.extras import check_installed, quiet_libraries
 from mistral_cli.finetune.options import MergedType
 from mistral_cli.finetune.tensors import read_floats
-from mistral_cli.models.gguf import GGUF, Array, Tensor, read_gguf
+from mistral_cli.models.call import prepare_call
+from mistral_cli.models.gguf import GGUF, Array, Tensor
 from mistral_cli.models.gguf.types import STRING, TENSOR_TYPES
-from mistral_cli.models.hub.api import go_offline
-from mistral_cli.models.references import resolve_reference
-from mistral_cli.system.config import load as load_config
 from mistral_cli.system.stdout import write_paths
 
 if TYPE_CHECKING:
@@ -40,6 +38,7 @@ def export_adapter(
     *,
     force: bool,
     offline: bool,
+    quiet: bool,
 ) -> None:
     """Write the adapter, or with `merge` the model with it, and print the path of the file.
 
@@ -53,17 +52,16 @@ def export_adapter(
             f"{destination} already exists", hint="Use another -o, or --force to replace it."
         )
     check_installed()
-    if offline:
-        go_offline()
-    config = load_config(terminal.env)
-    name = reference or config.model
-    model = read_gguf(resolve_reference(name, config, terminal))
+    call = prepare_call(terminal, quiet=quiet, offline=offline)
+    model = call.read_model(reference)
     with quiet_libraries():
         lora = read_lora(adapter, model)
         if merge:
             write_merged(model, lora, merge, destination, terminal.status)
         else:
-            write_adapter(lora, model, f"LoRA for {model.name or name}", destination)
+            write_adapter(
+                lora, model, f"LoRA for {model.name or call.model_name(reference)}", destination
+            )
     terminal.clear_status()
     write_paths(terminal, [destination])
 

@@ -25,10 +25,8 @@ from mistral_cli.finetune.report import (
 )
 from mistral_cli.finetune.run_dir import RunDirectory, run_directory
 from mistral_cli.finetune.strategy import MemoryStrategy, choose_strategy, this_device
-from mistral_cli.models.gguf import read_gguf
-from mistral_cli.models.hub.api import download_weights, go_offline
-from mistral_cli.models.references import resolve_reference
-from mistral_cli.system.config import load as load_config
+from mistral_cli.models.call import CallContext, prepare_call
+from mistral_cli.models.hub.api import download_weights
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.options import TrainingOptions
@@ -41,10 +39,10 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
 
     Raises every MistralCliError.
     """
-    terminal.quiet = options.quiet
+    call = prepare_call(terminal, quiet=options.quiet, offline=options.offline)
     directory = run_directory(options.output, path)
     data = read_data(path, terminal)
-    plan = _plan(data, options, terminal)
+    plan = _plan(data, options, call)
     if options.dry_run:
         strategy = choose_strategy(plan, this_device())
         print_plan(terminal, plan, strategy, as_json=options.json)
@@ -69,16 +67,12 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
         push_to_hub(options.push_to_hub, directory, plan, history, terminal)
 
 
-def _plan(data: TrainingData, options: TrainingOptions, terminal: Terminal) -> TrainingPlan:
-    config = load_config(terminal.env)
-    if options.offline:
-        go_offline()
-    reference = options.model or config.model
-    model = read_gguf(resolve_reference(reference, config, terminal))
+def _plan(data: TrainingData, options: TrainingOptions, call: CallContext) -> TrainingPlan:
+    model = call.read_model(options.model)
     if data.unused:
-        terminal.warn(f"{data.name} has columns that are not used: {', '.join(data.unused)}")
+        call.terminal.warn(f"{data.name} has columns that are not used: {', '.join(data.unused)}")
     rows = encode_examples(data, model, options.max_length)
-    return make_plan(model, reference, data, rows, options)
+    return make_plan(model, call.model_name(options.model), data, rows, options)
 
 
 def _base_folder(options: TrainingOptions, reporter: Reporter) -> Path | None:

@@ -25,7 +25,7 @@ from mistral_cli.generation.respond import respond
 from mistral_cli.generation.templates import find
 from mistral_cli.generation.writers import Output, choose_output
 from mistral_cli.serving.client import ServedSession
-from mistral_cli.system.config import load as load_config
+from mistral_cli.system.config import load_config
 from mistral_cli.texts.inputs import Inputs, read_inputs
 
 if TYPE_CHECKING:

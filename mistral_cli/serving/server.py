@@ -25,16 +25,13 @@ from mistral_cli.engines.selection import (
     select_engine,
 )
 from mistral_cli.errors import ExitCode
+from mistral_cli.models.call import CallContext, prepare_call
 from mistral_cli.models.context import choose_context_length
-from mistral_cli.models.gguf import GGUF, read_gguf
-from mistral_cli.models.hub.api import go_offline
-from mistral_cli.models.references import resolve_reference
 from mistral_cli.serving.registry import Place, Served, identity, taken
-from mistral_cli.system.config import Config
-from mistral_cli.system.config import load as load_config
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
     from mistral_cli.serving.options import ServeOptions
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
@@ -62,7 +59,10 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
     Answers that are under way then are cancelled; while there are any, no time-out comes.
     Ends the process then. Raises MistralCliError.
     """
-    model = _settle(options, load_config(terminal.env), terminal)
+    call = prepare_call(
+        terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
+    )
+    model = _settle(options, call, terminal)
     with taken(model.file.path) as place_, _asked_to_end() as asked:
         listening, key = _listening(place_, model.name, options, terminal)
         load = replace(model.load, listening=listening)
@@ -82,15 +82,11 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
             os._exit(ExitCode.SUCCESS)
 
 
-def _settle(options: ServeOptions, config: Config, reporter: Reporter) -> _Model:
-    reporter.quiet, reporter.verbose = options.quiet, options.verbose
-    if options.offline:
-        go_offline()
-    engine = options.engine or config.engine
+def _settle(options: ServeOptions, call: CallContext, reporter: Reporter) -> _Model:
+    engine = options.engine or call.config.engine
     wanted = EngineRequirements(engine, options.gpu_layers, options.require_gpu, listening=True)
     wanted.check()
-    name = options.model or config.model
-    model = read_gguf(resolve_reference(name, config, reporter))
+    model = call.read_model(options.model)
     selection = select_engine(wanted, model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     context = choose_context_length(model, options.context_length, _CONTEXT, reporter)
@@ -99,7 +95,7 @@ def _settle(options: ServeOptions, config: Config, reporter: Reporter) -> _Model
         reporter.warn(selection.warning)
     threads = options.threads or usable_cores()
     return _Model(
-        name,
+        call.model_name(options.model),
         model,
         selection,
         LoadOptions(context, threads, selection.gpu_layers, options.parallel),

@@ -88,7 +88,7 @@ def prompts_dir() -> Path:
     return config_dir() / "prompts"
 
 
-def load(env: Mapping[str, str]) -> Config:
+def load_config(env: Mapping[str, str]) -> Config:
     """The configuration in force: the environment before the file before the defaults.
 
     Takes the environment variables (`MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`,

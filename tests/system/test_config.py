@@ -28,15 +28,15 @@ def test_folders_honour_xdg(file: Path, tmp_path: Path) -> None:
 
 
 def test_defaults_without_a_file(file: Path) -> None:
-    assert config.load({}) == Config(model="mistral", engine="auto", aliases={})
+    assert config.load_config({}) == Config(model="mistral", engine="auto", aliases={})
 
 
 def test_environment_before_file_before_default(file: Path) -> None:
     file.write_text('model = "from-file"\n[aliases]\nwork = "./w.gguf"\n')
-    assert config.load({}) == Config("from-file", "auto", {"work": "./w.gguf"})
+    assert config.load_config({}) == Config("from-file", "auto", {"work": "./w.gguf"})
     env = {"MISTRAL_CLI_MODEL": "from-env", "MISTRAL_CLI_ENGINE": "ctransformers"}
-    assert config.load(env) == Config("from-env", "ctransformers", {"work": "./w.gguf"})
-    assert config.load({"MISTRAL_CLI_MODEL": ""}).model == "from-file"
+    assert config.load_config(env) == Config("from-env", "ctransformers", {"work": "./w.gguf"})
+    assert config.load_config({"MISTRAL_CLI_MODEL": ""}).model == "from-file"
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_environment_before_file_before_default(file: Path) -> None:
 def test_mistakes_name_file_and_key(file: Path, text: str, message: str, hint: str) -> None:
     file.write_text(text)
     with pytest.raises(UsageError) as caught:
-        config.load({"MISTRAL_CLI_MODEL": "from-env"})
+        config.load_config({"MISTRAL_CLI_MODEL": "from-env"})
     assert str(file) in caught.value.message
     assert message in caught.value.message
     assert hint in caught.value.hint
@@ -65,7 +65,7 @@ def test_mistakes_name_file_and_key(file: Path, text: str, message: str, hint: s
     [("0", 0), ("300", 300), ("1.5 GB", 1_500_000_000), ("200mb", 200_000_000), ("4g", 4 * 10**9)],
 )
 def test_sizes_of_the_prompt_cache(text: str, size: int) -> None:
-    assert config.load({"MISTRAL_CLI_PROMPT_CACHE": text}).prompt_cache_bytes == size
+    assert config.load_config({"MISTRAL_CLI_PROMPT_CACHE": text}).prompt_cache_bytes == size
 
 
 @pytest.mark.parametrize("text", ["much", "-1 GB", "4 GB or so", "GB", "1e9"])
@@ -78,8 +78,8 @@ def test_what_is_no_size(text: str) -> None:
 def test_a_file_that_cannot_be_read(file: Path) -> None:
     file.write_bytes(b'model = "\xff"')
     with pytest.raises(UsageError, match="not valid TOML"):
-        config.load({})
+        config.load_config({})
     file.unlink()
     file.mkdir()
     with pytest.raises(UsageError, match="cannot read"):
-        config.load({})
+        config.load_config({})

@@ -71,21 +71,13 @@ def bench(
     """
     from mistral_cli.diagnostics.bench import Workload, contestants, measure
     from mistral_cli.diagnostics.bench_report import print_benchmark
-    from mistral_cli.models.gguf import read_gguf
-    from mistral_cli.models.hub.api import go_offline
-    from mistral_cli.models.references import resolve_reference
-    from mistral_cli.system.config import load
+    from mistral_cli.models.call import prepare_call
 
-    terminal = context.obj
-    terminal.quiet = quiet
-    if offline:
-        go_offline()
-    config = load(terminal.env)
-    reference = model or config.model
-    file = read_gguf(resolve_reference(reference, config, terminal))
+    call = prepare_call(context.obj, quiet=quiet, offline=offline)
+    terminal, file = call.terminal, call.read_model(model)
     workload = Workload(prompt_tokens, new_tokens, repetitions, cold)
     entrants = contestants(
-        engine or [config.engine],
+        engine or [call.config.engine],
         file,
         workload,
         gpu_layers=gpu_layers,
@@ -94,4 +86,4 @@ def bench(
         warn=terminal.warn,
     )
     found = measure(file, entrants, workload, terminal.status, terminal.warn)
-    print_benchmark(terminal, reference, found, as_json=json)
+    print_benchmark(terminal, call.model_name(model), found, as_json=json)

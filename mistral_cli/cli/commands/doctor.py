@@ -27,9 +27,9 @@ def doctor(
     from mistral_cli.diagnostics.doctor import diagnose
     from mistral_cli.diagnostics.doctor_report import print_diagnosis
     from mistral_cli.engines.hardware.probe import ask_child
-    from mistral_cli.system.config import load
+    from mistral_cli.system.config import load_config
 
-    config = load(context.obj.env)
+    config = load_config(context.obj.env)
     reference = model or config.model
     found = diagnose(reference, config, ask_child(), require_gpu=require_gpu)
     print_diagnosis(context.obj, found, as_json=json)

@@ -82,6 +82,6 @@ def export(
     """Convert a PEFT adapter to GGUF, or merge an adapter into a model."""
     from mistral_cli.finetune.export import export_adapter
 
-    terminal = context.obj
-    terminal.quiet = quiet
-    export_adapter(adapter, model, output, merge, terminal, force=force, offline=offline)
+    export_adapter(
+        adapter, model, output, merge, context.obj, force=force, offline=offline, quiet=quiet
+    )

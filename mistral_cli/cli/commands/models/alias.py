@@ -42,31 +42,33 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
     from mistral_cli.models.aliases import set_alias
     from mistral_cli.models.references import ALIASES, parse_reference
     from mistral_cli.models.sources import LocalFile
-    from mistral_cli.system.config import config_file, load
+    from mistral_cli.system.config import config_file, load_config
 
-    load(terminal.env)  # a file with a mistake in it stays untouched
+    load_config(terminal.env)  # a file with a mistake in it stays untouched
     target = set_alias(name, model, terminal)
     terminal.note(f"{name} is {target}, in {config_file()}")
     if name in ALIASES:
         terminal.note(f"it is in place of the built-in {name} ({ALIASES[name].describe()})")
-    source = parse_reference(name, load(terminal.env))
+    source = parse_reference(name, load_config(terminal.env))
     if isinstance(source, LocalFile) and not source.locate():
         terminal.warn(f"there is no file {source.path} yet")
 
 
 def _remove(name: str, terminal: Terminal) -> None:
     from mistral_cli.models.aliases import remove_alias
-    from mistral_cli.system.config import config_file, load
+    from mistral_cli.system.config import config_file, load_config
 
-    load(terminal.env)
+    load_config(terminal.env)
     remove_alias(name, terminal)
     terminal.note(f"{name} is no longer in {config_file()}")
 
 
 def _list(terminal: Terminal, *, as_json: bool) -> None:
-    from mistral_cli.system.config import load
+    from mistral_cli.system.config import load_config
     from mistral_cli.system.tables import print_table
 
-    rows = [{"name": name, "model": model} for name, model in load(terminal.env).aliases.items()]
+    rows = [
+        {"name": name, "model": model} for name, model in load_config(terminal.env).aliases.items()
+    ]
     titles = {"name": "alias", "model": "model"}
     print_table(terminal, "aliases", rows, titles, as_json=as_json)

@@ -14,14 +14,13 @@ def path(
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Print where a model's file is; fail if it is not on this machine."""
+    from mistral_cli.models.call import prepare_call
     from mistral_cli.models.store import locate
-    from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_envelope, write_paths
 
-    context.obj.quiet = quiet
-    config = load(context.obj.env)
-    reference = model or config.model
-    found = str(locate(reference, config))
+    call = prepare_call(context.obj, quiet=quiet)
+    reference = call.model_name(model)
+    found = str(locate(reference, call.config))
     if json:
         write_envelope(context.obj, {"model": reference, "path": found})
     else:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mistral_cli.cli.commands.models import Failures
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.system.options import JsonOption, OfflineOption, PathsOnlyOption
-from mistral_cli.system.terminal import Terminal
+
+if TYPE_CHECKING:
+    from mistral_cli.models.call import CallContext
 
 _TITLES = {"model": "model", "missing": "to fetch", "size": "size", "source": "from"}
 
@@ -27,24 +29,19 @@ def pull(
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Download models, check the files, and print their paths."""
-    from mistral_cli.models.hub.api import go_offline
-    from mistral_cli.system.config import load
+    from mistral_cli.models.call import prepare_call
 
-    terminal: Terminal = context.obj
-    terminal.quiet = quiet
-    if offline:
-        go_offline()
-    references = models or [load(terminal.env).model]
-    (_preview if dry_run else _pull)(references, terminal, as_json=json)
+    call = prepare_call(context.obj, quiet=quiet, offline=offline)
+    (_preview if dry_run else _pull)(models or [call.config.model], call, as_json=json)
 
 
-def _pull(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
+def _pull(references: list[str], call: CallContext, *, as_json: bool) -> None:
     from mistral_cli.models.gguf import read_gguf
     from mistral_cli.models.references import parse_reference
-    from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_envelope, write_paths
 
-    config, failures = load(terminal.env), Failures(terminal)
+    config, terminal = call.config, call.terminal
+    failures = Failures(terminal)
     rows: list[dict[str, Any]] = [{"model": each, "path": None} for each in references]
     for row in rows:
         with failures.kept(row):
@@ -73,15 +70,15 @@ def _again(reference: str) -> Iterator[None]:
         raise
 
 
-def _preview(references: list[str], terminal: Terminal, *, as_json: bool) -> None:
+def _preview(references: list[str], call: CallContext, *, as_json: bool) -> None:
     from mistral_cli.models.disk import format_size
     from mistral_cli.models.lookup import look_up
     from mistral_cli.models.references import parse_reference
-    from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
 
-    config, failures = load(terminal.env), Failures(terminal)
+    config, terminal = call.config, call.terminal
+    failures = Failures(terminal)
     rows: list[dict[str, Any]] = [
         {**dict.fromkeys((*_TITLES, "path")), "model": reference} for reference in references
     ]

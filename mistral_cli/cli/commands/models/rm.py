@@ -23,12 +23,12 @@ def remove(
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Remove models from this machine, and print the paths that are gone."""
+    from mistral_cli.models.call import prepare_call
     from mistral_cli.models.removal import found, plan
-    from mistral_cli.system.config import load
 
-    terminal: Terminal = context.obj
-    terminal.quiet = quiet and yes  # who is asked must see about what
-    config = load(terminal.env)
+    # Without --yes the question needs the notes that say what it is about.
+    call = prepare_call(context.obj, quiet=quiet and yes)
+    config, terminal = call.config, call.terminal
     removal = plan([file for model in models for file in found(model, config)])
     _announce(removal, terminal)
     _get_consent(terminal, yes=yes)

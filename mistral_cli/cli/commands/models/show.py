@@ -15,7 +15,6 @@ from mistral_cli.system.options import (
     PathsOnlyOption,
 )
 from mistral_cli.system.reporter import Reporter
-from mistral_cli.system.terminal import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,18 +48,14 @@ def show(
     quiet: PathsOnlyOption = False,
 ) -> None:
     """Print what a model is and what it needs; of a hub's file only the header is read."""
+    from mistral_cli.models.call import prepare_call
     from mistral_cli.models.disk import format_size
-    from mistral_cli.models.hub.api import go_offline
-    from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_facts
 
-    terminal: Terminal = context.obj
-    terminal.quiet = quiet
-    if offline:
-        go_offline()
-    config = load(terminal.env)
-    reference = model or config.model
+    call = prepare_call(context.obj, quiet=quiet, offline=offline)
+    config, terminal = call.config, call.terminal
+    reference = call.model_name(model)
     if path := _adapter(reference, config):
         if quiet and not json:
             write_paths(terminal, [path])

@@ -11,7 +11,6 @@ import typer
 from mistral_cli.cli.commands.models import Failures
 from mistral_cli.system.options import JsonOption, PathsOnlyOption
 from mistral_cli.system.reporter import Reporter
-from mistral_cli.system.terminal import Terminal
 
 if TYPE_CHECKING:
     from mistral_cli.models.store import Stored
@@ -31,14 +30,14 @@ def verify(
 
     With -q it prints the paths of the sound ones only.
     """
+    from mistral_cli.models.call import prepare_call
     from mistral_cli.models.store import find, stored
-    from mistral_cli.system.config import load
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
 
-    terminal: Terminal = context.obj
-    terminal.quiet = quiet
-    config, failures = load(terminal.env), Failures(terminal)
+    call = prepare_call(context.obj, quiet=quiet)
+    config, terminal = call.config, call.terminal
+    failures = Failures(terminal)
     files = {file.name: file for file in stored(config)} if models is None else {}
     rows = [_blank(reference) for reference in models or files]
     for row in rows:

@@ -1,0 +1,46 @@
+"""The first steps of every call with a model: verbosity, offline mode, configuration, the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mistral_cli.system.config import Config, load_config
+
+if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.system.terminal import Terminal
+
+
+@dataclass(frozen=True)
+class CallContext:
+    """The configuration that applies to a call, and the terminal that it runs on."""
+
+    config: Config
+    terminal: Terminal
+
+    def model_name(self, given: str | None) -> str:
+        """Return the model reference `given` on the command line, or the default model."""
+        return given or self.config.model
+
+    def read_model(self, given: str | None) -> GGUF:
+        """Return the header of the model; downloads the file unless it is on this machine.
+
+        Raises every error of `resolve_reference` and `read_gguf`.
+        """
+        from mistral_cli.models.gguf import read_gguf
+        from mistral_cli.models.references import resolve_reference
+
+        return read_gguf(resolve_reference(self.model_name(given), self.config, self.terminal))
+
+
+def prepare_call(
+    terminal: Terminal, *, quiet: bool = False, verbose: bool = False, offline: bool = False
+) -> CallContext:
+    """Apply the options that every call has, and load the configuration. Raises UsageError."""
+    terminal.quiet, terminal.verbose = quiet, verbose
+    if offline:
+        from mistral_cli.models.hub.api import go_offline
+
+        go_offline()
+    return CallContext(load_config(terminal.env), terminal)
