@@ -95,7 +95,7 @@ def test_a_plain_answer_imports_nothing_it_does_not_need(mistral: Path) -> None:
     assert not modules & {*_HEAVY, "pydantic", "multiprocessing", "rich.console", "click"}
     others = {
         *("generation.json_retry", "texts.documents", "texts.structure", "engines.trial_load"),
-        *("engines.isolated.engine", "models.checksums", "models.store", "models.hub.transfer"),
+        *("engines.isolated.session", "models.checksums", "models.store", "models.hub.transfer"),
         *("models.gguf.vocabulary", "serving.server", "structured.spec"),
     }
     assert all(find_spec(f"mistral_cli.{name}") for name in others)
