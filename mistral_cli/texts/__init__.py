@@ -1,1 +1,1 @@
-"""Input texts: reading, documents, splitting, structure, sentences, glossaries."""
+"""Input texts: reading and converting them, splitting, structure, sentences, glossaries."""

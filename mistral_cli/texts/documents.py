@@ -1,4 +1,4 @@
-"""Documents that are not text yet (PDF, office files, e-books, web pages) → text."""
+"""Converts documents (PDF, office files, e-books, web pages) to text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _OPEN = "application/vnd.oasis.opendocument"
 
 
 class _Kind(NamedTuple):
-    """What a person calls it, and what the library does."""
+    """A kind of document: the name for messages, and the media type for the library."""
 
     name: str
     media_type: str
@@ -41,44 +41,44 @@ _SUFFIXES = {
     ".htm": _HTML,
     ".xhtml": _HTML,
 }
-_BEGINNINGS = {b"%PDF-": _PDF, b"{\\rtf": _RTF}
+_MAGIC = {b"%PDF-": _PDF, b"{\\rtf": _RTF}
 _ZIP = b"PK\x03\x04"
-# An archive's own list holds its names as they are, an EPUB and ODT the media type as well.
+# An archive's directory stores file names uncompressed; EPUB and ODT store the media type too.
 _IN_ARCHIVE = {
     b"word/document.xml": _DOCX,
     b"ppt/presentation.xml": _PPTX,
     _EPUB.media_type.encode(): _EPUB,
     f"mimetype{_ODT.media_type}".encode(): _ODT,
 }
-_OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # an old office file, or a new one with a password
+_OLE = bytes.fromhex("d0cf11e0a1b11ae1")  # an old office file, or a newer one with a password
 _ENCRYPTED_OLE = "EncryptedPackage".encode("utf-16-le")
 
 _CHARSET = re.compile(rb"""<meta\b[^>]*\bcharset\s*=\s*["']?([\w.:-]+)""", re.I)
 _RUN = re.compile(r"\S+")
-_EARLY = 1024  # bytes in which a PDF's or a web page's first words must stand
-# What the library would print above the page, as a heading of its own making.
+_HEAD = 1024  # bytes that must contain the magic of a PDF and the charset of a web page
+# The library would print these above the page, under a heading that it invents.
 _METADATA = re.compile(
     r"""<title\b.*?</title\s*>|<(?:meta|link|base)\b(?:"[^"]*"|'[^']*'|[^>"'])*>""", re.I | re.S
 )
 
 
 def is_document(path_or_name: str, start: bytes) -> bool:
-    """Whether it must be converted before it is text, by its first bytes or its suffix.
+    """Whether the data must be converted to text, judged by its first bytes or its suffix.
 
-    An office file may tell its kind only at its end: give all of it where you have it.
+    An office file may reveal its kind only at its end: pass the whole file if it is at hand.
     """
     return bool(start.strip()) and _kind(path_or_name, start) is not None
 
 
 def read_document(data: bytes, name: str) -> str:
-    """The text of a document, its structure as Markdown.
+    """Convert a document to text, with its structure as Markdown.
 
-    Raises UsageError when the extra is not installed, or the document is damaged, needs a
-    password or holds no text.
+    Raises UsageError if the extra is not installed, or if the document is damaged, needs a
+    password or contains no text.
     """
     kind = _kind(name, data)
     if kind is None:
-        raise UsageError(f"{name} is no document", hint="Convert it to text first.")
+        raise UsageError(f"{name} is not a document", hint="Convert it to text first.")
     try:
         import kreuzberg
     except ImportError:
@@ -87,30 +87,31 @@ def read_document(data: bytes, name: str) -> str:
             hint=f"Install it: {_INSTALL}",
         ) from None
     if data.startswith(_OLE) and kind is not _HTML:
-        raise _locked(name) if _ENCRYPTED_OLE in data else _damaged(name, kind)
+        raise _needs_password(name) if _ENCRYPTED_OLE in data else _damaged(name, kind)
     if kind is _HTML:
         data = _METADATA.sub("", _decode_html(data)).encode("utf-8", "replace")
     try:
         text = _extract(data, kind)
     except (kreuzberg.KreuzbergError, OSError, RuntimeError, ValueError) as error:
-        raise (_locked(name) if "password" in str(error) else _damaged(name, kind)) from error
+        is_locked = "password" in str(error)
+        raise (_needs_password(name) if is_locked else _damaged(name, kind)) from error
     if not text.strip():
         raise UsageError(
-            f"{name} holds no text (a scan holds pictures of it)",
-            hint="Run it through OCR first, for instance with ocrmypdf.",
+            f"{name} contains no text (a scan contains only pictures)",
+            hint="Run it through OCR first, for example with ocrmypdf.",
         )
     return text
 
 
 def _extract(data: bytes, kind: _Kind) -> str:
-    text = _converted(data, kind, "markdown")
-    return _with_spaces(text, _converted(data, kind, "plain")) if kind is _PDF else text
+    text = _convert(data, kind, "markdown")
+    return _with_spaces(text, _convert(data, kind, "plain")) if kind is _PDF else text
 
 
 def _with_spaces(text: str, plain: str) -> str:
-    """`text` with the spaces that the library lost as it made paragraphs of the lines of `plain`.
+    """Restore the spaces that the library lost when it joined the lines of `plain`.
 
-    It does in PDFs that a browser printed: "on all" + "systems" is "on allsystems".
+    It loses them in PDFs that a browser printed: "on all" + "systems" becomes "on allsystems".
     """
     joined = dict[str, str]()
     for line, following in pairwise(line.split() for line in plain.splitlines() if line.strip()):
@@ -121,10 +122,10 @@ def _with_spaces(text: str, plain: str) -> str:
     return _RUN.sub(lambda run: joined.get(run[0], run[0]), text)
 
 
-def _converted(data: bytes, kind: _Kind, output: str) -> str:
+def _convert(data: bytes, kind: _Kind, output: str) -> str:
     from kreuzberg import ContentFilterConfig, ExtractionConfig, extract_bytes_sync
 
-    # A running header may be the only place of an invoice's number: we leave nothing out.
+    # Keep everything: the number of an invoice may stand in a running header alone.
     everything = ContentFilterConfig(
         include_headers=True, include_footers=True, strip_repeating_text=False
     )
@@ -133,9 +134,9 @@ def _converted(data: bytes, kind: _Kind, output: str) -> str:
 
 
 def _kind(name: str, data: bytes) -> _Kind | None:
-    start = data[:_EARLY].lstrip()
-    for beginning, kind in _BEGINNINGS.items():
-        if start.startswith(beginning):
+    start = data[:_HEAD].lstrip()
+    for magic, kind in _MAGIC.items():
+        if start.startswith(magic):
             return kind
     if data.startswith(_ZIP):
         for mark, kind in _IN_ARCHIVE.items():
@@ -145,12 +146,12 @@ def _kind(name: str, data: bytes) -> _Kind | None:
 
 
 def _decode_html(data: bytes) -> str:
-    """By its byte order mark; else UTF-8 where it is that; else what the page says."""
+    """Decode by the byte order mark, else as UTF-8 if valid, else as the page declares."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return data.decode("utf-16", "replace")
-    # UTF-8 by accident is next to impossible; a page that lies about its encoding is not.
-    said = _CHARSET.search(data[:_EARLY])
-    for encoding in ("utf-8-sig", said[1].decode() if said else ""):
+    # Text in another encoding is hardly ever valid UTF-8, but pages often declare a wrong one.
+    declared = _CHARSET.search(data[:_HEAD])
+    for encoding in ("utf-8-sig", declared[1].decode() if declared else ""):
         try:
             return data.decode(encoding)
         except (UnicodeError, LookupError):
@@ -158,15 +159,15 @@ def _decode_html(data: bytes) -> str:
     return data.decode("windows-1252", "replace")
 
 
-def _locked(name: str) -> UsageError:
+def _needs_password(name: str) -> UsageError:
     return UsageError(
-        f"{name} is protected by a password",
-        hint="Save a copy without one, for instance with qpdf --decrypt for a PDF.",
+        f"{name} is password-protected",
+        hint="Save a copy without the password, for example with qpdf --decrypt for a PDF.",
     )
 
 
 def _damaged(name: str, kind: _Kind) -> UsageError:
     return UsageError(
         f"{name} is damaged, or not {kind.name}",
-        hint="Open it in its own program, and save it anew.",
+        hint="Open it in the program that made it, and save it again.",
     )

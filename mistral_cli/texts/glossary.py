@@ -1,4 +1,4 @@
-"""Terms whose translation the user fixes, and whether an answer keeps to them."""
+"""Terms whose translation the user prescribes, and a check that an answer uses them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from mistral_cli.errors import UsageError
 
 _HEADERS = {("term", "translation"), ("source", "target")}
-_FORM = 'Write one "term,translation" on a line, in UTF-8.'
+_FORM = 'Write one "term,translation" per line, in UTF-8.'
 
 _WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\uff9f]")
-_LONG = 5  # letters; the end of a longer word may be an inflection
+_LONG = 5  # letters; a longer word may end in an inflection
 _ENDING = 2
 
 
@@ -26,21 +26,21 @@ class Glossary:
     terms: Mapping[str, str]
 
     def terms_in(self, text: str) -> dict[str, str]:
-        """The terms that occur in `text`, with their translations, the longest first.
+        """Return the terms that occur in `text`, with their translations, the longest first.
 
-        A term counts as a whole word in any case; where it stands only inside a longer term,
-        it does not.
+        A term must occur as a whole word, in upper or lower case, and not only inside a longer
+        term.
         """
         found = {_folded(match.group()) for match in self._pattern.finditer(text)}
         return {term: self.terms[term] for term in self._longest_first if _folded(term) in found}
 
     def missing(self, original: str, translation: str) -> list[str]:
-        """The terms of `original` whose translation `translation` lacks, inflected or not."""
+        """List the terms of `original` that `translation` does not translate as prescribed."""
         answer = _folded(translation)
         return [
             term
-            for term, wanted in self.terms_in(original).items()
-            if not all(_stem(word) in answer for word in _folded(wanted).split())
+            for term, prescribed in self.terms_in(original).items()
+            if not all(_stem(word) in answer for word in _folded(prescribed).split())
         ]
 
     @cached_property
@@ -54,10 +54,10 @@ class Glossary:
 
 
 def read_glossary(path: Path) -> Glossary:
-    """The glossary of a CSV or TSV file: a term and its translation on each line.
+    """Read a CSV or TSV file with a term and its translation on each line.
 
-    Blank lines, `#` comments and a header are skipped. Raises UsageError, with the number of the
-    line, if a line has another form or gives a term a second translation.
+    Blank lines, `#` comments and a header are skipped. Raises UsageError, with the line number,
+    for a line of any other form or a second translation of a term.
     """
     terms: dict[str, str] = {}
     known: dict[str, tuple[str, int]] = {}
@@ -80,7 +80,7 @@ def read_glossary(path: Path) -> Glossary:
 
 
 def _rows(path: Path) -> list[tuple[int, list[str]]]:
-    """The lines that are neither blank nor a comment nor the header, with their numbers."""
+    """Return the lines with terms, and their numbers."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -102,7 +102,10 @@ def _rows(path: Path) -> list[tuple[int, list[str]]]:
 
 
 def _whole_word(term: str) -> str:
-    """A pattern of `term`, with any blank space for its own; without spaces, anywhere."""
+    """Return a pattern for `term` as a whole word, or anywhere in a script without spaces.
+
+    Any whitespace matches that of the term.
+    """
     pattern = r"\s+".join(map(re.escape, term.split()))
     if _WITHOUT_SPACES.search(term):
         return pattern
@@ -110,7 +113,7 @@ def _whole_word(term: str) -> str:
 
 
 def _folded(text: str) -> str:
-    """`text` in small letters, with single spaces."""
+    """Return `text` in lower case, with single spaces."""
     return " ".join(text.casefold().split())
 
 

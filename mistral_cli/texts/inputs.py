@@ -1,4 +1,4 @@
-"""Where the text to work on comes from: arguments, files and standard input."""
+"""The input texts of a call: from arguments, files and standard input."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 STDIN = Path("-")
 _HOW_TO = "Give it as an argument, with -f FILE, or through a pipe: command | mistral-cli ..."
-_WAITS = "-f - waits for stdin however long it takes."
-_BINARY_CHECK = 8192  # bytes searched for NUL, as grep and git do
+_WAIT = "With -f - the program waits for stdin as long as it takes."
+_BINARY_CHECK = 8192  # bytes in which a NUL means a binary file, as in grep and git
 _REPLACEMENT = "\ufffd"
 
-# The order matters: the UTF-32-LE mark begins with the UTF-16-LE mark.
+# The order matters: the UTF-32-LE mark starts with the UTF-16-LE mark.
 _BYTE_ORDER_MARKS = [
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -33,18 +33,18 @@ _BYTE_ORDER_MARKS = [
 
 
 class StdinTimeouts(NamedTuple):
-    """Seconds a silent, inherited stdin may delay us."""
+    """Seconds for which a silent, inherited stdin may delay the program."""
 
-    beside_others: float  # there are arguments or files: stdin may well be meant for nobody
+    with_other_input: float  # besides arguments or files, stdin is probably not an input at all
     alone: float  # stdin would be the only text
 
 
-STDIN_TIMEOUTS = StdinTimeouts(beside_others=1.0, alone=10.0)
+STDIN_TIMEOUTS = StdinTimeouts(with_other_input=1.0, alone=10.0)
 
 
 @dataclass(frozen=True)
 class Text:
-    """A text to work on; `source` is "argument", a file's name or "stdin"."""
+    """An input text; `source` is "argument", "stdin" or the name of a file."""
 
     text: str
     source: str
@@ -52,7 +52,7 @@ class Text:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the user wants done, where it was said apart from the text, and the texts."""
+    """The texts, and the instruction if the user gave one apart from them."""
 
     instruction: str | None
     texts: tuple[Text, ...]
@@ -63,21 +63,21 @@ def read_inputs(
     files: Sequence[Path],
     terminal: Terminal,
     *,
-    graces: StdinTimeouts = STDIN_TIMEOUTS,
+    timeouts: StdinTimeouts = STDIN_TIMEOUTS,
 ) -> Inputs:
     """Collect the texts from arguments, `-f` files (`-` is stdin) and piped stdin.
 
-    Beside files or piped text the arguments, joined, are the instruction; alone, each is a
-    text. Raises UsageError when there is no text, or some of it is empty, binary or unreadable.
+    With files or piped text, the joined arguments are the instruction; alone, each argument is a
+    text. Raises UsageError if there is no text, or a text is empty, binary or unreadable.
     """
     words = [argument for argument in arguments if argument != "-"]
     if len(words) < len(arguments):
         files = [*files, STDIN]
     from_arguments = [_argument(word, terminal) for word in words]
-    # Stdin can be read only once, however often it is named.
-    once = [path for i, path in enumerate(files) if path != STDIN or STDIN not in files[:i]]
-    texts = [_from_file(path, terminal) for path in once]
-    if STDIN not in files and (piped := _piped(bool(words or files), terminal, graces)):
+    # Stdin can be read only once, however often the user names it.
+    paths = [path for i, path in enumerate(files) if path != STDIN or STDIN not in files[:i]]
+    texts = [_from_file(path, terminal) for path in paths]
+    if STDIN not in files and (piped := _piped(bool(words or files), terminal, timeouts)):
         texts.append(piped)
     if not texts:
         return Inputs(None, tuple(from_arguments))
@@ -85,26 +85,26 @@ def read_inputs(
 
 
 def _argument(word: str, reporter: Reporter) -> Text:
-    # Python keeps undecodable bytes of argv as lone surrogates, which nobody can encode again.
+    # Python keeps undecodable bytes of argv as lone surrogates, which cannot be encoded again.
     data = word.encode("utf-8", "surrogateescape")
     return not_blank(Text(_decode(data, "utf-8", "argument", reporter), "argument"))
 
 
 def _from_file(path: Path, terminal: Terminal) -> Text:
-    """Read a file, or stdin to its end where the user named it."""
+    """Read a file, or stdin to its end if the user named it."""
     source = display_name(path)
     return not_blank(text_from_bytes(read_bytes(path, terminal), source, terminal))
 
 
 def display_name(path: Path) -> str:
-    """The path as text ("stdin" for "-"); bytes in it that are no UTF-8 stand escaped."""
+    """Return the path as text, "stdin" for "-"; bytes that are not UTF-8 are escaped."""
     return "stdin" if path == STDIN else os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
 def read_bytes(path: Path, terminal: Terminal) -> bytes:
-    """What a file holds, or stdin to its end where `path` is "-".
+    """Read a file, or stdin to its end if `path` is "-".
 
-    Raises UsageError when it cannot be read.
+    Raises UsageError if it cannot be read.
     """
     source = display_name(path)
     try:
@@ -122,23 +122,23 @@ def read_bytes(path: Path, terminal: Terminal) -> bytes:
     return data
 
 
-def _piped(beside_others: bool, terminal: Terminal, graces: StdinTimeouts) -> Text | None:
-    """The text of a pipe or file at stdin, if there is any; None only beside other input."""
-    grace = graces.beside_others if beside_others else graces.alone
+def _piped(has_other_input: bool, terminal: Terminal, timeouts: StdinTimeouts) -> Text | None:
+    """Read a pipe or file at stdin; None if it has no text and there is other input."""
+    timeout = timeouts.with_other_input if has_other_input else timeouts.alone
     try:
-        data = NoInput.CLOSED if terminal.stdin_is_terminal else read_stdin(terminal.stdin, grace)
+        data = NoInput.CLOSED if terminal.stdin_is_terminal else read_stdin(terminal.stdin, timeout)
     except ValueError:  # closed inside this process
         data = NoInput.CLOSED
     except OSError as error:
         raise _unreadable("stdin", error) from error
     if data is NoInput.IDLE:
-        message = f"stdin was silent for {grace:g} s and {data.value}"
-        if not beside_others:
-            raise UsageError(message, hint=f"{_HOW_TO} {_WAITS}")
-        terminal.warn(f"{message}; going on without it. {_WAITS}")
-    if beside_others and (isinstance(data, NoInput) or not data.strip()):
+        message = f"stdin was silent for {timeout:g} s and {data.value}"
+        if not has_other_input:
+            raise UsageError(message, hint=f"{_HOW_TO} {_WAIT}")
+        terminal.warn(f"{message}; continuing without it. {_WAIT}")
+    if has_other_input and (isinstance(data, NoInput) or not data.strip()):
         if not isinstance(data, NoInput) and is_pipe(terminal.stdin):
-            terminal.warn("stdin is an empty pipe; going on without it")
+            terminal.warn("stdin is an empty pipe; continuing without it")
         return None
     if isinstance(data, NoInput):
         raise UsageError("there is no text to work on", hint=_HOW_TO)
@@ -153,7 +153,7 @@ def _unreadable(source: str, error: OSError) -> UsageError:
 
 
 def text_from_bytes(data: bytes, source: str, reporter: Reporter) -> Text:
-    """What a file or stdin held, as a text; a document is converted.
+    """Decode the content of a file or stdin; convert it if it is a document.
 
     Raises UsageError if it is binary, or a document that cannot be converted.
     """
@@ -169,14 +169,14 @@ def text_from_bytes(data: bytes, source: str, reporter: Reporter) -> Text:
 def decode(data: bytes, source: str, reporter: Reporter) -> str:
     """Decode by the byte order mark, or as UTF-8. Raises UsageError if it is binary.
 
-    What cannot be decoded is replaced, and a warning says so.
+    Invalid bytes are replaced, with a warning.
     """
     marks = (encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark))
     encoding = next(marks, "utf-8")
     if encoding.startswith("utf-8") and b"\0" in data[:_BINARY_CHECK]:
         raise UsageError(
             f"{source} is not a text file (it has NUL bytes)",
-            hint="Convert it to UTF-8 text first, for instance with pdftotext or iconv.",
+            hint="Convert it to UTF-8 text first, for example with pdftotext or iconv.",
         )
     return _decode(data, encoding, source, reporter)
 
@@ -184,16 +184,16 @@ def decode(data: bytes, source: str, reporter: Reporter) -> str:
 def _decode(data: bytes, encoding: str, source: str, reporter: Reporter) -> str:
     text = data.decode(encoding, "replace")
     if _REPLACEMENT in text:
-        # The text may hold U+FFFD of its own; those are no fault.
+        # The text may contain U+FFFD itself, which is not an error.
         bad = text.count(_REPLACEMENT) - data.decode(encoding, "ignore").count(_REPLACEMENT)
         if bad:
             places = "1 place" if bad == 1 else f"{bad} places"
-            reporter.warn(f"{source} is not valid text in {places}; replaced with {_REPLACEMENT}")
+            reporter.warn(f"{source} has invalid bytes in {places}; replaced with {_REPLACEMENT}")
     return text
 
 
 def not_blank(text: Text) -> Text:
-    """The text itself. Raises UsageError where there is nothing but white space."""
+    """Return `text`. Raises UsageError if it is nothing but whitespace."""
     if not text.text.strip():
         raise UsageError(f"{text.source} is empty", hint=_HOW_TO)
     return text

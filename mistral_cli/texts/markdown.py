@@ -1,4 +1,4 @@
-"""Where in a Markdown document the language stands: by CommonMark's own block structure."""
+"""Finds the prose in a Markdown document, by CommonMark's block structure."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _FRONT_MATTER = re.compile(
 )
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 _CELL = re.compile(r"(?:\\.|[^|\\]|\\(?=\Z))+")
-# Of extensions that CommonMark does not know: boxes, footnotes, definitions, alerts, attributes.
+# Extensions that CommonMark lacks: check boxes, footnotes, definitions, alerts, attributes.
 _MARKER = re.compile(r"\[[ xX]\]\s+|\[\^[^\]\s]+\]:\s*|:\s+|\[!\w+\]\s*|:::.*\Z|\{[:%#.].*\}\s*\Z")
 _FENCE = "$$"
 
 
 def markdown_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where each paragraph, heading and table cell begins and ends, without what marks it.
+    """Yield the start and end of each paragraph, heading and table cell, without its markers.
 
-    Front matter, code, HTML, link definitions and `$$` formulas are not among them.
+    Front matter, code, HTML, link definitions and `$$` formulas are left out.
     """
     front = _FRONT_MATTER.match(text)
     begin = front.end() if front else 0
@@ -48,7 +48,7 @@ def _parser() -> MarkdownIt:
 
 
 def _runs(text: str, lines: list[tuple[int, int]], content: list[str]) -> Iterator[tuple[int, int]]:
-    """The lines of a paragraph that stand together, outside its formulas and markers."""
+    """Yield runs of neighbouring lines of a paragraph, outside its formulas and markers."""
     run: list[tuple[int, int]] = []
     formula = False
     for (start, end), line in zip(lines, content, strict=True):

@@ -1,4 +1,4 @@
-"""What inside a sentence is not language: links, code, tags, placeholders, formulas."""
+"""The markup inside a sentence: links, code, tags, placeholders, formulas."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _BAR = re.compile(r"(?<!\\)\|")
 
 
 def has_words(text: str) -> bool:
-    """Whether there is anything to translate beside markup, numbers and single letters."""
+    """Whether `text` has more than markup, numbers and single letters."""
     return bool(_WORD.search(_MARKUP.sub(" ", text)))
 
 
 def changed_markup(original: str, translation: str, *, markdown: bool) -> str | None:
-    """What of the markup of `original` is not in `translation`, or more often or only there."""
+    """Name the first markup that `translation` lacks or adds; None if it kept all of it."""
     before, after = Counter(_markup(original)), Counter(_markup(translation))
     for text in before - after:
         return f"the answer lacks {text}"
@@ -49,7 +49,7 @@ def changed_markup(original: str, translation: str, *, markdown: bool) -> str | 
 
 
 def _markup(text: str) -> Iterator[str]:
-    """Everything that a translation must keep; of a tag its name, and where it points to."""
+    """Yield the markup that a translation must keep; of a tag, its name and its address."""
     for found in _MARKUP.finditer(text):
         if found["target"] is not None:
             yield found["target"]

@@ -1,10 +1,10 @@
-"""Reading standard input without hanging on a pipe that nobody will ever write to.
+"""Reads standard input without hanging on a pipe that no process will ever write to.
 
-Cron jobs, ssh, editors and services often hand down a pipe or socket as stdin and leave it
-open, silent. A slow pipeline (`slow-command | mistral-cli ...`) looks the same at first, and
-its text must not be dropped. So after a grace /proc tells them apart: in a pipeline the write
-end is held by a sibling; an inherited pipe is held only by our ancestors or by nobody we see.
-Where there is no /proc (macOS) we keep waiting.
+Cron jobs, ssh, editors and services often pass on a pipe or socket as stdin and leave it open
+and silent. A slow pipeline (`slow-command | mistral-cli ...`) looks the same at first, and its
+text must not be dropped. So after a timeout, /proc tells the two apart: in a pipeline, a sibling
+process holds the write end; only ancestors, or no visible process, hold that of an inherited
+pipe. Without /proc (macOS) the program keeps waiting.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 _CHUNK = 1 << 16
-_LOOK_AGAIN = 1.0  # seconds between two looks for the writer of a slow pipeline
+_CHECK_INTERVAL = 1.0  # seconds between two checks that a slow pipeline still has a writer
 
 
 class NoInput(Enum):
-    """Why stdin gave nothing."""
+    """The reason why stdin gave no text."""
 
     CLOSED = "it is closed"
     IDLE = "nothing is writing to it"
 
 
-def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoInput:
+def read_stdin(stdin: TextIO | None, timeout: float | None) -> bytes | NoInput:
     """Read stdin to its end.
 
-    `grace` is how long a silent pipe or socket may stay so before we check that somebody can
-    write to it at all; None waits for the end however long it takes. Regular files and devices
-    are read at once. Raises OSError when reading fails.
+    After `timeout` seconds of silence, a pipe or socket is checked for a process that can write
+    to it; None waits for the end without that check. Regular files and devices are read at once.
+    Raises OSError if reading fails.
     """
     if stdin is None or stdin.closed:
         return NoInput.CLOSED
@@ -45,7 +45,7 @@ def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoInput:
     except OSError:  # a stream in memory
         return _read_stream(stdin)
     try:
-        if grace is not None and _may_stay_silent(fd) and not _becomes_ready(fd, grace):
+        if timeout is not None and _may_stay_silent(fd) and not _becomes_ready(fd, timeout):
             return NoInput.IDLE
         return b"".join(_chunks(fd))
     except OSError as error:
@@ -55,7 +55,7 @@ def read_stdin(stdin: TextIO | None, grace: float | None) -> bytes | NoInput:
 
 
 def is_pipe(stdin: TextIO | None) -> bool:
-    """Whether a program was to write the text."""
+    """Whether stdin is a pipe, so that a program was meant to write to it."""
     try:
         return stdin is not None and stat.S_ISFIFO(os.fstat(stdin.fileno()).st_mode)
     except (OSError, ValueError):  # a stream in memory, or closed
@@ -70,8 +70,8 @@ def _read_stream(stdin: TextIO) -> bytes:
 
 
 def _chunks(fd: int) -> Iterator[bytes]:
-    # Not `stdin.buffer.read()`: on a pipe that another program made non-blocking it returns
-    # what is there so far as if it were all. `select` first, and we get every byte.
+    # `stdin.buffer.read()` would lose text: on a pipe that another program made non-blocking, it
+    # returns the bytes so far as if they were all. With `select` first, every byte arrives.
     while select.select([fd], [], []) and (chunk := os.read(fd, _CHUNK)):
         yield chunk
 
@@ -81,22 +81,22 @@ def _may_stay_silent(fd: int) -> bool:
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
-def _becomes_ready(fd: int, grace: float) -> bool:
-    """Wait for data or the end of it; False if nobody is there to write any."""
+def _becomes_ready(fd: int, timeout: float) -> bool:
+    """Wait for data or its end; False if no process is there to write."""
     if not Path("/proc/self/fd").is_dir():
         return True
-    while not select.select([fd], [], [], grace)[0]:
+    while not select.select([fd], [], [], timeout)[0]:
         if not _has_writer(fd):
             return False
-        grace = _LOOK_AGAIN
+        timeout = _CHECK_INTERVAL
     return True
 
 
 def _has_writer(fd: int) -> bool:
-    """Whether a process that is neither we nor an ancestor can write to the pipe at `fd`."""
+    """Whether a process other than this one and its ancestors can write to the pipe at `fd`."""
     if not stat.S_ISFIFO(os.fstat(fd).st_mode):
-        return False  # a socket's other end cannot be found in /proc
-    # Comparing link texts ("pipe:[4711]") touches no file; `stat` could hang on a dead mount.
+        return False  # /proc does not show the other end of a socket
+    # Compare the link texts ("pipe:[4711]") alone: `stat` could hang on a dead mount.
     pipe = Path(f"/proc/self/fd/{fd}").readlink()
     family = set(_ancestry(os.getpid()))
     others = (folder for folder in Path("/proc").glob("[0-9]*") if int(folder.name) not in family)
@@ -127,9 +127,9 @@ def _is_writable(process: Path, number: str) -> bool:
 
 
 def _in_our_pipeline(pid: int) -> bool:
-    # `sudo slow-command | mistral-cli`: we may not look into another user's process, but a
-    # shell puts a whole pipeline into one process group. Nobody may look into a zombie either,
-    # and that never writes.
+    # `sudo slow-command | mistral-cli`: another user's process cannot be inspected, but a shell
+    # puts a whole pipeline into one process group. A zombie cannot be inspected either, and
+    # never writes.
     process = _process(pid)
     return process is not None and process.group == os.getpgrp() and process.state != "Z"
 
@@ -151,7 +151,7 @@ class _Process(NamedTuple):
 def _process(pid: int) -> _Process | None:
     with suppress(OSError):
         line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        # The program's name, in parentheses, may itself hold spaces and parentheses.
+        # The program's name, in parentheses, may contain spaces and parentheses.
         state, parent, group, *_ = line.rpartition(")")[2].split()
         return _Process(state, int(parent), int(group))
     return None

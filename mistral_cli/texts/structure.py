@@ -1,4 +1,4 @@
-"""What of a text is to be translated, and whether a translation kept what it had to keep."""
+"""Splits a text into segments to translate, and checks that a translation kept the markup."""
 
 from __future__ import annotations
 
@@ -21,35 +21,35 @@ _BY_NAME: dict[str, TextFormat] = {
     ".vtt": "subtitles",
 }
 _SUBTITLES = re.compile(rf"\ufeff?(?:WEBVTT(?:\s|\Z)|\s*(?:\d+[ \t]*\r?\n)?{TIMING})")
-_MARKDOWN = [  # a script has comments like headings, a mail may have a link: it takes two of these
+_MARKDOWN = [  # two must match: a script has comments like headings, an e-mail may have a link
     re.compile(r"^ {0,3}#{1,6} \S.*\n(?:.*\n)*? {0,3}#{1,6} \S", re.MULTILINE),
     re.compile(r"^ {0,3}(```|~~~).*\n(?:.*\n)*? {0,3}\1", re.MULTILINE),
     re.compile(r"\[[^\]\n]+\]\([^)\s]+\)(?:.*\n)+?.*\[[^\]\n]+\]\([^)\s]+\)"),
     re.compile(r"^\|?[ \t]*:?-{3,}:?[ \t]*\|[-| :\t]*$", re.MULTILINE),
 ]
-_LOOKED_AT = 100_000  # characters
+_SAMPLE = 100_000  # characters that decide the format
 
 _PARAGRAPH = re.compile(r"\S(?:.*(?:\r?\n[ \t]*(?=[^\s]))?)*")
 
-_FEW = 60  # characters; what is said of lengths holds for longer texts only
-_LONGER = 3
-_SHORTER = 5
+_SHORT_TEXT = 60  # characters; the two ratios apply to longer texts only
+_MAX_GROWTH = 3
+_MAX_SHRINKAGE = 5
 
 
 @dataclass(frozen=True)
 class Segment:
-    """A piece of a document; the pieces together are the document, to the character."""
+    """A part of a document; all segments together are the document, to the character."""
 
     text: str
     translate: bool
 
 
-def segments(text: str, kind: TextFormat) -> list[Segment]:
-    """`text` in pieces: those to translate, and what stays as it is between them."""
+def segments(text: str, text_format: TextFormat) -> list[Segment]:
+    """Split `text` into the segments to translate and those that stay as they are."""
     spans = {"text": _paragraphs, "markdown": markdown_spans, "subtitles": subtitle_spans}
     result: list[Segment] = []
     end = 0
-    for span in spans[kind](text):
+    for span in spans[text_format](text):
         if has_words(text[span[0] : span[1]]):
             if end < span[0]:
                 result.append(Segment(text[end : span[0]], translate=False))
@@ -59,26 +59,26 @@ def segments(text: str, kind: TextFormat) -> list[Segment]:
 
 
 def detect_format(source: str, text: str) -> TextFormat:
-    """What `text` is, by the name of the file it is from, or else by its looks."""
-    if kind := _BY_NAME.get(PurePath(source).suffix.lower()):
-        return kind
+    """Detect the format of `text` by the name of its file, or else by its content."""
+    if known := _BY_NAME.get(PurePath(source).suffix.lower()):
+        return known
     if _SUBTITLES.match(text):
         return "subtitles"
-    signs = sum(bool(sign.search(text[:_LOOKED_AT])) for sign in _MARKDOWN)
+    signs = sum(bool(sign.search(text[:_SAMPLE])) for sign in _MARKDOWN)
     return "markdown" if signs >= 2 else "text"
 
 
-def translation_problem(original: str, translation: str, kind: TextFormat) -> str | None:
-    """Why `translation` cannot stand in the place of the segment `original`; None if it can."""
+def translation_problem(original: str, translation: str, text_format: TextFormat) -> str | None:
+    """Say why `translation` cannot replace the segment `original`; None if it can."""
     if not translation.strip():
         return "the answer is empty"
     before, after = _size(original), _size(translation)
-    if after > _LONGER * before + _FEW:
+    if after > _MAX_GROWTH * before + _SHORT_TEXT:
         return f"the answer is {after / before:.0f} times as long as the text"
-    if before > _FEW and after * _SHORTER < before:
+    if before > _SHORT_TEXT and after * _MAX_SHRINKAGE < before:
         return "the answer is much shorter than the text"
-    return _changed_lines(original, translation.strip(), kind) or changed_markup(
-        original, translation, markdown=kind == "markdown"
+    return _changed_lines(original, translation.strip(), text_format) or changed_markup(
+        original, translation, markdown=text_format == "markdown"
     )
 
 
@@ -88,17 +88,17 @@ def _paragraphs(text: str) -> Iterable[tuple[int, int]]:
 
 
 def _size(text: str) -> int:
-    """Its characters, a Chinese or Japanese one for three: it says as much."""
+    """Count the characters; a Chinese or Japanese one counts as three, since it says as much."""
     return sum(3 if "\u2e80" <= character <= "\uffdc" else 1 for character in text)
 
 
-def _changed_lines(original: str, translation: str, kind: TextFormat) -> str | None:
-    lines, wanted = translation.splitlines(), len(original.splitlines())
+def _changed_lines(original: str, translation: str, text_format: TextFormat) -> str | None:
+    lines, expected = translation.splitlines(), len(original.splitlines())
     if not all(map(str.strip, lines)):
-        return "the answer has blank lines, which the text has not"
-    if kind == "subtitles" and len(lines) != wanted:
-        return f"the answer has {_lines(len(lines))} instead of {wanted}"
-    if wanted == 1 and len(lines) > 1:
+        return "the answer has blank lines, and the text has none"
+    if text_format == "subtitles" and len(lines) != expected:
+        return f"the answer has {_lines(len(lines))} instead of {expected}"
+    if expected == 1 and len(lines) > 1:
         return f"the answer has {_lines(len(lines))} where the text has one"
     return None
 

@@ -1,4 +1,4 @@
-"""Where in SRT and WebVTT the spoken words stand."""
+"""Finds the spoken words in SRT and WebVTT subtitles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SPEAKER = re.compile(r"\s*[-\u2010-\u2015]\s*\S")
 
 
 def subtitle_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Where the words of each cue begin and end; of each line where every line has a speaker."""
+    """Yield the start and end of each cue's words, or of each line if every line has a speaker."""
     lines = [(line.start(1), line.end(1)) for line in _LINE.finditer(text)]
     cue: list[tuple[int, int]] | None = None  # None: not in a cue
     for number, (start, end) in enumerate(lines):
@@ -31,7 +31,7 @@ def subtitle_spans(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _ends_cue(text: str, lines: list[tuple[int, int]], number: int) -> bool:
-    """Whether a line is blank, or the number of a cue that no blank line sets off."""
+    """Whether a line is blank, or is the number of the next cue without a blank line before it."""
     line = text[slice(*lines[number])].strip()
     following = lines[number + 1] if number + 1 < len(lines) else (len(text), len(text))
     return not line or (line.isdigit() and bool(_TIMING.match(text, *following)))

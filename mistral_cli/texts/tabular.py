@@ -1,4 +1,4 @@
-"""JSONL and CSV → records with the line each begins at; a broken one does not end the file."""
+"""JSONL and CSV files → rows with their line numbers; an unreadable row does not stop the rest."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from typing import Any
 from mistral_cli.errors import UsageError
 from mistral_cli.system import strict_json
 
-_CELL_LIMIT = min(sys.maxsize, 2**31 - 1)  # characters; what a C long holds everywhere
+_CELL_LIMIT = min(sys.maxsize, 2**31 - 1)  # characters; fits a C long on every platform
 
 
 @dataclass(frozen=True)
 class ParsedRow:
-    """One object or table row, or why it cannot be read; lines count from 1."""
+    """A JSON object or a table row, or the reason why it cannot be read; lines count from 1."""
 
     line: int
     value: Mapping[str, Any] | UsageError
 
 
 def parse_jsonl(text: str, source: str) -> Iterator[ParsedRow]:
-    """One JSON object a line; empty lines are passed over."""
-    # Not splitlines: a JSON string may hold U+2028 and its like.
+    """Parse one JSON object per line; empty lines are skipped."""
+    # `splitlines` would also split at U+2028 and the like, which a JSON string may contain.
     for number, line in enumerate(text.split("\n"), 1):
         if line and not line.isspace():
             yield ParsedRow(number, _json_object(line, f"{source}:{number}"))
@@ -34,15 +34,16 @@ def parse_jsonl(text: str, source: str) -> Iterator[ParsedRow]:
 def parse_table(
     text: str, source: str, delimiter: str | None = None
 ) -> tuple[list[str], Iterator[ParsedRow]]:
-    """A table's header (empty if there is none) and its rows; quoted cells may hold line ends.
+    """Parse a table's header (empty if there is none) and its rows.
 
-    Without `delimiter` it is the comma, semicolon or tab the header has most of. Raises
-    UsageError for a header that cannot be read or names a column twice.
+    Quoted cells may contain line ends. Without `delimiter`, it is the comma, semicolon or tab,
+    whichever is most frequent in the header. Raises UsageError for a header that cannot be read
+    or names a column twice.
     """
     csv.field_size_limit(_CELL_LIMIT)
     if delimiter is None:
         delimiter = max(",;\t", key=text.partition("\n")[0].count)
-    # Strict: otherwise one missing quote makes a single cell of the rest of the file.
+    # Strict, because a missing quote would otherwise turn the rest of the file into one cell.
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     rows = _table_rows(reader, source)
     _, header = next(rows, (0, []))
@@ -65,12 +66,12 @@ def _json_object(line: str, where: str) -> Mapping[str, Any] | UsageError:
     except (ValueError, RecursionError) as error:
         return UsageError(f"{where} is not JSON: {error}", hint=hint)
     if not isinstance(value, dict):
-        return UsageError(f"{where} is JSON, but no object", hint=hint)
+        return UsageError(f"{where} is not a JSON object", hint=hint)
     return value
 
 
 def _table_rows(reader: Any, source: str) -> Iterator[tuple[int, list[str] | UsageError]]:
-    """Each row with the line it begins at; `reader` goes on after a row it cannot read."""
+    """Yield each row and the line it starts on; `reader` continues after a bad row."""
     while True:
         line = reader.line_num + 1
         try:
@@ -93,6 +94,6 @@ def _named(
     if len(cells) != len(header):
         return UsageError(
             f"{where} has {len(cells)} cells where the header has {len(header)}",
-            hint="Quote cells that hold the delimiter or a line end.",
+            hint="Quote cells that contain the delimiter or a line end.",
         )
     return dict(zip(header, cells, strict=True))

@@ -86,7 +86,7 @@ def test_every_answer_of_a_conversation_is_an_example(written: Callable[..., Tra
         ("a.csv", "text\n###Human: a ###Human: b\n", "is not a single question with its answer"),
         ("a.csv", "text\n[INST]a[/INST]b[INST]c[/INST]d\n", "is not a single question"),
         ("a.jsonl", "{\n", "a.jsonl:1 is not JSON"),
-        ("a.jsonl", "[1]\n", "a.jsonl:1 is JSON, but no object"),
+        ("a.jsonl", "[1]\n", "a.jsonl:1 is not a JSON object"),
         ("a.jsonl", '{"a": 1}\n', "a.jsonl:1 has none of the keys"),
         ("a.jsonl", '{"prompt": "a", "completion": 3}\n', "has no string under 'completion'"),
         ("a.jsonl", '{"prompt": "a"}\n', "a.jsonl:1 has no string under 'completion'"),

@@ -1,3 +1,5 @@
+"""Documents: their conversion to text, and the reasons why one cannot be read."""
+
 from __future__ import annotations
 
 import json
@@ -60,14 +62,14 @@ def test_a_document_becomes_text(name: str, data: bytes, text: str) -> None:
         assert read_document(data, "stdin").strip() == text
 
 
-def test_every_page_is_there_and_what_stands_on_all_of_them() -> None:
+def test_every_page_and_every_running_header_is_kept() -> None:
     pages = [["Invoice 4711", "", f"Item {i} costs {i * 7} euros.", "Paid."] for i in range(6)]
     text = read_document(pdf(*pages), "invoice.pdf")
     assert [text.count(f"Item {i} costs {i * 7} euros.") for i in range(6)] == [1] * 6
     assert (text.count("Invoice 4711"), text.count("Paid.")) == (6, 6)
 
 
-def test_a_page_that_a_browser_printed_keeps_its_words_apart() -> None:
+def test_a_pdf_printed_by_a_browser_keeps_the_spaces_between_words() -> None:
     text = read_document(
         (Path(__file__).parents[1] / "support" / "files" / "printed.pdf").read_bytes(), "a.pdf"
     )
@@ -76,7 +78,7 @@ def test_a_page_that_a_browser_printed_keeps_its_words_apart() -> None:
     assert text.startswith("# Minutes of the harbour committee\n\nThe committee")
 
 
-def test_the_bytes_count_more_than_the_name() -> None:
+def test_the_content_counts_more_than_the_name() -> None:
     assert read_document(LETTER, "letter.pdf").startswith("## Übersicht")
     assert read_document(b"\n" + REPORT, "report.docx").startswith("Annual")
 
@@ -92,7 +94,7 @@ def test_the_bytes_count_more_than_the_name() -> None:
         ("archive.zip", archive({"a.txt": "text"})),
     ],
 )
-def test_what_is_no_document(name: str, data: bytes) -> None:
+def test_files_that_are_not_documents(name: str, data: bytes) -> None:
     assert not is_document(name, data)
 
 
@@ -110,29 +112,29 @@ def test_what_is_no_document(name: str, data: bytes) -> None:
         "<meta charset=idna><p>café €".encode("cp1252"),
     ],
 )
-def test_a_web_page_in_its_own_encoding(data: bytes) -> None:
+def test_the_encoding_of_a_web_page(data: bytes) -> None:
     assert read_document(data, "page.html").strip() == "café €"
 
 
 @pytest.mark.parametrize(
     ("name", "data", "message"),
     [
-        ("a.pdf", pdf(["x"], locked=True), "a.pdf is protected by a password"),
+        ("a.pdf", pdf(["x"], locked=True), "a.pdf is password-protected"),
         (
             "a.docx",
             bytes.fromhex("d0cf11e0a1b11ae1") + "EncryptedPackage".encode("utf-16-le"),
-            "a.docx is protected by a password",
+            "a.docx is password-protected",
         ),
         ("a.docx", bytes.fromhex("d0cf11e0a1b11ae1") + b"old", "a.docx is damaged, or not DOCX"),
         ("a.pdf", REPORT[:150], "a.pdf is damaged, or not PDF"),
         ("a.pdf", b"not at all", "a.pdf is damaged, or not PDF"),
         ("a.docx", LETTER[:300], "a.docx is damaged, or not DOCX"),
         ("a.epub", archive({"a.txt": "text"}), "a.epub is damaged, or not EPUB"),
-        ("a.pdf", pdf([]), "a.pdf holds no text (a scan"),
-        ("a.html", b"<script>x()</script>", "a.html holds no text"),
+        ("a.pdf", pdf([]), "a.pdf contains no text (a scan"),
+        ("a.html", b"<script>x()</script>", "a.html contains no text"),
     ],
 )
-def test_a_document_that_cannot_be_read_says_why(name: str, data: bytes, message: str) -> None:
+def test_an_unreadable_document_gives_the_reason(name: str, data: bytes, message: str) -> None:
     with pytest.raises(UsageError) as error:
         read_document(data, name)
     assert error.value.message.startswith(message)
@@ -140,7 +142,7 @@ def test_a_document_that_cannot_be_read_says_why(name: str, data: bytes, message
 
 
 @pytest.mark.parametrize("data", [REPORT, LETTER, BOOK, RTF, pptx("a", "b"), odt("a", "b")])
-def test_damage_anywhere_is_text_or_our_own_error(data: bytes) -> None:
+def test_any_damage_gives_text_or_a_usage_error(data: bytes) -> None:
     for place in range(0, len(data), 31):
         for damaged in (data[:place], data[:place] + b"\xff\0" + data[place + 2 :]):
             try:
@@ -152,7 +154,7 @@ def test_damage_anywhere_is_text_or_our_own_error(data: bytes) -> None:
 # Through the program
 
 
-def test_a_file_a_pipe_and_a_web_page_through_the_program(
+def test_the_program_reads_a_file_a_pipe_and_a_web_page(
     run: Callable[..., Result], mistral: Path, tmp_path: Path
 ) -> None:
     report, page = tmp_path / "report.pdf", tmp_path / "page.html"
@@ -165,7 +167,7 @@ def test_a_file_a_pipe_and_a_web_page_through_the_program(
     assert "secret" in run(*dry, stdin=PAGE).stdout  # markup that is piped in stays as it is
 
 
-def test_without_the_extra_the_command_to_install_it_is_named(tmp_path: Path) -> None:
+def test_without_the_extra_the_error_names_the_install_command(tmp_path: Path) -> None:
     report = tmp_path / "report.pdf"
     report.write_bytes(REPORT)
     program = (
@@ -183,7 +185,7 @@ def test_without_the_extra_the_command_to_install_it_is_named(tmp_path: Path) ->
     assert "pip install 'mistral-cli[docs]'" in process.stderr
 
 
-def test_text_needs_no_library() -> None:
+def test_plain_text_needs_no_library() -> None:
     program = (
         "import json, sys; from mistral_cli.texts.inputs import *; from pathlib import Path;"
         "from mistral_cli.system.terminal import Terminal;"

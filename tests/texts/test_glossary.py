@@ -1,4 +1,4 @@
-"""A glossary's file, the terms of a text, and the answers that ignore them."""
+"""Glossary files, the terms of a text, and answers that ignore them."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_file_is_comma_or_tab_separated(tmp_path: Path, name: str, text: str) 
         ("term,translation\n", "has no terms"),
     ],
 )
-def test_a_file_of_another_form_is_refused(tmp_path: Path, text: str, problem: str) -> None:
+def test_a_file_in_another_form_is_rejected(tmp_path: Path, text: str, problem: str) -> None:
     path = tmp_path / "a.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=problem) as caught:
@@ -68,7 +68,7 @@ def test_terms_are_whole_words(text: str, terms: list[str]) -> None:
     assert [*LAMPS.terms_in(text)] == terms
 
 
-def test_terms_of_scripts_without_spaces() -> None:
+def test_terms_in_scripts_without_spaces() -> None:
     glossary = Glossary({"\u706f": "lamp", "\u8def\u706f": "street lamp"})
     assert glossary.terms_in("\u8fd9\u662f\u8def\u706f\u3002") == {"\u8def\u706f": "street lamp"}
     assert glossary.missing("\u8fd9\u662f\u706f\u3002", "This is a Lamp.") == []

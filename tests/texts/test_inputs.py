@@ -1,3 +1,5 @@
+"""Input texts from arguments, files and stdin: which text is which, decoding, errors, pipes."""
+
 from __future__ import annotations
 
 import json
@@ -22,11 +24,11 @@ from mistral_cli.errors import UsageError
 from mistral_cli.texts import stdin as stdin_module
 from mistral_cli.texts.inputs import Inputs, StdinTimeouts, Text, read_inputs
 
-NO_GRACE = StdinTimeouts(0.2, 0.3)
+SHORT_TIMEOUTS = StdinTimeouts(0.2, 0.3)
 
 
 def read(arguments: list[str], files: list[Path], stdin: bytes | None = None) -> Inputs:
-    return read_inputs(arguments, files, make_terminal(stdin), graces=NO_GRACE)
+    return read_inputs(arguments, files, make_terminal(stdin), timeouts=SHORT_TIMEOUTS)
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def letter(tmp_path: Path) -> Path:
     return path
 
 
-# What is instruction, what is text
+# --- instruction and texts ---
 
 
 def test_arguments_alone_are_texts() -> None:
@@ -46,15 +48,15 @@ def test_arguments_alone_are_texts() -> None:
         )
 
 
-def test_arguments_beside_a_file_are_the_instruction(letter: Path) -> None:
+def test_arguments_with_a_file_are_the_instruction(letter: Path) -> None:
     assert read(["in", "French"], [letter]) == Inputs("in French", (Text("Dear all", str(letter)),))
 
 
-def test_arguments_beside_piped_text_are_the_instruction() -> None:
+def test_arguments_with_piped_text_are_the_instruction() -> None:
     assert read(["in", "French"], [], b"piped\n") == Inputs("in French", (Text("piped", "stdin"),))
 
 
-def test_files_come_in_order_and_piped_text_last(letter: Path, tmp_path: Path) -> None:
+def test_files_come_in_order_and_piped_text_comes_last(letter: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.write_text("other")
     inputs = read([], [other, letter], b"piped")
@@ -77,7 +79,7 @@ def test_a_dash_keeps_its_place(letter: Path) -> None:
     assert sources == ["stdin", str(letter)]
 
 
-def test_a_terminal_is_not_read_unless_asked(letter: Path) -> None:
+def test_a_terminal_is_read_only_if_the_user_names_it(letter: Path) -> None:
     surroundings = make_terminal(TerminalStream("typed"))
     assert read_inputs(["a"], [], surroundings).texts == (Text("a", "argument"),)
     assert read_inputs([], [letter], surroundings).texts == (Text("Dear all", str(letter)),)
@@ -86,7 +88,7 @@ def test_a_terminal_is_not_read_unless_asked(letter: Path) -> None:
     assert read_inputs(["-"], [], surroundings).texts == (Text("typed", "stdin"),)
 
 
-def test_a_stream_closed_by_its_owner_is_closed() -> None:
+def test_a_stream_that_its_owner_closed_has_no_text() -> None:
     surroundings = make_terminal(b"piped")
     assert surroundings.stdin is not None
     surroundings.stdin.close()
@@ -94,7 +96,7 @@ def test_a_stream_closed_by_its_owner_is_closed() -> None:
         read_inputs([], [], surroundings)
 
 
-# What is refused
+# --- errors ---
 
 
 @pytest.mark.parametrize("blank", [b"", b"\n", b" \r\n\t", b"\xef\xbb\xbf", b"\xff\xfe \x00"])
@@ -131,7 +133,7 @@ def test_a_forbidden_file_is_named(letter: Path, monkeypatch: pytest.MonkeyPatch
     assert "permissions" in error.value.hint
 
 
-def test_a_closed_stdin_that_was_asked_for_is_an_error() -> None:
+def test_a_closed_stdin_named_by_the_user_is_an_error() -> None:
     with pytest.raises(UsageError, match="stdin cannot be read: it is closed"):
         read(["x", "-"], [])
 
@@ -147,7 +149,7 @@ def test_binary_files_are_named(tmp_path: Path) -> None:
     assert shown(surroundings) == ""
 
 
-# Bytes become text
+# --- decoding ---
 
 
 @pytest.mark.parametrize(
@@ -180,18 +182,18 @@ def test_decoding(data: bytes, text: str) -> None:
         (b"\xff\xfea\0b", "a\ufffd", "1 place"),
     ],
 )
-def test_invalid_bytes_are_replaced_and_told(data: bytes, text: str, places: str) -> None:
+def test_invalid_bytes_are_replaced_with_a_warning(data: bytes, text: str, places: str) -> None:
     surroundings = make_terminal(data)
     assert read_inputs([], [], surroundings).texts == (Text(text, "stdin"),)
     [warning] = shown(surroundings).splitlines()
-    assert warning.endswith(f"stdin is not valid text in {places}; replaced with \ufffd")
+    assert warning.endswith(f"stdin has invalid bytes in {places}; replaced with \ufffd")
 
 
 def test_invalid_bytes_in_an_argument_are_replaced() -> None:
     surroundings = make_terminal()
     inputs = read_inputs([b"caf\xe9".decode("utf-8", "surrogateescape")], [], surroundings)
     assert inputs.texts == (Text("caf\ufffd", "argument"),)
-    assert "argument is not valid text in 1 place" in shown(surroundings)
+    assert "argument has invalid bytes in 1 place" in shown(surroundings)
 
 
 @given(st.binary(max_size=40))
@@ -212,7 +214,7 @@ def test_valid_text_arrives_unchanged(text: str) -> None:
     assert shown(surroundings) == ""
 
 
-# Standard input for real
+# --- a real standard input ---
 
 DRIVER = """
 import json, sys
@@ -221,8 +223,8 @@ from mistral_cli.errors import UsageError
 from mistral_cli.texts.inputs import StdinTimeouts, read_inputs
 from mistral_cli.system.terminal import Terminal
 try:
-    graces = StdinTimeouts(0.2, 0.3)
-    print(json.dumps(asdict(read_inputs(sys.argv[1:], [], Terminal.from_process(), graces=graces))))
+    short = StdinTimeouts(0.2, 0.3)
+    print(json.dumps(asdict(read_inputs(sys.argv[1:], [], Terminal.from_process(), timeouts=short))))
 except UsageError as error:
     print(json.dumps({"error": error.message, "hint": error.hint}))
 """
@@ -238,7 +240,7 @@ def start(*arguments: str, command: list[str] = COMMAND, **options: Any) -> subp
 
 
 def answer(process: subprocess.Popen[str]) -> tuple[dict[str, Any], str]:
-    """What the driver printed, and its warnings; fails if it hangs."""
+    """Return what the driver printed and its warnings; fail if it hangs."""
     try:
         shown, warnings = process.communicate(timeout=10)
     except subprocess.TimeoutExpired:
@@ -286,13 +288,13 @@ def test_a_slow_process_substitution_and_fifo_are_waited_for(tmp_path: Path) -> 
 
 
 @on_linux
-def test_an_inherited_idle_pipe_is_left_alone_beside_an_argument(
+def test_an_inherited_idle_pipe_is_ignored_besides_an_argument(
     idle_pipe: tuple[int, int],
 ) -> None:
     result, warnings = answer(start("hello", stdin=idle_pipe[0]))
     assert (result["instruction"], texts(result)) == (None, ["hello"])
     assert warnings.count("\n") == 1
-    assert "going on without it" in warnings
+    assert "continuing without it" in warnings
     assert "-f -" in warnings
 
 
@@ -304,7 +306,7 @@ def test_an_inherited_idle_pipe_alone_is_an_error(idle_pipe: tuple[int, int]) ->
 
 
 @on_linux
-def test_our_own_write_end_does_not_count(idle_pipe: tuple[int, int]) -> None:
+def test_the_write_end_of_this_process_does_not_count(idle_pipe: tuple[int, int]) -> None:
     result, _ = answer(start("hello", stdin=idle_pipe[0], pass_fds=[idle_pipe[1]]))
     assert texts(result) == ["hello"]
 
@@ -322,7 +324,7 @@ def test_another_reader_does_not_count(idle_pipe: tuple[int, int]) -> None:
 
 @on_linux
 def test_a_writer_that_ends_silently_is_noticed(idle_pipe: tuple[int, int]) -> None:
-    # No end of file comes, since this process holds the write end too.
+    # The pipe gets no end of file, since this process holds the write end too.
     process = start("hello", stdin=idle_pipe[0])
     writer = start("0.8", command=["sleep"], stdout=idle_pipe[1], stderr=None)
     assert texts(answer(process)[0]) == ["hello"]
@@ -353,7 +355,7 @@ def test_a_pipe_made_non_blocking_is_read_to_its_end() -> None:
     assert texts(answer(process)[0]) == ["ab"]
 
 
-def test_much_text_is_read_whole() -> None:
+def test_a_large_text_is_read_completely() -> None:
     result, _ = shell("seq 100000 | $CLI")
     assert texts(result)[0].split("\n") == [str(number) for number in range(1, 100001)]
 
@@ -386,7 +388,9 @@ def test_a_regular_file_and_a_here_document() -> None:
     assert texts(shell("$CLI hello <<< text")[0]) == ["text"]
 
 
-def test_without_proc_we_wait(idle_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_proc_the_program_waits(
+    idle_pipe: tuple[int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert not stdin_module._becomes_ready(idle_pipe[0], 0.01)
     monkeypatch.setattr(Path, "is_dir", lambda self: False)
     assert stdin_module._becomes_ready(idle_pipe[0], 0.01)

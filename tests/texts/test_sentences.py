@@ -1,4 +1,4 @@
-"""How many sentences a text has."""
+"""Counting sentences."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ from mistral_cli.texts.sentences import count_sentences
         ("\u4f60\u597d\u3002\u6211\u4eec\u8d70\u3002\u597d\u5417\uff1f\u662f\uff01", 4),
     ],
 )
-def test_count(text: str, sentences: int) -> None:
+def test_counting(text: str, sentences: int) -> None:
     assert count_sentences(text) == sentences
 
 
-def test_the_language_brings_its_abbreviations() -> None:
+def test_each_language_has_its_own_abbreviations() -> None:
     assert count_sentences("Das ist z. B. so. Und das auch.", "de") == 2

@@ -1,4 +1,4 @@
-"""Parts of a long text: nothing lost, nothing too long, cut where the text has its seams."""
+"""Parts of a long text: nothing lost, nothing too long, cut at the text's own boundaries."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ README = (DOCUMENTS / "readme.md").read_text(encoding="utf-8")
 
 
 class Tokens:
-    """A tokenizer with the nasty ways of real ones; it remembers what it was asked."""
+    """A tokenizer as irregular as real ones, which records its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -34,7 +34,7 @@ class Tokens:
         )
 
 
-def test_a_text_that_fits_is_one_part_and_counted_once() -> None:
+def test_a_text_that_fits_is_one_part_and_is_counted_once() -> None:
     count = Tokens()
     assert split("A short text.", count, 100, markdown=False) == ["A short text."]
     assert count.calls == 1
@@ -42,15 +42,15 @@ def test_a_text_that_fits_is_one_part_and_counted_once() -> None:
 
 @pytest.mark.parametrize("limit", [20, 100, 500, 2000])
 @pytest.mark.parametrize(("text", "markdown"), [(RFC, False), (README, True)])
-def test_parts_fit_and_are_the_text(text: str, markdown: bool, limit: int) -> None:
+def test_parts_fit_and_together_are_the_text(text: str, markdown: bool, limit: int) -> None:
     parts = split(text, Tokens(), limit, markdown=markdown)
     assert "".join(parts) == text
     assert max(map(Tokens(), parts)) <= limit
     assert all(part.strip() for part in parts)
 
 
-def test_parts_begin_where_the_text_does() -> None:
-    """With room for several paragraphs no sentence, and hardly a section, is cut."""
+def test_parts_start_at_boundaries_of_the_text() -> None:
+    """With room for several paragraphs, no sentence and hardly any section is cut."""
     parts = split(RFC, Tokens(), 600, markdown=False)
     assert len(parts) > 3
     for before, after in pairwise(parts):
@@ -69,7 +69,7 @@ def test_parts_are_of_about_equal_size() -> None:
     assert min(sizes) > 0.6 * max(sizes)
 
 
-def test_a_long_text_is_counted_a_few_times_over() -> None:
+def test_a_long_text_is_counted_only_a_few_times() -> None:
     text = RFC * (2_000_000 // len(RFC))
     count = Tokens()
     parts = split(text, count, 2000, markdown=False)
@@ -87,7 +87,7 @@ def test_a_single_word_is_cut_between_characters() -> None:
     st.integers(1, 40),
     st.booleans(),
 )
-def test_any_text_is_split_or_refused(text: str, limit: int, markdown: bool) -> None:
+def test_any_text_is_split_or_rejected(text: str, limit: int, markdown: bool) -> None:
     try:
         parts = split(text, Tokens(), limit, markdown=markdown)
     except UsageError:
@@ -99,7 +99,7 @@ def test_any_text_is_split_or_refused(text: str, limit: int, markdown: bool) -> 
         assert all(part.strip() and Tokens()(part) <= limit for part in parts)
 
 
-def test_a_fixed_cost_for_every_part_is_no_trap() -> None:
+def test_a_fixed_number_of_tokens_per_part_is_handled() -> None:
     text = "All work and no play makes Jack a dull boy. " * 100
     parts = split(text, lambda text: 50 + len(text) // 4, 60, markdown=False)
     assert "".join(parts) == text
@@ -108,21 +108,21 @@ def test_a_fixed_cost_for_every_part_is_no_trap() -> None:
 
 @pytest.mark.parametrize("text", ["abc", "a" * 5000])
 def test_no_room_for_a_character(text: str) -> None:
-    with pytest.raises(UsageError, match="do not hold one character") as caught:
+    with pytest.raises(UsageError, match="one character exceeds the") as caught:
         split(text, lambda text: 5 * len(text), 4, markdown=False)
     assert "--context-length" in caught.value.hint
 
 
-def test_blank_space_is_shared_among_its_neighbours_or_refused() -> None:
+def test_whitespace_goes_to_its_neighbours_or_is_rejected() -> None:
     text = "one two" + "\n" * 60 + "three"
     parts = split(text, len, 40, markdown=False)
     assert "".join(parts) == text
     assert all(part.strip() and len(part) <= 40 for part in parts)
-    with pytest.raises(UsageError, match="blank space"):
+    with pytest.raises(UsageError, match="stretch of whitespace"):
         split("one" + "\n" * 500 + "three", len, 40, markdown=False)
 
 
-# --- a beginning, an end -------------------------------------------------------------------------
+# --- the start or the end of a text ---------------------------------------------------------------
 
 
 def test_the_head_and_the_tail_end_at_words() -> None:
@@ -144,7 +144,7 @@ def test_without_spaces_the_cut_is_between_characters() -> None:
     assert len(keep_tail(accented, lambda part: len(part) <= 51)) == 50
 
 
-def test_few_calls_find_the_end() -> None:
+def test_a_few_calls_find_the_limit() -> None:
     text = RFC * 50
     count = Tokens()
     head = keep_head(text, lambda part: count(part) <= 1000)
@@ -154,7 +154,7 @@ def test_few_calls_find_the_end() -> None:
 
 
 @given(st.text(alphabet="ab .\n\u0301\u65e5\u200d", max_size=100), st.integers(0, 30))
-def test_what_is_kept_fits_and_is_of_the_text(text: str, limit: int) -> None:
+def test_the_kept_part_fits_and_comes_from_the_text(text: str, limit: int) -> None:
     # Tokens are not quite monotone: a longer text may have fewer.
     def fits(part: str) -> bool:
         return len(part) - 2 * part.endswith("a") <= limit

@@ -1,4 +1,4 @@
-"""What of a document goes to the translator, and what comes back broken."""
+"""Which segments of a document are translated, and which translations are rejected."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ def read(name: str) -> str:
     return (DOCUMENTS / name).read_text(encoding="utf-8")
 
 
-def translated(text: str, kind: TextFormat) -> list[str]:
-    return [segment.text for segment in segments(text, kind) if segment.translate]
+def translated(text: str, text_format: TextFormat) -> list[str]:
+    return [segment.text for segment in segments(text, text_format) if segment.translate]
 
 
 def whole(parts: list[Segment]) -> str:
     return "".join(part.text for part in parts)
 
 
-@pytest.mark.parametrize(("name", "kind"), FILES)
+@pytest.mark.parametrize(("name", "text_format"), FILES)
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_the_skeleton_outlives_a_translation(
-    name: str, kind: TextFormat, end: str, mark: str
+    name: str, text_format: TextFormat, end: str, mark: str
 ) -> None:
     text = mark + read(name).replace("\n", end)
     for document in (text, text.rstrip()):
-        parts = segments(document, kind)
+        parts = segments(document, text_format)
         assert whole(parts) == document
         other = [Segment("Andere Worte", True) if part.translate else part for part in parts]
-        assert segments(whole(other), kind) == other
+        assert segments(whole(other), text_format) == other
 
 
 def test_a_text_is_translated_by_paragraphs() -> None:
@@ -62,7 +62,7 @@ def test_a_text_is_translated_by_paragraphs() -> None:
     ]
 
 
-def test_of_markdown_only_the_language_is_translated() -> None:
+def test_only_the_prose_of_markdown_is_translated() -> None:
     parts = translated(read("readme.md"), "markdown")
     assert parts[0] == "Lantern"
     assert "Version 1 is kept alive until 2026." in parts
@@ -96,7 +96,7 @@ def test_toml_front_matter_and_definitions() -> None:
     assert translated(text, "markdown") == ["Term one", "Its meaning", "Another", "Look here."]
 
 
-def test_of_subtitles_the_spoken_words_are_translated() -> None:
+def test_only_the_spoken_words_of_subtitles_are_translated() -> None:
     assert translated(read("talk.srt"), "subtitles") == [
         "Good evening, everybody.",
         "This is the story\nof a very small lamp.",
@@ -115,10 +115,10 @@ def test_cues_without_blank_lines_between() -> None:
     assert translated(text, "subtitles") == ["One cue", "Another"]
 
 
-@pytest.mark.parametrize(("name", "kind"), FILES)
-def test_the_kind_shows_in_name_and_text(name: str, kind: TextFormat) -> None:
-    assert detect_format(name, "") == kind
-    assert detect_format("stdin", read(name)) == kind
+@pytest.mark.parametrize(("name", "text_format"), FILES)
+def test_name_and_content_show_the_format(name: str, text_format: TextFormat) -> None:
+    assert detect_format(name, "") == text_format
+    assert detect_format("stdin", read(name)) == text_format
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_the_kind_shows_in_name_and_text(name: str, kind: TextFormat) -> None:
         "",
     ],
 )
-def test_what_is_not_clearly_anything_is_text(text: str) -> None:
+def test_a_text_without_clear_signs_is_plain_text(text: str) -> None:
     assert detect_format("argument", text) == "text"
 
 
@@ -144,9 +144,9 @@ LINES = """# Heading|Setext|===|---|- item|  - inner|1. one|> quote|> > deep|   
     st.sampled_from(["\n", "\r\n", "\r"]),
     st.sampled_from(KINDS),
 )
-def test_nothing_is_lost(lines: list[str], end: str, kind: TextFormat) -> None:
+def test_nothing_is_lost(lines: list[str], end: str, text_format: TextFormat) -> None:
     text = end.join(lines)
-    parts = segments(text, kind)
+    parts = segments(text, text_format)
     assert whole(parts) == text
     assert all(part.text for part in parts)
     assert all(part.text == part.text.strip() for part in parts if part.translate)
@@ -174,7 +174,7 @@ BLOCKS = st.one_of(
 
 
 @given(st.lists(BLOCKS, min_size=1, max_size=8))
-def test_any_markdown_keeps_its_skeleton(blocks: list[str]) -> None:
+def test_any_markdown_keeps_its_structure(blocks: list[str]) -> None:
     parts = segments("\n\n".join(blocks) + "\n", "markdown")
     other = [Segment("Andere Worte", True) if part.translate else part for part in parts]
     assert segments(whole(other), "markdown") == other
@@ -184,7 +184,7 @@ def test_any_markdown_keeps_its_skeleton(blocks: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("original", "translation", "kind"),
+    ("original", "translation", "text_format"),
     [
         ("The lamp.", "Die Lampe.", "text"),
         ("See [the page](a/b.md) and `code`.", "Siehe `code` und [die Seite](a/b.md).", "markdown"),
@@ -199,13 +199,13 @@ def test_any_markdown_keeps_its_skeleton(blocks: list[str]) -> None:
     ],
 )
 def test_a_translation_that_kept_everything(
-    original: str, translation: str, kind: TextFormat
+    original: str, translation: str, text_format: TextFormat
 ) -> None:
-    assert translation_problem(original, translation, kind) is None
+    assert translation_problem(original, translation, text_format) is None
 
 
 @pytest.mark.parametrize(
-    ("original", "translation", "kind", "why"),
+    ("original", "translation", "text_format", "why"),
     [
         ("The lamp.", " \n", "text", "empty"),
         ("See [it](a.md).", "Siehe es (a.md).", "markdown", "lacks a.md"),
@@ -230,12 +230,12 @@ def test_a_translation_that_kept_everything(
     ],
 )
 def test_a_translation_that_lost_something(
-    original: str, translation: str, kind: TextFormat, why: str
+    original: str, translation: str, text_format: TextFormat, why: str
 ) -> None:
-    assert why in (translation_problem(original, translation, kind) or "")
+    assert why in (translation_problem(original, translation, text_format) or "")
 
 
-def test_every_segment_is_its_own_translation() -> None:
-    for name, kind in FILES:
-        for text in translated(read(name), kind):
-            assert translation_problem(text, text, kind) is None
+def test_every_segment_passes_as_its_own_translation() -> None:
+    for name, text_format in FILES:
+        for text in translated(read(name), text_format):
+            assert translation_problem(text, text, text_format) is None

@@ -178,7 +178,7 @@ def test_numbers_are_text_and_an_id_may_be_missing() -> None:
     ("line", "message", "identity"),
     [
         ('{"text": "torn', "a.jsonl:2 is not JSON", "a.jsonl:2"),
-        ("[1]", "a.jsonl:2 is JSON, but no object", "a.jsonl:2"),
+        ("[1]", "a.jsonl:2 is not a JSON object", "a.jsonl:2"),
         ("[" * 100_000, "a.jsonl:2 is not JSON", "a.jsonl:2"),
         ('{"text": NaN}', "a.jsonl:2 is not JSON", "a.jsonl:2"),
         ('{"text": "\\ud800"}', "a.jsonl:2 is not JSON", "a.jsonl:2"),
