@@ -224,7 +224,8 @@ from mistral_cli.texts.inputs import StdinTimeouts, read_inputs
 from mistral_cli.system.terminal import Terminal
 try:
     short = StdinTimeouts(0.2, 0.3)
-    print(json.dumps(asdict(read_inputs(sys.argv[1:], [], Terminal.from_process(), timeouts=short))))
+    inputs = read_inputs(sys.argv[1:], [], Terminal.from_process(), timeouts=short)
+    print(json.dumps(asdict(inputs)))
 except UsageError as error:
     print(json.dumps({"error": error.message, "hint": error.hint}))
 """
