@@ -1,4 +1,4 @@
-"""Whether a model can run here, on what, and what stands in the way. Loads no model."""
+"""Checks whether a model can run here, on which engine, and what prevents it. Loads no model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli import __version__
 from mistral_cli.diagnostics.fixes import Problem, gpu_problems
-from mistral_cli.diagnostics.recommend import CONTEXT, Machine
+from mistral_cli.diagnostics.recommend import CONTEXT
 from mistral_cli.engines.hardware.probe import HardwareReport, package_version
 from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.engines.registry import BACKENDS, DEFAULT, backend, unsupported
@@ -29,18 +29,17 @@ if TYPE_CHECKING:
     from mistral_cli.engines.hardware.memory import Memory
     from mistral_cli.system.config import Config
 
-_PACKAGES = ("huggingface_hub", "llguidance")  # beside those of the engines
-_LATER = "known for sure once the file is here"
-_PULL = "mistral-cli models pull"
-_NO_GPU = "Use a machine with a GPU, or drop --require-gpu."
-_ANOTHER = "mistral-cli models recommend"
+_OTHER_PACKAGES = ("huggingface_hub", "llguidance")
+_NO_LAYER_ON_GPU = "no layer would be on a GPU"
+_NEEDS_GPU = "Use a machine with a GPU, or drop --require-gpu."
+_SMALLER_MODEL = "mistral-cli models recommend"
 
 
 @dataclass(frozen=True)
 class ModelState:
-    """The model: its file if it is here, else what is known of it; sizes in bytes.
+    """The model: its file if it is on this machine, else what the catalog knows about it.
 
-    `unsupported` says which engines cannot run it, and why.
+    `unsupported` maps the engines that cannot run it to the reason.
     """
 
     reference: str
@@ -51,13 +50,13 @@ class ModelState:
 
     @property
     def size(self) -> int | None:
-        """Of the file."""
+        """The size of the file in bytes, if known."""
         return self.header.file_size if self.header else None
 
 
 @dataclass(frozen=True)
-class Use:
-    """What would run the model: `gpu_layers` of its `layers` on the GPUs of the engine."""
+class Projection:
+    """How the model would run: the engine, the layers on its GPUs, and the memory needed."""
 
     engine: str
     reason: str
@@ -71,7 +70,7 @@ class Use:
 
 @dataclass(frozen=True)
 class MachineBuild:
-    """llama.cpp built for this machine: which, and why it is not used or that there is none."""
+    """llama.cpp compiled on this machine, if any, and why it is missing or not used."""
 
     build: native_build.Build | None
     problem: str | None
@@ -79,139 +78,161 @@ class MachineBuild:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that `doctor` tells."""
+    """Everything that `doctor` reports."""
 
     python: str
     platform: str
     packages: dict[str, str | None]
-    survey: HardwareReport
-    machine: Machine
+    hardware: HardwareReport
     machine_build: MachineBuild
     model: ModelState
-    use: Use | None
+    projection: Projection | None
     problems: tuple[Problem, ...]
 
     @property
     def exit_code(self) -> ExitCode:
-        """Of the first problem that keeps the model from running."""
+        """The code of the first problem that prevents the model from running."""
         codes = (problem.exit_code for problem in self.problems)
         return next((code for code in codes if code), ExitCode.SUCCESS)
 
 
 def diagnose(
-    reference: str, config: Config, survey: HardwareReport, *, require_gpu: bool
+    reference: str, config: Config, hardware: HardwareReport, *, require_gpu: bool
 ) -> Diagnosis:
-    """Look at this machine and at the model that `reference` names."""
-    machine, build = Machine.this(survey), MachineBuild(*native_build.find())
-    model, use = ModelState(reference), None
+    """Check this machine and the model that `reference` names."""
+    model, projection = ModelState(reference), None
     problems: list[Problem] = []
     try:
-        model = _model(reference, config)
-        problems += _missing_file(model)
-        use = _use(model, config, survey)
+        model = _find_model(reference, config)
+        problems += _file_problems(model)
+        projection = _project(model, config, hardware)
     except MistralCliError as error:
         problems.append(Problem(error.message, error.hint, error.exit_code))
-    readers = [
+    capable_engines = [
         name
-        for name in survey.engines
+        for name in hardware.engines
         if name not in model.unsupported and config.engine in ("auto", name)
     ]
-    on_gpus = gpu_problems(survey, readers)
-    problems += [*_engine_problems(survey), *_memory_problems(use, machine), *on_gpus]
-    problems += _layer_problems(model, use, survey, on_gpus, required=require_gpu)
-    python = f"{platform.python_implementation()} {platform.python_version()}"
-    system = f"{platform.system()} {platform.machine()}"
-    names = [*filter(None, (backend(name).package for name in BACKENDS)), *_PACKAGES]
-    packages = {"mistral-cli": __version__, **{name: package_version(name) for name in names}}
-    return Diagnosis(python, system, packages, survey, machine, build, model, use, tuple(problems))
+    on_gpus = gpu_problems(hardware, capable_engines)
+    problems += _engine_problems(hardware)
+    problems += _memory_problems(projection, hardware)
+    problems += on_gpus
+    problems += _layer_problems(model, projection, hardware, on_gpus, required=require_gpu)
+    engine_packages = (backend(name).package for name in BACKENDS)
+    packages = [*filter(None, engine_packages), *_OTHER_PACKAGES]
+    return Diagnosis(
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        platform=f"{platform.system()} {platform.machine()}",
+        packages={
+            "mistral-cli": __version__,
+            **{name: package_version(name) for name in packages},
+        },
+        hardware=hardware,
+        machine_build=MachineBuild(*native_build.find()),
+        model=model,
+        projection=projection,
+        problems=tuple(problems),
+    )
 
 
-def _model(reference: str, config: Config) -> ModelState:
+def _find_model(reference: str, config: Config) -> ModelState:
     source = parse_reference(reference, config)
     path = source.locate()
     if path:
         header = read_gguf(path)
         return ModelState(reference, source.describe(), path, header, unsupported(header))
     if isinstance(source, LocalFile):
-        raise ModelNotAvailable(f"there is no file {source.path}", hint="mistral-cli models list")
+        raise ModelNotAvailable(f"{source.path} does not exist", hint="mistral-cli models list")
     known = find_built_in(reference)
     if known is None:
         return ModelState(reference, source.describe())
     return ModelState(reference, source.describe(), None, known.header(), unsupported(known))
 
 
-def _missing_file(model: ModelState) -> list[Problem]:
+def _file_problems(model: ModelState) -> list[Problem]:
     if model.path:
         return []
-    what, mend = f"{model.reference} is not on this machine", f"{_PULL} {model.reference}"
+    message = f"{model.reference} is not on this machine"
+    fix = f"mistral-cli models pull {model.reference}"
     code = ExitCode.MODEL_NOT_AVAILABLE
     if is_offline():
-        what, mend = f"{what}, and HF_HUB_OFFLINE is set", f"unset HF_HUB_OFFLINE; {mend}"
-        return [Problem(what, mend, code)]
+        message += ", and HF_HUB_OFFLINE is set"
+        return [Problem(message, f"unset HF_HUB_OFFLINE; {fix}", code)]
     free = free_space(cache_folder())
     if model.size and model.size > free:
-        what += f" and does not fit on the disk: {format_size(free)} are free in {cache_folder()}"
-        return [Problem(what, "Free some space, or set HF_HOME to a larger disk.", code)]
-    return [Problem(what, mend)]
+        message += f" and does not fit on the disk: {format_size(free)} free in {cache_folder()}"
+        return [Problem(message, "Free some space, or set HF_HOME to a larger disk.", code)]
+    return [Problem(message, fix)]
 
 
-def _engine_problems(survey: HardwareReport) -> list[Problem]:
-    if _nothing_installed(survey):
-        what = "no engine is installed"
-        return [Problem(what, f"pip install {backend(DEFAULT).package}", ExitCode.MODEL_UNUSABLE)]
+def _engine_problems(hardware: HardwareReport) -> list[Problem]:
+    if _no_engine_installed(hardware):
+        fix = f"pip install {backend(DEFAULT).package}"
+        return [Problem("no engine is installed", fix, ExitCode.MODEL_UNUSABLE)]
     return []
 
 
-def _nothing_installed(survey: HardwareReport) -> bool:
-    return all(state.missing for state in survey.engines.values())
+def _no_engine_installed(hardware: HardwareReport) -> bool:
+    return all(state.missing for state in hardware.engines.values())
 
 
-def _use(model: ModelState, config: Config, survey: HardwareReport) -> Use | None:
-    """What would run the model; for a file that is not here, from what is known of it."""
+def _project(model: ModelState, config: Config, hardware: HardwareReport) -> Projection | None:
+    """How the model would run, estimated from the catalog if its file is not here."""
     header = model.header
-    if header is None or _nothing_installed(survey):
+    if header is None or _no_engine_installed(hardware):
         return None
-    wanted = EngineRequirements(config.engine)
-    selection = select_engine(wanted, header, survey=survey, unsupported=model.unsupported)
+    selection = select_engine(
+        EngineRequirements(config.engine),
+        header,
+        survey=hardware,
+        unsupported=model.unsupported,
+    )
     context = min(CONTEXT, header.context_length)
     selection = fit_gpu_layers(selection, header, context)
-    return Use(
-        selection.backend.name,
-        selection.reason if model.path else f"{selection.reason}; {_LATER}",
-        header.block_count + 1,
-        selection.gpu_layers,
-        selection.gpu_reason,
-        selection.gpus,
-        context,
-        selection.backend.memory(header, context, selection.gpu_layers),
+    reason = selection.reason
+    if not model.path:
+        reason += "; to be confirmed once the file is here"
+    return Projection(
+        engine=selection.backend.name,
+        reason=reason,
+        layers=header.block_count + 1,
+        gpu_layers=selection.gpu_layers,
+        gpu_reason=selection.gpu_reason,
+        gpus=selection.gpus,
+        context_length=context,
+        memory=selection.backend.memory(header, context, selection.gpu_layers),
     )
+
+
+def _memory_problems(projection: Projection | None, hardware: HardwareReport) -> list[Problem]:
+    available = hardware.memory_available
+    if not projection or available is None or projection.memory.ram <= available:
+        return []
+    needed = projection.memory.ram
+    message = (
+        f"the model needs {needed / 2**30:.1f} GiB of memory, "
+        f"{(needed - available) / 2**30:.1f} GiB more than is available"
+    )
+    return [Problem(message, _SMALLER_MODEL, ExitCode.CONTEXT_EXCEEDED)]
 
 
 def _layer_problems(
     model: ModelState,
-    use: Use | None,
-    survey: HardwareReport,
+    projection: Projection | None,
+    hardware: HardwareReport,
     on_gpus: Sequence[Problem],
     *,
     required: bool,
 ) -> list[Problem]:
-    """Layers that the CPU must compute although there is a GPU, or although one must."""
-    if use is None:
-        unknown = model.header is None and survey.gpus  # a file that only the hub knows
+    """Layers that the CPU would compute, if this machine has a GPU or one is `required`."""
+    if projection is None:
+        unknown = model.header is None and hardware.gpus  # only the hub knows the file
         if unknown or not required:
             return []
-        return [Problem("no layer would be on a GPU", _NO_GPU, ExitCode.GPU_REQUIRED)]
-    code = ExitCode.GPU_REQUIRED if required and not use.gpu_layers else ExitCode.SUCCESS
-    if use.gpus and use.gpu_layers < use.layers:
-        what = f"{use.gpu_layers} of {use.layers} layers would be on a GPU"
-        return [Problem(what, _ANOTHER, code)]
-    mend = on_gpus[-1].mend if on_gpus else _NO_GPU
-    return [Problem("no layer would be on a GPU", mend, code)] if code else []
-
-
-def _memory_problems(use: Use | None, machine: Machine) -> list[Problem]:
-    if not use or machine.memory is None or use.memory.ram <= machine.memory:
-        return []
-    lacking = (use.memory.ram - machine.memory) / 2**30
-    what = f"the model needs {use.memory.ram / 2**30:.1f} GiB of memory, {lacking:.1f} too many"
-    return [Problem(what, _ANOTHER, ExitCode.CONTEXT_EXCEEDED)]
+        return [Problem(_NO_LAYER_ON_GPU, _NEEDS_GPU, ExitCode.GPU_REQUIRED)]
+    gpu_layers, layers = projection.gpu_layers, projection.layers
+    code = ExitCode.GPU_REQUIRED if required and not gpu_layers else ExitCode.SUCCESS
+    if projection.gpus and gpu_layers < layers:
+        return [Problem(f"{gpu_layers} of {layers} layers would be on a GPU", _SMALLER_MODEL, code)]
+    fix = on_gpus[-1].fix if on_gpus else _NEEDS_GPU
+    return [Problem(_NO_LAYER_ON_GPU, fix, code)] if code else []

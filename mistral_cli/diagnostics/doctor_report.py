@@ -1,18 +1,17 @@
-"""What `doctor` found: for a person, or as JSON."""
+"""Prints what `doctor` found, for a person or as JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.diagnostics.recommend_report import gib
+from mistral_cli.diagnostics.recommend import gib, gpu_fields, memory_fields
 from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.system.stdout import write, write_envelope
 from mistral_cli.system.wrap import without_controls
 
 if TYPE_CHECKING:
-    from mistral_cli.diagnostics.doctor import Diagnosis, MachineBuild, Use
+    from mistral_cli.diagnostics.doctor import Diagnosis, MachineBuild, ModelState, Projection
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.hardware.probe import EngineState
@@ -21,38 +20,41 @@ if TYPE_CHECKING:
 _WIDTH = 16
 
 
-def print_diagnosis(terminal: Terminal, found: Diagnosis, *, as_json: bool) -> None:
-    """Print everything, the problems and what mends them last."""
+def print_diagnosis(terminal: Terminal, diagnosis: Diagnosis, *, as_json: bool) -> None:
+    """Print everything, with the problems and their fixes last."""
     if as_json:
-        write_envelope(terminal, _envelope(found))
+        write_envelope(terminal, _envelope(diagnosis))
         return
-    lines = [f"{name:<{_WIDTH}}{without_controls(text)}\n" for name, text in _lines(found)]
+    lines = [f"{name:<{_WIDTH}}{without_controls(text)}\n" for name, text in _lines(diagnosis)]
     write(terminal, "".join(lines))
 
 
-def _lines(found: Diagnosis) -> Iterator[tuple[str, str]]:
-    packages = [f"{name} {version or 'not installed'}" for name, version in found.packages.items()]
-    memory = found.machine.memory
-    yield "system", f"{found.platform}, {found.python}"
+def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
+    hardware, model = diagnosis.hardware, diagnosis.model
+    packages = (
+        f"{name} {version or 'not installed'}" for name, version in diagnosis.packages.items()
+    )
+    memory = hardware.memory_available
+    yield "system", f"{diagnosis.platform}, {diagnosis.python}"
     yield "packages", ", ".join(packages)
     yield "memory", f"{gib(memory) if memory is not None else 'unknown'} available"
-    yield "cores", str(found.machine.cores)
-    yield "NVIDIA driver", _driver(found.survey.driver)
-    for gpu in found.survey.driver.gpus:
+    yield "cores", str(hardware.cores)
+    yield "NVIDIA driver", _driver(hardware.driver)
+    for gpu in hardware.driver.gpus:
         yield "GPU", _gpu(gpu)
-    for name, state in found.survey.engines.items():
-        yield name, _engine(state, found.survey.driver)
-    yield "machine build", _machine_build(found.machine_build)
-    yield "model", _model(found)
-    if use := found.use:
-        yield "would use", f"{use.engine} ({use.reason})"
-        yield "GPU layers", f"{use.gpu_layers} of {use.layers}{_why_so_many(use)}"
-        yield "would need", _needs(found)
-    for problem in found.problems:
-        yield "problem" if problem.exit_code else "note", problem.what
-        yield "  mend it", problem.mend
-    verdict = "cannot run here" if found.exit_code else "can run here"
-    yield "verdict", f"{found.model.reference} {verdict}"
+    for name, state in hardware.engines.items():
+        yield name, _engine(state, hardware.driver)
+    yield "machine build", _machine_build(diagnosis.machine_build)
+    yield "model", _model(model)
+    if projection := diagnosis.projection:
+        yield "would use", f"{projection.engine} ({projection.reason})"
+        yield "GPU layers", _gpu_layers(projection)
+        yield "would need", _needs(projection)
+    for problem in diagnosis.problems:
+        yield "problem" if problem.exit_code else "note", problem.message
+        yield "  fix", problem.fix
+    verdict = "cannot run here" if diagnosis.exit_code else "can run here"
+    yield "verdict", f"{model.reference} {verdict}"
 
 
 def _driver(driver: Driver) -> str:
@@ -75,55 +77,116 @@ def _engine(state: EngineState, driver: Driver) -> str:
     return "; ".join(map(_gpu, state.gpus))
 
 
-def _machine_build(found: MachineBuild) -> str:
-    if found.build is None or found.problem:
-        return f"{found.problem or 'none'}; {native_build.gain()}"
-    return f"llama.cpp {found.build.llama_cpp}{', with CUDA' if found.build.cuda else ''}"
+def _machine_build(machine_build: MachineBuild) -> str:
+    build = machine_build.build
+    if build is None or machine_build.problem:
+        return f"{machine_build.problem or 'none'}; {native_build.gain()}"
+    return f"llama.cpp {build.llama_cpp}{', with CUDA' if build.cuda else ''}"
 
 
-def _why_so_many(use: Use) -> str:
-    """Nothing where there is no GPU: the lines of the engines have said why."""
-    return f" ({use.gpu_reason})" if use.gpus else ""
-
-
-def _model(found: Diagnosis) -> str:
-    model = found.model
-    place = str(model.path) if model.path else "not on this machine"
+def _model(model: ModelState) -> str:
+    path = str(model.path) if model.path else "not on this machine"
     size = f", {model.size / 1e9:.2f} GB" if model.size else ""
-    return f"{model.reference}: {place}{size}"
+    return f"{model.reference}: {path}{size}"
 
 
-def _needs(found: Diagnosis) -> str:
-    assert found.use
-    memory = found.use.memory
+def _gpu_layers(projection: Projection) -> str:
+    layers = f"{projection.gpu_layers} of {projection.layers}"
+    # Without a GPU the lines of the engines have given the reason.
+    return f"{layers} ({projection.gpu_reason})" if projection.gpus else layers
+
+
+def _needs(projection: Projection) -> str:
+    memory = projection.memory
     gpu = f", {gib(memory.gpu)} of GPU memory" if memory.gpu else ""
-    return f"{gib(memory.ram)} of memory{gpu} with {found.use.context_length:,} tokens of context"
+    return f"{gib(memory.ram)} of memory{gpu} with {projection.context_length:,} tokens of context"
 
 
-def _envelope(found: Diagnosis) -> dict[str, Any]:
-    model, use = found.model, found.use
-    needs = use and {**asdict(use.memory), "ram": use.memory.ram, "gpu": use.memory.gpu}
+def _envelope(diagnosis: Diagnosis) -> dict[str, Any]:
+    hardware = diagnosis.hardware
     return {
-        "exit_code": int(found.exit_code),
-        "runs": not found.exit_code,
-        "platform": found.platform,
-        "python": found.python,
-        "packages": found.packages,
-        "memory_available": found.machine.memory,
-        "cores": found.machine.cores,
-        "machine_build": asdict(found.machine_build),
-        "driver": asdict(found.survey.driver),
-        "engines": {
-            name: {**asdict(state), "version": state.version}
-            for name, state in found.survey.engines.items()
+        "exit_code": int(diagnosis.exit_code),
+        "runs": not diagnosis.exit_code,
+        "platform": diagnosis.platform,
+        "python": diagnosis.python,
+        "packages": diagnosis.packages,
+        "memory_available": hardware.memory_available,
+        "cores": hardware.cores,
+        "machine_build": _machine_build_fields(diagnosis.machine_build),
+        "driver": _driver_fields(hardware.driver),
+        "engines": {name: _engine_fields(state) for name, state in hardware.engines.items()},
+        "model": _model_fields(diagnosis.model),
+        "would_use": diagnosis.projection and _projection_fields(diagnosis.projection),
+        "problems": [
+            {
+                "what": problem.message,
+                "fix": problem.fix,
+                "exit_code": int(problem.exit_code),
+            }
+            for problem in diagnosis.problems
+        ],
+    }
+
+
+def _machine_build_fields(machine_build: MachineBuild) -> dict[str, Any]:
+    build = machine_build.build
+    return {
+        "build": build
+        and {
+            "source": build.source,
+            "llama_cpp": build.llama_cpp,
+            "instructions": build.instructions,
+            "cuda": build.cuda,
+            "options": build.options,
         },
-        "model": {
-            "reference": model.reference,
-            "source": model.source,
-            "path": str(model.path) if model.path else None,
-            "size": model.size,
-            "quantization": model.header.quantization if model.path and model.header else None,
-        },
-        "would_use": use and {**asdict(use), "memory": needs},
-        "problems": [asdict(problem) for problem in found.problems],
+        "problem": machine_build.problem,
+    }
+
+
+def _driver_fields(driver: Driver) -> dict[str, Any]:
+    return {
+        "problem": driver.problem,
+        "obstacle": driver.obstacle,
+        "cuda_version": driver.cuda_version,
+        "gpus": [
+            {
+                **gpu_fields(gpu),
+                "compute_capability": gpu.compute_capability,
+                "mig": gpu.mig,
+            }
+            for gpu in driver.gpus
+        ],
+    }
+
+
+def _engine_fields(state: EngineState) -> dict[str, Any]:
+    return {
+        "package": state.package,
+        "missing": state.missing,
+        "no_gpu": state.no_gpu,
+        "gpus": [gpu_fields(gpu) for gpu in state.gpus],
+        "version": state.version,
+    }
+
+
+def _model_fields(model: ModelState) -> dict[str, Any]:
+    return {
+        "reference": model.reference,
+        "source": model.source,
+        "path": str(model.path) if model.path else None,
+        "size": model.size,
+        "quantization": model.header.quantization if model.path and model.header else None,
+    }
+
+
+def _projection_fields(projection: Projection) -> dict[str, Any]:
+    return {
+        "engine": projection.engine,
+        "reason": projection.reason,
+        "layers": projection.layers,
+        "gpu_layers": projection.gpu_layers,
+        "gpu_reason": projection.gpu_reason,
+        "gpus": [gpu_fields(gpu) for gpu in projection.gpus],
+        "context_length": projection.context_length,
+        "memory": memory_fields(projection.memory),
     }

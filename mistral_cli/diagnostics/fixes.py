@@ -1,4 +1,4 @@
-"""What keeps a GPU from being used, and the command that mends it."""
+"""Why no engine uses a GPU, and the command or step that fixes it."""
 
 from __future__ import annotations
 
@@ -14,67 +14,65 @@ from mistral_cli.errors import ExitCode
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.probe import HardwareReport
 
-_MENDS = {
-    Obstacle.NO_DEVICE: "nvidia-smi says more; a container needs --gpus all at its start",
+_DRIVER_FIXES = {
+    Obstacle.NO_DEVICE: "Run nvidia-smi for details; start a container with --gpus all.",
     Obstacle.HIDDEN: "unset CUDA_VISIBLE_DEVICES",
-    Obstacle.MIG: "nvidia-smi -L names the slices; CUDA_VISIBLE_DEVICES=MIG-… takes one",
-    Obstacle.FAILED: "nvidia-smi says more; after an update of the driver, restart the machine",
+    Obstacle.MIG: "Set CUDA_VISIBLE_DEVICES=MIG-… to a slice that nvidia-smi -L lists.",
+    Obstacle.FAILED: "Run nvidia-smi for details; restart the machine after a driver update.",
 }
-"""Of a driver without GPUs; one that is absent needs none: most machines have no such GPU."""
+"""For a driver without a GPU. A missing driver needs no fix: most machines have no such GPU."""
 
 _ROCM_DRIVER, _GRAPHICS = Path("/dev/kfd"), Path("/dev/dri/renderD128")
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What is wrong and what mends it; `exit_code` is 0 where the model runs all the same."""
+    """A problem and its fix; `exit_code` is 0 if the model can run in spite of it."""
 
-    what: str
-    mend: str
+    message: str
+    fix: str
     exit_code: ExitCode = ExitCode.SUCCESS
 
 
-def gpu_problems(survey: HardwareReport, readers: Collection[str]) -> list[Problem]:
-    """Why none of the `readers`, the engines that can run the model, uses a GPU.
-
-    As far as something can be done about it.
-    """
+def gpu_problems(hardware: HardwareReport, capable_engines: Collection[str]) -> list[Problem]:
+    """Why none of `capable_engines`, which can run the model, uses a GPU, if a fix is known."""
     packages = [
-        Problem(f"{name}: {state.missing}", mend)
-        for name, state in survey.engines.items()
-        if state.missing and (mend := backend(name).install_hint(survey.driver))
+        Problem(f"{name}: {state.missing}", fix)
+        for name, state in hardware.engines.items()
+        if state.missing and (fix := backend(name).install_hint(hardware.driver))
     ]
-    if any(survey.engines[name].gpus for name in readers):
+    if any(hardware.engines[name].gpus for name in capable_engines):
         return packages
-    driver = survey.driver
-    if driver.obstacle and driver.obstacle in _MENDS:
-        return [*packages, Problem(driver.problem or "", _MENDS[driver.obstacle])]
+    driver = hardware.driver
+    if driver.obstacle and driver.obstacle in _DRIVER_FIXES:
+        return [*packages, Problem(driver.problem or "", _DRIVER_FIXES[driver.obstacle])]
     if driver.obstacle:
-        return packages + _without_driver(survey)
-    ways = _gpu_fixes(driver, readers)
+        return packages + _other_gpu_problems(hardware)
+    fixes = _gpu_fixes(driver, capable_engines)
     names = ", ".join(gpu.name for gpu in driver.gpus)
-    what = f"no engine that can run the model uses {names}"
-    return [*packages, Problem(what, " or ".join(ways))] if ways else packages
+    message = f"no engine that can run the model uses {names}"
+    return [*packages, Problem(message, " or ".join(fixes))] if fixes else packages
 
 
-def _gpu_fixes(driver: Driver, readers: Collection[str]) -> list[str]:
-    """What lets one of the `readers` use the GPUs that the driver offers.
+def _gpu_fixes(driver: Driver, capable_engines: Collection[str]) -> list[str]:
+    """The steps that let one of `capable_engines` use the GPUs that the driver offers.
 
-    A newer driver is suggested only where nothing else helps, and then the oldest that does.
+    A newer driver is suggested only if nothing else helps, and then the oldest that does.
     """
-    found = [fix for name in readers if (fix := backend(name).gpu_fix(driver))]
-    if commands := [fix.command for fix in found if fix.command]:
+    fixes = [fix for name in capable_engines if (fix := backend(name).gpu_fix(driver))]
+    if commands := [fix.command for fix in fixes if fix.command]:
         return commands
-    versions = [fix.driver_version for fix in found]
-    return [f"Install NVIDIA's driver {min(versions)} or newer."] if versions else []
+    versions = [fix.driver_version for fix in fixes]
+    return [f"Install NVIDIA driver {min(versions)} or newer."] if versions else []
 
 
-def _without_driver(survey: HardwareReport) -> list[Problem]:
+def _other_gpu_problems(hardware: HardwareReport) -> list[Problem]:
+    """GPUs that are not NVIDIA's and that an engine could use."""
     if _ROCM_DRIVER.exists():
-        what, kind = "an AMD GPU is not used", "rocm"
+        message, kind = "an AMD GPU is not used", "rocm"
     elif _GRAPHICS.exists():
-        what, kind = "a graphics card is not used", "vulkan"
+        message, kind = "a graphics card is not used", "vulkan"
     else:
         return []
-    fixes = (backend(name).other_gpu_fix(kind) for name in survey.engines)
-    return [Problem(what, fix) for fix in fixes if fix][:1]
+    fixes = (backend(name).other_gpu_fix(kind) for name in hardware.engines)
+    return [Problem(message, fix) for fix in fixes if fix][:1]

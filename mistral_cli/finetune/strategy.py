@@ -1,7 +1,7 @@
 """How a run fits the memory: the device, packed weights, and the parts that a step is computed in.
 
 None of this changes what the model learns, except for rounding; it decides memory and time. All
-sizes are in bytes. The estimates were compared with real runs; `docs/finetune.md` has the figures.
+sizes are in bytes. The estimates were compared with real runs (docs/performance/measurements.md).
 """
 
 from __future__ import annotations

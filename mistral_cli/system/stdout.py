@@ -15,7 +15,7 @@ from mistral_cli.system.terminal import Terminal, drop_the_rest
 # What UTF-8 cannot carry: the bytes of a path that is not UTF-8, as Python holds them.
 _NO_TEXT = "[\ud800-\udfff]"
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Of every JSON object that the program prints; raised when a key changes its meaning."""
 
 

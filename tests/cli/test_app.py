@@ -101,7 +101,7 @@ def test_the_envelope_has_the_promised_keys(run: Run, smollm2: Path) -> None:
     promised = "schema_version command model engine text finish_reason prompt_tokens "
     promised += "cached_tokens completion_tokens gpu_layers gpu_reason timings seed warnings"
     assert set(promised.split()) <= set(envelope)
-    assert envelope["schema_version"] == 1
+    assert envelope["schema_version"] == 2
     assert (envelope["seed"], envelope["gpu_layers"]) == (9, 0)
     assert envelope["finish_reason"] == "length"
     assert "cut at 3 tokens" in envelope["warnings"][-1]

@@ -1,4 +1,4 @@
-"""`doctor` and `models recommend`: on this machine, and on machines of every kind."""
+"""`doctor` and `models recommend`, on this machine and on simulated machines of every kind."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, 
 from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
-from mistral_cli.diagnostics import fixes as mending
-from mistral_cli.diagnostics import recommend
+from mistral_cli.diagnostics import fixes, recommend
 from mistral_cli.diagnostics.doctor import Diagnosis, diagnose
 from mistral_cli.diagnostics.doctor_report import print_diagnosis
 from mistral_cli.engines.ctransformers.limits import RUNTIME_COMMAND
+from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware import probe as surveying
 from mistral_cli.engines.hardware.gpu import Gpu
-from mistral_cli.engines.hardware.probe import ask_child, survey
+from mistral_cli.engines.hardware.probe import EngineState, HardwareReport, ask_child, survey
 from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ExitCode
@@ -32,10 +32,22 @@ LLAMA_CPP = backend("llama.cpp")
 
 Run = Callable[..., Any]
 
+MEMORY_KEYS = [
+    "weights_ram",
+    "weights_gpu",
+    "kv_ram",
+    "kv_gpu",
+    "compute",
+    "engine",
+    "dequantized",
+    "ram",
+    "gpu",
+]
+
 
 @pytest.fixture(scope="session")
 def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of a type that ctransformers computes on a GPU."""
+    """A model of a type that ctransformers computes on a GPU."""
     path = tmp_path_factory.mktemp("models") / "q8.gguf"
     return write_mistral(path, vocabulary=512, quantization="Q8_0")
 
@@ -43,23 +55,80 @@ def quantized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --- doctor, as a process ----------------------------------------------------------------------
 
 
-def test_doctor_says_that_a_model_runs_here(run: Run, mistral: Path) -> None:
+def test_a_model_can_run_here(run: Run, mistral: Path) -> None:
     result = run("doctor", "-m", mistral)
     assert result.status == 0, result.stderr
     assert f"{mistral} can run here" in result.stdout
     assert "xllamacpp 20" in result.stdout
 
 
-def test_doctor_in_json(run: Run, mistral: Path) -> None:
+def test_the_json_of_doctor(run: Run, mistral: Path) -> None:
     result = run("doctor", "--json", MISTRAL_CLI_MODEL=str(mistral))
     found = json.loads(result.stdout)
-    assert (found["schema_version"], found["exit_code"], found["runs"]) == (1, 0, True)
+    assert (found["schema_version"], found["exit_code"], found["runs"]) == (2, 0, True)
     assert found["model"]["path"] == str(mistral)
     assert found["would_use"]["engine"] in found["engines"]
     memory = found["would_use"]["memory"]
     assert memory["ram"] > memory["kv_ram"]
     assert memory["kv_ram"] + memory["kv_gpu"] > 0
     assert set(found["engines"]) == {"llama.cpp", "ctransformers"}
+
+
+def test_the_json_of_doctor_has_these_keys(run: Run, mistral: Path) -> None:
+    found = json.loads(run("doctor", "--require-gpu", "-m", mistral, "--json").stdout)
+    assert list(found) == [
+        "schema_version",
+        "exit_code",
+        "runs",
+        "platform",
+        "python",
+        "packages",
+        "memory_available",
+        "cores",
+        "machine_build",
+        "driver",
+        "engines",
+        "model",
+        "would_use",
+        "problems",
+    ]
+    assert list(found["machine_build"]) == ["build", "problem"]
+    assert list(found["driver"]) == ["problem", "obstacle", "cuda_version", "gpus"]
+    for engine in found["engines"].values():
+        assert list(engine) == ["package", "missing", "no_gpu", "gpus", "version"]
+    assert list(found["model"]) == ["reference", "source", "path", "size", "quantization"]
+    if found["would_use"]:  # not if --require-gpu fails
+        assert list(found["would_use"]) == [
+            "engine",
+            "reason",
+            "layers",
+            "gpu_layers",
+            "gpu_reason",
+            "gpus",
+            "context_length",
+            "memory",
+        ]
+        assert list(found["would_use"]["memory"]) == MEMORY_KEYS
+    for problem in found["problems"]:
+        assert list(problem) == ["what", "fix", "exit_code"]
+
+
+def test_the_json_of_a_gpu(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
+    written = io.StringIO()
+    terminal = make_terminal(stdout=written, stderr=written)
+    print_diagnosis(terminal, on(monkeypatch, Machine(), quantized), as_json=True)
+    found = json.loads(written.getvalue())
+    (gpu,) = found["driver"]["gpus"]
+    assert gpu == {
+        "name": "Tesla T4",
+        "memory_total": T4.total,
+        "memory_free": T4.free,
+        "compute_capability": [7, 5],
+        "mig": False,
+    }
+    (gpu,) = found["would_use"]["gpus"]
+    assert list(gpu) == ["name", "memory_total", "memory_free"]
+    assert found["engines"]["ctransformers"]["gpus"] == [gpu]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +141,7 @@ def test_doctor_in_json(run: Run, mistral: Path) -> None:
         ("a:b:c", {}, 2),
     ],
 )
-def test_the_exit_code_is_that_of_the_reason(
+def test_the_exit_code_is_that_of_the_problem(
     run: Run, reference: str, env: dict[str, str], status: int
 ) -> None:
     result = run("doctor", "-m", reference, "--json", **env)
@@ -80,7 +149,7 @@ def test_the_exit_code_is_that_of_the_reason(
     assert json.loads(result.stdout)["exit_code"] == status
 
 
-def test_a_damaged_file(run: Run, tmp_path: Path) -> None:
+def test_a_damaged_file_cannot_run(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "damaged.gguf"
     path.write_bytes(b"GGUF" + bytes(100))
     result = run("doctor", "-m", path)
@@ -93,8 +162,8 @@ def test_a_damaged_file(run: Run, tmp_path: Path) -> None:
 
 @pytest.fixture(autouse=True)
 def no_other_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(mending, "_ROCM_DRIVER", tmp_path / "kfd")
-    monkeypatch.setattr(mending, "_GRAPHICS", tmp_path / "renderD128")
+    monkeypatch.setattr(fixes, "_ROCM_DRIVER", tmp_path / "kfd")
+    monkeypatch.setattr(fixes, "_GRAPHICS", tmp_path / "renderD128")
     monkeypatch.setattr(LLAMA_CPP, "no_gpu", lambda: "no GPU support")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
 
@@ -106,56 +175,72 @@ def on(
     *,
     require_gpu: bool = False,
     engine: str = "auto",
+    memory: int | None = 64 * GIB,
 ) -> Diagnosis:
+    """The diagnosis on `machine` with `memory` bytes available."""
     put(monkeypatch, machine)
-    return diagnose(str(model), Config(engine=engine), survey(), require_gpu=require_gpu)
+    hardware = replace(survey(), memory_available=memory)
+    return diagnose(str(model), Config(engine=engine), hardware, require_gpu=require_gpu)
 
 
-def mends(found: Diagnosis) -> str:
-    return "\n".join(problem.mend for problem in found.problems)
+def fixes_of(found: Diagnosis) -> str:
+    return "\n".join(problem.fix for problem in found.problems)
 
 
-def test_a_t4_with_ctransformers(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
+def test_ctransformers_uses_a_t4(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
     found = on(monkeypatch, Machine(), quantized, require_gpu=True)
-    assert found.use
-    assert (found.use.engine, found.use.gpu_layers) == ("ctransformers", found.use.layers)
+    assert found.projection
+    assert (found.projection.engine, found.projection.gpu_layers) == (
+        "ctransformers",
+        found.projection.layers,
+    )
     assert (found.problems, found.exit_code) == ((), 0)
 
 
-def test_a_model_that_is_not_here_yet(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_is_not_downloaded_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     found = on(monkeypatch, Machine())
-    assert found.use
-    assert (found.use.engine, found.use.gpu_layers, found.exit_code) == ("ctransformers", 33, 0)
-    assert mends(found) == "mistral-cli models pull mistral"
+    assert found.projection
+    assert (found.projection.engine, found.projection.gpu_layers, found.exit_code) == (
+        "ctransformers",
+        33,
+        0,
+    )
+    assert fixes_of(found) == "mistral-cli models pull mistral"
     for required in (False, True):
         unknown = on(monkeypatch, Machine(), "owner/repo:Q8_0", require_gpu=required)
-        assert (unknown.use, unknown.exit_code) == (None, 0)
+        assert (unknown.projection, unknown.exit_code) == (None, 0)
     without = on(monkeypatch, None, "owner/repo:Q8_0", require_gpu=True)
     assert without.exit_code == ExitCode.GPU_REQUIRED
 
 
-def test_the_engine_that_the_user_set(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+def test_the_configured_engine_is_the_only_one_considered(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path
+) -> None:
     for model in (mistral, "mistral"):
         found = on(monkeypatch, Machine(version=12080), model, engine="llama.cpp")
-        assert found.use
-        assert (found.use.engine, found.use.gpu_layers) == ("llama.cpp", 0)
-        assert "whl/cu128" in mends(found)
-        assert "ctransformers" not in mends(found)
+        assert found.projection
+        assert (found.projection.engine, found.projection.gpu_layers) == ("llama.cpp", 0)
+        assert "whl/cu128" in fixes_of(found)
+        assert "ctransformers" not in fixes_of(found)
 
 
-def test_a_model_that_ctransformers_cannot_read(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has the GPU, and is of no use: here or not, llama.cpp runs this model."""
+def test_a_model_that_ctransformers_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has the GPU but cannot help: llama.cpp runs this model, downloaded or not."""
     monkeypatch.setattr(PyPIWheel, "locate", lambda self: None)
     found = on(monkeypatch, Machine(version=12080), "smollm2")
-    assert found.use
-    assert (found.use.engine, found.use.gpu_layers, found.exit_code) == ("llama.cpp", 0, 0)
-    assert "whl/cu128" in mends(found)
-    assert "models recommend" not in mends(found)
-    assert "ctransformers[cuda]" not in mends(found)
+    assert found.projection
+    assert (found.projection.engine, found.projection.gpu_layers, found.exit_code) == (
+        "llama.cpp",
+        0,
+        0,
+    )
+    assert "whl/cu128" in fixes_of(found)
+    assert "models recommend" not in fixes_of(found)
+    assert "ctransformers[cuda]" not in fixes_of(found)
 
 
 @pytest.mark.parametrize(
-    ("machine", "mend"),
+    ("machine", "fix"),
     [
         (Machine(runtime=False, version=12080), f"whl/cu128 or {RUNTIME_COMMAND}"),
         (Machine(runtime=False, version=13000), "whl/cu128 or"),
@@ -164,39 +249,41 @@ def test_a_model_that_ctransformers_cannot_read(monkeypatch: pytest.MonkeyPatch)
         (Machine(cards=(Card("P4", (6, 1)),), runtime=False, version=13020), "whl/cu128 or"),
         (Machine(cards=(Card("K2200", (5, 0)),), version=12080), "whl/cu128"),
         (Machine(cards=(Card("K2200", (5, 0)),), version=12020), "driver 570"),
-        (Machine(version=11080), "Install NVIDIA's driver 525 or newer."),
-        (Machine(status=999, physical=0), "nvidia-smi says more"),
-        (Machine(status=NOT_READY), "nvidia-smi says more"),
+        (Machine(version=11080), "Install NVIDIA driver 525 or newer."),
+        (Machine(status=999, physical=0), "Run nvidia-smi for details"),
+        (Machine(status=NOT_READY), "Run nvidia-smi for details"),
         (Machine(cards=(), status=NO_DEVICE, physical=0), "--gpus all"),
-        (Machine(cards=(), status=NO_DEVICE, mig=True), "nvidia-smi -L names the slices"),
+        (Machine(cards=(), status=NO_DEVICE, mig=True), "a slice that nvidia-smi -L lists"),
     ],
 )
-def test_what_mends_a_gpu_that_is_not_used(
-    monkeypatch: pytest.MonkeyPatch, mistral: Path, machine: Machine, mend: str
+def test_the_fix_for_a_gpu_that_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path, machine: Machine, fix: str
 ) -> None:
     found = on(monkeypatch, machine, mistral)
-    assert mend in mends(found)
-    assert found.exit_code == 0  # the CPU can do it
+    assert fix in fixes_of(found)
+    assert found.exit_code == 0  # the CPU can run the model
     assert on(monkeypatch, machine, mistral, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
 
 
-def test_pip_does_not_cure_an_old_gpu(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+def test_no_package_is_advised_for_an_old_gpu(
+    monkeypatch: pytest.MonkeyPatch, mistral: Path
+) -> None:
     old = Machine(cards=(Card("K2200", (5, 0)),), version=12080, runtime=False)
-    assert "ctransformers" not in mends(on(monkeypatch, old, mistral))
+    assert "ctransformers" not in fixes_of(on(monkeypatch, old, mistral))
     older = Machine(cards=(Card("K80", (3, 7)),), version=11040)
-    assert mends(on(monkeypatch, older, mistral)) == ""
+    assert fixes_of(on(monkeypatch, older, mistral)) == ""
 
 
 def test_a_build_for_cuda_that_cannot_be_loaded(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
     monkeypatch.setattr(LLAMA_CPP, "missing", lambda: "libcuda.so.1: cannot open")
-    assert mends(on(monkeypatch, None, mistral)) == "pip install --force-reinstall xllamacpp"
-    wheel = mends(on(monkeypatch, Machine(version=12080), mistral))
+    assert fixes_of(on(monkeypatch, None, mistral)) == "pip install --force-reinstall xllamacpp"
+    wheel = fixes_of(on(monkeypatch, Machine(version=12080), mistral))
     assert wheel.endswith("whl/cu128")
 
 
-def test_one_reason_is_said_once(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
+def test_each_reason_is_printed_once(monkeypatch: pytest.MonkeyPatch, mistral: Path) -> None:
     written = io.StringIO()
     terminal = make_terminal(stdout=written, stderr=written)
     print_diagnosis(terminal, on(monkeypatch, None, mistral), as_json=False)
@@ -204,7 +291,7 @@ def test_one_reason_is_said_once(monkeypatch: pytest.MonkeyPatch, mistral: Path)
     assert written.getvalue().count("no GPU support") == 1
 
 
-def test_a_machine_without_a_gpu_has_nothing_to_mend(
+def test_a_machine_without_a_gpu_needs_no_fix(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
     assert on(monkeypatch, None, mistral).problems == ()
@@ -212,26 +299,28 @@ def test_a_machine_without_a_gpu_has_nothing_to_mend(
 
 
 @pytest.mark.parametrize(("device", "wheels"), [("_ROCM_DRIVER", "rocm"), ("_GRAPHICS", "vulkan")])
-def test_gpus_of_other_makers(
+def test_gpus_of_other_vendors(
     monkeypatch: pytest.MonkeyPatch, mistral: Path, device: str, wheels: str
 ) -> None:
-    getattr(mending, device).touch()
-    assert f"xllamacpp/whl/{wheels}" in mends(on(monkeypatch, None, mistral))
+    getattr(fixes, device).touch()
+    assert f"xllamacpp/whl/{wheels}" in fixes_of(on(monkeypatch, None, mistral))
 
 
 def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
     full = Machine(cards=(replace(T4, free=100 * 2**20),))
     found = on(monkeypatch, full, quantized)
-    assert found.use
-    assert found.use.gpu_layers == 0
-    assert "models recommend" in mends(found)
+    assert found.projection
+    assert found.projection.gpu_layers == 0
+    assert "models recommend" in fixes_of(found)
     assert on(monkeypatch, full, quantized, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
 
 
-def test_too_little_memory_and_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(recommend, "available_memory", lambda: GIB)
-    assert on(monkeypatch, None).exit_code == ExitCode.CONTEXT_EXCEEDED
-    assert on(monkeypatch, Machine()).exit_code == 0  # the weights are on the GPU
+def test_too_little_memory_or_no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    full = on(monkeypatch, None, memory=GIB)
+    assert full.exit_code == ExitCode.CONTEXT_EXCEEDED
+    assert "GiB more than is available" in full.problems[-1].message
+    assert on(monkeypatch, Machine(), memory=GIB).exit_code == 0  # the weights are on the GPU
+    assert on(monkeypatch, None, memory=None).exit_code == 0
     nothing = {
         name: replace(state, missing="not installed", gpus=())
         for name, state in survey().engines.items()
@@ -247,20 +336,20 @@ def test_a_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage)
     found = on(monkeypatch, None)
     assert found.exit_code == ExitCode.MODEL_NOT_AVAILABLE
-    assert "1.00 GB are free" in found.problems[0].what
+    assert "1.00 GB free in" in found.problems[0].message
 
 
-# --- the survey --------------------------------------------------------------------------------
+# --- the hardware report -----------------------------------------------------------------------
 
 
-def test_what_the_child_says_of_gpus_is_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_answers_of_the_child_are_read_back(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Machine(cards=(T4, T4), physical=2))
     lines = [json.dumps(answer).encode() for answer in surveying._answers()]
     again = surveying._parse(b"\n".join(lines), "")
     assert again.driver == survey().driver
     assert [gpu.memory_free for gpu in again.gpus] == [T4.free, T4.free]
     assert not again.unanswered
-    # The last one asked has ended the process.
+    # The last engine asked has ended the process.
     cut = surveying._parse(b"\n".join(lines[:-1]), "it ended")
     assert (cut.engines["llama.cpp"].no_gpu, cut.gpu_engine) == ("it ended", "ctransformers")
     assert (cut.unanswered, cut.driver) == (True, again.driver)
@@ -291,9 +380,19 @@ def test_a_driver_that_hangs_or_dies(
 # --- models recommend --------------------------------------------------------------------------
 
 
-def best(memory: float, *gpus: float, cores: int = 8) -> recommend.Fit:
+def hardware(
+    memory: float, gpus: tuple[float, ...] = (), *, cores: int = 8, engine: str = "llama.cpp"
+) -> HardwareReport:
+    """A machine with this much memory, and GPUs that `engine` can use; sizes are in GiB."""
     cards = tuple(Gpu("GPU", int(gib * GIB), int(gib * GIB)) for gib in gpus)
-    return recommend.recommend(recommend.Machine(int(memory * GIB), cards, cores))[0]
+    engines = {engine: EngineState("package", None, None, cards)}
+    return HardwareReport(
+        engines, cuda.no_driver(), memory_available=int(memory * GIB), cores=cores
+    )
+
+
+def best(memory: float, *gpus: float, cores: int = 8) -> recommend.Fit:
+    return recommend.recommend(hardware(memory, gpus, cores=cores))[0]
 
 
 @pytest.mark.parametrize(
@@ -315,20 +414,47 @@ def test_the_best_model_for_a_machine(
     fit = best(memory, *gpus)
     assert fit.entry.reference.endswith(reference)
     assert fit.entry.quantization == quantization
-    assert not fit.lacking
+    assert not fit.shortfall
 
 
-def test_nothing_fits() -> None:
-    fits = recommend.recommend(recommend.Machine(1000, (), 2))
-    assert [fit.lacking for fit in fits] == sorted(fit.lacking for fit in fits)
+def test_if_nothing_fits_the_smallest_shortfall_is_first() -> None:
+    fits = recommend.recommend(hardware(1000 / GIB, cores=2))
+    assert [fit.shortfall for fit in fits] == sorted(fit.shortfall for fit in fits)
     assert fits[0].entry.reference == "smollm2"
-    assert fits[0].lacking > 0
+    assert fits[0].shortfall > 0
 
 
-def test_few_cores_are_slow() -> None:
+def test_few_cores_are_called_slow() -> None:
     assert best(32, cores=2).note.startswith("slow: 4.4 GB to read for each token, 2 cores")
     assert best(32, cores=8).note == ""
     assert best(32, 15, cores=2).note == ""
+
+
+def test_the_json_of_recommend_has_these_keys(run: Run) -> None:
+    found = json.loads(run("models", "recommend", "--json").stdout)
+    assert list(found) == ["schema_version", "context_length", "machine", "models"]
+    assert list(found["machine"]) == ["memory_available", "gpus", "cores"]
+    for row in found["models"]:
+        assert list(row) == [
+            "model",
+            "quantization",
+            "size",
+            "fits",
+            "lacking",
+            "layers",
+            "gpu_layers",
+            "memory",
+            "note",
+        ]
+        assert list(row["memory"]) == MEMORY_KEYS
+
+
+def test_recommend_prints_a_gpu() -> None:
+    machine, written = hardware(32, (15,)), io.StringIO()
+    fits = recommend.recommend(machine)
+    recommend.print_recommendations(make_terminal(stdout=written), fits, machine, as_json=True)
+    (gpu,) = json.loads(written.getvalue())["machine"]["gpus"]
+    assert list(gpu) == ["name", "memory_total", "memory_free", "memory_usable"]
 
 
 def test_recommend_shows_its_arithmetic(run: Run) -> None:
@@ -348,15 +474,15 @@ def test_recommend_shows_its_arithmetic(run: Run) -> None:
     assert (best.stdout, best.stderr) == (found["models"][0]["model"] + "\n", "")
 
 
-def test_an_engine_that_has_the_gpu_and_cannot_read_the_model() -> None:
-    """smollm2 is llama.cpp's alone, and the T4 ctransformers'."""
-    machine = recommend.Machine(32 * GIB, (Gpu("T4", 15 * GIB, 15 * GIB),), 8, "ctransformers")
+def test_the_engine_with_the_gpu_cannot_run_the_model() -> None:
+    """Only ctransformers can use the T4, and only llama.cpp can run smollm2."""
+    machine = hardware(32, (15,), engine="ctransformers")
     fits = {fit.entry.reference: fit for fit in recommend.recommend(machine)}
     assert (fits["mistral"].gpu_layers, fits["smollm2"].gpu_layers) == (33, 0)
     assert fits["smollm2"].memory == LLAMA_CPP.memory(fits["smollm2"].entry.header(), 4096, 0)
 
 
-def test_dry_run_says_why_so_many_layers(run: Run, tmp_path: Path) -> None:
+def test_a_dry_run_explains_the_gpu_layers(run: Run, tmp_path: Path) -> None:
     model = write_mistral(tmp_path / "m.gguf")
     plan = json.loads(run("generate", "-m", model, "hi", "--dry-run", "--json").stdout)
     assert ("fit:" if plan["gpu_layers"] else "GPU") in plan["gpu_reason"]

@@ -20,12 +20,12 @@ Engines = Annotated[
     typer.Option(
         "--engine",
         metavar="NAME",
-        help="Measure this engine; repeat it to compare several (default: the one in use).",
+        help="Engine to measure; repeat to compare several (default: the configured engine).",
         show_default=False,
     ),
 ]
 PromptTokens = Annotated[
-    int, typer.Option("-p", "--prompt-tokens", min=1, metavar="N", help="Tokens to read.")
+    int, typer.Option("-p", "--prompt-tokens", min=1, metavar="N", help="Tokens of the prompt.")
 ]
 NewTokens = Annotated[
     int, typer.Option("-n", "--new-tokens", min=2, metavar="N", help="Tokens to write.")
@@ -33,19 +33,22 @@ NewTokens = Annotated[
 Repetitions = Annotated[
     int,
     typer.Option(
-        "-r", "--repetitions", min=1, metavar="N", help="Runs of which the median counts."
+        "-r", "--repetitions", min=1, metavar="N", help="Runs per engine; the median counts."
     ),
 ]
 Repack = Annotated[
     bool | None,
     typer.Option(
         "--repack/--no-repack",
-        help="Rearrange the weights at load, or do not (default: as a call with as many tokens).",
+        help="Repack the weights at load, or not (default: as a call with as many tokens would).",
         show_default=False,
     ),
 ]
 Cold = Annotated[
-    bool, typer.Option("--cold", help="Have each run read the file from the disk (Linux).")
+    bool,
+    typer.Option(
+        "--cold", help="Read the file from the disk in each run, not from the page cache (Linux)."
+    ),
 ]
 
 
@@ -64,26 +67,26 @@ def bench(
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Measure how fast a model loads, reads and writes here, and its memory.
+    """Measure how fast a model loads, reads and writes here, and its memory use.
 
-    Every run is a new process with a prompt of random tokens. Tokens that end a text are never
-    drawn, so that each writes as many; greedily, as ever the same ones.
+    Every run is a new process with the same prompt of random tokens and greedy decoding. Tokens
+    that end a text are ignored, so that every run writes as many.
     """
-    from mistral_cli.diagnostics.bench import Workload, contestants, measure
+    from mistral_cli.diagnostics.bench import Workload, measure, select_candidates
     from mistral_cli.diagnostics.bench_report import print_benchmark
     from mistral_cli.models.call import prepare_call
 
     call = prepare_call(context.obj, quiet=quiet, offline=offline)
     terminal, file = call.terminal, call.read_model(model)
     workload = Workload(prompt_tokens, new_tokens, repetitions, cold)
-    entrants = contestants(
+    candidates = select_candidates(
         engine or [call.config.engine],
         file,
         workload,
         gpu_layers=gpu_layers,
         threads=threads,
         repack=repack,
-        warn=terminal.warn,
+        reporter=terminal,
     )
-    found = measure(file, entrants, workload, terminal.status, terminal.warn)
-    print_benchmark(terminal, call.model_name(model), found, as_json=json)
+    benchmark = measure(file, candidates, workload, terminal)
+    print_benchmark(terminal, call.model_name(model), benchmark, as_json=json)

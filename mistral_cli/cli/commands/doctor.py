@@ -1,4 +1,4 @@
-"""`mistral-cli doctor`: what is installed and seen here, what would be used, and why not more."""
+"""`mistral-cli doctor`: what is installed here, how the model would run, how to fix problems."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 from mistral_cli.system.options import JsonOption, ModelOption
 
 RequireGpu = Annotated[
-    bool, typer.Option("--require-gpu", help="Fail where the CPU would have to compute.")
+    bool, typer.Option("--require-gpu", help="Fail if no layer would run on a GPU.")
 ]
 
 
@@ -19,10 +19,10 @@ def doctor(
     require_gpu: RequireGpu = False,
     json: JsonOption = False,
 ) -> None:
-    """Say whether the default model can run here, and how to mend what is wrong.
+    """Check whether the default model can run here, and how to fix any problem.
 
-    Loads nothing and asks no network. Exits with 0 where the model can run, now or after
-    `models pull`, else with the code of the reason.
+    Loads no model and uses no network. Exits with 0 if the model can run, now or after
+    `models pull`, otherwise with the exit code of the problem.
     """
     from mistral_cli.diagnostics.doctor import diagnose
     from mistral_cli.diagnostics.doctor_report import print_diagnosis
@@ -31,7 +31,7 @@ def doctor(
 
     config = load_config(context.obj.env)
     reference = model or config.model
-    found = diagnose(reference, config, ask_child(), require_gpu=require_gpu)
-    print_diagnosis(context.obj, found, as_json=json)
-    if found.exit_code:
-        raise typer.Exit(found.exit_code)
+    diagnosis = diagnose(reference, config, ask_child(), require_gpu=require_gpu)
+    print_diagnosis(context.obj, diagnosis, as_json=json)
+    if diagnosis.exit_code:
+        raise typer.Exit(diagnosis.exit_code)

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import util
 from typing import Any
 
@@ -19,6 +19,7 @@ from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.registry import automatic, backend
+from mistral_cli.system.machine import available_memory, usable_cores
 
 _SECONDS = 30.0
 
@@ -40,11 +41,16 @@ class EngineState:
 
 @dataclass(frozen=True)
 class HardwareReport:
-    """The engines, in the order in which `auto` prefers them, and the driver."""
+    """The engines, in the order in which `auto` prefers them, the driver, memory and cores.
+
+    `memory_available` is in bytes; None means unknown.
+    """
 
     engines: dict[str, EngineState]
     driver: cuda.Driver
     unanswered: bool = False
+    memory_available: int | None = field(default_factory=available_memory)
+    cores: int = field(default_factory=usable_cores)
 
     @property
     def broken(self) -> bool:

@@ -18,28 +18,27 @@ def recommend(
     context: typer.Context,
     json: JsonOption = False,
     quiet: Annotated[
-        bool, typer.Option("-q", "--quiet", help="Print the best one's name only.")
+        bool, typer.Option("-q", "--quiet", help="Print only the name of the best model.")
     ] = False,
 ) -> None:
-    """Say which built-in model fits this machine, best first, with the arithmetic."""
-    from mistral_cli.diagnostics.recommend import Machine
-    from mistral_cli.diagnostics.recommend import recommend as fits_of
-    from mistral_cli.diagnostics.recommend_report import print_recommendations
+    """Rank the built-in models by how well they fit this machine, with the arithmetic."""
+    from mistral_cli.diagnostics.recommend import print_recommendations
+    from mistral_cli.diagnostics.recommend import recommend as rank
     from mistral_cli.engines.hardware.probe import ask_child
     from mistral_cli.system.stdout import write
 
-    machine = Machine.this(ask_child())
-    fits = fits_of(machine)
+    hardware = ask_child()
+    fits = rank(hardware)
     if quiet and not json:
         write(context.obj, f"{_best(fits)}\n")
         return
-    print_recommendations(context.obj, fits, machine, as_json=json)
+    print_recommendations(context.obj, fits, hardware, as_json=json)
 
 
 def _best(fits: Sequence[Fit]) -> str:
-    if fits[0].lacking:
+    if fits[0].shortfall:
         raise MistralCliError(
-            "no built-in model fits into the memory that is free here",
-            hint="`mistral-cli models recommend` shows what each lacks.",
+            "no built-in model fits into the free memory of this machine",
+            hint="`mistral-cli models recommend` shows how much memory each one lacks.",
         )
     return fits[0].entry.reference

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -157,17 +156,16 @@ def _memory(
     model: GGUF, wanted_context: int | None, gpu_layers: GpuLayers, reporter: Reporter
 ) -> dict[str, int]:
     """Bytes that the model takes, part by part, at this context length and number of layers."""
-    from mistral_cli.diagnostics.recommend import CONTEXT, Machine, memory_on
+    from mistral_cli.diagnostics.recommend import CONTEXT, memory_fields, memory_here
     from mistral_cli.engines.hardware.memory import needed
     from mistral_cli.engines.hardware.probe import ask_child
     from mistral_cli.models.context import choose_context_length
 
     tokens = choose_context_length(model, wanted_context, CONTEXT, reporter)
     if gpu_layers.automatic:
-        machine = Machine.this(ask_child())
-        layers, memory = memory_on(machine.engine, machine.gpus, model, tokens)
+        layers, memory = memory_here(ask_child(), model, tokens)
     else:
         layers = gpu_layers.of(model)
         memory = needed(model, tokens, layers)
     counts = {"context_length": tokens, "gpu_layers": layers}
-    return {**counts, "ram": memory.ram, "gpu": memory.gpu, **asdict(memory)}
+    return {**counts, "ram": memory.ram, "gpu": memory.gpu, **memory_fields(memory)}

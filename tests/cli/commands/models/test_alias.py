@@ -23,7 +23,7 @@ def config_file(tmp_path: Path) -> Path:
 
 
 def test_alias_writes_lists_and_removes(store: Store, tmp_path: Path) -> None:
-    assert store.ask("alias") == {"schema_version": 1, "aliases": []}
+    assert store.ask("alias") == {"schema_version": 2, "aliases": []}
     assert store.models("alias", "work", f"{REPO}:Q8_0").status == 0
     assert store.models("alias").stdout == f"work\t{REPO}:Q8_0\n"
     (path,) = store.pull("work")

@@ -245,7 +245,7 @@ def test_show_of_what_cannot_be_had(store: Store) -> None:
 
 def test_path(store: Store, smollm2: Path) -> None:
     (path,) = store.pull(Q4)
-    assert store.ask("path", Q4) == {"schema_version": 1, "model": Q4, "path": str(path)}
+    assert store.ask("path", Q4) == {"schema_version": 2, "model": Q4, "path": str(path)}
     missing = store.models("path", "mistral")
     assert (missing.status, missing.stdout) == (3, "")
     assert "models pull mistral" in missing.stderr
