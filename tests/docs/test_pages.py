@@ -73,6 +73,15 @@ def test_every_environment_variable_is_documented() -> None:
     assert {name for name in names if f"`{name}`" not in page} == set()
 
 
+def test_the_files_that_the_contributing_pages_name_exist() -> None:
+    missing = []
+    for page in (DOCS / "contributing").glob("*.md"):
+        names = re.findall(r"`((?:\w+/)+(?:\w+\.py)?|scripts/\w+)`", page.read_text("utf-8"))
+        homes = (ROOT, ROOT / "mistral_cli")
+        missing += [f"{page.name}: {n}" for n in names if not any((h / n).exists() for h in homes)]
+    assert missing == []
+
+
 def test_the_glossary_has_each_word_once_in_alphabetical_order() -> None:
     page = (DOCS / "reference" / "glossary.md").read_text("utf-8")
     words = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")][1:]
