@@ -9,7 +9,7 @@ from typing import ClassVar, Self
 
 
 class ExitCode(IntEnum):
-    """What the process returns to the shell; documented in the README and in `--help`."""
+    """The exit status of the process; documented in the reference and in `--help`."""
 
     SUCCESS = 0
     FAILURE = 1
@@ -27,31 +27,31 @@ class ExitCode(IntEnum):
 
     @property
     def meaning(self) -> str:
-        """One line for a person."""
+        """One line for people."""
         return _MEANINGS[self]
 
 
 _MEANINGS = {
     ExitCode.SUCCESS: "success",
-    ExitCode.FAILURE: "anything not listed here, such as output that cannot be written",
+    ExitCode.FAILURE: "any other failure, such as output that cannot be written",
     ExitCode.USAGE: "wrong usage: option, input text, template or schema",
     ExitCode.MODEL_NOT_AVAILABLE: "model not available (hub, network, disk)",
-    ExitCode.MODEL_UNUSABLE: "model unusable (bad or unsupported file)",
+    ExitCode.MODEL_UNUSABLE: "model unusable (damaged or unsupported file)",
     ExitCode.CONTEXT_EXCEEDED: "the prompt does not fit the context",
-    ExitCode.OUTPUT_CUT: "cut at the token limit where a whole answer was promised (JSON)",
+    ExitCode.OUTPUT_CUT: "the token limit cut an answer that must be complete (JSON)",
     ExitCode.OUTPUT_INVALID: "the output does not match the schema",
-    ExitCode.GPU_REQUIRED: "a GPU is required but absent",
+    ExitCode.GPU_REQUIRED: "a GPU is required but not available",
     ExitCode.ENGINE_FAILED: "the engine failed",
     ExitCode.ROWS_FAILED: "some rows of a batch failed, now or in an earlier run",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
-    ExitCode.TERMINATED: "a batch was asked to end (SIGTERM)",
+    ExitCode.TERMINATED: "a batch was terminated (SIGTERM)",
 }
 
 
 class MistralCliError(Exception):
     """An expected failure: `message` says what happened, `hint` what to do next.
 
-    `details` is what else a person may want to see, such as the text that was refused.
+    `details` holds more for people to read, such as the text that was rejected.
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.FAILURE
@@ -83,25 +83,25 @@ class UsageError(MistralCliError):
 
 
 class ModelNotAvailable(MistralCliError):
-    """The model file cannot be had: unknown name, hub, network or disk."""
+    """The model file is unavailable: unknown name, hub, network or disk."""
 
     exit_code = ExitCode.MODEL_NOT_AVAILABLE
 
 
 class ModelUnusable(MistralCliError):
-    """The model file is there, but is damaged or no engine can run it."""
+    """The model file exists, but it is damaged or no engine can run it."""
 
     exit_code = ExitCode.MODEL_UNUSABLE
 
 
 class ContextExceeded(MistralCliError):
-    """The prompt leaves no room in the context, or the context none in memory."""
+    """The prompt does not fit the context, or the context does not fit in memory."""
 
     exit_code = ExitCode.CONTEXT_EXCEEDED
 
 
 class OutputCut(MistralCliError):
-    """The token limit cut an answer that is only of use whole (JSON)."""
+    """The token limit cut an answer that is only useful when complete (JSON)."""
 
     exit_code = ExitCode.OUTPUT_CUT
 
@@ -125,21 +125,21 @@ class EngineFailed(MistralCliError):
 
 
 class EngineDied(EngineFailed):
-    """The process in which the engine ran has ended. The next request starts another."""
+    """The engine's process ended. The next request starts another one."""
 
 
 class TimedOut(MistralCliError):
-    """The answer was not complete in the time that it was given."""
+    """The answer was not complete when its time limit was reached."""
 
     exit_code = ExitCode.ENGINE_FAILED
 
 
 class OutOfGpuMemory(EngineFailed):
-    """The layers that were to go to the GPU do not fit into its memory."""
+    """The layers meant for the GPU do not fit in its memory."""
 
 
 class RowsFailed(MistralCliError):
-    """Some rows of a batch failed; their errors are among the results."""
+    """Some rows of a batch failed; the results contain their errors."""
 
     exit_code = ExitCode.ROWS_FAILED
 
@@ -157,13 +157,13 @@ class Terminated(MistralCliError):
 
 
 def first_line(error: Exception) -> str:
-    """What somebody else's exception says, in one line."""
+    """Return the message of a library's exception, as one line."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 @contextmanager
 def about(subject: str) -> Iterator[None]:
-    """Name in our errors the text they are about; an empty `subject` names nothing."""
+    """Put `subject: ` before the message of each of our errors, unless it is empty."""
     try:
         yield
     except MistralCliError as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.batch.prompts import Item
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
-from mistral_cli.system.signals import StopAsked, on_stop
+from mistral_cli.system.signals import StopRequested, on_stop
 from mistral_cli.system.threads import drain, start_workers
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class WorkerPool:
     def records(self, items: Sequence[Item], tick: Callable[[], None]) -> Generator[Record]:
         """Yield the record of each item as it is finished; call `tick` now and then.
 
-        Raises StopAsked on SIGINT and SIGTERM, but never while the caller writes a record, and
+        Raises StopRequested on SIGINT and SIGTERM, but never while the caller writes a record, and
         EngineFailed if the engine keeps dying.
         """
         todo = _queue_of(items)
@@ -97,7 +97,7 @@ class WorkerPool:
                 working -= 1
                 continue
             if isinstance(event, int):
-                raise StopAsked(event)
+                raise StopRequested(event)
             item, outcome = event
             if isinstance(outcome, BaseException) and not isinstance(outcome, EngineDied):
                 raise outcome

@@ -34,7 +34,7 @@ from mistral_cli.generation.prompt_cache import states_folder
 from mistral_cli.generation.run import begin
 from mistral_cli.models.checksums import cached_sha256
 from mistral_cli.system.config import load_config
-from mistral_cli.system.signals import StopAsked, on_stop, stop
+from mistral_cli.system.signals import StopRequested, on_stop, request_stop
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -46,10 +46,10 @@ if TYPE_CHECKING:
 
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Do what is still to be done of a batch. Raises MistralCliError."""
-    with on_stop(stop):
+    with on_stop(request_stop):
         try:
             _run(task, names, options, terminal)
-        except StopAsked as asked:
+        except StopRequested as asked:
             terminal.clear_status()
             raise _stopped(asked, "before a row was asked", options) from None
 
@@ -107,7 +107,7 @@ class Batch:
         try:
             if todo:
                 end = self._do(todo)
-        except StopAsked as asked:
+        except StopRequested as asked:
             end = _stopped(asked, self._tally, self.options)
         except MistralCliError as error:
             end = error
@@ -232,7 +232,7 @@ class Batch:
             ) from error
 
 
-def _stopped(asked: StopAsked, how_far: str, options: BatchOptions) -> MistralCliError:
+def _stopped(asked: StopRequested, how_far: str, options: BatchOptions) -> MistralCliError:
     kind = Interrupted if asked.number == signal.SIGINT else Terminated
     return kind(f"stopped: {how_far}", hint=_go_on(options))
 

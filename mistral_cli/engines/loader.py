@@ -15,8 +15,8 @@ from mistral_cli.errors import (
     GpuRequired,
     OutOfGpuMemory,
 )
+from mistral_cli.system.files import scratch_folder
 from mistral_cli.system.machine import available_memory
-from mistral_cli.system.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Backend

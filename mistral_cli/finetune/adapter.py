@@ -113,7 +113,7 @@ def replacing(destination: Path) -> Iterator[Path]:
     """
     try:
         # The writer opens the path itself: what it writes there is synced through `file`.
-        with files.replacing(destination, files.temporary_beside(destination)) as file:
+        with files.atomic_writer(destination, files.temporary_beside(destination)) as file:
             yield Path(file.name)
     except OSError as error:
         raise WriteFailed(

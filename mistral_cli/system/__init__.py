@@ -1,1 +1,1 @@
-"""The process around the program: terminal, files, configuration, signals."""
+"""The program's surroundings: terminal, files, configuration, signals, the machine."""

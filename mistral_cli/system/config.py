@@ -1,4 +1,4 @@
-"""The user's configuration: `config.toml`, environment variables, and our folders."""
+"""The user's configuration (`config.toml`, environment variables) and the program's folders."""
 
 from __future__ import annotations
 
@@ -18,82 +18,82 @@ _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 @dataclass(frozen=True)
 class Config:
-    """What the user may set once instead of on every call."""
+    """Settings that apply to every call unless an option overrides them."""
 
     model: str = "mistral"
-    """The reference that `-m` takes when it is not given."""
+    """The model reference that applies without `-m`."""
     engine: str = "auto"
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Names of the user's own for model references."""
+    """The user's own names for model references."""
     prompt_cache: str = "4 GB"
-    """How large the prompt cache may grow; "0" is none."""
+    """The largest size of the prompt cache; "0" turns it off."""
 
     @property
     def prompt_cache_bytes(self) -> int:
-        """`prompt_cache` as a number. Raises UsageError where it is not a size."""
-        found = _SIZE.fullmatch(self.prompt_cache.strip())
-        if not found:
+        """`prompt_cache` in bytes. Raises UsageError if it is not a size."""
+        size = _SIZE.fullmatch(self.prompt_cache.strip())
+        if not size:
             raise UsageError(
-                f"the size of the prompt cache is {self.prompt_cache!r}",
-                hint='Write for example: prompt_cache = "4 GB", or "0" for none.',
+                f"{self.prompt_cache!r} is not a valid size for the prompt cache",
+                hint='Write for example: prompt_cache = "4 GB", or "0" to turn it off.',
             )
-        return int(float(found[1]) * _UNITS[found[2].upper()])
+        return int(float(size[1]) * _UNITS[size[2].upper()])
 
 
 def config_dir() -> Path:
-    """Where `config.toml` lives; `XDG_CONFIG_HOME` moves it."""
+    """Return the folder of `config.toml`; `XDG_CONFIG_HOME` moves it."""
     from platformdirs import user_config_path
 
     return user_config_path(APP, appauthor=False)
 
 
 def config_file() -> Path:
-    """The user's settings; it need not exist."""
+    """Return the path of the user's settings, which need not exist."""
     return config_dir() / "config.toml"
 
 
 def cache_dir() -> Path:
-    """Where files that can be had again live; `XDG_CACHE_HOME` moves it."""
+    """Return the folder of files that can be made again; `XDG_CACHE_HOME` moves it."""
     from platformdirs import user_cache_path
 
     return user_cache_path(APP, appauthor=False)
 
 
 def data_dir() -> Path:
-    """Where what was made for this user lives; `XDG_DATA_HOME` moves it."""
+    """Return the folder of files made for this user; `XDG_DATA_HOME` moves it."""
     from platformdirs import user_data_path
 
     return user_data_path(APP, appauthor=False)
 
 
 def runtime_dir() -> Path:
-    """Where sockets of this user's processes live; `XDG_RUNTIME_DIR` moves it."""
+    """Return the folder of this user's sockets; `XDG_RUNTIME_DIR` moves it."""
     import warnings
 
     from platformdirs import user_runtime_path
 
-    with warnings.catch_warnings(action="ignore"):  # it warns on stderr where cron sets none
+    with warnings.catch_warnings(action="ignore"):  # it warns if cron leaves the variable unset
         return user_runtime_path(APP, appauthor=False)
 
 
 def log_dir() -> Path:
-    """Where processes in the background write; `XDG_STATE_HOME` moves it."""
+    """Return the folder of the logs of background processes; `XDG_STATE_HOME` moves it."""
     from platformdirs import user_log_path
 
     return user_log_path(APP, appauthor=False)
 
 
 def prompts_dir() -> Path:
-    """Where the user's own prompt templates live."""
+    """Return the folder of the user's own prompt templates."""
     return config_dir() / "prompts"
 
 
 def load_config(env: Mapping[str, str]) -> Config:
-    """The configuration in force: the environment before the file before the defaults.
+    """Return the configuration: the environment overrides the file, the file the defaults.
 
-    Takes the environment variables (`MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`,
-    `MISTRAL_CLI_PROMPT_CACHE`; an empty one counts as unset). Raises `UsageError` when the
-    file cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
+    The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE` and `MISTRAL_CLI_PROMPT_CACHE`;
+    an empty one counts as unset. Raises `UsageError` if the file cannot be read, is not TOML, or
+    has an unknown key or a value of the wrong type.
     """
     settings = _read(config_file())
     for key in ("model", "engine", "prompt_cache"):
@@ -112,11 +112,11 @@ def _read(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise UsageError(
             f"cannot read {path}: {error.strerror}",
-            hint="Make the file readable, or take it away.",
+            hint="Make the file readable, or remove it.",
         ) from error
     except ValueError as error:  # bad TOML and bad UTF-8 both
         raise UsageError(
-            f"{path} is not valid TOML: {error}", hint="Correct the file, or take it away."
+            f"{path} is not valid TOML: {error}", hint="Correct the file, or remove it."
         ) from error
     for key, value in settings.items():
         _check(path, key, value)

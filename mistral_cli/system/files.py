@@ -1,42 +1,49 @@
-"""Files that are there whole or not at all."""
+"""Files that are replaced as a whole or not at all, and a private folder for temporary ones."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from mistral_cli.errors import MistralCliError
+
+_PREFIX = "mistral-cli-"
+_LOCK = "lock"
+_LONGEST_BASE = 64  # bytes: the whole path of a Unix socket may have 103 (macOS)
+_SHORT_BASE = Path("/tmp")
+
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Make `data` the content of `path`: after a crash there is the old file or the new one.
+    """Make `data` the content of `path`: after a crash it has its old content or the new one.
 
-    A link is followed; what is no ordinary file (a pipe, `/dev/null`) is written to directly.
-    Raises OSError.
+    A link is followed. Anything that is not a regular file (a pipe, `/dev/null`) is written to
+    directly. Raises OSError.
     """
     path = path.resolve()
     if path.exists() and not path.is_file():
         path.write_bytes(data)
         return
-    with replacing(path, temporary_beside(path)) as file:
+    with atomic_writer(path, temporary_beside(path)) as file:
         file.write(data)
 
 
 def temporary_beside(path: Path) -> Path:
-    """A new name for `replacing`."""
-    return path.with_name(f".mistral-cli-{secrets.token_hex(8)}.tmp")
+    """Return an unused name beside `path`, for `atomic_writer`."""
+    return path.with_name(f".mistral-cli-{os.urandom(8).hex()}.tmp")
 
 
 @contextlib.contextmanager
-def replacing(path: Path, temporary: Path) -> Iterator[BinaryIO]:
-    """Yield a new file, `temporary` beside `path`, that takes its place if all goes well.
+def atomic_writer(path: Path, temporary: Path) -> Iterator[BinaryIO]:
+    """Yield a new file, `temporary` beside `path`, that replaces `path` unless an error occurs.
 
     Raises OSError.
     """
     try:
-        # Not `tempfile`: its files are the owner's alone, and these obey the umask.
+        # Not `tempfile`: it makes files that only the owner can read; these obey the umask.
         with temporary.open("xb") as file:
             yield file
             file.flush()
@@ -49,10 +56,65 @@ def replacing(path: Path, temporary: Path) -> Iterator[BinaryIO]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make what was created, renamed or deleted there outlive a power cut, where that can be."""
+    """Make files created, renamed or deleted in `folder` survive a power cut, if possible."""
     with contextlib.suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextlib.contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """Yield a new folder for sockets and temporary files that only this user can enter.
+
+    It is deleted afterwards. A process that was killed with SIGKILL leaves its folder behind;
+    this removes such folders first. Raises MistralCliError if no folder can be created.
+    """
+    import shutil
+    import tempfile
+
+    try:
+        base = Path(tempfile.gettempdir())
+        if len(os.fsencode(base)) > _LONGEST_BASE:
+            base = _SHORT_BASE
+        _remove_abandoned(base)
+        folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        lock = _lock(folder)
+    except OSError as error:
+        raise MistralCliError(
+            f"cannot create a temporary folder: {error}",
+            hint="Set TMPDIR to a folder that you may write to, on a disk with free space.",
+        ) from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _lock(folder: Path) -> int:
+    """Lock `folder` while this process lives; the kernel releases the lock when it ends.
+
+    A process id would not do: two containers may share the folder, and each has its own numbers.
+    """
+    new = folder / "new"
+    lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
+    with contextlib.suppress(OSError):  # a file system without locks: never removed as abandoned
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new.rename(folder / _LOCK)  # only now: another process that sees the name finds it locked
+    return lock
+
+
+def _remove_abandoned(base: Path) -> None:
+    import shutil
+
+    for lock_file in base.glob(f"{_PREFIX}*/{_LOCK}"):
+        with contextlib.suppress(OSError):  # locked, another user's, or already gone
+            lock = os.open(lock_file, os.O_RDWR | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(lock_file.parent, ignore_errors=True)
+            finally:
+                os.close(lock)

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores and memory, container limits included."""
+"""The cores and the memory that this process may use, with the limits of its container."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _CPUS = Path("/sys/devices/system/cpu")
 
 
 def usable_cores() -> int:
-    """CPU cores this process may really run on: affinity, capped by a cgroup v2 quota.
+    """Return the CPU cores this process may run on: its affinity, within a cgroup v2 quota.
 
-    The engines' threads spin: one more than the free cores makes them many times slower. The
-    hyper-threads of a core count once, as in llama.cpp's own default: they share what computes.
+    The engines' threads spin: one thread more than there are free cores makes them many times
+    slower. The hyper-threads of a core count once, as in llama.cpp's own default, since they
+    share its execution units.
     """
     if hasattr(os, "sched_getaffinity"):
         cores = len({_siblings(cpu) for cpu in os.sched_getaffinity(0)})
@@ -30,7 +31,7 @@ def usable_cores() -> int:
 
 
 def _siblings(cpu: int) -> str:
-    """The hyper-threads of the core of `cpu`, in the kernel's words; else only itself."""
+    """Return the hyper-threads of the core of `cpu` as the kernel lists them, or just `cpu`."""
     try:
         topology = _CPUS / f"cpu{cpu}" / "topology" / "thread_siblings_list"
         return topology.read_text(encoding="ascii").strip()
@@ -39,7 +40,7 @@ def _siblings(cpu: int) -> str:
 
 
 def available_memory() -> int | None:
-    """Bytes that can still be allocated, or None where that is not known (no /proc)."""
+    """Return the bytes that can still be allocated, or None if unknown (no /proc)."""
     try:
         fields = dict(line.split(":", 1) for line in _MEMINFO.read_text("ascii").splitlines())
         available = int(fields["MemAvailable"].split()[0]) * 1024
@@ -52,9 +53,9 @@ def available_memory() -> int | None:
 
 
 def resident_peak(pid: int) -> int | None:
-    """The most bytes that a process and those it started had resident, mapped files included.
+    """Return the peak resident bytes of a process and its descendants, with mapped files.
 
-    The sum of each one's peak; None where it is not known (no /proc).
+    This is the sum of their peaks, or None if unknown (no /proc).
     """
     try:
         return sum(_peak(each) for each in (pid, *_descendants(pid)))
@@ -75,7 +76,7 @@ def _descendants(pid: int) -> Iterator[int]:
 
 
 def processor() -> str:
-    """The CPU's name as the kernel tells it, else its architecture."""
+    """Return the CPU's name as the kernel reports it, or else its architecture."""
     with contextlib.suppress(OSError):
         for line in _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.startswith("model name"):
@@ -84,7 +85,7 @@ def processor() -> str:
 
 
 def _reclaimable() -> int:
-    """Page cache that counts against the cgroup but gives way to allocations."""
+    """Return the page cache that counts towards the cgroup but makes room for allocations."""
     for line in _cgroup_value("memory.stat").splitlines():
         name, _, value = line.partition(" ")
         if name == "inactive_file":

@@ -1,4 +1,4 @@
-"""Options that several commands have, declared once."""
+"""The options that several commands share."""
 
 from __future__ import annotations
 
@@ -21,36 +21,37 @@ ModelOption = Annotated[
     ),
 ]
 QuietOption = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Errors only on stderr.", rich_help_panel=OUTPUT)
+    bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.", rich_help_panel=OUTPUT)
 ]
 VerboseOption = Annotated[
     bool,
-    typer.Option("-v", "--verbose", help="Say what is decided and why.", rich_help_panel=OUTPUT),
+    typer.Option("-v", "--verbose", help="Explain decisions on stderr.", rich_help_panel=OUTPUT),
 ]
 OfflineOption = Annotated[
     bool,
     typer.Option(
         "--offline",
-        help="Never use the network, as with HF_HUB_OFFLINE=1.",
+        help="Do not use the network (like HF_HUB_OFFLINE=1).",
         rich_help_panel=MODEL,
     ),
 ]
 JsonOption = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object.", rich_help_panel=OUTPUT)
+    bool,
+    typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=OUTPUT),
 ]
 PathsOnlyOption = Annotated[
-    bool, typer.Option("-q", "--quiet", help="Print the paths only.", rich_help_panel=OUTPUT)
+    bool, typer.Option("-q", "--quiet", help="Print only the paths.", rich_help_panel=OUTPUT)
 ]
 ModelArgument = Annotated[
     str | None,
     typer.Argument(
-        metavar="[MODEL]", help="As for -m (default: your default model).", show_default=False
+        metavar="[MODEL]", help="As for -m (default: the configured model).", show_default=False
     ),
 ]
 
 
 def option(*names: str, panel: str, help: str, **kwargs: Any) -> Any:
-    """A Typer option on a panel of the help, whose default the help text tells."""
+    """Return a Typer option in a panel of the help; its help text mentions the default."""
     return typer.Option(*names, rich_help_panel=panel, help=help, show_default=False, **kwargs)
 
 

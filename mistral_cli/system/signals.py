@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, heard where it is safe to stop."""
+"""Ctrl-C and SIGTERM, handled at points where it is safe to stop."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ import threading
 from collections.abc import Callable, Iterator
 
 
-class StopAsked(KeyboardInterrupt):
-    """SIGINT or SIGTERM came. Whatever cleans up after a Ctrl-C does so after this."""
+class StopRequested(KeyboardInterrupt):
+    """SIGINT or SIGTERM arrived. Code that cleans up after Ctrl-C cleans up after this too."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
 
 
-def stop(number: int) -> None:
-    """Raise StopAsked."""
-    raise StopAsked(number)
+def request_stop(number: int) -> None:
+    """Raise StopRequested."""
+    raise StopRequested(number)
 
 
 @contextlib.contextmanager
 def on_stop(act: Callable[[int], None]) -> Iterator[None]:
-    """Have SIGINT and SIGTERM call `act` with their number, unless they are ignored (nohup)."""
+    """Call `act` with the number of each SIGINT or SIGTERM, unless it is ignored (nohup)."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     if threading.current_thread() is not threading.main_thread():
         before = {}

@@ -1,4 +1,4 @@
-"""Lists (a table on a terminal, tab-separated in a pipe) and facts (one a line), or JSON."""
+"""Tables (tab-separated in a pipe) and lists of facts, or the same as JSON."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def print_table(
     show: Mapping[str, Callable[[Any], str]] | None = None,
     shrink: str = "",
 ) -> None:
-    """Print `rows`: the columns in `titles`, or with `as_json` every value, under `name`.
+    """Print the columns of `rows` that `titles` names; as JSON, all values, under the key `name`.
 
-    `show` turns a column's values into text for people; a missing value is a dash. On a narrow
-    terminal the column `shrink` is cut; all others are folded, since people copy from them.
+    `show` formats a column's values for people; a missing value is shown as a dash. A narrow
+    terminal cuts the column `shrink` and folds all others, since people copy from them.
     """
     if as_json:
         write_envelope(terminal, {name: list(rows)})
@@ -49,7 +49,7 @@ def print_facts(
     as_json: bool,
     show: Mapping[str, Callable[[Any], str]] | None = None,
 ) -> None:
-    """Print names and values, one a line; `show` turns a name's value into text for people."""
+    """Print names and values, one a line; `show` formats a name's value for people."""
     if as_json:
         write_envelope(terminal, facts)
         return
@@ -94,7 +94,7 @@ def _print_rich(
         else:
             table.add_column(title, overflow="fold")
     for line in cells:
-        table.add_row(*map(Text, line))  # not a string: [red] in a path is no markup
+        table.add_row(*map(Text, line))  # Text, since rich would take [red] in a string for markup
     with console.capture() as capture:
         console.print(table)
     write(terminal, capture.get())

@@ -1,9 +1,8 @@
-"""A word wrapper for text that arrives in pieces.
+"""A word wrapper for text that arrives in deltas.
 
-The answer streams word by word: a word is printed as soon as it is known to be complete,
-after a line break if it does not fit. The text is taken apart once, into graphemes, and
-each grapheme moves a small state machine; so how the text was cut into pieces cannot
-change the result.
+The answer streams word by word: a word is printed as soon as it is known to be complete, after a
+line break if it does not fit. The text is split once, into graphemes, and each grapheme drives a
+small state machine; so where the deltas begin and end cannot change the result.
 """
 
 from __future__ import annotations
@@ -17,8 +16,8 @@ _ZERO_WIDTH_JOINER = "\u200d"
 _TAB_STOP = 8
 _WHITESPACE = "\n \t"
 
-# A model's text must not command the terminal: ESC, BEL, CR, BS, DEL and the C1 controls could
-# hide text, retitle the window or paste into the shell. Only newline and tab are let through.
+# A model's text must not control the terminal: ESC, BEL, CR, BS, DEL and the C1 controls could
+# hide text, retitle the window or paste into the shell. Only newline and tab pass.
 _CONTROLS = {c: None for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in _WHITESPACE}
 
 # Simple kinsoku: Japanese may break between any two characters, except before and after these.
@@ -35,15 +34,15 @@ _FENCE = re.compile(r"`{3,}|~{3,}")
 
 
 def without_controls(text: str) -> str:
-    """`text` without what a terminal would obey."""
+    """Return `text` without control characters, which a terminal would obey."""
     return text.translate(_CONTROLS)
 
 
 class Wrapper:
     """Wraps streamed text at `width` columns (at least 2).
 
-    Kept exactly: the text's own line breaks, fenced code blocks, and spaces except where a line
-    is broken or they run past the edge. Only a word wider than a line is cut inside.
+    The text's own line breaks and fenced code blocks stay as they are, and so do spaces except
+    at a line break or beyond the right edge. Only a word wider than a line is broken.
     """
 
     def __init__(self, width: int) -> None:
@@ -51,21 +50,21 @@ class Wrapper:
         self._grapheme = ""  # the newest one: a combining mark may still follow
         self._out: list[str] = []
         self._column = 0
-        self._gap = ""  # whitespace before the word: printed with it, or dropped at a break
+        self._gap = ""  # whitespace before the word: printed with it, or dropped at a line break
         self._word: list[str] = []
         self._line_start = True  # nothing but whitespace yet on the text's own line
         self._opening: list[str] = []  # the start of a line that may open a code block
-        self._fence = ""  # the marks that opened the code block we are in
+        self._fence = ""  # the marks that opened the current code block
         self._code_line = ""
 
     def feed(self, text: str) -> str:
-        """Take the next piece of the text; return what to print now."""
+        """Take the next delta; return what to print now."""
         for grapheme in self._graphemes(without_controls(text)):
             self._step(grapheme)
         return self._take_output()
 
     def finish(self) -> str:
-        """Return what was held back; the text ends here."""
+        """End the text; return what was held back."""
         if self._grapheme:
             self._step(self._grapheme)
             self._grapheme = ""
@@ -83,7 +82,7 @@ class Wrapper:
         return text
 
     def _graphemes(self, text: str) -> Iterator[str]:
-        """Yield the graphemes known to be complete; keep the last one for the next piece."""
+        """Yield the graphemes known to be complete; keep the last one for the next delta."""
         for char in text:
             if self._grapheme and _extends(self._grapheme, char):
                 self._grapheme += char
@@ -91,7 +90,7 @@ class Wrapper:
             if self._grapheme:
                 yield self._grapheme
             self._grapheme = char
-            if char in _WHITESPACE:  # nothing joins whitespace: do not hold it, and a word, back
+            if char in _WHITESPACE:  # nothing joins whitespace: no need to hold it back
                 yield char
                 self._grapheme = ""
 
@@ -104,7 +103,7 @@ class Wrapper:
             self._flow(grapheme)
 
     def _code(self, grapheme: str) -> None:
-        """Inside a code block: print as it is, and look for the line that closes it."""
+        """Inside a code block: print the text as it is, and look for the closing line."""
         self._out.append(grapheme)
         if grapheme != "\n":
             self._code_line += grapheme
@@ -115,7 +114,7 @@ class Wrapper:
         self._code_line = ""
 
     def _maybe_opening(self, grapheme: str) -> None:
-        """Hold a line back that starts like a code fence, until it is one or cannot be one."""
+        """Hold back a line that starts like a code fence until it is one or cannot be one."""
         fence = _FENCE.match("".join(self._opening))
         self._opening.append(grapheme)
         if fence and grapheme == "\n":
@@ -135,7 +134,7 @@ class Wrapper:
         self._opening.clear()
 
     def _flow(self, grapheme: str) -> None:
-        """Ordinary text: collect words and gaps, and print each word once it is complete."""
+        """Outside a code block: collect words and gaps; print each word once it is complete."""
         if grapheme == "\n":
             self._end_word()
             self._end_gap()
@@ -153,7 +152,7 @@ class Wrapper:
             self._line_start = False
 
     def _end_word(self) -> None:
-        """Print the word, after its gap or, where that does not fit, on a new line."""
+        """Print the word after its gap or, if it does not fit there, on a new line."""
         if not self._word:
             return
         word = "".join(self._word)
@@ -170,13 +169,13 @@ class Wrapper:
         self._word.clear()
 
     def _end_gap(self) -> None:
-        """At the end of a line: keep the spaces (Markdown's line break is two) if they fit."""
+        """End a line: keep its last spaces if they fit (in Markdown two are a line break)."""
         if self._after_gap() <= self._width:
             self._out.append(self._gap)
         self._gap = ""
 
     def _after_gap(self) -> int:
-        """The column where the gap ends."""
+        """Return the column where the gap ends."""
         column = self._column
         for space in self._gap:
             column += 1 if space == " " else _TAB_STOP - column % _TAB_STOP
@@ -184,7 +183,7 @@ class Wrapper:
 
 
 def _extends(grapheme: str, char: str) -> bool:
-    """Whether the terminal draws `char` into `grapheme`: marks, joined emoji, flags."""
+    """Return true if a terminal draws `char` into `grapheme`: marks, joined emoji, flags."""
     if char in _WHITESPACE:
         return False
     if cell_len(char) == 0:
@@ -199,6 +198,6 @@ def _is_flag_half(grapheme: str) -> bool:
 
 
 def _may_break(before: str, after: str) -> bool:
-    """Whether a line may be broken between two graphemes that no space separates."""
+    """Return true if a line may break between two graphemes without a space."""
     wide = cell_len(before) > 1 or cell_len(after) > 1
     return wide and before[0] not in _NEVER_LAST and after[0] not in _NEVER_FIRST

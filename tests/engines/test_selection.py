@@ -36,7 +36,7 @@ from mistral_cli.engines.selection import EngineRequirements, EngineSelection, s
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.generation.run import _report_layers
 from mistral_cli.models.gguf import GGUF, read_gguf
-from mistral_cli.system import scratch
+from mistral_cli.system import files
 
 LLAMA_CPP = backend("llama.cpp")
 CTRANSFORMERS = backend("ctransformers")
@@ -429,7 +429,7 @@ def test_a_failed_load_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.Monk
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(scratch, "_LONGEST_BASE", 1000)
+    monkeypatch.setattr(files, "_LONGEST_BASE", 1000)
     path = write_mistral(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
@@ -446,49 +446,3 @@ def test_a_very_long_temporary_folder(
     monkeypatch.setattr(tempfile, "tempdir", str(long))
     with LLAMA_CPP.open(model, LoadOptions(512, threads=1)) as engine:
         assert engine.tokenize("Hello")
-
-
-def test_folders_of_killed_processes_are_swept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(scratch, "_LONGEST_BASE", 1000)
-    other = tmp_path / "mistral-cli-notes"
-    other.mkdir()
-    code = "import time, mistral_cli.system.scratch as s\n"
-    code += "with s.scratch_folder() as f: print(f, flush=1)"
-    child = subprocess.Popen(
-        [sys.executable, "-c", f"{code}; time.sleep(60)"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert child.stdout
-    folder_of_child = Path(child.stdout.readline().strip())
-    (folder_of_child / "s.sock").touch()
-    with scratch.scratch_folder() as folder:
-        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
-        assert sorted(tmp_path.iterdir()) == sorted([folder_of_child, other, folder])
-    child.kill()
-    child.communicate()
-    with scratch.scratch_folder() as folder:
-        assert sorted(tmp_path.iterdir()) == sorted([other, folder])
-    assert list(tmp_path.iterdir()) == [other]
-
-
-def test_the_same_process_id_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In another container that shares the folder, the number is of somebody else, or of nobody."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(scratch, "_LONGEST_BASE", 1000)
-    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # here there is no such process
-    with scratch.scratch_folder() as first, scratch.scratch_folder():
-        assert first.exists()
-
-
-def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
-    with (
-        pytest.raises(scratch.MistralCliError, match="no temporary folder"),
-        scratch.scratch_folder(),
-    ):
-        pass

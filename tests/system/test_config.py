@@ -69,8 +69,8 @@ def test_sizes_of_the_prompt_cache(text: str, size: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["much", "-1 GB", "4 GB or so", "GB", "1e9"])
-def test_what_is_no_size(text: str) -> None:
-    with pytest.raises(UsageError, match="size of the prompt cache") as caught:
+def test_invalid_sizes_of_the_prompt_cache(text: str) -> None:
+    with pytest.raises(UsageError, match="not a valid size for the prompt cache") as caught:
         _ = Config(prompt_cache=text).prompt_cache_bytes
     assert '"4 GB"' in caught.value.hint
 

@@ -1,15 +1,19 @@
-"""Files that are there whole or not at all."""
+"""Files that are replaced as a whole or not at all."""
 
 from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from mistral_cli.system import files as atomic
-from mistral_cli.system.files import write_atomically
+from mistral_cli.errors import MistralCliError
+from mistral_cli.system import files
+from mistral_cli.system.files import scratch_folder, write_atomically
 
 
 def test_the_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -39,7 +43,7 @@ def test_a_failure_leaves_the_old_file_alone(
 
     path = tmp_path / "page.html"
     path.write_bytes(b"old")
-    monkeypatch.setattr(atomic.os, "fsync", full)
+    monkeypatch.setattr(files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
@@ -74,3 +78,49 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     finally:
         os.close(reader)
     assert pipe.is_fifo()
+
+
+def test_folders_of_killed_processes_are_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(files, "_LONGEST_BASE", 1000)
+    other = tmp_path / "mistral-cli-notes"
+    other.mkdir()
+    code = "import time, mistral_cli.system.files as s\n"
+    code += "with s.scratch_folder() as f: print(f, flush=1)"
+    child = subprocess.Popen(
+        [sys.executable, "-c", f"{code}; time.sleep(60)"],
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert child.stdout
+    folder_of_child = Path(child.stdout.readline().strip())
+    (folder_of_child / "s.sock").touch()
+    with scratch_folder() as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert sorted(tmp_path.iterdir()) == sorted([folder_of_child, other, folder])
+    child.kill()
+    child.communicate()
+    with scratch_folder() as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([other, folder])
+    assert list(tmp_path.iterdir()) == [other]
+
+
+def test_the_same_process_id_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In another container that shares the folder, another process or none has this number."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(files, "_LONGEST_BASE", 1000)
+    monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # here there is no such process
+    with scratch_folder() as first, scratch_folder():
+        assert first.exists()
+
+
+def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+    with (
+        pytest.raises(MistralCliError, match="cannot create a temporary folder"),
+        scratch_folder(),
+    ):
+        pass

@@ -25,7 +25,7 @@ from mistral_cli.batch.resume import (
     read_result_lines,
 )
 from mistral_cli.errors import MistralCliError, UsageError
-from mistral_cli.system.files import replacing, sync_folder
+from mistral_cli.system.files import atomic_writer, sync_folder
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import LineFormat, Record
@@ -118,7 +118,7 @@ class FileSink:
                     f"{self._path} was replaced while the batch was running",
                     hint="Choose another -o, or run the same command again.",
                 )
-            with replacing(self._path, self._temporary) as file:
+            with atomic_writer(self._path, self._temporary) as file:
                 os.fchmod(file.fileno(), os.fstat(self._file.fileno()).st_mode & 0o777)
                 # A run that gets the old file's lock checks whether the path is still that file.
                 file.writelines(self._raw(line, row) for line, row in kept)

@@ -14,7 +14,7 @@ from mistral_cli.batch.formats import NativeFormat
 from mistral_cli.batch.resume import ResumePlan
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
-from mistral_cli.system.files import replacing, sync_folder
+from mistral_cli.system.files import atomic_writer, sync_folder
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -79,7 +79,7 @@ class FolderSink(FileSink):
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
             self._new_file.unlink(missing_ok=True)
-            with replacing(target, self._new_file) as file:
+            with atomic_writer(target, self._new_file) as file:
                 file.write(_content(record))
                 file.flush()  # a full disk must fail here, before anything else changes
                 if target.exists():  # the old file must not pass for the new line's result

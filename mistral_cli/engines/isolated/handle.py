@@ -26,7 +26,7 @@ from mistral_cli.engines.isolated.messages import (
     Warned,
 )
 from mistral_cli.errors import EngineDied, EngineFailed
-from mistral_cli.system.scratch import scratch_folder
+from mistral_cli.system.files import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request

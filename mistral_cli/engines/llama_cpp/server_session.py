@@ -20,7 +20,7 @@ from mistral_cli.engines.llama_cpp.completion import (
 from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
 from mistral_cli.models.gguf.token_text import token_bytes
-from mistral_cli.system.scratch import scratch_folder
+from mistral_cli.system.files import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.constraint import Constraint

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import first_line
 from mistral_cli.system.config import cache_dir
-from mistral_cli.system.scratch import scratch_folder
+from mistral_cli.system.files import scratch_folder
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions

@@ -14,7 +14,7 @@ from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Speculative
 from mistral_cli.engines.registry import backend
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import usable_cores
-from mistral_cli.system.scratch import scratch_folder
+from mistral_cli.system.files import scratch_folder
 
 
 def main(file: str, text: str, tokens: str, lookup: str) -> None:

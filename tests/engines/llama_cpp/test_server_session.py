@@ -19,7 +19,7 @@ from mistral_cli.engines.types import Event, Finish, Request, Sampling, TextDelt
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.structured.grammar import json_grammar
-from mistral_cli.system.scratch import scratch_folder
+from mistral_cli.system.files import scratch_folder
 
 CHUNK = b'data: {"choices": [{"text": "Hello", "finish_reason": null}]}\n\n'
 LAST = (
