@@ -1,6 +1,6 @@
-"""A batch that is killed again and again ends with what it would have had in one go.
+"""A batch that is killed many times ends with the same results as one that is not.
 
-KILLS=300 kills that often, where CI has no time to.
+CI kills it a few times; set KILLS=300 for a long test.
 """
 
 from __future__ import annotations
@@ -33,46 +33,48 @@ pytestmark = pytest.mark.timeout(60 + 10 * KILLS)
 
 @dataclass
 class Killer:
-    """Starts a batch over and over and ends it at random instants of its life.
+    """Starts a batch again and again, and kills it at random times.
 
-    `check` is told, after each end, the whole lines that are in the file `path`. With
-    `tidying` the file is written as a whole, and no line is added.
+    After each end, `check` gets the complete lines of the file `path`. With `rewriting` the runs
+    add no lines but rewrite the file as a whole.
     """
 
     start: Callable[[], subprocess.Popen[str]]
     path: Path
     signals: tuple[int, ...] = (signal.SIGKILL,)
     check: Callable[[list[bytes]], None] = lambda _: None
-    tidying: bool = False
+    rewriting: bool = False
     children: set[int] = field(default_factory=set)
     strikes: int = 0
 
     def until_done(self, most: int) -> None:
-        """Run until a run ends by itself, as it may in peace after `most` strikes."""
+        """Run until a run ends by itself; after `most` strikes none is killed."""
         status = None
         while status not in DONE:
             running = self.start()
             if self.strikes < most:
                 self._strike(running)
-            _, told = running.communicate(timeout=120)
+            _, stderr = running.communicate(timeout=120)
             status = running.returncode
             self.check(self.lines())
-            assert status in (*DONE, *STOPPED), told
+            assert status in (*DONE, *STOPPED), stderr
         assert all(map(gone, self.children))
 
     def lines(self) -> list[bytes]:
-        """The lines that are whole."""
+        """Return the complete lines."""
         return self.path.read_bytes().split(b"\n")[:-1] if self.path.exists() else []
 
     def _strike(self, running: subprocess.Popen[str]) -> None:
         before, size = len(self.lines()), self._size()
         if RNG.random() < 0.25:
-            pause(running, RNG.uniform(0, 1.5))  # anywhere: imports, rows, locks, the load
-        elif self.tidying:
+            pause(
+                running, RNG.uniform(0, 1.5)
+            )  # any time: during imports, reading rows, locking, loading
+        elif self.rewriting:
             wait(running, lambda: any(self.path.parent.glob(".mistral-cli-*.tmp")))
             pause(running, RNG.uniform(0, 0.02))
         elif RNG.random() < 0.2:
-            wait(running, lambda: self._size() != size)  # in the midst of a write, or near it
+            wait(running, lambda: self._size() != size)  # during or near a write
         else:
             wanted = before + RNG.choice((1, 2, 3, 5))
             wait(running, lambda: len(self.lines()) >= wanted)
@@ -96,8 +98,8 @@ def pause(running: subprocess.Popen[str], seconds: float) -> None:
     wait(running, lambda: time.monotonic() >= until)
 
 
-def kept_for_good() -> Callable[[list[bytes]], None]:
-    """A check that no line which was whole once is changed, lost or doubled."""
+def lines_are_kept() -> Callable[[list[bytes]], None]:
+    """Return a check that no complete line is ever changed, lost or repeated."""
     seen: set[bytes] = set()
 
     def check(lines: list[bytes]) -> None:
@@ -109,16 +111,16 @@ def kept_for_good() -> Callable[[list[bytes]], None]:
     return check
 
 
-def without_times(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The lines by id; when rows were finished is another matter each time."""
+def without_timings(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines sorted by id, without the timings, which differ each time."""
     return sorted(({**line, "timings": None} for line in lines), key=lambda line: str(line["id"]))
 
 
 def strike(killer: Killer, number: int, begin: Callable[[], None]) -> None:
-    """Whole batches, one after the other, each after `begin`, until `number` strikes have hit."""
+    """Run whole batches, each after calling `begin`, until `number` processes were killed."""
     while killer.strikes < number:
         begin()
-        killer.check = kept_for_good()
+        killer.check = lines_are_kept()
         killer.until_done(number)
 
 
@@ -131,7 +133,7 @@ def strike(killer: Killer, number: int, begin: Callable[[], None]) -> None:
     ],
     ids=["kill -9", "with gentler ones", "lines of half a megabyte"],
 )
-def test_killed_and_run_again(
+def test_a_batch_killed_at_random_times_ends_complete(
     batch: Batch,
     start: Start,
     here: Path,
@@ -148,15 +150,15 @@ def test_killed_and_run_again(
     out = here / "out.jsonl"
     killer = Killer(lambda: start(*args, "-o", "out.jsonl"), out, signals)
     strike(killer, number, lambda: out.unlink(missing_ok=True))
-    assert without_times(lines_of(out)) == without_times(lines_of(here / "whole.jsonl"))
+    assert without_timings(lines_of(out)) == without_timings(lines_of(here / "whole.jsonl"))
     assert [line["id"] for line in lines_of(out)] == [str(n) for n in range(1, 41)]
     assert {path.name for path in here.iterdir()} == {"rows.jsonl", "whole.jsonl", "out.jsonl"}
 
 
-def test_killed_while_the_file_is_tidied(
+def test_a_batch_killed_while_rewriting_its_file_loses_no_line(
     batch: Batch, start: Start, here: Path, script: Script
 ) -> None:
-    """Each time all rows have other names, and no engine has anything to do."""
+    """The ids of all rows change each time, so that only the file has to be rewritten."""
     script(pieces=["long " * 50_000])
     texts = [f"row {n}" for n in range(20)]
     args = ("generate", "rows.jsonl", "-o", "out.jsonl")
@@ -168,8 +170,8 @@ def test_killed_while_the_file_is_tidied(
     def all_there(lines: list[bytes]) -> None:
         assert sorted(json.loads(line)["key"] for line in lines) == keys
 
-    killer = Killer(lambda: start(*args), out, check=all_there, tidying=True)
-    script(error="a row was asked again")
+    killer = Killer(lambda: start(*args), out, check=all_there, rewriting=True)
+    script(error="a row was processed again")
     while killer.strikes < number:
         RNG.shuffle(texts)
         write_rows(here / "rows.jsonl", *texts)
@@ -177,7 +179,7 @@ def test_killed_while_the_file_is_tidied(
     assert {path.name for path in here.iterdir()} == {"rows.jsonl", "out.jsonl"}
 
 
-def test_a_folder_killed_and_run_again(
+def test_a_folder_batch_killed_at_random_times_ends_complete(
     batch: Batch, start: Start, here: Path, script: Script
 ) -> None:
     script(delay=0.005)
@@ -191,7 +193,9 @@ def test_a_folder_killed_and_run_again(
     killer = Killer(lambda: start(*args, "out"), here / "out" / ledger, signals)
     strike(killer, KILLS // 3 or 6, lambda: shutil.rmtree(here / "out", ignore_errors=True))
     whole, out = contents(here / "whole"), contents(here / "out")
-    assert without_times(lines_of(whole.pop(ledger))) == without_times(lines_of(out.pop(ledger)))
+    assert without_timings(lines_of(whole.pop(ledger))) == without_timings(
+        lines_of(out.pop(ledger))
+    )
     assert out == whole
     assert len(out) == 40
 

@@ -1,14 +1,15 @@
-"""What a person sees of a batch: the status line, the lines in a log, the failures at the end."""
+"""The progress of a batch: a status line on a terminal, lines in a log."""
 
 from __future__ import annotations
 
 import io
-from typing import Any
+from pathlib import Path
 
 import pytest
+from support.batch_program import Batch, write_rows
+from support.fake_engine import Script
 from support.terminals import TerminalStream, make_terminal
 
-from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.progress import BatchProgress, duration
 
 
@@ -31,7 +32,7 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def finish(progress: BatchProgress, tokens: int, *, failed: bool = False) -> None:
-    """A row of size 1 ends with its only answer."""
+    """Finish a row of size 1 that takes one answer."""
     progress.count_answer(tokens)
     progress.count_row(1, failed=failed)
 
@@ -57,7 +58,7 @@ def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None
     assert last(screen) == ""
 
 
-def test_rows_that_were_skipped_at_once_do_not_speed_up_the_rest(clock: Clock) -> None:
+def test_rows_that_failed_at_once_do_not_count_as_pace(clock: Clock) -> None:
     screen = TerminalStream()
     progress = BatchProgress(make_terminal(stderr=screen), [0] * 900 + [1] * 100, 0, clock)
     for _ in range(900):
@@ -82,7 +83,7 @@ def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
     assert last(screen) == "150 of 160 rows, 10 tokens/s, 0:10 left"
 
 
-def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> None:
+def test_rows_that_end_together_are_timed_from_their_start(clock: Clock) -> None:
     screen = TerminalStream()
     progress = BatchProgress(make_terminal(stderr=screen), [1] * 16, 0, clock)
     clock.now += 60
@@ -92,7 +93,7 @@ def test_rows_that_end_together_count_from_where_they_began(clock: Clock) -> Non
     assert last(screen) == "8 of 16 rows, 13 tokens/s, 1:00 left"
 
 
-def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
+def test_a_late_row_does_not_shorten_the_estimate_for_the_others(clock: Clock) -> None:
     screen = TerminalStream()
     progress = BatchProgress(make_terminal(stderr=screen), [1] * 11, 0, clock)
     clock.now += 10
@@ -102,7 +103,7 @@ def test_a_late_row_does_not_make_the_others_quicker(clock: Clock) -> None:
     assert last(screen).endswith("1:30 left")
 
 
-def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
+def test_no_time_left_is_shown_after_the_last_row(clock: Clock) -> None:
     screen = TerminalStream()
     progress = BatchProgress(make_terminal(stderr=screen), [1], 0, clock)
     clock.now += 10
@@ -111,7 +112,7 @@ def test_the_last_row_leaves_no_time_left(clock: Clock) -> None:
     assert last(screen) == "1 of 1 rows, 10 tokens/s"
 
 
-def test_a_long_row_takes_longer_and_its_parts_are_seen(clock: Clock) -> None:
+def test_a_long_row_takes_longer_and_its_chunks_are_counted(clock: Clock) -> None:
     screen = TerminalStream()
     progress = BatchProgress(
         make_terminal(stderr=screen), [100, 100, 800], 0, clock, in_chunks=True
@@ -138,7 +139,7 @@ def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
     assert 4 <= screen.getvalue().count("rows") <= 6
 
 
-def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
+def test_a_log_gets_a_line_at_each_interval(clock: Clock) -> None:
     log = io.StringIO()
     progress = BatchProgress(make_terminal(stderr=log), [1] * 100, 30, clock)
     for _ in range(20):
@@ -154,7 +155,7 @@ def test_a_log_gets_a_line_every_so_often(clock: Clock) -> None:
 
 
 @pytest.mark.parametrize(("every", "quiet"), [(0, False), (30, True)])
-def test_a_log_can_do_without(clock: Clock, every: float, quiet: bool) -> None:
+def test_no_log_lines_with_interval_0_or_quiet(clock: Clock, every: float, quiet: bool) -> None:
     log = io.StringIO()
     progress = BatchProgress(make_terminal(stderr=log, quiet=quiet), [1] * 100, every, clock)
     for _ in range(20):
@@ -167,60 +168,13 @@ def test_a_log_can_do_without(clock: Clock, every: float, quiet: bool) -> None:
 @pytest.mark.parametrize(
     ("seconds", "shown"), [(0, "0:00"), (59.6, "1:00"), (200, "3:20"), (3800, "1:03:20")]
 )
-def test_durations_are_a_clocks(seconds: float, shown: str) -> None:
+def test_durations_look_like_a_clock(seconds: float, shown: str) -> None:
     assert duration(seconds) == shown
 
 
-def failed(name: str, message: str) -> dict[str, Any]:
-    return {"id": name, "error": {"code": 5, "message": message, "hint": "Do."}}
-
-
-def test_no_failures_no_table() -> None:
-    assert failures_table([]) == failures_table([{"id": "a", "error": None}, {"id": "b"}]) == []
-
-
-def test_failures_alike_are_one_line_and_a_count() -> None:
-    records = [failed("z.txt", "no text"), {"id": "fine", "error": None}]
-    records += [failed(f"{n}.txt", f"{n}.txt: {n}000 tokens") for n in range(1, 39)]
-    assert failures_table(records) == [
-        "1.txt  1.txt: 1000 tokens",
-        "       … and 37 more: the same",
-        "z.txt  no text",
-    ]
-
-
-def test_at_most_ten_kinds_are_listed() -> None:
-    kinds = [chr(ord("a") + n) * 3 for n in range(14)]
-    lines = failures_table([failed("row", kind) for kind in [*kinds, kinds[-1], kinds[-1]]])
-    assert lines[:2] == ["row  nnn", "     … and 2 more: the same"]
-    assert len(lines) == 12
-    assert lines[-1] == "… and 4 more failed rows, for other reasons"
-
-
-def test_lines_are_short_and_command_no_terminal() -> None:
-    lines = failures_table(
-        [
-            failed("日本語" * 20, "word " * 100),
-            failed("\x1b[2Ja\r\nb\u202e", "two\nlines\u2028and\x07 a bell"),
-            failed("", ""),
-        ]
-    )
-    assert [len(lines), *map(lines[1].count, "\x1b\x07\r\n\u202e\u2028")] == [3, 0, 0, 0, 0, 0, 0]
-    assert lines[0].startswith("…日本語日本語")
-    assert lines[0].endswith("…")
-    assert len(lines[0]) < 130
-    assert lines[1] == "[2Ja b".ljust(32) + "  two lines and a bell"
-    assert lines[2].strip() == "no message"
-
-
-def test_an_error_that_is_a_bare_text_is_told_too() -> None:
-    assert failures_table([{"id": "a", "error": "broken"}]) == ["a  broken"]
-
-
-def test_short_ids_do_not_tell_failures_apart() -> None:
-    """They stand in every message, as digits of numbers or letters of words."""
-    message = "the prompt has 449 tokens, and 512 fit"
-    failed = [{"id": name, "error": {"message": message}} for name in ("1", "5", "44", "a", "")]
-    (line, more) = failures_table(failed)
-    assert line.endswith(message)
-    assert more.strip() == "… and 4 more: the same"
+def test_progress_lines_in_a_log(batch: Batch, here: Path, script: Script) -> None:
+    script(delay=0.2)
+    write_rows(here / "rows.jsonl", *(f"row {number}" for number in range(4)))
+    args = ("generate", "rows.jsonl", "--parallel", 1, "--progress-every")
+    assert " of 4 rows, " in batch(*args, 0.5).stderr
+    assert " of 4 rows, " not in batch(*args, 0).stderr

@@ -12,7 +12,7 @@ from mistral_cli.errors import UsageError
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The working folder of these tests, with files in it."""
+    """The current folder, with some files."""
     monkeypatch.chdir(tmp_path)
     for name in (
         "src/b.md",
@@ -30,13 +30,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def found(*names: str) -> list[tuple[str, str]]:
+def matches(*names: str) -> list[tuple[str, str]]:
     sources = find_input_files(names, make_terminal())
     return [(str(source.path), str(source.relative)) for source in sources]
 
 
 def paths(*names: str) -> list[str]:
-    return [path for path, _ in found(*names)]
+    return [path for path, _ in matches(*names)]
 
 
 @pytest.mark.parametrize(
@@ -68,24 +68,24 @@ def test_a_folder_is_every_file_below_it(folder: Path) -> None:
     everything = ["src/[1].md", "src/a.md", "src/b.md", "src/deep/c.md", "src/deep/er/d.txt"]
     assert paths("src") == paths("src/") == paths("./src") == everything
     assert paths(str(folder / "src")) == [str(folder / name) for name in everything]
-    assert paths("src/.git") == ["src/.git/e.md"]  # it was named
+    assert paths("src/.git") == ["src/.git/e.md"]  # because it was named
 
 
-def test_a_path_is_kept_from_the_folder_or_the_fixed_part_on(folder: Path) -> None:
-    assert found("src/deep") == [("src/deep/c.md", "c.md"), ("src/deep/er/d.txt", "er/d.txt")]
-    assert found("src/d*/**/*.txt") == [("src/deep/er/d.txt", "deep/er/d.txt")]
-    assert found("src/deep/c.md") == [("src/deep/c.md", "c.md")]
-    assert found(str(folder / "sr?/a.md")) == [(str(folder / "src/a.md"), "src/a.md")]
+def test_paths_are_relative_to_the_folder_or_the_fixed_part(folder: Path) -> None:
+    assert matches("src/deep") == [("src/deep/c.md", "c.md"), ("src/deep/er/d.txt", "er/d.txt")]
+    assert matches("src/d*/**/*.txt") == [("src/deep/er/d.txt", "deep/er/d.txt")]
+    assert matches("src/deep/c.md") == [("src/deep/c.md", "c.md")]
+    assert matches(str(folder / "sr?/a.md")) == [(str(folder / "src/a.md"), "src/a.md")]
 
 
-def test_a_file_is_taken_once_where_it_was_first_named(folder: Path) -> None:
+def test_each_file_is_used_once_at_its_first_mention(folder: Path) -> None:
     again = ("./src/a.md", "src/deep/../a.md", str(folder / "src/a.md"), "src/*.md")
     assert paths("src/b.md", "src/a.md", *again) == ["src/b.md", "src/a.md", "src/[1].md"]
     assert paths("-", "src/a.md", "-") == ["-", "src/a.md"]
     assert paths() == ["-"]
 
 
-def test_links_to_folders_are_followed_only_where_they_are_named(folder: Path) -> None:
+def test_links_to_folders_are_followed_only_if_named(folder: Path) -> None:
     (folder / "src/up").symlink_to(folder)
     (folder / "src/same.md").symlink_to("a.md")
     assert paths("src/**/*.md") == [
@@ -98,12 +98,12 @@ def test_links_to_folders_are_followed_only_where_they_are_named(folder: Path) -
     assert paths("src/up/*.txt", "other.txt") == ["src/up/other.txt"]
 
 
-def test_only_files_are_found(folder: Path) -> None:
+def test_globs_match_regular_files_only(folder: Path) -> None:
     os.mkfifo(folder / "src/pipe.md")
     (folder / "src/gone.md").symlink_to("nowhere")
     (folder / "src/folder.md").mkdir()
     assert paths("src/*.md") == ["src/[1].md", "src/a.md", "src/b.md"]
-    assert paths("src/pipe.md") == ["src/pipe.md"]  # as of <(command)
+    assert paths("src/pipe.md") == ["src/pipe.md"]  # as in <(command)
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_only_files_are_found(folder: Path) -> None:
         ("x" * 300, "cannot be read"),
     ],
 )
-def test_a_name_with_nothing_behind_it_is_told(folder: Path, name: str, message: str) -> None:
+def test_a_name_that_matches_nothing_is_an_error(folder: Path, name: str, message: str) -> None:
     (folder / "empty").mkdir()
     with pytest.raises(UsageError) as error:
         paths("other.txt", name)
@@ -126,13 +126,13 @@ def test_a_name_with_nothing_behind_it_is_told(folder: Path, name: str, message:
     assert error.value.hint
 
 
-def test_a_folder_that_cannot_be_read_is_left_out_and_told_once(
+def test_an_unreadable_folder_is_skipped_with_one_warning(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scandir = os.scandir
 
     def closed(path: Path) -> object:
-        if path.name == "deep":  # chmod does not stop root
+        if path.name == "deep":  # chmod would not stop root
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 

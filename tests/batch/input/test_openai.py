@@ -15,7 +15,7 @@ SCHEMA = {"type": "object", "properties": {"a": {"type": "integer"}}}
 
 
 def request(custom_id: Any = "r-1", *, line: Any = (), **body: Any) -> Row:
-    """The row of one request; `line` is what stands beside its body."""
+    """Return the row of a request; `line` has other keys of the JSON line."""
     value = {
         "custom_id": custom_id,
         "method": "POST",
@@ -80,7 +80,7 @@ def test_a_request_is_a_row() -> None:
         ({"frequency_penalty": 0, "modalities": ["text"], "logit_bias": {}}, {}),
     ],
 )
-def test_what_a_body_sets(body: dict[str, Any], overrides: dict[str, Any]) -> None:
+def test_body_settings_become_overrides(body: dict[str, Any], overrides: dict[str, Any]) -> None:
     row = request(**body)
     assert (row.error, dict(row.overrides)) == (None, overrides)
 
@@ -133,7 +133,7 @@ def _says(content: Any) -> list[dict[str, Any]]:
         ({"line": {"url": "/v1/embeddings"}}, "url must be /v1/chat/completions"),
     ],
 )
-def test_what_is_not_supported_is_that_rows_error(body: dict[str, Any], problem: str) -> None:
+def test_unsupported_keys_are_the_error_of_their_row(body: dict[str, Any], problem: str) -> None:
     row = request(**body)
     assert row.error is not None
     assert row.error.message.startswith(f"requests.jsonl:1: {problem}")
@@ -142,13 +142,13 @@ def test_what_is_not_supported_is_that_rows_error(body: dict[str, Any], problem:
 
 
 @pytest.mark.parametrize("custom_id", [7, None, ""])
-def test_a_request_needs_an_id(custom_id: Any) -> None:
+def test_a_request_needs_a_custom_id(custom_id: Any) -> None:
     row = request(custom_id)
     assert row.error is not None
     assert row.error.message == "requests.jsonl:1: custom_id must be a non-empty string"
     assert row.id == "requests.jsonl:1"
 
 
-def test_a_line_without_a_body_is_no_request() -> None:
+def test_a_line_without_a_body_is_not_a_request() -> None:
     row = request(line={"body": "letter", "text": "plain"})
     assert (row.text, row.conversation, row.fields["custom_id"]) == ("plain", (), "r-1")

@@ -86,16 +86,16 @@ def test_a_bad_file_does_not_stop_the_others(name: str, content: bytes, message:
     assert (good.text, good.error) == ("good", None)
 
 
-def test_a_file_that_cannot_be_read_is_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreadable_file_is_a_row_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def forbidden(path: Path) -> bytes:
-        raise PermissionError(13, "Permission denied")  # chmod does not stop root
+        raise PermissionError(13, "Permission denied")  # chmod would not stop root
 
     write("a.txt", "text")
     monkeypatch.setattr(Path, "read_bytes", forbidden)
     assert problem(row("a.txt")) == "a.txt cannot be read: Permission denied"
 
 
-def test_undecodable_bytes_are_replaced_and_told() -> None:
+def test_undecodable_bytes_are_replaced_with_a_warning() -> None:
     surroundings = make_terminal()
     assert read_rows([write("a.txt", b"caf\xe9")], surroundings)[0].text == "caf\ufffd"
     assert (
@@ -104,11 +104,11 @@ def test_undecodable_bytes_are_replaced_and_told() -> None:
     assert [warning.split()[0] for warning in surroundings.warnings] == ["a.txt", "a.jsonl"]
 
 
-def test_a_name_that_is_no_utf8_can_be_printed() -> None:
+def test_a_name_that_is_not_utf8_can_be_printed() -> None:
     name = b"caf\xe9.txt".decode("utf-8", "surrogateescape")
     Path(name).write_text("text")
-    found = row("*.txt")
-    assert (found.id, found.text, found.path) == ("caf\\xe9.txt", "text", Path(name))
+    parsed = row("*.txt")
+    assert (parsed.id, parsed.text, parsed.path) == ("caf\\xe9.txt", "text", Path(name))
     Path(name).write_bytes(b"\0")
     problem(row("*.txt")).encode()
 
@@ -122,22 +122,22 @@ def test_stdin_lines_are_rows() -> None:
         assert rows(*names, stdin=b"one\r\n\n  \n two") == expected
 
 
-def test_lines_end_at_line_feeds_alone() -> None:
-    long = b"x" * 8192  # NUL further up would make it a binary file
-    found = rows(stdin=long + "\u2028b\x0cc\x85d\n\0\ne".encode())
-    assert [one.text for one in found] == [long.decode() + "\u2028b\x0cc\x85d", "", "e"]
-    assert problem(found[1]) == "stdin:2 is empty"
+def test_only_line_feeds_end_a_line() -> None:
+    long = b"x" * 8192  # so that NUL comes late: early in a file it would make it binary
+    parsed = rows(stdin=long + "\u2028b\x0cc\x85d\n\0\ne".encode())
+    assert [one.text for one in parsed] == [long.decode() + "\u2028b\x0cc\x85d", "", "e"]
+    assert problem(parsed[1]) == "stdin:2 is empty"
 
 
-def test_a_format_for_every_name() -> None:
+def test_input_format_applies_to_every_name() -> None:
     write("a.txt", "one\ntwo\n")
-    assert [found.text for found in rows("a.txt", input_format=InputFormat.LINES)] == ["one", "two"]
+    assert [line.text for line in rows("a.txt", input_format=InputFormat.LINES)] == ["one", "two"]
     assert row(stdin=b"one\ntwo\n", input_format=InputFormat.TEXT) == Row(
         "stdin", "stdin", "one\ntwo"
     )
     assert row(stdin=b'{"text": "x", "id": 7}', input_format=InputFormat.JSONL).id == "7"
-    found = rows("-", stdin=b"id,text\n1,x\n2,y\n", input_format=InputFormat.CSV)
-    assert [(one.id, one.source, one.text) for one in found] == [
+    parsed = rows("-", stdin=b"id,text\n1,x\n2,y\n", input_format=InputFormat.CSV)
+    assert [(one.id, one.source, one.text) for one in parsed] == [
         ("1", "stdin:2", "x"),
         ("2", "stdin:3", "y"),
     ]
@@ -159,14 +159,14 @@ def test_a_json_object_is_a_row() -> None:
     )
 
 
-def test_numbers_are_text_and_an_id_may_be_missing() -> None:
+def test_numbers_become_text_and_an_id_is_optional() -> None:
     lines = [
         '{"text": 7, "id": 12345678901234567890}',
         '{"text": false, "id": ""}',
         '{"text": 0.5}',
     ]
-    found = rows(write("a.jsonl", "\n".join([*lines, '{"text": "x", "id": null}'])))
-    assert [(one.id, one.text) for one in found] == [
+    parsed = rows(write("a.jsonl", "\n".join([*lines, '{"text": "x", "id": null}'])))
+    assert [(one.id, one.text) for one in parsed] == [
         ("12345678901234567890", "7"),
         ("a.jsonl:2", "false"),
         ("a.jsonl:3", "0.5"),
@@ -199,7 +199,7 @@ def test_a_bad_line_does_not_stop_the_others(line: str, message: str, identity: 
 
 
 @pytest.mark.parametrize("line", ['{"text": "b"}', '{"text": "b", "key": ""}'])
-def test_an_id_that_was_asked_for_must_be_there(line: str) -> None:
+def test_an_id_field_that_was_named_is_required(line: str) -> None:
     write("a.jsonl", line)
     assert problem(row("a.jsonl", id_field="key")) == "a.jsonl:1 has no id in 'key'"
     assert problem(row("a.jsonl", id_field="id")) == "a.jsonl:1 has no id in 'id'"
@@ -233,7 +233,7 @@ def test_tables_as_spreadsheets_write_them(name: str, content: str | bytes) -> N
     assert (row(name).id, row(name).text) == ("1", "a, b; c")
 
 
-def test_a_cell_of_any_length() -> None:
+def test_a_cell_can_have_any_length() -> None:
     write("a.csv", "text\n" + "x" * 1_000_000)
     assert len(row("a.csv").text) == 1_000_000
 
@@ -254,7 +254,7 @@ def test_a_bad_table_row_does_not_stop_the_others(line: str, message: str) -> No
     assert (good.id, good.source, good.text) == ("2", "a.csv:3", "good")
 
 
-def test_a_quote_that_never_ends_is_told() -> None:
+def test_an_unclosed_quote_is_an_error() -> None:
     write("a.csv", 'id,text\n1,good\n2,"open\n3,lost\n')
     good, bad = rows("a.csv")
     assert good.text == "good"
@@ -269,7 +269,7 @@ def test_a_quote_that_never_ends_is_told() -> None:
         ({"text_field": "a", "id_field": "k"}, "'k'"),
     ],
 )
-def test_a_missing_column_stops_before_anything_is_done(
+def test_a_missing_column_is_refused_before_the_first_row(
     options: dict[str, str], column: str
 ) -> None:
     write("a.csv", "a,b\n1,2\n")
@@ -282,7 +282,7 @@ def test_a_missing_column_stops_before_anything_is_done(
     ("header", "message"),
     [("text,a,a", "a.csv names the column 'a' twice"), ('"text"x,a', "a.csv:1 is not CSV")],
 )
-def test_a_bad_header_stops_before_anything_is_done(header: str, message: str) -> None:
+def test_a_bad_header_is_refused_before_the_first_row(header: str, message: str) -> None:
     write("a.csv", f"{header}\n1,2,3\n")
     with pytest.raises(UsageError, match=message):
         rows("a.csv")
@@ -295,11 +295,11 @@ def test_rows_come_in_the_order_of_the_names() -> None:
     write("b.txt", "file")
     write("a.jsonl", '{"text": "line"}')
     write("c.csv", "text\ncell\n")
-    found = rows("b.txt", "-", "a.jsonl", "c.csv", "b.txt", stdin=b"piped")
-    assert [one.text for one in found] == ["file", "piped", "line", "cell"]
+    parsed = rows("b.txt", "-", "a.jsonl", "c.csv", "b.txt", stdin=b"piped")
+    assert [one.text for one in parsed] == ["file", "piped", "line", "cell"]
 
 
-def test_an_id_is_there_once() -> None:
+def test_ids_are_unique() -> None:
     write("a.jsonl", '{"text": "x", "id": "1"}\n{"text": "y", "id": "2"}')
     write("b.csv", "text,id\nx,1\n")
     with pytest.raises(UsageError, match=r"'1' occurs twice: in a\.jsonl:1 and b\.csv:2") as error:
@@ -308,7 +308,7 @@ def test_an_id_is_there_once() -> None:
 
 
 @pytest.mark.parametrize("stdin", [b"", b"\n \n"])
-def test_no_rows_at_all(stdin: bytes) -> None:
+def test_inputs_without_rows_are_an_error(stdin: bytes) -> None:
     with pytest.raises(UsageError, match="there are no rows"):
         rows(stdin=stdin)
     write("a.csv", "id,text\n")
@@ -320,7 +320,7 @@ def test_no_rows_at_all(stdin: bytes) -> None:
     assert surroundings.warnings == ["a.csv has no rows"]
 
 
-def test_a_stdin_that_gives_nothing_is_told() -> None:
+def test_a_stdin_without_rows_is_an_error() -> None:
     person = make_terminal(TerminalStream("typed"))
     with pytest.raises(UsageError, match="there are no rows"):
         read_rows([], person)
@@ -330,7 +330,7 @@ def test_a_stdin_that_gives_nothing_is_told() -> None:
         rows(stdin=b"\0")
 
 
-def test_a_hundred_thousand_lines_are_read_in_one_pass() -> None:
+def test_reading_a_hundred_thousand_lines_is_linear() -> None:
     def seconds(count: int) -> float:
         lines = (json.dumps({"id": i, "text": f"text {i}"}) for i in range(count))
         write("a.jsonl", "\n".join(lines))
@@ -338,7 +338,7 @@ def test_a_hundred_thousand_lines_are_read_in_one_pass() -> None:
         assert len(rows("a.jsonl")) == count
         return time.process_time() - start
 
-    # Ten times the lines take ten times as long; a quadratic way takes a hundred times.
+    # Ten times the lines take ten times as long; a quadratic algorithm takes a hundred times.
     assert seconds(100_000) < 40 * seconds(10_000)
 
 
@@ -350,35 +350,35 @@ def expected(pairs: list[tuple[str, str]]) -> list[tuple[str, str | None]]:
     return [(identity, text if text.strip() else None) for identity, text in pairs]
 
 
-def read_back(found: list[Row]) -> list[tuple[str, str | None]]:
-    return [(one.id, None if one.error else one.text) for one in found]
+def id_and_text(parsed: list[Row]) -> list[tuple[str, str | None]]:
+    return [(one.id, None if one.error else one.text) for one in parsed]
 
 
 @given(pairs, st.booleans())
 @example([("\u2028", "\r\n\x85\ufeff")], False)
-def test_json_comes_back_equal(pairs: list[tuple[str, str]], ascii_only: bool) -> None:
+def test_json_rows_round_trip(pairs: list[tuple[str, str]], ascii_only: bool) -> None:
     lines = [
         json.dumps({"id": identity, "text": text}, ensure_ascii=ascii_only)
         for identity, text in pairs
     ]
     write("round.jsonl", "\n\n".join(lines))
-    found = rows("round.jsonl")
-    assert read_back(found) == expected(pairs)
-    assert [one.source for one in found] == [f"round.jsonl:{2 * i + 1}" for i in range(len(pairs))]
+    parsed = rows("round.jsonl")
+    assert id_and_text(parsed) == expected(pairs)
+    assert [one.source for one in parsed] == [f"round.jsonl:{2 * i + 1}" for i in range(len(pairs))]
 
 
 @given(pairs, st.sampled_from(",;\t"))
 @example([("a\nb", '"\r\n\n"'), ("c", "x")], ",")
-def test_csv_comes_back_equal(pairs: list[tuple[str, str]], delimiter: str) -> None:
+def test_csv_rows_round_trip(pairs: list[tuple[str, str]], delimiter: str) -> None:
     whole = io.StringIO(newline="")
     writer = csv.writer(whole, delimiter=delimiter)
     writer.writerow(["id", "text"])
     lines = []
     for pair in pairs:
-        # Line ends as every editor counts them.
+        # Count lines as an editor does.
         lines.append(1 + sum(1 for _ in io.StringIO(whole.getvalue(), newline="")))
         writer.writerow(pair)
     write("round.csv", whole.getvalue())
-    found = rows("round.csv")
-    assert read_back(found) == expected(pairs)
-    assert [one.source for one in found] == [f"round.csv:{line}" for line in lines]
+    parsed = rows("round.csv")
+    assert id_and_text(parsed) == expected(pairs)
+    assert [one.source for one in parsed] == [f"round.csv:{line}" for line in lines]

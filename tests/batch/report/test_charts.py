@@ -1,4 +1,4 @@
-"""Where the bars of a report stand."""
+"""The bars and labels of a report's charts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def test_throughput_spreads_tokens_over_the_time_they_took() -> None:
     assert sum(bar.width for bar in chart.bars) == pytest.approx(100)
 
 
-def test_throughput_has_two_rows_at_once_on_top_of_each_other() -> None:
+def test_throughput_adds_up_concurrent_rows() -> None:
     work = [Work(100.0, 0.0, 100.0, 0, 1000), Work(50.0, 0.0, 50.0, 0, 1000)]
     chart = charts.throughput(work)
     assert chart is not None
@@ -31,7 +31,7 @@ def test_throughput_has_two_rows_at_once_on_top_of_each_other() -> None:
     assert chart.x_labels[-1] == (90.0, "1:30")
 
 
-def test_no_token_is_lost_where_times_do_not_add_up() -> None:
+def test_inconsistent_times_lose_no_tokens() -> None:
     work = [Work(1.0, 50.0, 50.0, 300, 700), Work(0.0, 0.0, 0.0, 10, 10), Work(9.5, 0.0, 0.0, 1, 1)]
     chart = charts.throughput(work)
     assert chart is not None
@@ -40,7 +40,7 @@ def test_no_token_is_lost_where_times_do_not_add_up() -> None:
     )
 
 
-def test_no_times_make_no_throughput() -> None:
+def test_no_times_make_no_throughput_chart() -> None:
     assert charts.throughput([]) is None
     assert charts.throughput([Work(0.0, 0.0, 0.0, 1, 1)]) is None
 
@@ -61,7 +61,7 @@ def test_a_histogram_counts_every_row_once() -> None:
     assert [label for _, label in chart.y_labels] == ["0", "1", "2"]
 
 
-def test_one_very_long_row_does_not_squeeze_the_others() -> None:
+def test_an_outlier_does_not_squeeze_the_others() -> None:
     chart = charts.histogram("Tokens", [*range(100), 1_000_000])
     assert chart is not None
     assert len(chart.bars) < 50
@@ -70,7 +70,7 @@ def test_one_very_long_row_does_not_squeeze_the_others() -> None:
 
 
 @pytest.mark.parametrize("seconds", [1e-9, 0.003, 0.7, 1, 29.9, 61, 3599, 86_400, 9e6])
-def test_every_length_of_a_batch_can_be_drawn(seconds: float) -> None:
+def test_batches_of_any_duration_can_be_drawn(seconds: float) -> None:
     chart = charts.throughput([Work(seconds, 0.0, seconds / 2, 0, 5)])
     assert chart is not None
     assert 1 <= len(chart.bars) <= 61

@@ -1,4 +1,4 @@
-"""What the script of a batch's report does, in a real browser."""
+"""The script of a batch report, in a real browser."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(not CHROMIUM, reason="there is no chromium")
 
 
 def dom(path: Path, fragment: str = "") -> str:
-    """The page as a browser has it after the script ran."""
+    """Return the page's DOM after the script has run."""
     browser = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--dump-dom"]
     browser.append(f"--user-data-dir={path.parent / 'profile'}")
     result = subprocess.run(
@@ -40,12 +40,12 @@ def report(tmp_path: Path) -> Path:
 
 
 def rows(html: str) -> list[tuple[str, bool]]:
-    """The ids in the table in their order, and whether each is shown."""
-    found = re.findall(r'<tr role="row" id="row-\d+"([^>]*)><th[^>]*><bdi>([^<]*)', html)
-    return [(name, "hidden" not in attributes) for attributes, name in found]
+    """Return the ids in the table in order, each with whether its row is shown."""
+    matches = re.findall(r'<tr role="row" id="row-\d+"([^>]*)><th[^>]*><bdi>([^<]*)', html)
+    return [(name, "hidden" not in attributes) for attributes, name in matches]
 
 
-def test_the_search_of_a_link_filters_the_rows(report: Path) -> None:
+def test_the_search_in_the_address_filters_the_rows(report: Path) -> None:
     html = dom(report, "#search=River%20road")
     assert rows(html) == [("row-1", False), ("row-2", False), ("row-10", True), ("row-3", False)]
     assert ">1 of 4 rows</output>" in html
@@ -77,15 +77,15 @@ def test_a_click_on_a_heading_sorts(
         f"for (let n = 0; n < {clicks}; n += 1) button.click();</script></body>"
     )
     html = report.read_text(encoding="utf-8").replace("</body>", click)
-    # The page's own policy would not run our script: the next test.
+    # The page's policy would block this script, as the next test checks.
     report.write_text(re.sub(r"<meta http-equiv.*", "", html), encoding="utf-8")
     html = dom(report)
     assert [name for name, _ in rows(html)] == order
-    said = {1: ["ascending"], 2: ["descending"], 3: []}
-    assert re.findall(r'<th[^>]* aria-sort="(\w+)"', html) == said[clicks]
+    direction = {1: ["ascending"], 2: ["descending"], 3: []}
+    assert re.findall(r'<th[^>]* aria-sort="(\w+)"', html) == direction[clicks]
 
 
-def test_a_script_that_is_not_the_pages_own_does_not_run(report: Path) -> None:
+def test_a_foreign_script_does_not_run(report: Path) -> None:
     html = report.read_text(encoding="utf-8")
     foreign = "<script>document.title = 'taken over'</script></body>"
     report.write_text(html.replace("</body>", foreign), encoding="utf-8")

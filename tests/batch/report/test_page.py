@@ -1,4 +1,4 @@
-"""The page about a batch: what it counts, what it escapes, what it leaves out."""
+"""The report page of a batch: counts, escaping, shortened texts."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ VOID = {"meta", "input", "br", "link", "img"}
 
 
 class Page(HTMLParser):
-    """The elements of a page, and the text inside each element that has an id or a class."""
+    """The elements of a page, and the text inside each."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class Page(HTMLParser):
             self.texts[int(index)] = (tag, attributes, text + data)
 
     def all(self, tag: str, name: str | None = None) -> list[str]:
-        """The texts of the elements `tag`, of the class `name` if given."""
+        """Return the texts of the elements `tag`, if given only those with the class `name`."""
         return [
             text
             for each, attributes, text in self.texts
@@ -70,11 +70,11 @@ def html(tmp_path: Path) -> Any:
 
 
 def tiles(page: Page) -> dict[str, str]:
-    """The label and the value of every fact at the head."""
+    """Return the facts at the top of the page by label."""
     return dict(zip(page.all("dt"), page.all("dd"), strict=True))
 
 
-def test_counts_what_became_of_the_rows(html: Any) -> None:
+def test_the_page_counts_rows_by_status(html: Any) -> None:
     records = [
         record(1),
         record(2, finish_reason="length", completion_tokens=1000),
@@ -98,8 +98,8 @@ def test_counts_what_became_of_the_rows(html: Any) -> None:
     assert page.all("td", "seconds") == ["3.0"] * 4
 
 
-def test_runs_stand_one_after_the_other(html: Any) -> None:
-    """What a second run did took its own time, though that begins at nought again."""
+def test_runs_are_joined_in_time(html: Any) -> None:
+    """Each run counts its time from 0, so the times of the runs add up."""
     first = [record(n) for n in (1, 2, 3, 4)]
     second = [record(n) for n in (1, 2)]
     for run, records in ((1_700_000_000, first), (1_700_009_000, second)):
@@ -111,7 +111,7 @@ def test_runs_stand_one_after_the_other(html: Any) -> None:
     assert page.all("time")[0].startswith(time.strftime("%d %B %Y", time.localtime(1_700_000_000)))
 
 
-def test_a_row_needs_nothing_but_its_id(html: Any) -> None:
+def test_a_record_needs_only_an_id(html: Any) -> None:
     page = Page(html([{"id": "only"}, {"id": "odd", "timings": None, "prompt_tokens": "many"}]))
     assert page.all("th")[-2:] == ["only", "odd"]
     assert page.all("span", "status") == ["done", "done"]
@@ -124,7 +124,7 @@ def test_a_batch_without_rows_has_a_page_without_a_search(html: Any) -> None:
     assert page.all("table") == page.all("script") == []
 
 
-def test_the_page_needs_nothing_else_and_runs_only_its_own_script(html: Any) -> None:
+def test_the_page_is_self_contained_and_allows_only_its_own_script(html: Any) -> None:
     page = Page(html([record(1), record(2, **failure("no"))]))
     for tag, attributes in page.elements:
         assert not {"src", "style", "srcset", "action"} & set(attributes)
@@ -156,7 +156,7 @@ HOSTILE = [
 ]
 
 
-def test_what_a_row_says_stays_text(html: Any) -> None:
+def test_markup_in_records_is_escaped(html: Any) -> None:
     records = []
     for number, text in enumerate(HOSTILE):
         records.append(record(1, id=text, source=text, text=text, warnings=[text]))
@@ -173,13 +173,13 @@ def test_what_a_row_says_stays_text(html: Any) -> None:
     assert set(page.all("strong")) == set(HOSTILE)
 
 
-def test_characters_that_no_file_or_page_can_hold_do_no_harm(html: Any) -> None:
+def test_control_characters_and_lone_surrogates_are_replaced(html: Any) -> None:
     page = Page(html([record(1, id="a\0b\x1b[2J", text="half \ud800 of a pair")]))
     assert page.all("th")[-1] == "ab[2J"
     assert page.all("div", "text") == ["half ? of a pair"]
 
 
-def test_what_is_left_out_of_a_long_text_is_said(html: Any) -> None:
+def test_the_page_says_what_it_leaves_out_of_a_long_text(html: Any) -> None:
     text = "word " * 200_000
     source = html([record(1, text=text), record(2)], Output="out.jsonl")
     page = Page(source)
@@ -191,14 +191,14 @@ def test_what_is_left_out_of_a_long_text_is_said(html: Any) -> None:
     assert len(source) < 100_000
 
 
-def test_ten_thousand_rows_make_a_page_that_a_browser_opens(html: Any) -> None:
+def test_ten_thousand_rows_make_a_page_that_a_browser_can_open(html: Any) -> None:
     records = [record(n, text="word " * 1000) for n in range(1, 10_001)]
     source = html(records)
     assert source.count('<tr role="row" id="row-') == 10_000
     assert len(source) < 20_000_000
 
 
-def test_failures_come_first_and_those_alike_together(html: Any) -> None:
+def test_failures_are_grouped_and_the_largest_group_is_first(html: Any) -> None:
     records = [record(1, **failure("the engine died", code=9))]
     records += [record(n, **failure(f"row-{n}: {n},000 tokens")) for n in range(2, 40)]
     page = Page(html(records))

@@ -1,4 +1,4 @@
-"""`batch --output-dir`: a file for each input."""
+"""`batch --output-dir`: one result file for each input file."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def inputs(here: Path) -> None:
 
 def written(here: Path) -> dict[str, str]:
     folder = here / "es"
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != LEDGER.name)
-    return {str(path.relative_to(folder)): path.read_text() for path in found}
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LEDGER.name)
+    return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
-def test_the_same_names(batch: Batch, here: Path, script: Script) -> None:
+def test_result_files_are_named_like_the_inputs(batch: Batch, here: Path, script: Script) -> None:
     assert batch("generate", "src", *TO).status == 0
     first = written(here)
     assert first == {
@@ -45,13 +45,13 @@ def test_the_same_names(batch: Batch, here: Path, script: Script) -> None:
     )
 
 
-def first_page(found: dict[str, str]) -> str:
-    (page,) = (text for name, text in found.items() if "page" in name)
+def first_page(files: dict[str, str]) -> str:
+    (page,) = (text for name, text in files.items() if "page" in name)
     assert "page" in page
     return page
 
 
-def test_what_was_deleted_changed_or_renamed_is_done_again(batch: Batch, here: Path) -> None:
+def test_deleted_changed_and_renamed_files_are_processed_again(batch: Batch, here: Path) -> None:
     assert batch("generate", "src", *TO).status == 0
     before = written(here)
     (here / "es" / "a.md").unlink()
@@ -68,7 +68,7 @@ def test_what_was_deleted_changed_or_renamed_is_done_again(batch: Batch, here: P
 
 
 def test_exchanged_inputs_exchange_their_results(batch: Batch, here: Path) -> None:
-    """That the content of each is known under the other's name must not deceive."""
+    """Each content has a result under the other file's name, which must not be used."""
     assert batch("generate", "src/*.md", "src/deep/b.md", *TO).status == 0
     a, b = here / "src" / "a.md", here / "src" / "deep" / "b.md"
     words = a.read_text(), b.read_text()
@@ -80,20 +80,22 @@ def test_exchanged_inputs_exchange_their_results(batch: Batch, here: Path) -> No
     assert written(here) == {"a.md": "text of b\n", "b.md": "text of a\n"}
 
 
-def test_a_line_whose_file_a_crash_held_up(batch: Batch, here: Path, script: Script) -> None:
-    """What had been written is put into its place; anything else is not taken for it."""
+def test_a_file_left_unplaced_by_a_crash_is_recovered(
+    batch: Batch, here: Path, script: Script
+) -> None:
+    """The temporary file is moved into place only if it has the content that the ledger records."""
     assert batch("generate", "src/a.md", *TO).status == 0
     target, temporary = here / "es" / "a.md", here / "es" / ".mistral-cli-batch.tmp"
     script(pieces=["done again"])
-    for held, found in ((target.read_text(), "text of a\n"), ("text", "done again\n")):
+    for held, content in ((target.read_text(), "text of a\n"), ("text", "done again\n")):
         target.unlink()
         temporary.write_text(held)
         assert batch("generate", "src/a.md", *TO).status == 0
-        assert written(here) == {"a.md": found}
+        assert written(here) == {"a.md": content}
     assert len(lines_of(here / LEDGER)) == 1
 
 
-def test_collisions_inputs_and_files_of_others(batch: Batch, here: Path) -> None:
+def test_files_that_must_not_be_overwritten(batch: Batch, here: Path) -> None:
     (here / "src" / "deep" / "a.md").write_text("another a")
     (here / "es").mkdir()
     result = batch("generate", "src/a.md", "src/deep/a.md", *TO)
@@ -104,7 +106,7 @@ def test_collisions_inputs_and_files_of_others(batch: Batch, here: Path) -> None
         result = batch("generate", *arguments, "--force")
         assert result.status == 2
         assert "would overwrite an input" in result.stderr
-    # Of another input, by way of a folder that leads there.
+    # The target is another input, through a link to its folder.
     (here / "out").mkdir()
     (here / "out" / "deep").symlink_to(here / "src")
     result = batch("generate", "src", "--output-dir", "out", "--force")
@@ -119,7 +121,7 @@ def test_collisions_inputs_and_files_of_others(batch: Batch, here: Path) -> None
     assert written(here) == {"a.md": "text of a\n"}
 
 
-def test_failures_leave_no_file(batch: Batch, here: Path, script: Script) -> None:
+def test_failed_rows_have_no_file(batch: Batch, here: Path, script: Script) -> None:
     script(fail_on="of b")
     result = batch("generate", "src", *TO)
     assert result.status == 10
@@ -130,7 +132,7 @@ def test_failures_leave_no_file(batch: Batch, here: Path, script: Script) -> Non
     assert len(written(here)) == 3
 
 
-def test_a_dry_run_makes_no_folder(batch: Batch, here: Path) -> None:
-    (told,) = lines_of(batch("generate", "src", *TO, "--dry-run").stdout)
-    assert told["to_do"] == 3
+def test_a_dry_run_creates_no_folder(batch: Batch, here: Path) -> None:
+    (summary,) = lines_of(batch("generate", "src", *TO, "--dry-run").stdout)
+    assert summary["to_do"] == 3
     assert not (here / "es").exists()

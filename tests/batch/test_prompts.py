@@ -1,0 +1,55 @@
+"""The prompt of each row: placeholders of `--prompt`, and OpenAI requests."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.batch_program import Batch, texts_of
+
+
+def test_placeholders_take_the_values_of_a_table_row(batch: Batch, here: Path) -> None:
+    (here / "t.csv").write_text('no;author;body;\n7;Zoë;hello, "you";x\n8;Ann;bye;y\n')
+    args = ("generate", "t.csv", "--text-field", "body", "--id-field", "no", "-o", "out.jsonl")
+    assert batch(*args, "--prompt", "Rate {text} of {author}").status == 0
+    assert texts_of(here / "out.jsonl") == {"7": '"you" of Zoë', "8": "bye of Ann"}
+    # Without {text} the instruction follows the text; other braces stay as they are.
+    assert batch(*args, "--prompt", "JSON like {} by {author}").status == 0
+    assert texts_of(here / "out.jsonl") == {"7": "{} by Zoë", "8": "{} by Ann"}
+
+
+def test_an_unknown_placeholder_is_refused_before_the_first_row(batch: Batch, here: Path) -> None:
+    """If only some rows lack the value, those rows fail."""
+    (here / "t.jsonl").write_text('{"text": "one two", "by": "Zoë"}\n{"text": "b"}\n')
+    result = batch("generate", "t.jsonl", "-o", "out.jsonl", "--prompt", "{text} {titel}")
+    assert result.status == 2
+    assert "no row has what {titel} in --prompt stands for" in result.stderr
+    assert "They have {by}, {text}." in result.stderr
+    assert not (here / "out.jsonl").exists()
+    result = batch("generate", "t.jsonl", "-o", "out.jsonl", "--prompt", "{text} {by}")
+    assert result.status == 10
+    assert texts_of(here / "out.jsonl") == {
+        "t.jsonl:1": "one two Zoë",
+        "t.jsonl:2": "t.jsonl:2 has no 'by'",
+    }
+
+
+@pytest.mark.parametrize(
+    ("task", "more"),
+    [
+        ("summarize", ("--sentences", 2)),
+        ("json-extract", ("--fields", "a")),
+        ("generate", ("--prompt", "Answer {text}")),
+        ("generate", ("--system", "Be brief.")),
+        ("generate", ("--raw",)),
+    ],
+)
+def test_openai_requests_refuse_another_instruction(
+    batch: Batch, here: Path, task: str, more: tuple[object, ...]
+) -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}]}
+    (here / "in.jsonl").write_text(json.dumps({"custom_id": "a", "body": body}))
+    result = batch(task, "in.jsonl", *more)
+    assert result.status == 2
+    assert "in.jsonl:1 is an OpenAI request, which says itself what is asked" in result.stderr
