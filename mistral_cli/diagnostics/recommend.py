@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.gpu import Gpu, layers_that_fit
 from mistral_cli.engines.registry import DEFAULT, automatic, backend, unsupported
-from mistral_cli.models.catalog import BUILT_IN, BuiltIn
+from mistral_cli.models.catalog import BUILT_IN, BuiltInModel
 from mistral_cli.system.stdout import write_envelope
 from mistral_cli.system.tables import print_table
 
@@ -30,7 +30,7 @@ _SMALL = 2**30  # a model of so few bytes cannot match any quantization of a 7B
 class Fit:
     """A model on this machine; `shortfall` is the bytes of memory that it lacks, 0 if it fits."""
 
-    entry: BuiltIn
+    entry: BuiltInModel
     layers: int
     gpu_layers: int
     memory: Memory
@@ -69,7 +69,7 @@ def memory_on(
     return layers, needed(header, context_length, layers)
 
 
-def _fit(entry: BuiltIn, hardware: HardwareReport) -> Fit:
+def _fit(entry: BuiltInModel, hardware: HardwareReport) -> Fit:
     header = entry.header()
     engine, gpus = hardware.gpu_engine or DEFAULT, hardware.gpus
     refusals = unsupported(entry)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.repacking import Repacking
     from mistral_cli.engines.types import Event, Request
-    from mistral_cli.models.catalog import BuiltIn
+    from mistral_cli.models.catalog import BuiltInModel
     from mistral_cli.models.gguf import GGUF
 
 LOOPBACK = "127.0.0.1"
@@ -200,7 +200,7 @@ class Backend(ABC):
         """Why this engine cannot run `model`, or None if it can."""
         return None
 
-    def unsupported_built_in(self, entry: BuiltIn) -> str | None:  # noqa: ARG002
+    def unsupported_built_in(self, entry: BuiltInModel) -> str | None:  # noqa: ARG002
         """Why it cannot run a built-in model whose file is not here yet, or None if it can."""
         return None
 

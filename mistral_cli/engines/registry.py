@@ -10,7 +10,7 @@ from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Backend
-    from mistral_cli.models.catalog import BuiltIn
+    from mistral_cli.models.catalog import BuiltInModel
     from mistral_cli.models.gguf import GGUF
 
 BACKENDS = {
@@ -47,7 +47,7 @@ def _instance(location: str) -> Backend:
     return found()
 
 
-def unsupported(model: GGUF | BuiltIn) -> dict[str, str]:
+def unsupported(model: GGUF | BuiltInModel) -> dict[str, str]:
     """The engines that cannot run `model`, by name, each with the reason."""
     from mistral_cli.models.gguf import GGUF
 

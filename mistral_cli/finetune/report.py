@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.finetune.strategy import estimate_seconds
 from mistral_cli.models.disk import format_size
-from mistral_cli.models.hub.api import upload
+from mistral_cli.models.hub.api import upload_files
 from mistral_cli.system.files import write_atomically
 from mistral_cli.system.stdout import SCHEMA_VERSION, write_envelope, write_paths
 from mistral_cli.system.tables import print_facts
@@ -263,7 +263,7 @@ def push_to_hub(
     paths = [directory.adapter, directory.plot, directory.log, *peft_files]
     files: dict[str, Path | bytes] = {path.name: path for path in paths}
     files["README.md"] = _hub_page(directory, plan, history).encode()
-    url = upload(files, repo, "LoRA adapter by mistral-cli", reporter)
+    url = upload_files(files, repo, "LoRA adapter by mistral-cli", reporter)
     reporter.note(f"uploaded to {url}")
 
 

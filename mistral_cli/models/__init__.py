@@ -1,1 +1,1 @@
-"""A model reference → a file on this machine."""
+"""Resolves a model reference to a checked GGUF file on this machine."""

@@ -1,4 +1,4 @@
-"""What is known of the built-in models before they are here: shape, and size by quantization."""
+"""The built-in models: their dimensions, and the size of each quantization, before a download."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from mistral_cli.models.gguf.types import STRING
 
 
 @dataclass(frozen=True)
-class ModelShape:
-    """The sizes of a llama network, with as many entries in its tokenizer's tables."""
+class Dimensions:
+    """The dimensions of a llama network and its tokenizer."""
 
     layers: int
     embedding: int
@@ -21,30 +21,30 @@ class ModelShape:
     kv_heads: int
     vocabulary: int
     merges: int = 0
-    own_output: bool = True
+    has_output_weight: bool = True
 
 
 @dataclass(frozen=True)
-class BuiltIn:
-    """A file that can be had: `reference` is for `-m`, `size` in bytes."""
+class BuiltInModel:
+    """A file to download: `reference` is for `-m`, `size` in bytes."""
 
     reference: str
     quantization: str
     size: int
-    shape: ModelShape
+    dimensions: Dimensions
 
     def header(self) -> GGUF:
-        """A header for reckoning with: real sizes in sum, spread evenly over the layers."""
+        """Return a header for memory estimates: the real total size, spread evenly over layers."""
         return _header(self)
 
 
-MISTRAL_7B = ModelShape(32, 4096, 14336, 32, 8, 32000)
-MISTRAL_7B_V03 = ModelShape(32, 4096, 14336, 32, 8, 32768)
-SMOLLM2 = ModelShape(30, 576, 1536, 9, 3, 49152, merges=48900, own_output=False)
+MISTRAL_7B = Dimensions(32, 4096, 14336, 32, 8, 32000)
+MISTRAL_7B_V03 = Dimensions(32, 4096, 14336, 32, 8, 32768)
+SMOLLM2 = Dimensions(30, 576, 1536, 9, 3, 49152, merges=48900, has_output_weight=False)
 
 _V03 = "bartowski/Mistral-7B-Instruct-v0.3-GGUF"
 
-# The sizes as public listings of these files give them; not read from the hub itself.
+# The sizes from public listings of these files, not from the hub itself.
 _V03_SIZES: Mapping[str, int] = {
     "Q8_0": 7_702_565_088,
     "Q6_K": 5_947_248_864,
@@ -55,55 +55,53 @@ _V03_SIZES: Mapping[str, int] = {
 }
 _Q4_K_M = 4_368_438_944
 
-BUILT_IN: tuple[BuiltIn, ...] = (
+BUILT_IN: tuple[BuiltInModel, ...] = (
     *(
-        BuiltIn(
+        BuiltInModel(
             "mistral-7b-v0.3" if name == "Q4_K_M" else f"{_V03}:{name}", name, size, MISTRAL_7B_V03
         )
         for name, size in _V03_SIZES.items()
     ),
-    BuiltIn("mistral-7b-v0.2", "Q4_K_M", _Q4_K_M, MISTRAL_7B),
-    BuiltIn("mistral", "Q4_K_M", _Q4_K_M, MISTRAL_7B),
-    BuiltIn("smollm2", "Q4_1", 98_362_432, SMOLLM2),
+    BuiltInModel("mistral-7b-v0.2", "Q4_K_M", _Q4_K_M, MISTRAL_7B),
+    BuiltInModel("mistral", "Q4_K_M", _Q4_K_M, MISTRAL_7B),
+    BuiltInModel("smollm2", "Q4_1", 98_362_432, SMOLLM2),
 )
-"""The models that an alias names, newest first, and v0.3 in other quantizations."""
+"""The models that a built-in alias names, newest first, and v0.3 in other quantizations."""
 
 
-def find_built_in(reference: str) -> BuiltIn | None:
-    """The built-in model that `reference` names."""
+def find_built_in(reference: str) -> BuiltInModel | None:
+    """Return the built-in model that `reference` names, or None."""
     same = {"mistral-7b-v0.1": "mistral"}.get(reference, reference)
     return next((entry for entry in BUILT_IN if entry.reference == same), None)
 
 
-def _header(entry: BuiltIn) -> GGUF:
-    shape = entry.shape
-    embeddings = shape.vocabulary * shape.embedding
-    outside = embeddings * (2 if shape.own_output else 1)
-    head = shape.embedding // shape.heads
-    layer = shape.embedding * (
-        2 * shape.embedding + 2 * shape.kv_heads * head + 3 * shape.feed_forward
-    )
+def _header(entry: BuiltInModel) -> GGUF:
+    dims = entry.dimensions
+    embeddings = dims.vocabulary * dims.embedding
+    outside = embeddings * (2 if dims.has_output_weight else 1)
+    head = dims.embedding // dims.heads
+    layer = dims.embedding * (2 * dims.embedding + 2 * dims.kv_heads * head + 3 * dims.feed_forward)
     names = {"token_embd.weight": embeddings}
-    if shape.own_output:
+    if dims.has_output_weight:
         names["output.weight"] = embeddings
-    names |= {f"blk.{index}.weight": layer for index in range(shape.layers)}
-    total = outside + layer * shape.layers
+    names |= {f"blk.{index}.weight": layer for index in range(dims.layers)}
+    total = outside + layer * dims.layers
     tensors = tuple(
         Tensor(name, (elements,), 0, 0, entry.size * elements // total)
         for name, elements in names.items()
     )
-    return GGUF(Path(entry.reference), 3, _metadata(shape), {}, tensors, entry.size)
+    return GGUF(Path(entry.reference), 3, _metadata(dims), {}, tensors, entry.size)
 
 
-def _metadata(shape: ModelShape) -> Mapping[str, object]:
+def _metadata(dims: Dimensions) -> Mapping[str, object]:
     return {
         "general.architecture": "llama",
-        "llama.block_count": shape.layers,
+        "llama.block_count": dims.layers,
         "llama.context_length": 8192,
-        "llama.embedding_length": shape.embedding,
-        "llama.feed_forward_length": shape.feed_forward,
-        "llama.attention.head_count": shape.heads,
-        "llama.attention.head_count_kv": shape.kv_heads,
-        "tokenizer.ggml.tokens": Array(STRING, shape.vocabulary, b""),
-        "tokenizer.ggml.merges": Array(STRING, shape.merges, b""),
+        "llama.embedding_length": dims.embedding,
+        "llama.feed_forward_length": dims.feed_forward,
+        "llama.attention.head_count": dims.heads,
+        "llama.attention.head_count_kv": dims.kv_heads,
+        "tokenizer.ggml.tokens": Array(STRING, dims.vocabulary, b""),
+        "tokenizer.ggml.merges": Array(STRING, dims.merges, b""),
     }

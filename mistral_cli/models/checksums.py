@@ -1,4 +1,4 @@
-"""Whether a model file is what was published."""
+"""SHA-256 of model files: verified against the published digest, and cached for other uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.errors import MistralCliError, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
-from mistral_cli.models.store import Stored, unchanged_access_time
+from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
 
@@ -25,10 +25,10 @@ _CHUNK = 1 << 22
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a file's digest says.
+    """The result of verifying a file.
 
-    "ok" is the published digest; "damaged" is another one, or no readable model; for
-    "not published" there is none to compare with, and the file's structure is sound.
+    "ok": the digest is the published one. "damaged": it is another one, or the file is not a
+    readable model. "not published": there is no digest to compare, and the header is valid.
     """
 
     status: Literal["ok", "damaged", "not published"]
@@ -36,26 +36,26 @@ class Verdict:
     problem: MistralCliError | None = None
 
 
-def verify(file: Stored, on_progress: Callable[[int], None]) -> Verdict:
-    """Read the whole file, telling `on_progress` the bytes read so far."""
+def verify_file(file: StoredFile, on_progress: Callable[[int], None]) -> Verdict:
+    """Read the whole file and compare its digest; call `on_progress` with the bytes read so far."""
     if file.size is None:
-        problem = ModelUnusable(f"{file.path} is a link to a file that is gone", hint=_again(file))
-        return Verdict("damaged", None, problem)
+        message = f"{file.path} is a link to a file that does not exist"
+        return Verdict("damaged", None, ModelUnusable(message, hint=_refetch_hint(file)))
     try:
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
             if file.sha256 is None:
                 read_gguf(file.path)
     except (ModelUnusable, OSError) as error:
-        return Verdict("damaged", None, _problem(file, error))
+        return Verdict("damaged", None, _read_problem(file, error))
     if file.sha256 in (None, digest):
         return Verdict("ok" if file.sha256 else "not published", digest)
     message = f"{file.path} has SHA-256 {digest}, not {file.sha256} as published"
-    return Verdict("damaged", digest, ModelUnusable(message, hint=_again(file)))
+    return Verdict("damaged", digest, ModelUnusable(message, hint=_refetch_hint(file)))
 
 
 def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
-    """The digest in hex. Raises `OSError`."""
+    """Return the digest of a file in hexadecimal. Raises `OSError`."""
     digest, done = hashlib.sha256(), 0
     with path.open("rb", buffering=0) as file:
         while chunk := file.read(_CHUNK):
@@ -66,13 +66,16 @@ def sha256_of(path: Path, on_progress: Callable[[int], None]) -> str:
 
 
 def cached_sha256(path: Path, reporter: Reporter) -> str:
-    """The digest in hex; gigabytes are read only the first time. Raises OSError."""
+    """Return the digest of a file in hexadecimal, cached until the file changes.
+
+    Only the first call reads the gigabytes. Raises `OSError`.
+    """
     path = path.resolve()
     state = path.stat()
-    now = [state.st_size, state.st_mtime_ns, state.st_ino]
+    version = [state.st_size, state.st_mtime_ns, state.st_ino]
     store = cache_dir() / "digests.json"
     known = _read_digests(store)
-    if known.get(str(path), [None])[:-1] == now:
+    if known.get(str(path), [None])[:-1] == version:
         return str(known[str(path)][-1])
 
     def show(done: int) -> None:
@@ -80,11 +83,17 @@ def cached_sha256(path: Path, reporter: Reporter) -> str:
 
     digest = sha256_of(path, show)
     reporter.clear_status()
-    known = {p: told for p, told in _read_digests(store).items() if Path(p).exists()}
-    with contextlib.suppress(OSError):  # then it is read again the next time
+    known = {name: entry for name, entry in _read_digests(store).items() if Path(name).exists()}
+    with contextlib.suppress(OSError):  # if it fails, the next call reads the file again
         store.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(store, json.dumps({**known, str(path): [*now, digest]}).encode())
+        write_atomically(store, json.dumps({**known, str(path): [*version, digest]}).encode())
     return digest
+
+
+def refetch_command(reference: str) -> str:
+    """Return the command that downloads a damaged file again."""
+    name = shlex.quote(reference)
+    return f"mistral-cli models rm {name} && mistral-cli models pull {name}"
 
 
 def _read_digests(store: Path) -> dict[str, list[Any]]:
@@ -95,19 +104,14 @@ def _read_digests(store: Path) -> dict[str, list[Any]]:
     return {}
 
 
-def _problem(file: Stored, error: ModelUnusable | OSError) -> ModelUnusable:
+def _read_problem(file: StoredFile, error: ModelUnusable | OSError) -> ModelUnusable:
     if isinstance(error, ModelUnusable):
         return error
-    return ModelUnusable(f"{file.path}: cannot be read: {error.strerror}", hint=_again(file))
+    message = f"{file.path}: cannot be read: {error.strerror}"
+    return ModelUnusable(message, hint=_refetch_hint(file))
 
 
-def _again(file: Stored) -> str:
-    if file.place == "own file":
-        return "Get the file again from where it came."
-    return again(file.name)
-
-
-def again(reference: str) -> str:
-    """The command that fetches a damaged file anew."""
-    name = shlex.quote(reference)
-    return f"mistral-cli models rm {name} && mistral-cli models pull {name}"
+def _refetch_hint(file: StoredFile) -> str:
+    if file.storage == "user's file":
+        return "Download the file again from its source."
+    return refetch_command(file.name)

@@ -1,4 +1,4 @@
-"""How long a context to open: for the request, within what the model can do."""
+"""Chooses a context length: enough for the request, within the limits of the model."""
 
 from __future__ import annotations
 
@@ -13,43 +13,45 @@ if TYPE_CHECKING:
 _STEP = 256
 
 
-def choose_context_length(model: GGUF, wanted: int | None, needed: int, reporter: Reporter) -> int:
-    """Tokens to make room for: what the user `wanted`, else what is `needed`.
+def choose_context_length(
+    model: GGUF, requested: int | None, needed: int, reporter: Reporter
+) -> int:
+    """Return the context length to open: the one that the user `requested`, else `needed` tokens.
 
-    Never more than the model was trained on; what is lowered or risky is said.
+    It is never more than the model was trained on. Warns about a length that is lowered or risky.
     """
     window = _attention_window(model)
-    if wanted:
-        allowed = min(wanted, model.context_length)
-        if wanted > allowed:
+    if requested:
+        allowed = min(requested, model.context_length)
+        if requested > allowed:
             reporter.warn(
                 f"the model was trained on {model.context_length} tokens; "
-                f"-c {wanted} is lowered to that"
+                f"-c {requested} is lowered to that"
             )
         if allowed > window:
             reporter.warn(
-                f"this model attends to the last {window} tokens only, which the engines do not "
-                "imitate: answers get worse beyond that"
+                f"this model attends only to the last {window} tokens, which the engines do not "
+                "implement: answers get worse beyond that"
             )
         return allowed
     return min(-(-needed // _STEP) * _STEP, window)
 
 
-def longest_context(model: GGUF, wanted: int | None) -> int:
-    """Tokens of the longest context that may be opened, the user having `wanted` so many."""
-    return min(wanted, model.context_length) if wanted else _attention_window(model)
+def longest_context(model: GGUF, requested: int | None) -> int:
+    """Return the longest context in tokens that may be opened, given the user's request."""
+    return min(requested, model.context_length) if requested else _attention_window(model)
 
 
 def _attention_window(model: GGUF) -> int:
-    """The longest context that the engines compute as the model was trained.
+    """Return the longest context that the engines compute as the model was trained.
 
     Mistral 7B v0.1 slides a window of 4,096 tokens (arXiv:2310.06825), which its GGUF does
     not mention and neither engine implements; v0.2 and v0.3 moved the RoPE base instead.
     """
-    first_mistral = (
+    is_mistral_v01 = (
         model.architecture == "llama"
         and model.context_length == 32768
         and model.hparam("rope.freq_base", 10000.0) == 10000.0
         and chat_format(model) == "mistral-v1"
     )
-    return 4096 if first_mistral else model.context_length
+    return 4096 if is_mistral_v01 else model.context_length

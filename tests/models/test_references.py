@@ -1,4 +1,4 @@
-"""What `-m` may be, and what it becomes."""
+"""`models.references`: the forms of `-m`, and the files that they name."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from support.hub_server import COMMIT, HubServer
 from support.terminals import make_terminal
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models import references as models
-from mistral_cli.models.references import ALIASES, parse_reference, resolve_reference
+from mistral_cli.models.references import ALIASES, FORMS, parse_reference, resolve_reference
 from mistral_cli.models.sources import (
     HubFile,
     HubRepo,
     LocalFile,
+    ModelSource,
     PyPIWheel,
-    Source,
     quant_of,
 )
 from mistral_cli.system.config import Config
@@ -46,7 +45,7 @@ def many(server: HubServer) -> HubServer:
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder, and an empty cache of ours."""
+    """An empty current folder, and an empty cache folder of the program."""
     folder = tmp_path / "here"
     folder.mkdir()
     monkeypatch.chdir(folder)
@@ -90,7 +89,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("mistral", LocalFile(Path("/m.gguf"))),
     ],
 )
-def test_parse(reference: str, source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parse(reference: str, source: ModelSource, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example:81")
     aliases = {"work": "o/r/work.gguf", "mine": "smollm2", "mistral": "/m.gguf"}
     assert parse_reference(reference, Config(aliases=aliases)) == source
@@ -137,18 +136,18 @@ def test_malformed_references_show_the_forms(reference: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "message"),
+    ("url", "message"),
     [
-        ("https://example.com/o/r/resolve/main/f.gguf", "no address of the model hub"),
-        ("http://[", "no address of the model hub"),
-        ("https://huggingface.co/datasets/o/r", "leads to no model"),
-        ("https://huggingface.co/o/r/tree/main/folder", "leads to no model"),
-        ("hf.co/o", "leads to no model"),
+        ("https://example.com/o/r/resolve/main/f.gguf", "not a URL of the model hub"),
+        ("http://[", "not a URL of the model hub"),
+        ("https://huggingface.co/datasets/o/r", "does not lead to a model"),
+        ("https://huggingface.co/o/r/tree/main/folder", "does not lead to a model"),
+        ("hf.co/o", "does not lead to a model"),
     ],
 )
-def test_addresses_that_lead_to_no_model(address: str, message: str) -> None:
+def test_urls_that_do_not_lead_to_a_model(url: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        parse_reference(address, Config())
+        parse_reference(url, Config())
 
 
 @pytest.mark.parametrize("reference", ["mistal", "", "x" * 5000])
@@ -160,13 +159,13 @@ def test_unknown_names(reference: str) -> None:
         assert ("Did you mean" in caught.value.hint) == (reference == "mistal")
 
 
-def test_close_names_include_the_users() -> None:
+def test_suggestions_include_the_users_aliases() -> None:
     with pytest.raises(ModelNotAvailable) as caught:
         parse_reference("wrok-model", Config(aliases={"work-model": "o/r"}))
     assert "Did you mean work-model?" in caught.value.hint
 
 
-def test_a_bad_alias_is_named_and_cannot_loop() -> None:
+def test_the_error_names_an_invalid_alias_and_aliases_cannot_loop() -> None:
     config = Config(aliases={"bad": "o//r", "a": "b", "b": "a"})
     with pytest.raises(UsageError, match=r"the alias 'bad' in config\.toml: 'o//r'"):
         parse_reference("bad", config)
@@ -179,7 +178,7 @@ def test_a_missing_local_file() -> None:
         resolve_reference("./missing.gguf", Config(), make_terminal())
 
 
-def test_a_cached_file_never_touches_the_network(many: HubServer) -> None:
+def test_a_cached_file_needs_no_network(many: HubServer) -> None:
     path = resolve_reference(f"{REPO}/many.q8_0.gguf", Config(), make_terminal())
     assert path.read_bytes() == b"many.q8_0.gguf"
     many.requests.clear()
@@ -196,11 +195,11 @@ def test_a_cached_file_never_touches_the_network(many: HubServer) -> None:
         (f"{REPO}@{COMMIT}:q4_k_m", "many.Q4_K_M.gguf"),
     ],
 )
-def test_a_quantization_is_chosen(many: HubServer, reference: str, name: str) -> None:
+def test_selects_the_file_of_a_quantization(many: HubServer, reference: str, name: str) -> None:
     assert resolve_reference(reference, Config(), make_terminal()).read_bytes() == name.encode()
 
 
-def test_a_missing_quantization_lists_the_others(many: HubServer) -> None:
+def test_the_hint_for_a_missing_quantization_lists_the_others(many: HubServer) -> None:
     with pytest.raises(ModelNotAvailable, match="has no Q6_K file") as caught:
         resolve_reference(f"{REPO}:Q6_K", Config(), make_terminal())
     assert "It has Q4_K_M, Q5_K_M, Q8_0:" in caught.value.hint
@@ -219,7 +218,7 @@ def test_several_files_of_one_quantization(many: HubServer) -> None:
     assert f"{REPO}/one.Q5_K_M.gguf" in caught.value.hint
 
 
-def test_a_split_model_is_refused_before_it_is_fetched(many: HubServer) -> None:
+def test_a_split_model_is_refused_before_the_download(many: HubServer) -> None:
     with pytest.raises(UsageError, match="part of a split model"):
         parse_reference(f"{REPO}/BF16/many-BF16-00001-of-00002.gguf", Config()).fetch(
             make_terminal()
@@ -253,9 +252,9 @@ def test_quant_of(filename: str, quant: str | None) -> None:
     assert quant_of(filename) == quant
 
 
-def test_the_forms_are_true() -> None:
-    """Every form that the error message shows is one that `parse_reference` takes."""
-    forms = re.findall(r"owner/repo\S*", models.FORMS)
+def test_the_forms_in_the_hint_are_accepted() -> None:
+    """`parse_reference` accepts every form that the hint shows."""
+    forms = re.findall(r"owner/repo\S*", FORMS)
     assert len(forms) == 2
     for form in forms:
         for example in (re.sub(r"\[.*?\]", "", form), re.sub(r"[\[\]]", "", form)):

@@ -42,13 +42,13 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServe
 
 DRIVER = """
 import sys, time
-from mistral_cli.models.hub import api as hub
+from mistral_cli.models.hub.api import download_file
 from mistral_cli.errors import MistralCliError
 from mistral_cli.system.terminal import Terminal
 time.sleep = lambda seconds: None
 terminal = Terminal.from_process()
 try:
-    print(hub.download(sys.argv[1], sys.argv[2], None, terminal))
+    print(download_file(sys.argv[1], sys.argv[2], None, terminal))
 except MistralCliError as error:
     terminal.error(error.message, error.hint)
     sys.exit(error.exit_code)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.types import Event, Request
-    from mistral_cli.models.catalog import BuiltIn
+    from mistral_cli.models.catalog import BuiltInModel
     from mistral_cli.models.gguf import GGUF
 
 
@@ -53,9 +53,9 @@ class CTransformers(Backend):
         """What in the file would end the process."""
         return unreadable(model)
 
-    def unsupported_built_in(self, entry: BuiltIn) -> str | None:
+    def unsupported_built_in(self, entry: BuiltInModel) -> str | None:
         """It needs an output layer that is not shared with the embeddings."""
-        return None if entry.shape.own_output else TIED_OUTPUT
+        return None if entry.dimensions.has_output_weight else TIED_OUTPUT
 
     def unsupported_on_gpu(self, model: GGUF) -> str | None:
         """The CUDA library cannot multiply every type of matrix."""

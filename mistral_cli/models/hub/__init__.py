@@ -1,1 +1,1 @@
-"""Hugging Face Hub: repositories, downloads, uploads and the local cache."""
+"""The model hub (huggingface.co): its API, its shared cache, and downloads that can be resumed."""

@@ -1,8 +1,8 @@
-"""The model hub: the only module that imports huggingface_hub, and only when it is called.
+"""Asks the model hub: what it has, what is in the shared cache, and downloads and uploads.
 
-Cache folder, tokens, endpoint, offline mode and revisions are huggingface_hub's own business
-(`HF_HOME`, `HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`). What leaves this module is a path or
-one of our errors.
+huggingface_hub handles the cache folder, tokens, endpoint, offline mode and revisions (`HF_HOME`,
+`HF_TOKEN`, `HF_ENDPOINT`, `HF_HUB_OFFLINE`). It is imported only when a function needs it. The
+functions here raise our errors only.
 """
 
 from __future__ import annotations
@@ -15,37 +15,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models.hub import remote
-from mistral_cli.models.hub.calls import seam
-from mistral_cli.models.hub.errors import kind
-from mistral_cli.models.hub.transfer import Progress, bring, is_resumable
+from mistral_cli.models.hub.calls import hub_call
+from mistral_cli.models.hub.errors import explanation_key
+from mistral_cli.models.hub.remote import RemoteFile, fetch_metadata, open_range
+from mistral_cli.models.hub.transfer import DownloadProgress, download_blob, is_resumable
 
 if TYPE_CHECKING:
-    from mistral_cli.models.hub.remote import RemoteFile
     from mistral_cli.system.reporter import Reporter
 
 _GONE = {"RevisionNotFoundError", "RemoteEntryNotFoundError"}
 
 
-def locate(repo: str, filename: str, revision: str | None = None) -> Path | None:
-    """The file's path in the shared cache, or None. Never touches the network."""
-    with seam(repo, filename, revision):
+def cached_path(repo: str, filename: str, revision: str | None = None) -> Path | None:
+    """Return the file's path in the shared cache, or None. Does not use the network."""
+    with hub_call(repo, filename, revision):
         from huggingface_hub import try_to_load_from_cache
 
         path = try_to_load_from_cache(repo, filename, revision=revision)
     return Path(path).absolute() if isinstance(path, str) else None
 
 
-def cached_files(repo: str, revision: str | None = None) -> list[str]:
-    """Names of the files of one repository that are on this machine. No network."""
-    with seam(repo, "", revision):
+def cached_filenames(repo: str, revision: str | None = None) -> list[str]:
+    """Return the names of a repository's files in the shared cache. Does not use the network."""
+    with hub_call(repo, "", revision):
         from huggingface_hub import snapshot_download
         from huggingface_hub.errors import LocalEntryNotFoundError
 
         try:
             folder = Path(snapshot_download(repo, revision=revision, local_files_only=True))
         except LocalEntryNotFoundError as error:
-            # A snapshot known to lack some files is an error too, but says where it is.
+            # An incomplete snapshot is an error too, which has the path of the snapshot.
             if not (incomplete := getattr(error, "snapshot_path", None)):
                 return []
             folder = Path(incomplete)
@@ -55,40 +54,40 @@ def cached_files(repo: str, revision: str | None = None) -> list[str]:
 def list_files(
     repo: str, revision: str | None = None, reporter: Reporter | None = None
 ) -> list[tuple[str, int]]:
-    """Name and size in bytes of every file the repository holds, from the hub.
+    """Ask the hub for the name and size in bytes of every file in a repository.
 
-    Raises `ModelNotAvailable` when the hub cannot be asked or knows no such repository.
+    Raises `ModelNotAvailable` if the hub does not answer or does not have the repository.
     """
-    with seam(repo, "", revision, reporter):
+    with hub_call(repo, "", revision, reporter):
         from huggingface_hub import HfApi, constants
 
-        # model_info, not list_repo_tree: one request, and it is the one with a timeout.
+        # model_info, not list_repo_tree: it takes one request, and only it has a timeout.
         timeout = constants.HF_HUB_ETAG_TIMEOUT
         info = HfApi().model_info(repo, revision=revision, files_metadata=True, timeout=timeout)
     return [(file.rfilename, file.size or 0) for file in info.siblings or []]
 
 
-def remote_file(
+def get_remote_file(
     repo: str, filename: str, revision: str | None = None, reporter: Reporter | None = None
 ) -> RemoteFile:
-    """What the hub says of one file, without its bytes; the terminal is told of waiting.
+    """Ask the hub for the metadata of one file. The reporter shows why a request takes long.
 
-    Raises `ModelNotAvailable` when the hub cannot be asked or has no such file.
+    Raises `ModelNotAvailable` if the hub does not answer or does not have the file.
     """
-    with _asking(repo, filename, revision, reporter):
-        return remote.metadata(repo, filename, revision)
+    with _file_call(repo, filename, revision, reporter):
+        return fetch_metadata(repo, filename, revision)
 
 
 def read_range(
     file: RemoteFile, start: int, length: int, reporter: Reporter | None = None
 ) -> bytes:
-    """`length` bytes of a hub file from byte `start` on; fewer only where the file ends.
+    """Read `length` bytes of a hub file, starting at byte `start`; fewer at the end of the file.
 
-    Raises `ModelNotAvailable` when they cannot be had.
+    Raises `ModelNotAvailable` if that fails.
     """
     with (
-        _asking(file.repo, file.filename, file.commit, reporter),
-        remote.open_at(file, start, start + length) as chunks,
+        _file_call(file.repo, file.filename, file.commit, reporter),
+        open_range(file, start, start + length) as chunks,
     ):
         data = bytearray()
         for chunk in chunks:
@@ -98,81 +97,84 @@ def read_range(
         return bytes(data[:length])
 
 
-def download(repo: str, filename: str, revision: str | None, reporter: Reporter) -> Path:
-    """Bring one file into the shared cache and return its path there.
+def download_file(repo: str, filename: str, revision: str | None, reporter: Reporter) -> Path:
+    """Download one file into the shared cache and return its path there.
 
-    Progress goes to the terminal: one passing line, or plain lines in a log, or nothing with
-    `-q`. Raises `ModelNotAvailable`; Ctrl-C stays a `KeyboardInterrupt`. After either the next
-    call continues where this one stopped.
+    The reporter shows progress: a status line on a terminal, otherwise one line per 10 %. Raises
+    `ModelNotAvailable`, or `KeyboardInterrupt` for Ctrl-C. After either, the next call continues
+    where this one stopped.
     """
 
-    class Shown(Progress):
+    class Progress(DownloadProgress):
         pass
 
-    Shown.reporter, Shown.label = reporter, filename.rpartition("/")[2]
-    here = locate(repo, filename, revision)
-    if here and is_offline():
-        return here
-    reporter.status(f"{Shown.label}: asking the hub")
+    Progress.reporter, Progress.label = reporter, filename.rpartition("/")[2]
+    cached = cached_path(repo, filename, revision)
+    if cached and is_offline():
+        return cached
+    reporter.status(f"{Progress.label}: asking the hub")
     try:
-        file = _ask(repo, filename, revision, here, reporter)
-        if here and not file:
-            return here
-        with _asking(repo, filename, revision, reporter):
+        file = _newest(repo, filename, revision, cached, reporter)
+        if cached and not file:
+            return cached
+        with _file_call(repo, filename, revision, reporter):
             from huggingface_hub import hf_hub_download
 
             if file and is_resumable(file):
-                bring(file, reporter, Shown)
-            path = hf_hub_download(repo, filename, revision=revision, tqdm_class=cast(Any, Shown))
+                download_blob(file, reporter, Progress)
+            bar = cast(Any, Progress)
+            path = hf_hub_download(repo, filename, revision=revision, tqdm_class=bar)
     finally:
         reporter.clear_status()
-    if Shown.used:
+    if Progress.used:
         reporter.note(f"saved {path}")
     return Path(path).absolute()
 
 
 def download_weights(repo: str, reporter: Reporter) -> Path:
-    """Bring a repository of safetensors weights into the shared cache; its folder there.
+    """Download the safetensors weights of a repository into the shared cache; return the folder.
 
     Raises `ModelNotAvailable`.
     """
-    reporter.note(f"fetching the weights of {repo}")
-    with seam(repo, "", None, reporter):
+    reporter.note(f"downloading the weights of {repo}")
+    with hub_call(repo, "", None, reporter):
         from huggingface_hub import snapshot_download
 
         folder = snapshot_download(repo, allow_patterns=["*.json", "*.safetensors"])
     return Path(folder)
 
 
-def upload(files: Mapping[str, Path | bytes], repo: str, message: str, reporter: Reporter) -> str:
-    """Commit `files`, by their names there, to `repo`, and return its address.
+def upload_files(
+    files: Mapping[str, Path | bytes], repo: str, message: str, reporter: Reporter
+) -> str:
+    """Commit `files` (by their names in the repository) to `repo`, and return its address.
 
-    A repository that is not there yet is made, private. Raises ModelNotAvailable where the
-    hub cannot be reached or refuses, UsageError for a name that no repository can have.
+    Creates the repository, as a private one, if it does not exist. Raises `ModelNotAvailable` if
+    the hub does not answer or refuses, and `UsageError` for an invalid repository name.
     """
     if repo.count("/") != 1:
         raise UsageError(f"{repo!r} is not a repository name", hint="Write it as owner/name.")
     reporter.status(f"uploading to {repo}")
     try:
-        with seam(repo, "", None, reporter):
+        with hub_call(repo, "", None, reporter):
             from huggingface_hub import CommitOperationAdd, HfApi
             from huggingface_hub.utils.tqdm import disable_progress_bars
 
             disable_progress_bars()
             api = HfApi()
             url = api.create_repo(repo, private=True, exist_ok=True)
-            parts = [
+            additions = [
                 CommitOperationAdd(name, content if isinstance(content, bytes) else str(content))
                 for name, content in files.items()
             ]
-            api.create_commit(repo, parts, commit_message=message)
+            api.create_commit(repo, additions, commit_message=message)
     finally:
         reporter.clear_status()
     return str(url)
 
 
 def go_offline() -> None:
-    """Never use the network from now on; to be called before anything else of this module.
+    """Disable the network for this process. Call it before any other function of this module.
 
     The library reads the variable once, when it is imported.
     """
@@ -180,51 +182,52 @@ def go_offline() -> None:
 
 
 def is_offline() -> bool:
-    """Whether the network is forbidden: `--offline`, or `HF_HUB_OFFLINE`."""
-    with seam("the hub"):
+    """Return True if `--offline` or `HF_HUB_OFFLINE` disables the network."""
+    with hub_call("the hub"):
         from huggingface_hub import is_offline_mode
 
         return is_offline_mode()
 
 
-def _ask(
-    repo: str, filename: str, revision: str | None, here: Path | None, reporter: Reporter
+def _newest(
+    repo: str, filename: str, revision: str | None, cached: Path | None, reporter: Reporter
 ) -> RemoteFile | None:
-    """What the hub says of a file; None where it cannot be asked and the file is `here`."""
+    """Ask the hub for a file's metadata; None if it does not answer and the file is `cached`."""
     try:
-        with _asking(repo, filename, revision, reporter):
-            return remote.metadata(repo, filename, revision, patient=here is None)
+        with _file_call(repo, filename, revision, reporter):
+            return fetch_metadata(repo, filename, revision, retry=cached is None)
     except ModelNotAvailable as error:
-        if here is None or _cause(error) in _GONE:
+        if cached is None or _cause(error) in _GONE:
             raise
-        reporter.note(f"{error.message}; the file that is here is taken")
+        reporter.note(f"{error.message}; using the file on this machine")
         return None
 
 
 @contextmanager
-def _asking(
+def _file_call(
     repo: str, filename: str, revision: str | None, reporter: Reporter | None = None
 ) -> Iterator[None]:
-    """The seam for questions about one file: where it is missing, the hint names what is there."""
+    """A `hub_call` about one file; if the hub lacks it, the hint names the most similar files."""
     try:
-        with seam(repo, filename, revision, reporter):
+        with hub_call(repo, filename, revision, reporter):
             yield
     except ModelNotAvailable as error:
-        if _cause(error) == "RemoteEntryNotFoundError":
-            error.hint = _closest(repo, filename, revision) or error.hint
-        raise
+        if _cause(error) != "RemoteEntryNotFoundError":
+            raise
+        hint = _similar_files(repo, filename, revision) or error.hint
+        raise error.with_hint(hint) from error.__cause__
 
 
 def _cause(error: ModelNotAvailable) -> str:
-    return kind(error.__cause__) if isinstance(error.__cause__, Exception) else ""
+    return explanation_key(error.__cause__) if isinstance(error.__cause__, Exception) else ""
 
 
-def _closest(repo: str, filename: str, revision: str | None) -> str:
+def _similar_files(repo: str, filename: str, revision: str | None) -> str:
     try:
         names = [name for name, _ in list_files(repo, revision) if name.lower().endswith(".gguf")]
     except ModelNotAvailable:
         return ""
     if not names:
-        return "It has no GGUF file at all; look for a repository whose name ends in -GGUF."
+        return "It has no GGUF files; look for a repository whose name ends in -GGUF."
     close = difflib.get_close_matches(filename, names, n=3, cutoff=0.4) or sorted(names)[:3]
     return f"It has {', '.join(close)}."

@@ -1,8 +1,8 @@
-"""What the shared hub cache holds, and how to take it out.
+"""The shared hub cache: which GGUF files it contains, and how to delete them.
 
-It is read from its folders, since huggingface_hub's own scan leaves out a whole repository for
-one broken link. The layout is documented: `models--owner--name/snapshots/<commit>/<file>` links
-to `blobs/<ETag>`, and `refs/<branch>` holds a commit.
+We read its folders ourselves, because huggingface_hub's own scan leaves out a whole repository
+for one broken link. The layout is documented: `models--owner--name/snapshots/<commit>/<file>`
+links to `blobs/<ETag>`, and `refs/<branch>` contains a commit.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mistral_cli.errors import ModelNotAvailable
-from mistral_cli.models.hub.calls import seam
+from mistral_cli.models.hub.calls import hub_call
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -24,7 +24,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 class CachedFile:
     """A GGUF file in the shared hub cache; `revision` is None for the main branch.
 
-    `size` is in bytes, or None when the link leads nowhere.
+    `size` is in bytes, or None for a broken link.
     """
 
     repo: str
@@ -35,86 +35,87 @@ class CachedFile:
 
     @property
     def etag(self) -> str | None:
-        """What the hub names the file's content by; unknown on a file system without links."""
+        """The hub's name for the content; unknown on a file system without links."""
         return self.path.readlink().name if self.path.is_symlink() else None
 
     @property
     def sha256(self) -> str | None:
-        """The digest that the hub published, which is the ETag of a large file."""
+        """The digest that the hub published: the ETag of a large file."""
         return self.etag if _SHA256.fullmatch(self.etag or "") else None
 
 
 def cached_ggufs() -> list[CachedFile]:
-    """Every GGUF file in the shared hub cache, whoever downloaded it, sorted. No network.
+    """Return every GGUF file in the shared hub cache, sorted, whichever tool downloaded it.
 
-    Folders that cannot be read are left out.
+    Leaves out folders that cannot be read. Does not use the network.
     """
-    found = [file for folder in cache_folder().glob("models--*--*") for file in _files(folder)]
-    return sorted(found, key=lambda file: (file.repo, file.filename, file.revision or ""))
+    files = [file for folder in cache_folder().glob("models--*--*") for file in _files(folder)]
+    return sorted(files, key=lambda file: (file.repo, file.filename, file.revision or ""))
 
 
 @dataclass(frozen=True)
-class Removal:
-    """Files to be taken out of the cache, and the bytes that this frees."""
+class CacheDeletion:
+    """Files to delete from the cache; `freed` is the space in bytes that this frees."""
 
     freed: int
-    run: Callable[[], None]
+    execute: Callable[[], None]
 
 
-def plan_removal(paths: Sequence[Path]) -> Removal:
-    """How to remove files of snapshots, and their data where no other snapshot has it.
+def plan_deletion(paths: Sequence[Path]) -> CacheDeletion:
+    """Plan to delete files of snapshots, and their data unless another snapshot links to it.
 
-    Raises `ModelNotAvailable` when the cache is too damaged for the library to say that.
+    Raises `ModelNotAvailable` if the cache is so damaged that the library cannot plan this.
     """
-    with seam("the hub cache"):
+    with hub_call("the hub cache"):
         from huggingface_hub import scan_cache_dir
 
         folder = cache_folder()
         info = scan_cache_dir(folder)
         # The library resolves the folder.
-        wanted = {folder.resolve() / path.relative_to(folder) for path in paths}
+        selected = {folder.resolve() / path.relative_to(folder) for path in paths}
         snapshots = [snapshot for repo in info.repos for snapshot in repo.revisions]
-        files = [file for each in snapshots for file in each.files if file.file_path in wanted]
-        if len(files) < len(wanted):
+        files = [file for each in snapshots for file in each.files if file.file_path in selected]
+        if len(files) < len(selected):
             raise next(iter(info.warnings), FileNotFoundError(f"{paths[0]} is gone"))
         strategy = info.delete_files(*files)
 
-    def run() -> None:
-        with seam("the hub cache"):
+    def execute() -> None:
+        with hub_call("the hub cache"):
             strategy.execute()
-        gone = (*strategy.files, *strategy.blobs, *strategy.snapshots, *strategy.repos)
-        if left := [path for path in gone if os.path.lexists(path)]:
-            # The library logs what it may not delete, and goes on.
+        deleted = (*strategy.files, *strategy.blobs, *strategy.snapshots, *strategy.repos)
+        if remaining := [path for path in deleted if os.path.lexists(path)]:
+            # The library logs what it has no permission to delete, and continues.
             raise ModelNotAvailable(
-                f"cannot remove {left[0]}", hint=f"Check the permissions of {left[0].parent}."
+                f"cannot remove {remaining[0]}",
+                hint=f"Check the permissions of {remaining[0].parent}.",
             )
 
-    return Removal(strategy.expected_freed_size, run)
+    return CacheDeletion(strategy.expected_freed_size, execute)
 
 
 def cache_folder() -> Path:
-    """Where the hub's files are shared with other tools; may not exist yet."""
-    with seam("the hub cache"):
+    """Return the folder that holds hub files for all tools; it may not exist yet."""
+    with hub_call("the hub cache"):
         from huggingface_hub import constants
 
         return Path(constants.HF_HUB_CACHE).absolute()
 
 
 def repo_folder(repo: str) -> Path:
-    """The folder of one repository in the cache."""
-    with seam(repo):
+    """Return the folder of one repository in the cache."""
+    with hub_call(repo):
         from huggingface_hub.file_download import repo_folder_name
 
         return cache_folder() / repo_folder_name(repo_id=repo, repo_type="model")
 
 
 def repo_of(folder: Path) -> str:
-    """The repository that has this folder in the cache."""
+    """Return the repository that a folder of the cache belongs to."""
     return folder.name.removeprefix("models--").replace("--", "/")
 
 
 def unlinked_blobs(repo: str) -> list[Path]:
-    """The contents of large files that no snapshot names: their run ended before the link."""
+    """Return large files that no snapshot links to: their run ended before it made the link."""
     folder = repo_folder(repo)
     linked = {_target(path) for path in _walk(folder / "snapshots")}
     blobs = [path for path in _walk(folder / "blobs") if _SHA256.fullmatch(path.name)]
@@ -122,7 +123,7 @@ def unlinked_blobs(repo: str) -> list[Path]:
 
 
 def _files(folder: Path) -> Iterator[CachedFile]:
-    main = _read(folder / "refs" / "main")
+    main = _read_ref(folder / "refs" / "main")
     for path in _walk(folder / "snapshots"):
         commit, *parts = path.relative_to(folder / "snapshots").parts
         if path.suffix.lower() != ".gguf" or not parts:
@@ -133,19 +134,19 @@ def _files(folder: Path) -> Iterator[CachedFile]:
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Every file and link to one below a folder; what cannot be read is left out."""
-    for place, _, names in os.walk(folder):
-        yield from (Path(place, name) for name in names)
+    """Yield every file, and every link to a file, below a folder; skip unreadable folders."""
+    for parent, _, names in os.walk(folder):
+        yield from (Path(parent, name) for name in names)
 
 
 def _target(path: Path) -> str:
     try:
         return path.readlink().name
-    except OSError:  # it is no link, or is gone
+    except OSError:  # not a link, or deleted in the meantime
         return ""
 
 
-def _read(path: Path) -> str:
+def _read_ref(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, ValueError):

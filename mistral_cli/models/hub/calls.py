@@ -1,4 +1,4 @@
-"""Around every call of huggingface_hub: its exceptions become ours, its notes the terminal's."""
+"""Wraps every call of huggingface_hub: its exceptions become ours, its log goes to the reporter."""
 
 from __future__ import annotations
 
@@ -17,22 +17,26 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def seam(
+def hub_call(
     repo: str, filename: str = "", revision: str | None = None, reporter: Reporter | None = None
 ) -> Iterator[None]:
-    """Around every call of the library: its exceptions become ours, its notes the terminal's."""
+    """Turn an exception of the library into one of ours, and send its log to the `reporter`.
+
+    The repository, file and revision are for the messages.
+    """
     try:
         from huggingface_hub import constants
 
         # Imported for its side effect: it installs the log handler that is replaced below.
-        # The library itself imports it late, when our own handler would not be the last word.
+        # The library itself imports it later and would then override our handler.
         from huggingface_hub.utils import logging as _  # noqa: F401
     except ValueError as error:
         raise UsageError(
-            f"a HF_* environment variable has a wrong value: {error}", hint="Correct it."
+            f"an HF_* environment variable has an invalid value: {error}",
+            hint="Correct it or unset it.",
         ) from error
     logger = logging.getLogger("huggingface_hub")
-    handlers, logger.handlers = logger.handlers, [_Notes(reporter)]
+    handlers, logger.handlers = logger.handlers, [_LogHandler(reporter)]
     try:
         with warnings.catch_warnings():
             if reporter:
@@ -54,19 +58,21 @@ def seam(
         logger.handlers = handlers
 
 
-class _Notes(logging.Handler):
-    """The library's log ("Retrying in 4s"): its first line says why it takes so long, the
-    others pass by on a terminal and stay with `-v`."""
+class _LogHandler(logging.Handler):
+    """Shows the library's log ("Retrying in 4s"), which explains why a call takes long.
+
+    The first line is a note. Later lines are status lines, and notes with `-v` only.
+    """
 
     def __init__(self, reporter: Reporter | None) -> None:
         super().__init__()
         self.reporter = reporter
-        self.say = reporter.note if reporter else None
+        self.print_line = reporter.note if reporter else None
 
     def emit(self, record: logging.LogRecord) -> None:
-        if self.reporter and self.say:
-            # The addresses of the storage host carry a signature: not for logs.
+        if self.reporter and self.print_line:
+            # The URLs of the storage host contain a signature, which must not reach a log.
             message = re.sub(r"\?\S+", "", " ".join(record.getMessage().split()))
-            self.say(f"waiting for the hub: {message}")
-            self.say = self.reporter.info
+            self.print_line(f"waiting for the hub: {message}")
+            self.print_line = self.reporter.info
             self.reporter.status(message)

@@ -1,4 +1,4 @@
-"""What huggingface_hub's exceptions mean to a user, and what to do about each."""
+"""Explains huggingface_hub's exceptions to the user, each with a next step."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from mistral_cli.errors import (
     first_line,
 )
 
-# By class name, looked up along the exception's bases, the nearest first. Names rather than
-# classes: the HTTP library below is httpx or httpx2 depending on huggingface_hub's version, and
-# this table must not import either. A number is the HTTP status of an answer without a class
-# of its own.
+# Message and hint by class name, looked up along the exception's bases, the nearest first. Names
+# rather than classes: the HTTP library is httpx or httpx2, depending on huggingface_hub's version,
+# and this table must not import either. A number is the HTTP status of an answer that has no
+# exception class of its own.
 EXPLANATIONS: dict[str, tuple[str, str]] = {
     "GatedRepoError": (
-        "{repo} is gated: its owner wants terms accepted first",
+        "{repo} is gated: you must accept its terms first",
         "Accept them at {endpoint}/{repo}, then set HF_TOKEN to a token of that account.",
     ),
     "RepositoryNotFoundError": (
@@ -26,31 +26,31 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "DisabledRepoError": (
         "the hub has disabled the repository {repo}",
-        "Choose another repository; {endpoint} has a search.",
+        "Choose another repository: you can search at {endpoint}.",
     ),
     "RevisionNotFoundError": (
         "{repo} has no revision {revision}",
-        "Its branches and tags are at {endpoint}/{repo}/tree/main; without @ it is main.",
+        "{endpoint}/{repo}/tree/main lists its branches and tags; the default is main.",
     ),
     "RemoteEntryNotFoundError": (
         "{repo} has no file {file}",
-        "Its files are at {endpoint}/{repo}/tree/main.",
+        "{endpoint}/{repo}/tree/main lists its files.",
     ),
     "LocalEntryNotFoundError": (
-        "{what} is not on this machine and the hub cannot be asked",
+        "{what} is not on this machine and the hub cannot be reached",
         "Check the network connection and HF_ENDPOINT, then run the same command again.",
     ),
     "OfflineModeIsEnabled": (
-        "{what} is not on this machine, and the hub may not be asked (--offline, HF_HUB_OFFLINE)",
-        "Allow the network for once, or choose from `mistral-cli models list`.",
+        "{what} is not on this machine, and the network is disabled (--offline, HF_HUB_OFFLINE)",
+        "Allow the network once, or choose a model from `mistral-cli models list`.",
     ),
     "FileMetadataError": (
         "{endpoint} does not answer like a model hub",
-        "Check HF_ENDPOINT, and whether a proxy or a login page answers in its place.",
+        "Check HF_ENDPOINT, and whether a proxy or a login page answers instead.",
     ),
     "JSONDecodeError": (
         "{endpoint} does not answer like a model hub",
-        "Check HF_ENDPOINT, and whether a proxy or a login page answers in its place.",
+        "Check HF_ENDPOINT, and whether a proxy or a login page answers instead.",
     ),
     "LocalTokenNotFoundError": (
         "{repo} needs a token and there is none on this machine",
@@ -73,15 +73,15 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "Check that the token in HF_TOKEN may read this repository.",
     ),
     "429": (
-        "the hub limits how often this machine may ask",
-        "Wait some minutes; with HF_TOKEN set the limit is higher.",
+        "this machine has reached the hub's rate limit",
+        "Wait a few minutes; with HF_TOKEN set the limit is higher.",
     ),
     "HfHubHTTPError": (
         "the hub answered HTTP {status} for {what}",
-        "If it is 500 or above, try again later. The hub's state: https://status.huggingface.co",
+        "If it is 500 or above, try again later. Status of the hub: https://status.huggingface.co",
     ),
     "ProxyError": (
-        "the proxy does not let {endpoint} be reached: {reason}",
+        "cannot reach {endpoint} through the proxy: {reason}",
         "Check HTTPS_PROXY and NO_PROXY.",
     ),
     "TimeoutException": (
@@ -93,24 +93,24 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "Check HF_ENDPOINT and the proxy; if they are right, try again later.",
     ),
     "ReadError": (
-        "the connection to {endpoint} broke off: {reason}",
+        "the connection to {endpoint} was lost: {reason}",
         "Check the network connection and the proxy, then run the same command again.",
     ),
     "RemoteProtocolError": (
-        "the connection to {endpoint} broke off: {reason}",
+        "the connection to {endpoint} was lost: {reason}",
         "Check the network connection and the proxy, then run the same command again.",
     ),
     "HTTPError": (
         "cannot reach {endpoint}: {reason}",
         "Check the network connection, the proxy and HF_ENDPOINT, then run it again.",
     ),
-    # Of the headers, the token is the only one that a user writes; `reason` would show it.
+    # The token is the only header that comes from the user; `reason` would show it.
     "LocalProtocolError": (
-        "the token for the hub has characters that no token has",
+        "the token for the hub has characters that a token cannot have",
         "Set HF_TOKEN to the token alone, or unset it (`hf auth logout`).",
     ),
     "UnicodeEncodeError": (
-        "the token for the hub has characters that no token has",
+        "the token for the hub has characters that a token cannot have",
         "Set HF_TOKEN to the token alone, or unset it (`hf auth logout`).",
     ),
     "XetDownloadError": (
@@ -119,7 +119,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "CorruptedCacheException": (
         "the hub cache is damaged: {reason}",
-        "Take the damaged folder away; `hf cache ls` lists the cache.",
+        "Move the damaged folder out of the cache; `hf cache ls` lists the cache.",
     ),
     "HFValidationError": (
         "{repo!r} is not a repository name: {reason}",
@@ -130,16 +130,16 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
         "Free some space, or set HF_HOME to a folder on a larger disk.",
     ),
     "EFBIG": (
-        "{what} is larger than a file may be in the hub cache",
-        "Set HF_HOME to a folder on another file system (FAT ends at 4 GB), or see `ulimit -f`.",
+        "{what} is too large for a file in the hub cache",
+        "Set HF_HOME to a folder on another file system (FAT allows 4 GB), or check `ulimit -f`.",
     ),
     "PermissionError": (
         "no access to the hub cache: {reason}",
-        "Give yourself access to that folder, or set HF_HOME to a folder of yours.",
+        "Change the permissions of that folder, or set HF_HOME to a folder that you own.",
     ),
     "OSError": (
         "the hub cache cannot be used: {reason}",
-        "Check the disk and the folder that HF_HOME names.",
+        "Check the disk and the folder in HF_HOME.",
     ),
     "Exception": (
         "downloading {what} failed: {reason}",
@@ -149,11 +149,11 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
 
 _TOKEN_FILE = (
     "the file with the hub's token cannot be read: {reason}",
-    "Make it readable, or set HF_TOKEN, which comes before it.",
+    "Make it readable, or set HF_TOKEN, which takes precedence.",
 )
 
-# A page in place of the file is passing too: a proxy's, or that of a network one must log in to.
-_PASSING = {"TimeoutException", "NetworkError", "RemoteProtocolError", "FileMetadataError"}
+# A web page in place of the file is transient too: it may be a proxy's or a login page.
+_TRANSIENT = {"TimeoutException", "NetworkError", "RemoteProtocolError", "FileMetadataError"}
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
 
 
@@ -166,16 +166,16 @@ def explain(
     endpoint: str,
     token_file: str,
 ) -> MistralCliError:
-    """Our error for an exception of huggingface_hub or of what it stands on.
+    """Return our error for an exception of huggingface_hub or of a library below it.
 
-    Takes the repository, file (or "") and revision that were asked for, the hub's address, and
-    the path where the library keeps the token. The caller raises the result `from` the exception.
+    Takes the requested repository, file (or "") and revision, the hub's address, and the path of
+    the library's token file. The caller raises the result `from` the exception.
     """
     cause = error.__cause__
     if type(error).__name__ == "LocalEntryNotFoundError" and isinstance(cause, Exception):
-        # "Not in the cache, and the hub failed": the cause is what the user can act on.
+        # "Not in the cache, and the hub failed": the user can act on the cause.
         error = cause
-    message, hint = EXPLANATIONS[kind(error)]
+    message, hint = EXPLANATIONS[explanation_key(error)]
     if isinstance(error, OSError) and error.filename == token_file:
         message, hint = _TOKEN_FILE
     status = getattr(getattr(error, "response", None), "status_code", None)
@@ -188,13 +188,13 @@ def explain(
         "status": status,
         "reason": first_line(error),
     }
-    wrong_call = kind(error) == "HFValidationError"
+    wrong_call = explanation_key(error) == "HFValidationError"
     error_type = UsageError if wrong_call else ModelNotAvailable
     return error_type(message.format(**fields), hint=hint.format(**fields))
 
 
-def kind(error: Exception) -> str:
-    """The key of `EXPLANATIONS` for an exception; every exception has one."""
+def explanation_key(error: Exception) -> str:
+    """Return the key of `EXPLANATIONS` for an exception; every exception has one."""
     names = [base.__name__ for base in type(error).__mro__]
     status = str(getattr(getattr(error, "response", None), "status_code", ""))
     if names[0] == "HfHubHTTPError" and status in EXPLANATIONS:
@@ -205,11 +205,11 @@ def kind(error: Exception) -> str:
         if error.errno == errno.EFBIG:
             return "EFBIG"
         if names[0] == "OSError" and error.errno is None:
-            # huggingface_hub's own, such as a download that is not as long as announced.
+            # Raised by huggingface_hub itself, such as for a download of the wrong length.
             return "Exception"
     return next(name for name in names if name in EXPLANATIONS)
 
 
-def is_passing(error: Exception) -> bool:
-    """Whether asking the same again may help: the connection broke, or was too slow."""
-    return any(base.__name__ in _PASSING for base in type(error).__mro__)
+def is_transient(error: Exception) -> bool:
+    """Return True if a retry may help: the connection was lost, or was too slow."""
+    return any(base.__name__ in _TRANSIENT for base in type(error).__mro__)

@@ -1,4 +1,4 @@
-"""What downloads have left in the shared hub cache that is no file of a snapshot yet."""
+"""The leftovers of unfinished downloads: partial files, and whole files without a link."""
 
 from __future__ import annotations
 
@@ -7,20 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mistral_cli.models.disk import format_size
-from mistral_cli.models.hub import api as hub
+from mistral_cli.models.hub.api import get_remote_file
 from mistral_cli.models.hub.cache import cache_folder, repo_of, unlinked_blobs
-from mistral_cli.models.hub.partial import is_part, part_suffix, parts, size_of
-from mistral_cli.models.sources import HubFile, Source
+from mistral_cli.models.hub.partial import is_partial, partial_files, partial_suffix, size_of
+from mistral_cli.models.sources import HubFile, ModelSource
 
 _MAGIC = b"GGUF"
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """A part of a file, or all its bytes without a link; `size` is in bytes.
+    """A partial file, or a whole file that no snapshot links to; `size` is in bytes.
 
-    `name` is the file's model reference where that is known, otherwise its repository: the
-    cache knows both by their content only.
+    `name` is the model reference of the file if it is known, otherwise the repository: the
+    cache stores both kinds under the hash of their content.
     """
 
     name: str
@@ -28,48 +28,49 @@ class Leftover:
     size: int
 
     def describe(self) -> str:
-        """For people: what it is, and what becomes of it."""
-        if is_part(self.path):
-            return f"part of a download, {format_size(self.size)}; pull continues it"
-        return f"a download without its link, {format_size(self.size)}; pull makes it"
+        """Return for a person what it is, and how to continue the download."""
+        if is_partial(self.path):
+            return f"partial download, {format_size(self.size)}; `models pull` continues it"
+        return f"download without a link, {format_size(self.size)}; `models pull` adds the link"
 
 
-def leftovers(known: Iterable[Source]) -> list[Leftover]:
-    """Every leftover in the cache, with the names of those that are of `known` files."""
-    files = [source for source in known if isinstance(source, HubFile)]
-    found = []
+def find_leftovers(sources: Iterable[ModelSource]) -> list[Leftover]:
+    """Return every leftover in the cache; those of a file in `sources` get its reference."""
+    files = [source for source in sources if isinstance(source, HubFile)]
+    leftovers = []
     for folder in sorted(cache_folder().glob("models--*--*")):
         repo = repo_of(folder)
-        found += [
+        leftovers += [
             Leftover(_name(path, repo, files), path, size)
-            for path in (*parts(repo), *filter(_is_gguf, unlinked_blobs(repo)))
+            for path in (*partial_files(repo), *filter(_is_gguf, unlinked_blobs(repo)))
             if (size := size_of(path))
         ]
-    return found
+    return leftovers
 
 
-def of_file(file: HubFile) -> list[Path]:
-    """What is left of one file. Asks the hub, where only its answer tells whose bytes they are.
+def leftovers_of(file: HubFile) -> list[Path]:
+    """Return the leftovers of one file.
 
-    Raises `ModelNotAvailable` when that cannot be asked.
+    Asks the hub if only its answer shows which file an unlinked blob belongs to. Raises
+    `ModelNotAvailable` if the hub does not answer.
     """
-    if found := parts(file.repo, file.filename):
-        return found
+    if partial := partial_files(file.repo, file.filename):
+        return partial
     if file.locate() or not (blobs := unlinked_blobs(file.repo)):
         return []
-    etag = hub.remote_file(file.repo, file.filename, file.revision).etag
+    etag = get_remote_file(file.repo, file.filename, file.revision).etag
     return [blob for blob in blobs if blob.name == etag]
 
 
 def _name(path: Path, repo: str, files: Sequence[HubFile]) -> str:
     for file in files:
-        if file.repo == repo and path.name.endswith(part_suffix(file.filename)):
+        if file.repo == repo and path.name.endswith(partial_suffix(file.filename)):
             return file.describe()
     return repo
 
 
 def _is_gguf(path: Path) -> bool:
-    """Whether it can be a model: other tools leave their blobs here as well."""
+    """Return True if the blob can be a model: other tools leave their blobs here too."""
     try:
         with path.open("rb") as file:
             return file.read(len(_MAGIC)) == _MAGIC

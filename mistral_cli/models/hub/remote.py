@@ -1,7 +1,7 @@
-"""One file of the hub, asked about and read over huggingface_hub's session.
+"""Metadata and bytes of one hub file, over huggingface_hub's HTTP session.
 
-Tokens, redirects, proxies and waiting out a busy server are the library's work. What leaves this
-module is raised as the library raised it; `hub_seam` translates.
+The library handles tokens, redirects, proxies and a busy server. Functions here raise the
+library's exceptions, which `hub_call` translates.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """What the hub publishes of one file: `size` in bytes, `commit` that `revision` leads to.
+    """The metadata of one file on the hub.
 
-    `etag` names the file's content; for a large file it is the SHA-256 of its bytes, and then
-    `sha256` is the same, otherwise None.
+    `size` is in bytes; `commit` is the one that the revision points to. `etag` identifies the
+    content. For a large file it is the SHA-256 of the content.
     """
 
     repo: str
@@ -28,31 +28,34 @@ class RemoteFile:
 
     @property
     def sha256(self) -> str | None:
-        """The published SHA-256 in lower-case hexadecimal, where the hub publishes one."""
+        """The published SHA-256 in lower-case hexadecimal, or None for a small file."""
         return self.etag if re.fullmatch(r"[0-9a-f]{64}", self.etag) else None
 
 
-def metadata(repo: str, filename: str, revision: str | None, *, patient: bool = True) -> RemoteFile:
-    """What the hub says of one file; only a `patient` question is repeated when it fails."""
+def fetch_metadata(
+    repo: str, filename: str, revision: str | None, *, retry: bool = True
+) -> RemoteFile:
+    """Ask the hub for the metadata of one file; with `retry` a failed request is repeated."""
     from huggingface_hub import constants, get_hf_file_metadata, hf_hub_url
     from huggingface_hub.errors import FileMetadataError
 
-    found = get_hf_file_metadata(
+    metadata = get_hf_file_metadata(
         hf_hub_url(repo, filename, revision=revision),
         timeout=constants.HF_HUB_ETAG_TIMEOUT,
-        retry_on_errors=patient,
+        retry_on_errors=retry,
     )
-    if found.commit_hash is None or found.etag is None or found.size is None:
-        raise FileMetadataError("The answer lacks what a model hub says of a file.")
-    return RemoteFile(repo, filename, found.commit_hash, found.etag, found.size)
+    if metadata.commit_hash is None or metadata.etag is None or metadata.size is None:
+        raise FileMetadataError("The answer does not have the headers of a model hub.")
+    return RemoteFile(repo, filename, metadata.commit_hash, metadata.etag, metadata.size)
 
 
 @contextmanager
-def open_at(file: RemoteFile, start: int, stop: int | None = None) -> Iterator[Iterator[bytes]]:
-    """Yield an iterator over the file's bytes from `start` on; `stop` is only asked for.
+def open_range(file: RemoteFile, start: int, stop: int | None = None) -> Iterator[Iterator[bytes]]:
+    """Yield an iterator over the file's bytes from `start`.
 
-    Raises what huggingface_hub raises, also in the middle of the bytes, and before the first one
-    `FileMetadataError` for an answer that is not about this file.
+    The request asks for the bytes up to `stop`, but a server may send more. Raises exceptions of
+    huggingface_hub, also while the bytes arrive, and `FileMetadataError` before the first byte
+    if the answer is not this file.
     """
     from huggingface_hub import constants, hf_hub_url
     from huggingface_hub.errors import FileMetadataError
@@ -70,31 +73,31 @@ def open_at(file: RemoteFile, start: int, stop: int | None = None) -> Iterator[I
         hf_hub_url(file.repo, file.filename, revision=file.commit),
         headers=headers,
         timeout=constants.HF_HUB_DOWNLOAD_TIMEOUT,
-        retry_on_exceptions=(),  # it cannot retry once bytes have come
+        retry_on_exceptions=(),  # the library cannot retry once bytes have arrived
     ) as response:
         hf_raise_for_status(response)
-        if problem := _not_about(file, response.status_code, response.headers):
+        if problem := _mismatch(file, response.status_code, response.headers):
             raise FileMetadataError(problem)
-        # A server may ignore the range and send the whole file, or begin before `start`.
+        # A server may ignore the range and send the whole file, or start before `start`.
         begin = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
         yield _drop(start - (int(begin[1]) if begin else 0), response.iter_bytes())
 
 
-def _not_about(file: RemoteFile, status: int, headers: Mapping[str, str]) -> str:
-    """Why an answer cannot be this file, or "": a login page, too, comes with status 200."""
+def _mismatch(file: RemoteFile, status: int, headers: Mapping[str, str]) -> str:
+    """Return why an answer cannot be this file, or "". A login page has status 200, too."""
     if headers.get("Content-Type", "").startswith("text/html"):
         return "the answer is a web page"
     name = "Content-Range" if status == 206 else "Content-Length"
     size = re.search(r"\d+$", headers.get(name, ""))
     if size and int(size[0]) != file.size:
-        return f"the answer is of {size[0]} bytes, the file of {file.size}"
+        return f"the answer has {size[0]} bytes, but the file has {file.size}"
     return ""
 
 
 def _drop(count: int, chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """The chunks without their first `count` bytes."""
+    """Yield the chunks without their first `count` bytes."""
     if count < 0:
-        raise OSError("the server answers with bytes after those that were asked for")
+        raise OSError("the server's answer starts after the requested bytes")
     for chunk in chunks:
         kept, count = chunk[count:], max(count - len(chunk), 0)
         if kept:

@@ -1,8 +1,8 @@
-"""A hub file's bytes → a verified blob in the shared cache, over as many runs as it takes.
+"""Downloads a hub file to a verified blob in the shared cache, over several runs if needed.
 
-huggingface_hub downloads into a file of its own process and starts at zero in the next; its Xet
-client cannot continue in another process at all. So the bytes come over plain HTTP into a part
-that later runs continue, and the library is left what comes after: the links to the blob.
+huggingface_hub downloads to a file of its own process and starts at zero in the next; its Xet
+client cannot continue in another process at all. Therefore this module downloads over plain HTTP
+to a partial file that later runs continue. The library then makes the links to the blob.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, ClassVar
 
 from mistral_cli.errors import ModelNotAvailable, first_line
-from mistral_cli.models.disk import check_space, format_size
+from mistral_cli.models.disk import check_free_space, format_size
 from mistral_cli.models.hub.cache import repo_folder
-from mistral_cli.models.hub.calls import seam
-from mistral_cli.models.hub.errors import is_passing
-from mistral_cli.models.hub.partial import part_suffix, size_of
-from mistral_cli.models.hub.remote import RemoteFile, open_at
-from mistral_cli.models.lock import if_free, one_at_a_time
+from mistral_cli.models.hub.calls import hub_call
+from mistral_cli.models.hub.errors import is_transient
+from mistral_cli.models.hub.partial import partial_suffix, size_of
+from mistral_cli.models.hub.remote import RemoteFile, open_range
+from mistral_cli.models.lock import hold_lock, lock_if_free
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
-_ATTEMPTS = 5  # in a row that bring no byte
+_ATTEMPTS = 5  # in a row without a new byte
 _CHUNK = 1 << 20
 
 
-class Progress:
-    """Stands in for the tqdm bar that huggingface_hub counts bytes with.
+class DownloadProgress:
+    """Shows the progress of one download, in place of the tqdm bar of huggingface_hub.
 
-    The library makes the object itself, so the terminal is on the class. Defining
-    `update_transfer` asks the Xet client for one bar per file instead of two.
+    The library creates the object, so the reporter is a class variable: each download makes a
+    subclass. Because `update_transfer` exists, the Xet client uses one bar per file, not two.
     """
 
     reporter: ClassVar[Reporter]
@@ -50,8 +50,8 @@ class Progress:
         self._started, self._start = time.monotonic(), initial
         self._shown, self._tenths = 0.0, 10 * initial // total if total else 0
         size = format_size(total) if total else "size unknown"
-        at = f"; {format_size(initial)} are here" if initial else ""
-        self.reporter.note(f"downloading {self.label} ({size}{at}) ...")
+        already = f"; {format_size(initial)} already downloaded" if initial else ""
+        self.reporter.note(f"downloading {self.label} ({size}{already}) ...")
 
     def update(self, n: float | None = 1) -> None:
         """Count `n` more bytes."""
@@ -79,99 +79,101 @@ class Progress:
 
     close = refresh = set_postfix_str = set_transfer_postfix_str = update_transfer = _ignore
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> DownloadProgress:
         return self
 
     __exit__ = _ignore
 
 
 @dataclass(frozen=True)
-class _Places:
+class _BlobPaths:
     """The paths of one file's content in the shared cache."""
 
     blob: Path
-    part: Path
+    partial: Path
     lock: Path
 
     @classmethod
-    def of(cls, file: RemoteFile) -> _Places:
+    def of(cls, file: RemoteFile) -> _BlobPaths:
         from huggingface_hub.file_download import are_symlinks_supported
 
         folder = repo_folder(file.repo)
-        linked, instead = _blobs(file)
+        linked, unlinked = _possible_blobs(file)
         return cls(
-            blob=linked if are_symlinks_supported(folder.parent) else instead,
-            part=folder / "blobs" / (file.etag + part_suffix(file.filename)),
-            # The library's own lock: whatever else downloads the file waits for us, and we for it.
+            blob=linked if are_symlinks_supported(folder.parent) else unlinked,
+            partial=folder / "blobs" / (file.etag + partial_suffix(file.filename)),
+            # The library's own lock: other downloads of the file wait for us, and we for them.
             lock=folder.parent / ".locks" / folder.name / f"{file.etag}.lock",
         )
 
 
-def _blobs(file: RemoteFile) -> tuple[Path, Path]:
-    """Where the file's content is, with symbolic links, and without: in the link's place."""
+def _possible_blobs(file: RemoteFile) -> tuple[Path, Path]:
+    """Return where the content is with symbolic links, and without: in the place of the link."""
     folder = repo_folder(file.repo)
     return folder / "blobs" / file.etag, folder / "snapshots" / file.commit / file.filename
 
 
-def is_here(file: RemoteFile) -> bool:
-    """Whether the cache has the file's content, as far as its length tells."""
-    linked, instead = _blobs(file)
+def is_cached(file: RemoteFile) -> bool:
+    """Return True if the cache has content of the file's length."""
+    linked, unlinked = _possible_blobs(file)
     return size_of(linked) == file.size or (
-        not instead.is_symlink() and size_of(instead) == file.size  # a link leads to another blob
+        not unlinked.is_symlink() and size_of(unlinked) == file.size  # not a link to another blob
     )
 
 
 def is_resumable(file: RemoteFile) -> bool:
-    """Whether this module can bring the file: its SHA-256 is known, and HTTP serves its length."""
+    """Return True if `download_blob` can fetch the file: SHA-256 known, not too large for HTTP."""
     from huggingface_hub import constants
 
     return file.sha256 is not None and file.size <= constants.MAX_HTTP_DOWNLOAD_SIZE
 
 
-def bring(file: RemoteFile, reporter: Reporter, progress: type[Progress]) -> None:
-    """Put the file's verified bytes among the blobs of the shared cache, unless they are there.
+def download_blob(file: RemoteFile, reporter: Reporter, progress: type[DownloadProgress]) -> None:
+    """Download and verify the blob of a file, unless the shared cache has it already.
 
-    A blob of another length is replaced. Raises `ModelNotAvailable`. That and Ctrl-C leave a part
-    from which the next run continues, and say so; only wrong bytes leave none.
+    Replaces a blob of another length. Raises `ModelNotAvailable`. After that or Ctrl-C, a partial
+    file remains and a message says where the next run continues; only after wrong bytes nothing
+    remains.
     """
-    if is_here(file):  # asked before `_Places`, which writes: the cache may be read-only
+    if is_cached(file):  # before `_BlobPaths`, which writes: the cache may be read-only
         return
-    places = _Places.of(file)
+    paths = _BlobPaths.of(file)
     with (
-        seam(file.repo, file.filename, file.commit, reporter),
-        one_at_a_time(places.lock, f"fetching {progress.label}", reporter),
-        _going_on(places.part, reporter),
-        seam(file.repo, file.filename, file.commit, reporter),
+        hub_call(file.repo, file.filename, file.commit, reporter),
+        hold_lock(paths.lock, f"downloading {progress.label}", reporter),
+        _reporting_resume_point(paths.partial, reporter),
+        hub_call(file.repo, file.filename, file.commit, reporter),
     ):
-        if is_here(file):  # brought by the process that was waited for
+        if is_cached(file):  # by the process that held the lock
             return
-        places.part.parent.mkdir(parents=True, exist_ok=True)
-        # Without it a scan of the cache calls the repository damaged.
-        (places.part.parent.parent / "snapshots").mkdir(exist_ok=True)
-        missing = file.size - size_of(places.part)
-        check_space(file.filename, missing, places.part.parent, "HF_HOME")
-        _take_from_another_commit(places, file)
-        # Not "a": where locks do not work, two processes write the same bytes to the same places.
-        with places.part.open("r+b" if places.part.exists() else "w+b") as part:
-            digest = _fill(part, file, reporter, progress)
+        paths.partial.parent.mkdir(parents=True, exist_ok=True)
+        # Without this folder a scan of the cache reports a damaged repository.
+        (paths.partial.parent.parent / "snapshots").mkdir(exist_ok=True)
+        missing = file.size - size_of(paths.partial)
+        check_free_space(file.filename, missing, paths.partial.parent, "HF_HOME")
+        _copy_from_another_commit(paths, file)
+        # Not mode "a": where locks do not work, two processes write the same bytes to the same
+        # offsets.
+        with paths.partial.open("r+b" if paths.partial.exists() else "w+b") as partial:
+            digest = _complete(partial, file, reporter, progress)
         if digest != file.sha256:
-            places.part.unlink()
+            paths.partial.unlink()
             raise _wrong_bytes(file, digest)
-        places.blob.parent.mkdir(parents=True, exist_ok=True)
-        places.part.replace(places.blob)
-        _remove_stale(places)
+        paths.blob.parent.mkdir(parents=True, exist_ok=True)
+        paths.partial.replace(paths.blob)
+        _remove_stale(paths)
 
 
-def _take_from_another_commit(places: _Places, file: RemoteFile) -> None:
-    """Where the cache has no links, copy the same content from an older snapshot."""
-    linked, instead = _blobs(file)
-    if places.blob == linked or size_of(places.part):
+def _copy_from_another_commit(paths: _BlobPaths, file: RemoteFile) -> None:
+    """In a cache without links, copy the same content from another snapshot if one has it."""
+    linked, unlinked = _possible_blobs(file)
+    if paths.blob == linked or size_of(paths.partial):
         return
     snapshots = linked.parent.parent / "snapshots"
     for commit in snapshots.iterdir():
-        other = commit / instead.relative_to(snapshots / file.commit)
+        other = commit / unlinked.relative_to(snapshots / file.commit)
         if size_of(other) == file.size and _digest(other) == file.sha256:
-            shutil.copyfile(other, places.part)
+            shutil.copyfile(other, paths.partial)
             return
 
 
@@ -180,39 +182,42 @@ def _digest(path: Path) -> str:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 
-def _fill(part: BinaryIO, file: RemoteFile, reporter: Reporter, progress: type[Progress]) -> str:
-    """Read what is there, get the rest, and return the SHA-256 of it all."""
+def _complete(
+    partial: BinaryIO, file: RemoteFile, reporter: Reporter, progress: type[DownloadProgress]
+) -> str:
+    """Download the rest of a partial file; return the SHA-256 of the whole file."""
     digest = hashlib.sha256()
-    reporter.status(f"{progress.label}: checking what is here already")
-    while chunk := part.read(_CHUNK):
+    reporter.status(f"{progress.label}: checking the bytes on this machine")
+    while chunk := partial.read(_CHUNK):
         digest.update(chunk)
-    bar, failures = progress(total=file.size, initial=part.tell()), 0
-    while (start := part.tell()) < file.size:
+    bar, failures = progress(total=file.size, initial=partial.tell()), 0
+    while (start := partial.tell()) < file.size:
         try:
-            for chunk in _rest(file, start):
-                part.write(chunk)
+            for chunk in _bytes_from(file, start):
+                partial.write(chunk)
                 digest.update(chunk)
                 bar.update(len(chunk))
-            error: Exception = OSError(f"the server ended after {part.tell()} of {file.size} bytes")
+            received = f"{partial.tell()} of {file.size} bytes"
+            error: Exception = OSError(f"the server closed the connection after {received}")
         except Exception as caught:
-            if not is_passing(caught):
+            if not is_transient(caught):
                 raise
             error = caught
-        failures = 0 if part.tell() > start else failures + 1
+        failures = 0 if partial.tell() > start else failures + 1
         if failures == _ATTEMPTS:
             raise error
-        if part.tell() < file.size:
+        if partial.tell() < file.size:
             reporter.note(f"{progress.label}: {first_line(error)}; trying again ...")
             time.sleep(min(2**failures, 8))
-    part.flush()
-    os.fsync(part.fileno())  # before the rename: a power cut must not leave a hollow blob
+    partial.flush()
+    os.fsync(partial.fileno())  # before the rename: a power cut must not leave a hollow blob
     return digest.hexdigest()
 
 
-def _rest(file: RemoteFile, start: int) -> Iterator[bytes]:
-    """The file's bytes from `start` on, and not many more than it has."""
-    # Asked of the hub every time: the storage host's signed addresses are soon out of date.
-    with open_at(file, start) as chunks:
+def _bytes_from(file: RemoteFile, start: int) -> Iterator[bytes]:
+    """Yield the file's bytes from `start`, and few more if the server sends too many."""
+    # Each attempt asks the hub again: the signed URLs of the storage host soon expire.
+    with open_range(file, start) as chunks:
         for chunk in chunks:
             yield chunk
             start += len(chunk)
@@ -222,32 +227,33 @@ def _rest(file: RemoteFile, start: int) -> Iterator[bytes]:
 
 def _wrong_bytes(file: RemoteFile, digest: str) -> ModelNotAvailable:
     return ModelNotAvailable(
-        f"{file.filename} has come with SHA-256 {digest}, and {file.sha256} is published; "
-        "what came is deleted",
-        hint="Run the same command again; if that is no help, check HF_ENDPOINT and the proxy.",
+        f"the downloaded {file.filename} has SHA-256 {digest}, but the hub published "
+        f"{file.sha256}; the download is deleted",
+        hint="Run the same command again; if it fails again, check HF_ENDPOINT and the proxy.",
     )
 
 
 @contextmanager
-def _going_on(part: Path, reporter: Reporter) -> Iterator[None]:
-    """Say at which byte the next run continues."""
+def _reporting_resume_point(partial: Path, reporter: Reporter) -> Iterator[None]:
+    """After an error or Ctrl-C, report at which byte the next run continues."""
     try:
         yield
     except ModelNotAvailable as error:
-        if size := size_of(part):
-            error.hint += f" The next run continues at {format_size(size)}."
-        raise
+        if not (size := size_of(partial)):
+            raise
+        hint = f"{error.hint} The next run continues at {format_size(size)}."
+        raise error.with_hint(hint) from error.__cause__
     except KeyboardInterrupt:
         reporter.clear_status()
-        if size := size_of(part):
+        if size := size_of(partial):
             reporter.note(f"stopped; run the same command again to continue at {format_size(size)}")
         raise
 
 
-def _remove_stale(places: _Places) -> None:
-    """Remove the parts of other contents of the same file, which nobody will finish now."""
-    name = places.part.name.partition(".")[2]
-    for part in places.part.parent.glob(f"*.{name}"):
-        with if_free(places.lock.with_name(part.name.removesuffix(name) + "lock")) as free:
+def _remove_stale(paths: _BlobPaths) -> None:
+    """Remove partial downloads of other revisions of the file, which will never be completed."""
+    suffix = paths.partial.name.partition(".")[2]
+    for partial in paths.partial.parent.glob(f"*.{suffix}"):
+        with lock_if_free(paths.lock.with_name(partial.name.removesuffix(suffix) + "lock")) as free:
             if free:
-                part.unlink(missing_ok=True)
+                partial.unlink(missing_ok=True)

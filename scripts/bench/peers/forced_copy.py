@@ -13,8 +13,8 @@ from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.protocol import ListenAddress, LoadOptions, SpeculativeConfig
 from mistral_cli.engines.registry import backend
 from mistral_cli.models.gguf import read_gguf
-from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.files import scratch_folder
+from mistral_cli.system.machine import usable_cores
 
 
 def main(file: str, text: str, tokens: str, lookup: str) -> None:

@@ -1,4 +1,4 @@
-"""Downloads that are cut, killed, doubled or wrong: the real client and real processes."""
+"""`models.hub.transfer`: cut, killed, concurrent and wrong downloads, with the real client."""
 
 from __future__ import annotations
 
@@ -20,27 +20,31 @@ from support.terminals import make_terminal, shown
 
 from mistral_cli.errors import ModelNotAvailable
 from mistral_cli.models.disk import format_size
-from mistral_cli.models.hub import api as hub
-from mistral_cli.models.hub import transfer
+from mistral_cli.models.hub.api import (
+    cached_filenames,
+    cached_path,
+    download_file,
+    get_remote_file,
+)
 from mistral_cli.models.hub.cache import cached_ggufs
-from mistral_cli.models.hub.partial import part_suffix
-from mistral_cli.models.hub.transfer import Progress
+from mistral_cli.models.hub.partial import partial_suffix
+from mistral_cli.models.hub.transfer import DownloadProgress, download_blob, is_resumable
 from mistral_cli.system.terminal import Terminal
 
 
 def download(revision: str | None = None) -> Path:
-    return hub.download(REPO, FILE, revision, make_terminal())
+    return download_file(REPO, FILE, revision, make_terminal())
 
 
-def make_progress(terminal: Terminal) -> type[Progress]:
-    class Shown(Progress):
+def make_progress(terminal: Terminal) -> type[DownloadProgress]:
+    class Progress(DownloadProgress):
         pass
 
-    Shown.reporter, Shown.label = terminal, FILE
-    return Shown
+    Progress.reporter, Progress.label = terminal, FILE
+    return Progress
 
 
-def parts(folder: Path) -> list[Path]:
+def partial_files(folder: Path) -> list[Path]:
     return list(folder.rglob("*.incomplete"))
 
 
@@ -48,59 +52,57 @@ def ranges(server: HubServer) -> list[str | None]:
     return [request.range for request in server.requests if request.place == "storage"]
 
 
-def leave_a_part(server: HubServer, folder: Path) -> Path:
-    """What a run leaves that is given up in the middle."""
+def leave_partial_file(server: HubServer, folder: Path) -> Path:
+    """Leave the partial file of a run that failed in the middle."""
     server.faults = {"storage": "cut"}
     with pytest.raises(ModelNotAvailable):
         download()
     server.faults = {}
     server.requests.clear()
-    (part,) = parts(folder)
-    os.truncate(part, 300_000)
-    return part
+    (partial,) = partial_files(folder)
+    os.truncate(partial, 300_000)
+    return partial
 
 
-def test_a_cut_download_is_continued(server: HubServer) -> None:
+def test_continues_a_cut_download(server: HubServer) -> None:
     server.faults, server.fault_count = {"storage": "cut"}, 2
     terminal = make_terminal()
-    assert hub.download(REPO, FILE, None, terminal).read_bytes() == DATA
+    assert download_file(REPO, FILE, None, terminal).read_bytes() == DATA
     assert ranges(server) == [None, "bytes=512000-", "bytes=768000-"]
     assert server.sent == len(DATA)
     assert shown(terminal).count("trying again") == 2
 
 
 @pytest.mark.parametrize("fault", ["broken", "rate limit", "drop"])
-def test_a_fault_that_passes(server: HubServer, fault: str) -> None:
+def test_retries_after_a_transient_fault(server: HubServer, fault: str) -> None:
     server.faults, server.fault_count = {"storage": fault}, 3
     assert download().read_bytes() == DATA
     assert server.count("storage") == 4
 
 
-def test_a_run_that_is_given_up_says_where_the_next_continues(
-    server: HubServer, tmp_path: Path
-) -> None:
+def test_a_failed_run_reports_where_the_next_continues(server: HubServer, tmp_path: Path) -> None:
     server.faults = {"storage": "cut"}
-    with pytest.raises(ModelNotAvailable, match="broke off") as caught:
+    with pytest.raises(ModelNotAvailable, match="was lost") as caught:
         download()
-    (part,) = parts(tmp_path)
-    size = part.stat().st_size
-    assert part.read_bytes() == DATA[:size]
+    (partial,) = partial_files(tmp_path)
+    size = partial.stat().st_size
+    assert partial.read_bytes() == DATA[:size]
     assert caught.value.hint.endswith(f"The next run continues at {format_size(size)}.")
-    # Nobody takes the part for a file.
-    assert hub.locate(REPO, FILE) is None
-    assert (hub.cached_files(REPO), cached_ggufs()) == ([], [])
+    # The partial file does not count as a file of the repository.
+    assert cached_path(REPO, FILE) is None
+    assert (cached_filenames(REPO), cached_ggufs()) == ([], [])
     server.faults = {}
     assert download().read_bytes() == DATA
     assert server.sent == len(DATA)
-    assert parts(tmp_path) == []
+    assert partial_files(tmp_path) == []
 
 
-def test_other_tools_see_a_part_as_incomplete(server: HubServer, tmp_path: Path) -> None:
+def test_other_tools_see_an_incomplete_file(server: HubServer, tmp_path: Path) -> None:
     from huggingface_hub import scan_cache_dir
 
-    part = leave_a_part(server, tmp_path)
+    partial = leave_partial_file(server, tmp_path)
     scan = scan_cache_dir(tmp_path / "hub")
-    assert [file.file_path for file in scan.incomplete_files] == [part]
+    assert [file.file_path for file in scan.incomplete_files] == [partial]
     assert scan.warnings == []
 
 
@@ -108,7 +110,7 @@ def test_a_file_system_without_links_keeps_one_copy(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
-    leave_a_part(server, tmp_path)
+    leave_partial_file(server, tmp_path)
     path = download()
     assert path.read_bytes() == DATA
     assert not path.is_symlink()
@@ -119,7 +121,7 @@ def test_a_file_system_without_links_keeps_one_copy(
     assert download() == path
 
 
-def test_without_links_a_new_commit_takes_what_an_older_one_has(
+def test_without_links_a_new_commit_copies_the_content_of_an_older_one(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_SYMLINKS", True)
@@ -137,30 +139,33 @@ def test_without_links_a_new_commit_takes_what_an_older_one_has(
 
 
 def test_a_server_that_ignores_ranges(server: HubServer, tmp_path: Path) -> None:
-    leave_a_part(server, tmp_path)
+    leave_partial_file(server, tmp_path)
     server.faults = {"storage": "no ranges"}
     assert download().read_bytes() == DATA
 
 
 def test_a_server_that_always_ends_early(server: HubServer, tmp_path: Path) -> None:
-    leave_a_part(server, tmp_path)
+    leave_partial_file(server, tmp_path)
     server.faults = {"storage": "short"}
-    with pytest.raises(ModelNotAvailable, match="the server ended after"):
+    with pytest.raises(ModelNotAvailable, match="the server closed the connection after"):
         download()
 
 
-def test_progress_counts_more_than_faults(server: HubServer) -> None:
-    server.faults, server.fault_count = {"storage": "cut"}, 8  # more than are borne in a row
+def test_faults_between_progress_do_not_add_up(server: HubServer) -> None:
+    server.faults, server.fault_count = (
+        {"storage": "cut"},
+        8,
+    )  # more than the limit of faults in a row
     assert download().read_bytes() == DATA
 
 
 @pytest.mark.parametrize("place", ["storage", "resolve"])
-def test_a_page_in_place_of_the_bytes(server: HubServer, place: str) -> None:
-    """What a login page sends is no part of the file: nothing is lost by it."""
-    file = hub.remote_file(REPO, FILE)
+def test_a_web_page_in_place_of_the_bytes(server: HubServer, place: str) -> None:
+    """A login page is not part of the file; the download continues after it."""
+    file = get_remote_file(REPO, FILE)
     server.faults, server.fault_count = {place: "garbage"}, 1
     terminal = make_terminal()
-    transfer.bring(file, terminal, make_progress(terminal))
+    download_blob(file, terminal, make_progress(terminal))
     assert "the answer is a web page; trying again" in shown(terminal)
     server.faults = {}
     assert download().read_bytes() == DATA
@@ -169,43 +174,43 @@ def test_a_page_in_place_of_the_bytes(server: HubServer, place: str) -> None:
 @pytest.mark.parametrize(
     ("fault", "begun"), [("garbage", False), ("garbage", True), ("short", False)]
 )
-def test_a_run_that_meets_other_bytes_only(
+def test_a_run_that_receives_only_other_bytes(
     server: HubServer, tmp_path: Path, fault: str, begun: bool
 ) -> None:
-    size = leave_a_part(server, tmp_path).stat().st_size if begun else 0
+    size = leave_partial_file(server, tmp_path).stat().st_size if begun else 0
     server.faults = {"storage": fault}
     with pytest.raises(ModelNotAvailable, match="does not answer like a model hub"):
         download()
-    assert [part.stat().st_size for part in parts(tmp_path)] == [size]
+    assert [partial.stat().st_size for partial in partial_files(tmp_path)] == [size]
     server.faults = {}
     assert download().read_bytes() == DATA
     assert ranges(server)[-1] == (f"bytes={size}-" if begun else None)
 
 
-def test_a_server_that_begins_too_late(server: HubServer, tmp_path: Path) -> None:
-    part = leave_a_part(server, tmp_path)
+def test_a_server_that_starts_too_late(server: HubServer, tmp_path: Path) -> None:
+    partial = leave_partial_file(server, tmp_path)
     server.faults = {"storage": "later range"}
-    with pytest.raises(ModelNotAvailable, match="bytes after those"):
+    with pytest.raises(ModelNotAvailable, match="starts after the requested bytes"):
         download()
-    assert part.read_bytes() == DATA[:300_000]
+    assert partial.read_bytes() == DATA[:300_000]
 
 
 def test_a_server_that_does_not_end(server: HubServer) -> None:
     server.repos[REPO][FILE] = DATA[:200_000]
     server.faults = {"storage": "endless"}
-    with pytest.raises(ModelNotAvailable, match="is published"):
+    with pytest.raises(ModelNotAvailable, match="published"):
         download()
     assert server.count("storage") == 1
-    assert server.sent < 100 * 200_000  # what is on its way may be some megabytes
+    assert server.sent < 100 * 200_000  # a few megabytes may be in flight
 
 
-def test_what_is_too_large_for_the_hubs_http(
+def test_a_file_too_large_for_the_hubs_http_is_not_resumable(
     server: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    file = hub.remote_file(REPO, FILE)
-    assert transfer.is_resumable(file)
+    file = get_remote_file(REPO, FILE)
+    assert is_resumable(file)
     monkeypatch.setattr("huggingface_hub.constants.MAX_HTTP_DOWNLOAD_SIZE", len(DATA) - 1)
-    assert not transfer.is_resumable(file)
+    assert not is_resumable(file)
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -220,7 +225,7 @@ def test_a_file_of_the_wrong_length_is_replaced(
     assert path.read_bytes() == DATA
 
 
-def test_what_is_here_needs_no_writable_cache(server: HubServer, tmp_path: Path) -> None:
+def test_a_cached_file_needs_no_writable_cache(server: HubServer, tmp_path: Path) -> None:
     home = tmp_path / "home"
     first = drive(server, home)
     folders = [home, *(folder for folder in home.rglob("*") if folder.is_dir())]
@@ -234,45 +239,47 @@ def test_what_is_here_needs_no_writable_cache(server: HubServer, tmp_path: Path)
 
 def test_wrong_bytes(server: HubServer, tmp_path: Path) -> None:
     server.faults = {"storage": "wrong bytes"}
-    with pytest.raises(ModelNotAvailable, match="is published; what came is deleted") as caught:
+    with pytest.raises(ModelNotAvailable, match=r"published .*; the download is deleted") as caught:
         download()
     assert hashlib.sha256(DATA[::-1]).hexdigest() in caught.value.message
     assert "next run continues" not in caught.value.hint
-    assert hub.locate(REPO, FILE) is None
+    assert cached_path(REPO, FILE) is None
     assert not list(tmp_path.glob("hub/models*/blobs/*"))
     server.faults = {}
     assert download().read_bytes() == DATA
 
 
 @pytest.mark.parametrize("content", [b"x" * 1000, DATA + b"x", b"x" * len(DATA)])
-def test_a_part_that_was_damaged(server: HubServer, tmp_path: Path, content: bytes) -> None:
-    part = leave_a_part(server, tmp_path)
-    part.write_bytes(content)
-    with pytest.raises(ModelNotAvailable, match="is published"):
+def test_a_damaged_partial_file(server: HubServer, tmp_path: Path, content: bytes) -> None:
+    partial = leave_partial_file(server, tmp_path)
+    partial.write_bytes(content)
+    with pytest.raises(ModelNotAvailable, match="published"):
         download()
-    assert not part.exists()
+    assert not partial.exists()
     assert download().read_bytes() == DATA
 
 
-def test_a_part_that_is_whole_needs_no_bytes(server: HubServer, tmp_path: Path) -> None:
-    leave_a_part(server, tmp_path).write_bytes(DATA)
+def test_a_complete_partial_file_needs_no_bytes(server: HubServer, tmp_path: Path) -> None:
+    leave_partial_file(server, tmp_path).write_bytes(DATA)
     assert download().read_bytes() == DATA
     assert server.count("storage") == 0
 
 
-def test_the_file_has_changed_meanwhile(server: HubServer, tmp_path: Path) -> None:
-    old = leave_a_part(server, tmp_path)
+def test_the_file_changes_between_two_runs(server: HubServer, tmp_path: Path) -> None:
+    old = leave_partial_file(server, tmp_path)
     server.repos[REPO][FILE] = DATA[::-1]
     assert download().read_bytes() == DATA[::-1]
     assert ranges(server) == [None]
     assert not old.exists()
 
 
-def test_an_older_part_whose_lock_is_another_users_stays(server: HubServer, tmp_path: Path) -> None:
+def test_keeps_an_older_partial_file_with_the_lock_of_another_user(
+    server: HubServer, tmp_path: Path
+) -> None:
     home = tmp_path / "home"
     drive(server, home)  # makes the folders
     (blobs,) = home.glob("hub/models*/blobs")
-    old = blobs / ("0" * 64 + part_suffix(FILE))
+    old = blobs / ("0" * 64 + partial_suffix(FILE))
     old.touch()
     lock = home / "hub" / ".locks" / blobs.parent.name / ("0" * 64 + ".lock")
     lock.touch(0o000)
@@ -282,10 +289,10 @@ def test_an_older_part_whose_lock_is_another_users_stays(server: HubServer, tmp_
     assert old.exists()
 
 
-def test_an_older_part_that_is_being_written_stays(server: HubServer, tmp_path: Path) -> None:
+def test_keeps_an_older_partial_file_in_use(server: HubServer, tmp_path: Path) -> None:
     from huggingface_hub.utils import WeakFileLock
 
-    old = leave_a_part(server, tmp_path)
+    old = leave_partial_file(server, tmp_path)
     server.repos[REPO][FILE] = DATA[::-1]
     lock = tmp_path / "hub" / ".locks" / old.parent.parent.name / f"{old.name[:64]}.lock"
     assert lock.exists()
@@ -294,18 +301,18 @@ def test_an_older_part_that_is_being_written_stays(server: HubServer, tmp_path: 
     assert old.exists()
 
 
-def test_parts_of_other_files_stay(server: HubServer, tmp_path: Path) -> None:
-    part = leave_a_part(server, tmp_path)
-    hub.download(REPO, "sub/model.Q8_0.gguf", None, make_terminal())
-    assert parts(tmp_path) == [part]
+def test_keeps_partial_files_of_other_files(server: HubServer, tmp_path: Path) -> None:
+    partial = leave_partial_file(server, tmp_path)
+    download_file(REPO, "sub/model.Q8_0.gguf", None, make_terminal())
+    assert partial_files(tmp_path) == [partial]
 
 
-def test_a_newer_version_is_fetched_and_an_unreachable_hub_is_no_harm(server: HubServer) -> None:
+def test_uses_the_cached_file_if_the_hub_does_not_answer(server: HubServer) -> None:
     path = download()
     server.faults = {"resolve": "broken"}
     terminal = make_terminal()
-    assert hub.download(REPO, FILE, None, terminal) == path
-    assert "the file that is here is taken" in shown(terminal)
+    assert download_file(REPO, FILE, None, terminal) == path
+    assert "using the file on this machine" in shown(terminal)
     server.faults = {"resolve": "no file"}
     with pytest.raises(ModelNotAvailable, match="has no file"):
         download()
@@ -314,16 +321,17 @@ def test_a_newer_version_is_fetched_and_an_unreachable_hub_is_no_harm(server: Hu
 def test_too_little_space(
     server: HubServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    leave_a_part(server, tmp_path)
+    leave_partial_file(server, tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
-    with pytest.raises(ModelNotAvailable, match=r"needs 724 kB more in .*blobs, and 10 B") as found:
+    message = r"needs 724 kB more in .*blobs, but only 10 B"
+    with pytest.raises(ModelNotAvailable, match=message) as caught:
         download()
-    assert "HF_HOME" in found.value.hint
+    assert "HF_HOME" in caught.value.hint
     assert server.count("storage") == 0
 
 
 def test_a_full_disk(server: HubServer, tmp_path: Path) -> None:
-    """Filled by another program in the middle; then there is room again."""
+    """Another program fills the disk in the middle of a download; later there is room again."""
     server.pace = 0.03
     fill = """
         mount -t tmpfs -o size=1200k none "$HF_HOME" || exit 77
@@ -352,11 +360,11 @@ def test_a_file_system_without_large_files(server: HubServer, tmp_path: Path) ->
     limit = ("sh", "-c", 'ulimit -f 600 && exec "$@"', "sh")
     result = drive(server, tmp_path / "home", *limit)
     assert result.returncode == 3
-    assert "larger than a file may be in the hub cache" in result.stderr
+    assert "too large for a file in the hub cache" in result.stderr
     assert drive(server, tmp_path / "home").returncode == 0
 
 
-def test_a_server_that_falls_silent(server: HubServer, tmp_path: Path) -> None:
+def test_a_server_that_stops_sending(server: HubServer, tmp_path: Path) -> None:
     server.faults, server.fault_count = {"storage": "stall"}, 1
     result = drive(server, tmp_path / "home", HF_HUB_DOWNLOAD_TIMEOUT="1")
     assert result.returncode == 0, result.stderr
@@ -365,18 +373,20 @@ def test_a_server_that_falls_silent(server: HubServer, tmp_path: Path) -> None:
 
 @pytest.fixture
 def model(server: HubServer, mistral: Path) -> bytes:
-    """A real model on the hub, which sends it slowly."""
+    """A real model on a hub that sends slowly."""
     data = mistral.read_bytes()
     server.repos[REPO][FILE] = data
     server.pace = 0.001
     return data
 
 
-# What the server may have written and a killed client not have read.
+# Bytes that the server may have written and a killed client may not have read.
 IN_FLIGHT = 1_500_000
 
 
-def test_kill_9_at_random_moments(server: HubServer, model: bytes, tmp_path: Path) -> None:
+def test_continues_after_kill_9_at_random_moments(
+    server: HubServer, model: bytes, tmp_path: Path
+) -> None:
     moments = sorted(random.Random(5).sample(range(len(model)), 6))
     for moment in moments:
         process = start_pull(server, tmp_path)
@@ -389,36 +399,38 @@ def test_kill_9_at_random_moments(server: HubServer, model: bytes, tmp_path: Pat
     assert process.returncode == 0, stderr
     assert Path(stdout.strip()).read_bytes() == model
     assert server.sent < len(model) + len(moments) * IN_FLIGHT
-    assert parts(tmp_path) == []
+    assert partial_files(tmp_path) == []
 
 
-def test_ctrl_c(server: HubServer, model: bytes, tmp_path: Path) -> None:
+def test_ctrl_c_reports_where_the_next_run_continues(
+    server: HubServer, model: bytes, tmp_path: Path
+) -> None:
     process = start_pull(server, tmp_path)
     wait_for(lambda: server.sent > 2_000_000)
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    (part,) = parts(tmp_path)
-    size = format_size(part.stat().st_size)
+    (partial,) = partial_files(tmp_path)
+    size = format_size(partial.stat().st_size)
     last = f"mistral-cli: stopped; run the same command again to continue at {size}"
     assert stderr.splitlines()[-1] == last
     process = start_pull(server, tmp_path)
     stdout, stderr = process.communicate(timeout=60)
-    assert f"downloading {FILE} (17.4 MB; {size} are here) ..." in stderr
+    assert f"downloading {FILE} (17.4 MB; {size} already downloaded) ..." in stderr
     assert " 10 % of" not in stderr
     assert Path(stdout.strip()).read_bytes() == model
     assert server.sent < len(model) + IN_FLIGHT
 
 
 def second_pull(server: HubServer, home: Path) -> tuple[subprocess.Popen[str], ...]:
-    """A pull in the middle of its work, and another that waits for it."""
+    """Return a pull in the middle of its download, and another that waits for it."""
     server.pace = 0.05
     first = start_pull(server, home)
     wait_for(lambda: server.sent > 0)
     second = start_pull(server, home)
     assert second.stderr
     line = second.stderr.readline()
-    assert line == f"mistral-cli: another process is fetching {FILE}; waiting for it ...\n"
+    assert line == f"mistral-cli: another process is downloading {FILE}; waiting for it ...\n"
     server.pace = 0.001
     return first, second
 
@@ -430,7 +442,7 @@ def test_ctrl_c_while_waiting(server: HubServer, model: bytes, tmp_path: Path) -
     assert first.wait(timeout=60) == 0
 
 
-def test_two_at_once(server: HubServer, model: bytes, tmp_path: Path) -> None:
+def test_two_processes_download_once(server: HubServer, model: bytes, tmp_path: Path) -> None:
     outputs = [p.communicate(timeout=60) for p in second_pull(server, tmp_path)]
     assert outputs[0][0] == outputs[1][0]
     assert outputs[1][1] == ""
@@ -438,7 +450,7 @@ def test_two_at_once(server: HubServer, model: bytes, tmp_path: Path) -> None:
     assert (server.count("storage"), server.sent) == (1, len(model))
 
 
-def test_the_second_goes_on_where_the_first_is_killed(
+def test_the_second_process_continues_after_the_first_is_killed(
     server: HubServer, model: bytes, tmp_path: Path
 ) -> None:
     first, second = second_pull(server, tmp_path)
@@ -450,7 +462,7 @@ def test_the_second_goes_on_where_the_first_is_killed(
     assert server.sent < len(model) + IN_FLIGHT
 
 
-def test_other_tools_wait_too(server: HubServer, model: bytes, tmp_path: Path) -> None:
+def test_other_tools_wait_for_our_lock(server: HubServer, model: bytes, tmp_path: Path) -> None:
     server.pace = 0.002
     ours = start_pull(server, tmp_path)
     wait_for(lambda: server.sent > 0)
@@ -464,3 +476,30 @@ def test_other_tools_wait_too(server: HubServer, model: bytes, tmp_path: Path) -
     )
     assert theirs.stdout == ours.communicate(timeout=60)[0]
     assert server.count("storage") == 1
+
+
+def test_progress_of_a_xet_download() -> None:
+    """The Xet client needs a real Xet store, so the test calls its reporter itself."""
+    from huggingface_hub.utils import _xet_progress_reporting as xet
+
+    terminal = make_terminal()
+
+    class Shown(DownloadProgress):
+        pass
+
+    Shown.reporter, Shown.label = terminal, FILE
+    with xet.XetDownloadProgressReporter(
+        reconstruction_desc="", total=1000, log_level=30, tqdm_class=Shown
+    ) as reporter:
+        for done in range(0, 1001, 250):
+            report = SimpleNamespace(
+                total_bytes=1000,
+                total_bytes_completed=done,
+                total_bytes_completion_rate=None,
+                total_transfer_bytes_completed=done // 2,
+                total_transfer_bytes_completion_rate=1.0,
+            )
+            reporter.update_progress(report)
+    assert [line.split(":")[-1] for line in shown(terminal).splitlines()] == [
+        f" downloading {FILE} (1 kB) ...", " 20 % of 1 kB", " 50 % of 1 kB", " 70 % of 1 kB",
+    ]  # fmt: skip

@@ -26,7 +26,7 @@ def list_models(
 ) -> None:
     """List the aliases and the GGUF files that are here."""
     from mistral_cli.models.disk import format_size
-    from mistral_cli.models.store import entries
+    from mistral_cli.models.store import list_models as listed
     from mistral_cli.system.config import load_config
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
@@ -37,7 +37,7 @@ def list_models(
             "path": str(entry.path) if entry.path else None,
             "last_used": entry.last_used.isoformat() if entry.last_used else None,
         }
-        for entry in entries(load_config(context.obj.env))
+        for entry in listed(load_config(context.obj.env))
     ]
     if quiet and not json:
         write_paths(context.obj, (row["path"] for row in rows))

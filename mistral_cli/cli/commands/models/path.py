@@ -15,12 +15,12 @@ def path(
 ) -> None:
     """Print where a model's file is; fail if it is not on this machine."""
     from mistral_cli.models.call import prepare_call
-    from mistral_cli.models.store import locate
+    from mistral_cli.models.store import locate_model
     from mistral_cli.system.stdout import write_envelope, write_paths
 
     call = prepare_call(context.obj, quiet=quiet)
     reference = call.model_name(model)
-    found = str(locate(reference, call.config))
+    found = str(locate_model(reference, call.config))
     if json:
         write_envelope(context.obj, {"model": reference, "path": found})
     else:

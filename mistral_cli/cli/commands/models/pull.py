@@ -59,20 +59,20 @@ def _pull(references: list[str], call: CallContext, *, as_json: bool) -> None:
 @contextmanager
 def _again(reference: str) -> Iterator[None]:
     """Say how to get a damaged file anew: to pull what is here already changes nothing."""
-    from mistral_cli.models.checksums import again
+    from mistral_cli.models.checksums import refetch_command
     from mistral_cli.models.gguf.checks import DAMAGED
 
     try:
         yield
     except ModelUnusable as error:
         if error.hint == DAMAGED:
-            error.hint = f"{DAMAGED} {again(reference)}"
+            error.hint = f"{DAMAGED} {refetch_command(reference)}"
         raise
 
 
 def _preview(references: list[str], call: CallContext, *, as_json: bool) -> None:
     from mistral_cli.models.disk import format_size
-    from mistral_cli.models.lookup import look_up
+    from mistral_cli.models.lookup import inspect_remote
     from mistral_cli.models.references import parse_reference
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
@@ -84,7 +84,7 @@ def _preview(references: list[str], call: CallContext, *, as_json: bool) -> None
     ]
     for row in rows:
         with failures.kept(row):
-            found = look_up(parse_reference(row["model"], config), terminal)
+            found = inspect_remote(parse_reference(row["model"], config), terminal)
             row |= {"source": found.source, "size": found.size, "missing": found.missing}
             row["path"] = str(found.path) if found.path else None
     if terminal.quiet and not as_json:

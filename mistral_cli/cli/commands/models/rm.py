@@ -24,15 +24,15 @@ def remove(
 ) -> None:
     """Remove models from this machine, and print the paths that are gone."""
     from mistral_cli.models.call import prepare_call
-    from mistral_cli.models.removal import found, plan
+    from mistral_cli.models.removal import files_to_remove, plan_removal
 
     # Without --yes the question needs the notes that say what it is about.
     call = prepare_call(context.obj, quiet=quiet and yes)
     config, terminal = call.config, call.terminal
-    removal = plan([file for model in models for file in found(model, config)])
+    removal = plan_removal([file for model in models for file in files_to_remove(model, config)])
     _announce(removal, terminal)
     _get_consent(terminal, yes=yes)
-    removal.run()
+    removal.execute()
     _report(removal, terminal, as_json=json)
 
 

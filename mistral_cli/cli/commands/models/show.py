@@ -75,15 +75,15 @@ def show(
 def _header(reference: str, config: Config, reporter: Reporter) -> tuple[bool, GGUF]:
     """Whether the file is on this machine, and its header, from the hub if need be."""
     from mistral_cli.models.gguf import read_gguf
-    from mistral_cli.models.lookup import read_header
+    from mistral_cli.models.lookup import read_remote_header
     from mistral_cli.models.references import parse_reference
     from mistral_cli.models.sources import HubFile, HubRepo
-    from mistral_cli.models.store import locate, unchanged_access_time
+    from mistral_cli.models.store import locate_model, unchanged_access_time
 
     source = parse_reference(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
-        return False, read_header(source, reporter)
-    path = locate(reference, config)
+        return False, read_remote_header(source, reporter)
+    path = locate_model(reference, config)
     with unchanged_access_time(path):
         return True, read_gguf(path)
 
@@ -121,10 +121,10 @@ def _fit(adapter: Adapter, config: Config) -> str:
     """Whether it fits the default model, or why that is not known."""
     from mistral_cli.errors import MistralCliError
     from mistral_cli.models.gguf import read_gguf
-    from mistral_cli.models.store import locate, unchanged_access_time
+    from mistral_cli.models.store import locate_model, unchanged_access_time
 
     try:
-        path = locate(config.model, config)
+        path = locate_model(config.model, config)
         with unchanged_access_time(path):
             problem = adapter.problem_with(read_gguf(path))
     except MistralCliError as error:

@@ -13,7 +13,7 @@ from mistral_cli.system.options import JsonOption, PathsOnlyOption
 from mistral_cli.system.reporter import Reporter
 
 if TYPE_CHECKING:
-    from mistral_cli.models.store import Stored
+    from mistral_cli.models.store import StoredFile
 
 _TITLES = {"status": "status", "sha256": "SHA-256", "model": "model"}
 
@@ -31,18 +31,18 @@ def verify(
     With -q it prints the paths of the sound ones only.
     """
     from mistral_cli.models.call import prepare_call
-    from mistral_cli.models.store import find, stored
+    from mistral_cli.models.store import find_stored, stored_files
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
 
     call = prepare_call(context.obj, quiet=quiet)
     config, terminal = call.config, call.terminal
     failures = Failures(terminal)
-    files = {file.name: file for file in stored(config)} if models is None else {}
+    files = {file.name: file for file in stored_files(config)} if models is None else {}
     rows = [_blank(reference) for reference in models or files]
     for row in rows:
         with failures.kept(row):
-            _verify(files.get(row["model"]) or find(row["model"], config), row, terminal)
+            _verify(files.get(row["model"]) or find_stored(row["model"], config), row, terminal)
     if quiet and not json:
         write_paths(terminal, (row["path"] for row in rows if row["error"] is None))
     else:
@@ -55,18 +55,18 @@ def _blank(reference: str) -> dict[str, Any]:
     return {"model": reference, **dict.fromkeys(("path", "status", "sha256", "published"))}
 
 
-def _verify(file: Stored, row: dict[str, Any], reporter: Reporter) -> None:
-    from mistral_cli.models.checksums import verify
+def _verify(file: StoredFile, row: dict[str, Any], reporter: Reporter) -> None:
+    from mistral_cli.models.checksums import verify_file
 
     row |= {"path": str(file.path), "published": file.sha256}
-    verdict = verify(file, _progress(file, reporter))
+    verdict = verify_file(file, _progress(file, reporter))
     reporter.clear_status()
     row |= {"status": verdict.status, "sha256": verdict.sha256}
     if verdict.problem:
         raise verdict.problem
 
 
-def _progress(file: Stored, reporter: Reporter) -> Callable[[int], None]:
+def _progress(file: StoredFile, reporter: Reporter) -> Callable[[int], None]:
     size, shown = file.size or 1, 0.0
 
     def show(done: int) -> None:

@@ -1,4 +1,4 @@
-"""`models alias` as a person runs it, and what it does to config.toml."""
+"""`models alias` as a user runs it, and its changes to config.toml."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_alias_keeps_the_rest_of_the_file(store: Store, tmp_path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == ["config.toml"]
 
 
-def test_alias_to_a_path_holds_in_every_folder(
+def test_alias_to_a_path_is_valid_in_every_folder(
     store: Store, tmp_path: Path, mistral: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(mistral.parent)
@@ -68,7 +68,7 @@ def test_alias_to_a_path_holds_in_every_folder(
     assert (later.status, "there is no file" in later.stderr) == (0, True)
 
 
-def test_alias_may_take_a_built_in_name(store: Store) -> None:
+def test_alias_can_replace_a_built_in_name(store: Store) -> None:
     result = store.models("alias", "mistral", Q4)
     assert result.status == 0
     assert "in place of the built-in mistral" in result.stderr
@@ -96,7 +96,7 @@ def test_alias_refuses(
     assert not config_file(tmp_path).exists()
 
 
-def test_alias_leaves_a_file_with_a_mistake_alone(store: Store, tmp_path: Path) -> None:
+def test_alias_does_not_change_an_invalid_file(store: Store, tmp_path: Path) -> None:
     path = config_file(tmp_path)
     path.parent.mkdir(parents=True)
     path.write_text("model = [", encoding="utf-8")
@@ -104,7 +104,7 @@ def test_alias_leaves_a_file_with_a_mistake_alone(store: Store, tmp_path: Path) 
     assert path.read_text(encoding="utf-8") == "model = ["
 
 
-def test_aliases_that_are_set_at_once_are_all_kept(store: Store) -> None:
+def test_concurrent_aliases_are_all_kept(store: Store) -> None:
     names = [f"name{number}" for number in range(4)]
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda name: store.models("alias", name, Q4), names))
@@ -112,9 +112,9 @@ def test_aliases_that_are_set_at_once_are_all_kept(store: Store) -> None:
 
 
 def test_alias_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both have read the file before either writes: without the lock one would be lost."""
+    """Without the lock, both would read the file before either writes, and one alias is lost."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    read = aliases._read
+    read = aliases._read_document
     both = threading.Barrier(2)
 
     def slow_read() -> TOMLDocument:
@@ -123,12 +123,12 @@ def test_alias_waits_for_another_process(tmp_path: Path, monkeypatch: pytest.Mon
             both.wait(timeout=0.5)
         return document
 
-    monkeypatch.setattr(aliases, "_read", slow_read)
+    monkeypatch.setattr(aliases, "_read_document", slow_read)
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda name: aliases.set_alias(name, Q4, make_terminal()), ("a", "b")))
     assert sorted(read()["aliases"]) == ["a", "b"]
 
 
-def test_alias_to_a_path_that_is_not_text(store: Store) -> None:
+def test_alias_to_a_path_that_is_not_utf_8(store: Store) -> None:
     result = store.models("alias", "work", "b\udcff.gguf")
     assert (result.status, "is not UTF-8" in result.stderr) == (2, True)

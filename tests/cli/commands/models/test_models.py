@@ -1,4 +1,4 @@
-"""`models list`, `pull`, `show` and `path` as a person runs them, against a hub here."""
+"""`models list`, `pull`, `show` and `path` as a user runs them, with a hub on this machine."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from support.hub_client import without_privileges
 from support.model_store import PLAIN, Q4, Q8, REPO, TINY, Store
 from synthetic.models import write_mistral
 
-from mistral_cli.models.hub.partial import part_suffix
+from mistral_cli.models.hub.partial import partial_suffix
 from mistral_cli.models.references import ALIASES
 
 
-def test_list_says_what_is_here_and_what_is_default(store: Store, tmp_path: Path) -> None:
+def test_list_shows_local_files_and_the_default(store: Store, tmp_path: Path) -> None:
     store.pull(Q4, PLAIN)
     before = store.rows()
     assert before["mistral"] == {
@@ -38,14 +38,14 @@ def test_list_says_what_is_here_and_what_is_default(store: Store, tmp_path: Path
         "default": True,
     }
     assert (before[Q4]["quantization"], before[Q4]["source"]) == ("Q4_0", "hub cache")
-    assert before[PLAIN]["quantization"] == "F16"  # only its header says so
+    assert before[PLAIN]["quantization"] == "F16"  # from its header, not from its name
     assert before[Q4]["size"] == len(store.hub.repos[REPO]["tiny.Q4_0.gguf"])
     by_default = store.ask("list", MISTRAL_CLI_MODEL=f"{REPO}:Q4_0")["models"]
     assert [row["name"] for row in by_default if row["default"]] == [f"{REPO}:Q4_0"]
     assert Q4 not in [row["name"] for row in by_default]
 
 
-def test_looking_is_not_using(store: Store) -> None:
+def test_inspecting_a_file_does_not_count_as_use(store: Store) -> None:
     (path,) = store.pull(PLAIN)
     os.utime(path, (1_000_000_000, path.stat().st_mtime))
     store.ask("show", PLAIN)
@@ -68,12 +68,12 @@ def test_list_survives_a_damaged_cache(store: Store) -> None:
     assert store.models("path", Q4).status == 3
 
 
-def test_list_quietly_prints_paths(store: Store) -> None:
+def test_quiet_list_prints_paths(store: Store) -> None:
     paths = store.pull(Q4, Q8)
     assert sorted(store.models("list", "-q").stdout.split()) == sorted(map(str, paths))
 
 
-def test_pull_tries_all(store: Store) -> None:
+def test_pull_continues_after_a_failure(store: Store) -> None:
     result = store.models("pull", Q4, f"{REPO}/nothing.gguf", "no-such-name", Q8, "--json")
     rows = json.loads(result.stdout)["models"]
     assert result.status == 3
@@ -86,7 +86,7 @@ def test_pull_tries_all(store: Store) -> None:
     assert first.status == 2
 
 
-def test_pull_refuses_what_is_no_model(store: Store) -> None:
+def test_pull_refuses_a_file_that_is_not_a_model(store: Store) -> None:
     store.hub.repos[REPO]["bad.gguf"] = b"<html>"
     result = store.models("pull", f"{REPO}/bad.gguf", Q4, "-q")
     assert result.status == 4
@@ -94,7 +94,7 @@ def test_pull_refuses_what_is_no_model(store: Store) -> None:
     assert result.stdout.endswith("tiny.Q4_0.gguf\n")
 
 
-def test_pull_dry_run_fetches_nothing(store: Store) -> None:
+def test_pull_dry_run_downloads_nothing(store: Store) -> None:
     (here,) = store.pull(Q8)
     store.hub.requests.clear()
     sizes = {name: len(data) for name, data in store.hub.repos[REPO].items()}
@@ -120,10 +120,13 @@ def test_pull_dry_run_sees_a_newer_file(store: Store) -> None:
     assert row["missing"] == row["size"] == len(store.hub.repos[REPO]["tiny.Q4_0.gguf"])
     store.hub.repos[REPO]["tiny.Q4_0.gguf"] = store.hub.repos[REPO]["tiny.Q4_0.gguf"][:-32][::-1]
     (row,) = store.ask("pull", "--dry-run", Q4)["models"]
-    assert (row["missing"], row["path"]) == (row["size"], None)  # as long, but not the same
+    assert (row["missing"], row["path"]) == (
+        row["size"],
+        None,
+    )  # the same length, but another content
 
 
-def test_pull_dry_run_where_the_disk_has_no_links(store: Store) -> None:
+def test_pull_dry_run_on_a_disk_without_links(store: Store) -> None:
     (path,) = store.pull(Q4)
     data = path.read_bytes()
     path.resolve().unlink()
@@ -163,7 +166,7 @@ def test_show_of_a_local_file(store: Store, smollm2: Path, mistral: Path) -> Non
     assert for_both["chat_format"] == "mistral-v1"
 
 
-def test_show_says_what_memory_is_needed(store: Store, smollm2: Path, mistral: Path) -> None:
+def test_show_estimates_the_memory(store: Store, smollm2: Path, mistral: Path) -> None:
     cpu = store.ask("show", smollm2)["memory"]
     assert (cpu["context_length"], cpu["gpu_layers"], cpu["gpu"]) == (4096, 0, 0)
     assert cpu["kv_ram"] == 30 * 4096 * 2 * 3 * 64 * 2  # layers, tokens, K and V, heads, F16
@@ -179,7 +182,7 @@ def test_show_says_what_memory_is_needed(store: Store, smollm2: Path, mistral: P
     lowered = store.models("show", mistral, "-c", 100_000)
     assert "lowered" in lowered.stderr
     here = store.ask("show", mistral, "-ngl", "auto")["memory"]
-    assert here["gpu_layers"] in (0, 3)  # it is small: none without a GPU, else all of them
+    assert here["gpu_layers"] in (0, 3)  # a small model: all layers on a GPU, or none without one
     wrong = store.models("show", mistral, "-ngl", "some")
     assert (wrong.status, "--gpu-layers cannot be 'some'" in wrong.stderr) == (2, True)
 
@@ -188,7 +191,7 @@ def test_show_says_what_memory_is_needed(store: Store, smollm2: Path, mistral: P
 def test_show_of_a_remote_file_reads_its_header_only(
     store: Store, mistral: Path, reference: str
 ) -> None:
-    padding = 20_000_000  # behind the last tensor, where weights would be
+    padding = 20_000_000  # after the last tensor, in place of weights
     store.hub.repos[REPO]["large-f32.gguf"] = mistral.read_bytes() + bytes(padding)
     remote = store.ask("show", reference)
     local = store.ask("show", mistral)
@@ -202,7 +205,7 @@ def test_show_of_a_remote_file_reads_its_header_only(
     assert "\npath" in store.models("show", reference).stdout
 
 
-def test_show_reads_on_until_the_header_is_whole(store: Store, tmp_path: Path) -> None:
+def test_show_reads_until_the_header_is_complete(store: Store, tmp_path: Path) -> None:
     long = {"tokenizer.chat_template": "{# " + "x" * 3_000_000 + " #}"}
     path = write_mistral(tmp_path / "long.gguf", metadata=long, **TINY)
     store.hub.repos[REPO]["long.gguf"] = path.read_bytes() + bytes(10_000_000)
@@ -217,7 +220,7 @@ def test_show_reads_on_until_the_header_is_whole(store: Store, tmp_path: Path) -
         (b"<html>" + bytes(5_000_000), "web page"),
         (b"GGUF\3\0\0\0" + b"\1" + bytes(7) + b"\1" + bytes(7) + b"\xff" * 6 + b"\0\0", "header"),
         (b"GGUF", "too short"),
-        (b"", "no GGUF header"),
+        (b"", "no complete GGUF header"),
     ],
 )
 def test_show_refuses_a_remote_file_that_is_no_model(
@@ -231,12 +234,12 @@ def test_show_refuses_a_remote_file_that_is_no_model(
     assert store.hub.count("storage") <= 1
 
 
-def test_show_of_what_cannot_be_had(store: Store) -> None:
+def test_show_of_models_that_are_not_available(store: Store) -> None:
     assert "no file other.gguf" in store.models("show", f"{REPO}/other.gguf").stderr
     assert "has no Q6_K file" in store.models("show", f"{REPO}:Q6_K").stderr
     asked = len(store.hub.requests)
     offline = store.models("show", Q4, "--offline")
-    assert (offline.status, "may not be asked" in offline.stderr) == (3, True)
+    assert (offline.status, "network is disabled" in offline.stderr) == (3, True)
     assert len(store.hub.requests) == asked
     wheel = store.models("show", "smollm2")
     assert (wheel.status, "models pull smollm2" in wheel.stderr) == (3, True)
@@ -274,26 +277,26 @@ def test_a_download_that_ended_before_its_link(store: Store) -> None:
     path.unlink()
     (row,) = store.ask("pull", "--dry-run", Q4)["models"]
     assert (row["missing"], row["path"]) == (0, None)
-    assert "a download without its link" in store.rows()[REPO]["source"]
+    assert "download without a link" in store.rows()[REPO]["source"]
     assert store.models("list", "-q").stdout == ""
     assert store.pull(Q4) == [path]
     assert REPO not in store.rows()
 
 
-def test_list_shows_parts(store: Store) -> None:
+def test_list_shows_partial_downloads(store: Store) -> None:
     blobs = store.cache / "models--owner--tiny-GGUF" / "blobs"
     blobs.mkdir(parents=True)
     for name in ("tiny.Q4_0.gguf", "tiny.gguf"):
         digest = hashlib.sha256(store.hub.repos[REPO][name]).hexdigest()
-        (blobs / (digest + part_suffix(name))).write_bytes(bytes(7_700_000))
+        (blobs / (digest + partial_suffix(name))).write_bytes(bytes(7_700_000))
     store.models("alias", "work", Q4)
     rows = store.rows()
     assert (rows[Q4]["size"], rows[REPO]["size"]) == (7_700_000, 7_700_000)
-    text = "part of a download, 7.7 MB; pull continues it"
+    text = "partial download, 7.7 MB; `models pull` continues it"
     assert (rows[Q4]["source"], rows[Q4]["path"], rows[REPO]["source"]) == (text, None, text)
 
 
-def test_a_damaged_file_of_the_right_length_says_how_to_get_it_anew(store: Store) -> None:
+def test_the_hint_for_a_damaged_file_downloads_it_again(store: Store) -> None:
     (path,) = store.pull(Q4)
     path.write_bytes(path.read_bytes()[:40] + b"\xff" * (path.stat().st_size - 40))
     store.models("alias", "my-work", f"{REPO}:Q4_0")
@@ -307,7 +310,7 @@ def test_commands_in_hints_can_be_pasted(store: Store) -> None:
     assert f"mistral-cli models pull '{REPO}/a b.gguf'" in result.stderr
 
 
-def test_folders_that_may_not_be_read_are_left_out(store: Store) -> None:
+def test_unreadable_folders_are_left_out(store: Store) -> None:
     (path,) = store.pull(Q4)
     for name, mode in (("models--a--b", 0o000), ("models--c--d", 0o444)):
         snapshot = store.cache / name / "snapshots" / "1"
@@ -327,7 +330,7 @@ def test_folders_that_may_not_be_read_are_left_out(store: Store) -> None:
 
 
 @pytest.mark.parametrize("command", ["list", "verify"])
-def test_a_narrow_terminal_cuts_nothing_that_one_copies(store: Store, command: str) -> None:
+def test_a_narrow_terminal_does_not_cut_texts_that_users_copy(store: Store, command: str) -> None:
     name = "a-rather-long-name-of-a-file-as-they-are-on-the-hub.Q4_0.gguf"
     store.hub.repos[REPO][name] = store.hub.repos[REPO]["tiny.Q4_0.gguf"]
     store.pull(f"{REPO}/{name}")
@@ -349,14 +352,14 @@ def test_a_narrow_terminal_cuts_the_source_first(store: Store) -> None:
 
 
 def on_a_terminal(columns: int, *arguments: str) -> str:
-    """What the program prints on a terminal so wide."""
+    """Return the output of the program on a terminal with so many columns."""
     reader, writer = pty.openpty()
     fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     command = [sys.executable, "-m", "mistral_cli", *arguments]
     process = subprocess.Popen(command, stdin=writer, stdout=writer, stderr=subprocess.DEVNULL)
     os.close(writer)
     shown = b""
-    with suppress(OSError):  # the terminal is gone with its last writer
+    with suppress(OSError):  # the terminal closes with its last writer
         while data := os.read(reader, 4096):
             shown += data
     os.close(reader)
@@ -364,7 +367,7 @@ def on_a_terminal(columns: int, *arguments: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
 
 
-def test_paths_are_printed_as_they_are(store: Store, mistral: Path, tmp_path: Path) -> None:
+def test_paths_are_printed_byte_for_byte(store: Store, mistral: Path, tmp_path: Path) -> None:
     path = os.fsencode(tmp_path) + b"/b\xff.gguf"
     shutil.copy(mistral, path)
     command = [sys.executable, "-m", "mistral_cli", "models", "path", path]

@@ -1,4 +1,4 @@
-"""`models verify` and `models rm` as a person runs them, against a hub here."""
+"""`models verify` and `models rm` as a user runs them, with a hub on this machine."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from support.hub_client import without_privileges
 from support.hub_server import COMMIT
 from support.model_store import PLAIN, Q4, Q8, REPO, Store
 
-from mistral_cli.models.hub.partial import part_suffix
+from mistral_cli.models.hub.partial import partial_suffix
 
 OTHER_COMMIT = "89abcdef0123456789abcdef0123456789abcdef"
 
 
 def link_in_another_snapshot(path: Path) -> Path:
-    """The same data in a second revision, as huggingface_hub leaves it."""
+    """Link to the same data in a second revision, like huggingface_hub."""
     other = Path(str(path).replace(COMMIT, OTHER_COMMIT))
     other.parent.mkdir(parents=True)
     other.symlink_to(os.path.relpath(path.resolve(), other.parent))
@@ -58,10 +58,12 @@ def test_verify_finds_damage(store: Store) -> None:
     path.resolve().unlink()
     status, row, stderr = store.verdict(Q4)
     assert (status, row["status"], row["sha256"]) == (4, "damaged", None)
-    assert "gone" in stderr
+    assert "does not exist" in stderr
 
 
-def test_verify_of_what_nobody_published(store: Store, tmp_path: Path, mistral: Path) -> None:
+def test_verify_of_a_file_without_a_published_digest(
+    store: Store, tmp_path: Path, mistral: Path
+) -> None:
     status, row, _ = store.verdict(mistral)
     assert (status, row["status"], row["published"]) == (0, "not published", None)
     assert row["sha256"] == hashlib.sha256(mistral.read_bytes()).hexdigest()
@@ -88,7 +90,7 @@ def test_verify_of_the_pinned_model(store: Store, smollm2: Path, tmp_path: Path)
     assert not copy.exists()
 
 
-def test_rm_needs_consent(store: Store) -> None:
+def test_rm_without_a_terminal_needs_yes(store: Store) -> None:
     (path,) = store.pull(Q4)
     result = store.models("rm", Q4)
     assert (result.status, result.stdout) == (2, "")
@@ -110,10 +112,10 @@ def test_rm_leaves_other_quantizations(store: Store) -> None:
     assert answer["freed"] == size
     assert not blob.exists()
     assert kept.exists()
-    assert store.pull(Q4) == [gone]  # and it can be had again
+    assert store.pull(Q4) == [gone]  # and it can be downloaded again
 
 
-def test_rm_keeps_data_that_another_revision_has(store: Store) -> None:
+def test_rm_keeps_data_of_another_revision(store: Store) -> None:
     (path,) = store.pull(Q4)
     other = link_in_another_snapshot(path)
     blob = path.resolve()
@@ -138,7 +140,7 @@ def test_rm_removes_all_or_nothing(store: Store, mistral: Path) -> None:
     assert (unknown.status, path.exists()) == (3, True)
     own = store.models("rm", Q4, mistral, "--yes")
     assert (own.status, path.exists(), mistral.exists()) == (2, True, True)
-    assert "file of your own" in own.stderr
+    assert "a file of your own" in own.stderr
 
 
 def test_rm_of_a_path_into_the_cache(store: Store) -> None:
@@ -152,7 +154,7 @@ def test_rm_of_a_path_into_the_cache(store: Store) -> None:
 def test_rm_of_a_broken_link(store: Store) -> None:
     path, kept = store.pull(Q4, Q8)
     path.resolve().unlink()
-    refused = store.models("rm", Q8, "--yes")  # the library does not trust such a repository
+    refused = store.models("rm", Q8, "--yes")  # the library refuses such a repository
     assert (refused.status, kept.exists()) == (3, True)
     assert "damaged" in refused.stderr
     assert store.ask("rm", Q4, "--yes")["freed"] == 0
@@ -180,25 +182,25 @@ def test_rm_asks_on_a_terminal(store: Store, answer: str, status: int) -> None:
     assert process.returncode == status
     assert path.is_symlink() == bool(status)
     assert stdout.decode() == ("" if status else f"{path}\n")
-    assert b"to be removed" in shown  # also with -q: who is asked must see about what
+    assert b"to be removed" in shown  # even with -q: the user must see the files before answering
     os.close(master)
 
 
-def leave_part(store: Store, name: str, size: int) -> Path:
-    """What an interrupted download leaves."""
+def leave_partial_file(store: Store, name: str, size: int) -> Path:
+    """Leave the partial file of an interrupted download."""
     data = store.hub.repos[REPO][name]
     blobs = store.cache / "models--owner--tiny-GGUF" / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
-    part = blobs / (hashlib.sha256(data).hexdigest() + part_suffix(name))
+    part = blobs / (hashlib.sha256(data).hexdigest() + partial_suffix(name))
     part.write_bytes(data[:size])
     return part
 
 
 @pytest.mark.parametrize("reference", [Q8, f"{REPO}:Q8_0"])
-def test_rm_of_a_part(store: Store, reference: str) -> None:
+def test_rm_of_a_partial_download(store: Store, reference: str) -> None:
     kept = store.pull(Q4)[0]
-    part = leave_part(store, "sub/tiny.Q8_0.gguf", 1000)
-    other = leave_part(store, "tiny.gguf", 500)
+    part = leave_partial_file(store, "sub/tiny.Q8_0.gguf", 1000)
+    other = leave_partial_file(store, "tiny.gguf", 500)
     (row,) = store.ask("pull", "--dry-run", Q8)["models"]
     assert row["missing"] == row["size"] - 1000
     answer = store.ask("rm", reference, "--yes")
@@ -207,31 +209,31 @@ def test_rm_of_a_part(store: Store, reference: str) -> None:
     assert store.models("rm", reference, "--yes").status == 3
 
 
-def test_rm_of_a_file_takes_its_part_along(store: Store) -> None:
+def test_rm_of_a_file_removes_its_partial_download_too(store: Store) -> None:
     (path,) = store.pull(Q4)
-    old = leave_part(store, "tiny.Q4_0.gguf", 100)
+    old = leave_partial_file(store, "tiny.Q4_0.gguf", 100)
     size = path.stat().st_size
     assert store.ask("rm", Q4, "--yes")["freed"] == size + 100
     assert not old.exists()
 
 
-def test_rm_leaves_a_part_that_grows(store: Store) -> None:
+def test_rm_leaves_a_running_download_alone(store: Store) -> None:
     from filelock import FileLock
 
-    part = leave_part(store, "tiny.Q4_0.gguf", 100)
+    part = leave_partial_file(store, "tiny.Q4_0.gguf", 100)
     lock = store.cache / ".locks" / "models--owner--tiny-GGUF" / f"{part.name[:64]}.lock"
     lock.parent.mkdir(parents=True)
     with FileLock(lock):
         result = store.models("rm", Q4, "--yes")
     assert (result.status, part.exists()) == (3, True)
-    assert "another process is fetching" in result.stderr
+    assert "another process is downloading" in result.stderr
     assert store.models("rm", Q4, "--yes").status == 0
 
 
-def test_rm_of_a_part_that_grows_while_the_user_is_asked(store: Store) -> None:
+def test_rm_notices_a_download_that_starts_during_the_question(store: Store) -> None:
     from filelock import FileLock
 
-    part = leave_part(store, "tiny.Q4_0.gguf", 100)
+    part = leave_partial_file(store, "tiny.Q4_0.gguf", 100)
     lock = store.cache / ".locks" / "models--owner--tiny-GGUF" / f"{part.name[:64]}.lock"
     master, slave = pty.openpty()
     process = subprocess.Popen(
@@ -246,7 +248,7 @@ def test_rm_of_a_part_that_grows_while_the_user_is_asked(store: Store) -> None:
         os.write(master, b"y\n")
         stderr = read_until(master, b"try again")
         assert process.wait(timeout=60) == 3
-    assert b"another process is fetching" in stderr
+    assert b"another process is downloading" in stderr
     assert part.exists()
     os.close(master)
 
@@ -258,17 +260,17 @@ def read_until(terminal: int, text: bytes) -> bytes:
     return shown
 
 
-def test_rm_of_a_quantization_looks_here_first(store: Store) -> None:
+def test_rm_of_a_quantization_searches_this_machine_first(store: Store) -> None:
     (path,) = store.pull(Q4)
-    part = leave_part(store, "tiny.Q4_0.gguf", 100)
-    leave_part(store, "tiny.gguf", 100)
+    part = leave_partial_file(store, "tiny.Q4_0.gguf", 100)
+    leave_partial_file(store, "tiny.gguf", 100)
     store.hub.requests.clear()
     answer = store.ask("rm", f"{REPO}:Q4_0", "--yes")
     assert [row["path"] for row in answer["removed"]] == [str(path), str(part)]
     assert store.hub.requests == []
 
 
-def test_rm_of_a_quantization_that_several_files_have(store: Store) -> None:
+def test_rm_of_a_quantization_with_several_files(store: Store) -> None:
     store.hub.repos[REPO]["other.Q4_0.gguf"] = store.hub.repos[REPO]["tiny.Q4_0.gguf"]
     paths = store.pull(Q4, f"{REPO}/other.Q4_0.gguf")
     result = store.models("rm", f"{REPO}:Q4_0", "--yes")
@@ -276,7 +278,7 @@ def test_rm_of_a_quantization_that_several_files_have(store: Store) -> None:
     assert "several Q4_0 files: other.Q4_0.gguf, tiny.Q4_0.gguf" in result.stderr
 
 
-def test_rm_of_a_download_that_ended_before_its_link(store: Store) -> None:
+def test_rm_of_a_download_without_a_link(store: Store) -> None:
     path, kept = store.pull(Q4, Q8)
     blob, size = path.resolve(), path.stat().st_size
     path.unlink()
@@ -286,14 +288,14 @@ def test_rm_of_a_download_that_ended_before_its_link(store: Store) -> None:
     assert (blob.exists(), kept.exists()) == (False, True)
 
 
-def test_rm_of_what_is_not_here(store: Store) -> None:
+def test_rm_of_a_model_that_is_not_here(store: Store) -> None:
     result = store.models("rm", Q4, "--yes")
     assert (result.status, "is not on this machine" in result.stderr) == (3, True)
     assert "models list" in result.stderr
     assert "Fetch" not in result.stderr
 
 
-def test_rm_that_may_not_remove_the_data(store: Store) -> None:
+def test_rm_without_permission_to_remove_the_data(store: Store) -> None:
     path, _ = store.pull(Q4, Q8)
     blobs = path.resolve().parent
     blobs.chmod(0o555)
@@ -303,14 +305,14 @@ def test_rm_that_may_not_remove_the_data(store: Store) -> None:
     assert f"cannot remove {blobs}" in result.stderr
 
 
-def test_rm_of_a_part_whose_lock_is_another_users(store: Store) -> None:
-    part = leave_part(store, "tiny.Q4_0.gguf", 100)
+def test_rm_of_a_partial_download_with_the_lock_of_another_user(store: Store) -> None:
+    part = leave_partial_file(store, "tiny.Q4_0.gguf", 100)
     lock = store.cache / ".locks" / "models--owner--tiny-GGUF" / f"{part.name[:64]}.lock"
     lock.parent.mkdir(parents=True)
     lock.touch(0o000)
     result = as_ordinary_user("models", "rm", "--yes", Q4)
     assert (result.returncode, part.exists()) == (3, True)
-    assert "another user's" in result.stderr
+    assert "another user" in result.stderr
 
 
 def as_ordinary_user(*arguments: str) -> subprocess.CompletedProcess[str]:
