@@ -113,7 +113,7 @@ def shell_env(smollm2: Path) -> Iterator[dict[str, str]]:
         (home / "run").mkdir(mode=0o700)
         shutil.copytree(ROOT / "docs" / "examples", home / "work")
         kept = {key: os.environ[key] for key in ("LANG", "LC_ALL", "TERM") if key in os.environ}
-        yield {
+        env = {
             **kept,
             "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
             "HOME": str(home),
@@ -122,6 +122,9 @@ def shell_env(smollm2: Path) -> Iterator[dict[str, str]]:
             "HF_HUB_OFFLINE": "1",
             "PIP_NO_INDEX": "1",  # a block that installs something must be marked as not run
         }
+        yield env
+        stop = [sys.executable, "-m", "mistral_cli", "serve", "stop", "-q"]
+        subprocess.run(stop, env=env, check=False)
 
 
 @pytest.mark.parametrize(
