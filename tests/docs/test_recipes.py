@@ -33,19 +33,22 @@ def _add_module(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_smallest_task(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, registration = _code("adding-a-task.md")
     (template,) = _code("adding-a-task.md", "text")
-    _add_module("mistral_cli.tasks.keywords", source, monkeypatch)
-    exec(registration, {"TASKS": (added := dict[str, str]())})
-    for name, location in added.items():
-        monkeypatch.setitem(tasks.TASKS, name, location)
     prompts_dir().mkdir(parents=True)
     (prompts_dir() / "keywords.txt").write_text(template, "utf-8")
-
-    app = importlib.reload(cli).app
-    call = ["keywords", "A text.", "--count", "3", "-m", str(mistral), "--dry-run"]
-    result = CliRunner().invoke(app, call)
+    exec(registration, {"TASKS": (added := dict[str, str]())})
+    try:
+        with monkeypatch.context() as patch:
+            _add_module("mistral_cli.tasks.keywords", source, patch)
+            for name, location in added.items():
+                patch.setitem(tasks.TASKS, name, location)
+            app = importlib.reload(cli).app
+            call = ["keywords", "A text.", "--count", "3", "-m", str(mistral), "--dry-run"]
+            result = CliRunner().invoke(app, call)
+            batch = CliRunner().invoke(app, ["batch", "keywords", "--help"])
+    finally:
+        importlib.reload(cli)
     assert result.exit_code == 0, result.output
     assert "List the 3 most important keywords" in result.stdout
-    batch = CliRunner().invoke(app, ["batch", "keywords", "--help"])
     assert "--count N" in batch.stdout, batch.output
 
 
