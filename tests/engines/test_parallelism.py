@@ -241,7 +241,7 @@ def test_what_prompts_have_in_common_is_read_once_a_slot(mistral: Path) -> None:
 def test_the_most_that_an_engine_says_it_can(mistral: Path, name: str, most: int) -> None:
     engine = backend(name)
     assert engine.max_parallel == most
-    with engine(read_gguf(mistral), LoadOptions(32, 1, parallel=most)) as opened:
+    with engine.open(read_gguf(mistral), LoadOptions(32, 1, parallel=most)) as opened:
         assert ask(opened, Request((1, 300), 2, GREEDY))
 
 

@@ -72,11 +72,11 @@ def test_one_thread_writes_the_same_texts(
 ) -> None:
     if name == "native":
         request.getfixturevalue("native")
-    engine_of, model = backend(name), read_gguf(smollm2)
-    with engine_of(model, PLAIN) as plain:
+    engine, model = backend(name), read_gguf(smollm2)
+    with engine.open(model, PLAIN) as plain:
         expected = _texts(plain, smollm2)
-    with engine_of(model, guess(smollm2)) as engine:
-        assert _texts(engine, smollm2) == expected
+    with engine.open(model, guess(smollm2)) as session:
+        assert _texts(session, smollm2) == expected
 
 
 def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ def logits(*values: float) -> Logits:
 
 def shares(sampling: Sampling, values: Logits, draws: int = 4000) -> list[float]:
     sampler = Sampler(sampling)
-    counts = Counter(sampler.draw(values, []) for _ in range(draws))
+    counts = Counter(sampler.sample(values, []) for _ in range(draws))
     return [counts[token] / draws for token in range(len(values))]
 
 
@@ -43,7 +43,7 @@ def test_only_an_allowed_token_is_drawn(
     before = values.copy()
     mask = np.isin(np.arange(SIZE), list(allowed))
     with np.errstate(all="raise", under="ignore"):
-        assert Sampler(sampling).draw(values, recent, mask) in allowed
+        assert Sampler(sampling).sample(values, recent, mask) in allowed
     assert (values == before).all()
 
 
@@ -55,13 +55,13 @@ def test_each_way_to_be_greedy(values: Logits, seed: int, way: str) -> None:
         "top_p": {"top_p": 0.0},
     }[way]
     sampling = Sampling(repetition_penalty=1.0, seed=seed, **settings)  # type: ignore[arg-type]
-    assert values[Sampler(sampling).draw(values, [])] == values.max()
+    assert values[Sampler(sampling).sample(values, [])] == values.max()
 
 
 def test_one_token_left_of_minus_infinity() -> None:
     values = logits(-np.inf, -np.inf, 3.0, -np.inf)
     for sampling in (Sampling(1.0, 0, 1.0, 1.0, 1), Sampling(1.0, 2, 0.5, 1.2, 1)):
-        assert Sampler(sampling).draw(values, [0, 2]) == 2
+        assert Sampler(sampling).sample(values, [0, 2]) == 2
 
 
 def test_the_shares_follow_the_softmax() -> None:
@@ -90,34 +90,34 @@ def test_the_order_is_penalty_top_k_top_p_temperature() -> None:
     assert [s > 0 for s in shares(Sampling(1.0, 2, 0.7, 1.0, 1), values)] == [1, 0, 0, 0]
     assert [s > 0 for s in shares(Sampling(1.0, 0, 0.7, 1.0, 1), values)] == [1, 1, 0, 0]
     # Top-k looks at what the penalty left of token 0: 3 / 4 < 1.
-    assert Sampler(Sampling(1.0, 1, 1.0, 4.0, 1)).draw(values, [0]) == 1
+    assert Sampler(Sampling(1.0, 1, 1.0, 4.0, 1)).sample(values, [0]) == 1
 
 
 def test_a_mask_comes_before_top_k_and_top_p() -> None:
     values = logits(9.0, 8.0, 1.0, 0.9)
     mask = np.array([False, False, True, True])
     sampler = Sampler(Sampling(1.0, 2, 0.9, 1.0, 1))
-    assert {sampler.draw(values, [], mask) for _ in range(100)} == {2, 3}
+    assert {sampler.sample(values, [], mask) for _ in range(100)} == {2, 3}
 
 
 @pytest.mark.parametrize(("value", "penalized"), [(2.0, 1.0), (-2.0, -4.0), (0.0, 0.0)])
 def test_the_penalty(value: float, penalized: float) -> None:
     sampler = Sampler(Sampling(0.0, 0, 1.0, 2.0, 1))
     # Token 0 wins against a rival just below its penalized logit, and loses just above.
-    assert sampler.draw(logits(value, penalized - 0.01), [0, 0, 0]) == 0
-    assert sampler.draw(logits(value, penalized + 0.01), [0, 0, 0]) == 1
+    assert sampler.sample(logits(value, penalized - 0.01), [0, 0, 0]) == 0
+    assert sampler.sample(logits(value, penalized + 0.01), [0, 0, 0]) == 1
 
 
 def test_the_penalty_forgets() -> None:
     sampler = Sampler(Sampling(0.0, 0, 1.0, 2.0, 1))
-    assert sampler.draw(logits(2.0, 1.5, 0.0), [0] + [2] * (PENALTY_WINDOW - 1)) == 1
-    assert sampler.draw(logits(2.0, 1.5, 0.0), [0] + [2] * PENALTY_WINDOW) == 0
+    assert sampler.sample(logits(2.0, 1.5, 0.0), [0] + [2] * (PENALTY_WINDOW - 1)) == 1
+    assert sampler.sample(logits(2.0, 1.5, 0.0), [0] + [2] * PENALTY_WINDOW) == 0
 
 
 def test_the_seed_decides() -> None:
     def drawn(seed: int) -> list[int]:
         sampler = Sampler(Sampling(1.0, 0, 1.0, 1.0, seed))
-        return [sampler.draw(np.zeros(50, np.float32), []) for _ in range(20)]
+        return [sampler.sample(np.zeros(50, np.float32), []) for _ in range(20)]
 
     assert drawn(1) == drawn(1) != drawn(2)
     assert len(set(drawn(1))) > 10
