@@ -11,9 +11,8 @@ from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import MistralCliError
-from mistral_cli.generation.job import TokenBudget, need_of, settle_context
-from mistral_cli.generation.planner import Planner
-from mistral_cli.generation.prompt_cache import common
+from mistral_cli.generation.planner import PromptSizer, RequestPlanner, TokenBudget, fix_context
+from mistral_cli.generation.prompt_cache.prefixes import common
 
 if TYPE_CHECKING:
     from mistral_cli.batch.prompts import Item, RowPrompts
@@ -30,68 +29,68 @@ class BatchPlan:
     `needs` has no rows that cannot be asked.
     """
 
-    planner: Planner
+    planner: RequestPlanner
     parallel: int
-    needs: Mapping[str, TokenBudget]
+    budgets: Mapping[str, TokenBudget]
 
     @property
     def in_parts(self) -> bool:
         """Whether some row is asked about in parts."""
-        return any(len(need.prompts) > 1 for need in self.needs.values())
+        return any(len(budget.prompts) > 1 for budget in self.budgets.values())
 
     def size(self, key: str) -> int:
         """The prompt tokens of a row."""
-        return sum(self.needs[key].prompts) if key in self.needs else 0
+        return sum(self.budgets[key].prompts) if key in self.budgets else 0
 
 
 @contextlib.contextmanager
-def planned(
-    asks: RowPrompts,
-    setup: RunConfig,
+def plan_batch(
+    prompts: RowPrompts,
+    config: RunConfig,
     todo: Sequence[Item],
     options: BatchOptions,
     reporter: Reporter,
 ) -> Iterator[BatchPlan]:
     """The plan for the rows `todo`; its tokenizer is open meanwhile."""
-    with open_tokenizer(setup.selection.backend, setup.model) as tokenizer:
-        planner = Planner(asks.drafter, setup, tokenizer.tokenize, setup.load)
-        needs = dict(_needs(asks, planner, todo, reporter))
-        planner = settle_context(planner, [TokenBudget(1), *needs.values()], reporter)
-        planner = replace(planner, beginning=_beginning(asks, planner, todo))
+    with open_tokenizer(config.selection.backend, config.model) as tokenizer:
+        sizer = PromptSizer(prompts.builder, config, tokenizer.tokenize)
+        budgets = dict(_budgets(prompts, sizer, todo, reporter))
+        planner = fix_context(sizer, [TokenBudget(1), *budgets.values()], reporter)
+        planner = replace(planner, shared_prefix=_shared_prefix(planner, todo))
         load, number = planner.load, requested_slots(options)
-        prompts = [n for item in todo if item.key in needs for n in needs[item.key].prompts]
+        sizes = [n for item in todo if item.key in budgets for n in budgets[item.key].prompts]
         parallel, why = slots_for(
             number,
-            setup.selection,
-            setup.model,
+            config.selection,
+            config.model,
             load.context_length,
             load.gpu_layers,
-            prompts,
+            sizes,
         )
-        fewer = number and parallel < min(number, len(prompts))
+        fewer = number and parallel < min(number, len(sizes))
         (reporter.warn if fewer else reporter.info)(why)
-        yield BatchPlan(planner, parallel, needs)
+        yield BatchPlan(planner, parallel, budgets)
 
 
-def _needs(
-    asks: RowPrompts, planner: Planner, todo: Sequence[Item], reporter: Reporter
+def _budgets(
+    prompts: RowPrompts, sizer: PromptSizer, todo: Sequence[Item], reporter: Reporter
 ) -> Iterator[tuple[str, TokenBudget]]:
-    """What each row wants; a row that cannot be asked says so when its turn comes."""
+    """What each row needs; a row that cannot be asked about fails when its turn comes."""
     for number, item in enumerate(todo, start=1):
         reporter.status(f"counting tokens: row {number:,} of {len(todo):,} …")
         with contextlib.suppress(MistralCliError):
-            draft = asks.draft(item.row)
-            own = replace(planner, drafter=asks.drafter_of(item.row))
-            yield item.key, need_of(own, draft)
+            encoded = sizer.encode(item.built())
+            own = replace(sizer, builder=prompts.builder_of(item.row))
+            yield item.key, own.budget(own.chunk(encoded))
     reporter.clear_status()
 
 
-def _beginning(asks: RowPrompts, planner: Planner, todo: Sequence[Item]) -> tuple[int, ...]:
+def _shared_prefix(planner: RequestPlanner, todo: Sequence[Item]) -> tuple[int, ...]:
     """The tokens that the prompts of the first rows, and so perhaps of all, begin with."""
-    prompts = []
+    encoded = []
     for item in todo[:_LOOKED_AT]:
         with contextlib.suppress(MistralCliError):
-            prompts.append(planner.encode(asks.draft(item.row)))
-    if len(prompts) < 2:
+            encoded.append(planner.encode(item.built()).token_ids)
+    if len(encoded) < 2:
         return ()
-    return prompts[0][: min(common(prompts[0], other) for other in prompts[1:])]
+    return encoded[0][: min(common(encoded[0], other) for other in encoded[1:])]

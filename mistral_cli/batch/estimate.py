@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.isolated.session import open_in_process
+from mistral_cli.engines.isolated.handle import EngineProcess
+from mistral_cli.engines.loader import open_session
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import collect
-from mistral_cli.generation.job import job_of
-from mistral_cli.generation.planner import Plan, Planner
+from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from mistral_cli.batch.prompts import Item, RowPrompts
     from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.engines.types import Request
-    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 _SAMPLE_TOKENS = 16
@@ -36,7 +35,7 @@ class Speed:
 
 
 def estimate(
-    asks: RowPrompts,
+    prompts: RowPrompts,
     plan: BatchPlan,
     resume: ResumePlan,
     todo: Sequence[Item],
@@ -44,38 +43,38 @@ def estimate(
     terminal: Terminal,
 ) -> None:
     """Print the counts, the tokens and the time."""
-    planner, plans, impossible = plan.planner, list[Plan](), 0
+    planner, requests, impossible = plan.planner, list[PreparedRequest](), 0
     for item in todo:
         try:
-            own = replace(planner, drafter=asks.drafter_of(item.row))
-            plans += job_of(own, asks.draft(item.row)).plans
+            own = replace(planner, builder=prompts.builder_of(item.row))
+            requests += own.job(own.encode(item.built())).requests
         except MistralCliError as error:
             impossible += 1
             terminal.info(f"{item.row.id} would fail: {error.message}")
-    prompt_tokens = sum(each.prompt_tokens for each in plans)
-    speed = _earlier_speed(earlier) or _sampled_speed(plans, planner, terminal)
-    seconds = None if plans else 0.0
+    prompt_tokens = sum(each.prompt_tokens for each in requests)
+    speed = _earlier_speed(earlier) or _sampled_speed(requests, planner, terminal)
+    seconds = None if requests else 0.0
     if speed:
-        seconds = prompt_tokens / speed.prompt + len(plans) * speed.answer / speed.generation
+        seconds = prompt_tokens / speed.prompt + len(requests) * speed.answer / speed.generation
     write_envelope(
         terminal,
         {
-            "command": f"batch {asks.drafter.task.name}",
+            "command": f"batch {prompts.builder.task.name}",
             "rows": len(resume.todo) + len(resume.done) + len(resume.failed),
             "done": len(resume.done),
             "failed_before": len(resume.failed),
             "to_do": len(todo),
             "would_fail": impossible,
-            "requests": len(plans),
+            "requests": len(requests),
             "prompt_tokens": prompt_tokens,
             "context_length": planner.load.context_length,
             "parallel": plan.parallel,
             "estimated_seconds": None if seconds is None else round(seconds),
         },
     )
-    if speed and plans:
+    if speed and requests:
         how = "at the speed of earlier rows" if speed.from_earlier else "at most, on a first sample"
-        levels = plan.in_parts and asks.drafter.task.way == "summary"
+        levels = plan.in_parts and prompts.builder.task.strategy.asks_about_answers
         more = "; the summaries of parts' summaries come on top" if levels else ""
         terminal.note(f"about {_time(seconds or 0)} {how}, one row at a time{more}")
 
@@ -95,26 +94,30 @@ def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:
     return Speed(read / reading, wrote / writing, wrote / count, True)
 
 
-def _sampled_speed(plans: Sequence[Plan], planner: Planner, reporter: Reporter) -> Speed | None:
+def _sampled_speed(
+    requests: Sequence[PreparedRequest], planner: RequestPlanner, terminal: Terminal
+) -> Speed | None:
     """A few tokens of the first row, for want of anything better."""
-    if not plans:
+    if not requests:
         return None
-    setup, first = planner.setup, plans[0]
+    config, first = planner.config, requests[0]
     request: Request = replace(first.request, grammar=None)
     request = replace(request, max_tokens=min(request.max_tokens, _SAMPLE_TOKENS))
-    reporter.status("measuring the speed …")
+    terminal.status("measuring the speed …")
     with (
         contextlib.suppress(ZeroDivisionError),
-        open_in_process(setup.selection, setup.model, planner.load, reporter.warn) as engine,
+        open_session(
+            config.selection, config.model, planner.load, terminal.warn, EngineProcess()
+        ) as session,
     ):
         answer = collect(
-            engine.stream(request),
+            session.stream(request),
             prompt_tokens=first.prompt_tokens,
             load_seconds=0.0,
             on_progress=lambda _: None,
             on_text=lambda _: None,
         )
-        reporter.clear_status()
+        terminal.clear_status()
         times = answer.timings
         generation = answer.completion_tokens / times.generation
         return Speed(

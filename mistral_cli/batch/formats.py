@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from mistral_cli.errors import ExitCode, MistralCliError
-from mistral_cli.generation.result import Result, adapters_of, what_was_said
+from mistral_cli.generation.answer import Result, adapter_fields, answer_fields
 
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
@@ -27,18 +27,17 @@ def answer_record(
     row: Row, key: str, result: Result, *, exact: bool, clock: Mapping[str, float]
 ) -> Record:
     """The record of a row that was answered; `clock` is added to its timings."""
-    answer = what_was_said(result, exact=exact)
-    plan = result.plan
+    answer, planner = answer_fields(result, exact=exact), result.planner
     return {
         "id": row.id,
         "source": row.source,
         **answer,
         "timings": {**answer["timings"], **clock},
-        "seed": plan.request.sampling.seed,
+        "seed": result.prepared.request.sampling.seed,
         "warnings": list(result.warnings),
-        "model": plan.model_name,
-        "adapters": adapters_of(plan),
-        "engine": plan.selection.backend.name,
+        "model": planner.config.model_name,
+        "adapters": adapter_fields(planner),
+        "engine": planner.config.selection.backend.name,
         "error": None,
         "key": key,
     }

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import MistralCliError, UsageError
@@ -19,24 +19,36 @@ if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.generation.config import RunConfig
 
-_PLACE = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _KEY_LENGTH = 32  # hex digits; half a SHA-256 tells all rows of this world apart
 
 
-@dataclass(frozen=True)
+@dataclass
 class Item:
-    """A row of a batch and its identity."""
+    """A row of a batch, its identity, and the prompt about it or the error that prevents one.
+
+    The prompt is built once, and dropped as soon as the row is answered.
+    """
 
     row: Row
     key: str
+    prompt: Prompt | None = None
+    error: MistralCliError | None = None
+
+    def built(self) -> Prompt:
+        """The prompt. Raises the error of a row that cannot be asked about."""
+        if self.error:
+            raise self.error
+        assert self.prompt is not None
+        return self.prompt
 
 
 @dataclass(frozen=True)
 class RowPrompts:
-    """What a batch asks about its rows; `prompt` is the instruction with {places} in it."""
+    """The prompts of a batch; `instruction` may have {placeholders} for the fields of a row."""
 
-    drafter: PromptBuilder
-    prompt: str | None
+    builder: PromptBuilder
+    instruction: str | None
 
     def check(self, rows: Sequence[Row]) -> None:
         """Refuse what would go wrong with every row, or be passed over. Raises UsageError."""
@@ -47,57 +59,61 @@ class RowPrompts:
                 hint="Use `batch generate` without --prompt, --system, --template, -p or --raw.",
             )
         known = {"text"}.union(*(row.fields for row in rows))
-        unknown = [name for name in _PLACE.findall(self.prompt or "") if name not in known]
+        unknown = [
+            name for name in _PLACEHOLDER.findall(self.instruction or "") if name not in known
+        ]
         if unknown:
             raise UsageError(
                 f"no row has what {{{unknown[0]}}} in --prompt stands for",
                 hint=f"They have {_places(known)}. Other words stand without braces.",
             )
 
-    def draft(self, row: Row) -> Prompt:
-        """What is asked about `row`. Raises the row's own error, and UsageError."""
+    def builder_of(self, row: Row) -> PromptBuilder:
+        """The builder with the instruction for `row`, where that stands beside its text."""
+        if self.instruction is None or "{text}" in self.instruction or row.error:
+            return self.builder
+        return replace(self.builder, instruction=_fill(self.instruction, row))
+
+    def item(self, row: Row, config: RunConfig, model_digest: str) -> Item:
+        """`row` with its prompt, and a digest of all that its result depends on."""
+        prompt, error = None, None
+        try:
+            prompt = self._prompt(row)
+            content = _identity(prompt, self.builder, config)
+        except MistralCliError as raised:
+            error = raised
+            content = {"row": [row.id, row.source, row.text], "error": raised.message}
+        text = json.dumps([content, model_digest], sort_keys=True, ensure_ascii=False, default=str)
+        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+        return Item(row, digest[:_KEY_LENGTH], prompt, error)
+
+    def _prompt(self, row: Row) -> Prompt:
+        """The prompt about `row`. Raises the row's own error, and UsageError."""
         if row.error:
             raise row.error
         if row.conversation:
             return self._request(row)
-        drafter = self.drafter_of(row)
-        in_place = self.prompt is not None and "{text}" in self.prompt
-        text = _fill(self.prompt or "", row) if in_place else row.text
-        return drafter.draft(Text(text, row.source))
-
-    def drafter_of(self, row: Row) -> PromptBuilder:
-        """The drafter with the instruction for `row`, where that stands beside its text."""
-        if self.prompt is None or "{text}" in self.prompt or row.error:
-            return self.drafter
-        return replace(self.drafter, instruction=_fill(self.prompt, row))
-
-    def item(self, row: Row, setup: RunConfig, model_digest: str) -> Item:
-        """`row` with its identity: all that its result depends on, and nothing else."""
-        try:
-            told = _told(self.draft(row), self.drafter, setup)
-        except MistralCliError as error:
-            told = {"row": [row.id, row.source, row.text], "error": error.message}
-        text = json.dumps([told, model_digest], sort_keys=True, ensure_ascii=False, default=str)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return Item(row, digest[:_KEY_LENGTH])
+        in_place = self.instruction is not None and "{text}" in self.instruction
+        text = _fill(self.instruction or "", row) if in_place else row.text
+        return self.builder_of(row).build(Text(text, row.source))
 
     @property
     def _says_more_than_a_request(self) -> bool:
-        task, options = self.drafter.task, self.drafter.options
-        more = (self.prompt, options.template, options.param, options.raw or None)
+        task, options = self.builder.task, self.builder.options
+        more = (self.instruction, options.template, options.param, options.raw or None)
         said = any(each is not None for each in (*more, options.system))
         return task.name != "generate" or said
 
     def _request(self, row: Row) -> Prompt:
         """An OpenAI request, which brings its own messages and settings."""
-        settings = dict(row.overrides)
-        schema = settings.pop("schema", None)
-        expected = None
+        overrides = dict(row.overrides)
+        schema = overrides.pop("schema", None)
+        spec = None
         if schema is not None:
-            shape = OutputSpec(load_schema(json.dumps(schema)))
-            shape.check()
-            expected = BoundSpec(shape, "")
-        return Prompt(Text("", row.source), list(row.conversation), expected, settings)
+            output = OutputSpec(load_schema(json.dumps(schema)))
+            output.check()
+            spec = BoundSpec(output, "")
+        return Prompt(Text("", row.source), list(row.conversation), spec, overrides)
 
 
 def _fill(prompt: str, row: Row) -> str:
@@ -109,34 +125,48 @@ def _fill(prompt: str, row: Row) -> str:
             raise UsageError(f"{row.source} has no {place[1]!r}", hint=f"It has {_places(values)}.")
         return values[place[1]]
 
-    return _PLACE.sub(value, prompt)
+    return _PLACEHOLDER.sub(value, prompt)
 
 
 def _places(names: Iterable[str]) -> str:
     """The `names` that can stand in a prompt, as they would."""
-    return ", ".join(filter(_PLACE.fullmatch, (f"{{{name}}}" for name in sorted(names))))
+    return ", ".join(filter(_PLACEHOLDER.fullmatch, (f"{{{name}}}" for name in sorted(names))))
 
 
-def _told(draft: Prompt, drafter: PromptBuilder, setup: RunConfig) -> dict[str, Any]:
-    options, shape = setup.options, draft.expected and draft.expected.spec
-    settings = {**setup.settings, **draft.settings}
-    if options.seed is None and "seed" not in draft.settings:
-        del settings["seed"]
-    prompt = draft.prompt
-    told = prompt if isinstance(prompt, str) else [(m.role, m.content) for m in prompt]
-    adapters = [each.identity for each in setup.adapters]
+def _identity(prompt: Prompt, builder: PromptBuilder, config: RunConfig) -> dict[str, Any]:
+    """All that the result of a prompt depends on, but for the model's file."""
+    spec = prompt.spec and prompt.spec.spec
+    content = prompt.content
+    messages = content if isinstance(content, str) else [(m.role, m.content) for m in content]
+    adapters = [each.identity for each in config.adapters]
     return {
         "version": 1,
-        "task": drafter.task.name,
-        "values": dict(drafter.task.values),
-        "prompt": told,
-        "part": drafter.part.source if drafter.task.way == "summary" else None,
-        "glossary": drafter.task.glossary and asdict(drafter.task.glossary),
-        "settings": settings,
-        "stop": setup.stop,
-        "shape": shape and [shape.schema, shape.many, shape.grounded],
-        "overflow": setup.overflow,
-        "context_length": options.context_length,
-        "engine": setup.selection.backend.name,
+        "task": builder.task.name,
+        "values": dict(builder.task.values),
+        "prompt": messages,
+        **builder.task.strategy.identity(builder),
+        "settings": _settings(prompt, config),
+        "stop": config.generation.stop,
+        "shape": spec and [spec.schema, spec.many, spec.grounded],
+        "overflow": config.overflow,
+        "context_length": config.context_length,
+        "engine": config.selection.backend.name,
         **({"adapters": adapters} if adapters else {}),
     }
+
+
+def _settings(prompt: Prompt, config: RunConfig) -> dict[str, Any]:
+    """The sampler's settings; a seed that nobody chose changes from run to run."""
+    generation = config.generation.override(prompt.overrides)
+    settings: dict[str, Any] = {
+        "max_tokens": generation.max_tokens,
+        "temperature": generation.temperature,
+        "top_k": generation.top_k,
+        "top_p": generation.top_p,
+        "repetition_penalty": generation.repetition_penalty,
+    }
+    if "seed" in generation.set_by_user or "seed" in prompt.overrides:
+        settings["seed"] = generation.seed
+    if "stop" in prompt.overrides:
+        settings["stop"] = list(generation.stop)
+    return settings

@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mistral_cli.batch.capacity import planned
+from mistral_cli.batch.capacity import plan_batch
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, requested_slots
@@ -30,8 +30,8 @@ from mistral_cli.errors import (
     first_line,
 )
 from mistral_cli.generation.config import RunConfig, resolve_config
-from mistral_cli.generation.prompt_cache import states_folder
-from mistral_cli.generation.run import begin
+from mistral_cli.generation.run import prompt_builder
+from mistral_cli.generation.session import open_planned
 from mistral_cli.models.checksums import cached_sha256
 from mistral_cli.system.config import load_config
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop
@@ -60,7 +60,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     requested_slots(options)
     if options.report:
         check_report(options.report, options.output)
-    drafter = begin(task, options, terminal)
+    builder = prompt_builder(task, options, terminal)
     written = filter(None, (options.output, options.output_dir, options.report))
     rows = read_rows(
         names,
@@ -70,30 +70,32 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         text_field=options.text_field,
         id_field=options.id_field,
     )
-    asks = RowPrompts(drafter, options.prompt)
-    asks.check(rows)
-    setup = resolve_config(task, drafter.template, options, load_config(terminal.env), terminal)
-    digest = cached_sha256(setup.model.path, terminal)
-    items = [asks.item(row, setup, digest) for row in rows]
-    structured = drafter.shape is not None
+    prompts = RowPrompts(builder, options.prompt)
+    prompts.check(rows)
+    config = resolve_config(task, builder.template, options, load_config(terminal.env), terminal)
+    digest = cached_sha256(config.model.path, terminal)
+    items = [prompts.item(row, config, digest) for row in rows]
+    structured = builder.spec is not None
     with open_sink(options, items, structured=structured, terminal=terminal) as sink:
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
+        for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
+            item.prompt = None  # only rows to be answered need one
         if options.dry_run:
             from mistral_cli.batch.estimate import estimate
 
-            with planned(asks, setup, todo, options, terminal) as plan:
-                estimate(asks, plan, resume, todo, sink.existing_records(), terminal)
+            with plan_batch(prompts, config, todo, options, terminal) as plan:
+                estimate(prompts, plan, resume, todo, sink.existing_records(), terminal)
             return
-        Batch(asks, setup, options, sink, terminal, items, resume).run(todo)
+        Batch(prompts, config, options, sink, terminal, items, resume).run(todo)
 
 
 @dataclass
 class Batch:
     """A batch under way; `records` are those of this run, without their texts."""
 
-    asks: RowPrompts
-    setup: RunConfig
+    prompts: RowPrompts
+    config: RunConfig
     options: BatchOptions
     sink: Sink
     reporter: Reporter
@@ -152,42 +154,29 @@ class Batch:
         return None
 
     def _answered(self, todo: Sequence[Item]) -> Generator[Record]:
-        options, setup = self.options, self.setup
+        options, reporter = self.options, self.reporter
         with ExitStack() as resources:
             process = resources.enter_context(closing(EngineProcess()))  # it starts meanwhile
-            with planned(self.asks, setup, todo, options, self.reporter) as plan:
-                planner = plan.planner
-            self.reporter.status(f"loading {setup.model_name} …")
-            selection, model = planner.setup.selection, setup.model
-            folder = states_folder(selection, setup.cache_limit, plan.parallel, self.reporter.info)
-            states = resources.enter_context(folder)
-            planner = planner.loading(parallel=plan.parallel, states=states)
-            engine = open_in_process(selection, model, planner.load, self.reporter.warn, process)
-            resources.push(engine)
-            self.reporter.clear_status()
-            planner = planner.loading(gpu_layers=engine.gpu_layers)
-            planner = replace(planner, tokenize=engine.tokenize)
-            cache = planner.prompt_cache(self.reporter.info)
-            sizes = [plan.size(item.key) for item in todo]
-            every = options.progress_every
-            progress = BatchProgress(self.reporter, sizes, every, in_chunks=plan.in_parts)
-            worker = Worker(
-                self.asks,
-                planner,
-                engine,
-                cache,
-                options.timeout,
-                options.raw,
-                progress.count_answer,
+            with plan_batch(self.prompts, self.config, todo, options, reporter) as plan:
+                pass
+            active = resources.enter_context(
+                open_planned(plan.planner, plan.parallel, reporter, process=process)
             )
-            crew = WorkerPool(worker.record, worker.failure, plan.parallel)
-            with closing(crew.records(todo, progress.show)) as records:
+            reporter.clear_status()
+            sizes = [plan.size(item.key) for item in todo]
+            progress = BatchProgress(
+                reporter, sizes, options.progress_every, in_chunks=plan.in_parts
+            )
+            worker = Worker(
+                self.prompts, active, options.timeout, options.raw, progress.count_answer
+            )
+            pool = WorkerPool(worker.record, worker.failure, plan.parallel)
+            with closing(pool.records(todo, progress.show)) as records:
                 for record in records:
                     size = plan.size(record["key"])
                     progress.count_row(size, failed=record["error"] is not None)
                     yield record
             progress.end()
-            cache.keep()
 
     def _finish(self) -> None:
         self.sink.finish(self.items, ordered=self.options.ordered)
@@ -218,9 +207,9 @@ class Batch:
         if path is None:
             return
         facts = {
-            "Task": self.asks.drafter.task.name,
-            "Model": " + ".join((self.setup.model_name, *map(str, self.setup.adapters))),
-            "Engine": self.setup.selection.backend.name,
+            "Task": self.prompts.builder.task.name,
+            "Model": " + ".join((self.config.model_name, *map(str, self.config.adapters))),
+            "Engine": self.config.selection.backend.name,
             "Output": self.sink.name,
         }
         try:

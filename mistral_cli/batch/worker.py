@@ -9,21 +9,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import answer_record, failure_record
+from mistral_cli.engines.isolated.session import IsolatedSession
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
 from mistral_cli.generation.answer import Answer, collect, until_stop
 from mistral_cli.generation.checkpoint import PartialAnswers
-from mistral_cli.generation.executor import Executor
-from mistral_cli.generation.job import job_of
-from mistral_cli.generation.respond import respond
-from mistral_cli.generation.writers import SILENT
+from mistral_cli.generation.session import Executor
+from mistral_cli.generation.writers import NULL_WRITER
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.prompts import Item, RowPrompts
-    from mistral_cli.engines.isolated.session import IsolatedSession
     from mistral_cli.engines.types import Request
-    from mistral_cli.generation.planner import Planner
-    from mistral_cli.generation.prompt_cache import PromptCache
+    from mistral_cli.generation.session import ActiveSession
 
 
 @dataclass
@@ -33,10 +30,8 @@ class Worker:
     `timeout` is in seconds, for a row. `answered` is told the tokens of every answer.
     """
 
-    asks: RowPrompts
-    planner: Planner
-    engine: IsolatedSession
-    cache: PromptCache
+    prompts: RowPrompts
+    active: ActiveSession
     timeout: float | None
     exact: bool
     answered: Callable[[int], None] = lambda _: None
@@ -46,26 +41,33 @@ class Worker:
     def record(self, item: Item) -> Record:
         """The record of an item; its failure is one too. Raises EngineDied."""
         try:
-            planner = replace(self.planner, drafter=self.asks.drafter_of(item.row))
-            job = job_of(planner, self.asks.draft(item.row))
-            kept = PartialAnswers.of(job.plans) if len(job.plans) > 1 else PartialAnswers()
-            desk = Executor(planner, self._asking(), planner.load.parallel, kept=kept)
-            result = respond(job, desk, SILENT)
+            planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
+            job = planner.job(planner.encode(item.built()))
+            partial = PartialAnswers.of(planner, job.requests)
+            executor = Executor(planner, self._asking(), planner.load.parallel, partial=partial)
+            result = planner.builder.task.strategy.respond(job, executor, NULL_WRITER)
+            item.prompt = None
         except EngineDied:
             raise
         except MistralCliError as error:
-            if not self.engine.alive:  # nor could it be opened again
+            if not self._session.alive:  # nor could it be opened again
                 raise EngineDied(error.message, hint=error.hint) from error
             return self.failure(item, error)
         except Exception as error:
             return self.failure(item, _bug(error))
-        return answer_record(item.row, item.key, result, exact=self.exact, clock=self._when())
+        return answer_record(item.row, item.key, result, exact=self.exact, clock=self._clock())
 
     def failure(self, item: Item, error: MistralCliError) -> Record:
         """The record of an item without an answer."""
-        return failure_record(item.row, item.key, error, clock=self._when())
+        return failure_record(item.row, item.key, error, clock=self._clock())
 
-    def _when(self) -> dict[str, float]:
+    @property
+    def _session(self) -> IsolatedSession:
+        """The session, isolated in a process: it has time-outs, and knows if that lives."""
+        assert isinstance(self.active.session, IsolatedSession)
+        return self.active.session
+
+    def _clock(self) -> dict[str, float]:
         """When the run began, since the epoch, and how long ago that is, in seconds."""
         finished_at = time.monotonic() - self.started
         return {"run_began_at": round(self.began_at, 3), "finished_at": round(finished_at, 3)}
@@ -76,8 +78,8 @@ class Worker:
 
         def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
             # A text to stop at ends an answer as soon as it is seen.
-            request = replace(self.cache.prepared(request), stream=bool(stop))
-            events = self.engine.stream(request, timeout=clock.left())
+            request = replace(self.active.cache.prepared(request), stream=bool(stop))
+            events = self._session.stream(request, timeout=clock.left())
             try:
                 answer = collect(
                     until_stop(events, stop),

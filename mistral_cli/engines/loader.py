@@ -19,11 +19,30 @@ from mistral_cli.system.files import scratch_folder
 from mistral_cli.system.machine import available_memory
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.isolated.handle import EngineProcess
     from mistral_cli.engines.protocol import Backend
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
 _SMALL_STEPS = 4
+
+
+def open_session(
+    selection: EngineSelection,
+    model: GGUF,
+    options: LoadOptions,
+    warn: Callable[[str], None],
+    process: EngineProcess | None = None,
+) -> Session:
+    """Open `model`: in this process, or isolated in `process`, which may have started already.
+
+    Raises what `open_engine` raises, and EngineDied if the process ends.
+    """
+    if process is None:
+        return open_engine(selection, model, options, warn)
+    from mistral_cli.engines.isolated.session import open_in_process
+
+    return open_in_process(selection, model, options, warn, process)
 
 
 def open_engine(

@@ -1,4 +1,4 @@
-"""Events of an engine → one answer: stop strings, what was said, how long it took."""
+"""An engine's events → an answer → the result for one text, and its JSON fields."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.types import (
     Event,
@@ -15,6 +16,10 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
+
+if TYPE_CHECKING:
+    from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
+    from mistral_cli.structured.spec import Extraction
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,23 @@ class Answer:
     timings: Timings
     prompt_tokens: int = 0
     cached_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Result:
+    """One answered text: the request that `answer` is from, and the planner that made it.
+
+    `extraction` is the value read from a JSON answer. The text was read in so many `chunks`;
+    `left_out` describes what of it was not read.
+    """
+
+    planner: RequestPlanner
+    prepared: PreparedRequest
+    answer: Answer
+    extraction: Extraction | None = None
+    warnings: tuple[str, ...] = ()
+    chunks: int = 1
+    left_out: str = ""
 
 
 def collect(
@@ -121,3 +143,69 @@ def _possible_beginning(text: str, stop: Sequence[str]) -> int:
         n for s in stop for n in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:n])
     )
     return max(lengths, default=0)
+
+
+def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
+    """A warning that names the limit at which an answer was cut; empty for a whole one."""
+    if answer.finish_reason != "length":
+        return ()
+    limit = f"the context of {prepared.context_length} tokens"
+    if prepared.prompt_tokens + prepared.request.max_tokens < prepared.context_length:
+        limit = "-n/--max-tokens"
+    return (f"the answer was cut at {answer.completion_tokens} tokens ({limit})",)
+
+
+def request_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[str, Any]:
+    """The fields with which every JSON object about a request begins."""
+    config = planner.config
+    return {
+        "command": planner.builder.task.name,
+        "source": prepared.prompt.text.source,
+        "model": config.model_name,
+        "adapters": adapter_fields(planner),
+        "engine": config.selection.backend.name,
+        "engine_reason": config.selection.reason,
+        "served": config.selection.served,
+    }
+
+
+def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
+    """The fields of every JSON object about an answer; with `exact` the text is not stripped."""
+    answer = result.answer
+    return {
+        **_content_fields(result, exact=exact),
+        "finish_reason": answer.finish_reason,
+        "prompt_tokens": answer.prompt_tokens,
+        "cached_tokens": answer.cached_tokens,
+        "completion_tokens": answer.completion_tokens,
+        "chunks": result.chunks,
+        "left_out": result.left_out or None,
+        "timings": timing_fields(answer),
+    }
+
+
+def _content_fields(result: Result, *, exact: bool) -> dict[str, Any]:
+    extraction, spec = result.extraction, result.prepared.prompt.spec
+    if extraction is None:
+        return {"text": result.answer.text if exact else result.answer.text.strip()}
+    if not (spec and spec.spec.grounded):
+        return {"data": extraction.data}
+    spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]
+    return {"data": extraction.data, "spans": spans}
+
+
+def adapter_fields(planner: RequestPlanner) -> list[dict[str, Any]]:
+    """The LoRA adapters added to the model."""
+    return [{"path": str(each.path), "scale": each.scale} for each in planner.load.adapters]
+
+
+def timing_fields(answer: Answer) -> dict[str, float]:
+    """Seconds and tokens a second, rounded for reading."""
+    times = answer.timings
+    speed = (answer.completion_tokens - 1) / times.generation if times.generation > 0 else 0.0
+    return {
+        "load_seconds": round(times.load, 3),
+        "prompt_seconds": round(times.prompt, 3),
+        "generation_seconds": round(times.generation, 3),
+        "tokens_per_second": round(max(speed, 0.0), 2),
+    }

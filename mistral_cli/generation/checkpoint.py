@@ -1,7 +1,7 @@
-"""Answers to the parts of a long text, kept until the whole is there.
+"""Answers to the chunks of a long text, kept on disk until the whole text is answered.
 
-One JSON line an answer, appended as it comes; a torn last line is an answer not had. The
-file is deleted once the text is answered, and when nobody came back to it for a month.
+One JSON line an answer, appended as it comes; a torn last line counts as no answer. The file
+is deleted once the text is answered, or when no run has used it for a month.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,43 +20,50 @@ from mistral_cli.generation.answer import Answer, Timings
 from mistral_cli.system.config import cache_dir
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.planner import Plan
+    from collections.abc import Sequence
+
+    from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 
 _SECONDS_KEPT = 30 * 24 * 3600
 _NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
 class PartialAnswers:
-    """The answers in one file; without a file nothing is kept.
+    """The answers to the requests of one job, by digest; without a file it keeps none.
 
-    `found` are those of an earlier run, `count` all that are there.
+    `found` counts the answers of an earlier run, `count` all of them. Safe for several threads.
     """
 
-    def __init__(self, path: Path | None = None) -> None:
+    def __init__(self, planner: RequestPlanner | None = None, path: Path | None = None) -> None:
+        self._planner = planner
         self._path = path
-        self._answers: dict[str, Answer] = {}
+        self._answers: dict[str, Answer] = dict(_read(path)) if path else {}
         self._lock = threading.Lock()
-        if path:
-            self._answers = dict(_read(path))
         self.found = self.count = len(self._answers)
 
     @classmethod
-    def of(cls, plans: Sequence[Plan]) -> PartialAnswers:
-        """What is kept for exactly these plans."""
+    def of(cls, planner: RequestPlanner, requests: Sequence[PreparedRequest]) -> PartialAnswers:
+        """The answers kept for exactly these requests; one request alone needs no file."""
+        if len(requests) < 2:
+            return cls()
         folder = cache_dir() / "parts"
         _sweep(folder)
-        name = hashlib.sha256("".join(map(identity, plans)).encode()).hexdigest()
-        return cls(folder / f"{name}.jsonl")
+        digests = (request_digest(planner, each) for each in requests)
+        name = hashlib.sha256("".join(digests).encode()).hexdigest()
+        return cls(planner, folder / f"{name}.jsonl")
 
-    def get(self, plan: Plan) -> Answer | None:
-        """The answer to `plan`, if an earlier run had it."""
-        return self._answers.get(identity(plan)) if self._path else None
+    def get(self, prepared: PreparedRequest) -> Answer | None:
+        """The answer of an earlier run to this request."""
+        if self._path is None or self._planner is None:
+            return None
+        return self._answers.get(request_digest(self._planner, prepared))
 
-    def put(self, plan: Plan, answer: Answer) -> None:
-        """Keep an answer. A disk that takes it not is no reason to stop."""
-        if self._path is None:
+    def put(self, prepared: PreparedRequest, answer: Answer) -> None:
+        """Keep an answer. Write errors are ignored: the run goes on without."""
+        if self._path is None or self._planner is None:
             return
-        line = json.dumps({"key": identity(plan), **asdict(answer), "timings": None})
+        key = request_digest(self._planner, prepared)
+        line = json.dumps({"key": key, **asdict(answer), "timings": None})
         with self._lock, contextlib.suppress(OSError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
@@ -66,32 +72,33 @@ class PartialAnswers:
             self.count += 1
 
     def forget(self) -> None:
-        """The whole is there: delete the file."""
+        """Delete the file: the whole text is answered."""
         if self._path:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
 
-def identity(plan: Plan) -> str:
-    """A digest of all that an answer depends on, but for a seed that nobody chose."""
-    model = plan.model.path.stat()
-    sampling = asdict(plan.request.sampling)
-    if not plan.seed_given:
+def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
+    """A digest of all that an answer depends on, except a seed that nobody chose."""
+    path, request = planner.config.model.path, prepared.request
+    model = path.stat()
+    sampling = asdict(request.sampling)
+    if not prepared.seed_given:
         del sampling["seed"]
-    told = [
-        str(plan.model.path.resolve()),
+    content = [
+        str(path.resolve()),
         model.st_size,
         model.st_mtime_ns,
-        plan.selection.backend.name,
-        list(plan.request.prompt_token_ids),
-        plan.request.max_tokens,
-        plan.request.grammar,
+        planner.config.selection.backend.name,
+        list(request.prompt_token_ids),
+        request.max_tokens,
+        request.grammar,
         sampling,
-        plan.stop,
-        *(each.identity for each in plan.load.adapters),
-        *(("guessed",) if plan.load.speculative else ()),
+        prepared.stop,
+        *(each.identity for each in planner.load.adapters),
+        *(("guessed",) if planner.load.speculative else ()),
     ]
-    return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
 def _read(path: Path) -> list[tuple[str, Answer]]:

@@ -1,166 +1,129 @@
-"""A text → its pieces: what is asked about, whole, cut or part by part, and what stays as it is."""
+"""A text that does not fit the context → its chunks: cut to one, or split into several."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.generation.options import Overflow
-from mistral_cli.generation.prompt import Prompt, PromptBuilder
+from mistral_cli.generation.prompt import EncodedPrompt, Prompt
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.planner import Plan, Planner
+    from mistral_cli.generation.planner import PromptSizer
+    from mistral_cli.structured.spec import OutputSpec
     from mistral_cli.texts.structure import TextFormat
 
-# Tokens of a prompt about a part. The time to read one grows with its square, shorter ones
-# have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
-LONGEST_PART = 3072
-_TRANSLATION_SHARE, _SUMMARY_SHARE = 3, 8
-_LEAST_TRANSLATION, _LONGEST_TRANSLATION = 48, 3  # tokens, and tokens for each of the text's
+    ChunkPrompt = Callable[[PromptSizer, Prompt, str], Prompt]
+    """The prompt about a chunk, made from the prompt about the whole text."""
+
+# Tokens of a prompt about a chunk. The time to prefill one grows with its square, and shorter
+# ones have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
+LONGEST_CHUNK = 3072
+MARGIN = 8  # tokens that a text may have more of between two others than alone
+ANY_TEXT = "."
 _JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
-_ANY = "."
-_MARGIN = 8  # tokens that a text may have more of between two others than alone
 
 
 @dataclass(frozen=True)
 class ChunkedText:
-    """The pieces of a text in its order, before the context is settled; see Job."""
+    """The chunks of the text of `prompt`, in its order: encoded prompts, and texts kept as is.
 
-    draft: Prompt
-    pieces: list[Prompt | str]
+    `left_out` describes the part of the text that no chunk has. With `split` the prompts are
+    about parts of the text.
+    """
+
+    prompt: Prompt
+    chunks: tuple[EncodedPrompt | str, ...]
     left_out: str = ""
     kind: TextFormat = "text"
     split: bool = False
 
-
-def chunk(planner: Planner, draft: Prompt) -> ChunkedText:
-    """The pieces of the text of `draft`. Raises ContextExceeded."""
-    policy, task = planner.setup.overflow, planner.drafter.task
-    if task.way == "translation" and policy is Overflow.SPLIT and isinstance(draft.prompt, list):
-        kind = _kind_of(draft)
-        found = ChunkedText(draft, list(_segments(planner, draft, kind)), kind=kind)
-        if any(isinstance(piece, Prompt) for piece in found.pieces):
-            return found
-        return ChunkedText(draft, [draft])  # code, or timings alone: whatever the model says
-    if planner.fits(draft) or policy is Overflow.ERROR or not draft.text.text:
-        return ChunkedText(draft, [draft])
-    if policy is Overflow.SPLIT:
-        kind = _kind_of(draft)
-        return ChunkedText(draft, list(_split(planner, draft, kind)), kind=kind, split=True)
-    return _cut(planner, draft, policy)
+    @property
+    def prompts(self) -> list[EncodedPrompt]:
+        """The prompts among the chunks."""
+        return [chunk for chunk in self.chunks if isinstance(chunk, EncodedPrompt)]
 
 
-def is_one_part(planner: Planner, draft: Prompt) -> bool:
-    """Whether what was made of the parts needs no more parts.
+def chunk(sizer: PromptSizer, prompt: EncodedPrompt, chunk_prompt: ChunkPrompt) -> ChunkedText:
+    """The whole text where it fits, else what the overflow policy makes of it.
 
-    Answered from the model's context, not from the open one, which other texts may enlarge.
+    Raises ContextExceeded.
     """
-    return len(planner.encode(draft)) <= min(planner.room(draft), LONGEST_PART)
+    policy, whole = sizer.config.overflow, prompt.prompt
+    if sizer.fits(prompt) or policy is Overflow.ERROR or not whole.text.text:
+        return ChunkedText(whole, (prompt,))
+    if policy is Overflow.SPLIT:
+        kind = kind_of(whole)
+        chunks = tuple(split_text(sizer, whole, kind, chunk_prompt))
+        return ChunkedText(whole, chunks, kind=kind, split=True)
+    return _cut(sizer, whole, policy)
 
 
-def parts_of(planner: Planner, draft: Prompt) -> list[Plan]:
-    """The plans that summarize a text in parts."""
-    return [planner.plan(each) for each in _split(planner, draft, "text")]
+def fits_one_chunk(sizer: PromptSizer, prompt: EncodedPrompt) -> bool:
+    """Whether a prompt about the answers to chunks needs no chunks itself.
+
+    Decided by the longest context, not by the open one, which other texts may have enlarged.
+    """
+    return len(prompt) <= min(sizer.room(prompt.prompt), LONGEST_CHUNK)
 
 
-def _kind_of(draft: Prompt) -> TextFormat:
+def kind_of(prompt: Prompt) -> TextFormat:
+    """What kind of document the text of `prompt` is."""
     from mistral_cli.texts.structure import detect_format
 
-    return detect_format(draft.text.source, draft.text.text)
+    return detect_format(prompt.text.source, prompt.text.text)
 
 
-def _cut(planner: Planner, draft: Prompt, policy: Overflow) -> ChunkedText:
-    from mistral_cli.texts.split import keep_head, keep_tail
-
-    text = draft.text.text
-
-    def fits(part: str) -> bool:
-        return planner.fits(planner.drafter.again(draft, part))
-
-    _check_frame(planner, draft)
-    kept = keep_head(text, fits) if policy is Overflow.HEAD else keep_tail(text, fits)
-    where = "last" if policy is Overflow.HEAD else "first"
-    left_out = f"the {where} {len(text) - len(kept)} of {len(text)} characters"
-    return ChunkedText(draft, [planner.drafter.again(draft, kept)], left_out)
-
-
-def _split(planner: Planner, draft: Prompt, kind: TextFormat) -> Iterator[Prompt]:
-    """The drafts for the parts of a text that does not fit."""
+def split_text(
+    sizer: PromptSizer, prompt: Prompt, kind: TextFormat, chunk_prompt: ChunkPrompt
+) -> Iterator[EncodedPrompt]:
+    """The prompts about the chunks of a text that does not fit. Raises ContextExceeded."""
     from mistral_cli.texts.split import split
 
-    least = _part(planner, draft, _ANY)
-    room = min(planner.room(least), LONGEST_PART) - len(planner.encode(least)) - _MARGIN
-    if draft.expected:
+    least = sizer.encode(chunk_prompt(sizer, prompt, ANY_TEXT))
+    room = min(sizer.room(least.prompt), LONGEST_CHUNK) - len(least) - MARGIN
+    if prompt.spec:
         room //= _JSON_SHARE
     if room < 1:
-        _check_frame(planner, draft)
-    parts = split(draft.text.text, planner.count, max(room, 1), markdown=kind == "markdown")
-    yield from (_part(planner, draft, part.strip("\n")) for part in parts)
+        check_overhead(sizer, prompt)
+    parts = split(prompt.text.text, sizer.count, max(room, 1), markdown=kind == "markdown")
+    for part in parts:
+        yield sizer.encode(chunk_prompt(sizer, prompt, part.strip("\n")))
 
 
-def _part(planner: Planner, draft: Prompt, text: str) -> Prompt:
-    """What is asked about a part; the summary of one must be much shorter than it."""
-    if planner.drafter.task.way != "summary":
-        return planner.drafter.again(draft, text)
-    part = planner.drafter.part_of(draft, text)
-    limit = min(planner.settings(part)["max_tokens"], planner.setup.longest // _SUMMARY_SHARE)
-    return replace(part, settings={**part.settings, "max_tokens": max(limit, 1)})
-
-
-def _segments(planner: Planner, draft: Prompt, kind: TextFormat) -> Iterator[Prompt | str]:
-    """What is translated, each for itself, and what stays as it is."""
-    from mistral_cli.texts.split import split
-    from mistral_cli.texts.structure import segments
-
-    limit = _translation_limit(planner, draft)
-    for segment in segments(draft.text.text, kind):
-        if not segment.translate:
-            yield segment.text
-            continue
-        for part in split(segment.text, planner.count, limit, markdown=False):
-            words = part.strip()
-            start = part.index(words)
-            yield from filter(None, (part[:start],))
-            yield _bounded(planner, planner.drafter.again(draft, words))
-            yield from filter(None, (part[start + len(words) :],))
-
-
-def _bounded(planner: Planner, piece: Prompt) -> Prompt:
-    """`piece` with a limit by its own length: a weak model may go on about two words for ever."""
-    limit = _LEAST_TRANSLATION + _LONGEST_TRANSLATION * planner.count(piece.text.text)
-    limit = min(int(planner.settings(piece)["max_tokens"]), limit)
-    return replace(piece, settings={**piece.settings, "max_tokens": limit})
-
-
-def _translation_limit(planner: Planner, draft: Prompt) -> int:
-    """Tokens of a part whose translation, somewhat longer, still has its room."""
-    frame = len(planner.encode(planner.drafter.again(draft, _ANY)))
-    free = min(planner.setup.longest, LONGEST_PART) - frame - _MARGIN
-    if free < _TRANSLATION_SHARE:
-        _check_frame(planner, draft)
-    answer = int(planner.settings(draft)["max_tokens"])
-    return max(min(free // _TRANSLATION_SHARE, answer // 2), 1)
-
-
-def _check_frame(planner: Planner, draft: Prompt) -> None:
-    """Refuse what does not fit even without its text."""
-    again = planner.drafter.again(draft, _ANY)
-    if not planner.fits(again):
+def check_overhead(sizer: PromptSizer, prompt: Prompt) -> None:
+    """Refuse a prompt that does not fit even without its text. Raises ContextExceeded."""
+    least = sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT))
+    if not sizer.fits(least):
         raise ContextExceeded(
-            f"the prompt has {len(planner.encode(again))} tokens without its text, and "
-            f"{planner.room(draft)} fit",
+            f"the prompt has {len(least)} tokens without its text, and {sizer.room(prompt)} fit",
             hint="Shorten the instruction, or raise -c/--context-length.",
         )
 
 
-def check_split(drafter: PromptBuilder, overflow: Overflow | None) -> None:
-    """Refuse to split where the answers cannot be put together. Raises UsageError."""
-    shape = drafter.shape
-    if overflow is not Overflow.SPLIT or shape is None or shape.many:
+def check_mergeable(spec: OutputSpec | None, overflow: Overflow | None) -> None:
+    """Refuse to split a text whose answers cannot be merged. Raises UsageError."""
+    if overflow is not Overflow.SPLIT or spec is None or spec.many:
         return
-    if shape.schema.get("type") != "object":
+    if spec.schema.get("type") != "object":
         raise UsageError(
-            "answers of this schema cannot be put together", hint="Add --many for a list of them."
+            "answers that match this schema cannot be merged",
+            hint="Add --many for a list of them.",
         )
+
+
+def _cut(sizer: PromptSizer, prompt: Prompt, policy: Overflow) -> ChunkedText:
+    from mistral_cli.texts.split import keep_head, keep_tail
+
+    text, builder = prompt.text.text, sizer.builder
+
+    def fits(part: str) -> bool:
+        return sizer.fits(sizer.encode(builder.with_text(prompt, part)))
+
+    check_overhead(sizer, prompt)
+    kept = keep_head(text, fits) if policy is Overflow.HEAD else keep_tail(text, fits)
+    where = "last" if policy is Overflow.HEAD else "first"
+    left_out = f"the {where} {len(text) - len(kept)} of {len(text)} characters"
+    return ChunkedText(prompt, (sizer.encode(builder.with_text(prompt, kept)),), left_out)

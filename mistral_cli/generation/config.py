@@ -1,17 +1,17 @@
-"""What is settled before any text is looked at: model, engine, adapters, settings."""
+"""One run's configuration, settled before any text is read: model, engine, generation settings."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
+from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
+from mistral_cli.engines.types import Sampling
 from mistral_cli.generation.adapters import fitting, read_adapters
 from mistral_cli.generation.options import Overflow, TaskOptions
-from mistral_cli.generation.speculative import guessing
 from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.references import resolve_reference
@@ -19,6 +19,7 @@ from mistral_cli.serving.client import find, selection_of
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.protocol import LoraAdapter
     from mistral_cli.engines.protocol import SpeculativeConfig
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
@@ -26,57 +27,91 @@ if TYPE_CHECKING:
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
 
-# What `generate` uses, for templates that say nothing.
-_DEFAULTS: Mapping[str, Any] = {
-    "max_tokens": 2048,
-    "temperature": 0.9,
-    "top_k": 55,
-    "top_p": 0.93,
-    "repetition_penalty": 1.2,
-}
-
-# The shares of a context that are kept for the answer: at most, where the user says how long
-# it may be, and where a template's limit is only there to end what does not end by itself.
+# The share of a context that is reserved for the answer: half at most where the user set the
+# limit of its length, a quarter where a template's limit only ends what would not end by itself.
 _SHARE_GIVEN, _SHARE = 2, 4
 
 
 @dataclass(frozen=True)
-class RunConfig:
-    """What is settled before any text is looked at.
+class GenerationConfig:
+    """How answers are generated: their limit in tokens, the sampler's settings, stop texts.
 
-    `settings` are the sampling options, seed included; `longest` is the longest context that
-    may be opened, in tokens. `wanted` is what is asked of the engine. `served` is the process
-    that has the model loaded, if one does that can be used.
-    The prompt cache may have `cache_limit` bytes.
-    `adapters` fit the model, and so does what guesses for it.
+    The defaults are those of `generate`, for templates that set nothing. `set_by_user` has the
+    names of the settings that came from the command line.
+    """
+
+    max_tokens: int = 2048
+    temperature: float = 0.9
+    top_k: int = 55
+    top_p: float = 0.93
+    repetition_penalty: float = 1.2
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    set_by_user: frozenset[str] = frozenset()
+
+    @classmethod
+    def resolve(cls, template: Template, options: TaskOptions) -> GenerationConfig:
+        """Each setting: the option, else the template's header, else the default."""
+        names = [each.name for each in fields(cls) if each.name not in ("stop", "set_by_user")]
+        given = {name: getattr(options, name) for name in names}
+        given = {name: value for name, value in given.items() if value is not None}
+        settings = {"seed": _new_seed(), **template.options, **given}
+        return cls(**settings, stop=tuple(options.stop or ()), set_by_user=frozenset(given))
+
+    def override(self, overrides: Mapping[str, Any]) -> GenerationConfig:
+        """With the settings that one prompt brings."""
+        if not overrides:
+            return self
+        stop = overrides.get("stop", self.stop)
+        return replace(self, **{**overrides, "stop": tuple(stop)})
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampler's settings, as an engine takes them."""
+        return Sampling(
+            temperature=self.temperature,
+            top_k=self.top_k,
+            top_p=self.top_p,
+            repetition_penalty=self.repetition_penalty,
+            seed=self.seed,
+        )
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """What one run works with.
+
+    `context_length` is the context that the user asked for, `longest` the longest one that may
+    be opened, both in tokens. `served` is the server process that already has the model loaded,
+    if this run can use it. `cache_limit` is the size of the prompt cache in bytes. `adapters`
+    and `speculative` have been checked against the model.
     """
 
     model: GGUF
     model_name: str
     selection: EngineSelection
-    settings: Mapping[str, Any]
-    stop: tuple[str, ...]
+    requirements: EngineRequirements
+    generation: GenerationConfig
     threads: int
     longest: int
     overflow: Overflow
-    options: TaskOptions
-    wanted: EngineRequirements
+    context_length: int | None = None
     served: Served | None = None
     cache_limit: int = 0
     adapters: tuple[LoraAdapter, ...] = ()
-    guessing: SpeculativeConfig | None = None
+    speculative: SpeculativeConfig | None = None
 
     @property
     def load(self) -> LoadOptions:
         """How to open the model with the longest context."""
         return LoadOptions(
-            self.longest, self.threads, adapters=self.adapters, speculative=self.guessing
+            self.longest, self.threads, adapters=self.adapters, speculative=self.speculative
         )
 
-    def reserved(self, settings: Mapping[str, Any]) -> int:
-        """Tokens of the longest context that a text may not take from the answer."""
-        given = self.options.max_tokens is not None
-        return min(int(settings["max_tokens"]), self.longest // (_SHARE_GIVEN if given else _SHARE))
+    def reserved(self, generation: GenerationConfig) -> int:
+        """Tokens of the longest context that a prompt may not take from its answer."""
+        share = _SHARE_GIVEN if "max_tokens" in self.generation.set_by_user else _SHARE
+        return min(generation.max_tokens, self.longest // share)
 
 
 def resolve_config(
@@ -90,51 +125,53 @@ def resolve_config(
     lookup: bool = False,
     draft_model: str | None = None,
 ) -> RunConfig:
-    """Find the model, choose the engine, collect the settings. Downloads what is missing.
+    """Find the model, select the engine, collect the settings. Downloads what is missing.
 
-    With `may_be_served` a process of this user that has it loaded is looked for. Raises
-    every MistralCliError but those of a running engine.
+    With `may_be_served` the run uses a server process of this user that has the model loaded.
+    Raises every MistralCliError but those of a running engine.
     """
-    wanted = EngineRequirements(
+    requirements = EngineRequirements(
         options.engine or config.engine,
         options.gpu_layers,
         options.require_gpu,
         adapters=bool(options.lora),
     )
-    wanted.check()
+    requirements.check()
     adapters = read_adapters(options.lora or (), reporter)
     reference = options.model or config.model
     path = resolve_reference(reference, config, reporter)
     reporter.info(f"{reference} is {path}")
-    served = find(path, options, wanted.name, reporter) if may_be_served else None
+    served = find(path, options, requirements.name, reporter) if may_be_served else None
     model = reread_gguf(path) if served else read_gguf(path)
-    selection = selection_of(served) if served else choose_engine(model, wanted, reporter)
-    if served:
-        reporter.info(f"engine {selection.backend.name}: {selection.reason}")
-    default = Overflow.ERROR if task.way == "answer" else Overflow.SPLIT
+    selection = selection_of(served) if served else select_engine(requirements, model)
+    reporter.info(f"engine {selection.backend.name}: {selection.reason}")
+    speculative = None
+    if lookup or draft_model:
+        from mistral_cli.generation.speculative import speculative_config
+
+        speculative = speculative_config(draft_model, model, selection.backend, config, reporter)
     return RunConfig(
         model=model,
         model_name=reference,
         selection=selection,
-        settings=_settings(template, options),
-        stop=tuple(options.stop or ()),
+        requirements=requirements,
+        generation=GenerationConfig.resolve(template, options),
         threads=_threads(options, reporter),
         longest=longest_context(model, options.context_length),
-        overflow=options.overflow or default,
-        options=options,
+        overflow=options.overflow or Overflow(task.strategy.default_overflow),
+        context_length=options.context_length,
+        served=served,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
         adapters=fitting(adapters, model),
-        wanted=wanted,
-        served=served,
-        guessing=guessing(lookup, draft_model, model, selection.backend, config, reporter),
+        speculative=speculative,
     )
 
 
-def choose_engine(model: GGUF, wanted: EngineRequirements, reporter: Reporter) -> EngineSelection:
-    """The engine for `model`; with -v it is said which, and why."""
-    selection = select_engine(wanted, model)
+def without_server(config: RunConfig, reporter: Reporter) -> RunConfig:
+    """`config` for a model that this process loads itself."""
+    selection = select_engine(config.requirements, config.model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
-    return selection
+    return replace(config, served=None, selection=selection)
 
 
 def _threads(options: TaskOptions, reporter: Reporter) -> int:
@@ -147,16 +184,5 @@ def _threads(options: TaskOptions, reporter: Reporter) -> int:
     return options.threads or cores
 
 
-def _settings(template: Template, options: TaskOptions) -> dict[str, Any]:
-    """Sampling options: the flag, else the template's header, else the default."""
-    given = {name: getattr(options, name) for name in _DEFAULTS}
-    return {
-        **_DEFAULTS,
-        **template.options,
-        **{name: value for name, value in given.items() if value is not None},
-        "seed": _any_seed() if options.seed is None else options.seed,
-    }
-
-
-def _any_seed() -> int:
+def _new_seed() -> int:
     return int.from_bytes(os.urandom(4), "little") % 2**31

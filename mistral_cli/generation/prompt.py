@@ -1,4 +1,4 @@
-"""What is asked about a text: the task, the template and the user's words made one."""
+"""A text → its prompt → the prompt in the model's format → token ids. Each step is done once."""
 
 from __future__ import annotations
 
@@ -7,92 +7,134 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
+from mistral_cli.generation.templates import find
 from mistral_cli.models.chat import Message
+from mistral_cli.models.chat.formats import Segments, render, render_raw, tokenize_segments
 from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
+    from mistral_cli.models.chat.formats import Tokenize
+    from mistral_cli.models.gguf import GGUF
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
-
-# Of a task's values, those that the grammar holds to though the prompt does not tell them.
-_HELD = {"fields", "many", "grounded", "nullable"}
-
-# What summarizes a part of a text: of the user's wishes only the language counts there.
-PART_TEMPLATE = "summarize-part"
 
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is asked about one `text`, in no model's format yet.
+    """What the model is asked about one `text`, in no model's format yet.
 
-    `prompt` is a bare text with `--raw`. `expected` reads a JSON answer. `settings` are
-    sampling options that hold for this text alone.
+    `content` is the messages, or the bare text with `--raw`. `spec` reads a JSON answer.
+    `overrides` are generation settings for this text alone, by their names in
+    GenerationConfig.
     """
 
     text: Text
-    prompt: list[Message] | str
-    expected: BoundSpec | None = None
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    content: list[Message] | str
+    spec: BoundSpec | None = None
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+
+    def render(self, model: GGUF) -> RenderedPrompt:
+        """The prompt in the format of `model`. Raises ModelUnusable."""
+        if isinstance(self.content, str):
+            return RenderedPrompt(self, render_raw(self.content, model))
+        return RenderedPrompt(self, render(self.content, model))
+
+
+@dataclass(frozen=True)
+class RenderedPrompt:
+    """A prompt in a model's format, before its text is tokenized."""
+
+    prompt: Prompt
+    segments: Segments
+
+    @property
+    def most_tokens(self) -> int:
+        """An upper bound of its tokens: a byte each, and the space that SentencePiece adds."""
+        texts = [segment for segment in self.segments if isinstance(segment, str)]
+        size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
+        return len(self.segments) - len(texts) + size
+
+    def encode(self, tokenize: Tokenize) -> EncodedPrompt:
+        """Its token ids."""
+        return EncodedPrompt(self.prompt, tokenize_segments(self.segments, tokenize))
+
+
+@dataclass(frozen=True)
+class EncodedPrompt:
+    """A prompt and its token ids, which every later step takes from here."""
+
+    prompt: Prompt
+    token_ids: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return len(self.token_ids)
 
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Texts → drafts: what the task, its template and the user's options say of each.
+    """Makes prompts of texts: task, template and the user's options are the same for each.
 
-    `part` is the template for the parts of a text that is summarized in parts.
+    `chunk_template` is the template for chunks of a text, for a strategy that has one.
+    `instruction` stands beside the text. `spec` is what every answer must be, None for text.
     """
 
     task: Task
     template: Template
-    part: Template
     options: TaskOptions
+    chunk_template: Template | None = None
     instruction: str | None = None
+    spec: OutputSpec | None = None
 
-    @property
-    def shape(self) -> OutputSpec | None:
-        """What every answer must be; None for a text."""
-        task = self.task
-        schema = task.schema or self.template.schema or task.fallback_schema
-        if schema is None:
-            return None
-        from mistral_cli.structured.spec import OutputSpec
+    @classmethod
+    def of(cls, task: Task, options: TaskOptions) -> PromptBuilder:
+        """The builder for a task; finds its templates. Raises UsageError."""
+        template = find(options.template or task.name)
+        name = task.strategy.chunk_template
+        return cls(
+            task,
+            template,
+            options,
+            chunk_template=find(name) if name else None,
+            spec=_spec(task, template),
+        )
 
-        return OutputSpec(schema, task.many, task.grounded)
-
-    def draft(self, text: Text, values: Mapping[str, Any] | None = None) -> Prompt:
-        """What is asked about `text`; `values` are for the template, beside the task's.
+    def build(self, text: Text, values: Mapping[str, Any] | None = None) -> Prompt:
+        """The prompt about `text`; `values` go to the template beside the task's own.
 
         Raises UsageError.
         """
-        expected = self.shape.bind(text.text) if self.shape else None
-        return Prompt(text, self._prompt(text.text, values or {}), expected)
+        spec = self.spec.bind(text.text) if self.spec else None
+        return Prompt(text, self._content(text.text, values or {}), spec)
 
-    def again(self, draft: Prompt, text: str) -> Prompt:
-        """What `draft` asks, about another text of the same source."""
-        values = {}
-        if self.task.glossary and (terms := self.task.glossary.terms_in(text)):
-            values["terms"] = "; ".join(f"{term} = {told}" for term, told in terms.items())
-        return replace(self.draft(Text(text, draft.text.source), values), settings=draft.settings)
+    def with_text(self, prompt: Prompt, text: str) -> Prompt:
+        """`prompt` about another text from the same source."""
+        values = self.task.strategy.template_values(text)
+        again = self.build(Text(text, prompt.text.source), values)
+        return replace(again, overrides=prompt.overrides)
 
-    def part_of(self, draft: Prompt, text: str) -> Prompt:
-        """What is asked about a part of a text that is summarized in parts."""
-        kept = {n: v for n, v in self.task.values.items() if n == "language"}
-        task, options = replace(self.task, values=kept), replace(self.options, param=None)
-        part = replace(self, task=task, template=self.part, options=options).again(draft, text)
-        # Its own limit: it is what makes the summaries shorter than the parts.
-        limit = {n: v for n, v in self.part.options.items() if n == "max_tokens"}
-        return replace(part, settings={**part.settings, **limit})
+    def for_chunks(self, *names: str) -> PromptBuilder:
+        """The builder for chunks, with the chunk template and the task values called `names`."""
+        assert self.chunk_template is not None
+        values = {name: value for name, value in self.task.values.items() if name in names}
+        task = replace(self.task, values=values)
+        return replace(
+            self,
+            task=task,
+            template=self.chunk_template,
+            options=replace(self.options, param=None),
+            spec=_spec(task, self.chunk_template),
+        )
 
-    def _prompt(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
-        """The messages, or with `--raw` the bare text."""
+    def _content(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
         options, instruction = self.options, self.instruction
         values = {**self.task.values, **values}
         if options.raw:
-            if options.system is not None or options.template or options.param or _told(values):
+            others = options.system is not None or options.template or options.param
+            if others or set(values) - self.task.enforced:
                 raise UsageError(
-                    "--raw sends the text as it is, so nothing else can be said about it",
+                    "--raw sends the text as it is, so no other option can add to the prompt",
                     hint="Drop --raw, or write what the other options say into the text.",
                 )
             return f"{instruction}\n\n{text}" if instruction else text
@@ -104,8 +146,13 @@ class PromptBuilder:
         return own + [message for message in messages if message.role != "system"]
 
 
-def _told(values: Mapping[str, Any]) -> set[str]:
-    return set(values) - _HELD
+def _spec(task: Task, template: Template) -> OutputSpec | None:
+    schema = task.schema or template.schema or task.fallback_schema
+    if schema is None:
+        return None
+    from mistral_cli.structured.spec import OutputSpec
+
+    return OutputSpec(schema, task.many, task.grounded)
 
 
 def _parse_params(params: Sequence[str]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""`--lookup` and `--draft-model`: who guesses tokens ahead, checked against model and engine."""
+"""Speculative decoding: `--lookup` and `--draft-model`, checked against model and engine."""
 
 from __future__ import annotations
 
@@ -17,33 +17,29 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 
-def guessing(
-    lookup: bool,
-    draft: str | None,
-    model: GGUF,
-    engine: Backend,
-    config: Config,
-    reporter: Reporter,
-) -> SpeculativeConfig | None:
-    """Who guesses for `model`: its text with `lookup`, the model that `draft` refers to, or nobody.
+def speculative_config(
+    draft_model: str | None, model: GGUF, backend: Backend, config: Config, reporter: Reporter
+) -> SpeculativeConfig:
+    """What drafts tokens for `model`: the draft model, or without one the prompt's own text.
 
-    Raises UsageError where that cannot be, ModelUnusable for a draft of another vocabulary, and
-    what finding a model raises.
+    Raises UsageError where the engine cannot, ModelUnusable for a draft model with another
+    vocabulary, and what `resolve` raises.
     """
-    if not (lookup or draft):
-        return None
-    if not engine.speculative:
-        flag = "--draft-model" if draft else "--lookup"
+    if not backend.speculative:
+        flag = "--draft-model" if draft_model else "--lookup"
         raise UsageError(
-            f"{engine.name} cannot guess ahead", hint=f"Use --engine {DEFAULT}, or drop {flag}."
+            f"{backend.name} has no speculative decoding",
+            hint=f"Use --engine {DEFAULT}, or drop {flag}.",
         )
-    return SpeculativeConfig(_fitting(draft, model, config, reporter).path if draft else None)
+    if not draft_model:
+        return SpeculativeConfig(None)
+    return SpeculativeConfig(_draft_model(draft_model, model, config, reporter).path)
 
 
-def _fitting(reference: str, model: GGUF, config: Config, reporter: Reporter) -> GGUF:
+def _draft_model(reference: str, model: GGUF, config: Config, reporter: Reporter) -> GGUF:
     draft = read_gguf(resolve_reference(reference, config, reporter))
     reporter.info(f"the draft model {reference} is {draft.path}")
-    # llama.cpp would translate between vocabularies, which guesses badly, and says nothing.
+    # llama.cpp would translate between vocabularies without a word, and draft badly.
     if draft.tokens != model.tokens or draft.eos_id != model.eos_id:
         raise ModelUnusable(
             f"the draft model {draft.path.name} has another vocabulary than {model.path.name}",

@@ -1,35 +1,42 @@
-"""Where answers go: wrapped on a terminal, plain in a pipe, one JSON object with `--json`.
+"""Where results go: wrapped on a terminal, plain in a pipe, one JSON object with `--json`.
 
-Which form it is is decided once, in `choose_output`.
+`choose_writer` decides once which form a run has.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.generation.result import head, what_was_said
+from mistral_cli.generation.answer import answer_fields, request_fields
 from mistral_cli.system.stdout import write, write_envelope, write_json
 from mistral_cli.system.wrap import Wrapper, without_controls
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.result import Result
+    from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
     from mistral_cli.system.terminal import Terminal
 
 
-class Output(Protocol):
-    """One answer at a time: pieces as they come, then the whole."""
+class ResultWriter:
+    """Takes one result at a time: its text as it streams, then the whole. This one discards it."""
 
-    def piece(self, text: str) -> None:
-        """Take the next piece of an answer."""
+    def delta(self, text: str) -> None:
+        """Take the next piece of an answer's text."""
 
-    def result(self, result: Result) -> None:
-        """End an answer."""
+    def item(self, value: Any) -> None:
+        """Take one complete item of a JSON list."""
+
+    def finish(self, result: Result) -> None:
+        """End a result."""
 
     def abort(self) -> None:
-        """Leave the terminal clean in the middle of an answer."""
+        """Leave the terminal clean in the middle of a result."""
 
 
-def choose_output(
+NULL_WRITER = ResultWriter()
+
+
+def choose_writer(
     terminal: Terminal,
     *,
     as_json: bool,
@@ -37,27 +44,27 @@ def choose_output(
     as_items: bool,
     width: int | None,
     raw: bool,
-) -> Output:
-    """The form for this run, from the kind of stdout and the flags."""
+) -> ResultWriter:
+    """The writer for this run, from the kind of stdout and the flags."""
     if as_json:
-        return JsonOutput(terminal, exact=raw)
+        return JsonWriter(terminal, exact=raw)
     if structured:
-        return ItemsOutput(terminal) if as_items else DataOutput(terminal)
+        return ItemsWriter(terminal) if as_items else DataWriter(terminal)
     columns = (terminal.width if width is None else width) if terminal.stdout_is_terminal else 0
     wrapper = Wrapper(columns) if columns else None
-    return TextOutput(terminal, wrapper, keep_leading_space=raw)
+    return TextWriter(terminal, wrapper, keep_leading_space=raw)
 
 
-class TextOutput:
-    """The text itself, as it comes, between no leading space and one newline."""
+class TextWriter(ResultWriter):
+    """The text itself as it streams, without leading space, and one newline at the end."""
 
     def __init__(
         self, terminal: Terminal, wrapper: Wrapper | None, *, keep_leading_space: bool
     ) -> None:
         self._terminal = terminal
-        self._columns_wrapper = wrapper
+        self._wrapper = wrapper
         self._keep_leading_space = keep_leading_space
-        self._answers = 0
+        self._results = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -65,112 +72,130 @@ class TextOutput:
         self._held_space = ""
         self._printed = False
 
-    def piece(self, text: str) -> None:
-        """See Output."""
+    def delta(self, text: str) -> None:
+        """Write it, except space that may turn out to end the text."""
         text = self._held_space + text
         if not self._started:
             text = text.lstrip()
             self._started = bool(text)
         kept = text.rstrip()
         self._held_space = text[len(kept) :]
-        self._print(kept)
+        if kept and self._wrapper:
+            kept = self._wrapper.feed(kept)
+        if kept:
+            self._write(kept)
 
-    def result(self, result: Result) -> None:  # noqa: ARG002
-        """See Output."""
+    def finish(self, result: Result) -> None:  # noqa: ARG002
+        """End the line."""
         self._end_line()
 
     def abort(self) -> None:
-        """See Output."""
+        """End the line that was begun, if one was."""
         if self._printed:
             self._end_line()
 
     def _end_line(self) -> None:
-        rest = self._columns_wrapper.finish() if self._columns_wrapper else ""
+        rest = self._wrapper.finish() if self._wrapper else ""
         self._write(rest + "\n")
-        self._answers += 1
+        self._results += 1
         self._reset()
-
-    def _print(self, text: str) -> None:
-        if text and self._columns_wrapper:
-            text = self._columns_wrapper.feed(text)
-        if text:
-            self._write(text)
 
     def _write(self, text: str) -> None:
         self._terminal.clear_status()
         if self._terminal.stdout_is_terminal:
             text = without_controls(text)
-            if self._answers and not self._printed:
+            if self._results and not self._printed:
                 text = "\n" + text  # a person cannot tell several answers apart otherwise
             self._terminal.line_begun = not text.endswith("\n")
         self._printed = True  # before the write, which Ctrl-C can end half-way
         write(self._terminal, text)
 
 
-class DataOutput:
+class DataWriter(ResultWriter):
     """One JSON value: indented for a person, on one line for a pipe."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
-        self._pieces = 0
+        self._deltas = 0
 
-    def piece(self, text: str) -> None:  # noqa: ARG002
-        """See Output: nothing is printed before the whole is known to be valid."""
-        self._pieces += 1
-        self._terminal.status(f"writing: {self._pieces} tokens …")
+    def delta(self, text: str) -> None:  # noqa: ARG002
+        """Count it: nothing is written before the whole value is known to be valid."""
+        self._deltas += 1
+        self._terminal.status(f"writing: {self._deltas} tokens …")
 
-    def result(self, result: Result) -> None:
-        """See Output."""
-        self._pieces = 0
+    def finish(self, result: Result) -> None:
+        """Write the value."""
+        self._deltas = 0
         if result.extraction:
             write_json(self._terminal, result.extraction.data)
 
-    def abort(self) -> None:
-        """See Output."""
 
-
-class ItemsOutput(DataOutput):
+class ItemsWriter(DataWriter):
     """The items of a list, each on a line of its own as soon as it is complete."""
 
     def item(self, value: Any) -> None:
-        """Print one item."""
+        """Write it."""
         self._terminal.clear_status()
         write_json(self._terminal, value, on_one_line=True)
 
 
-class JsonOutput(DataOutput):
-    """The envelope of `--json`: one line with the answer and how it came about."""
+class JsonWriter(DataWriter):
+    """The object of `--json`: one line with the answer, the request and what they cost."""
 
     def __init__(self, terminal: Terminal, *, exact: bool) -> None:
         super().__init__(terminal)
         self._exact = exact
 
-    def result(self, result: Result) -> None:
-        """See Output."""
-        plan = result.plan
-        envelope = {
-            **head(plan),
-            **what_was_said(result, exact=self._exact),
-            "context_length": plan.load.context_length,
-            "gpu_layers": plan.load.gpu_layers,
-            "gpu_reason": plan.selection.gpu_reason,
-            "seed": plan.request.sampling.seed,
+    def finish(self, result: Result) -> None:
+        """Write the object."""
+        planner = result.planner
+        fields = {
+            **request_fields(planner, result.prepared),
+            **answer_fields(result, exact=self._exact),
+            "context_length": planner.load.context_length,
+            "gpu_layers": planner.load.gpu_layers,
+            "gpu_reason": planner.config.selection.gpu_reason,
+            "seed": result.prepared.request.sampling.seed,
             "warnings": [*self._terminal.warnings, *result.warnings],
         }
-        write_envelope(self._terminal, envelope)
+        write_envelope(self._terminal, fields)
 
 
-class Silent:
-    """Prints nothing: the result is wanted, not its coming."""
-
-    def piece(self, text: str) -> None:
-        """See Output."""
-
-    def result(self, result: Result) -> None:
-        """See Output."""
-
-    def abort(self) -> None:
-        """See Output."""
-
-
-SILENT = Silent()
+def write_dry_run(
+    planner: RequestPlanner, prepared: PreparedRequest, terminal: Terminal, *, as_json: bool
+) -> None:
+    """Print what a run would send to the engine."""
+    request, load, selection = prepared.request, planner.load, planner.config.selection
+    spec = prepared.prompt.spec.spec if prepared.prompt.spec else None
+    prompt = planner.prompt_text(prepared)
+    if as_json:
+        fields = {
+            **request_fields(planner, prepared),
+            "prompt": prompt,
+            "prompt_token_ids": request.prompt_token_ids,
+            "prompt_tokens": prepared.prompt_tokens,
+            "context_length": load.context_length,
+            "tokens_left": load.context_length - prepared.prompt_tokens,
+            "gpu_layers": load.gpu_layers,
+            "gpu_reason": selection.gpu_reason,
+            "threads": load.threads,
+            "max_tokens": request.max_tokens,
+            "temperature": request.sampling.temperature,
+            "top_k": request.sampling.top_k,
+            "top_p": request.sampling.top_p,
+            "repetition_penalty": request.sampling.repetition_penalty,
+            "seed": request.sampling.seed,
+            "stop": prepared.stop,
+            "schema": spec and spec.schema,
+            "many": bool(spec and spec.many),
+            "grounded": bool(spec and spec.grounded),
+            "warnings": terminal.warnings,
+        }
+        write_envelope(terminal, fields)
+        return
+    write(terminal, prompt + "\n")
+    terminal.note(
+        f"dry run: {prepared.prompt_tokens} prompt tokens of {load.context_length}, at most "
+        f"{request.max_tokens} new ones, {selection.backend.name}, "
+        f"{load.gpu_layers} layers on the GPU ({selection.gpu_reason})"
+    )

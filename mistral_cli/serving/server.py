@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
-from mistral_cli.engines.loader import open_engine
+from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.protocol import LOOPBACK, ListenAddress, LoadOptions
 from mistral_cli.engines.selection import (
     EngineRequirements,
@@ -68,7 +68,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
         load = replace(model.load, listening=listening)
         terminal.status(f"loading {model.name} …")
         before = identity(model.file.path)
-        with open_engine(model.selection, model.file, load, terminal.warn) as engine:
+        with open_session(model.selection, model.file, load, terminal.warn) as engine:
             assert isinstance(engine, ServerSession)
             served = _served(model, options, listening, key, engine, before)
             _say(served, terminal)

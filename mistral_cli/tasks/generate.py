@@ -1,4 +1,4 @@
-"""`generate`."""
+"""Answer a prompt; text from a file or a pipe follows it."""
 
 from __future__ import annotations
 

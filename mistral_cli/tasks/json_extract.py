@@ -1,12 +1,18 @@
-"""`json-extract`."""
+"""Turn texts into JSON that matches fields or a schema."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mistral_cli.generation.task import Task
+from mistral_cli.generation.task import Strategy, Task
+
+if TYPE_CHECKING:
+    from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.planner import Job
+    from mistral_cli.generation.session import Executor
+    from mistral_cli.generation.writers import ResultWriter
 
 
 def json_extract(
@@ -15,31 +21,33 @@ def json_extract(
         typer.Option(
             "--fields",
             metavar="LIST",
-            help="As in 'name, age int, bio: short bio'.",
+            help="Fields to extract, such as 'name, age int, bio: short bio'.",
             show_default=False,
         ),
     ] = None,
     schema: Annotated[
         str | None,
-        typer.Option("--schema", metavar="FILE|JSON", help="A JSON schema.", show_default=False),
+        typer.Option("--schema", metavar="FILE|JSON", help="A JSON Schema.", show_default=False),
     ] = None,
     many: Annotated[
-        bool, typer.Option("--many", help="A list of such values, for texts that name several.")
+        bool, typer.Option("--many", help="Extract a list, for texts that name several.")
     ] = False,
     jsonl: Annotated[
         bool,
-        typer.Option("--jsonl", help="As --many, one item a line, each printed when complete."),
+        typer.Option(
+            "--jsonl", help="Like --many, one item a line, printed as soon as it is complete."
+        ),
     ] = False,
     grounded: Annotated[
         bool | None,
         typer.Option(
             "--grounded/--no-grounded",
-            help="Strings and numbers must stand in the text (default with --fields).",
+            help="Take strings and numbers from the text only (default with --fields).",
             show_default=False,
         ),
     ] = None,
 ) -> Task:
-    """Turn texts into JSON that holds to fields or a schema."""
+    """Turn texts into JSON that matches fields or a schema."""
     from mistral_cli.errors import UsageError
 
     if fields is not None and schema is not None:
@@ -54,19 +62,38 @@ def _task(
     from mistral_cli.structured.fields import describe_fields, schema_from_fields
     from mistral_cli.structured.schema import ANY_OBJECT, load_schema
 
-    wanted = None if schema is None else load_schema(schema)
-    told = wanted if fields is None else schema_from_fields(fields)
+    required = None if schema is None else load_schema(schema)
+    described = required if fields is None else schema_from_fields(fields)
     if fields is not None:
-        wanted = schema_from_fields(fields, nullable=grounded)
+        required = schema_from_fields(fields, nullable=grounded)
     nullable = grounded and fields is not None
-    values = {"fields": describe_fields(told) if told else "", "many": many}
+    values = {"fields": describe_fields(described) if described else "", "many": many}
     values |= {"grounded": grounded, "nullable": nullable}
     return Task(
         "json-extract",
         {name: value for name, value in values.items() if value},
-        wanted,
+        enforced=frozenset(values),
+        schema=required,
         fallback_schema=ANY_OBJECT,
         many=many,
         grounded=grounded,
         jsonl=jsonl,
+        strategy=ItemStrategy() if jsonl else Strategy(),
     )
+
+
+class ItemStrategy(Strategy):
+    """`--jsonl`: the items of each chunk's list are written as they are completed."""
+
+    def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
+        """Ask about the chunks one after the other; what is written is never asked for again."""
+        from mistral_cli.generation.json_retry import extract_items
+        from mistral_cli.generation.merge import merge_results
+
+        requests = job.requests
+        results: list[Result] = []
+        for number, prepared in enumerate(requests, start=1):
+            if len(requests) > 1:
+                executor.status(f"chunk {number} of {len(requests)} …")
+            results.append(extract_items(prepared, executor, writer))
+        return results[0] if len(results) == 1 else merge_results(job, results)

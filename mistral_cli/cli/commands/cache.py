@@ -25,7 +25,8 @@ def cache() -> None:
 @group.command("list")
 def list_entries(context: typer.Context, json: JsonOption = False) -> None:
     """List the beginnings of prompts that need not be read again."""
-    from mistral_cli.generation.prompt_cache import Store, states_path
+    from mistral_cli.generation.prompt_cache.cache import states_path
+    from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.disk import format_size
     from mistral_cli.system.tables import print_table
 
@@ -42,7 +43,8 @@ def list_entries(context: typer.Context, json: JsonOption = False) -> None:
 def clear(context: typer.Context, json: JsonOption = False) -> None:
     """Delete all of them, and say how much that frees."""
     from mistral_cli.errors import MistralCliError
-    from mistral_cli.generation.prompt_cache import Store, states_path
+    from mistral_cli.generation.prompt_cache.cache import states_path
+    from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.disk import format_size
     from mistral_cli.system.stdout import write_envelope
 
@@ -61,7 +63,7 @@ def clear(context: typer.Context, json: JsonOption = False) -> None:
 @group.command()
 def path(context: typer.Context) -> None:
     """Print the folder."""
-    from mistral_cli.generation.prompt_cache import states_path
+    from mistral_cli.generation.prompt_cache.cache import states_path
     from mistral_cli.system.stdout import write_paths
 
     write_paths(context.obj, [states_path()])

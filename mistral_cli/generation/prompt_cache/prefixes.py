@@ -1,34 +1,36 @@
-"""Which beginnings of a prompt other prompts are likely to have too."""
+"""The prefixes of a prompt that other prompts are likely to share."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import takewhile
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines.types import Prefix
-from mistral_cli.generation.prompt import Prompt
 from mistral_cli.models.chat import Message
 
-Encode = Callable[[Prompt], tuple[int, ...]]
+if TYPE_CHECKING:
+    from mistral_cli.generation.prompt import EncodedPrompt, Prompt
 
+# Tokens. To prefill a prefix by itself costs a batch that is not full, as much as some tokens.
 LEAST_TOKENS, _LEAST_TEXT = 16, 64
-"""To read a prefix by itself costs a batch that is not full, as much as some tokens."""
 
-_OTHER = "§"  # with what few texts begin
+_OTHER = "§"  # few texts begin with it
 
 
 def prefixes_of(
-    draft: Prompt, ids: tuple[int, ...], encode: Encode, *, question: bool
+    encoded: EncodedPrompt, encode: Callable[[Prompt], EncodedPrompt], *, question: bool
 ) -> tuple[Prefix, ...]:
-    """The prefixes of a prompt, `ids`, that come again: as far as the next text changes it.
+    """The prefixes of a prompt up to where its text begins, and so the next text may differ.
 
-    And where a `question` of the user's follows the text, as far as the next question does.
+    With a `question` of the user's after the text, also up to where that begins.
     """
-    if isinstance(draft.prompt, str):
+    prompt, ids = encoded.prompt, encoded.token_ids
+    if isinstance(prompt.content, str):
         return ()
-    content = draft.prompt[-1].content
-    text = draft.text.text
+    content = prompt.content[-1].content
+    text = prompt.text.text
     if text not in content:  # templates may trim it
         text = text.strip()
     head, found, tail = content.partition(text) if text else ("", "", "")
@@ -37,7 +39,8 @@ def prefixes_of(
         others.append(head + text + _OTHER)
     lengths, least = [0], LEAST_TOKENS
     for other in others:
-        length = common(ids, encode(_saying(draft, other)))
+        messages = [*prompt.content[:-1], Message("user", other)]
+        length = common(ids, encode(replace(prompt, content=messages)).token_ids)
         if lengths[-1] + least <= length < len(ids):
             lengths.append(length)
         least = _LEAST_TEXT
@@ -47,8 +50,3 @@ def prefixes_of(
 def common(one: Sequence[int], other: Sequence[int]) -> int:
     """How many tokens both begin with."""
     return sum(1 for _ in takewhile(bool, map(int.__eq__, one, other)))
-
-
-def _saying(draft: Prompt, content: str) -> Prompt:
-    """`draft` with another last message."""
-    return replace(draft, prompt=[*draft.prompt[:-1], Message("user", content)])
