@@ -20,7 +20,6 @@ from mistral_cli.batch.report.page import check_report, write_report
 from mistral_cli.batch.sinks.open import Sink, open_sink
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
-from mistral_cli.engines.isolated.session import open_in_process
 from mistral_cli.errors import (
     Interrupted,
     MistralCliError,

@@ -19,8 +19,7 @@ from mistral_cli.serving.client import find, selection_of
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import LoraAdapter
-    from mistral_cli.engines.protocol import SpeculativeConfig
+    from mistral_cli.engines.protocol import LoraAdapter, SpeculativeConfig
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
     from mistral_cli.serving.registry import Served

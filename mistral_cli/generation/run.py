@@ -15,7 +15,7 @@ from mistral_cli.generation.planner import NamedPrompt, jobs_of, plan_jobs, plan
 from mistral_cli.generation.prompt import PromptBuilder
 from mistral_cli.generation.session import Executor, open_planned
 from mistral_cli.generation.writers import choose_writer, write_dry_run
-from mistral_cli.system.config import load as load_config
+from mistral_cli.system.config import load_config
 from mistral_cli.texts.inputs import Inputs, read_inputs
 
 if TYPE_CHECKING:

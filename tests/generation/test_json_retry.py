@@ -5,20 +5,22 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.plans import plan_of
+from support.plans import request_of
 from support.terminals import make_terminal
 
 from mistral_cli.engines.types import FinishReason, Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
-from mistral_cli.generation.answer import Answer, Timings
-from mistral_cli.generation.json_retry import Extracted, extract, extract_items
-from mistral_cli.generation.planner import Plan
+from mistral_cli.generation.answer import Answer, Result, Timings
+from mistral_cli.generation.json_retry import extract, extract_items
+from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
+from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
-from mistral_cli.generation.writers import ItemsOutput
+from mistral_cli.generation.writers import ItemsWriter
 from mistral_cli.structured.fields import schema_from_fields
 
 GOOD = '{"name": "Bob", "age": 34}'
@@ -30,10 +32,13 @@ def tokenize(text: str) -> list[int]:
     return [31_000 + byte % 500 for byte in text.encode()]
 
 
-def make_plan(model: Path, **given: Any) -> Plan:
+Planned = tuple[PreparedRequest, RequestPlanner]
+
+
+def make_plan(model: Path, **given: Any) -> Planned:
     values = {name: given.pop(name) for name in ("many", "grounded", "jsonl") if name in given}
     task = Task("json-extract", schema=schema_from_fields("name, age int"), **values)
-    return plan_of(task, model, "Bob is 34", **given)
+    return request_of(task, model, "Bob is 34", **given)
 
 
 class Model:
@@ -44,7 +49,9 @@ class Model:
         self._pieces = pieces
         self.requests: list[Request] = []
 
-    def __call__(self, request: Request, on_text: Callable[[str], None]) -> Answer:
+    def __call__(
+        self, request: Request, stop: Sequence[str], on_text: Callable[[str], None]
+    ) -> Answer:
         self.requests.append(request)
         text = self._answers.pop(0)
         cut = text.endswith("…")
@@ -56,39 +63,46 @@ class Model:
         return Answer(text, reason, len(text), Timings(0.0, 0.0, 0.0))
 
 
-def run(plan: Plan, model: Model) -> Extracted:
-    assert plan.draft.expected
-    return extract(plan, plan.draft.expected, model, tokenize, lambda _: None)
+def run(plan: Planned, model: Model) -> Result:
+    prepared, planner = plan
+    return extract(prepared, Executor(replace(planner, tokenize=tokenize), model), lambda _: None)
+
+
+def data_of(result: Result) -> Any:
+    assert result.extraction
+    return result.extraction.data
 
 
 def test_a_good_answer_is_asked_for_once(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=50), Model(GOOD)
     found = run(plan, model)
-    assert found.extraction.data == json.loads(GOOD)
-    assert found.failures == ()
-    assert model.requests == [plan.request]
+    assert data_of(found) == json.loads(GOOD)
+    assert found.warnings == ()
+    assert model.requests == [plan[0].request]
 
 
 def test_a_cut_answer_gets_more_room_and_then_a_wish(tmp_path: Path, mistral: Path) -> None:
     template = tmp_path / "t.txt"
     template.write_text("+++\n[options]\nmax_tokens = 40\n+++\n{{ text }}")
     task = Task("json-extract", schema=schema_from_fields("name, age int"))
-    plan = plan_of(task, mistral, "Bob is 34", template=template)
+    plan = request_of(task, mistral, "Bob is 34", template=template)
     model = Model(CUT + "…", CUT + "…", GOOD)
     found = run(plan, model)
     first, roomy, brief = model.requests
     assert (first.max_tokens, roomy.max_tokens, brief.max_tokens) == (40, 80, 80)
     assert first.prompt_token_ids == roomy.prompt_token_ids != brief.prompt_token_ids
-    assert {r.grammar for r in model.requests} == {plan.request.grammar}
-    assert len(found.failures) == 2
-    assert "cut at 12 tokens" in found.failures[0]
+    assert {r.grammar for r in model.requests} == {plan[0].request.grammar}
+    assert len(found.warnings) == 2
+    assert "cut at 12 tokens" in found.warnings[0]
 
 
 def test_more_room_is_no_help_against_going_round_in_circles(mistral: Path) -> None:
     plan, model = make_plan(mistral), Model(f'["{"again and " * 9}…', GOOD)
-    assert plan.longest_answer > plan.request.max_tokens or plan.model.context_length == 512
-    assert len(run(plan, model).failures) == 1
-    assert model.requests[1].prompt_token_ids != plan.request.prompt_token_ids
+    prepared, planner = plan
+    roomy = prepared.longest_answer > prepared.request.max_tokens
+    assert roomy or planner.config.model.context_length == 512
+    assert len(run(plan, model).warnings) == 1
+    assert model.requests[1].prompt_token_ids != prepared.request.prompt_token_ids
 
 
 def test_the_users_limit_is_no_offer(mistral: Path) -> None:
@@ -102,7 +116,7 @@ def test_the_users_limit_is_no_offer(mistral: Path) -> None:
 def test_an_invalid_answer_is_shown_what_is_wrong(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=60), Model(BAD, GOOD)
     found = run(plan, model)
-    assert found.extraction.data == json.loads(GOOD)
+    assert data_of(found) == json.loads(GOOD)
     second = model.requests[1].prompt_token_ids
     assert tokens_of(BAD) in joined(second)
     assert tokens_of("'age' is a required property") in joined(second)
@@ -135,7 +149,7 @@ def test_without_a_chat_nothing_can_be_said(mistral: Path, answer: str) -> None:
 
 def test_what_no_longer_fits_is_not_asked(mistral: Path) -> None:
     plan = make_plan(mistral, max_tokens=30)
-    long = '{"name": "' + "x" * plan.load.context_length + '"}'
+    long = '{"name": "' + "x" * plan[0].context_length + '"}'
     with pytest.raises(OutputInvalid, match="required"):
         run(plan, Model(long))
 
@@ -144,13 +158,12 @@ def test_what_no_longer_fits_is_not_asked(mistral: Path) -> None:
 
 
 def printed(model: Path, *answers: str, pieces: int) -> tuple[list[Any], MistralCliError | None]:
-    plan = make_plan(model, jsonl=True, many=True)
+    prepared, planner = make_plan(model, jsonl=True, many=True)
     stdout = io.StringIO()
-    output = ItemsOutput(make_terminal(stdout=stdout))
+    writer = ItemsWriter(make_terminal(stdout=stdout))
     error = None
     try:
-        assert plan.draft.expected
-        extract_items(plan, plan.draft.expected, Model(*answers, pieces=pieces), output)
+        extract_items(prepared, Executor(planner, Model(*answers, pieces=pieces)), writer)
     except MistralCliError as raised:
         error = raised
     return [json.loads(line) for line in stdout.getvalue().splitlines()], error
@@ -186,5 +199,5 @@ def test_a_list_that_does_not_end_is_none(mistral: Path, answer: str) -> None:
 
 
 def test_a_list_item_by_item_has_all_the_room_at_once(mistral: Path) -> None:
-    plan = make_plan(mistral, jsonl=True, many=True)
-    assert plan.request.max_tokens == plan.longest_answer
+    prepared, _ = make_plan(mistral, jsonl=True, many=True)
+    assert prepared.request.max_tokens == prepared.longest_answer

@@ -14,21 +14,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.terminals import TerminalStream, make_terminal
 
-from mistral_cli.generation.result import Result
-from mistral_cli.generation.writers import DataOutput, TextOutput, choose_output
+from mistral_cli.generation.answer import Result
+from mistral_cli.generation.writers import DataWriter, TextWriter, choose_writer
 from mistral_cli.structured.spec import Extraction
 from mistral_cli.system.wrap import Wrapper
 
-RESULT = Result(*[Any] * 4)  # type: ignore[arg-type]
+RESULT = Result(*[Any] * 3)  # type: ignore[arg-type]
 
 
 def printed(pieces: list[str], *, exact: bool = False, width: int = 0) -> str:
     stdout = io.StringIO()
     wrapper = Wrapper(width) if width else None
-    output = TextOutput(make_terminal(stdout=stdout), wrapper, keep_leading_space=exact)
+    writer = TextWriter(make_terminal(stdout=stdout), wrapper, keep_leading_space=exact)
     for piece in pieces:
-        output.piece(piece)
-    output.result(RESULT)
+        writer.delta(piece)
+    writer.finish(RESULT)
     return stdout.getvalue()
 
 
@@ -44,10 +44,10 @@ def test_raw_text_keeps_its_leading_space(pieces: list[str]) -> None:
 
 def test_text_is_printed_as_it_comes() -> None:
     stdout = io.StringIO()
-    output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
+    writer = TextWriter(make_terminal(stdout=stdout), None, keep_leading_space=False)
     seen = []
     for piece in [" Hello", " wor", "ld", ".\n"]:
-        output.piece(piece)
+        writer.delta(piece)
         seen.append(stdout.getvalue())
     assert seen == ["Hello", "Hello wor", "Hello world", "Hello world."]
 
@@ -55,12 +55,12 @@ def test_text_is_printed_as_it_comes() -> None:
 def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
     screen = TerminalStream()
     shared = make_terminal(stdout=screen, stderr=screen)
-    output = TextOutput(shared, Wrapper(40), keep_leading_space=False)
+    writer = TextWriter(shared, Wrapper(40), keep_leading_space=False)
     shared.status("1 of 2 pieces …")
-    output.piece("- one item\n- two it")
+    writer.delta("- one item\n- two it")
     shared.status("2 of 2 pieces …")
-    output.piece("ems\n")
-    output.result(RESULT)
+    writer.delta("ems\n")
+    writer.finish(RESULT)
     shared.status("the end")
     assert screen.getvalue().rpartition("1 of 2 pieces …")[2] == (
         "\r\x1b[K- one item\n- two items\n\r\x1b[Kthe end"
@@ -69,19 +69,19 @@ def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
 
 def test_several_answers_each_end_in_a_newline() -> None:
     stdout = io.StringIO()
-    output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
+    writer = TextWriter(make_terminal(stdout=stdout), None, keep_leading_space=False)
     for text in ("one\n\n", " two"):
-        output.piece(text)
-        output.result(RESULT)
+        writer.delta(text)
+        writer.finish(RESULT)
     assert stdout.getvalue() == "one\ntwo\n"
 
 
 def test_on_a_terminal_a_blank_line_stands_between_answers() -> None:
     stdout = TerminalStream()
-    output = TextOutput(make_terminal(stdout=stdout), Wrapper(20), keep_leading_space=False)
+    writer = TextWriter(make_terminal(stdout=stdout), Wrapper(20), keep_leading_space=False)
     for text in ("one\ntwo", "three"):
-        output.piece(text)
-        output.result(RESULT)
+        writer.delta(text)
+        writer.finish(RESULT)
     assert stdout.getvalue() == "one\ntwo\n\nthree\n"
 
 
@@ -92,11 +92,11 @@ def test_a_wrapped_line_ends_at_the_width() -> None:
 
 def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
     stdout = io.StringIO()
-    output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
-    output.abort()
+    writer = TextWriter(make_terminal(stdout=stdout), None, keep_leading_space=False)
+    writer.abort()
     assert stdout.getvalue() == ""
-    output.piece("half a")
-    output.abort()
+    writer.delta("half a")
+    writer.abort()
     assert stdout.getvalue() == "half a\n"
 
 
@@ -104,12 +104,12 @@ def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
     text = "a\x1b]0;t\x07\x9bb"
     screen, pipe = TerminalStream(), io.StringIO()
     for stdout in (screen, pipe):
-        output = TextOutput(make_terminal(stdout=stdout), None, keep_leading_space=False)
-        output.piece(text)
-        output.result(RESULT)
+        writer = TextWriter(make_terminal(stdout=stdout), None, keep_leading_space=False)
+        writer.delta(text)
+        writer.finish(RESULT)
     assert (screen.getvalue(), pipe.getvalue()) == ("a]0;tb\n", f"{text}\n")
     screen = TerminalStream()
-    DataOutput(make_terminal(stdout=screen)).result(replace(RESULT, extraction=Extraction(text)))
+    DataWriter(make_terminal(stdout=screen)).finish(replace(RESULT, extraction=Extraction(text)))
     assert screen.getvalue() == '"a\\u001b]0;t\\u0007\\u009bb"\n'
 
 
@@ -123,7 +123,7 @@ def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
     ],
 )
 def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrapped: bool) -> None:
-    output = choose_output(
+    writer = choose_writer(
         make_terminal(stdout=stdout),
         as_json=False,
         structured=False,
@@ -131,18 +131,18 @@ def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrap
         width=width,
         raw=False,
     )
-    output.piece("word " * 60)
-    output.result(RESULT)
+    writer.delta("word " * 60)
+    writer.finish(RESULT)
     assert (stdout.getvalue().count("\n") > 1) == wrapped
     assert "\x1b" not in stdout.getvalue()
 
 
 @pytest.mark.parametrize("stdout", [TerminalStream(), io.StringIO()])
 def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
-    output = DataOutput(make_terminal(stdout=stdout))
-    output.piece('{"a":')
+    writer = DataWriter(make_terminal(stdout=stdout))
+    writer.delta('{"a":')
     assert stdout.getvalue() == ""
-    output.result(replace(RESULT, extraction=Extraction({"a": ["ü"]})))
+    writer.finish(replace(RESULT, extraction=Extraction({"a": ["ü"]})))
     assert json.loads(stdout.getvalue()) == {"a": ["ü"]}
     assert (stdout.getvalue().count("\n") > 1) == stdout.isatty()
 

@@ -1,9 +1,9 @@
-"""Plans and jobs as the program makes them, for tests of what comes before and after."""
+"""Jobs and requests as the program plans them, for tests of what comes before and after."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -11,16 +11,26 @@ from typing import Any
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import backend
+from mistral_cli.engines.types import Request
+from mistral_cli.generation.answer import Answer, Result, Timings
 from mistral_cli.generation.config import resolve_config
-from mistral_cli.generation.job import Job, make_jobs
 from mistral_cli.generation.options import TaskOptions
-from mistral_cli.generation.planner import Plan, Planner
-from mistral_cli.generation.prompt import PART_TEMPLATE, PromptBuilder
+from mistral_cli.generation.planner import (
+    Job,
+    NamedPrompt,
+    PreparedRequest,
+    RequestPlanner,
+    plan_jobs,
+)
+from mistral_cli.generation.prompt import PromptBuilder
+from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
-from mistral_cli.generation.templates import find
+from mistral_cli.generation.writers import NULL_WRITER
 from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
+from mistral_cli.tasks.summarize import SummaryStrategy
 from mistral_cli.texts.inputs import Text
 from support.terminals import make_terminal
 
@@ -35,14 +45,14 @@ def jobs_of(
     source: str = "argument",
     terminal: Terminal | None = None,
     **options: Any,
-) -> tuple[list[Job], Planner]:
+) -> tuple[list[Job], RequestPlanner]:
     terminal = terminal or make_terminal()
-    given = TaskOptions(model=str(model), **options)
-    found = find(str(template or task.name))
-    drafter = PromptBuilder(task, found, find(PART_TEMPLATE), given)
-    drafts = [("", drafter.draft(Text(text, source))) for text in texts]
-    setup = resolve_config(task, found, given, Config(), terminal)
-    jobs, planner = make_jobs(drafter, setup, drafts, terminal)
+    given = TaskOptions(model=str(model), template=template and str(template), **options)
+    builder = PromptBuilder.of(task, given)
+    prompts = [builder.build(Text(text, source)) for text in texts]
+    config = resolve_config(task, builder.template, given, Config(), terminal)
+    named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
+    jobs, planner = plan_jobs(builder, config, named, terminal)
     # The program's own tokenizer is closed by now: the model is opened next.
     return jobs, replace(planner, tokenize=tokenizer_of(model))
 
@@ -58,7 +68,54 @@ def tokenizer_of(model: Path) -> Callable[[str], list[int]]:
 _open: list[object] = []
 
 
-def plan_of(task: Task, model: Path, text: str, **options: Any) -> Plan:
-    ((job,), _) = jobs_of(task, model, text, **options)
-    (plan,) = job.plans
-    return plan
+def request_of(
+    task: Task, model: Path, text: str, **options: Any
+) -> tuple[PreparedRequest, RequestPlanner]:
+    ((job,), planner) = jobs_of(task, model, text, **options)
+    (prepared,) = job.requests
+    return prepared, planner
+
+
+LONG = "\n\n".join(
+    f"On day {day} the committee met. It talked about boat {day}. Nothing was decided."
+    for day in range(1, 60)
+)
+
+
+SUMMARY = Task("summarize", strategy=SummaryStrategy())
+
+
+class Model:
+    """Says what `reply` makes of each prompt, and remembers the prompts."""
+
+    def __init__(self, planner: RequestPlanner, reply: Callable[[str], str]) -> None:
+        self._model, self._reply = planner.config.model, reply
+        self.prompts: list[str] = []
+        self.requests: list[Request] = []
+
+    def __call__(self, request: Request, stop: Sequence[str], on_text: Any) -> Answer:
+        prompt = detokenize(self._model, request.prompt_token_ids)
+        self.prompts.append(prompt)
+        self.requests.append(request)
+        text = self._reply(prompt)
+        on_text(text)
+        return Answer(text, "stop", 7, Timings(0, 1, 1), len(request.prompt_token_ids))
+
+
+def answered(
+    task: Task, model: Path, text: str, reply: Callable[[str], str], **options: Any
+) -> tuple[Result, Model]:
+    ((job,), planner) = jobs_of(task, model, text, **options)
+    asked = Model(planner, reply)
+    return respond(job, Executor(planner, asked)), asked
+
+
+def numbered(prompt: str) -> str:
+    """A summary that names the first day it is about."""
+    day = prompt.split("day ", 1)[1].split()[0].rstrip(".")
+    return f"Summary from day {day}."
+
+
+def respond(job: Job, executor: Executor) -> Result:
+    """The result of `job`, with nothing written."""
+    return executor.planner.builder.task.strategy.respond(job, executor, NULL_WRITER)

@@ -14,34 +14,40 @@ from support.plans import tokenizer_of
 from support.terminals import make_terminal
 
 from mistral_cli.generation.config import resolve_config
-from mistral_cli.generation.fast_path import plan_short_prompts
-from mistral_cli.generation.job import jobs_of, make_jobs
 from mistral_cli.generation.options import TaskOptions
-from mistral_cli.generation.planner import Planner
-from mistral_cli.generation.prompt import PART_TEMPLATE, PromptBuilder
+from mistral_cli.generation.planner import (
+    NamedPrompt,
+    RequestPlanner,
+    jobs_of,
+    plan_jobs,
+    plan_short_prompts,
+)
+from mistral_cli.generation.prompt import PromptBuilder
 from mistral_cli.generation.task import Task
-from mistral_cli.generation.templates import find
 from mistral_cli.system.config import Config
+from mistral_cli.tasks.summarize import SummaryStrategy
+from mistral_cli.tasks.translate import TranslationStrategy
 from mistral_cli.texts.inputs import Text
 
 TASKS = [
     Task("generate"),
-    Task("summarize", way="summary"),
-    Task("translate", way="translation", values={"target": "French"}),
+    Task("summarize", strategy=SummaryStrategy()),
+    Task("translate", {"target": "French"}, strategy=TranslationStrategy()),
 ]
 
 
 def _both(
     task: Task, model: Path, texts: list[str], **options: Any
-) -> tuple[Planner | None, Planner, list[Any]]:
-    """The planner without a count, the one with, and the drafts."""
+) -> tuple[RequestPlanner | None, RequestPlanner, list[NamedPrompt]]:
+    """The planner without a count, the one with, and the prompts."""
     given_options = TaskOptions(model=str(model), **options)
-    drafter = PromptBuilder(task, find(task.name), find(PART_TEMPLATE), given_options)
-    drafts = [("", drafter.draft(Text(text, "argument"))) for text in texts]
+    builder = PromptBuilder.of(task, given_options)
     terminal = make_terminal()
-    setup = resolve_config(task, drafter.template, given_options, Config(), terminal)
-    counted = make_jobs(drafter, setup, drafts, terminal)[1]
-    return plan_short_prompts(drafter, setup, drafts, terminal), counted, drafts
+    config = resolve_config(task, builder.template, given_options, Config(), terminal)
+    prompts = [builder.build(Text(text, "argument")) for text in texts]
+    named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
+    counted = plan_jobs(builder, config, named, terminal)[1]
+    return plan_short_prompts(builder, config, named, terminal), counted, named
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
@@ -51,12 +57,12 @@ def test_the_same_is_asked_as_when_the_tokens_are_counted(
 ) -> None:
     model = request.getfixturevalue(name)
     texts = ["Rivers carry water to the sea.", "Où est la gare ? 駅はどこですか。"]
-    quick, counted, drafts = _both(task, model, texts, seed=1, max_tokens=512)
+    quick, counted, prompts = _both(task, model, texts, seed=1, max_tokens=512)
     assert quick
     tokenize = tokenizer_of(model)
     quick, counted = (replace(each, tokenize=tokenize) for each in (quick, counted))
-    for one, other in zip(jobs_of(quick, drafts), jobs_of(counted, drafts), strict=True):
-        assert [plan.request for plan in one.plans] == [plan.request for plan in other.plans]
+    for one, other in zip(jobs_of(quick, prompts), jobs_of(counted, prompts), strict=True):
+        assert [each.request for each in one.requests] == [each.request for each in other.requests]
     assert 0 <= quick.load.context_length - counted.load.context_length <= 1024
 
 

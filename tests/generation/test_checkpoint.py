@@ -1,0 +1,91 @@
+"""Answers about chunks outlive an interrupted run, and no other run uses them."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.batch_program import count
+from support.fake_engine import Script
+from support.plans import LONG, SUMMARY, Model, jobs_of, numbered, respond
+from support.processes import wait_for
+
+from mistral_cli.errors import EngineFailed
+from mistral_cli.generation.checkpoint import PartialAnswers
+from mistral_cli.generation.session import Executor
+
+
+def test_an_interrupted_summary_goes_on_where_it_was(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    ((job,), planner) = jobs_of(SUMMARY, mistral, LONG)
+    count = len(job.requests)
+    assert count > 3
+
+    def breaks(prompt: str) -> str:
+        if len(model.prompts) == 3:
+            raise EngineFailed("the power is gone", hint="Wait.")
+        return numbered(prompt)
+
+    model = Model(planner, breaks)
+    with pytest.raises(EngineFailed):
+        respond(job, Executor(planner, model, partial=PartialAnswers.of(planner, job.requests)))
+    (file,) = (tmp_path / "mistral-cli" / "parts").glob("*.jsonl")
+    assert file.stat().st_mode & 0o077 == 0
+    with file.open("a") as torn:
+        torn.write('{"key": "half of a l')
+    again = Model(planner, numbered)
+    kept = PartialAnswers.of(planner, job.requests)
+    assert kept.found == 2
+    result = respond(job, Executor(planner, again, partial=kept))
+    whole = respond(job, Executor(planner, Model(planner, numbered)))
+    assert len(again.prompts) < count
+    assert result.answer.text == whole.answer.text
+    assert not file.exists()
+
+
+def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
+    here: Path, mistral: Path, script: Script, run: Any
+) -> None:
+    (here / "long.txt").write_text(LONG, encoding="utf-8")
+    command = ["summarize", "-f", "long.txt", "--engine", "fake", "-m", str(mistral)]
+    script(pieces=["It met."], delay=0.3)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mistral_cli", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    parts = here.parent / "cache" / "mistral-cli" / "parts"
+    wait_for(lambda: any(count(path) for path in parts.glob("*.jsonl")))
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (out, process.returncode) == ("", 130)
+    assert "answers are kept: the same command continues there" in err
+    script(pieces=["It met."])
+    again = run(*command)
+    assert (again.stdout, again.status) == ("It met.\n", 0)
+    assert "were kept by an earlier run" in again.stderr
+    assert not list(parts.iterdir())
+
+
+def test_other_options_are_other_parts(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def kept(**options: Any) -> PartialAnswers:
+        ((job,), planner) = jobs_of(SUMMARY, mistral, LONG, **options)
+        return PartialAnswers.of(planner, job.requests)
+
+    ((job,), planner) = jobs_of(SUMMARY, mistral, LONG)
+    answer = Model(planner, numbered)(job.requests[0].request, (), lambda _: None)
+    kept().put(job.requests[0], answer)
+    assert kept().found == 1  # another random seed
+    assert kept(seed=1).found == kept(temperature=0.7).found == kept(context_length=256).found == 0

@@ -1,0 +1,119 @@
+"""Translations: structure kept, segments checked and asked for again, glossaries."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.plans import answered, jobs_of
+
+from mistral_cli.generation.task import Task
+from mistral_cli.tasks.translate import TranslationStrategy
+from mistral_cli.texts.glossary import read_glossary
+
+TRANSLATION = Task("translate", {"to": "Spanish"}, strategy=TranslationStrategy())
+
+
+MARKDOWN = """\
+---
+title: Notes
+---
+
+# The harbour
+
+Read [the minutes](https://example.org/m) first.
+
+```python
+print("hello")
+```
+
+- Repair the pier
+"""
+
+
+SUBTITLES = """\
+1
+00:00:01,000 --> 00:00:02,500
+Good morning.
+
+2
+00:00:03,000 --> 00:00:04,000
+Where is the boat?
+It was here.
+"""
+
+
+def asked_text(prompt: str) -> str:
+    return prompt.split("only.\n\n", 1)[1].removesuffix("[/INST]").strip()
+
+
+def upper(prompt: str) -> str:
+    return asked_text(prompt).upper().replace("HTTPS://EXAMPLE.ORG/M", "https://example.org/m")
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "pieces"),
+    [(MARKDOWN, "notes.md", 3), (SUBTITLES, "film.srt", 2), ("One.\n\n  Two.\r\n\n", "a.txt", 2)],
+)
+def test_what_is_no_prose_stays_to_the_character(
+    mistral: Path, text: str, source: str, pieces: int
+) -> None:
+    result, model = answered(TRANSLATION, mistral, text, upper, source=source)
+    expected = text
+    for words in map(asked_text, model.prompts):
+        expected = expected.replace(words, upper(f"only.\n\n{words}"))
+    assert result.answer.text == expected != text
+    assert result.chunks == len(model.prompts) == pieces
+    assert result.warnings == ()
+
+
+def test_a_broken_piece_is_asked_again_then_told_and_still_in_its_place(mistral: Path) -> None:
+    def loses_the_link(prompt: str) -> str:
+        return "Lee las actas." if "minutes" in prompt else upper(prompt)
+
+    result, model = answered(TRANSLATION, mistral, MARKDOWN, loses_the_link, source="notes.md")
+    assert len(model.prompts) == 4
+    assert "That is wrong" in model.prompts[2]
+    assert len(result.warnings) == 1
+    assert result.warnings[0].startswith("segment 2 of 3: ")
+    assert "https://example.org/m" in result.warnings[0]
+
+    def two_paragraphs(prompt: str) -> str:
+        return "¿Dónde?\n\nAquí." if "Where" in prompt else "Buenos\ndías."
+
+    result, _ = answered(TRANSLATION, mistral, SUBTITLES, two_paragraphs, source="film.srt")
+    assert result.answer.text == (
+        SUBTITLES.replace("Good morning.", "Buenos días.").replace(
+            "Where is the boat?\nIt was here.", "¿Dónde?\nAquí."
+        )
+    )
+
+
+def test_the_glossary_is_told_where_its_terms_are_and_held_to(
+    mistral: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "terms.csv"
+    path.write_text("harbour,puerto\npier,muelle\n", encoding="utf-8")
+    task = Task("translate", strategy=TranslationStrategy(read_glossary(path)))
+
+    def reply(prompt: str) -> str:
+        return "El puerto" if "That is wrong" in prompt else "La bahía"
+
+    result, model = answered(task, mistral, "The harbour", reply)
+    assert "harbour = puerto" in model.prompts[0]
+    assert "pier" not in model.prompts[0]
+    assert result.answer.text == "El puerto"
+    result, _ = answered(task, mistral, "The harbour", lambda _: "La bahía")
+    assert "harbour" in result.warnings[0]
+
+
+def test_an_endless_translation_is_bounded(mistral: Path) -> None:
+    ((job,), _) = jobs_of(TRANSLATION, mistral, "Paint.\n\nRepair.", source="a.txt")
+    assert all(prepared.request.max_tokens < 80 for prepared in job.requests)
+
+
+def test_a_paragraph_that_is_too_long_is_cut_at_its_sentences(mistral: Path) -> None:
+    text = " ".join(f"This is sentence {n} of a very long paragraph." for n in range(60))
+    result, model = answered(TRANSLATION, mistral, text, upper)
+    assert len(model.prompts) > 3
+    assert result.answer.text == text.upper()
