@@ -31,8 +31,8 @@ from mistral_cli.engines.types import (
     Request,
     TextDelta,
 )
-from mistral_cli.generation.prompt_cache import Store
 from mistral_cli.generation.prompt_cache.key import fingerprint, key_of
+from mistral_cli.generation.prompt_cache.store import Store
 from mistral_cli.models.gguf import read_gguf
 
 LLAMA_CPP = backend("llama.cpp")
