@@ -4,26 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
-import os
 import re
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.gpu import Gpu
-from mistral_cli.engines.hardware.memory import CPU_BATCH, batch_of
+from mistral_cli.engines.hardware.memory import CPU_BATCH
 from mistral_cli.engines.isolated.native_calls import captured_stderr
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.load_log import load, without_log
-from mistral_cli.engines.llama_cpp.server_session import (
-    MORE_HTTP_THREADS,
-    NO_ORIGIN,
-    ServerSession,
-    private_listening,
-)
-from mistral_cli.engines.llama_cpp.server_settings import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
+from mistral_cli.engines.llama_cpp.server_session import ServerSession, private_listening
+from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-from mistral_cli.engines.protocol import LOOPBACK, Backend, GpuFix, ListenAddress, LoadOptions
+from mistral_cli.engines.protocol import Backend, GpuFix, LoadOptions
 from mistral_cli.engines.repacking import AVX2
 from mistral_cli.errors import first_line
 
@@ -116,7 +110,7 @@ class LlamaCppSession(ServerSession):
         try:
             import xllamacpp
 
-            params = _params(model, options, listening)
+            params = ServerSettings.of(model, options, listening).parameters(xllamacpp)
             self._server, gpu_layers = load(xllamacpp, params)
             # A server that is freed before its loop runs would wait for ever for it to end.
             client.wait_ready()
@@ -147,69 +141,6 @@ class LlamaCppSession(ServerSession):
         """Close without freeing the server: that waits for the current batch, for seconds."""
         _abandoned.append(self._server)
         self.close()
-
-
-def _params(model: GGUF, options: LoadOptions, listening: ListenAddress) -> Any:
-    import xllamacpp
-
-    params = xllamacpp.CommonParams()
-    params.model.path = os.fspath(model.path)
-    params.lora_adapters = [
-        xllamacpp.CommonAdapterLoraInfo(os.fspath(each.path), each.scale)
-        for each in options.adapters
-    ]
-    params.n_ctx = options.context_length * options.parallel
-    params.n_parallel = options.parallel
-    params.n_gpu_layers = options.gpu_layers
-    if not options.gpu_layers:  # or a CUDA build computes long prompts there all the same
-        params.split_mode = xllamacpp.llama_split_mode.LLAMA_SPLIT_MODE_NONE
-        params.main_gpu = -1
-    params.n_batch = params.n_ubatch = batch_of(options.gpu_layers)
-    params.cpuparams.n_threads = params.cpuparams_batch.n_threads = options.threads
-    params.fit_params = False  # takes seconds, and would change the context length
-    params.warmup = False
-    params.no_extra_bufts = not options.repack
-    params.cache_ram_mib = 0  # grows to 8 GiB otherwise
-    _listen(params, listening)
-    _guess(params, options, xllamacpp.common_speculative_type)
-    if options.states:
-        params.slot_save_path = f"{options.states}/"
-    params.n_threads_http = options.parallel + MORE_HTTP_THREADS
-    return params
-
-
-def _guess(params: Any, options: LoadOptions, kinds: Any) -> None:
-    if options.speculative is None:
-        return
-    speculative = params.speculative
-    if draft := options.speculative.draft:
-        speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
-        speculative.draft.mparams.path = os.fspath(draft)
-        speculative.draft.n_max = DRAFTED_TOKENS
-        speculative.draft.n_gpu_layers = -1 if options.gpu_layers else 0
-        threads = speculative.draft.cpuparams, speculative.draft.cpuparams_batch
-        threads[0].n_threads = threads[1].n_threads = options.threads
-    else:
-        speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
-        speculative.ngram_simple.size_n = NGRAM_MATCH
-        speculative.ngram_simple.size_m = NGRAM_DRAFT
-
-
-def _listen(params: Any, listening: ListenAddress) -> None:
-    # By default it listens on TCP, without a key, for every local user and web page.
-    params.hostnames = [os.fspath(listening.socket)]
-    params.api_keys = list(listening.api_keys)
-    params.ui = False
-    params.endpoint_slots = False
-    params.endpoint_metrics = True
-    if listening.port is None:
-        # Prompts are sent as token ids: a broken template in the file must not matter.
-        params.chat_template = "chatml"
-        return
-    params.hostnames += [LOOPBACK]
-    params.port = listening.port
-    params.model_alias = {listening.name}
-    params.cors_origins, params.cors_origins_explicit = NO_ORIGIN, True
 
 
 def _cuda_wheel(driver: Driver) -> str | None:

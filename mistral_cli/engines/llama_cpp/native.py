@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import subprocess
 import threading
@@ -11,19 +10,14 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.gpu import Gpu
-from mistral_cli.engines.hardware.memory import CPU_BATCH, batch_of
+from mistral_cli.engines.hardware.memory import CPU_BATCH
 from mistral_cli.engines.llama_cpp import build as native_build
 from mistral_cli.engines.llama_cpp.client import raise_for_error
 from mistral_cli.engines.llama_cpp.load_log import layers_on_gpu
 from mistral_cli.engines.llama_cpp.native_process import NativeServer
-from mistral_cli.engines.llama_cpp.server_session import (
-    MORE_HTTP_THREADS,
-    NO_ORIGIN,
-    ServerSession,
-)
-from mistral_cli.engines.llama_cpp.server_settings import DRAFTED_TOKENS, NGRAM_DRAFT, NGRAM_MATCH
+from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-from mistral_cli.engines.protocol import Backend, ListenAddress, LoadOptions, LoraAdapter
+from mistral_cli.engines.protocol import Backend, LoadOptions
 from mistral_cli.engines.repacking import AVX512
 from mistral_cli.errors import EngineFailed
 
@@ -31,7 +25,6 @@ if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.models.gguf import GGUF
 
-_ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
 _DEVICE = re.compile(r"^ +\w+: (.+) \((\d+) MiB, (\d+) MiB free\)$", re.MULTILINE)
 _SECONDS = 30.0
 
@@ -131,77 +124,11 @@ class NativeSession(ServerSession):
 
 def _start(model: GGUF, options: LoadOptions) -> NativeServer:
     program = native_build.server(native_build.native_folder())
-    flags = _flags(model, options)
-    server = NativeServer(program, flags, options.gpu_layers, options.listening)
+    server = NativeServer(program, model, options)
     if options.adapters:
         scales = [{"id": n, "scale": each.scale} for n, each in enumerate(options.adapters)]
         raise_for_error(server.client.request("POST", "/lora-adapters", scales))
     return server
-
-
-def _flags(model: GGUF, options: LoadOptions) -> list[str]:
-    """What the engine in our process sets too, and why is said there."""
-    batch = str(batch_of(options.gpu_layers))
-    threads = str(options.threads)
-    values = {
-        "--model": os.fspath(model.path),
-        "--ctx-size": str(options.context_length * options.parallel),
-        "--parallel": str(options.parallel),
-        "--gpu-layers": str(options.gpu_layers),
-        "--batch-size": batch,
-        "--ubatch-size": batch,
-        "--threads": threads,
-        "--threads-batch": threads,
-        "--threads-http": str(options.parallel + MORE_HTTP_THREADS),
-        "--fit": "off",
-        "--cache-ram": "0",
-        "--verbosity": _DETAILS if options.gpu_layers else _ERRORS,
-    }
-    switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots"]
-    switches.append("--metrics")
-    switches.append("--repack" if options.repack else "--no-repack")
-    if not options.gpu_layers:
-        values["--device"] = "none"
-    values |= _listening_flags(options.listening)
-    values |= _guessing_flags(options)
-    if options.states:
-        values["--slot-save-path"] = f"{options.states}/"
-    if options.adapters:
-        values["--lora"] = ",".join(map(_quoted, options.adapters))
-    return [*(part for pair in values.items() for part in pair), *switches]
-
-
-def _listening_flags(listening: ListenAddress | None) -> dict[str, str]:
-    if listening is None or listening.port is None:
-        return {"--chat-template": "chatml"}
-    return {
-        "--port": str(listening.port),
-        "--alias": listening.name,
-        "--cors-origins": NO_ORIGIN,
-    }
-
-
-def _guessing_flags(options: LoadOptions) -> dict[str, str]:
-    if options.speculative is None:
-        return {}
-    if draft := options.speculative.draft:
-        flags = {
-            "--spec-type": "draft-simple",
-            "--spec-draft-model": os.fspath(draft),
-            "--spec-draft-n-max": str(DRAFTED_TOKENS),
-            "--spec-draft-ngl": "all" if options.gpu_layers else "0",
-        }
-        return flags if options.gpu_layers else {**flags, "--spec-draft-device": "none"}
-    return {
-        "--spec-type": "ngram-simple",
-        "--spec-ngram-simple-size-n": str(NGRAM_MATCH),
-        "--spec-ngram-simple-size-m": str(NGRAM_DRAFT),
-    }
-
-
-def _quoted(adapter: LoraAdapter) -> str:
-    """A path in a list with commas. `--lora-scaled` would not take one with a colon."""
-    return '"' + os.fspath(adapter.path).replace('"', '""') + '"'
 
 
 @cache

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines.isolated import children
 from mistral_cli.engines.isolated.children import describe_exit
@@ -18,9 +19,14 @@ from mistral_cli.engines.isolated.native_calls import first_error
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.llama_cpp.server_session import private_listening
-from mistral_cli.engines.protocol import LOOPBACK, ListenAddress
+from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
 from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
 
+if TYPE_CHECKING:
+    from mistral_cli.engines.protocol import LoadOptions
+    from mistral_cli.models.gguf import GGUF
+
+_ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
 _LOG_LINES = 1000
 _MOST_BETWEEN_LOOKS = 0.02
 _DYING_SECONDS = 2.0
@@ -32,28 +38,23 @@ class NativeServer:
     The terminal's Ctrl-C does not reach it. `client` talks to it.
     """
 
-    def __init__(
-        self,
-        program: Path,
-        flags: Sequence[str],
-        gpu_layers: int,
-        listening: ListenAddress | None = None,
-    ) -> None:
-        """Start it with `flags` and wait until its model is loaded.
+    def __init__(self, program: Path, model: GGUF, options: LoadOptions) -> None:
+        """Start `program` and wait until it has loaded `model`.
 
-        It listens where `listening` says, else where only this process looks.
-        Raises EngineFailed with its reason; OutOfGpuMemory where it ran out of memory with
-        `gpu_layers` on a GPU.
+        Raises EngineFailed with the server's reason, and OutOfGpuMemory if it ran out of memory
+        with layers on a GPU.
         """
-        self._gpu_layers = gpu_layers
+        self._gpu_layers = options.gpu_layers
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._resources = contextlib.ExitStack()
-        listening = listening or private_listening(self._resources)
+        listening = options.listening or private_listening(self._resources)
+        settings = ServerSettings.of(model, options, listening)
+        verbosity = _DETAILS if options.gpu_layers else _ERRORS
+        command = [str(program), *settings.flags(), "--verbosity", verbosity]
         socket, keys = listening.socket, listening.api_keys
-        hosts = ",".join([str(socket), *([LOOPBACK] if listening.port else [])])
         self.client = LlamaServerClient(socket, keys[0])
         try:
-            self._process = self._start([str(program), *flags, "--host", hosts], ",".join(keys))
+            self._process = self._start(command, ",".join(keys))
             self._reader = threading.Thread(target=self._read_log, daemon=True, name="native-log")
             self._reader.start()
             self._wait(socket)

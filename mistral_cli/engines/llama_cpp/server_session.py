@@ -28,12 +28,6 @@ if TYPE_CHECKING:
     from mistral_cli.engines.types import Event, Request
     from mistral_cli.models.gguf import GGUF
 
-MORE_HTTP_THREADS = 2
-"""More than streams: for streams that were closed a moment ago, and for other requests."""
-
-NO_ORIGIN = "null.invalid"
-"""An origin for CORS that does not exist: by default the server allows every web page."""
-
 
 def private_listening(resources: ExitStack) -> ListenAddress:
     """A socket in a new folder, which `resources` removes, and a key: for this process only."""

@@ -1,6 +1,24 @@
-"""The settings of a llama.cpp server, whichever way it is started."""
+"""The settings of a llama.cpp server: decided once, for xllamacpp's parameters or as flags."""
 
 from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.engines.hardware.memory import batch_of
+from mistral_cli.engines.protocol import LOOPBACK
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.protocol import ListenAddress, LoadOptions, LoraAdapter
+    from mistral_cli.models.gguf import GGUF
+
+_MORE_HTTP_THREADS = 2
+"""More than streams: for streams that were closed a moment ago, and for other requests."""
+
+_NO_ORIGIN = "null.invalid"
+"""An origin for CORS that does not exist: by default the server allows every web page."""
 
 NGRAM_MATCH = 8
 """Prompt lookup: the last tokens that must have occurred before. With 12, fewer are found."""
@@ -16,3 +34,167 @@ it copied in part. From 64 tokens on llama.cpp's attention rounds differently on
 
 DRAFTED_TOKENS = 15
 """The most tokens that a draft model proposes; a batch of 8 takes as long as one of 16."""
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What we set on a llama.cpp server, apart from how much it logs.
+
+    Both renderings also switch these off: `fit` takes seconds, and would change the context
+    length; the warm-up costs time; the prompt cache in memory grows to 8 GiB otherwise; and the
+    web interface and the page about the slots would answer whoever finds them.
+    """
+
+    model: Path
+    context_length: int
+    slots: int
+    gpu_layers: int
+    batch: int
+    threads: int
+    repack: bool
+    states: Path | None
+    adapters: tuple[LoraAdapter, ...]
+    lookup: bool
+    draft: Path | None
+    listening: ListenAddress
+
+    @classmethod
+    def of(cls, model: GGUF, options: LoadOptions, listening: ListenAddress) -> ServerSettings:
+        """The settings to load `model` with."""
+        speculative = options.speculative
+        return cls(
+            model=model.path,
+            context_length=options.context_length * options.parallel,
+            slots=options.parallel,
+            gpu_layers=options.gpu_layers,
+            batch=batch_of(options.gpu_layers),
+            threads=options.threads,
+            repack=options.repack,
+            states=options.states,
+            adapters=options.adapters,
+            lookup=speculative is not None and speculative.draft is None,
+            draft=speculative.draft if speculative else None,
+            listening=listening,
+        )
+
+    @property
+    def states_prefix(self) -> str:
+        """The folder for states as llama.cpp wants it: it appends a file's name to this text."""
+        return f"{self.states}/" if self.states else ""
+
+    @property
+    def hosts(self) -> list[str]:
+        """Where the server listens: by default on TCP, without a key, for every local user."""
+        socket = os.fspath(self.listening.socket)
+        return [socket] if self.listening.port is None else [socket, LOOPBACK]
+
+    @property
+    def http_threads(self) -> int:
+        """Threads that answer requests."""
+        return self.slots + _MORE_HTTP_THREADS
+
+    def parameters(self, library: Any) -> Any:
+        """The settings for xllamacpp, the `library`."""
+        params = library.CommonParams()
+        params.model.path = os.fspath(self.model)
+        params.lora_adapters = [
+            library.CommonAdapterLoraInfo(os.fspath(each.path), each.scale)
+            for each in self.adapters
+        ]
+        params.n_ctx = self.context_length
+        params.n_parallel = self.slots
+        params.n_gpu_layers = self.gpu_layers
+        if not self.gpu_layers:  # otherwise a CUDA build still computes long prompts on the GPU
+            params.split_mode = library.llama_split_mode.LLAMA_SPLIT_MODE_NONE
+            params.main_gpu = -1
+        params.n_batch = params.n_ubatch = self.batch
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = self.threads
+        params.n_threads_http = self.http_threads
+        params.no_extra_bufts = not self.repack
+        params.slot_save_path = self.states_prefix
+        params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
+        params.cache_ram_mib = 0
+        params.endpoint_metrics = True
+        params.hostnames, params.api_keys = self.hosts, list(self.listening.api_keys)
+        if self.listening.port is None:
+            # Prompts are sent as token ids: a broken template in the file must not matter.
+            params.chat_template = "chatml"
+        else:
+            params.port = self.listening.port
+            params.model_alias = {self.listening.name}
+            params.cors_origins, params.cors_origins_explicit = _NO_ORIGIN, True
+        self._set_speculative(params.speculative, library.common_speculative_type)
+        return params
+
+    def _set_speculative(self, speculative: Any, kinds: Any) -> None:
+        if self.draft:
+            speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_DRAFT_SIMPLE]
+            speculative.draft.mparams.path = os.fspath(self.draft)
+            speculative.draft.n_max = DRAFTED_TOKENS
+            speculative.draft.n_gpu_layers = -1 if self.gpu_layers else 0
+            threads = speculative.draft.cpuparams, speculative.draft.cpuparams_batch
+            threads[0].n_threads = threads[1].n_threads = self.threads
+        elif self.lookup:
+            speculative.types = [kinds.COMMON_SPECULATIVE_TYPE_NGRAM_SIMPLE]
+            speculative.ngram_simple.size_n = NGRAM_MATCH
+            speculative.ngram_simple.size_m = NGRAM_DRAFT
+
+    def flags(self) -> list[str]:
+        """The settings for llama-server.
+
+        Two are missing: the keys, because every user can see a command line, and the scales of
+        adapters, because `--lora-scaled` does not take a path with a colon.
+        """
+        batch, threads = str(self.batch), str(self.threads)
+        values = {
+            "--model": os.fspath(self.model),
+            "--ctx-size": str(self.context_length),
+            "--parallel": str(self.slots),
+            "--gpu-layers": str(self.gpu_layers),
+            "--batch-size": batch,
+            "--ubatch-size": batch,
+            "--threads": threads,
+            "--threads-batch": threads,
+            "--threads-http": str(self.http_threads),
+            "--fit": "off",
+            "--cache-ram": "0",
+            "--host": ",".join(self.hosts),
+        }
+        if not self.gpu_layers:
+            values["--device"] = "none"
+        if self.states:
+            values["--slot-save-path"] = self.states_prefix
+        if self.adapters:
+            values["--lora"] = ",".join(_quoted(each.path) for each in self.adapters)
+        if self.listening.port is None:
+            values["--chat-template"] = "chatml"
+        else:
+            values["--port"] = str(self.listening.port)
+            values["--alias"] = self.listening.name
+            values["--cors-origins"] = _NO_ORIGIN
+        values |= self._speculative_flags()
+        switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots", "--metrics"]
+        switches.append("--repack" if self.repack else "--no-repack")
+        return [*(part for pair in values.items() for part in pair), *switches]
+
+    def _speculative_flags(self) -> dict[str, str]:
+        if self.draft:
+            flags = {
+                "--spec-type": "draft-simple",
+                "--spec-draft-model": os.fspath(self.draft),
+                "--spec-draft-n-max": str(DRAFTED_TOKENS),
+                "--spec-draft-ngl": "all" if self.gpu_layers else "0",
+            }
+            return flags if self.gpu_layers else {**flags, "--spec-draft-device": "none"}
+        if self.lookup:
+            return {
+                "--spec-type": "ngram-simple",
+                "--spec-ngram-simple-size-n": str(NGRAM_MATCH),
+                "--spec-ngram-simple-size-m": str(NGRAM_DRAFT),
+            }
+        return {}
+
+
+def _quoted(path: Path) -> str:
+    """A path in a list with commas."""
+    return '"' + os.fspath(path).replace('"', '""') + '"'

@@ -134,7 +134,10 @@ def test_it_ends_with_us_during_the_load(mistral: Path, tmp_path: Path) -> None:
     code = (
         "from pathlib import Path;"
         "from mistral_cli.engines.llama_cpp.native_process import NativeServer;"
-        f"NativeServer(Path({str(program)!r}), [], 0)"
+        "from mistral_cli.engines.protocol import LoadOptions;"
+        "from mistral_cli.models.gguf import read_gguf;"
+        f"model = read_gguf(Path({str(mistral)!r}));"
+        f"NativeServer(Path({str(program)!r}), model, LoadOptions(64, 1))"
     )
     with subprocess.Popen([sys.executable, "-c", code]) as process:
         while not (tmp_path / "pid").exists() or not (tmp_path / "pid").read_text():
@@ -176,15 +179,16 @@ def test_variables_of_llama_cpp_change_nothing(
         assert isinstance(list(engine.stream(LONG))[-1], Finish)
 
 
-def test_a_program_that_cannot_run(tmp_path: Path) -> None:
+def test_a_program_that_cannot_run(tmp_path: Path, mistral: Path) -> None:
+    model, options = read_gguf(mistral), LoadOptions(64, 1)
     program = tmp_path / "llama-server"
     program.write_text("#!/bin/sh\necho 'error: no such thing' >&2\nexit 3\n")
     program.chmod(0o755)
     with pytest.raises(EngineFailed, match="cannot load the model: error: no such thing"):
-        NativeServer(program, [], 0)
+        NativeServer(program, model, options)
     program.unlink()
     with pytest.raises(EngineFailed, match="No such file"):
-        NativeServer(program, [], 0)
+        NativeServer(program, model, options)
 
 
 def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
