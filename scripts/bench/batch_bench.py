@@ -1,4 +1,4 @@
-"""The same texts through single calls, a batch, and a batch in parallel slots: one run."""
+"""Compare single calls, a batch, and a batch in parallel slots on the same texts, in one run."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ def main() -> None:
         folder = Path(name)
         texts = write_texts(folder / "texts", options.rows, options.characters)
         task = ["summarize", "-m", options.model, "-n", str(options.tokens), "--temperature", "0"]
-        ways: dict[str, Callable[[Path], Records]] = {
+        variants: dict[str, Callable[[Path], Records]] = {
             "a loop of single calls": lambda _: loop(task, texts),
             "`batch --parallel 1`": lambda out: batch(task, folder, out, "1"),
             "`batch --parallel auto`": lambda out: batch(task, folder, out, "auto"),
         }
-        times: dict[str, list[float]] = {way: [] for way in ways}
+        times: dict[str, list[float]] = {variant: [] for variant in variants}
         found: dict[str, Records] = {}
-        loop(task, texts[:1])  # the file's pages and digest are at hand for all alike
+        loop(task, texts[:1])  # caches the file's pages and checksum
         batch([*task, "--limit", "1"], folder, folder / "warm.jsonl", "1")
-        for turn in range(options.repeat):  # interleaved: the machine's other work hits all alike
-            for way, run in ways.items():
+        for turn in range(options.repeat):  # alternate, so that other load affects all alike
+            for variant, run in variants.items():
                 started = time.perf_counter()
-                found[way] = run(folder / f"{turn}-{list(ways).index(way)}.jsonl")
-                times[way].append(time.perf_counter() - started)
-                assert len(found[way]) == len(texts), way
+                found[variant] = run(folder / f"{turn}-{list(variants).index(variant)}.jsonl")
+                times[variant].append(time.perf_counter() - started)
+                assert len(found[variant]) == len(texts), variant
     report(options, times, found)
 
 
@@ -49,14 +49,14 @@ def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", default="smollm2")
     parser.add_argument("--rows", type=int, default=24)
-    parser.add_argument("--characters", type=int, default=600, help="of each text, about")
-    parser.add_argument("--tokens", type=int, default=48, help="longest answer")
+    parser.add_argument("--characters", type=int, default=600, help="approximate length of a text")
+    parser.add_argument("--tokens", type=int, default=48, help="maximum length of an answer")
     parser.add_argument("--repeat", type=int, default=3)
     return parser.parse_args()
 
 
 def write_texts(folder: Path, rows: int, characters: int) -> list[Path]:
-    """Pieces of the project's own pages, long and short ones mixed."""
+    """Write parts of the project's own pages, long and short ones mixed."""
     folder.mkdir()
     pages = [TEXTS[1], *sorted(TEXTS[0].rglob("*.md"))]
     words = " ".join(page.read_text(encoding="utf-8") for page in pages).split()
@@ -95,15 +95,15 @@ def report(
         f"{options.rows} texts, at most {options.tokens} new tokens each, {options.model}, "
         f"{usable_cores()} cores ({platform.machine()}), median of {options.repeat}:\n"
     )
-    print("| way | seconds | rows/s | tokens/s | ratio | texts as in the loop |")
+    print("| variant | seconds | rows/s | tokens/s | ratio | texts as in the loop |")
     print("|---|---|---|---|---|---|")
-    for way, seconds in times.items():
-        median, records = statistics.median(seconds), found[way]
+    for variant, seconds in times.items():
+        median, records = statistics.median(seconds), found[variant]
         tokens = sum(r["prompt_tokens"] + r["completion_tokens"] for r in records)
         pairs = zip(records, found[first], strict=True)
         same = sum(record["text"] == alone["text"] for record, alone in pairs)
         print(
-            f"| {way} | {median:.1f} ({min(seconds):.1f} to {max(seconds):.1f}) | "
+            f"| {variant} | {median:.1f} ({min(seconds):.1f} to {max(seconds):.1f}) | "
             f"{options.rows / median:.2f} | {tokens / median:.0f} | {one / median:.2f} | "
             f"{same} of {len(records)} |"
         )

@@ -1,4 +1,4 @@
-"""Measure JSON answers: schemas held, cost a token, strings that stand in the text."""
+"""Measure JSON answers: valid answers, time per token, strings that come from the text."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts.inputs import Text
 
 TEXTS = Path(__file__).with_name("texts.toml")
-FREE_EVERY = 3  # one schema in so many is also run without its grammar
+UNCONSTRAINED_EVERY = 3  # every third schema also runs without its grammar
 CONTEXT = 2048
 RUNS = [
     ("random weights", "llama.cpp", 0.0),
@@ -56,7 +56,7 @@ RUNS = [
 
 @dataclass
 class Speed:
-    """Tokens and the seconds they took, the first token of each answer left out."""
+    """Tokens and the seconds they took, without the first token of each answer."""
 
     tokens: int = 0
     seconds: float = 0.0
@@ -67,7 +67,7 @@ class Speed:
 
 
 def run(engine: Session, request: Request, speed: Speed) -> Answer:
-    """Answer `request` and add to `speed`."""
+    """Answer `request` and add its time to `speed`."""
     started = time.perf_counter()
     answer = collect(
         engine.stream(request),
@@ -81,19 +81,19 @@ def run(engine: Session, request: Request, speed: Speed) -> Answer:
     return answer
 
 
-def messages(text: str, schema: Schema, **values: Any) -> list[Message]:
-    given = {"fields": describe_fields(schema), **values}
-    told = {name: value for name, value in given.items() if value}
-    return find("json-extract").fill(text, task_values=told)
+def messages(text: str, schema: Schema, **more: Any) -> list[Message]:
+    values = {"fields": describe_fields(schema), **more}
+    set_values = {name: value for name, value in values.items() if value}
+    return find("json-extract").fill(text, task_values=set_values)
 
 
 class Bench:
-    """One engine on one model."""
+    """The measurements of one engine on one model."""
 
     def __init__(self, engine: Session, model: GGUF, sampling: Sampling, limit: int) -> None:
         self.engine, self.model, self.sampling, self.limit = engine, model, sampling, limit
         self.outcomes: Counter[str] = Counter()
-        self.held, self.free = Speed(), Speed()
+        self.constrained, self.unconstrained = Speed(), Speed()
 
     def plan(self, text: str, asked: list[Message], expected: BoundSpec) -> Plan:
         draft = Prompt(Text(text, "benchmark"), asked, expected)
@@ -104,17 +104,17 @@ class Bench:
         task = Task("json-extract")
         return Plan(task, draft, self.model, "", selection, load, request, 2 * self.limit, ())
 
-    def hold(self, accepted: dict[str, Schema]) -> None:
-        """Ask for a value of every schema, and for as many tokens without a grammar."""
+    def answer_all(self, accepted: dict[str, Schema]) -> None:
+        """Request a value of every schema, and as many tokens without a grammar."""
         for number, (name, schema) in enumerate(accepted.items()):
             expected, speed = BoundSpec(OutputSpec(schema), ""), Speed()
             plan = self.plan(name, messages(f"An example of: {name}", schema), expected)
             self.outcomes[self.outcome(plan, expected, speed)] += 1
-            if number % FREE_EVERY == 0 and speed.tokens:
-                add(self.held, speed)
+            if number % UNCONSTRAINED_EVERY == 0 and speed.tokens:
+                add(self.constrained, speed)
                 tokens = min(speed.tokens, self.limit)
                 request = replace(plan.request, grammar=None, max_tokens=tokens + 1)
-                run(self.engine, request, self.free)
+                run(self.engine, request, self.unconstrained)
 
     def outcome(self, plan: Plan, expected: BoundSpec, speed: Speed) -> str:
         try:
@@ -129,18 +129,18 @@ class Bench:
             return "cut"
         except OutputInvalid as error:
             print(f"  {plan.draft.text.text}: {error.message}", file=sys.stderr)
-            return "refused"
-        return "asked again" if found.failures else "at once"
+            return "invalid"
+        return "retried" if found.failures else "first time"
 
     def ground(self, *, grounded: bool) -> Counter[str]:
-        """How many strings extracted from the texts stand in them."""
+        """Count the extracted strings that come from the texts."""
         count: Counter[str] = Counter()
         for sample in tomllib.loads(TEXTS.read_text(encoding="utf-8"))["texts"]:
-            text, told = sample["text"].strip(), schema_from_fields(sample["fields"])
+            text, described = sample["text"].strip(), schema_from_fields(sample["fields"])
             schema = schema_from_fields(sample["fields"], nullable=grounded)
             expected = BoundSpec(OutputSpec(schema, grounded=grounded), text)
             plan = self.plan(
-                text, messages(text, told, grounded=grounded, nullable=grounded), expected
+                text, messages(text, described, grounded=grounded, nullable=grounded), expected
             )
             answer = run(self.engine, plan.request, Speed())
             if answer.finish_reason == "length":
@@ -158,22 +158,22 @@ def add(total: Speed, part: Speed) -> None:
     total.seconds += part.seconds
 
 
-def sort_out(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
-    """The accepted schemas, why the others are refused, how many need validation."""
+def check_all(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
+    """Check the schemas: the accepted ones, why others are rejected, how many need validation."""
     accepted: dict[str, Schema] = {}
-    refused: dict[str, str] = {}
-    noted = 0
+    rejected: dict[str, str] = {}
+    unenforced = 0
     for name, schema in schemas(count):
         try:
-            noted += bool(OutputSpec(schema).check())
+            unenforced += bool(OutputSpec(schema).check())
             accepted[name] = schema
         except UsageError as error:
-            refused[name] = error.message
-    return accepted, refused, noted
+            rejected[name] = error.message
+    return accepted, rejected, unenforced
 
 
 @contextmanager
-def opened(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
+def open_bench(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
     model = read_gguf(path)
     selection = select_engine(EngineRequirements(name, gpu_layers=NONE), model)
     context = min(model.context_length, CONTEXT)
@@ -187,10 +187,12 @@ def main() -> None:
     parser.add_argument("--schemas", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=64)
     arguments = parser.parse_args()
-    accepted, refused, noted = sort_out(arguments.schemas)
-    print(f"{len(accepted) + len(refused)} schemas: {len(accepted)} accepted ({noted} of them with")
-    print(f"keywords that validation keeps), {len(refused)} refused before a model is loaded.\n")
-    for name, why in refused.items():
+    accepted, rejected, unenforced = check_all(arguments.schemas)
+    print(
+        f"{len(accepted) + len(rejected)} schemas: {len(accepted)} accepted ({unenforced} of them "
+        f"with\nkeywords left to validation), {len(rejected)} rejected before a model is loaded.\n"
+    )
+    for name, why in rejected.items():
         print(f"- {name}: {why}")
     terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
     with tempfile.TemporaryDirectory() as folder:
@@ -199,23 +201,25 @@ def main() -> None:
         tiny = write_mistral(Path(folder) / "random.gguf", context_length=CONTEXT)
         files = {"SmolLM2": (smollm2, smollm2_old), "random weights": (tiny, tiny)}
         ground_texts(smollm2)
-        titles = "model | engine | temperature | valid | after asking again | cut | invalid"
-        heading(*titles.split(" | "), "ms a token", "without a grammar", "ratio")
+        titles = "model | engine | temperature | valid | after a retry | cut | invalid"
+        heading(*titles.split(" | "), "ms per token", "without a grammar", "ratio")
         for name, engine_name, temperature in RUNS:
             path = files[name][engine_name == "ctransformers"]
             sampling = Sampling(temperature, 0, 1.0, 1.0, 1)
-            with opened(engine_name, path, sampling, arguments.max_tokens) as bench:
-                bench.hold(accepted)
-            counts = map(bench.outcomes.get, ("at once", "asked again", "cut", "refused"))
-            held, free = bench.held.milliseconds, bench.free.milliseconds
-            numbers = f"{held:.2f}", f"{free:.2f}", f"{held / max(free, 1e-9):.2f}"
+            with open_bench(engine_name, path, sampling, arguments.max_tokens) as bench:
+                bench.answer_all(accepted)
+            counts = map(bench.outcomes.get, ("first time", "retried", "cut", "invalid"))
+            constrained = bench.constrained.milliseconds
+            free = bench.unconstrained.milliseconds
+            ratio = constrained / max(free, 1e-9)
+            numbers = f"{constrained:.2f}", f"{free:.2f}", f"{ratio:.2f}"
             table(name, engine_name, temperature, *counts, *numbers)
 
 
 def ground_texts(model: Path) -> None:
-    """Where the strings that SmolLM2 extracts stand, with grounding and without."""
+    """Print how many strings of SmolLM2's answers come from the text, grounded or not."""
     heading("strings", "in the text", "not in the text", "null", "cut")
-    with opened("llama.cpp", model, Sampling(0.0, 0, 1.0, 1.0, 1), 300) as bench:
+    with open_bench("llama.cpp", model, Sampling(0.0, 0, 1.0, 1.0, 1), 300) as bench:
         for grounded in (False, True):
             count = bench.ground(grounded=grounded)
             shown = "grounded" if grounded else "not grounded"

@@ -1,7 +1,7 @@
-"""A varied set of JSON Schemas for the benchmark: written by hand after real ones, and varied.
+"""JSON Schemas for the benchmark: written by hand after real ones, with random variations.
 
-Kinds and proportions follow what public collections hold: function calls, API objects,
-configuration files, forms, recursive documents, unions, and keywords that grammars cannot hold.
+Kinds and proportions follow public collections: function calls, API objects, configuration files,
+forms, recursive documents, unions, and keywords that grammars cannot enforce.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ UUID: Schema = {"type": "string", "format": "uuid"}
 
 
 def obj(*, optional: str = "", closed: bool = True, **properties: Schema) -> Schema:
-    """An object; `optional` names the properties that may be left out."""
+    """An object; `optional` names the properties that are not required."""
     required = [name for name in properties if name not in optional.split()]
     schema: Schema = {"type": "object", "properties": properties, "required": required}
     return schema | ({"additionalProperties": False} if closed else {})
@@ -50,7 +50,7 @@ def one_of(*values: Any) -> Schema:
 
 
 def pattern(expression: str) -> Schema:
-    """A string of a form."""
+    """A string that matches a pattern."""
     return {"type": "string", "pattern": expression}
 
 
@@ -133,7 +133,7 @@ BY_HAND: dict[str, Schema] = {
     "escapes": one_of('say "hi"', "back\\slash", "line\nbreak", "tab\t"),
     "nothing said": {},
     "any list": {"type": "array", "maxItems": 2},
-    # Kept by validation afterwards: a grammar cannot.
+    # Enforced by validation afterwards, since a grammar cannot.
     "set of tags": {**some(one_of("a", "b", "c", "d"), 2, 3), "uniqueItems": True},
     "not a word": {**text(20, 1), "not": {"enum": ["null", "none"]}},
     "conditional": {**obj(country=one_of("US", "DE"), zip=text(8), optional="zip"), "if": {"properties": {"country": {"const": "US"}}}, "then": {"required": ["zip"]}},
@@ -141,7 +141,7 @@ BY_HAND: dict[str, Schema] = {
     "both or none": {**obj(card=text(20), expires=DATE, optional="card expires"), "dependentRequired": {"card": ["expires"]}},
     "named keys": {"type": "object", "additionalProperties": INT, "propertyNames": {"maxLength": 4}, "maxProperties": 2},
     "a regular expression": {"type": "string", "format": "regex", "maxLength": 10},
-    # Refused: nothing could hold these.
+    # Rejected: neither a grammar nor validation could enforce these.
     "look-ahead": pattern("^(?=.*[0-9])[a-z0-9]{8}$"),
     "look-behind": pattern("(?<=a)b"),
     "back reference": pattern(r"^(a|b)\1$"),
@@ -161,7 +161,7 @@ BY_HAND: dict[str, Schema] = {
 
 
 def schemas(count: int, seed: int = 1) -> Iterator[tuple[str, Schema]]:
-    """`count` named schemas: those written by hand, then made ones."""
+    """Yield `count` named schemas: those written by hand first, then random variations."""
     yield from list(BY_HAND.items())[:count]
     chance = random.Random(seed)
     for index in range(count - len(BY_HAND)):

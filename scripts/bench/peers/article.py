@@ -1,4 +1,4 @@
-"""The plain ctransformers script that people have in a notebook cell."""
+"""The plain ctransformers script of the article, as people run it in a notebook cell."""
 
 import sys
 

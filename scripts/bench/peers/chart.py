@@ -1,4 +1,4 @@
-"""Results → an SVG of horizontal bars: no library, and readable in light and dark pages."""
+"""Results → an SVG of horizontal bars, without a library, readable on light and dark pages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _OURS, _THEIRS = "#2a78d6", "#9a9890"
 
 
 def svg(results: Results) -> str:
-    """The whole drawing."""
+    """Draw the chart."""
     tables = [table for title in TITLES for table in results.tables if table.title == title]
     height, parts = 8, list[str]()
     for table in tables:
@@ -37,8 +37,8 @@ def svg(results: Results) -> str:
 
 
 def _rows(table: Table) -> list[tuple[str, float]]:
-    pairs = [(way, median(values)) for way, values in table.values.items()]
-    return [(way, value) for way, value in pairs if value]
+    pairs = [(variant, median(values)) for variant, values in table.values.items()]
+    return [(variant, value) for variant, value in pairs if value]
 
 
 def _panel(table: Table, top: int) -> Iterator[str]:
@@ -48,10 +48,10 @@ def _panel(table: Table, top: int) -> Iterator[str]:
     unit = "" if table.unit in table.title.partition(",")[0].split() else f", {table.unit}"
     title = f"{table.title}{unit}: {better}"
     yield f'<text x="8" y="{top + 26}" font-weight="600" fill="#222">{escape(title)}</text>\n'
-    for row, (way, value) in enumerate(rows):
+    for row, (variant, value) in enumerate(rows):
         y = top + _HEAD - 8 + row * _BAR
         length = (_WIDTH - _LABELS - _VALUES) * value / longest
-        name = way.replace("`", "")
+        name = variant.replace("`", "")
         colour = _OURS if name.startswith("mistral-cli") else _THEIRS
         yield (
             f'<text x="{_LABELS - 8}" y="{y + 13}" text-anchor="end" fill="#222">'

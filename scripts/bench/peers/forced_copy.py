@@ -1,7 +1,7 @@
-"""Prints the tokens/s of a model that is made to copy: `forced_copy.py FILE TEXT TOKENS LOOKUP`.
+"""Prints the tokens/s of a model that must copy: `forced_copy.py FILE TEXT TOKENS LOOKUP`.
 
-A shape with random weights copies nothing by itself: a grammar of token ids makes it write its
-prompt again. All is as the wheel's engine opens it, with or without `--lookup`.
+A model with random weights never copies by itself: a grammar of token ids forces it to repeat its
+prompt. All is as the wheel's engine opens it, with or without `--lookup`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""`--lookup`: a text that is copied and one that is not, each with and without guesses."""
+"""Prompt lookup (`--lookup`): an answer that copies its prompt and one that does not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from results import Results, Table
 from setting import Setting
-from timing import Tell, in_turns, timed
+from timing import Log, alternate, timed
 
 _TEXT = (
     "The harbour of Kestrel Bay was built in 1874 by the engineer Thomas Aldwin, who had studied "
@@ -22,28 +22,28 @@ _PROMPTS = {
     "copying": f"List the sentences of this text, one per line:\n\n{_TEXT}",
     "free text": "Explain why the sky is blue and why sunsets are red.",
 }
-_LEAST = {"copying": 2.0, "free text": 0.97}
+_TARGETS = {"copying": 2.0, "free text": 0.97}
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """Tokens a second of SmolLM2's answers, and of a 7B shape that is made to copy."""
+def measure(setting: Setting, results: Results, log: Log) -> None:
+    """Measure tokens/s of SmolLM2's answers, and of the 7B shape when forced to copy."""
     if not setting.knows("--lookup"):
         setting.skipped.append("prompt lookup: this version has no `--lookup`")
         return
     for kind, prompt in _PROMPTS.items():
-        ways = _ways(setting, prompt)
-        found = in_turns(ways, setting.repeats, setting.skipped, tell)
-        first = next(iter(ways))
-        note = "The answer's tokens alone, greedy, the same prompt."
+        variants = _variants(setting, prompt)
+        found = alternate(variants, setting.repeats, setting.skipped, log)
+        first = next(iter(variants))
+        note = "Only the answer's tokens count; greedy, with the same prompt."
         table = Table(f"Prompt lookup, {kind}, SmolLM2", "tokens/s", found, first, note)
         results.tables.append(table)
         for name in setting.engines.values():
             what = f"Tokens/s with prompt lookup, {kind}, {name}, of those without"
-            results.target(what, table, f"{name}, --lookup", name, _LEAST[kind])
-    _shape(setting, results, tell)
+            results.target(what, table, f"{name}, --lookup", name, _TARGETS[kind])
+    _shape(setting, results, log)
 
 
-def _shape(setting: Setting, results: Results, tell: Tell) -> None:
+def _shape(setting: Setting, results: Results, log: Log) -> None:
     def forced(lookup: int) -> float:
         command = setting.our_script(
             "forced_copy.py", setting.shape_7b, _TEXT, setting.tokens(100), lookup
@@ -51,23 +51,23 @@ def _shape(setting: Setting, results: Results, tell: Tell) -> None:
         return float(timed(command).stdout)
 
     without = setting.engines["llama.cpp"]
-    ways = {without: lambda: forced(0), f"{without}, --lookup": lambda: forced(1)}
-    found = in_turns(ways, setting.repeats, setting.skipped, tell)
-    note = "100 tokens of its prompt again, token by token as a grammar has them."
+    variants = {without: lambda: forced(0), f"{without}, --lookup": lambda: forced(1)}
+    found = alternate(variants, setting.repeats, setting.skipped, log)
+    note = "A grammar forces the model to repeat 100 tokens of its prompt."
     table = Table("Prompt lookup, copying, 7B shape", "tokens/s", found, without, note)
     results.tables.append(table)
     what = f"Tokens/s with prompt lookup, copying, 7B shape, {without}, of those without"
-    results.target(what, table, f"{without}, --lookup", without, _LEAST["copying"])
+    results.target(what, table, f"{without}, --lookup", without, _TARGETS["copying"])
 
 
-def _ways(setting: Setting, prompt: str) -> dict[str, Callable[[], float]]:
+def _variants(setting: Setting, prompt: str) -> dict[str, Callable[[], float]]:
     def ours(engine: str, *flags: str) -> float:
         asked = ("--json", "-n", setting.tokens(160), "--engine", engine, *flags, prompt)
         found = json.loads(timed(setting.generate(setting.smollm2, *asked)).stdout)
         return float(found["timings"]["tokens_per_second"])
 
-    ways: dict[str, Callable[[], float]] = {}
+    variants: dict[str, Callable[[], float]] = {}
     for engine, name in setting.engines.items():
-        ways[name] = lambda engine=engine: ours(engine)  # type: ignore[misc]
-        ways[f"{name}, --lookup"] = lambda engine=engine: ours(engine, "--lookup")  # type: ignore[misc]
-    return ways
+        variants[name] = lambda engine=engine: ours(engine)  # type: ignore[misc]
+        variants[f"{name}, --lookup"] = lambda engine=engine: ours(engine, "--lookup")  # type: ignore[misc]
+    return variants

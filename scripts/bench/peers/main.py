@@ -40,7 +40,7 @@ MEASURES = {
 
 def main() -> None:
     options = arguments()
-    options.out.mkdir(parents=True, exist_ok=True)  # now: not after all has been measured
+    options.out.mkdir(parents=True, exist_ok=True)  # fail now, not after minutes of measurements
     results_file = options.out / "benchmarks.json"
     if not options.render:
         with tempfile.TemporaryDirectory() as work:
@@ -58,17 +58,19 @@ def arguments() -> argparse.Namespace:
         "--native",
         type=Path,
         default=native_folder() / "bin",
-        help="folder of llama.cpp's programs (default: what scripts/build-native --tools made)",
+        help="folder with llama.cpp's programs (default: that of scripts/build-native --tools)",
     )
     parser.add_argument(
         "--python",
         type=Path,
         default=Path("/nonexistent"),
-        help="one with `pip install llama-cpp-python llm llm-gguf`",
+        help="a Python with the packages llama-cpp-python, llm and llm-gguf",
     )
-    parser.add_argument("--shape-7b", type=Path, help="what scripts/make_model wrote; else made")
+    parser.add_argument(
+        "--shape-7b", type=Path, help="the file that scripts/make_model wrote (default: make one)"
+    )
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--tiny", action="store_true", help="few tokens: to see that it works")
+    parser.add_argument("--tiny", action="store_true", help="use few tokens, as a quick check")
     parser.add_argument("--only", choices=MEASURES, action="append", help="repeatable")
     parser.add_argument("--out", type=Path, default=PAGES)
     parser.add_argument("--render", action="store_true", help="only rewrite the page")
@@ -82,12 +84,12 @@ def run(options: argparse.Namespace, work: Path) -> Results:
     started = time.monotonic()
     for name, module in MEASURES.items():
         if not options.only or name in options.only:
-            tell(f"{name} (after {time.monotonic() - started:.0f} s)")
+            log(f"{name} (after {time.monotonic() - started:.0f} s)")
             try:
-                module.measure(setting, results, tell)
-            except Exception as error:  # the others took minutes
+                module.measure(setting, results, log)
+            except Exception as error:  # keep the other results, which took minutes
                 setting.skipped.append(f"{name}: {type(error).__name__}: {error}")
-    tell(f"done after {time.monotonic() - started:.0f} s")
+    log(f"done after {time.monotonic() - started:.0f} s")
     return results
 
 
@@ -101,7 +103,7 @@ def prepare(options: argparse.Namespace, work: Path) -> Setting:
     if shape is None:
         from synthetic.mistral_7b import write_7b
 
-        tell("making the 7B shape: --shape-7b takes one that is there")
+        log("making the 7B shape; --shape-7b takes an existing file")
         shape = write_7b(work / "mistral-7b-shape.Q4_K_M.gguf")
     return Setting(
         native=options.native,
@@ -115,7 +117,7 @@ def prepare(options: argparse.Namespace, work: Path) -> Setting:
     )
 
 
-def tell(line: str) -> None:
+def log(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 

@@ -1,4 +1,4 @@
-"""One call from the shell: about 20 prompt tokens and 64 new ones, the whole process."""
+"""One call from the shell, the whole process: about 20 prompt tokens and 64 new ones."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from results import Results, Table
 from setting import Setting
-from timing import Tell, Timed, in_page_cache, in_turns, timed
+from timing import Log, Timed, alternate, in_page_cache, timed
 
 PROMPT = (
     "Once upon a time, in a small harbour town at the edge of the sea, an old fisherman found a"
@@ -15,16 +15,16 @@ LLM = "llm with llm-gguf"
 DEFAULTS, BEST = "llama-completion", "llama-completion --no-repack --no-warmup"
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """Compare whole calls on both models."""
+def measure(setting: Setting, results: Results, log: Log) -> None:
+    """Compare complete calls on both models."""
     for model, path in setting.models.items():
         in_page_cache(path)
-        found = in_turns(_ways(setting, model), setting.repeats, setting.skipped, tell)
+        found = alternate(_variants(setting, model), setting.repeats, setting.skipped, log)
         whole = {w: [t.seconds for t in runs] for w, runs in found.items() if w != LLM}
-        note = "From the command to its end: about 20 prompt tokens, 64 new ones, greedy."
+        note = "From start to exit of the process: about 20 prompt tokens, 64 new tokens, greedy."
         table = Table(f"One-off call, {model}", "s", whole, BEST, note)
-        first = {way: [each.first_byte for each in runs] for way, runs in found.items()}
-        note = "From the command to the first text on stdout, in the same calls."
+        first = {variant: [each.first_byte for each in runs] for variant, runs in found.items()}
+        note = "From the start of the process to the first text on stdout, in the same calls."
         results.tables += [table, Table(f"First text, {model}", "s", first, BEST, note)]
         if model == "SmolLM2":
             continue
@@ -34,7 +34,7 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
                 results.target(what, table, name, other, limit, at_most=True)
 
 
-def _ways(setting: Setting, model: str) -> dict[str, Callable[[], Timed]]:
+def _variants(setting: Setting, model: str) -> dict[str, Callable[[], Timed]]:
     path, tokens = setting.models[model], setting.tokens(64)
 
     def ours(engine: str) -> Timed:
@@ -53,23 +53,23 @@ def _ways(setting: Setting, model: str) -> dict[str, Callable[[], Timed]]:
         file = setting.for_ctransformers(model)
         return timed(setting.our_script("article.py", file, PROMPT, tokens))
 
-    ways: dict[str, Callable[[], Timed]] = {
+    variants: dict[str, Callable[[], Timed]] = {
         name: lambda engine=engine: ours(engine)  # type: ignore[misc]
         for engine, name in setting.engines.items()
     }
-    ways |= {
+    variants |= {
         DEFAULTS: native,
         BEST: lambda: native("--no-repack", "--no-warmup"),
         "llama-cpp-python": lambda: python("plain_llama_cpp_python.py"),
         "the article's ctransformers script": article,
     }
-    if model == "SmolLM2":  # a large one takes it as long to load as llama-completion
-        ways[LLM] = lambda: _llm(setting, model)
-    return ways
+    if model == "SmolLM2":  # it loads a large model as slowly as llama-completion
+        variants[LLM] = lambda: _llm(setting, model)
+    return variants
 
 
 def _llm(setting: Setting, model: str) -> Timed:
-    """Until the first text alone: it takes no limit of tokens."""
+    """Time llm to its first text only, since it has no option to limit the tokens."""
     home, name = setting.work / "llm", model.replace(" ", "-")
     env, llm = {"LLM_USER_PATH": str(home)}, str(setting.python.parent / "llm")
     home.mkdir(exist_ok=True)

@@ -1,4 +1,4 @@
-"""What a script with llama-cpp-python looks like; its own default takes half of the cores."""
+"""A plain llama-cpp-python script, on all cores; the library's default is half of them."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""A prefix of about 300 tokens that an earlier process has read: the time to the first token."""
+"""The time to the first token, with a prefix of about 300 tokens that an earlier process cached."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from itertools import count
 
 from results import Results, Table
 from setting import HERE, Setting
-from timing import Tell, Unavailable, in_page_cache, in_turns, timed
+from timing import Log, Unavailable, alternate, in_page_cache, timed
 
 _TEXT = HERE.parents[2] / "LICENSE"
 _QUESTIONS = "May I sell copies of it?", "Who is liable if it fails?"
 _COMPLETION = "llama-completion --prompt-cache"
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """Ask two questions about one text in two processes, on the 7B shape."""
-    ways: dict[str, Callable[[], tuple[float, float]]] = {
+def measure(setting: Setting, results: Results, log: Log) -> None:
+    """Ask two questions about the same text in two processes, on the 7B shape."""
+    variants: dict[str, Callable[[], tuple[float, float]]] = {
         name: lambda engine=engine: _ours(setting, engine)  # type: ignore[misc]
         for engine, name in setting.engines.items()
     }
     in_page_cache(setting.shape_7b)
-    ways[_COMPLETION] = lambda: _completion(setting)
-    found = in_turns(ways, setting.repeats, setting.skipped, tell)
+    variants[_COMPLETION] = lambda: _completion(setting)
+    found = alternate(variants, setting.repeats, setting.skipped, log)
     values = {}
-    for way, pairs in found.items():
-        values[f"{way}, cold"] = [cold for cold, _ in pairs]
-        values[f"{way}, seen before"] = [cached for _, cached in pairs]
-    note = "From the command until its first token: a question about the licence, the text first."
+    for variant, pairs in found.items():
+        values[f"{variant}, cold"] = [cold for cold, _ in pairs]
+        values[f"{variant}, seen before"] = [cached for _, cached in pairs]
+    note = "From the start of the process to its first token; the question follows a licence text."
     base = f"{_COMPLETION}, cold"
     results.tables.append(Table("A prefix seen before, 7B shape", "s", values, base, note))
     for name in setting.engines.values():
@@ -42,7 +42,7 @@ _folders = count()
 
 def _ours(setting: Setting, engine: str) -> tuple[float, float]:
     if not setting.knows("--no-cache"):
-        raise Unavailable("it has no prompt cache on disk")
+        raise Unavailable("this version has no prompt cache on disk")
     env = {"XDG_CACHE_HOME": str(setting.work / f"cache-{next(_folders)}")}
     flags = ["--no-serve"] if setting.knows("--no-serve") else []
     command = setting.generate(
@@ -57,7 +57,7 @@ def _completion(setting: Setting) -> tuple[float, float]:
     command = [setting.program("llama-completion"), "-m", setting.shape_7b]
     command += ["--prompt-cache", cache, "-t", setting.cores]
     command += ["-n", "4", "--temp", "0", "-no-cnv", "--no-repack", "--no-warmup"]
-    command += ["--no-display-prompt"]  # it would come first
+    command += ["--no-display-prompt"]  # the prompt would be the first text
     prompts = (f"{text}\n{asked}\n" for asked in _QUESTIONS)
     cold, cached = (timed([*command, "-p", prompt]).first_byte for prompt in prompts)
     return cold, cached

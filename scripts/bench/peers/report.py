@@ -23,7 +23,7 @@ real one; a "machine build" is llama.cpp compiled on this machine
 
 
 def page(results: Results, plot: str) -> str:
-    """The whole page in Markdown."""
+    """Write the page in Markdown."""
     about = {**results.machine, "date": results.date}
     machine = "\n".join(f"- {name}: {text}" for name, text in about.items())
     parts = [_TOP.format(repeats=results.repeats, machine=machine, plot=plot)]
@@ -49,17 +49,17 @@ def _table(table: Table) -> Iterator[str]:
     base = median(table.values.get(table.base))
     yield f"{table.note}\n\n" if table.note else ""
     yield f"| | {table.unit} | ratio to {table.base} |\n|---|---|---|\n"
-    for way, values in table.values.items():
+    for variant, values in table.values.items():
         middle = median(values)
         if middle is None:
             continue
         ratio = f"{middle / base:.2f}" if base else "-"
         spread = f"{number(min(values))} to {number(max(values))}"
-        yield f"| {way} | {number(middle)} ({spread}) | {ratio} |\n"
+        yield f"| {variant} | {number(middle)} ({spread}) | {ratio} |\n"
 
 
 def number(value: float) -> str:
-    """With three digits that count, and no exponent."""
+    """Format with three significant digits and no exponent."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
@@ -76,17 +76,17 @@ _REASONS = {
 }
 
 
-# This tool itself, and what shows what Python takes.
+# This tool itself, and the commands that show the time Python takes.
 _NO_PEERS = ("mistral-cli", "python -c", "import ")
 
 
 def _medians(table: Table) -> list[tuple[str, float]]:
-    pairs = [(way.strip("`"), median(values)) for way, values in table.values.items()]
-    return [(way, value) for way, value in pairs if value]
+    pairs = [(variant.strip("`"), median(values)) for variant, values in table.values.items()]
+    return [(variant, value) for variant, value in pairs if value]
 
 
 def _ahead(results: Results) -> Iterator[str]:
-    """Where a peer is ahead of our fastest way, and of the fastest with the wheel alone."""
+    """List the peers that beat our fastest variant, or our fastest one with the wheel."""
     lines = [line for table in results.tables for line in _ahead_in(table)]
     yield from lines or ["Nowhere in this run.\n"]
 
@@ -94,15 +94,17 @@ def _ahead(results: Results) -> Iterator[str]:
 def _ahead_in(table: Table) -> Iterator[str]:
     better = min if table.unit in ("s", "ms") else max
     found = dict(_medians(table))
-    peers = {way: value for way, value in found.items() if not way.startswith(_NO_PEERS)}
-    ours = [way for way in found if way.startswith("mistral-cli")]
-    wheel = [way for way in ours if "wheel" in way]
+    peers = {
+        variant: value for variant, value in found.items() if not variant.startswith(_NO_PEERS)
+    }
+    ours = [variant for variant in found if variant.startswith("mistral-cli")]
+    wheel = [variant for variant in ours if "wheel" in variant]
     reason = next((text for name, text in _REASONS.items() if table.title.startswith(name)), "")
-    fastest = (better(ways, key=found.__getitem__) for ways in (ours, wheel) if ways)
-    for way in dict.fromkeys(fastest):
+    fastest = (better(variants, key=found.__getitem__) for variants in (ours, wheel) if variants)
+    for variant in dict.fromkeys(fastest):
         gaps = {
-            peer: value / found[way] if better is max else found[way] / value
+            peer: value / found[variant] if better is max else found[variant] / value
             for peer, value in peers.items()
         }
         if ahead := [f"{peer} ({gap:.2f} times)" for peer, gap in gaps.items() if gap > 1]:
-            yield f"- **{table.title}**, {way}: {', '.join(ahead)}. {reason}\n"
+            yield f"- **{table.title}**, {variant}: {', '.join(ahead)}. {reason}\n"

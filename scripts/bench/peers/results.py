@@ -1,4 +1,4 @@
-"""What a run of the comparison found, in a shape that JSON keeps."""
+"""The results of a comparison, in a form that JSON can store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from timing import median
 
 @dataclass
 class Table:
-    """One comparison: the numbers of each way, in `unit`; ratios are to the way `base`."""
+    """One comparison: the values of each variant, in `unit`; ratios are relative to `base`."""
 
     title: str
     unit: str
@@ -21,7 +21,7 @@ class Table:
 
 @dataclass
 class Target:
-    """A ratio that the project wants to reach: at most, or at least, `limit`."""
+    """A ratio that the project aims for: at most, or at least, `limit`."""
 
     what: str
     ratio: float | None
@@ -31,7 +31,6 @@ class Target:
 
     @property
     def verdict(self) -> str:
-        """In a word."""
         if self.ratio is None:
             return "not measured"
         good = self.ratio <= self.limit if self.at_most else self.ratio >= self.limit
@@ -40,7 +39,7 @@ class Target:
 
 @dataclass
 class Results:
-    """Everything that the page is made of."""
+    """Everything that the page shows."""
 
     machine: dict[str, str]
     date: str
@@ -60,18 +59,16 @@ class Results:
         at_most: bool = False,
         note: str = "",
     ) -> None:
-        """Add the ratio of two ways of a table."""
+        """Add a target for the ratio of two variants of a table."""
         one, other = median(table.values.get(ours)), median(table.values.get(theirs))
         ratio = one / other if one and other else None
         self.targets.append(Target(what, ratio, limit, at_most, note))
 
     def as_json(self) -> dict[str, Any]:
-        """For a file."""
         return asdict(self)
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> Results:
-        """From a file."""
         tables = [Table(**each) for each in values.pop("tables")]
         targets = [Target(**each) for each in values.pop("targets")]
         return cls(tables=tables, targets=targets, **values)

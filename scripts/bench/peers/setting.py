@@ -1,4 +1,4 @@
-"""Where everything is: this tool, the peers, the models; and what the machine is."""
+"""The setting of a benchmark: this tool, the peers, the models and the machine."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ HERE = Path(__file__).parent
 
 @dataclass
 class Setting:
-    """`native` has llama.cpp's programs, `python` the peers' packages; both may lack.
+    """`native` contains llama.cpp's programs, `python` the peers' packages; both may be missing.
 
     `smollm2`, `smollm2_2023` (for ctransformers) and `shape_7b` are model files; `work` is a
-    folder for what is made on the way. `tiny` asks for as few tokens as show that it works.
+    folder for temporary files. With `tiny`, few tokens are used, to check that everything works.
     """
 
     native: Path
@@ -38,34 +38,33 @@ class Setting:
 
     @property
     def models(self) -> dict[str, Path]:
-        """The files that every llama.cpp reads."""
+        """The model files that every llama.cpp reads."""
         return {"SmolLM2": self.smollm2, "7B shape": self.shape_7b}
 
     def for_ctransformers(self, model: str) -> Path:
-        """The file that ctransformers reads for `model`."""
+        """Return the file that ctransformers reads for `model`."""
         return self.smollm2_2023 if model == "SmolLM2" else self.shape_7b
 
     def tokens(self, count: int) -> int:
-        """`count`, or few of them."""
+        """Return `count`, or a fraction of it with `tiny`."""
         return max(4, count // 8) if self.tiny else count
 
     @cached_property
     def cores(self) -> str:
-        """Cores that may be used."""
         return str(usable_cores())
 
     def ours(self, *arguments: object) -> list[str]:
-        """This tool's command line, as a user calls it."""
+        """Return this tool's command line, as a user calls it."""
         return [str(Path(sys.executable).parent / "mistral-cli"), *map(str, arguments)]
 
     def generate(self, model: Path, *arguments: object, fresh: bool = True) -> list[str]:
-        """`mistral-cli generate`, greedy; `fresh` uses nothing that an earlier call left."""
+        """Return a greedy `mistral-cli generate`; `fresh` reuses nothing of earlier calls."""
         plain = [flag for flag in ("--no-cache", "--no-serve") if fresh and self.knows(flag)]
         greedy = ("--temperature", 0, "--repetition-penalty", 1, "-q", "--seed", 1)
         return self.ours("generate", "-m", model, *greedy, *plain, *arguments)
 
     def knows(self, flag: str, command: str = "generate") -> bool:
-        """Whether a command of this tool has the option `flag`."""
+        """Whether a command of this version has the option `flag`."""
         return flag in self._help(command)
 
     def _help(self, command: str) -> str:
@@ -79,7 +78,7 @@ class Setting:
 
     @cached_property
     def engines(self) -> dict[str, str]:
-        """What this tool calls its engines, and what we call it with them."""
+        """This tool's name of each engine, and the name of the variant."""
         found = {"llama.cpp": "mistral-cli, wheel"}
         listed = subprocess.run(
             self.ours("doctor", "--json"), capture_output=True, text=True, check=False
@@ -92,25 +91,25 @@ class Setting:
         return found
 
     def program(self, name: str) -> Path:
-        """One of llama.cpp's programs. Raises Unavailable."""
+        """Return the path of one of llama.cpp's programs. Raises Unavailable."""
         path = self.native / name
         if not path.exists():
             raise Unavailable(f"there is no {path} (scripts/build-native --tools makes it)")
         return path
 
     def peer_script(self, name: str, *arguments: object) -> list[str]:
-        """A script of ours in the peers' Python. Raises Unavailable where there is none."""
+        """Return a command that runs our script in the peers' Python. Raises Unavailable."""
         if not self.python.exists():
-            raise Unavailable("no Python with the peers' packages was given (--python)")
+            raise Unavailable("--python names no Python with the peers' packages")
         return [str(self.python), str(HERE / name), *map(str, arguments)]
 
     def our_script(self, name: str, *arguments: object) -> list[str]:
-        """A script of ours in our own Python."""
+        """Return a command that runs our script in this Python."""
         return [sys.executable, str(HERE / name), *map(str, arguments)]
 
 
 def machine() -> dict[str, str]:
-    """What the numbers belong to."""
+    """Describe the machine that the figures belong to."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return {
         "CPU": f"{processor()}, {usable_cores()} cores",
@@ -121,7 +120,7 @@ def machine() -> dict[str, str]:
 
 
 def versions(python: Path) -> dict[str, str]:
-    """What was compared, as its packages call themselves."""
+    """Return the versions of the packages that are compared."""
     found = _installed(Path(sys.executable), "mistral-cli", "xllamacpp", "ctransformers")
     return found | _installed(python, "llama-cpp-python", "llm", "llm-gguf")
 

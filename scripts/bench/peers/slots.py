@@ -1,4 +1,4 @@
-"""Many short texts at once: `batch` in parallel slots, and llama.cpp's own server with as many."""
+"""Many short texts: `batch` in parallel slots, and llama.cpp's own servers with as many slots."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from results import Results, Table
 from setting import Setting
-from timing import Tell, Unavailable, in_turns, running, timed
+from timing import Log, Unavailable, alternate, running, timed
 
 SLOTS, _CONTEXT, _NEW = 8, 256, 64
 _SERVER, _WHEEL_SERVER = "llama-server", "xllamacpp's server"
@@ -21,16 +21,16 @@ _START_SECONDS = 60.0
 _names = count()
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """Tokens a second of whole runs on SmolLM2, the start of program and model included."""
+def measure(setting: Setting, results: Results, log: Log) -> None:
+    """Measure tokens/s of complete runs on SmolLM2, with the start of program and model."""
     rows = [_prompt(number) for number in range(setting.tokens(64))]
-    ways: dict[str, Callable[[], float]] = {
+    variants: dict[str, Callable[[], float]] = {
         name: lambda engine=engine: _ours(setting, engine, rows)  # type: ignore[misc]
         for engine, name in setting.engines.items()
     }
-    ways[_SERVER] = lambda: _server(_native(setting), rows)
-    ways[_WHEEL_SERVER] = lambda: _server(_wheel(setting), rows)
-    values = in_turns(ways, setting.repeats, setting.skipped, tell)
+    variants[_SERVER] = lambda: _server(_native(setting), rows)
+    variants[_WHEEL_SERVER] = lambda: _server(_wheel(setting), rows)
+    values = alternate(variants, setting.repeats, setting.skipped, log)
     note = f"{len(rows)} requests of {_NEW} new tokens, {SLOTS} slots, the start included."
     table = Table("Parallel slots, SmolLM2", "tokens/s", values, _SERVER, note)
     results.tables.append(table)
@@ -83,7 +83,7 @@ def _server(command: Callable[[int], list[str]], rows: list[str]) -> float:
     ):
         while not _healthy(port):
             if it.poll() is not None or time.perf_counter() - started > _START_SECONDS:
-                raise Unavailable("the server does not start")
+                raise Unavailable("the server did not start")
             time.sleep(0.02)
         with ThreadPoolExecutor(SLOTS) as pool:
             tokens = sum(pool.map(lambda row: _ask(port, row), rows))

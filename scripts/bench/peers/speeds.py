@@ -1,4 +1,4 @@
-"""Prompt and generated tokens a second: this tool, llama-bench, and the wheel's library itself."""
+"""Prompt and generated tokens/s: this tool, llama-bench, and the library in the wheel."""
 
 from __future__ import annotations
 
@@ -9,25 +9,25 @@ from typing import Any
 
 from results import Results, Table
 from setting import Setting
-from timing import Tell, in_page_cache, in_turns, median, timed
+from timing import Log, alternate, in_page_cache, median, timed
 
 BENCH, BENCH_AS_IT_IS = "llama-bench", "llama-bench --repack 0"
 LIBRARY, LIBRARY_AS_IT_IS = "xllamacpp itself", "xllamacpp itself, not repacked"
 _PROMPT, _NEW, _SHARE = "prompt_tokens_per_second", "generated_tokens_per_second", "share"
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
+def measure(setting: Setting, results: Results, log: Log) -> None:
     """Compare the speeds on both models."""
     for model, path in setting.models.items():
         in_page_cache(path)
         sizes = (96, 48) if model == "7B shape" else (512, 128)
         prompt, new = (setting.tokens(size) for size in sizes)
-        ways = _ways(setting, path, prompt, new)
-        found = in_turns(ways, setting.repeats, setting.skipped, tell)
+        variants = _variants(setting, path, prompt, new)
+        found = alternate(variants, setting.repeats, setting.skipped, log)
         tables = {}
         for measure, what, size in ((_PROMPT, "Prompt", prompt), (_NEW, "Generated", new)):
-            values = {way: [each[measure] for each in runs] for way, runs in found.items()}
-            note = f"{size} tokens, the load not counted."
+            values = {variant: [each[measure] for each in runs] for variant, runs in found.items()}
+            note = f"{size} tokens; the time to load the model is not counted."
             tables[measure] = Table(f"{what} tokens/s, {model}", "tokens/s", values, BENCH, note)
             results.tables.append(tables[measure])
         if model == "7B shape":
@@ -61,16 +61,16 @@ def _targets(
     for ours, theirs, how in pairs:
         what = f"Generated tokens/s, wheel, {how}, of its library"
         results.target(what, tables[_NEW], ours, theirs, 0.97)
-    for way, runs in found.items():
+    for variant, runs in found.items():
         if share := median([run[_SHARE] for run in runs if run.get(_SHARE)]):
-            tables[_NEW].note += f" {way} reaches {share:.0%} of the memory's bandwidth."
+            tables[_NEW].note += f" {variant} reaches {share:.0%} of the memory's bandwidth."
 
 
 def _faster(table: Table, one: str, other: str) -> str:
-    return max((one, other), key=lambda way: median(table.values.get(way)) or 0.0)
+    return max((one, other), key=lambda variant: median(table.values.get(variant)) or 0.0)
 
 
-def _ways(
+def _variants(
     setting: Setting, path: Path, prompt: int, new: int
 ) -> dict[str, Callable[[], dict[str, float]]]:
     sizes = ("-p", str(prompt), "-n", str(new), "-r", "1")
@@ -91,16 +91,16 @@ def _ways(
         found: dict[str, Any] = json.loads(timed(command).stdout)
         return {_PROMPT: found["prompt"], _NEW: found["new"]}
 
-    ways: dict[str, Callable[[], dict[str, float]]] = {}
-    # SmolLM2's Q4_1 is of a kind that is not rearranged.
+    variants: dict[str, Callable[[], dict[str, float]]] = {}
+    # llama.cpp does not repack Q4_1, the type of SmolLM2.
     both = setting.knows("--repack", "bench") and path == setting.shape_7b
     for engine, name in setting.engines.items():
         as_it_is = ("--no-repack",) if both else ()
-        ways[name] = lambda engine=engine, flags=as_it_is: ours(engine, *flags)  # type: ignore[misc]
+        variants[name] = lambda engine=engine, flags=as_it_is: ours(engine, *flags)  # type: ignore[misc]
         if both:
-            ways[f"{name}, repacked"] = lambda engine=engine: ours(engine, "--repack")  # type: ignore[misc]
-    ways[BENCH] = lambda: bench(1)
-    ways[BENCH_AS_IT_IS] = lambda: bench(0)
-    ways[LIBRARY] = lambda: library(1)
-    ways[LIBRARY_AS_IT_IS] = lambda: library(0)
-    return ways
+            variants[f"{name}, repacked"] = lambda engine=engine: ours(engine, "--repack")  # type: ignore[misc]
+    variants[BENCH] = lambda: bench(1)
+    variants[BENCH_AS_IT_IS] = lambda: bench(0)
+    variants[LIBRARY] = lambda: library(1)
+    variants[LIBRARY_AS_IT_IS] = lambda: library(0)
+    return variants

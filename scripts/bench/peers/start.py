@@ -1,4 +1,4 @@
-"""How long until a program has said how to use it."""
+"""The time that a program takes to print its help."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from results import Results, Table
 from setting import Setting
-from timing import Tell, in_turns, timed
+from timing import Log, alternate, timed
 
 TYPER, OURS = "`import typer, rich.console`", "`mistral-cli --help`"
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """Compare this tool's help with the peers', and with what Python itself takes."""
+def measure(setting: Setting, results: Results, log: Log) -> None:
+    """Compare this tool's help with the peers', and with the start of Python itself."""
     python = sys.executable
     peers = setting.python.parent
     commands = {
@@ -26,11 +26,11 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
         "`llm --help`": [str(peers / "llm"), "--help"],
         "`llama-completion --help`": [str(setting.native / "llama-completion"), "--help"],
     }
-    ways = {
+    variants = {
         name: lambda command=command: 1000 * timed(command).seconds  # type: ignore[misc]
         for name, command in commands.items()
     }
-    values = in_turns(ways, max(3, 3 * setting.repeats), setting.skipped, tell)
+    values = alternate(variants, max(3, 3 * setting.repeats), setting.skipped, log)
     table = Table("Start", "ms", values, TYPER)
     results.tables.append(table)
     results.target("`--help`, of importing typer and rich", table, OURS, TYPER, 1.3, at_most=True)

@@ -1,4 +1,4 @@
-"""Processes timed from their start, and ways to do the same thing taken in turns."""
+"""Times processes from their start, and measures variants in alternating turns."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from typing import Any
 
 LIMIT_SECONDS = 180.0
 
-Tell = Callable[[str], None]
+Log = Callable[[str], None]
 
 
 class Unavailable(Exception):
-    """A way that cannot be gone here; its text says why."""
+    """A variant that cannot be measured here; the message gives the reason."""
 
 
 @dataclass(frozen=True)
 class Timed:
-    """A process that ended well: seconds to its first byte on stdout, to its end, and stdout."""
+    """A process that succeeded: seconds to its first byte on stdout and to its end, and stdout."""
 
     first_byte: float
     seconds: float
@@ -37,7 +37,7 @@ class Timed:
 def timed(
     command: Sequence[str | Path], env: Mapping[str, str] | None = None, *, whole: bool = True
 ) -> Timed:
-    """Run `command` to its end, or to its first text alone. Raises Unavailable where it fails."""
+    """Run `command` to its end, or only to its first text. Raises Unavailable if it fails."""
     chunks: list[bytes] = []
     first = 0.0
     with tempfile.TemporaryFile() as log:
@@ -62,9 +62,9 @@ def timed(
 def running(
     command: Sequence[str | Path], env: Mapping[str, str] | None = None, **streams: object
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process that ends with the block. Raises Unavailable where it cannot be started."""
+    """Run a process that ends with the block. Raises Unavailable if it cannot start."""
     whole = {**os.environ, **(env or {})}
-    # With it, what was not installed from a package would be compiled anew in each call.
+    # This would make every call compile the modules that were not installed from a package.
     whole.pop("PYTHONDONTWRITEBYTECODE", None)
     try:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, env=whole, **streams)  # type: ignore[call-overload]
@@ -79,34 +79,36 @@ def running(
             process.stdout.close()
 
 
-Ways = Mapping[str, Callable[[], Any]]
+Variants = Mapping[str, Callable[[], Any]]
 
 
-def in_turns(ways: Ways, repeats: int, skipped: list[str], tell: Tell) -> dict[str, list[Any]]:
-    """What each way gives: all are gone once, then again, so that other work hits all alike.
+def alternate(
+    variants: Variants, repeats: int, skipped: list[str], log: Log
+) -> dict[str, list[Any]]:
+    """Measure all variants once, then again, so that other load affects all of them alike.
 
-    What cannot be gone is named in `skipped`.
+    Variants that cannot be measured are added to `skipped`.
     """
-    found: dict[str, list[Any]] = {way: [] for way in ways}
+    found: dict[str, list[Any]] = {variant: [] for variant in variants}
     for turn in range(repeats):
-        for way, go in ways.items():
-            if way not in found:
+        for variant, go in variants.items():
+            if variant not in found:
                 continue
             try:
-                found[way].append(go())
-                tell(f"  {way}, {turn + 1} of {repeats}: {found[way][-1]}")
+                found[variant].append(go())
+                log(f"  {variant}, {turn + 1} of {repeats}: {found[variant][-1]}")
             except (Unavailable, subprocess.TimeoutExpired, OSError, ValueError) as error:
-                skipped.append(f"{way}: {error}")
-                tell(f"  {way} is skipped: {error}")
-                del found[way]
+                skipped.append(f"{variant}: {error}")
+                log(f"  {variant} is skipped: {error}")
+                del found[variant]
     return found
 
 
 def in_page_cache(path: Path) -> Path:
-    """`path`, read once, so that no way is the one that waits for the disk.
+    """Read `path` once, so that no variant has to wait for the disk, and return it.
 
-    What was written lies there in single pages, which for 4 GB take 0.4 s longer to be mapped
-    than the large ones that are read from the disk, as after a restart (Linux 6.18, ext4).
+    A file that was just written is cached in single pages: mapping 4 GB of them takes 0.4 s longer
+    than the large pages that are read from the disk, as after a restart (Linux 6.18, ext4).
     """
     with path.open("rb", buffering=0) as file:
         if hasattr(os, "posix_fadvise"):
@@ -118,5 +120,5 @@ def in_page_cache(path: Path) -> Path:
 
 
 def median(values: Sequence[float] | None) -> float | None:
-    """The median; None where there are no values."""
+    """Return the median; None if there are no values."""
     return statistics.median(values) if values else None

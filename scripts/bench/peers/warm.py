@@ -1,4 +1,4 @@
-"""A call to a model that is loaded: what it takes above the engine until the first token."""
+"""A call to a served model: the overhead above the engine until the first token."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable
 from one_off import PROMPT
 from results import Results, Table, Target
 from setting import Setting
-from timing import Tell, Unavailable, in_turns, median, running, timed
+from timing import Log, Unavailable, alternate, median, running, timed
 
 _COLD, _WARM, _ENGINE = "not served", "served", "the engine's part of it"
 _START_SECONDS = 60.0
 
 
-def measure(setting: Setting, results: Results, tell: Tell) -> None:
-    """One token of SmolLM2, with and without `mistral-cli serve`."""
+def measure(setting: Setting, results: Results, log: Log) -> None:
+    """Generate one token with SmolLM2, with and without `mistral-cli serve`."""
     if not setting.knows("--no-serve"):
         setting.skipped.append("a warm model: this version has no `serve`")
         return
@@ -29,14 +29,14 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
     try:
         with running(command, env, **streams):
             _wait(setting, env)
-            values = in_turns(_ways(setting, env), 3 * setting.repeats, setting.skipped, tell)
+            values = alternate(_variants(setting, env), 3 * setting.repeats, setting.skipped, log)
     except Unavailable as error:
         setting.skipped.append(f"a warm model: {error}")
         return
     values[_ENGINE] = [each[1] for each in values[_WARM]]
-    for way in (_COLD, _WARM):
-        values[way] = [each[0] for each in values[way]]
-    note = "From the command to its end, one token, SmolLM2."
+    for variant in (_COLD, _WARM):
+        values[variant] = [each[0] for each in values[variant]]
+    note = "From start to exit of the process; one token, SmolLM2."
     results.tables.append(Table("A warm model", "ms", values, _WARM, note))
     warm, engine = median(values[_WARM]), median(values[_ENGINE])
     above = None if warm is None or engine is None else warm - engine
@@ -44,7 +44,9 @@ def measure(setting: Setting, results: Results, tell: Tell) -> None:
     results.targets.append(Target(what, above, 150.0, at_most=True))
 
 
-def _ways(setting: Setting, env: dict[str, str]) -> dict[str, Callable[[], tuple[float, float]]]:
+def _variants(
+    setting: Setting, env: dict[str, str]
+) -> dict[str, Callable[[], tuple[float, float]]]:
     asked = ("--raw", "-n", 1, "--json", PROMPT)
 
     def call(*flags: str) -> tuple[float, float]:

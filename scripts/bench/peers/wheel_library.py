@@ -1,4 +1,4 @@
-"""What xllamacpp's library can do by itself, with its own defaults for batches: JSON on stdout.
+"""Measures xllamacpp's library itself, with its default batch sizes; prints JSON.
 
 `wheel_library.py FILE PROMPT_TOKENS NEW_TOKENS THREADS REPACK`.
 """
@@ -23,13 +23,13 @@ params.fit_params = False
 params.cache_ram_mib = 0
 params.verbosity = -1
 folder = tempfile.TemporaryDirectory()
-params.hostnames = [f"{folder.name}/s.sock"]  # else it listens on TCP
+params.hostnames = [f"{folder.name}/s.sock"]  # or it would listen on TCP
 server = xllamacpp.Server(params)
 draw = random.Random(0)
 
 
 def times(prompt: list[int], count: int) -> tuple[float, float, float]:
-    """When it was asked, when the first token came, and the last."""
+    """Return the times of the request, the first token and the last token."""
     seen: list[float] = []
 
     def on_chunk(chunk: dict) -> bool:  # type: ignore[type-arg]

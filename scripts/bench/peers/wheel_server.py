@@ -1,4 +1,4 @@
-"""xllamacpp's server on the loopback: `wheel_server.py FILE PORT SLOTS CONTEXT THREADS`."""
+"""Runs xllamacpp's server on the loopback: `wheel_server.py FILE PORT SLOTS CONTEXT THREADS`."""
 
 import sys
 import time
