@@ -183,29 +183,29 @@ def on(
     return diagnose(str(model), Config(engine=engine), hardware, require_gpu=require_gpu)
 
 
-def fixes_of(found: Diagnosis) -> str:
-    return "\n".join(problem.fix for problem in found.problems)
+def fixes_of(diagnosis: Diagnosis) -> str:
+    return "\n".join(problem.fix for problem in diagnosis.problems)
 
 
 def test_ctransformers_uses_a_t4(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
-    found = on(monkeypatch, Machine(), quantized, require_gpu=True)
-    assert found.projection
-    assert (found.projection.engine, found.projection.gpu_layers) == (
+    diagnosis = on(monkeypatch, Machine(), quantized, require_gpu=True)
+    assert diagnosis.projection
+    assert (diagnosis.projection.engine, diagnosis.projection.gpu_layers) == (
         "ctransformers",
-        found.projection.layers,
+        diagnosis.projection.layers,
     )
-    assert (found.problems, found.exit_code) == ((), 0)
+    assert (diagnosis.problems, diagnosis.exit_code) == ((), 0)
 
 
 def test_a_model_that_is_not_downloaded_yet(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = on(monkeypatch, Machine())
-    assert found.projection
-    assert (found.projection.engine, found.projection.gpu_layers, found.exit_code) == (
+    diagnosis = on(monkeypatch, Machine())
+    assert diagnosis.projection
+    assert (diagnosis.projection.engine, diagnosis.projection.gpu_layers, diagnosis.exit_code) == (
         "ctransformers",
         33,
         0,
     )
-    assert fixes_of(found) == "mistral-cli models pull mistral"
+    assert fixes_of(diagnosis) == "mistral-cli models pull mistral"
     for required in (False, True):
         unknown = on(monkeypatch, Machine(), "owner/repo:Q8_0", require_gpu=required)
         assert (unknown.projection, unknown.exit_code) == (None, 0)
@@ -217,26 +217,26 @@ def test_the_configured_engine_is_the_only_one_considered(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
     for model in (mistral, "mistral"):
-        found = on(monkeypatch, Machine(version=12080), model, engine="llama.cpp")
-        assert found.projection
-        assert (found.projection.engine, found.projection.gpu_layers) == ("llama.cpp", 0)
-        assert "whl/cu128" in fixes_of(found)
-        assert "ctransformers" not in fixes_of(found)
+        diagnosis = on(monkeypatch, Machine(version=12080), model, engine="llama.cpp")
+        assert diagnosis.projection
+        assert (diagnosis.projection.engine, diagnosis.projection.gpu_layers) == ("llama.cpp", 0)
+        assert "whl/cu128" in fixes_of(diagnosis)
+        assert "ctransformers" not in fixes_of(diagnosis)
 
 
 def test_a_model_that_ctransformers_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """It has the GPU but cannot help: llama.cpp runs this model, downloaded or not."""
     monkeypatch.setattr(PyPIWheel, "locate", lambda self: None)
-    found = on(monkeypatch, Machine(version=12080), "smollm2")
-    assert found.projection
-    assert (found.projection.engine, found.projection.gpu_layers, found.exit_code) == (
+    diagnosis = on(monkeypatch, Machine(version=12080), "smollm2")
+    assert diagnosis.projection
+    assert (diagnosis.projection.engine, diagnosis.projection.gpu_layers, diagnosis.exit_code) == (
         "llama.cpp",
         0,
         0,
     )
-    assert "whl/cu128" in fixes_of(found)
-    assert "models recommend" not in fixes_of(found)
-    assert "ctransformers[cuda]" not in fixes_of(found)
+    assert "whl/cu128" in fixes_of(diagnosis)
+    assert "models recommend" not in fixes_of(diagnosis)
+    assert "ctransformers[cuda]" not in fixes_of(diagnosis)
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_a_model_that_ctransformers_cannot_run(monkeypatch: pytest.MonkeyPatch) 
 def test_the_fix_for_a_gpu_that_is_not_used(
     monkeypatch: pytest.MonkeyPatch, mistral: Path, machine: Machine, fix: str
 ) -> None:
-    found = on(monkeypatch, machine, mistral)
-    assert fix in fixes_of(found)
-    assert found.exit_code == 0  # the CPU can run the model
+    diagnosis = on(monkeypatch, machine, mistral)
+    assert fix in fixes_of(diagnosis)
+    assert diagnosis.exit_code == 0  # the CPU can run the model
     assert on(monkeypatch, machine, mistral, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
 
 
@@ -308,10 +308,10 @@ def test_gpus_of_other_vendors(
 
 def test_a_gpu_that_is_too_small(monkeypatch: pytest.MonkeyPatch, quantized: Path) -> None:
     full = Machine(cards=(replace(T4, free=100 * 2**20),))
-    found = on(monkeypatch, full, quantized)
-    assert found.projection
-    assert found.projection.gpu_layers == 0
-    assert "models recommend" in fixes_of(found)
+    diagnosis = on(monkeypatch, full, quantized)
+    assert diagnosis.projection
+    assert diagnosis.projection.gpu_layers == 0
+    assert "models recommend" in fixes_of(diagnosis)
     assert on(monkeypatch, full, quantized, require_gpu=True).exit_code == ExitCode.GPU_REQUIRED
 
 
@@ -325,8 +325,8 @@ def test_too_little_memory_or_no_engine(monkeypatch: pytest.MonkeyPatch) -> None
         name: replace(state, missing="not installed", gpus=())
         for name, state in survey().engines.items()
     }
-    found = diagnose("mistral", Config(), replace(survey(), engines=nothing), require_gpu=False)
-    assert found.exit_code == ExitCode.MODEL_UNUSABLE
+    diagnosis = diagnose("mistral", Config(), replace(survey(), engines=nothing), require_gpu=False)
+    assert diagnosis.exit_code == ExitCode.MODEL_UNUSABLE
 
 
 def test_a_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,9 +334,9 @@ def test_a_disk_that_is_too_small(monkeypatch: pytest.MonkeyPatch) -> None:
         free = 10**9
 
     monkeypatch.setattr("shutil.disk_usage", lambda folder: Usage)
-    found = on(monkeypatch, None)
-    assert found.exit_code == ExitCode.MODEL_NOT_AVAILABLE
-    assert "1.00 GB free in" in found.problems[0].message
+    diagnosis = on(monkeypatch, None)
+    assert diagnosis.exit_code == ExitCode.MODEL_NOT_AVAILABLE
+    assert "1.00 GB free in" in diagnosis.problems[0].message
 
 
 # --- the hardware report -----------------------------------------------------------------------

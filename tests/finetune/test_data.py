@@ -195,6 +195,31 @@ def test_a_dry_run_counts(run: Run, mistral: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.gguf"))
 
 
+def test_a_dry_run_in_json_has_these_keys(run: Run, mistral: Path) -> None:
+    assert list(dry_run(run, mistral)) == [
+        "schema_version",
+        "data",
+        "rows",
+        "rows_trained_on",
+        "rows_held_out",
+        "tokens",
+        "tokens_learned",
+        "longest_row",
+        "model",
+        "weights",
+        "target_modules",
+        "trained_parameters",
+        "learning_rate",
+        "epochs",
+        "batch_size",
+        "gradient_accumulation",
+        "steps",
+        "device",
+        "memory",
+        "seconds",
+    ]
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
