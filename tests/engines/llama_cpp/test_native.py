@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.processes import gone
+from support.processes import children_of, gone
 from support.program import Result, needs_native
 from support.sampling import GREEDY
 from synthetic.models import write_mistral
@@ -47,8 +47,14 @@ def engine(smollm2: Path) -> Iterator[NativeSession]:
         yield engine
 
 
-def pid(engine: NativeSession) -> int:
-    return engine._server.pid
+def server_of(process: int | str = "self") -> int:
+    """Return the id of the llama-server that a process started."""
+    (server,) = (
+        child
+        for child in children_of(process)
+        if b"llama-server" in Path(f"/proc/{child}/cmdline").read_bytes()
+    )
+    return server
 
 
 # --- its end, and ours -------------------------------------------------------------------------
@@ -61,7 +67,7 @@ def pid(engine: NativeSession) -> int:
 def test_a_crash_is_told_and_the_next_request_starts_another(
     engine: NativeSession, by: signal.Signals, words: str
 ) -> None:
-    first = pid(engine)
+    first = server_of()
     events = engine.stream(replace(LONG, max_tokens=800))
     while not isinstance(next(events), TextDelta):
         pass
@@ -70,28 +76,24 @@ def test_a_crash_is_told_and_the_next_request_starts_another(
         list(events)
     assert words in caught.value.message
     assert isinstance(list(engine.stream(LONG))[-1], Finish)
-    assert pid(engine) != first
-    os.kill(pid(engine), by)
-    engine._server._process.wait(10)
+    assert server_of() != first
+    second = server_of()
+    os.kill(second, by)
+    assert gone(second)
     assert engine.tokenize("x")
 
 
 def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> None:
-    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
-        server = pid(engine)
+    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)):
+        server = server_of()
     assert gone(server, 0)
     bad = write_mistral(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
-    before = children()
+    before = sorted(children_of())
     with pytest.raises(EngineFailed, match="cannot load the model"):
         NATIVE.open(read_gguf(bad), LoadOptions(256, threads=1))
-    assert children() == before
-
-
-def children() -> set[str]:
-    tasks = Path("/proc/self/task").glob("*/children")
-    return {child for task in tasks for child in task.read_text().split()}
+    assert sorted(children_of()) == before
 
 
 PROGRAM = """
@@ -103,7 +105,6 @@ from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 
 engine = backend("native").open(read_gguf(Path(sys.argv[1])), LoadOptions(256, 1))
-print(engine._server.pid, flush=True)
 while True:
     for _ in engine.stream(Request((1, 300), 200, Sampling(0.0, 40, 1.0, 1.0, 1))):
         pass
@@ -118,8 +119,8 @@ def test_it_ends_with_us_however_we_end(mistral: Path, by: signal.Signals) -> No
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
     ) as process:
         assert process.stdout
-        server = int(process.stdout.readline())
         assert process.stdout.readline() == "answered\n"
+        server = server_of(process.pid)
         assert not gone(server, 0.1)
         os.killpg(process.pid, by)  # as the terminal does
         process.stdout.read()
@@ -152,10 +153,10 @@ def test_it_ends_with_us_during_the_load(mistral: Path, tmp_path: Path) -> None:
 
 
 def test_nobody_else_can_use_it(engine: NativeSession) -> None:
-    command = Path(f"/proc/{pid(engine)}/cmdline").read_bytes().decode().split("\0")
+    command = Path(f"/proc/{server_of()}/cmdline").read_bytes().decode().split("\0")
     path = Path(command[command.index("--host") + 1])
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    environment = Path(f"/proc/{pid(engine)}/environ").read_bytes().decode().split("\0")
+    environment = Path(f"/proc/{server_of()}/environ").read_bytes().decode().split("\0")
     (key,) = (each.partition("=")[2] for each in environment if "LLAMA_API_KEY" in each)
     assert not any(key in part for part in command)
     with socket.socket(socket.AF_UNIX) as connection:
@@ -164,9 +165,9 @@ def test_nobody_else_can_use_it(engine: NativeSession) -> None:
         head = f"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         assert b" 401 " in connection.recv(100)
-    listening = Path(f"/proc/{pid(engine)}/net/tcp").read_text().splitlines()[1:]
+    listening = Path(f"/proc/{server_of()}/net/tcp").read_text().splitlines()[1:]
     inodes = {line.split()[9] for line in listening}
-    descriptors = Path(f"/proc/{pid(engine)}/fd").iterdir()
+    descriptors = Path(f"/proc/{server_of()}/fd").iterdir()
     assert not {str(each.readlink()) for each in descriptors} & {f"socket:[{n}]" for n in inodes}
 
 
@@ -199,8 +200,9 @@ def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
     asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
     with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
         cold = list(engine.stream(asked))
-        os.kill(pid(engine), signal.SIGKILL)
-        engine._server._process.wait(10)
+        server = server_of()
+        os.kill(server, signal.SIGKILL)
+        assert gone(server)
         warm = list(engine.stream(asked))
     assert text(warm) == text(cold)
     assert [event.cached for event in warm if isinstance(event, PrefillProgress)][-1] == 100
