@@ -1,4 +1,4 @@
-"""`mistral-cli models`: list, fetch, inspect and remove models; one file for each command."""
+"""`mistral-cli models`: list, download, inspect and remove models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class _Models(LazyGroup):
         "pull": "mistral_cli.cli.commands.models.pull:pull",
         "show": "mistral_cli.cli.commands.models.show:show",
         "recommend": "mistral_cli.cli.commands.models.recommend:recommend",
-        "path": "mistral_cli.cli.commands.models.path:path",
+        "path": "mistral_cli.cli.commands.models.list:path",
         "verify": "mistral_cli.cli.commands.models.verify:verify",
         "rm": "mistral_cli.cli.commands.models.rm:remove",
         "alias": "mistral_cli.cli.commands.models.alias:alias",
@@ -31,19 +31,19 @@ group = typer.Typer(cls=_Models, no_args_is_help=True)
 
 @group.callback()
 def models() -> None:
-    """List, fetch, inspect and remove models."""
+    """List, download, inspect and remove models."""
 
 
 class Failures:
-    """Errors of one model that must not stop the others: shown at once, remembered for the end."""
+    """Reports the error of one model and continues with the next; the first sets the exit code."""
 
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._exit_code = 0
 
     @contextmanager
-    def kept(self, row: dict[str, Any]) -> Iterator[None]:
-        """Turn an error into a message on stderr and `row["error"]`."""
+    def collect(self, row: dict[str, Any]) -> Iterator[None]:
+        """Report an error in the block on stderr, and store its message in `row["error"]`."""
         row["error"] = None
         try:
             yield
@@ -52,7 +52,7 @@ class Failures:
             row["error"] = error.message
             self._exit_code = self._exit_code or error.exit_code
 
-    def end(self) -> None:
-        """End the command with the exit code of the first failure, if there was one."""
+    def exit_if_any(self) -> None:
+        """Exit with the code of the first failure, if there was one."""
         if self._exit_code:
             raise typer.Exit(self._exit_code)

@@ -16,22 +16,22 @@ def alias(
     name: Annotated[str | None, typer.Argument(metavar="[NAME]", show_default=False)] = None,
     model: Annotated[str | None, typer.Argument(metavar="[MODEL]", show_default=False)] = None,
     remove: Annotated[
-        str | None, typer.Option("--remove", metavar="NAME", help="Forget an alias.")
+        str | None, typer.Option("--remove", metavar="NAME", help="Remove an alias.")
     ] = None,
     json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Name a model in config.toml; without arguments, list your aliases."""
+    """Store an alias for a model in config.toml; without arguments, list your aliases."""
     terminal: Terminal = context.obj
     terminal.quiet = quiet
     if remove is not None:
         if name is not None:
-            raise UsageError("--remove takes one name only", hint="Remove one alias at a time.")
+            raise UsageError("--remove takes only one name", hint="Remove one alias at a time.")
         _remove(remove, terminal)
     elif name is not None:
         if model is None:
             raise UsageError(
-                f"no model for the alias {name!r}", hint="mistral-cli models alias NAME MODEL"
+                f"the alias {name!r} needs a model", hint="mistral-cli models alias NAME MODEL"
             )
         _set(name, model, terminal)
     if (name, remove) == (None, None) or json:
@@ -44,11 +44,11 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
     from mistral_cli.models.sources import LocalFile
     from mistral_cli.system.config import config_file, load_config
 
-    load_config(terminal.env)  # a file with a mistake in it stays untouched
+    load_config(terminal.env)  # raises for an invalid file, which must not change
     target = set_alias(name, model, terminal)
-    terminal.note(f"{name} is {target}, in {config_file()}")
+    terminal.note(f"{name} is now an alias of {target} in {config_file()}")
     if name in ALIASES:
-        terminal.note(f"it is in place of the built-in {name} ({ALIASES[name].describe()})")
+        terminal.note(f"it replaces the built-in alias {name} ({ALIASES[name].describe()})")
     source = parse_reference(name, load_config(terminal.env))
     if isinstance(source, LocalFile) and not source.locate():
         terminal.warn(f"there is no file {source.path} yet")

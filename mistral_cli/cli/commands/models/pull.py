@@ -15,14 +15,14 @@ from mistral_cli.system.options import JsonOption, OfflineOption, PathsOnlyOptio
 if TYPE_CHECKING:
     from mistral_cli.models.call import CallContext
 
-_TITLES = {"model": "model", "missing": "to fetch", "size": "size", "source": "from"}
+_TITLES = {"model": "model", "missing": "to download", "size": "size", "source": "source"}
 
 
 def pull(
     context: typer.Context,
     models: Annotated[list[str] | None, typer.Argument(metavar="[MODEL]...")] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be fetched; fetch nothing.")
+        bool, typer.Option("--dry-run", help="Print what would be downloaded; download nothing.")
     ] = False,
     offline: OfflineOption = False,
     json: JsonOption = False,
@@ -44,30 +44,31 @@ def _pull(references: list[str], call: CallContext, *, as_json: bool) -> None:
     failures = Failures(terminal)
     rows: list[dict[str, Any]] = [{"model": each, "path": None} for each in references]
     for row in rows:
-        with failures.kept(row):
+        with failures.collect(row):
             path = parse_reference(row["model"], config).fetch(terminal)
-            with _again(row["model"]):
+            with _hint_to_refetch(row["model"]):
                 read_gguf(path)
             row["path"] = str(path)
             if not as_json:
                 write_paths(terminal, [path])
     if as_json:
         write_envelope(terminal, {"models": rows})
-    failures.end()
+    failures.exit_if_any()
 
 
 @contextmanager
-def _again(reference: str) -> Iterator[None]:
-    """Say how to get a damaged file anew: to pull what is here already changes nothing."""
+def _hint_to_refetch(reference: str) -> Iterator[None]:
+    """Name the command that replaces a damaged file: another `pull` would not change it."""
     from mistral_cli.models.checksums import refetch_command
     from mistral_cli.models.gguf.checks import DAMAGED
 
     try:
         yield
     except ModelUnusable as error:
-        if error.hint == DAMAGED:
-            error.hint = f"{DAMAGED} {refetch_command(reference)}"
-        raise
+        if error.hint != DAMAGED:
+            raise
+        hint = f"{DAMAGED} {refetch_command(reference)}"
+        raise error.with_hint(hint) from error.__cause__
 
 
 def _preview(references: list[str], call: CallContext, *, as_json: bool) -> None:
@@ -80,19 +81,20 @@ def _preview(references: list[str], call: CallContext, *, as_json: bool) -> None
     config, terminal = call.config, call.terminal
     failures = Failures(terminal)
     rows: list[dict[str, Any]] = [
-        {**dict.fromkeys((*_TITLES, "path")), "model": reference} for reference in references
+        {"model": reference, "missing": None, "size": None, "source": None, "path": None}
+        for reference in references
     ]
     for row in rows:
-        with failures.kept(row):
-            found = inspect_remote(parse_reference(row["model"], config), terminal)
-            row |= {"source": found.source, "size": found.size, "missing": found.missing}
-            row["path"] = str(found.path) if found.path else None
+        with failures.collect(row):
+            plan = inspect_remote(parse_reference(row["model"], config), terminal)
+            row |= {"source": plan.source, "size": plan.size, "missing": plan.missing}
+            row["path"] = str(plan.path) if plan.path else None
     if terminal.quiet and not as_json:
         write_paths(terminal, (row["path"] for row in rows))
     else:
-        found_rows = rows if as_json else [row for row in rows if row["error"] is None]
+        shown_rows = rows if as_json else [row for row in rows if row["error"] is None]
         show = {"size": format_size, "missing": format_size}
         print_table(
-            terminal, "models", found_rows, _TITLES, as_json=as_json, show=show, shrink="source"
+            terminal, "models", shown_rows, _TITLES, as_json=as_json, show=show, shrink="source"
         )
-    failures.end()
+    failures.exit_if_any()

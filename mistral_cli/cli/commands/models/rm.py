@@ -22,11 +22,11 @@ def remove(
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Remove models from this machine, and print the paths that are gone."""
+    """Remove models from this machine, and print the removed paths."""
     from mistral_cli.models.call import prepare_call
     from mistral_cli.models.removal import files_to_remove, plan_removal
 
-    # Without --yes the question needs the notes that say what it is about.
+    # Without --yes, the notes tell the user which files the question is about.
     call = prepare_call(context.obj, quiet=quiet and yes)
     config, terminal = call.config, call.terminal
     removal = plan_removal([file for model in models for file in files_to_remove(model, config)])
@@ -51,7 +51,7 @@ def _get_consent(terminal: Terminal, *, yes: bool) -> None:
     if yes:
         return
     if not terminal.can_ask:
-        raise UsageError("nothing was removed: nobody can be asked", hint="Add --yes.")
+        raise UsageError("nothing was removed: there is no terminal to ask on", hint="Add --yes.")
     if not terminal.ask("Remove?"):
         terminal.note("nothing was removed")
         raise typer.Exit(ExitCode.FAILURE)
@@ -61,7 +61,7 @@ def _report(removal: Removal, terminal: Terminal, *, as_json: bool) -> None:
     from mistral_cli.system.stdout import write_envelope, write_paths
 
     if as_json:
-        gone = [{"model": f.name, "path": str(f.path), "size": f.size} for f in removal.files]
-        write_envelope(terminal, {"removed": gone, "freed": removal.freed})
+        removed = [{"model": f.name, "path": str(f.path), "size": f.size} for f in removal.files]
+        write_envelope(terminal, {"removed": removed, "freed": removal.freed})
     else:
         write_paths(terminal, (file.path for file in removal.files))

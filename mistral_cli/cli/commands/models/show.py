@@ -30,7 +30,13 @@ def show(
     model: ModelArgument = None,
     context_length: Annotated[
         int | None,
-        typer.Option("-c", "--context-length", min=1, metavar="TOKENS", help="For the memory."),
+        typer.Option(
+            "-c",
+            "--context-length",
+            min=1,
+            metavar="TOKENS",
+            help="Context length of the estimate.",
+        ),
     ] = None,
     gpu_layers: Annotated[
         GpuLayers,
@@ -39,14 +45,14 @@ def show(
             "--gpu-layers",
             metavar="N|auto|all",
             parser=GpuLayers.parse,
-            help="For the memory.",
+            help="GPU layers of the memory estimate.",
         ),
     ] = NONE,
     offline: OfflineOption = False,
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Print what a model is and what it needs; of a hub's file only the header is read."""
+    """Print the properties of a model and the memory it needs; downloads only a header."""
     from mistral_cli.models.call import prepare_call
     from mistral_cli.models.disk import format_size
     from mistral_cli.system.stdout import write_paths
@@ -62,18 +68,18 @@ def show(
         facts = {"model": reference, "path": str(path), **_adapter_facts(path, config)}
         print_facts(terminal, facts, as_json=json, show={"size": format_size})
         return
-    here, header = _header(reference, config, terminal)
+    local, header = _header(reference, config, terminal)
     if quiet and not json:
-        write_paths(terminal, [header.path] if here else [])
+        write_paths(terminal, [header.path] if local else [])
         return
-    facts = {"model": reference, "path": str(header.path) if here else None, **_facts(header)}
+    facts = {"model": reference, "path": str(header.path) if local else None, **_facts(header)}
     facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
     show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
     print_facts(terminal, facts, as_json=json, show=show)
 
 
 def _header(reference: str, config: Config, reporter: Reporter) -> tuple[bool, GGUF]:
-    """Whether the file is on this machine, and its header, from the hub if need be."""
+    """Return True if the file is on this machine, and its header, if necessary from the hub."""
     from mistral_cli.models.gguf import read_gguf
     from mistral_cli.models.lookup import read_remote_header
     from mistral_cli.models.references import parse_reference
@@ -89,7 +95,7 @@ def _header(reference: str, config: Config, reporter: Reporter) -> tuple[bool, G
 
 
 def _adapter(reference: str, config: Config) -> Path | None:
-    """The file, where it is a LoRA adapter on this machine."""
+    """Return the path if the reference names a LoRA adapter on this machine."""
     from mistral_cli.models.gguf.adapter import is_adapter_file
     from mistral_cli.models.references import parse_reference
     from mistral_cli.models.sources import LocalFile
@@ -118,7 +124,7 @@ def _adapter_facts(path: Path, config: Config) -> dict[str, Any]:
 
 
 def _fit(adapter: Adapter, config: Config) -> str:
-    """Whether it fits the default model, or why that is not known."""
+    """Return "yes", or why the adapter does not fit the default model, or why that is unknown."""
     from mistral_cli.errors import MistralCliError
     from mistral_cli.models.gguf import read_gguf
     from mistral_cli.models.store import locate_model, unchanged_access_time
@@ -128,7 +134,7 @@ def _fit(adapter: Adapter, config: Config) -> str:
         with unchanged_access_time(path):
             problem = adapter.problem_with(read_gguf(path))
     except MistralCliError as error:
-        return f"not known: {error.message}"
+        return f"unknown: {error.message}"
     return f"no: {problem}" if problem else "yes"
 
 
@@ -153,19 +159,19 @@ def _facts(model: GGUF) -> dict[str, Any]:
 
 
 def _memory(
-    model: GGUF, wanted_context: int | None, gpu_layers: GpuLayers, reporter: Reporter
+    model: GGUF, requested_context: int | None, gpu_layers: GpuLayers, reporter: Reporter
 ) -> dict[str, int]:
-    """Bytes that the model takes, part by part, at this context length and number of layers."""
+    """Return the lengths, and the bytes that the model needs for them: in total, then by part."""
     from mistral_cli.diagnostics.recommend import CONTEXT, memory_fields, memory_here
     from mistral_cli.engines.hardware.memory import needed
     from mistral_cli.engines.hardware.probe import ask_child
     from mistral_cli.models.context import choose_context_length
 
-    tokens = choose_context_length(model, wanted_context, CONTEXT, reporter)
+    tokens = choose_context_length(model, requested_context, CONTEXT, reporter)
     if gpu_layers.automatic:
         layers, memory = memory_here(ask_child(), model, tokens)
     else:
         layers = gpu_layers.of(model)
         memory = needed(model, tokens, layers)
-    counts = {"context_length": tokens, "gpu_layers": layers}
-    return {**counts, "ram": memory.ram, "gpu": memory.gpu, **memory_fields(memory)}
+    lengths = {"context_length": tokens, "gpu_layers": layers}
+    return {**lengths, "ram": memory.ram, "gpu": memory.gpu, **memory_fields(memory)}

@@ -26,9 +26,9 @@ def verify(
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Compare the SHA-256 of local files with what was published.
+    """Compare the SHA-256 of local files with the published ones.
 
-    With -q it prints the paths of the sound ones only.
+    With -q, print only the paths of the files that are not damaged.
     """
     from mistral_cli.models.call import prepare_call
     from mistral_cli.models.store import find_stored, stored_files
@@ -41,18 +41,18 @@ def verify(
     files = {file.name: file for file in stored_files(config)} if models is None else {}
     rows = [_blank(reference) for reference in models or files]
     for row in rows:
-        with failures.kept(row):
+        with failures.collect(row):
             _verify(files.get(row["model"]) or find_stored(row["model"], config), row, terminal)
     if quiet and not json:
         write_paths(terminal, (row["path"] for row in rows if row["error"] is None))
     else:
         shown = rows if json else [row for row in rows if row["status"]]
         print_table(terminal, "models", shown, _TITLES, as_json=json)
-    failures.end()
+    failures.exit_if_any()
 
 
 def _blank(reference: str) -> dict[str, Any]:
-    return {"model": reference, **dict.fromkeys(("path", "status", "sha256", "published"))}
+    return {"model": reference, "path": None, "status": None, "sha256": None, "published": None}
 
 
 def _verify(file: StoredFile, row: dict[str, Any], reporter: Reporter) -> None:

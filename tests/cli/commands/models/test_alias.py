@@ -71,7 +71,7 @@ def test_alias_to_a_path_is_valid_in_every_folder(
 def test_alias_can_replace_a_built_in_name(store: Store) -> None:
     result = store.models("alias", "mistral", Q4)
     assert result.status == 0
-    assert "in place of the built-in mistral" in result.stderr
+    assert "replaces the built-in alias mistral" in result.stderr
     assert store.models("alias", "-q", "mistral", Q4).stderr == ""
     assert store.rows()["mistral"]["source"] == Q4
 
@@ -84,8 +84,8 @@ def test_alias_can_replace_a_built_in_name(store: Store) -> None:
         (("", Q4), 2, "cannot be an alias"),
         (("work", "o//r"), 2, "not a model reference"),
         (("work", "no-such-name"), 3, "there is no model"),
-        (("work",), 2, "no model for the alias"),
-        (("work", "--remove", "work"), 2, "--remove takes one name"),
+        (("work",), 2, "needs a model"),
+        (("work", "--remove", "work"), 2, "--remove takes only one name"),
     ],
 )
 def test_alias_refuses(
