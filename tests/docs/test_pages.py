@@ -86,3 +86,20 @@ def test_the_glossary_has_each_word_once_in_alphabetical_order() -> None:
     page = (DOCS / "reference" / "glossary.md").read_text("utf-8")
     words = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")][1:]
     assert words == sorted(set(words), key=str.lower)
+
+
+def test_the_pages_and_the_help_are_in_plain_english() -> None:
+    """They have no turns of phrase that the style page replaces."""
+    odd = re.compile(
+        r"\b(mend\w*|anew|nobody|is said|is told|are told|(?<!there )is no (?!longer))\b",
+        re.IGNORECASE,
+    )
+    pages = [ROOT / name for name in ROOT_PAGES] + sorted(DOCS.rglob("*.md"))
+    found = [
+        f"{path.relative_to(ROOT)}:{number}: {line.strip()}"
+        for path in pages
+        if path != DOCS / "contributing" / "style.md"
+        for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1)
+        if odd.search(line) and "`mend`" not in line
+    ]
+    assert found == []
