@@ -151,9 +151,8 @@ def test_the_examples_do_what_the_page_shows(page: Path, shell_env: dict[str, st
     assert len(statuses) == len(found), done.stdout
     problems = list(_failures(found, statuses, outputs))
     if os.environ.get("UPDATE_EXAMPLES") and not problems:
-        _update(page, found, outputs)
-    else:
-        problems += _differences(found, outputs)
+        found, outputs = _update(page, found, outputs)
+    problems += _differences(found, outputs)
     assert not problems, "\n".join(problems)
 
 
@@ -162,15 +161,22 @@ def _on_one_core() -> None:
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
 
 
-def _update(page: Path, found: list[Example], outputs: list[str]) -> None:
+def _update(
+    page: Path, found: list[Example], outputs: list[str]
+) -> tuple[list[Example], list[str]]:
+    """Write the outputs into the page; return the examples that it left as they are."""
+    left: list[tuple[Example, str]] = []
     lines = page.read_text("utf-8").splitlines(keepends=True)
     for example, output in reversed(list(zip(found, outputs, strict=False))):
         if example.compared and not _matches(example.output, output):
             first = example.line - 1 + example.command.count("\n")
             last = first + example.output.count("\n")
-            if "…" not in example.output:
+            if "…" in example.output:
+                left.append((example, output))
+            else:
                 lines[first:last] = [output.rstrip("\n") + "\n"]
     page.write_text("".join(lines), "utf-8")
+    return [example for example, _ in left], [output for _, output in left]
 
 
 def _failures(found: list[Example], statuses: list[int], outputs: list[str]) -> Iterator[str]:
