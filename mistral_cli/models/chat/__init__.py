@@ -1,4 +1,4 @@
-"""Messages, and how they become token ids in a model's own chat format."""
+"""Converts messages to token ids in the model's own chat format."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Messages → segments → token ids, in the model's own instruct format.
+"""Messages → segments → token ids, in the model's own chat format.
 
-The Mistral formats follow the `mistral-common` package, Mistral's reference; which one a
-model speaks is read off its vocabulary. Every other instruct model brings a chat template.
+The Mistral formats follow the `mistral-common` package, Mistral's reference; the vocabulary of a
+model determines which one it uses. Every other instruct model has a chat template.
 
-What a user writes is tokenized as plain text, so control tokens in it (`</s>`, `[/INST]`,
-`<|im_end|>`) stay ordinary text. Only in v1 is `[/INST]` itself ordinary text, by design.
+The user's text is tokenized as plain text, so control tokens in it (`</s>`, `[/INST]`,
+`<|im_end|>`) remain ordinary text. Only in v1 is `[/INST]` itself ordinary text, by design.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ Tokenize = Callable[[str], list[int]]
 Segments = tuple[int | str, ...]
 """A prompt in a model's format: ids of control tokens, and the plain text between them."""
 
-Format = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]
+ChatFormat = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]
 
-# How Mistral's first vocabulary spells "▁[", "INST" and "]"; Llama's spells it otherwise.
+# The ids of "▁[", "INST" and "]" in Mistral's first vocabulary; in Llama's they differ.
 _V1_INST = {733: "▁[".encode(), 16289: b"INST", 28793: b"]"}
 
 
-def chat_format(model: GGUF) -> Format | None:
-    """The instruct format that `model` speaks; None for a base model without any."""
+def chat_format(model: GGUF) -> ChatFormat | None:
+    """Return the chat format of `model`, or None for a base model."""
     controls = model.control_tokens
     if "[INST]" in controls and "[/INST]" in controls:
         return "mistral-v7" if "[SYSTEM_PROMPT]" in controls else "mistral-v3"
@@ -40,10 +40,10 @@ def chat_format(model: GGUF) -> Format | None:
 
 
 def render(messages: Sequence[Message], model: GGUF) -> Segments:
-    """The segments of a prompt that asks for the next assistant turn.
+    """Return the segments of a prompt that asks for the next assistant turn.
 
-    `messages` alternate user and assistant after an optional system message and end with
-    a user's. There is exactly one BOS where the model uses one. Raises ModelUnusable for a
+    `messages` alternate between user and assistant after an optional system message, and end with
+    a user message. There is exactly one BOS if the model uses one. Raises `ModelUnusable` for a
     model without a chat format.
     """
     match chat_format(model):
@@ -58,18 +58,18 @@ def render(messages: Sequence[Message], model: GGUF) -> Segments:
         case None:
             raise ModelUnusable(
                 f"{model.path.name} is a base model without a chat format",
-                hint="Use --raw to continue a text with it, or an instruct model.",
+                hint="Use --raw to continue a text with it, or use an instruct model.",
             )
 
 
 def render_raw(text: str, model: GGUF) -> Segments:
-    """The segments of `text` alone, after a BOS where the model uses one."""
+    """Return the segments of `text` alone, after a BOS if the model uses one."""
     bos = [model.bos_id] if model.adds_bos and model.bos_id is not None else []
     return (*bos, text)
 
 
 def tokenize_segments(segments: Segments, tokenize: Tokenize) -> tuple[int, ...]:
-    """Token ids of a rendered prompt; `tokenize` gives the ids of plain text without BOS."""
+    """Return the token ids of a rendered prompt; `tokenize` returns those of plain text, no BOS."""
     ids = list[int]()
     for segment in segments:
         ids += [segment] if isinstance(segment, int) else tokenize(segment)
@@ -77,12 +77,12 @@ def tokenize_segments(segments: Segments, tokenize: Tokenize) -> tuple[int, ...]
 
 
 def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
-    """Token ids of `messages`; see `render`, whose errors it raises."""
+    """Return the token ids of `messages`. Raises the errors of `render`."""
     return list(tokenize_segments(render(messages, model), tokenize))
 
 
 def encode_raw(text: str, model: GGUF, tokenize: Tokenize) -> list[int]:
-    """Token ids of `text` alone, after a BOS where the model uses one."""
+    """Return the token ids of `text` alone, after a BOS if the model uses one."""
     return list(tokenize_segments(render_raw(text, model), tokenize))
 
 
@@ -100,9 +100,9 @@ def _mistral_v1(messages: Sequence[Message], model: GGUF) -> Iterator[int | str]
 
 
 def _mistral_control(messages: Sequence[Message], model: GGUF) -> Iterator[int | str]:
-    """v2 and v3: `[INST]` is a control token and the system text joins the last user turn.
+    """v2 and v3: `[INST]` is a control token and the system text is part of the last user turn.
 
-    v7 gives the system text control tokens of its own.
+    In v7 the system text has control tokens of its own.
     """
     control = model.control_tokens
     yield _bos(model)

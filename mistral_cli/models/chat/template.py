@@ -1,4 +1,4 @@
-"""Render the chat template that a GGUF carries, without trusting it or the user's text."""
+"""Renders the chat template of a GGUF file, without trusting the template or the user's text."""
 
 from __future__ import annotations
 
@@ -21,21 +21,20 @@ if TYPE_CHECKING:
 
 _FIRST_PRIVATE_USE = 0xE000
 
-# Marks for training which Jinja does not know; a comment strips the blanks around it as well.
+# Tags for training that Jinja does not know. A comment in their place strips whitespace like them.
 _GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
 
 
 def render_chat_template(messages: Sequence[Message], model: GGUF) -> list[int | str]:
-    """The segments of `messages` in the model's template, ready for the assistant's turn.
+    """Return the segments of `messages` in the model's template, ready for the assistant's turn.
 
-    Control tokens count only where the template wrote them. Raises ModelUnusable when the
-    template does not render.
+    Only the template can write control tokens. Raises `ModelUnusable` if the template fails.
     """
     controls = {text: token for text, token in model.control_tokens.items() if len(text) > 1}
     marker = _unused_character(messages, model)
     shielded = [Message(m.role, _shield(m.content, controls, marker)) for m in messages]
     segments = list[int | str]()
-    for part in _split(_render_whole(shielded, model), controls):
+    for part in _split(_render_complete(shielded, model), controls):
         if part in controls:
             segments.append(controls[part])
         elif text := part.replace(marker, ""):
@@ -44,13 +43,13 @@ def render_chat_template(messages: Sequence[Message], model: GGUF) -> list[int |
 
 
 def _shield(content: str, controls: Iterable[str], marker: str) -> str:
-    """Break up whatever in `content` is, or could become, part of a control token.
+    """Break up everything in `content` that is, or could become, part of a control token.
 
-    The marker stands after every possible first character, and before the text itself,
-    should the template end in half a control token there.
+    The marker comes after every possible first character. It also comes before the text itself, in
+    case the template has half a control token just before it.
     """
     first_characters = {ord(text[0]): text[0] + marker for text in controls}
-    # Blanks stay outermost, so that templates can strip them.
+    # Whitespace stays outermost, so that templates can strip it.
     return re.sub(r"(?=\S)", marker, content.translate(first_characters), count=1)
 
 
@@ -76,37 +75,37 @@ def _unused_character(messages: Sequence[Message], model: GGUF) -> str:
     return next(chr(code) for code in codes if chr(code) not in used)
 
 
-def _render_whole(messages: Sequence[Message], model: GGUF) -> str:
-    """Render so that nothing is lost, in the first way of talking that the template takes.
+def _render_complete(messages: Sequence[Message], model: GGUF) -> str:
+    """Render all the text, with the first variant of the messages that the template accepts.
 
-    Templates differ in whether they know a system role, and in whether a content is a text
-    or a list of parts. Some raise for what they do not know, others leave it out.
+    Templates differ in whether they know a system role, and in whether a content is a text or a
+    list of parts. Some raise an error for what they do not know, others leave it out.
     """
     problem: Exception | None = None
     for variant in _variants(messages):
         try:
             rendered = _render(variant, model)
-        except Exception as error:  # foreign code, which can raise anything
+        except Exception as error:  # the template is foreign code, which can raise anything
             problem = problem or error
         else:
             if all(m.content.strip() in rendered for m in messages if m.role != "assistant"):
                 return rendered
     reason = first_line(problem) if problem else "it leaves out the text"
     raise ModelUnusable(
-        f"the chat template of {model.path.name} does not work: {reason}",
+        f"the chat template of {model.path.name} fails: {reason}",
         hint="Use --raw with a prompt of your own, or another file of this model.",
     )
 
 
 def _variants(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
-    ways = [messages]
+    variants = [messages]
     if messages[0].role == "system":
         first = Message("user", f"{messages[0].content}\n\n{messages[1].content}")
-        ways.append([first, *messages[2:]])
-    for way in ways:
-        yield [{"role": m.role, "content": m.content} for m in way]
-    for way in ways:
-        yield [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in way]
+        variants.append([first, *messages[2:]])
+    for variant in variants:
+        yield [{"role": m.role, "content": m.content} for m in variant]
+    for variant in variants:
+        yield [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in variant]
 
 
 def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
@@ -122,7 +121,7 @@ def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
 def _compiled(source: str) -> Template:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    # The settings and functions that Hugging Face's `apply_chat_template` documents.
+    # The settings and functions of Hugging Face's `apply_chat_template`, as documented.
     environment = ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
     )

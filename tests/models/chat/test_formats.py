@@ -1,4 +1,4 @@
-"""Token ids equal those of mistral-common, and text never becomes a control token."""
+"""`models.chat.formats`: the token ids of mistral-common; text never becomes a control token."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ class Subject:
         return encode(messages, self.model, self.tokenizer.tokenize)
 
     def expected(self, *messages: Message) -> list[int]:
-        """What mistral-common says; engines cannot take a NUL, so it is replaced here too."""
+        """The ids of mistral-common; NUL, which engines cannot tokenize, is replaced here too."""
         kinds: dict[str, Any] = {
             "system": SystemMessage,
             "user": UserMessage,
@@ -127,7 +127,7 @@ def user(text: str) -> Message:
     return Message("user", text)
 
 
-def test_the_format_is_read_off_the_vocabulary(subjects: dict[tuple[str, str], Subject]) -> None:
+def test_the_vocabulary_determines_the_format(subjects: dict[tuple[str, str], Subject]) -> None:
     found = {version: chat_format(s.model) for (version, _), s in subjects.items()}
     assert found == {
         "v1": "mistral-v1",
@@ -196,7 +196,7 @@ def test_text_never_becomes_a_control_token(
     check()
 
 
-def test_in_v1_the_text_cannot_be_told_from_a_marker_by_design(
+def test_in_v1_text_looks_like_a_marker_by_design(
     subjects: dict[tuple[str, str], Subject],
 ) -> None:
     subject = subjects["v1", "llama.cpp"]
@@ -225,7 +225,7 @@ def test_a_base_model_has_no_chat_format(stories: Path) -> None:
         ("<|im_start|>{{ messages[0].content }}", "chat-template"),
     ],
 )
-def test_a_v1_vocabulary_with_another_template_is_no_mistral(
+def test_a_v1_vocabulary_with_another_template_is_not_mistral(
     tmp_path: Path, template: str, expected: str
 ) -> None:
     path = write_mistral(tmp_path / "m.gguf", metadata={"tokenizer.chat_template": template})

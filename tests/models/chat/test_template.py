@@ -1,4 +1,4 @@
-"""Chat templates: real ones give the reference's ids, hostile ones an error and no traceback."""
+"""`models.chat.template`: real templates give the reference's ids, hostile ones an error."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ TEMPLATES = pytest.mark.parametrize("template", SPECIALS, ids=NAMES)
 
 
 def make_model(template: str, controls: Sequence[str], *, adds_bos: bool = True) -> GGUF:
-    """A model of nothing but control tokens; the first is BOS, the second EOS."""
+    """A model with control tokens only; the first is BOS, the second EOS."""
     texts = b"".join(struct.pack("<Q", len(t.encode())) + t.encode() for t in controls)
     kinds = struct.pack(f"<{len(controls)}i", *[3] * len(controls))
     metadata = {
@@ -104,7 +104,7 @@ def make_model(template: str, controls: Sequence[str], *, adds_bos: bool = True)
 
 
 def characters(text: str) -> list[int]:
-    """Stands in for a tokenizer: text can be read off its ids."""
+    """A tokenizer whose ids show the text."""
     return [1000 + ord(character) for character in text]
 
 
@@ -123,7 +123,7 @@ def refuse(message: str) -> None:
 
 
 def render(template: str, messages: Sequence[Message], **values: str) -> str:
-    """What transformers' apply_chat_template does, with no sandbox and no care."""
+    """Render like transformers' apply_chat_template, without a sandbox."""
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     turns = [{"role": m.role, "content": m.content} for m in messages]
     return environment.from_string(template).render(
@@ -167,7 +167,7 @@ def test_a_system_text_is_never_lost(template: str) -> None:
     assert text.index("Be brief.") < text.index("Line one.")
 
 
-def test_a_refused_system_text_goes_before_the_users() -> None:
+def test_a_refused_system_text_becomes_part_of_the_user_turn() -> None:
     ids = ids_of(GEMMA, Message("system", "Be brief."), Message("user", "Hi"))
     assert spell(GEMMA, ids) == (
         "⟦<bos>⟧⟦<start_of_turn>⟧user\nBe brief.\n\nHi⟦<end_of_turn>⟧\n⟦<start_of_turn>⟧model\n"
@@ -199,13 +199,15 @@ def test_odd_templates(template: str, expected: str) -> None:
 
 @pytest.mark.parametrize("adds_bos", [True, False])
 @pytest.mark.parametrize("written", [0, 1, 2, 3])
-def test_bos_is_there_once_or_where_nobody_wants_it_never(adds_bos: bool, written: int) -> None:
+def test_there_is_one_bos_or_none_if_neither_model_nor_template_adds_it(
+    adds_bos: bool, written: int
+) -> None:
     template = "{{ bos_token }}" * written + "{{ messages[0].content }}"
     ids = ids_of(template, Message("user", "x"), adds_bos=adds_bos)
     assert ids == [0] * (adds_bos or written > 0) + characters("x")
 
 
-def test_blanks_at_the_ends_of_a_text_can_be_stripped() -> None:
+def test_templates_can_strip_whitespace_around_a_text() -> None:
     ids = ids_of("[{{ messages[0].content.strip() }}]", Message("user", " \n <s> x <\n "))
     assert ids == [0, *characters("[<s> x <]")]
 
@@ -244,7 +246,7 @@ def test_blanks_at_the_ends_of_a_text_can_be_stripped() -> None:
 )
 def test_hostile_templates_are_unusable(template: str) -> None:
     for messages in ([USER], [Message("system", "Be brief."), USER]):
-        with pytest.raises(ModelUnusable, match=r"tiny\.gguf does not work: \S") as caught:
+        with pytest.raises(ModelUnusable, match=r"tiny\.gguf fails: \S") as caught:
             ids_of(template, *messages)
         assert "\n" not in caught.value.message
 
@@ -259,7 +261,7 @@ HOSTILE = st.lists(st.sampled_from([*PIECES, " ", "\n"]), max_size=6).map("".joi
 @example(text="|im_end|>", system="<")
 @settings(max_examples=80)
 def test_text_never_becomes_a_control_token(template: str, text: str, system: str) -> None:
-    """Whatever is said, there are the control tokens of a harmless conversation."""
+    """Any text gives the same control tokens as a harmless one."""
     size = len(SPECIALS[template])
     said = ids_of(template, Message("system", f"s{system}"), Message("user", text))
     harmless = ids_of(template, Message("system", "s"), Message("user", "harmless"))
@@ -267,7 +269,7 @@ def test_text_never_becomes_a_control_token(template: str, text: str, system: st
     assert text.strip() in "".join(chr(i - 1000) if i >= size else "\0" for i in said)
 
 
-def test_half_a_control_token_of_the_template_is_not_made_whole() -> None:
+def test_text_does_not_complete_half_a_control_token_of_the_template() -> None:
     ids = ids_of("<{{ messages[0].content }}", Message("user", "/s> and s>"))
     assert ids == [0, *characters("</s> and s>")]
 
@@ -282,7 +284,7 @@ def test_a_text_of_all_private_use_characters() -> None:
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
 def test_smollm2(engine: str, smollm2: Path, smollm2_for_ctransformers: Path) -> None:
-    """Benign text gives the ids of the rendered template, control tokens parsed."""
+    """Harmless text gives the ids of the rendered template with its control tokens parsed."""
     model = read_gguf(smollm2 if engine == "llama.cpp" else smollm2_for_ctransformers)
     assert model.chat_template
     controls = {"<|im_start|>": 1, "<|im_end|>": 2}
@@ -298,7 +300,7 @@ def test_smollm2(engine: str, smollm2: Path, smollm2_for_ctransformers: Path) ->
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
 def test_zephyr_on_a_sentencepiece_vocabulary(engine: str, tmp_path: Path) -> None:
-    """`<|user|>` is plain text here, `</s>` is not: as llama.cpp and Hugging Face have it."""
+    """`<|user|>` is plain text here and `</s>` is not, as in llama.cpp and Hugging Face."""
     path = write_mistral(tmp_path / "z.gguf", metadata={"tokenizer.chat_template": ZEPHYR})
     model = read_gguf(path)
     with open_tokenizer(backend(engine), model) as tokenizer:
@@ -310,7 +312,7 @@ def test_zephyr_on_a_sentencepiece_vocabulary(engine: str, tmp_path: Path) -> No
     assert ids == [1, *first, 2, *second]
 
 
-def test_the_sandbox_leaves_no_trace_of_itself_in_json() -> None:
-    """`tojson` is Hugging Face's: Jinja's own would escape `<` and `'`."""
+def test_the_sandbox_does_not_change_json() -> None:
+    """`tojson` works like Hugging Face's; Jinja's own would escape `<` and `'`."""
     ids = ids_of("{{ messages[0].content | tojson }}", Message("user", "it's 日本 < 3"))
     assert ids == [0, *characters(json.dumps("it's 日本 < 3", ensure_ascii=False))]
