@@ -1,4 +1,4 @@
-"""`finetune` before training: the rows it reads and refuses, their tokens, and the plan."""
+"""The rows that `finetune` reads and refuses."""
 
 from __future__ import annotations
 
@@ -6,19 +6,15 @@ import csv
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.program import Result
 from support.terminals import make_terminal
-from synthetic.models import write_mistral
 
-from mistral_cli.errors import MistralCliError, UsageError
+from mistral_cli.errors import UsageError
 from mistral_cli.finetune.data import TrainingData, read_data
-from mistral_cli.finetune.encode import encode_examples
 from mistral_cli.generation.templates import find
 from mistral_cli.models.chat import Message
-from mistral_cli.models.gguf import read_gguf
 
 Run = Callable[..., Result]
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
@@ -128,143 +124,6 @@ def test_the_example_prompts_match_the_template() -> None:
         subject = row["prompt"].split(" words for ", 1)[1]
         assert template.fill(subject) == [Message("user", row["prompt"])]
         assert len(row["completion"].split(" --ar ")[0].split()) < 20
-
-
-# --- tokens ------------------------------------------------------------------------------------
-
-
-def test_training_and_inference_use_the_same_tokens(
-    run: Run, written: Callable[..., TrainingData], mistral: Path
-) -> None:
-    model = read_gguf(mistral)
-    data = written('prompt,completion\nWrite </s> [INST],"fine </s>"\n')
-    (row,) = encode_examples(data, model, 256)
-    arguments = ("generate", "Write </s> [INST]", "-m", mistral, "--dry-run", "--json")
-    asked = json.loads(run(*arguments).stdout)
-    assert list(row.prompt) == asked["prompt_token_ids"]
-    assert row.completion[-1] == model.eos_id
-    # The text of a cell never becomes the token that ends an answer.
-    assert model.eos_id not in row.completion[:-1]
-
-
-def test_rows_that_are_too_long_are_listed_and_not_cut(
-    written: Callable[..., TrainingData], mistral: Path
-) -> None:
-    model, long = read_gguf(mistral), "word " * 40
-    data = written(f"prompt,completion\na,b\n{long},c\n")
-    with pytest.raises(MistralCliError) as refused:
-        encode_examples(data, model, 32)
-    assert refused.value.message == "1 row is longer than 32 tokens; no row is cut"
-    assert "data.csv:3 has" in refused.value.details
-    longest = int(refused.value.details.split()[-2])
-    assert f"--max-length {longest}" in refused.value.hint
-    assert len(encode_examples(data, model, longest)) == 2
-    with pytest.raises(MistralCliError, match="longer than 512 tokens") as refused:
-        encode_examples(written(f"prompt,completion\n{long * 20},c\n"), model, 4096)
-    assert "trained with 512 tokens" in refused.value.hint
-
-
-def test_a_base_model_needs_no_chat_format(
-    written: Callable[..., TrainingData], stories: Path
-) -> None:
-    model = read_gguf(stories)
-    (row,) = encode_examples(written("prompt,completion\nOnce,upon a time\n"), model, 64)
-    assert row.prompt[0] == model.bos_id
-
-
-# --- the plan ----------------------------------------------------------------------------------
-
-
-def dry_run(run: Run, model: Path, *arguments: object) -> dict[str, Any]:
-    result = run("finetune", EXAMPLES, "-m", model, "--dry-run", "--json", *arguments)
-    assert result.status == 0, result.stderr
-    plan: dict[str, Any] = json.loads(result.stdout)
-    return plan
-
-
-def test_a_dry_run_counts(run: Run, mistral: Path, tmp_path: Path) -> None:
-    plan = dry_run(run, mistral)
-    assert (plan["rows"], plan["rows_trained_on"], plan["rows_held_out"]) == (50, 45, 5)
-    assert plan["steps"] == 3 * 4
-    # Two layers; the query matrix is 64 x 64, the value matrix 64 x 32.
-    assert plan["trained_parameters"] == 2 * 16 * (64 + 64 + 64 + 32)
-    assert plan["tokens_learned"] < plan["tokens"]
-    assert plan["seconds"] is not None
-    again = dry_run(run, mistral, "--held-out", "0", "--batch-size", "50", "--epochs", "2")
-    assert (again["rows_held_out"], again["steps"]) == (0, 2)
-    assert not list(tmp_path.glob("*.gguf"))
-
-
-def test_a_dry_run_in_json_has_these_keys(run: Run, mistral: Path) -> None:
-    assert list(dry_run(run, mistral)) == [
-        "schema_version",
-        "data",
-        "rows",
-        "rows_trained_on",
-        "rows_held_out",
-        "tokens",
-        "tokens_learned",
-        "longest_row",
-        "model",
-        "weights",
-        "target_modules",
-        "trained_parameters",
-        "learning_rate",
-        "epochs",
-        "batch_size",
-        "gradient_accumulation",
-        "steps",
-        "device",
-        "memory",
-        "seconds",
-    ]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (("--target-modules", "q_proj,head"), "--target-modules names an unknown module 'head'"),
-        (("--target-modules", ","), "--target-modules is empty"),
-        (("--gradient-accumulation", "5"), "--gradient-accumulation 5 does not divide the 12 rows"),
-        (("--nf4",), "--nf4 needs --base"),
-        (("-o", "adapter.bin"), "-o adapter.bin does not end in .gguf"),
-        (("--max-length", "16"), "50 rows are longer than 16 tokens"),
-    ],
-)
-def test_impossible_options_are_refused(
-    run: Run, mistral: Path, arguments: tuple[str, ...], problem: str
-) -> None:
-    result = run("finetune", EXAMPLES, "-m", mistral, "--dry-run", *arguments)
-    assert problem in result.stderr
-    assert (result.status, result.stdout) in ((2, ""), (5, ""))
-
-
-def test_a_model_that_cannot_be_trained_is_refused(run: Run, tmp_path: Path) -> None:
-    scaled = write_mistral(tmp_path / "scaled.gguf", metadata={"llama.rope.scaling.type": "linear"})
-    result = run("finetune", EXAMPLES, "-m", scaled, "--dry-run")
-    assert result.status == 4
-    assert "cannot be trained: it uses RoPE scaling" in result.stderr
-
-
-def test_without_the_extra_the_error_names_the_install_command(run: Run, mistral: Path) -> None:
-    import subprocess
-    import sys
-
-    code = (
-        "import sys, importlib.util as u; find = u.find_spec\n"
-        "u.find_spec = lambda name, *a: None if name == 'trl' else find(name, *a)\n"
-        "from mistral_cli.cli.app import main; main()"
-    )
-    process = subprocess.run(
-        [sys.executable, "-c", code, "finetune", str(EXAMPLES), "-m", str(mistral)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert process.returncode == 2
-    assert "pip install 'mistral-cli[finetune]'" in process.stderr
-    assert not Path("midjourney").exists()
 
 
 def test_data_is_checked_before_heavy_imports(tmp_path: Path) -> None:
