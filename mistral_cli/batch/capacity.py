@@ -1,4 +1,4 @@
-"""Before a batch begins: the context that holds every row, and how many prompts at once."""
+"""How much a batch needs: a context that holds every row, and the rows to process at once."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from mistral_cli.generation.planner import PromptSizer, RequestPlanner, TokenBud
 from mistral_cli.generation.prompt_cache.prefixes import common
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.prompts import Item, RowPrompts
+    from mistral_cli.batch.prompts import RowPrompts, WorkItem
     from mistral_cli.generation.config import RunConfig
     from mistral_cli.system.reporter import Reporter
 
-_LOOKED_AT = 8  # rows, for what their prompts begin with
+_COMPARED_ROWS = 8  # whose prompts are searched for a shared prefix
 
 
 @dataclass(frozen=True)
 class BatchPlan:
-    """A planner whose context holds every row, the prompts to ask at once, and what is wanted.
+    """A planner whose context holds every row, and the number of streams to run at once.
 
-    `needs` has no rows that cannot be asked.
+    `budgets` has the token budget of each row by its key, except rows without a prompt.
     """
 
     planner: RequestPlanner
@@ -34,12 +34,12 @@ class BatchPlan:
     budgets: Mapping[str, TokenBudget]
 
     @property
-    def in_parts(self) -> bool:
-        """Whether some row is asked about in parts."""
+    def in_chunks(self) -> bool:
+        """True if some row is longer than one chunk."""
         return any(len(budget.prompts) > 1 for budget in self.budgets.values())
 
     def size(self, key: str) -> int:
-        """The prompt tokens of a row."""
+        """Return the prompt tokens of the row with that key."""
         return sum(self.budgets[key].prompts) if key in self.budgets else 0
 
 
@@ -47,50 +47,50 @@ class BatchPlan:
 def plan_batch(
     prompts: RowPrompts,
     config: RunConfig,
-    todo: Sequence[Item],
+    todo: Sequence[WorkItem],
     options: BatchOptions,
     reporter: Reporter,
 ) -> Iterator[BatchPlan]:
-    """The plan for the rows `todo`; its tokenizer is open meanwhile."""
+    """Plan the items `todo`; the plan's tokenizer is open inside the `with` block only."""
     with open_tokenizer(config.selection.backend, config.model) as tokenizer:
         sizer = PromptSizer(prompts.builder, config, tokenizer.tokenize)
         budgets = dict(_budgets(prompts, sizer, todo, reporter))
         planner = fix_context(sizer, [TokenBudget(1), *budgets.values()], reporter)
         planner = replace(planner, shared_prefix=_shared_prefix(planner, todo))
-        load, number = planner.load, requested_slots(options)
+        load, requested = planner.load, requested_slots(options)
         sizes = [n for item in todo if item.key in budgets for n in budgets[item.key].prompts]
-        parallel, why = slots_for(
-            number,
+        parallel, reason = slots_for(
+            requested,
             config.selection,
             config.model,
             load.context_length,
             load.gpu_layers,
             sizes,
         )
-        fewer = number and parallel < min(number, len(sizes))
-        (reporter.warn if fewer else reporter.info)(why)
+        fewer = requested and parallel < min(requested, len(sizes))
+        (reporter.warn if fewer else reporter.info)(reason)
         yield BatchPlan(planner, parallel, budgets)
 
 
 def _budgets(
-    prompts: RowPrompts, sizer: PromptSizer, todo: Sequence[Item], reporter: Reporter
+    prompts: RowPrompts, sizer: PromptSizer, todo: Sequence[WorkItem], reporter: Reporter
 ) -> Iterator[tuple[str, TokenBudget]]:
-    """What each row needs; a row that cannot be asked about fails when its turn comes."""
+    """Yield each row's key and budget. A row without a prompt fails later, in its turn."""
     for number, item in enumerate(todo, start=1):
         reporter.status(f"counting tokens: row {number:,} of {len(todo):,} …")
         with contextlib.suppress(MistralCliError):
-            encoded = sizer.encode(item.built())
-            own = replace(sizer, builder=prompts.builder_of(item.row))
-            yield item.key, own.budget(own.chunk(encoded))
+            encoded = sizer.encode(item.built_prompt())
+            row_sizer = replace(sizer, builder=prompts.builder_of(item.row))
+            yield item.key, row_sizer.budget(row_sizer.chunk(encoded))
     reporter.clear_status()
 
 
-def _shared_prefix(planner: RequestPlanner, todo: Sequence[Item]) -> tuple[int, ...]:
-    """The tokens that the prompts of the first rows, and so perhaps of all, begin with."""
+def _shared_prefix(planner: RequestPlanner, todo: Sequence[WorkItem]) -> tuple[int, ...]:
+    """Return the tokens that the first rows' prompts begin with, and so perhaps all of them."""
     encoded = []
-    for item in todo[:_LOOKED_AT]:
+    for item in todo[:_COMPARED_ROWS]:
         with contextlib.suppress(MistralCliError):
-            encoded.append(planner.encode(item.built()).token_ids)
+            encoded.append(planner.encode(item.built_prompt()).token_ids)
     if len(encoded) < 2:
         return ()
     return encoded[0][: min(common(encoded[0], other) for other in encoded[1:])]

@@ -1,11 +1,11 @@
-"""A dry run of a batch: what is done, what would be read, and how long it may take."""
+"""A dry run of a batch: what is done, the tokens of the rest, and how long it may take."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.loader import open_session
@@ -16,9 +16,11 @@ from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
     from mistral_cli.batch.capacity import BatchPlan
-    from mistral_cli.batch.prompts import Item, RowPrompts
+    from mistral_cli.batch.formats import Record
+    from mistral_cli.batch.prompts import RowPrompts, WorkItem
     from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.engines.types import Request
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 _SAMPLE_TOKENS = 16
@@ -26,36 +28,37 @@ _SAMPLE_TOKENS = 16
 
 @dataclass(frozen=True)
 class Speed:
-    """Tokens a second of prompt and of answer, and the usual length of an answer in tokens."""
+    """Tokens per second of prefill and of generation, and the usual answer length in tokens."""
 
-    prompt: float
+    prefill: float
     generation: float
-    answer: float
-    from_earlier: bool
+    answer_tokens: float
+    from_earlier_rows: bool
 
 
-def estimate(
+def print_estimate(
     prompts: RowPrompts,
     plan: BatchPlan,
     resume: ResumePlan,
-    todo: Sequence[Item],
-    earlier: Iterable[Mapping[str, Any]],
+    todo: Sequence[WorkItem],
+    existing: Iterable[Record],
     terminal: Terminal,
 ) -> None:
-    """Print the counts, the tokens and the time."""
-    planner, requests, impossible = plan.planner, list[PreparedRequest](), 0
+    """Print counts, tokens and the estimated time as JSON, and the time also as a note."""
+    planner, requests, would_fail = plan.planner, list[PreparedRequest](), 0
     for item in todo:
         try:
-            own = replace(planner, builder=prompts.builder_of(item.row))
-            requests += own.job(own.encode(item.built())).requests
+            row_planner = replace(planner, builder=prompts.builder_of(item.row))
+            requests += row_planner.job(row_planner.encode(item.built_prompt())).requests
         except MistralCliError as error:
-            impossible += 1
+            would_fail += 1
             terminal.info(f"{item.row.id} would fail: {error.message}")
-    prompt_tokens = sum(each.prompt_tokens for each in requests)
-    speed = _earlier_speed(earlier) or _sampled_speed(requests, planner, terminal)
+    prompt_tokens = sum(request.prompt_tokens for request in requests)
+    speed = _speed_of(existing) or _sampled_speed(requests, planner, terminal)
     seconds = None if requests else 0.0
     if speed:
-        seconds = prompt_tokens / speed.prompt + len(requests) * speed.answer / speed.generation
+        answer_tokens = len(requests) * speed.answer_tokens
+        seconds = prompt_tokens / speed.prefill + answer_tokens / speed.generation
     write_envelope(
         terminal,
         {
@@ -64,7 +67,7 @@ def estimate(
             "done": len(resume.done),
             "failed_before": len(resume.failed),
             "to_do": len(todo),
-            "would_fail": impossible,
+            "would_fail": would_fail,
             "requests": len(requests),
             "prompt_tokens": prompt_tokens,
             "context_length": planner.load.context_length,
@@ -73,41 +76,49 @@ def estimate(
         },
     )
     if speed and requests:
-        how = "at the speed of earlier rows" if speed.from_earlier else "at most, on a first sample"
-        levels = plan.in_parts and prompts.builder.task.strategy.asks_about_answers
-        more = "; the summaries of parts' summaries come on top" if levels else ""
-        terminal.note(f"about {_time(seconds or 0)} {how}, one row at a time{more}")
+        basis = "at most, measured on the first row"
+        if speed.from_earlier_rows:
+            basis = "at the speed of earlier rows"
+        merges = plan.in_chunks and prompts.builder.task.strategy.asks_about_answers
+        extra = "; merging the summaries takes extra time" if merges else ""
+        terminal.note(f"about {_time(seconds or 0)} {basis}, one row at a time{extra}")
 
 
-def _earlier_speed(records: Iterable[Mapping[str, Any]]) -> Speed | None:
-    read = wrote = reading = writing = count = 0.0
+def _speed_of(records: Iterable[Record]) -> Speed | None:
+    """Return the speed of rows that were answered, or None if there are none."""
+    prompt_tokens = answer_tokens = prefill_seconds = generation_seconds = answers = 0.0
     for record in records:
-        times = record.get("timings") or {}
-        if record.get("error") is None and times.get("generation_seconds"):
-            read += record["prompt_tokens"] - record.get("cached_tokens", 0)
-            wrote += record["completion_tokens"]
-            reading += times["prompt_seconds"]
-            writing += times["generation_seconds"]
-            count += 1
-    if not (reading and writing and wrote):
+        timings = record.get("timings") or {}
+        if record.get("error") is None and timings.get("generation_seconds"):
+            prompt_tokens += record["prompt_tokens"] - record.get("cached_tokens", 0)
+            answer_tokens += record["completion_tokens"]
+            prefill_seconds += timings["prompt_seconds"]
+            generation_seconds += timings["generation_seconds"]
+            answers += 1
+    if not (prefill_seconds and generation_seconds and answer_tokens):
         return None
-    return Speed(read / reading, wrote / writing, wrote / count, True)
+    return Speed(
+        prompt_tokens / prefill_seconds,
+        answer_tokens / generation_seconds,
+        answer_tokens / answers,
+        from_earlier_rows=True,
+    )
 
 
 def _sampled_speed(
-    requests: Sequence[PreparedRequest], planner: RequestPlanner, terminal: Terminal
+    requests: Sequence[PreparedRequest], planner: RequestPlanner, reporter: Reporter
 ) -> Speed | None:
-    """A few tokens of the first row, for want of anything better."""
+    """Measure a few tokens of the first row, as there are no earlier rows."""
     if not requests:
         return None
     config, first = planner.config, requests[0]
-    request: Request = replace(first.request, grammar=None)
-    request = replace(request, max_tokens=min(request.max_tokens, _SAMPLE_TOKENS))
-    terminal.status("measuring the speed …")
+    max_tokens = min(first.request.max_tokens, _SAMPLE_TOKENS)
+    request: Request = replace(first.request, grammar=None, max_tokens=max_tokens)
+    reporter.status("measuring the speed …")
     with (
         contextlib.suppress(ZeroDivisionError),
         open_session(
-            config.selection, config.model, planner.load, terminal.warn, EngineProcess()
+            config.selection, config.model, planner.load, reporter.warn, EngineProcess()
         ) as session,
     ):
         answer = collect(
@@ -117,11 +128,12 @@ def _sampled_speed(
             on_progress=lambda _: None,
             on_text=lambda _: None,
         )
-        terminal.clear_status()
-        times = answer.timings
-        generation = answer.completion_tokens / times.generation
+        reporter.clear_status()
         return Speed(
-            first.prompt_tokens / times.prompt, generation, first.request.max_tokens, False
+            first.prompt_tokens / answer.timings.prompt,
+            answer.completion_tokens / answer.timings.generation,
+            first.request.max_tokens,
+            from_earlier_rows=False,
         )
     return None
 

@@ -26,7 +26,7 @@ _ID_PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours contain the rec
 def answer_record(
     row: Row, key: str, result: Result, *, exact: bool, clock: Mapping[str, float]
 ) -> Record:
-    """The record of a row that was answered; `clock` is added to its timings."""
+    """Return the record of a row that was answered; `clock` is added to its timings."""
     answer, planner = answer_fields(result, exact=exact), result.planner
     return {
         "id": row.id,
@@ -46,7 +46,7 @@ def answer_record(
 def failure_record(
     row: Row, key: str, error: MistralCliError, *, clock: Mapping[str, float]
 ) -> Record:
-    """The record of a row that failed; `clock` is its timings."""
+    """Return the record of a row that failed; `clock` is its timings."""
     details = {"details": error.details} if error.details else {}
     return {
         "id": row.id,

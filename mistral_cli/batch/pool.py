@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from mistral_cli.batch.prompts import Item
+from mistral_cli.batch.prompts import WorkItem
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
 from mistral_cli.system.signals import StopRequested, on_stop
 from mistral_cli.system.threads import drain, start_workers
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 _TICK_SECONDS = 0.5  # between two calls of `tick` while no row finishes
 _MAX_DEATHS = 3  # of the engine in a row, for each thread, before rows are retried one at a time
+
+_Event: TypeAlias = "tuple[WorkItem, Record | BaseException] | int | None"
+"""A finished item with its outcome, the number of a signal, or None: a thread has ended."""
 
 
 class WorkerPool:
@@ -28,15 +31,14 @@ class WorkerPool:
 
     def __init__(
         self,
-        answer: Callable[[Item], Record],
-        failure: Callable[[Item, MistralCliError], Record],
+        answer: Callable[[WorkItem], Record],
+        failure: Callable[[WorkItem, MistralCliError], Record],
         threads: int,
     ) -> None:
         self._answer, self._failure, self._threads = answer, failure, threads
-        # A finished item with its outcome, the number of a signal, or None: a thread has ended.
-        self._events: SimpleQueue[tuple[Item, Record | BaseException] | int | None] = SimpleQueue()
+        self._events = SimpleQueue[_Event]()
 
-    def records(self, items: Sequence[Item], tick: Callable[[], None]) -> Generator[Record]:
+    def records(self, items: Sequence[WorkItem], tick: Callable[[], None]) -> Generator[Record]:
         """Yield the record of each item as it is finished; call `tick` now and then.
 
         Raises StopRequested on SIGINT and SIGTERM, but never while the caller writes a record, and
@@ -50,10 +52,10 @@ class WorkerPool:
             finally:
                 drain(todo)  # ends the threads
 
-    def _round(self, todo: SimpleQueue[Item], tick: Callable[[], None]) -> Generator[Record]:
+    def _round(self, todo: SimpleQueue[WorkItem], tick: Callable[[], None]) -> Generator[Record]:
         """Answer all items, or stop early if the engine dies too often, and retry the suspects."""
-        suspects, death_of = list[Item](), dict[str, str]()
-        postponed, deaths, any_answered = list[Item](), 0, False
+        suspects, death_of = list[WorkItem](), dict[str, str]()
+        postponed, deaths, any_answered = list[WorkItem](), 0, False
         for item, outcome in self._outcomes(todo, self._threads, tick):
             if isinstance(outcome, EngineDied):
                 suspects.append(item)
@@ -82,8 +84,8 @@ class WorkerPool:
             todo.put(item)
 
     def _outcomes(
-        self, todo: SimpleQueue[Item], threads: int, tick: Callable[[], None]
-    ) -> Iterator[tuple[Item, Record | EngineDied]]:
+        self, todo: SimpleQueue[WorkItem], threads: int, tick: Callable[[], None]
+    ) -> Iterator[tuple[WorkItem, Record | EngineDied]]:
         """Yield each item with its record, or with the death of the engine."""
         working = min(threads, todo.qsize())
         start_workers(self._answer, todo, self._events.put, working)
@@ -104,8 +106,8 @@ class WorkerPool:
             yield item, outcome
 
 
-def _queue_of(items: Sequence[Item]) -> SimpleQueue[Item]:
-    queue = SimpleQueue[Item]()
+def _queue_of(items: Sequence[WorkItem]) -> SimpleQueue[WorkItem]:
+    queue = SimpleQueue[WorkItem]()
     for item in items:
         queue.put(item)
     return queue

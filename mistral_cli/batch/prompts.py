@@ -1,4 +1,4 @@
-"""A row → what is asked about it, and the digest by which its result is known again."""
+"""The prompt of each row, and the digest by which a later run recognizes the row's result."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from mistral_cli.generation.config import RunConfig
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_KEY_LENGTH = 32  # hex digits; half a SHA-256 tells all rows of this world apart
+_KEY_LENGTH = 32  # hex digits; half a SHA-256 is enough to tell any two rows apart
 
 
 @dataclass
-class Item:
-    """A row of a batch, its identity, and the prompt about it or the error that prevents one.
+class WorkItem:
+    """A row, its key, and its prompt or the error that prevents one.
 
     The prompt is built once, and dropped as soon as the row is answered.
     """
@@ -35,8 +35,8 @@ class Item:
     prompt: Prompt | None = None
     error: MistralCliError | None = None
 
-    def built(self) -> Prompt:
-        """The prompt. Raises the error of a row that cannot be asked about."""
+    def built_prompt(self) -> Prompt:
+        """Return the prompt. Raises the error of a row that has none."""
         if self.error:
             raise self.error
         assert self.prompt is not None
@@ -45,17 +45,17 @@ class Item:
 
 @dataclass(frozen=True)
 class RowPrompts:
-    """The prompts of a batch; `instruction` may have {placeholders} for the fields of a row."""
+    """Builds the prompts of a batch; `instruction` may have {placeholders} for a row's fields."""
 
     builder: PromptBuilder
     instruction: str | None
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Refuse what would go wrong with every row, or be passed over. Raises UsageError."""
+        """Raise UsageError for options that no row could satisfy, or that would be ignored."""
         request = next((row for row in rows if row.conversation), None)
-        if request and self._says_more_than_a_request:
+        if request and self._has_own_instruction:
             raise UsageError(
-                f"{request.source} is an OpenAI request, which says itself what is asked",
+                f"{request.source} is an OpenAI request, which contains its own instruction",
                 hint="Use `batch generate` without --prompt, --system, --template, -p or --raw.",
             )
         known = {"text"}.union(*(row.fields for row in rows))
@@ -64,81 +64,91 @@ class RowPrompts:
         ]
         if unknown:
             raise UsageError(
-                f"no row has what {{{unknown[0]}}} in --prompt stands for",
-                hint=f"They have {_places(known)}. Other words stand without braces.",
+                f"no row has a value for {{{unknown[0]}}} in --prompt",
+                hint=f"The rows have {_placeholders(known)}. Write other words without braces.",
             )
 
     def builder_of(self, row: Row) -> PromptBuilder:
-        """The builder with the instruction for `row`, where that stands beside its text."""
+        """Return the builder with the instruction for `row`, if that stands beside the text."""
         if self.instruction is None or "{text}" in self.instruction or row.error:
             return self.builder
         return replace(self.builder, instruction=_fill(self.instruction, row))
 
-    def item(self, row: Row, config: RunConfig, model_digest: str) -> Item:
-        """`row` with its prompt, and a digest of all that its result depends on."""
+    def item(self, row: Row, config: RunConfig, model_digest: str) -> WorkItem:
+        """Build the prompt of `row`, and its key: a digest of all that its result depends on."""
         prompt, error = None, None
         try:
             prompt = self._prompt(row)
-            content = _identity(prompt, self.builder, config)
+            identity = _identity(prompt, self.builder, config)
         except MistralCliError as raised:
             error = raised
-            content = {"row": [row.id, row.source, row.text], "error": raised.message}
-        text = json.dumps([content, model_digest], sort_keys=True, ensure_ascii=False, default=str)
+            identity = {"row": [row.id, row.source, row.text], "error": raised.message}
+        text = json.dumps([identity, model_digest], sort_keys=True, ensure_ascii=False, default=str)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return Item(row, digest[:_KEY_LENGTH], prompt, error)
+        return WorkItem(row, digest[:_KEY_LENGTH], prompt, error)
 
     def _prompt(self, row: Row) -> Prompt:
-        """The prompt about `row`. Raises the row's own error, and UsageError."""
         if row.error:
             raise row.error
         if row.conversation:
-            return self._request(row)
-        in_place = self.instruction is not None and "{text}" in self.instruction
-        text = _fill(self.instruction or "", row) if in_place else row.text
+            return _request_prompt(row)
+        contains_text = self.instruction is not None and "{text}" in self.instruction
+        text = _fill(self.instruction or "", row) if contains_text else row.text
         return self.builder_of(row).build(Text(text, row.source))
 
     @property
-    def _says_more_than_a_request(self) -> bool:
+    def _has_own_instruction(self) -> bool:
         task, options = self.builder.task, self.builder.options
-        more = (self.instruction, options.template, options.param, options.raw or None)
-        said = any(each is not None for each in (*more, options.system))
-        return task.name != "generate" or said
-
-    def _request(self, row: Row) -> Prompt:
-        """An OpenAI request, which brings its own messages and settings."""
-        overrides = dict(row.overrides)
-        schema = overrides.pop("schema", None)
-        spec = None
-        if schema is not None:
-            output = OutputSpec(load_schema(json.dumps(schema)))
-            output.check()
-            spec = BoundSpec(output, "")
-        return Prompt(Text("", row.source), list(row.conversation), spec, overrides)
+        values = (
+            self.instruction,
+            options.template,
+            options.param,
+            options.raw or None,
+            options.system,
+        )
+        return task.name != "generate" or any(value is not None for value in values)
 
 
-def _fill(prompt: str, row: Row) -> str:
-    """`prompt` with the row's values in its places; other braces stay as they are."""
+def _request_prompt(row: Row) -> Prompt:
+    """Return the prompt of an OpenAI request, which has its own messages and settings."""
+    overrides = dict(row.overrides)
+    schema = overrides.pop("schema", None)
+    spec = None
+    if schema is not None:
+        output = OutputSpec(load_schema(json.dumps(schema)))
+        output.check()
+        spec = BoundSpec(output, "")
+    return Prompt(Text("", row.source), list(row.conversation), spec, overrides)
+
+
+def _fill(instruction: str, row: Row) -> str:
+    """Replace the placeholders by the row's values; other braces stay as they are."""
     values = {**row.fields, "text": row.text}
 
-    def value(place: re.Match[str]) -> str:
-        if place[1] not in values:
-            raise UsageError(f"{row.source} has no {place[1]!r}", hint=f"It has {_places(values)}.")
-        return values[place[1]]
+    def value(match: re.Match[str]) -> str:
+        if match[1] not in values:
+            raise UsageError(
+                f"{row.source} has no {match[1]!r}", hint=f"It has {_placeholders(values)}."
+            )
+        return values[match[1]]
 
-    return _PLACEHOLDER.sub(value, prompt)
+    return _PLACEHOLDER.sub(value, instruction)
 
 
-def _places(names: Iterable[str]) -> str:
-    """The `names` that can stand in a prompt, as they would."""
+def _placeholders(names: Iterable[str]) -> str:
+    """List the placeholders for `names`, without names that cannot be one."""
     return ", ".join(filter(_PLACEHOLDER.fullmatch, (f"{{{name}}}" for name in sorted(names))))
 
 
 def _identity(prompt: Prompt, builder: PromptBuilder, config: RunConfig) -> dict[str, Any]:
-    """All that the result of a prompt depends on, but for the model's file."""
+    """Return all that the result of a prompt depends on, except the model's file.
+
+    If a key here changes, the results of earlier versions are no longer recognized.
+    """
     spec = prompt.spec and prompt.spec.spec
     content = prompt.content
     messages = content if isinstance(content, str) else [(m.role, m.content) for m in content]
-    adapters = [each.identity for each in config.adapters]
+    adapters = [adapter.identity for adapter in config.adapters]
     return {
         "version": 1,
         "task": builder.task.name,
@@ -156,7 +166,7 @@ def _identity(prompt: Prompt, builder: PromptBuilder, config: RunConfig) -> dict
 
 
 def _settings(prompt: Prompt, config: RunConfig) -> dict[str, Any]:
-    """The sampler's settings; a seed that nobody chose changes from run to run."""
+    """Return the sampler's settings; without the seed if it is a new one in each run."""
     generation = config.generation.override(prompt.overrides)
     settings: dict[str, Any] = {
         "max_tokens": generation.max_tokens,

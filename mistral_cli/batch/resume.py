@@ -13,7 +13,7 @@ from mistral_cli.errors import UsageError
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import LineFormat, Record
     from mistral_cli.batch.input.rows import Row
-    from mistral_cli.batch.prompts import Item
+    from mistral_cli.batch.prompts import WorkItem
 
 _LINE_START = b'{"id": "'
 
@@ -39,14 +39,14 @@ class ResultLine(NamedTuple):
 class ResumePlan:
     """The rows of a batch: left to do, answered, and failed in an earlier run."""
 
-    todo: list[Item]
-    done: list[Item]
-    failed: list[Item]
+    todo: list[WorkItem]
+    done: list[WorkItem]
+    failed: list[WorkItem]
 
     @classmethod
     def of(
         cls,
-        items: Sequence[Item],
+        items: Sequence[WorkItem],
         assigned: Sequence[ResultLine | None],
         *,
         retry_failed: bool,
@@ -100,7 +100,7 @@ def parse_line(raw: bytes) -> dict[str, Any] | None:
 
 
 def assign_lines(
-    lines: Sequence[ResultLine], items: Sequence[Item], *, ids_are_fixed: bool
+    lines: Sequence[ResultLine], items: Sequence[WorkItem], *, ids_are_fixed: bool
 ) -> list[ResultLine | None]:
     """Return for each item the line with its result, or None.
 
@@ -123,7 +123,7 @@ def assign_lines(
 
 def compacted(
     lines: Sequence[ResultLine],
-    items: Sequence[Item],
+    items: Sequence[WorkItem],
     assigned: Sequence[ResultLine | None],
     *,
     ordered: bool,

@@ -1,4 +1,4 @@
-"""Run a batch: rows → identities → what is still to be done → results."""
+"""Run a batch: inputs → rows → work items → what is left to do → results."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.batch.pool import WorkerPool
 from mistral_cli.batch.progress import BatchProgress
-from mistral_cli.batch.prompts import Item, RowPrompts
+from mistral_cli.batch.prompts import RowPrompts, WorkItem
 from mistral_cli.batch.report.page import check_report, write_report
 from mistral_cli.batch.sinks.open import Sink, open_sink
 from mistral_cli.batch.worker import Worker
@@ -44,18 +44,21 @@ if TYPE_CHECKING:
 
 
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
-    """Do what is still to be done of a batch. Raises MistralCliError."""
+    """Process the rows that have no result yet. Raises MistralCliError."""
     with on_stop(request_stop):
         try:
             _run(task, names, options, terminal)
-        except StopRequested as asked:
+        except StopRequested as stopped:
             terminal.clear_status()
-            raise _stopped(asked, "before a row was asked", options) from None
+            raise _stop_error(stopped, "stopped before the first row", options) from None
 
 
 def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     if task.jsonl:
-        raise UsageError("a batch writes JSON Lines anyway", hint="Use --many in place of --jsonl.")
+        raise UsageError(
+            "--jsonl does not apply to a batch, which always writes JSON Lines",
+            hint="Use --many instead of --jsonl.",
+        )
     requested_slots(options)
     if options.report:
         check_report(options.report, options.output)
@@ -72,99 +75,92 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     prompts = RowPrompts(builder, options.prompt)
     prompts.check(rows)
     config = resolve_config(task, builder.template, options, load_config(terminal.env), terminal)
-    digest = cached_sha256(config.model.path, terminal)
-    items = [prompts.item(row, config, digest) for row in rows]
+    model_digest = cached_sha256(config.model.path, terminal)
+    items = [prompts.item(row, config, model_digest) for row in rows]
     structured = builder.spec is not None
     with open_sink(options, items, structured=structured, terminal=terminal) as sink:
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
         for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
-            item.prompt = None  # only rows to be answered need one
+            item.prompt = None  # only the rows of this run need one
         if options.dry_run:
-            from mistral_cli.batch.estimate import estimate
+            from mistral_cli.batch.estimate import print_estimate
 
             with plan_batch(prompts, config, todo, options, terminal) as plan:
-                estimate(prompts, plan, resume, todo, sink.existing_records(), terminal)
+                print_estimate(prompts, plan, resume, todo, sink.existing_records(), terminal)
             return
-        Batch(prompts, config, options, sink, terminal, items, resume).run(todo)
+        BatchRun(prompts, config, options, sink, terminal, items, resume).run(todo)
 
 
 @dataclass
-class Batch:
-    """A batch under way; `records` are those of this run, without their texts."""
+class BatchRun:
+    """One run of a batch; `records` are those of this run, without their texts."""
 
     prompts: RowPrompts
     config: RunConfig
     options: BatchOptions
     sink: Sink
     reporter: Reporter
-    items: Sequence[Item]
+    items: Sequence[WorkItem]
     resume: ResumePlan
     records: list[Record] = field(default_factory=list)
 
-    def run(self, todo: Sequence[Item]) -> None:
-        """Do the items `todo`. Raises RowsFailed where some failed, now or earlier."""
-        end: MistralCliError | None = None
+    def run(self, todo: Sequence[WorkItem]) -> None:
+        """Process the items `todo`. Raises RowsFailed if rows failed, now or in an earlier run."""
+        error: MistralCliError | None = None
         try:
             if todo:
-                end = self._do(todo)
-        except StopRequested as asked:
-            end = _stopped(asked, self._tally, self.options)
-        except MistralCliError as error:
-            end = error
-        if end is None and self._failed:
-            end = RowsFailed(
+                self._process(todo)
+        except StopRequested as stopped:
+            error = _stop_error(stopped, f"stopped: {self._tally}", self.options)
+        except MistralCliError as raised:
+            error = raised
+        if error is None and self._failed:
+            error = RowsFailed(
                 f"{self._failed} of {len(self.items)} rows failed",
-                hint=_try_again(self.options),
+                hint=_retry_hint(self.options),
             )
-        with on_stop(lambda _: None):  # it is nearly over
-            for last in (self._finish, partial(self._tell, end), self._report):
+        with on_stop(lambda _: None):  # what is left takes a moment only
+            for step in (self._finish, partial(self._summarize, error), self._report):
                 try:
-                    last()
-                except MistralCliError as error:
-                    if end:
-                        self.reporter.error(error.message, error.hint)
-                    end = end or error
-        if end:
-            raise end
+                    step()
+                except MistralCliError as raised:
+                    if error:
+                        self.reporter.error(raised.message, raised.hint)
+                    error = error or raised
+        if error:
+            raise error
 
-    @property
-    def _done(self) -> int:
-        return len(self.resume.done) + sum(r["error"] is None for r in self.records)
-
-    @property
-    def _failed_now(self) -> int:
-        return sum(record["error"] is not None for record in self.records)
-
-    @property
-    def _failed(self) -> int:
-        return len(self.resume.failed) + self._failed_now
-
-    def _do(self, todo: Sequence[Item]) -> RowsFailed | None:
-        """Do them, or as many until too many have failed: that is what is returned."""
-        most, failed = self.options.max_failures, 0
-        with closing(self._answered(todo)) as answered:
-            for record in answered:
+    def _process(self, todo: Sequence[WorkItem]) -> None:
+        """Store the record of each item. Raises RowsFailed after too many failures."""
+        limit, failed = self.options.max_failures, 0
+        with closing(self._answers(todo)) as records:
+            for record in records:
                 self.sink.add(record)
                 self.records.append({**record, "text": None, "data": None})
                 failed += record["error"] is not None
-                if most and failed >= most:
-                    return RowsFailed(f"stopped after {failed} failures", hint=_go_on(self.options))
-        return None
+                if limit and failed >= limit:
+                    raise RowsFailed(
+                        f"stopped after {failed} failures", hint=_resume_hint(self.options)
+                    )
 
-    def _answered(self, todo: Sequence[Item]) -> Generator[Record]:
+    def _answers(self, todo: Sequence[WorkItem]) -> Generator[Record]:
+        """Open the model and yield the record of each item as it is finished."""
         options, reporter = self.options, self.reporter
         with ExitStack() as resources:
-            process = resources.enter_context(closing(EngineProcess()))  # it starts meanwhile
+            # The engine's process starts while the batch is planned.
+            process = resources.enter_context(closing(EngineProcess()))
             with plan_batch(self.prompts, self.config, todo, options, reporter) as plan:
                 pass
             active = resources.enter_context(
                 open_planned(plan.planner, plan.parallel, reporter, process=process)
             )
             reporter.clear_status()
-            sizes = [plan.size(item.key) for item in todo]
             progress = BatchProgress(
-                reporter, sizes, options.progress_every, in_chunks=plan.in_parts
+                reporter,
+                [plan.size(item.key) for item in todo],
+                options.progress_every,
+                in_chunks=plan.in_chunks,
             )
             worker = Worker(
                 self.prompts, active, options.timeout, options.raw, progress.count_answer
@@ -172,13 +168,18 @@ class Batch:
             pool = WorkerPool(worker.record, worker.failure, plan.parallel)
             with closing(pool.records(todo, progress.show)) as records:
                 for record in records:
-                    size = plan.size(record["key"])
-                    progress.count_row(size, failed=record["error"] is not None)
+                    failed = record["error"] is not None
+                    progress.count_row(plan.size(record["key"]), failed=failed)
                     yield record
             progress.end()
 
-    def _finish(self) -> None:
-        self.sink.finish(self.items, ordered=self.options.ordered)
+    @property
+    def _done(self) -> int:
+        return len(self.resume.done) + sum(record["error"] is None for record in self.records)
+
+    @property
+    def _failed(self) -> int:
+        return len(self.resume.failed) + sum(r["error"] is not None for r in self.records)
 
     @property
     def _tally(self) -> str:
@@ -190,14 +191,17 @@ class Batch:
             f"{f', {left} left' if left else ''}"
         )
 
-    def _tell(self, end: MistralCliError | None) -> None:
-        """What has become of the rows: a line, unless `end` will say it, and the failures."""
+    def _finish(self) -> None:
+        self.sink.finish(self.items, ordered=self.options.ordered)
+
+    def _summarize(self, error: MistralCliError | None) -> None:
+        """Print the tally, unless `error` contains it, and the table of failures."""
         self.reporter.clear_status()
-        if not isinstance(end, (Interrupted, Terminated)):
+        if not isinstance(error, (Interrupted, Terminated)):
             self.reporter.note(self._tally)
         failed = [record for record in self.records if record["error"] is not None]
-        if names := {item.row.id for item in self.resume.failed}:
-            failed += [record for record in self.sink.existing_records() if record["id"] in names]
+        if earlier := {item.row.id for item in self.resume.failed}:
+            failed += [each for each in self.sink.existing_records() if each["id"] in earlier]
         for line in failures_table(failed):
             self.reporter.error_detail(line)
 
@@ -216,21 +220,25 @@ class Batch:
             write_report(path, list(self.sink.existing_records()) or self.records, facts)
         except OSError as error:
             raise UsageError(
-                f"cannot write {path}: {error.strerror or first_line(error)}", hint="Name another."
+                f"cannot write {path}: {error.strerror or first_line(error)}",
+                hint="Choose another --report.",
             ) from error
 
 
-def _stopped(asked: StopRequested, how_far: str, options: BatchOptions) -> MistralCliError:
-    kind = Interrupted if asked.number == signal.SIGINT else Terminated
-    return kind(f"stopped: {how_far}", hint=_go_on(options))
+def _stop_error(
+    stopped: StopRequested, message: str, options: BatchOptions
+) -> Interrupted | Terminated:
+    kind = Interrupted if stopped.number == signal.SIGINT else Terminated
+    return kind(message, hint=_resume_hint(options))
 
 
-def _try_again(options: BatchOptions) -> str:
-    again = "`--retry-failed` tries them again."
-    return again if options.can_resume else f"With -o FILE {again}"
-
-
-def _go_on(options: BatchOptions) -> str:
+def _retry_hint(options: BatchOptions) -> str:
     if options.can_resume:
-        return "Run the same command again to go on."
-    return "With -o FILE a later run would go on here."
+        return "Use --retry-failed to retry them."
+    return "With -o FILE, a later run with --retry-failed could retry them."
+
+
+def _resume_hint(options: BatchOptions) -> str:
+    if options.can_resume:
+        return "Run the same command again to continue."
+    return "With -o FILE, a later run could continue from here."

@@ -1,4 +1,4 @@
-"""One row → its record: asked, answered, or failed, in the thread that calls."""
+"""Turns one work item into its record, in the thread that calls: answered, or failed."""
 
 from __future__ import annotations
 
@@ -18,113 +18,117 @@ from mistral_cli.generation.writers import NULL_WRITER
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
-    from mistral_cli.batch.prompts import Item, RowPrompts
+    from mistral_cli.batch.prompts import RowPrompts, WorkItem
     from mistral_cli.engines.types import Request
-    from mistral_cli.generation.session import ActiveSession
+    from mistral_cli.generation.session import ActiveSession, Ask, OnText
 
 
 @dataclass
 class Worker:
-    """Answers items; safe for use by as many threads as the engine has slots.
+    """Answers work items; safe for as many threads as the session has slots.
 
-    `timeout` is in seconds, for a row. `answered` is told the tokens of every answer.
+    `timeout` is the limit for a row, in seconds. `count_answer` gets the tokens of each answer.
     """
 
     prompts: RowPrompts
     active: ActiveSession
     timeout: float | None
     exact: bool
-    answered: Callable[[int], None] = lambda _: None
-    began_at: float = field(default_factory=time.time)
+    count_answer: Callable[[int], None] = lambda _: None
+    run_began_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
 
-    def record(self, item: Item) -> Record:
-        """The record of an item; its failure is one too. Raises EngineDied."""
+    def record(self, item: WorkItem) -> Record:
+        """Return the record of an item, which may be that of a failure. Raises EngineDied."""
         try:
             planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
-            job = planner.job(planner.encode(item.built()))
+            job = planner.job(planner.encode(item.built_prompt()))
             partial = PartialAnswers.of(planner, job.requests)
-            executor = Executor(planner, self._asking(), planner.load.parallel, partial=partial)
+            ask = self._ask_within_limit()
+            executor = Executor(planner, ask, planner.load.parallel, partial=partial)
             result = planner.builder.task.strategy.respond(job, executor, NULL_WRITER)
             item.prompt = None
         except EngineDied:
             raise
         except MistralCliError as error:
-            if not self._session.alive:  # nor could it be opened again
+            if not self._session.alive:  # and it could not be restarted
                 raise EngineDied(error.message, hint=error.hint) from error
             return self.failure(item, error)
         except Exception as error:
             return self.failure(item, _bug(error))
         return answer_record(item.row, item.key, result, exact=self.exact, clock=self._clock())
 
-    def failure(self, item: Item, error: MistralCliError) -> Record:
-        """The record of an item without an answer."""
+    def failure(self, item: WorkItem, error: MistralCliError) -> Record:
+        """Return the record of an item that failed."""
         return failure_record(item.row, item.key, error, clock=self._clock())
 
     @property
     def _session(self) -> IsolatedSession:
-        """The session, isolated in a process: it has time-outs, and knows if that lives."""
+        """The session, in its own process: it has time-outs, and knows whether it is alive."""
         assert isinstance(self.active.session, IsolatedSession)
         return self.active.session
 
     def _clock(self) -> dict[str, float]:
-        """When the run began, since the epoch, and how long ago that is, in seconds."""
-        finished_at = time.monotonic() - self.started
-        return {"run_began_at": round(self.began_at, 3), "finished_at": round(finished_at, 3)}
+        """Return when the run began (Unix time), and the seconds since then."""
+        return {
+            "run_began_at": round(self.run_began_at, 3),
+            "finished_at": round(time.monotonic() - self.started, 3),
+        }
 
-    def _asking(self) -> Callable[[Request, Sequence[str], Callable[[str], None]], Answer]:
-        """How the requests for one row are put: all of them within its time."""
-        clock = Clock(self.timeout)
+    def _ask_within_limit(self) -> Ask:
+        """Return a function that runs requests of one row, all of them within its time limit."""
+        limit = TimeLimit(self.timeout)
 
-        def ask(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
-            # A text to stop at ends an answer as soon as it is seen.
+        def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
+            # Streaming is needed only to end an answer as soon as it has a stop text.
             request = replace(self.active.cache.prepared(request), stream=bool(stop))
-            events = self._session.stream(request, timeout=clock.left())
+            events = self._session.stream(request, timeout=limit.remaining())
             try:
                 answer = collect(
                     until_stop(events, stop),
                     prompt_tokens=len(request.prompt_token_ids),
                     load_seconds=0.0,
-                    on_progress=lambda _: clock.start(),
+                    on_progress=lambda _: limit.start(),
                     on_text=on_text,
                 )
             except TimedOut:
-                raise clock.is_up() from None
-            self.answered(answer.prompt_tokens + answer.completion_tokens)
+                raise limit.error() from None
+            self.count_answer(answer.prompt_tokens + answer.completion_tokens)
             return answer
 
         return ask
 
 
-class Clock:
-    """The time that a row has: from when the engine begins with it, not while it waits."""
+class TimeLimit:
+    """The time limit of a row, counted from when the engine starts on it: waiting is free."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds
         self._deadline: float | None = None
 
     def start(self) -> None:
-        """The engine is at work; only the first call counts."""
+        """Start the clock; only the first call counts."""
         if self._seconds is not None and self._deadline is None:
             self._deadline = time.monotonic() + self._seconds
 
-    def left(self) -> float | None:
-        """Seconds, or None for no limit. Raises TimedOut where there are none."""
+    def remaining(self) -> float | None:
+        """Return the seconds left, or None without a limit. Raises TimedOut at the limit."""
         if self._deadline is None:
             return self._seconds
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise self.is_up()
-        return left
+        seconds = self._deadline - time.monotonic()
+        if seconds <= 0:
+            raise self.error()
+        return seconds
 
-    def is_up(self) -> TimedOut:
-        """The error for a row that has no time left."""
+    def error(self) -> TimedOut:
+        """Return the error for a row that reached its limit."""
         return TimedOut(f"no complete answer within {self._seconds:g} s", hint="Raise --timeout.")
 
 
 def _bug(error: Exception) -> MistralCliError:
-    """What went wrong with one row, and must not keep the others from their answers."""
-    message = f"{type(error).__name__}: {first_line(error)}"
-    found = MistralCliError(message, hint="This is a bug. Please report it.")
-    found.details = "".join(traceback.format_exception(error))
-    return found
+    """Return an unexpected exception as the error of one row, so that the others go on."""
+    bug = MistralCliError(
+        f"{type(error).__name__}: {first_line(error)}", hint="This is a bug. Please report it."
+    )
+    bug.details = "".join(traceback.format_exception(error))
+    return bug

@@ -24,8 +24,8 @@ def test_an_unknown_placeholder_is_refused_before_the_first_row(batch: Batch, he
     (here / "t.jsonl").write_text('{"text": "one two", "by": "Zoë"}\n{"text": "b"}\n')
     result = batch("generate", "t.jsonl", "-o", "out.jsonl", "--prompt", "{text} {titel}")
     assert result.status == 2
-    assert "no row has what {titel} in --prompt stands for" in result.stderr
-    assert "They have {by}, {text}." in result.stderr
+    assert "no row has a value for {titel} in --prompt" in result.stderr
+    assert "The rows have {by}, {text}." in result.stderr
     assert not (here / "out.jsonl").exists()
     result = batch("generate", "t.jsonl", "-o", "out.jsonl", "--prompt", "{text} {by}")
     assert result.status == 10
@@ -52,4 +52,4 @@ def test_openai_requests_refuse_another_instruction(
     (here / "in.jsonl").write_text(json.dumps({"custom_id": "a", "body": body}))
     result = batch(task, "in.jsonl", *more)
     assert result.status == 2
-    assert "in.jsonl:1 is an OpenAI request, which says itself what is asked" in result.stderr
+    assert "in.jsonl:1 is an OpenAI request, which contains its own instruction" in result.stderr

@@ -11,7 +11,7 @@ from support.batch_program import Batch, lines_of, texts_of, write_rows
 from support.batch_records import identities, open_results, plan_of, stored_record, work_item
 from support.fake_engine import Script
 
-from mistral_cli.batch.prompts import Item
+from mistral_cli.batch.prompts import WorkItem
 
 OUT = ("-o", "out.jsonl")
 
@@ -114,7 +114,7 @@ def test_failures_are_retried_only_on_request(batch: Batch, here: Path, script: 
     assert result.status == 10
     assert result.stderr == (
         "2  the prompt has bad\n"
-        "mistral-cli: error: 1 of 2 rows failed\n  `--retry-failed` tries them again.\n"
+        "mistral-cli: error: 1 of 2 rows failed\n  Use --retry-failed to retry them.\n"
     )
     script()
     result = batch(*args)
@@ -141,7 +141,7 @@ def test_a_partial_rerun_keeps_the_other_old_results(batch: Batch, here: Path) -
     assert "3 of 3 rows done, 2 of them in earlier" in result.stderr
 
 
-def resume(tmp_path: Path, lines: list[dict[str, Any]], items: list[Item], **more: Any) -> Any:
+def resume(tmp_path: Path, lines: list[dict[str, Any]], items: list[WorkItem], **more: Any) -> Any:
     """Open and finish a file with `lines`; return the ids done and failed, and the lines left."""
     path = tmp_path / "out.jsonl"
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))

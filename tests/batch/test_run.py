@@ -132,7 +132,7 @@ def test_report_errors_come_after_failed_rows(batch: Batch, here: Path, script: 
     for more in (("-o", "out.jsonl"), ()):
         result = batch("generate", "rows.jsonl", *more, "--report", "new/page.html")
         assert result.status == 10
-        assert ("With -o FILE `--retry-failed`" in result.stderr) == (not more)
+        assert ("With -o FILE, a later run with --retry-failed" in result.stderr) == (not more)
         page = (here / "new" / "page.html").read_text()
         assert "the prompt has second" in page
     blocked = batch("generate", "rows.jsonl", "-o", "out.jsonl", "--report", "rows.jsonl/x")
@@ -163,7 +163,7 @@ def test_a_batch_stops_after_max_failures(batch: Batch, here: Path, script: Scri
     result = batch(*args)
     assert result.status == 10
     assert "stopped after 2 failures" in result.stderr
-    assert "Run the same command again to go on." in result.stderr
+    assert "Run the same command again to continue." in result.stderr
     assert "1 of 6 rows done, 2 failed, 3 left" in result.stderr
     result = batch(*args)  # failures of earlier runs do not count
     assert "1 of 6 rows done, 1 of them in earlier runs, 4 failed, 1 left" in result.stderr

@@ -31,7 +31,7 @@ def test_a_signal_keeps_the_finished_rows(
     done = len(texts_of(here / "out.jsonl"))
     assert 4 <= done < 60
     tally = f"{done} of 60 rows done, 0 failed, {60 - done} left"
-    assert f"stopped: {tally}\n  Run the same command again to go on." in stderr
+    assert f"stopped: {tally}\n  Run the same command again to continue." in stderr
     assert stderr.count(f"{done} of 60 rows done") == 1
     assert not Path(f"/proc/{child}").exists()
 
@@ -46,7 +46,7 @@ def test_a_signal_before_the_first_row(here: Path, number: int, code: int, mistr
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == code
-    assert "stopped: before a row was asked" in stderr
+    assert "stopped before the first row" in stderr
     assert not (here / "out.jsonl").exists()
 
 
@@ -63,7 +63,7 @@ def test_a_signal_while_the_model_is_loading(
     running.send_signal(signal.SIGTERM)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == 143
-    assert "stopped: " in stderr
+    assert "error: stopped" in stderr
 
 
 def test_an_ignored_signal_stays_ignored(here: Path, mistral: Path, script: Script) -> None:

@@ -47,14 +47,14 @@ def test_a_bug_fails_one_row(
     here: Path, mistral: Path, batch: Batch, tmp_path: Path, script: Script
 ) -> None:
     bug = """
-from mistral_cli.batch.prompts import RowPrompts
-draft = RowPrompts.draft
-def broken(self, row):
-    import threading
-    if row.id == "2" and threading.current_thread() is not threading.main_thread():
+import threading
+from mistral_cli.batch.prompts import WorkItem
+built_prompt = WorkItem.built_prompt
+def broken(self):
+    if self.row.id == "2" and threading.current_thread() is not threading.main_thread():
         raise ZeroDivisionError("of course")
-    return draft(self, row)
-RowPrompts.draft = broken
+    return built_prompt(self)
+WorkItem.built_prompt = broken
 """
     (tmp_path / "sitecustomize.py").write_text(bug)
     write_rows(here / "rows.jsonl", "a", "b", "c")

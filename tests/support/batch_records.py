@@ -8,7 +8,7 @@ from typing import Any
 
 from mistral_cli.batch.formats import NativeFormat
 from mistral_cli.batch.input.rows import Row
-from mistral_cli.batch.prompts import Item
+from mistral_cli.batch.prompts import WorkItem
 from mistral_cli.batch.resume import ResumePlan
 from mistral_cli.batch.sinks.file import FileSink
 from support.batch_program import lines_of
@@ -52,9 +52,9 @@ def stored_record(name: str, key: str, **changes: Any) -> dict[str, Any]:
     }
 
 
-def work_item(name: str, key: str) -> Item:
+def work_item(name: str, key: str) -> WorkItem:
     """Return the item for the row `name`, whose content has the digest `key`."""
-    return Item(Row(name, name), key)
+    return WorkItem(Row(name, name), key)
 
 
 def open_results(path: Path, line_format: Any = None) -> FileSink:
@@ -62,7 +62,7 @@ def open_results(path: Path, line_format: Any = None) -> FileSink:
     return FileSink(path, line_format or NativeFormat(), make_terminal(), dry_run=False)
 
 
-def plan_of(sink: FileSink, items: list[Item]) -> ResumePlan:
+def plan_of(sink: FileSink, items: list[WorkItem]) -> ResumePlan:
     """Return which items the sink has results of, without --retry-failed and --force."""
     options: Any = SimpleNamespace(retry_failed=False, force=False)
     return sink.resume_plan(items, options)

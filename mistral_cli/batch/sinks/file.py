@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.formats import LineFormat, Record
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
-    from mistral_cli.batch.prompts import Item
+    from mistral_cli.batch.prompts import WorkItem
     from mistral_cli.system.reporter import Reporter
 
 
@@ -84,7 +84,7 @@ class FileSink:
         """Close the file, which releases the lock."""
         self._file.close()
 
-    def resume_plan(self, items: Sequence[Item], options: BatchOptions) -> ResumePlan:
+    def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
         """Sort the items into done, failed and left to do, by the lines in the file."""
         return ResumePlan.of(
             items, self._assign(items), retry_failed=options.retry_failed, force=options.force
@@ -103,7 +103,7 @@ class FileSink:
         self._lines.append(ResultLine.of(record, self._end, len(raw)))
         self._end += len(raw)
 
-    def finish(self, items: Sequence[Item], *, ordered: bool) -> None:
+    def finish(self, items: Sequence[WorkItem], *, ordered: bool) -> None:
         """Reduce the file to the newest line of each row, under the row's present id.
 
         Nothing can be added afterwards. Raises ResultsNotWritten.
@@ -137,7 +137,7 @@ class FileSink:
         """The ids of the rows that have a line."""
         return {line.id for line in self._lines}
 
-    def _assign(self, items: Sequence[Item]) -> list[ResultLine | None]:
+    def _assign(self, items: Sequence[WorkItem]) -> list[ResultLine | None]:
         return assign_lines(self._lines, items, ids_are_fixed=self._ids_are_fixed)
 
     def _raw(self, line: ResultLine, renamed: Row | None) -> bytes:

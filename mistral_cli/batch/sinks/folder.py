@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
-    from mistral_cli.batch.prompts import Item
+    from mistral_cli.batch.prompts import WorkItem
     from mistral_cli.system.reporter import Reporter
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
@@ -33,7 +33,7 @@ class FolderSink(FileSink):
     def __init__(
         self,
         folder: Path,
-        items: Sequence[Item],
+        items: Sequence[WorkItem],
         reporter: Reporter,
         *,
         structured: bool,
@@ -46,7 +46,7 @@ class FolderSink(FileSink):
         if self._new_file.exists() and not dry_run:
             self._recover()
 
-    def resume_plan(self, items: Sequence[Item], options: BatchOptions) -> ResumePlan:
+    def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
         """Sort the items as the ledger does; a row whose file is missing is left to do.
 
         Raises UsageError for a file that a batch has not written.

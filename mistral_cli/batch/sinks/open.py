@@ -13,7 +13,7 @@ from mistral_cli.batch.sinks.stdout import StdoutSink
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.prompts import Item
+    from mistral_cli.batch.prompts import WorkItem
     from mistral_cli.system.terminal import Terminal
 
 Sink = FileSink | StdoutSink
@@ -21,7 +21,7 @@ Sink = FileSink | StdoutSink
 
 
 def open_sink(
-    options: BatchOptions, items: Sequence[Item], *, structured: bool, terminal: Terminal
+    options: BatchOptions, items: Sequence[WorkItem], *, structured: bool, terminal: Terminal
 ) -> Sink:
     """Open the sink that the options name. Raises UsageError."""
     is_openai = options.format is ResultFormat.OPENAI

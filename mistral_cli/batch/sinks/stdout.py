@@ -12,7 +12,7 @@ from mistral_cli.system.stdout import write_json
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import LineFormat, Record
     from mistral_cli.batch.options import BatchOptions
-    from mistral_cli.batch.prompts import Item
+    from mistral_cli.batch.prompts import WorkItem
     from mistral_cli.system.terminal import Terminal
 
 
@@ -32,7 +32,7 @@ class StdoutSink:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def resume_plan(self, items: Sequence[Item], options: BatchOptions) -> ResumePlan:
+    def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
         """Leave all items to do."""
         if options.ordered:
             self._awaited_ids.extend(item.row.id for item in items[: options.limit])
@@ -47,7 +47,7 @@ class StdoutSink:
         while self._awaited_ids and self._awaited_ids[0] in self._held:
             self._write(self._held.pop(self._awaited_ids.popleft()))
 
-    def finish(self, items: Sequence[Item], *, ordered: bool) -> None:  # noqa: ARG002
+    def finish(self, items: Sequence[WorkItem], *, ordered: bool) -> None:  # noqa: ARG002
         """Write the records that waited for rows which were not reached."""
         for row_id in self._awaited_ids:
             if row_id in self._held:
