@@ -1,4 +1,4 @@
-"""Where a model file comes from: a path, the hub, or a package index."""
+"""The sources of a model file: a path, the hub, or a package index."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _SPLIT = re.compile(r".+-\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
 
 
 class ModelSource(Protocol):
-    """Where a model file comes from."""
+    """The source of a model file."""
 
     def describe(self) -> str:
         """Return a text for people, which `-m` accepts too if the source has a reference."""

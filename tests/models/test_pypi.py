@@ -26,7 +26,7 @@ MEMBER = "tiny_model/tiny.gguf"
 
 
 def names(folder: Path) -> list[str]:
-    """What is in a folder, but for the lock file, which stays."""
+    """Return the names in a folder, without the lock file, which stays."""
     return sorted(path.name for path in folder.iterdir() if path.name != ".lock")
 
 

@@ -1,4 +1,4 @@
-"""What tests of the hub's client share: a fixture, a terminal to look at, a process of its own."""
+"""Helpers for tests of the hub's client, in this process and in processes of its own."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ DATA = bytes(range(256)) * 4000
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[HubServer]:
-    """A hub and a client in this process that asks it. Waiting between retries is skipped."""
+    """A hub, and a client in this process that uses it and does not wait between retries."""
     from huggingface_hub import constants
 
     files = {FILE: DATA, "sub/model.Q8_0.gguf": DATA[:999], "README.md": b"# model"}
     with running({REPO: files}) as hub_server:
-        # The client reads its environment when it is imported, hence its constants.
+        # The client reads its environment only when it is imported, so patch its constants.
         monkeypatch.setattr(constants, "ENDPOINT", hub_server.hub_url)
         template = hub_server.hub_url + "/{repo_id}/resolve/{revision}/{filename}"
         monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
-        harnesses = str(tmp_path / "harnesses")  # a file that newer clients write
+        harnesses = str(tmp_path / "harnesses")  # newer clients write this file
         monkeypatch.setattr(constants, "AGENT_HARNESSES_PATH", harnesses, raising=False)
         monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
         monkeypatch.setenv("NO_PROXY", "127.0.0.1")
@@ -56,7 +56,7 @@ except MistralCliError as error:
 
 
 def client_env(server: HubServer, home: Path, **env: str) -> dict[str, str]:
-    """The environment of a process that knows this hub and no other."""
+    """Return the environment of a process that uses this hub only."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
     return clean | {
         "HF_HOME": str(home),
@@ -67,18 +67,18 @@ def client_env(server: HubServer, home: Path, **env: str) -> dict[str, str]:
 
 
 def without_privileges() -> tuple[str, ...]:
-    """The command before another that makes permissions hold, for a test that root runs."""
+    """Return a command prefix under which file permissions apply even to root."""
     if os.geteuid() != 0:
         return ()
     if not (setpriv := shutil.which("setpriv")):
-        pytest.skip("root, and no setpriv to do without")
+        pytest.skip("root has all permissions, and setpriv is not installed")
     return (setpriv, "--bounding-set", "-dac_override,-dac_read_search")
 
 
 def drive(
     server: HubServer, home: Path, *before: str, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """A download in a process of its own, run by the command `before` if there is one."""
+    """Download in a process of its own, with the command prefix `before` if there is one."""
     command = [*before, sys.executable, "-c", DRIVER, REPO, FILE]
     env = client_env(server, home, **env)
     return subprocess.run(command, env=env, capture_output=True, text=True, timeout=60)
@@ -96,7 +96,7 @@ main()
 def run_without_waiting(
     server: HubServer, home: Path, *arguments: str, **env: str
 ) -> subprocess.CompletedProcess[str]:
-    """The program in a process of its own, which does not wait between retries."""
+    """Run the program in a process of its own, without waiting between retries."""
     return subprocess.run(
         [sys.executable, "-c", WITHOUT_WAITING, *arguments],
         env=client_env(server, home, **env),
@@ -107,7 +107,7 @@ def run_without_waiting(
 
 
 def start_pull(server: HubServer, home: Path) -> subprocess.Popen[str]:
-    """`models pull`, which goes on while the test does."""
+    """Start `models pull` and return while it runs."""
     return subprocess.Popen(
         [sys.executable, "-m", "mistral_cli", "models", "pull", f"{REPO}/{FILE}"],
         env=client_env(server, home),

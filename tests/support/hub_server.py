@@ -1,7 +1,7 @@
-"""A model hub on 127.0.0.1 that speaks what huggingface_hub really asks for.
+"""A model hub on 127.0.0.1 that answers the real requests of huggingface_hub.
 
-Two servers, as in life: the hub answers for metadata and redirects GGUF files to a storage host
-(another origin), so that redirects, tokens and resumed downloads take their real paths.
+Like the real hub it has two servers: one serves metadata and redirects requests for GGUF files to
+a storage host (another origin). So redirects, tokens and resumed downloads take their real paths.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-"""What every branch and tag of every repository points to."""
+"""The commit that every branch and tag of every repository points to."""
 
-_PIECE = 32 * 1024
+_BLOCK = 32 * 1024
 
 # Status, X-Error-Code and X-Error-Message, as the real hub sends them.
 _ANSWERS = {
@@ -41,9 +41,9 @@ _ANSWERS = {
 
 @dataclass
 class Request:
-    """One request a server got: where, what, and the headers a test may ask about."""
+    """One request that a server received, with the headers that tests check."""
 
-    place: str
+    endpoint: str
     method: str
     path: str
     token: str | None
@@ -52,17 +52,17 @@ class Request:
 
 @dataclass
 class HubServer:
-    """`repos` maps names to files; `faults` maps a place to what goes wrong there.
+    """The state of the hub: `repos` maps names to files; `faults` maps an endpoint to its fault.
 
-    Places are "api" (file lists), "resolve" (a file's metadata), "storage" (its bytes) and
-    "upload" (all that is asked to bring files).
-    Faults are the keys of `_ANSWERS`, "drop" (the connection closes without an answer), "garbage"
-    (a 200 from something that is not a hub), "circle" (a redirect to itself), and for "storage"
-    also "cut" (half of the bytes, then a closed connection), "stall" (half of the bytes, then
-    nothing more), "short" (half of the bytes as if they were all), "no ranges" (always the whole
-    file), "later range" (one that begins too late), "endless" (bytes of no known number that do
-    not end with the file) and "wrong bytes". `fault_count` limits how often they happen; `pace` is
-    what the storage waits after each 32 KiB, in seconds.
+    The endpoints are "api" (file lists), "resolve" (metadata of a file), "storage" (its bytes) and
+    "upload" (every request of an upload).
+    Faults are the keys of `_ANSWERS`, "drop" (close the connection without an answer), "garbage"
+    (status 200 from a server that is not a hub), "circle" (redirect to the same URL), and for
+    "storage" also "cut" (half of the bytes, then close the connection), "stall" (half of the
+    bytes, then nothing), "short" (half of the bytes as if they were all), "no ranges" (always the
+    whole file), "later range" (a range that starts too late), "endless" (an unknown number of
+    bytes that does not end with the file) and "wrong bytes". `fault_count` limits the number of
+    faults; `pace` is the pause of the storage after each 32 KiB, in seconds.
     """
 
     repos: dict[str, dict[str, bytes]]
@@ -76,21 +76,21 @@ class HubServer:
     hub_url: str = ""
     storage_url: str = ""
 
-    def count(self, place: str) -> int:
-        """How many requests a place got."""
-        return sum(request.place == place for request in self.requests)
+    def count(self, endpoint: str) -> int:
+        """Return the number of requests to an endpoint."""
+        return sum(request.endpoint == endpoint for request in self.requests)
 
-    def fault(self, place: str) -> str:
-        """The fault to commit now, or ""."""
-        if place not in self.faults or self.fault_count <= 0:
+    def fault(self, endpoint: str) -> str:
+        """Return the fault of this request, or ""."""
+        if endpoint not in self.faults or self.fault_count <= 0:
             return ""
         self.fault_count -= 1
-        return self.faults[place]
+        return self.faults[endpoint]
 
 
 @contextmanager
 def running(repos: dict[str, dict[str, bytes]]) -> Iterator[HubServer]:
-    """A hub with these repositories, serving until the block ends."""
+    """Yield a hub with these repositories that serves until the block ends."""
     state = HubServer(repos)
     servers = []
     for handler in (_Hub, _Storage):
@@ -123,11 +123,13 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        place = self.place(path)
+        endpoint = self.endpoint(path)
         self.state.requests.append(
-            Request(place, self.command, path, self.headers["authorization"], self.headers["range"])
+            Request(
+                endpoint, self.command, path, self.headers["authorization"], self.headers["range"]
+            )
         )
-        fault = self.state.fault(place)
+        fault = self.state.fault(endpoint)
         if fault == "drop":
             self.close_connection = True
         elif fault == "garbage":
@@ -139,7 +141,7 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self.answer(path, fault)
 
-    def place(self, path: str) -> str:
+    def endpoint(self, path: str) -> str:
         raise NotImplementedError
 
     def answer(self, path: str, fault: str) -> None:
@@ -163,7 +165,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 class _Hub(_Handler):
-    def place(self, path: str) -> str:
+    def endpoint(self, path: str) -> str:
         if path.startswith("/api/models/"):
             return "api"
         return "resolve" if "/resolve/" in path else "other"  # such as /api/agent-harnesses
@@ -205,7 +207,7 @@ class _Hub(_Handler):
             "X-Repo-Commit": COMMIT,
             "X-Linked-ETag": f'"{digest}"',
             "X-Linked-Size": str(len(data)),
-            # As the hub does today; our client must not follow: nothing here speaks Xet.
+            # Like the real hub. Our client must not use them: nothing here implements Xet.
             "X-Xet-Hash": digest,
             "Link": f'<{self.state.hub_url}/api/xet-read-token>; rel="xet-auth"',
             "Location": f"{self.state.storage_url}/{repo}/{filename}?signature=secret",
@@ -213,18 +215,18 @@ class _Hub(_Handler):
         self.send(302, b"", headers)
 
     def do_POST(self) -> None:
-        """What an upload asks: a repository, how each file is to come, and the commit."""
+        """Answer the requests of an upload: the repository, each file's upload mode, the commit."""
         path = unquote(urlsplit(self.path).path)
         body = self.rfile.read(int(self.headers["content-length"] or 0))
-        place = "upload"
+        endpoint = "upload"
         self.state.requests.append(
-            Request(place, self.command, path, self.headers["authorization"], None)
+            Request(endpoint, self.command, path, self.headers["authorization"], None)
         )
-        if (fault := self.state.fault(place)) in _ANSWERS:
+        if (fault := self.state.fault(endpoint)) in _ANSWERS:
             self.fail(fault)
         elif path == "/api/repos/create":
-            asked = json.loads(body)
-            repo = "/".join(filter(None, (asked.get("organization"), asked["name"])))
+            requested = json.loads(body)
+            repo = "/".join(filter(None, (requested.get("organization"), requested["name"])))
             self.state.repos.setdefault(repo, {})
             self.send_json({"url": f"{self.state.hub_url}/{repo}", "name": repo})
         elif path == "/api/validate-yaml":
@@ -236,17 +238,17 @@ class _Hub(_Handler):
             ]
             self.send_json({"files": [file | {"shouldIgnore": False} for file in files]})
         elif path.endswith(".git/info/lfs/objects/batch"):
-            self.send_json({"transfer": "basic", "objects": self.places_for(json.loads(body))})
+            self.send_json({"transfer": "basic", "objects": self.upload_urls(json.loads(body))})
         else:
             repo = path.removeprefix("/api/models/").partition("/commit/")[0]
             self.commit(repo, [json.loads(line) for line in body.splitlines()])
 
-    def places_for(self, asked: dict[str, Any]) -> list[dict[str, Any]]:
-        """Where the storage takes large files."""
+    def upload_urls(self, requested: dict[str, Any]) -> list[dict[str, Any]]:
+        """Return the objects with the URLs to upload them to."""
         address = self.state.storage_url
         return [
-            thing | {"actions": {"upload": {"href": f"{address}/new/{thing['oid']}"}}}
-            for thing in asked["objects"]
+            item | {"actions": {"upload": {"href": f"{address}/new/{item['oid']}"}}}
+            for item in requested["objects"]
         ]
 
     def commit(self, repo: str, lines: list[dict[str, Any]]) -> None:
@@ -276,7 +278,7 @@ class _Storage(_Handler):
         self.state.uploaded[oid] = data
         self.send(200, b"", {})
 
-    def place(self, path: str) -> str:
+    def endpoint(self, path: str) -> str:
         return "storage"
 
     def answer(self, path: str, fault: str) -> None:
@@ -287,11 +289,11 @@ class _Storage(_Handler):
         if fault == "endless":
             self.stream(200, data * 100, {"Content-Length": ""}, fault)
             return
-        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers["range"] or "")
-        if not asked or fault == "no ranges":
+        requested = re.match(r"bytes=(\d+)-(\d*)", self.headers["range"] or "")
+        if not requested or fault == "no ranges":
             self.stream(200, data, {}, fault)
             return
-        start, stop = int(asked[1]), int(asked[2] or len(data) - 1) + 1
+        start, stop = int(requested[1]), int(requested[2] or len(data) - 1) + 1
         start += fault == "later range"
         if start >= len(data):
             self.send(416, b"", {"Content-Range": f"bytes */{len(data)}"})
@@ -301,15 +303,15 @@ class _Storage(_Handler):
         self.stream(206, body, headers, fault)
 
     def stream(self, status: int, body: bytes, headers: dict[str, str], fault: str) -> None:
-        """Send a file's bytes, unhurried, and not all of them if a fault says so."""
+        """Send a file's bytes at the given pace, or fewer of them, according to the fault."""
         half = body[: len(body) // 2]
         length = len(half if fault == "short" else body)
         self.head(status, {"Content-Length": str(length), **headers})
         body = half if fault in ("cut", "stall", "short") else body
         with suppress(ConnectionError):  # the client may leave in the middle
-            for start in range(0, len(body), _PIECE):
-                self.wfile.write(body[start : start + _PIECE])
-                self.state.sent += len(body[start : start + _PIECE])
+            for start in range(0, len(body), _BLOCK):
+                self.wfile.write(body[start : start + _BLOCK])
+                self.state.sent += len(body[start : start + _BLOCK])
                 if self.state.pace:
                     sleep(self.state.pace)
             if fault == "stall":

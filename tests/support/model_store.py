@@ -1,4 +1,4 @@
-"""The program with a hub of its own, for the tests of `models`."""
+"""The program and a hub on this machine, for tests of the `models` commands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TINY: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Store:
-    """The program with a hub to ask, and that hub."""
+    """Runs the program with the hub `hub`; `cache` is the hub cache that it fills."""
 
     call: Callable[..., Result]
     hub: HubServer
@@ -39,7 +39,7 @@ class Store:
         return self.call("models", *arguments, **env)
 
     def ask(self, *arguments: object, **env: str) -> Any:
-        """What a successful `--json` prints."""
+        """Run a command with `--json` that must succeed; return the parsed output."""
         result = self.models(*arguments, "--json", **env)
         assert result.status == 0, result.stderr
         return json.loads(result.stdout)

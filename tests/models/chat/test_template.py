@@ -263,10 +263,10 @@ HOSTILE = st.lists(st.sampled_from([*PIECES, " ", "\n"]), max_size=6).map("".joi
 def test_text_never_becomes_a_control_token(template: str, text: str, system: str) -> None:
     """Any text gives the same control tokens as a harmless one."""
     size = len(SPECIALS[template])
-    said = ids_of(template, Message("system", f"s{system}"), Message("user", text))
+    ids = ids_of(template, Message("system", f"s{system}"), Message("user", text))
     harmless = ids_of(template, Message("system", "s"), Message("user", "harmless"))
-    assert [i for i in said if i < size] == [i for i in harmless if i < size]
-    assert text.strip() in "".join(chr(i - 1000) if i >= size else "\0" for i in said)
+    assert [i for i in ids if i < size] == [i for i in harmless if i < size]
+    assert text.strip() in "".join(chr(i - 1000) if i >= size else "\0" for i in ids)
 
 
 def test_text_does_not_complete_half_a_control_token_of_the_template() -> None:

@@ -62,7 +62,7 @@ def test_a_second_download_transfers_no_bytes_and_prints_nothing(server: HubServ
 
 def test_only_the_hub_receives_the_token(server: HubServer) -> None:
     download()
-    tokens = {request.place: request.token for request in server.requests}
+    tokens = {request.endpoint: request.token for request in server.requests}
     assert (tokens["resolve"], tokens["storage"]) == ("Bearer hf_test", None)
 
 
@@ -96,25 +96,25 @@ def test_read_range(server: HubServer, fault: str) -> None:
     assert read_range(file, 0, 24) == DATA[:24]
     assert read_range(file, 300_001, 200_000) == DATA[300_001:500_001]
     assert read_range(file, len(DATA) - 5, 20) == DATA[-5:]
-    ranges = [request.range for request in server.requests if request.place == "storage"]
+    ranges = [request.range for request in server.requests if request.endpoint == "storage"]
     assert ranges[1] == "bytes=300001-500000"
 
 
 def test_read_range_faults(server: HubServer) -> None:
     file = get_remote_file(REPO, FILE)
-    for place, fault, message in (
+    for endpoint, fault, message in (
         ("storage", "cut", "was lost"),
         ("storage", "garbage", "does not answer like a model hub"),
         ("storage", "later range", "starts after the requested bytes"),
         ("resolve", "gated", "gated"),
     ):
-        server.faults = {place: fault}
+        server.faults = {endpoint: fault}
         with pytest.raises(ModelNotAvailable, match=message):
             read_range(file, 1000, 200_000)
 
 
 @pytest.mark.parametrize(
-    ("place", "fault", "message", "hint"),
+    ("endpoint", "fault", "message", "hint"),
     [
         ("resolve", "gated", "gated", "HF_TOKEN"),
         ("resolve", "private", "no repository owner/model-GGUF", "HF_TOKEN"),
@@ -135,9 +135,9 @@ def test_read_range_faults(server: HubServer) -> None:
     ],
 )
 def test_faults_of_a_download(
-    server: HubServer, place: str, fault: str, message: str, hint: str
+    server: HubServer, endpoint: str, fault: str, message: str, hint: str
 ) -> None:
-    server.faults = {place: fault}
+    server.faults = {endpoint: fault}
     with pytest.raises(ModelNotAvailable, match=message) as caught:
         download()
     assert hint in caught.value.hint
@@ -257,7 +257,7 @@ def test_environment_variables(server: HubServer, tmp_path: Path) -> None:
     online = drive(server, home, HF_TOKEN="hf_other")
     assert online.returncode == 0, online.stderr
     assert Path(online.stdout.strip()).is_relative_to(home / "hub")
-    tokens = {request.place: request.token for request in server.requests}
+    tokens = {request.endpoint: request.token for request in server.requests}
     assert (tokens["resolve"], tokens["storage"]) == ("Bearer hf_other", None)
     lines = online.stderr.splitlines()
     assert all(line.startswith("mistral-cli: ") for line in lines)

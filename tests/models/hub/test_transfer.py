@@ -49,7 +49,7 @@ def partial_files(folder: Path) -> list[Path]:
 
 
 def ranges(server: HubServer) -> list[str | None]:
-    return [request.range for request in server.requests if request.place == "storage"]
+    return [request.range for request in server.requests if request.endpoint == "storage"]
 
 
 def leave_partial_file(server: HubServer, folder: Path) -> Path:
@@ -159,11 +159,11 @@ def test_faults_between_progress_do_not_add_up(server: HubServer) -> None:
     assert download().read_bytes() == DATA
 
 
-@pytest.mark.parametrize("place", ["storage", "resolve"])
-def test_a_web_page_in_place_of_the_bytes(server: HubServer, place: str) -> None:
+@pytest.mark.parametrize("endpoint", ["storage", "resolve"])
+def test_a_web_page_in_place_of_the_bytes(server: HubServer, endpoint: str) -> None:
     """A login page is not part of the file; the download continues after it."""
     file = get_remote_file(REPO, FILE)
-    server.faults, server.fault_count = {place: "garbage"}, 1
+    server.faults, server.fault_count = {endpoint: "garbage"}, 1
     terminal = make_terminal()
     download_blob(file, terminal, make_progress(terminal))
     assert "the answer is a web page; trying again" in shown(terminal)

@@ -199,7 +199,7 @@ def test_show_of_a_remote_file_reads_its_header_only(
     assert local["memory"] == remote["memory"]
     assert differing == {"model", "path", "size"}
     assert (remote["path"], remote["size"]) == (None, local["size"] + padding)
-    asked = [r.range for r in store.hub.requests if r.place == "storage"]
+    asked = [r.range for r in store.hub.requests if r.endpoint == "storage"]
     assert asked[0] == "bytes=0-1048575"
     assert list(store.cache.rglob("*.gguf")) == []
     assert "\npath" in store.models("show", reference).stdout
@@ -210,7 +210,7 @@ def test_show_reads_until_the_header_is_complete(store: Store, tmp_path: Path) -
     path = write_mistral(tmp_path / "long.gguf", metadata=long, **TINY)
     store.hub.repos[REPO]["long.gguf"] = path.read_bytes() + bytes(10_000_000)
     assert store.ask("show", f"{REPO}/long.gguf")["layers"] == 2
-    asked = [r.range for r in store.hub.requests if r.place == "storage"]
+    asked = [r.range for r in store.hub.requests if r.endpoint == "storage"]
     assert asked == ["bytes=0-1048575", "bytes=1048576-2097151", "bytes=2097152-4194303"]
 
 
