@@ -151,7 +151,7 @@ class BatchRun:
             # The engine's process starts while the batch is planned.
             process = resources.enter_context(closing(EngineProcess()))
             with plan_batch(self.prompts, self.config, todo, options, reporter) as plan:
-                pass
+                pass  # from here on the session tokenizes
             active = resources.enter_context(
                 open_planned(plan.planner, plan.parallel, reporter, process=process)
             )
