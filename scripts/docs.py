@@ -104,7 +104,10 @@ def templates() -> Iterator[str]:
 
 def schemas() -> Iterator[str]:
     """The JSON Schema files, with their titles."""
-    for path in sorted((DOCS / "reference" / "schemas").glob("*.json")):
+    paths = sorted((DOCS / "reference" / "schemas").glob("*.json"))
+    if paths:
+        yield "JSON Schema files describe every object exactly:\n\n"
+    for path in paths:
         title = json.loads(path.read_text("utf-8")).get("title", path.stem)
         yield f"- [`{path.name}`](schemas/{path.name}): {title}\n"
 
