@@ -11,7 +11,8 @@ from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import MistralCliError
-from mistral_cli.generation.planner import PromptSizer, RequestPlanner, TokenBudget, fix_context
+from mistral_cli.generation.chunking import PromptSizer, TokenBudget
+from mistral_cli.generation.planner import RequestPlanner, fix_context
 from mistral_cli.generation.prompt_cache.prefixes import common
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def plan_batch(
 ) -> Iterator[BatchPlan]:
     """Plan the items `todo`; the plan's tokenizer is open inside the `with` block only."""
     with open_tokenizer(config.selection.backend, config.model) as tokenizer:
-        sizer = PromptSizer(prompts.builder, config, tokenizer.tokenize)
+        sizer = PromptSizer(prompts.builder, config, prompts.task.strategy, tokenizer.tokenize)
         budgets = dict(_budgets(prompts, sizer, todo, reporter))
         planner = fix_context(sizer, [TokenBudget(1), *budgets.values()], reporter)
         planner = replace(planner, shared_prefix=_shared_prefix(planner, todo))

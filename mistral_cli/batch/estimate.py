@@ -62,7 +62,7 @@ def print_estimate(
     write_envelope(
         terminal,
         {
-            "command": f"batch {prompts.builder.task.name}",
+            "command": f"batch {prompts.task.name}",
             "rows": len(resume.todo) + len(resume.done) + len(resume.failed),
             "done": len(resume.done),
             "failed_before": len(resume.failed),
@@ -79,7 +79,7 @@ def print_estimate(
         basis = "at most, measured on the first row"
         if speed.from_earlier_rows:
             basis = "at the speed of earlier rows"
-        merges = plan.in_chunks and prompts.builder.task.strategy.asks_about_answers
+        merges = plan.in_chunks and prompts.task.strategy.asks_about_answers
         extra = "; merging the summaries takes extra time" if merges else ""
         terminal.note(f"about {_time(seconds or 0)} {basis}, one row at a time{extra}")
 

@@ -18,6 +18,7 @@ from mistral_cli.texts.inputs import Text
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.generation.config import RunConfig
+    from mistral_cli.generation.task import Task
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
 _KEY_LENGTH = 32  # hex digits; half a SHA-256 is enough to tell any two rows apart
@@ -47,6 +48,7 @@ class WorkItem:
 class RowPrompts:
     """Builds the prompts of a batch; `instruction` may have {placeholders} for a row's fields."""
 
+    task: Task
     builder: PromptBuilder
     instruction: str | None
 
@@ -79,7 +81,7 @@ class RowPrompts:
         prompt, error = None, None
         try:
             prompt = self._prompt(row)
-            identity = _identity(prompt, self.builder, config)
+            identity = _identity(prompt, self.task, self.builder, config)
         except MistralCliError as raised:
             error = raised
             identity = {"row": [row.id, row.source, row.text], "error": raised.message}
@@ -98,7 +100,7 @@ class RowPrompts:
 
     @property
     def _has_own_instruction(self) -> bool:
-        task, options = self.builder.task, self.builder.options
+        task, options = self.task, self.builder.options
         values = (
             self.instruction,
             options.template,
@@ -140,7 +142,9 @@ def _placeholders(names: Iterable[str]) -> str:
     return ", ".join(filter(_PLACEHOLDER.fullmatch, (f"{{{name}}}" for name in sorted(names))))
 
 
-def _identity(prompt: Prompt, builder: PromptBuilder, config: RunConfig) -> dict[str, Any]:
+def _identity(
+    prompt: Prompt, task: Task, builder: PromptBuilder, config: RunConfig
+) -> dict[str, Any]:
     """Return all that the result of a prompt depends on, except the model's file.
 
     If a key here changes, the results of earlier versions are no longer recognized.
@@ -151,10 +155,10 @@ def _identity(prompt: Prompt, builder: PromptBuilder, config: RunConfig) -> dict
     adapters = [adapter.identity for adapter in config.adapters]
     return {
         "version": 1,
-        "task": builder.task.name,
-        "values": dict(builder.task.values),
+        "task": task.name,
+        "values": dict(task.values),
         "prompt": messages,
-        **builder.task.strategy.identity(builder),
+        **task.strategy.identity(builder),
         "settings": _settings(prompt, config),
         "stop": config.generation.stop,
         "shape": spec and [spec.schema, spec.many, spec.grounded],

@@ -72,9 +72,15 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         text_field=options.text_field,
         id_field=options.id_field,
     )
-    prompts = RowPrompts(builder, options.prompt)
+    prompts = RowPrompts(task, builder, options.prompt)
     prompts.check(rows)
-    config = resolve_config(task, builder.template, options, load_config(terminal.env), terminal)
+    config = resolve_config(
+        builder.template,
+        options,
+        load_config(terminal.env),
+        terminal,
+        default_overflow=task.strategy.default_overflow,
+    )
     model_digest = cached_sha256(config.model.path, terminal)
     items = [prompts.item(row, config, model_digest) for row in rows]
     structured = builder.spec is not None
@@ -210,7 +216,7 @@ class BatchRun:
         if path is None:
             return
         facts = {
-            "Task": self.prompts.builder.task.name,
+            "Task": self.prompts.task.name,
             "Model": " + ".join((self.config.model_name, *map(str, self.config.adapters))),
             "Engine": self.config.selection.backend.name,
             "Output": self.sink.name,

@@ -46,7 +46,7 @@ class Worker:
             partial = PartialAnswers.of(planner, job.requests)
             ask = self._ask_within_limit()
             executor = Executor(planner, ask, planner.load.parallel, partial=partial)
-            result = planner.builder.task.strategy.respond(job, executor, NULL_WRITER)
+            result = self.prompts.task.strategy.respond(job, executor, NULL_WRITER)
             item.prompt = None
         except EngineDied:
             raise

@@ -1,28 +1,36 @@
-"""A text that does not fit the context → its chunks: cut to one, or split into several."""
+"""The sizes of prompts, and the chunks of a text that does not fit: cut to one, or several."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from mistral_cli.errors import ContextExceeded, UsageError
 from mistral_cli.generation.options import Overflow
 from mistral_cli.generation.prompt import EncodedPrompt, Prompt
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.planner import PromptSizer
+    from mistral_cli.generation.config import GenerationConfig, RunConfig
+    from mistral_cli.generation.prompt import PromptBuilder
+    from mistral_cli.models.chat.formats import Tokenize
     from mistral_cli.structured.spec import OutputSpec
     from mistral_cli.texts.structure import TextFormat
 
-    ChunkPrompt = Callable[[PromptSizer, Prompt, str], Prompt]
-    """The prompt about a chunk, made from the prompt about the whole text."""
 
 # Tokens of a prompt about a chunk. The time to prefill one grows with its square, and shorter
 # ones have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
 LONGEST_CHUNK = 3072
 MARGIN = 8  # tokens that a text may have more of between two others than alone
 ANY_TEXT = "."
+
+# JSON that was cut is asked for again with that many times the tokens, unless the user set
+# the limit; and a context has that many tokens free for the words that ask again.
+MORE_ROOM = 2
+_RETRY_TOKENS = 128
+
+_USUAL_ANSWER = 200  # tokens
+
 _JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
 
 
@@ -44,6 +52,82 @@ class ChunkedText:
     def prompts(self) -> list[EncodedPrompt]:
         """The prompts among the chunks."""
         return [chunk for chunk in self.chunks if isinstance(chunk, EncodedPrompt)]
+
+
+ChunkPrompt = Callable[["PromptSizer", Prompt, str], Prompt]
+"""The prompt about a chunk, made from the prompt about the whole text."""
+
+
+class ChunkStrategy(Protocol):
+    """What a task decides about chunks; `Strategy` is the default."""
+
+    retries: ClassVar[bool]
+    """True if an answer may be asked for again."""
+
+    def chunk(self, sizer: PromptSizer, prompt: EncodedPrompt) -> ChunkedText:
+        """The chunks of one text. Raises ContextExceeded."""
+
+    def context_needed(self, sizer: PromptSizer, chunked: ChunkedText) -> int:
+        """Tokens of context for the longest request about `chunked`, its answer included."""
+
+
+@dataclass(frozen=True)
+class TokenBudget:
+    """The tokens that a text needs: of context, of each prompt, of likely answers."""
+
+    context: int
+    prompts: tuple[int, ...] = ()
+    answers: int = 0
+
+
+@dataclass(frozen=True)
+class PromptSizer:
+    """Counts the tokens of prompts and of the room they leave, before the context is fixed."""
+
+    builder: PromptBuilder
+    config: RunConfig
+    strategy: ChunkStrategy
+    tokenize: Tokenize
+
+    def encode(self, prompt: Prompt) -> EncodedPrompt:
+        """The token ids of the whole prompt."""
+        return prompt.render(self.config.model).encode(self.tokenize)
+
+    def count(self, text: str) -> int:
+        """Tokens of `text` by itself."""
+        return len(self.tokenize(text))
+
+    def generation(self, prompt: Prompt) -> GenerationConfig:
+        """The generation settings for `prompt`."""
+        return self.config.generation.override(prompt.overrides)
+
+    def room(self, prompt: Prompt) -> int:
+        """The most tokens of a prompt that leave the answer its share of the context."""
+        return self.config.longest - self.config.reserved(self.generation(prompt))
+
+    def fits(self, prompt: EncodedPrompt) -> bool:
+        """Whether the prompt leaves the answer its share."""
+        return len(prompt) <= self.room(prompt.prompt)
+
+    def longest_answer(self, prompt: Prompt) -> int:
+        """Tokens of context that an answer may take beside the prompt.
+
+        JSON may have to be shown to the model and asked for again.
+        """
+        longest = self.generation(prompt).max_tokens
+        return longest * MORE_ROOM + _RETRY_TOKENS if prompt.spec else longest
+
+    def chunk(self, prompt: EncodedPrompt) -> ChunkedText:
+        """The chunks of a text. Raises ContextExceeded."""
+        return self.strategy.chunk(self, prompt)
+
+    def budget(self, chunked: ChunkedText) -> TokenBudget:
+        """What the requests about `chunked` need."""
+        prompts = chunked.prompts
+        # A limit is for what does not end by itself: few answers come near it.
+        usual = (min(self.generation(p.prompt).max_tokens, _USUAL_ANSWER) for p in prompts)
+        context = self.strategy.context_needed(self, chunked)
+        return TokenBudget(context, tuple(map(len, prompts)), sum(usual))
 
 
 def chunk(sizer: PromptSizer, prompt: EncodedPrompt, chunk_prompt: ChunkPrompt) -> ChunkedText:

@@ -20,7 +20,6 @@ from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoraAdapter, SpeculativeConfig
-    from mistral_cli.generation.task import Task
     from mistral_cli.generation.templates import Template
     from mistral_cli.serving.registry import Served
     from mistral_cli.system.config import Config
@@ -114,12 +113,12 @@ class RunConfig:
 
 
 def resolve_config(
-    task: Task,
     template: Template,
     options: TaskOptions,
     config: Config,
     reporter: Reporter,
     *,
+    default_overflow: str = Overflow.ERROR,
     may_be_served: bool = False,
     lookup: bool = False,
     draft_model: str | None = None,
@@ -157,7 +156,7 @@ def resolve_config(
         generation=GenerationConfig.resolve(template, options),
         threads=_threads(options, reporter),
         longest=longest_context(model, options.context_length),
-        overflow=options.overflow or Overflow(task.strategy.default_overflow),
+        overflow=options.overflow or Overflow(default_overflow),
         context_length=options.context_length,
         served=served,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,

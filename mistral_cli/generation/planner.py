@@ -16,27 +16,26 @@ from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.selection import fit_gpu_layers
 from mistral_cli.engines.types import Prefix, Request
 from mistral_cli.errors import ContextExceeded, UsageError, about
-from mistral_cli.generation.config import GenerationConfig, RunConfig, without_server
+from mistral_cli.generation.chunking import (
+    MORE_ROOM,
+    ChunkedText,
+    ChunkStrategy,
+    PromptSizer,
+    TokenBudget,
+)
+from mistral_cli.generation.config import RunConfig, without_server
 from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder, RenderedPrompt
 from mistral_cli.generation.prompt_cache.prefixes import LEAST_TOKENS, prefixes_of
-from mistral_cli.models.chat.formats import Tokenize, encode
+from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions, Session
-    from mistral_cli.generation.chunking import ChunkedText
     from mistral_cli.models.chat import Message
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import TextFormat
-
-# JSON that was cut is asked for again with that many times the tokens, unless the user set
-# the limit; and a context has that many tokens free for the words that ask again.
-_MORE_ROOM = 2
-_RETRY_TOKENS = 128
-
-_USUAL_ANSWER = 200  # tokens
 
 # What a 7B model needs for a context of so many tokens is 128 MiB, set to zero in some 30 ms.
 # To open the vocabulary by itself, for an exact count, takes 60 ms for 32,000 tokens and 130 ms
@@ -100,64 +99,6 @@ class Job:
 
 
 @dataclass(frozen=True)
-class TokenBudget:
-    """The tokens that a text needs: of context, of each prompt, of likely answers."""
-
-    context: int
-    prompts: tuple[int, ...] = ()
-    answers: int = 0
-
-
-@dataclass(frozen=True)
-class PromptSizer:
-    """Counts the tokens of prompts and of the room they leave, before the context is fixed."""
-
-    builder: PromptBuilder
-    config: RunConfig
-    tokenize: Tokenize
-
-    def encode(self, prompt: Prompt) -> EncodedPrompt:
-        """The token ids of the whole prompt."""
-        return prompt.render(self.config.model).encode(self.tokenize)
-
-    def count(self, text: str) -> int:
-        """Tokens of `text` by itself."""
-        return len(self.tokenize(text))
-
-    def generation(self, prompt: Prompt) -> GenerationConfig:
-        """The generation settings for `prompt`."""
-        return self.config.generation.override(prompt.overrides)
-
-    def room(self, prompt: Prompt) -> int:
-        """The most tokens of a prompt that leave the answer its share of the context."""
-        return self.config.longest - self.config.reserved(self.generation(prompt))
-
-    def fits(self, prompt: EncodedPrompt) -> bool:
-        """Whether the prompt leaves the answer its share."""
-        return len(prompt) <= self.room(prompt.prompt)
-
-    def longest_answer(self, prompt: Prompt) -> int:
-        """Tokens of context that an answer may take beside the prompt.
-
-        JSON may have to be shown to the model and asked for again.
-        """
-        longest = self.generation(prompt).max_tokens
-        return longest * _MORE_ROOM + _RETRY_TOKENS if prompt.spec else longest
-
-    def chunk(self, prompt: EncodedPrompt) -> ChunkedText:
-        """The chunks of a text. Raises ContextExceeded."""
-        return self.builder.task.strategy.chunk(self, prompt)
-
-    def budget(self, chunked: ChunkedText) -> TokenBudget:
-        """What the requests about `chunked` need."""
-        prompts = chunked.prompts
-        # A limit is for what does not end by itself: few answers come near it.
-        usual = (min(self.generation(p.prompt).max_tokens, _USUAL_ANSWER) for p in prompts)
-        context = self.builder.task.strategy.context_needed(self, chunked)
-        return TokenBudget(context, tuple(map(len, prompts)), sum(usual))
-
-
-@dataclass(frozen=True)
 class RequestPlanner(PromptSizer):
     """Makes requests for a context that is fixed; `load` is how the model is opened.
 
@@ -190,13 +131,12 @@ class RequestPlanner(PromptSizer):
         left = self.load.context_length - len(encoded)
         if not self.fits(encoded) or left < 1:
             raise self._too_long(encoded)
-        more = 1 if "max_tokens" in self.config.generation.set_by_user else _MORE_ROOM
+        more = 1 if "max_tokens" in self.config.generation.set_by_user else MORE_ROOM
         longest = min(generation.max_tokens * more, left)
-        # Items that are printed cannot be asked for again.
-        printed_at_once = self.builder.task.jsonl
+        # Items that are written at once cannot be asked for again.
         request = Request(
             encoded.token_ids,
-            longest if printed_at_once else min(generation.max_tokens, left),
+            min(generation.max_tokens, left) if self.strategy.retries else longest,
             generation.sampling,
             prompt.spec.grammar if prompt.spec else None,
             prefixes=self._prefixes(encoded),
@@ -247,14 +187,18 @@ class RequestPlanner(PromptSizer):
 
 
 def plan_jobs(
-    builder: PromptBuilder, config: RunConfig, prompts: Sequence[NamedPrompt], reporter: Reporter
+    builder: PromptBuilder,
+    config: RunConfig,
+    strategy: ChunkStrategy,
+    prompts: Sequence[NamedPrompt],
+    reporter: Reporter,
 ) -> tuple[list[Job], RequestPlanner]:
     """One job for each prompt, and the planner that made them; the tokens are counted exactly.
 
     All jobs share one context, long enough for the longest. Raises UsageError, ContextExceeded.
     """
     with _open_tokenizer(config) as tokenizer:
-        sizer = PromptSizer(builder, config, tokenizer.tokenize)
+        sizer = PromptSizer(builder, config, strategy, tokenizer.tokenize)
         chunked = []
         for each in prompts:
             with about(each.subject):
@@ -268,7 +212,11 @@ def plan_jobs(
 
 
 def plan_short_prompts(
-    builder: PromptBuilder, config: RunConfig, prompts: Sequence[NamedPrompt], reporter: Reporter
+    builder: PromptBuilder,
+    config: RunConfig,
+    strategy: ChunkStrategy,
+    prompts: Sequence[NamedPrompt],
+    reporter: Reporter,
 ) -> RequestPlanner | None:
     """A planner whose context fits short prompts by an upper bound of their tokens.
 
@@ -278,7 +226,7 @@ def plan_short_prompts(
     """
     if config.served or config.model.tokenizer_model not in _A_TOKEN_IS_A_BYTE_OR_MORE:
         return None
-    sizer = PromptSizer(builder, config, _a_token_a_byte)
+    sizer = PromptSizer(builder, config, strategy, _a_token_a_byte)
     budgets = []
     for each in prompts:
         prompt, most = each.rendered.prompt, each.rendered.most_tokens
@@ -323,7 +271,7 @@ def fix_context(
     # file.
     if selection.backend.repacking and not selection.gpu_layers and not load.speculative:
         load = replace(load, repack=_repack(config, context, budgets, reporter))
-    return RequestPlanner(sizer.builder, config, sizer.tokenize, load)
+    return RequestPlanner(sizer.builder, config, sizer.strategy, sizer.tokenize, load)
 
 
 def _repack(

@@ -14,7 +14,7 @@ from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions
-    from mistral_cli.generation.task import Task
+    from mistral_cli.generation.task_prompt import TaskPrompt
     from mistral_cli.generation.templates import Template
     from mistral_cli.models.chat.formats import Tokenize
     from mistral_cli.models.gguf import GGUF
@@ -80,7 +80,7 @@ class PromptBuilder:
     `instruction` stands beside the text. `spec` is what every answer must be, None for text.
     """
 
-    task: Task
+    task: TaskPrompt
     template: Template
     options: TaskOptions
     chunk_template: Template | None = None
@@ -88,10 +88,10 @@ class PromptBuilder:
     spec: OutputSpec | None = None
 
     @classmethod
-    def of(cls, task: Task, options: TaskOptions) -> PromptBuilder:
+    def of(cls, task: TaskPrompt, options: TaskOptions) -> PromptBuilder:
         """The builder for a task; finds its templates. Raises UsageError."""
         template = find(options.template or task.name)
-        name = task.strategy.chunk_template
+        name = task.chunk_template
         return cls(
             task,
             template,
@@ -110,7 +110,7 @@ class PromptBuilder:
 
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""
-        values = self.task.strategy.template_values(text)
+        values = self.task.template_values(text)
         again = self.build(Text(text, prompt.text.source), values)
         return replace(again, overrides=prompt.overrides)
 
@@ -146,7 +146,7 @@ class PromptBuilder:
         return own + [message for message in messages if message.role != "system"]
 
 
-def _spec(task: Task, template: Template) -> OutputSpec | None:
+def _spec(task: TaskPrompt, template: Template) -> OutputSpec | None:
     schema = task.schema or template.schema or task.fallback_schema
     if schema is None:
         return None

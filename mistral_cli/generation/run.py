@@ -43,11 +43,11 @@ def run_task(
     builder = replace(builder, instruction=inputs.instruction)
     prompts = _prompts(builder, inputs)
     config = resolve_config(
-        task,
         builder.template,
         options,
         load_config(terminal.env),
         terminal,
+        default_overflow=task.strategy.default_overflow,
         may_be_served=not (options.no_serve or options.lookup or options.draft_model),
         lookup=options.lookup,
         draft_model=options.draft_model,
@@ -55,8 +55,14 @@ def run_task(
     # 2. Prompts become jobs, in a context that holds all of them. Short prompts are tokenized
     #    by the session itself, once it is open.
     named = [NamedPrompt(prompt.render(config.model), subject) for subject, prompt in prompts]
-    quick = None if options.dry_run else plan_short_prompts(builder, config, named, terminal)
-    jobs, planner = ([], quick) if quick else plan_jobs(builder, config, named, terminal)
+    quick = (
+        None
+        if options.dry_run
+        else plan_short_prompts(builder, config, task.strategy, named, terminal)
+    )
+    jobs, planner = (
+        ([], quick) if quick else plan_jobs(builder, config, task.strategy, named, terminal)
+    )
     if options.dry_run:
         for job in jobs:
             for prepared in job.requests:
@@ -77,7 +83,7 @@ def run_task(
         _report_layers(active.planner, planner, terminal)
         try:
             for job in jobs or jobs_of(active.planner, named):
-                _answer(job, active, writer, terminal)
+                _answer(job, task, active, writer, terminal)
         except BaseException:
             terminal.clear_status()
             writer.abort()
@@ -139,7 +145,9 @@ def _parallel(jobs: Sequence[Job], planner: RequestPlanner, terminal: Terminal) 
     return parallel
 
 
-def _answer(job: Job, active: ActiveSession, writer: ResultWriter, terminal: Terminal) -> None:
+def _answer(
+    job: Job, task: Task, active: ActiveSession, writer: ResultWriter, terminal: Terminal
+) -> None:
     progress = _Progress(terminal)
     active.on_progress = progress.prefill
     partial = PartialAnswers.of(active.planner, job.requests)
@@ -150,7 +158,7 @@ def _answer(job: Job, active: ActiveSession, writer: ResultWriter, terminal: Ter
     )
     try:
         with about(job.subject):
-            result = active.planner.builder.task.strategy.respond(job, executor, writer)
+            result = task.strategy.respond(job, executor, writer)
     except BaseException:
         if partial.count:
             terminal.note(f"{partial.count} answers are kept: the same command continues there")

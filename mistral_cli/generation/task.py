@@ -9,15 +9,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mistral_cli.generation.task_prompt import TaskPrompt
+
 if TYPE_CHECKING:
     from mistral_cli.generation.answer import Result
-    from mistral_cli.generation.chunking import ChunkedText
+    from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.options import Overflow
-    from mistral_cli.generation.planner import Job, PreparedRequest, PromptSizer
+    from mistral_cli.generation.planner import Job, PreparedRequest
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
-    from mistral_cli.structured.schema import Schema
 
 
 class Strategy:
@@ -32,6 +33,8 @@ class Strategy:
     """The `Overflow` that applies unless the user chooses one."""
     chunk_template: ClassVar[str | None] = None
     """The template for prompts about a chunk, where it is not the task's own."""
+    retries: ClassVar[bool] = True
+    """False if an answer is written at once, and so cannot be asked for again."""
     asks_about_answers: ClassVar[bool] = False
     """True if the strategy prompts about answers too, which no plan made beforehand can count."""
 
@@ -75,7 +78,7 @@ class Strategy:
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """Send the requests of `job` and combine their answers."""
-        from mistral_cli.generation.merge import merge_results
+        from mistral_cli.generation.answer import merge_results
         from mistral_cli.generation.writers import NULL_WRITER
 
         requests = job.requests
@@ -104,23 +107,22 @@ class Strategy:
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a command asks for.
+class Task(TaskPrompt):
+    """What a command asks for: what goes into its prompts, and the strategy that answers them.
 
-    `values` go to the template; the grammar enforces those named in `enforced`, so `--raw` may
-    leave them out of the prompt. The answer must match `schema`, else the template's schema,
-    else `fallback_schema`; `many` and `grounded` are those of `OutputSpec`. With `jsonl` each
-    item of a list is printed as soon as it is complete. With `one_argument` the words on the
-    command line are one text, not several.
+    With `jsonl` each item of a list is printed as soon as it is complete. With `one_argument`
+    the words on the command line are one text, not several.
     """
 
-    name: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-    enforced: frozenset[str] = frozenset()
-    schema: Schema | None = None
-    fallback_schema: Schema | None = None
-    many: bool = False
-    grounded: bool = False
     jsonl: bool = False
     one_argument: bool = False
     strategy: Strategy = field(default_factory=Strategy)
+
+    @property
+    def chunk_template(self) -> str | None:
+        """That of the strategy."""
+        return self.strategy.chunk_template
+
+    def template_values(self, text: str) -> Mapping[str, Any]:
+        """Those of the strategy."""
+        return self.strategy.template_values(text)

@@ -85,10 +85,12 @@ def _task(
 class ItemStrategy(Strategy):
     """`--jsonl`: the items of each chunk's list are written as they are completed."""
 
+    retries = False
+
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """Ask about the chunks one after the other; what is written is never asked for again."""
+        from mistral_cli.generation.answer import merge_results
         from mistral_cli.generation.json_retry import extract_items
-        from mistral_cli.generation.merge import merge_results
 
         requests = job.requests
         results: list[Result] = []

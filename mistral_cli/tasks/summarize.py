@@ -20,8 +20,8 @@ from mistral_cli.generation.task import Strategy, Task
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
     from mistral_cli.generation.answer import Answer, Result
-    from mistral_cli.generation.chunking import ChunkedText
-    from mistral_cli.generation.planner import Job, PreparedRequest, PromptSizer
+    from mistral_cli.generation.chunking import ChunkedText, PromptSizer
+    from mistral_cli.generation.planner import Job, PreparedRequest
     from mistral_cli.generation.prompt import Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
@@ -103,8 +103,7 @@ class SummaryStrategy(Strategy):
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """The summary of the whole text."""
-        from mistral_cli.generation.answer import Result
-        from mistral_cli.generation.merge import joined
+        from mistral_cli.generation.answer import Result, joined
 
         final, spent, cut = self._reduce(job, executor)
         target = length_target(executor.planner.builder.task.values)

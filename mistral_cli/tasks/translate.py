@@ -19,8 +19,8 @@ from mistral_cli.generation.task import Strategy, Task
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
     from mistral_cli.generation.answer import Answer, Result
-    from mistral_cli.generation.chunking import ChunkedText
-    from mistral_cli.generation.planner import Job, PreparedRequest, PromptSizer
+    from mistral_cli.generation.chunking import ChunkedText, PromptSizer
+    from mistral_cli.generation.planner import Job, PreparedRequest
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
@@ -109,8 +109,7 @@ class TranslationStrategy(Strategy):
         plain = len(job.chunks) == len(job.requests) == 1 and job.kind == "text"
         if plain and self._glossary is None:
             return super().answer(job, executor, writer)
-        from mistral_cli.generation.answer import Result
-        from mistral_cli.generation.merge import joined
+        from mistral_cli.generation.answer import Result, joined
 
         requests = job.requests
         answers = executor.answers(requests, lambda each: self._translate(job, each, executor))

@@ -43,11 +43,18 @@ def _both(
     given_options = TaskOptions(model=str(model), **options)
     builder = PromptBuilder.of(task, given_options)
     terminal = make_terminal()
-    config = resolve_config(task, builder.template, given_options, Config(), terminal)
+    config = resolve_config(
+        builder.template,
+        given_options,
+        Config(),
+        terminal,
+        default_overflow=task.strategy.default_overflow,
+    )
     prompts = [builder.build(Text(text, "argument")) for text in texts]
     named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
-    counted = plan_jobs(builder, config, named, terminal)[1]
-    return plan_short_prompts(builder, config, named, terminal), counted, named
+    counted = plan_jobs(builder, config, task.strategy, named, terminal)[1]
+    quick = plan_short_prompts(builder, config, task.strategy, named, terminal)
+    return quick, counted, named
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)

@@ -50,9 +50,15 @@ def jobs_of(
     given = TaskOptions(model=str(model), template=template and str(template), **options)
     builder = PromptBuilder.of(task, given)
     prompts = [builder.build(Text(text, source)) for text in texts]
-    config = resolve_config(task, builder.template, given, Config(), terminal)
+    config = resolve_config(
+        builder.template,
+        given,
+        Config(),
+        terminal,
+        default_overflow=task.strategy.default_overflow,
+    )
     named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
-    jobs, planner = plan_jobs(builder, config, named, terminal)
+    jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
     # The program's own tokenizer is closed by now: the model is opened next.
     return jobs, replace(planner, tokenize=tokenizer_of(model))
 
@@ -118,4 +124,6 @@ def numbered(prompt: str) -> str:
 
 def respond(job: Job, executor: Executor) -> Result:
     """The result of `job`, with nothing written."""
-    return executor.planner.builder.task.strategy.respond(job, executor, NULL_WRITER)
+    task = executor.planner.builder.task
+    assert isinstance(task, Task)
+    return task.strategy.respond(job, executor, NULL_WRITER)

@@ -1,0 +1,37 @@
+"""The part of a task that makes its prompts. Task files import it, so it imports nothing heavy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mistral_cli.structured.schema import Schema
+
+
+@dataclass(frozen=True)
+class TaskPrompt:
+    """What a task brings to its prompts; Task adds how they are answered.
+
+    `values` go to the template; the grammar enforces those named in `enforced`, so `--raw` may
+    leave them out of the prompt. The answer must match `schema`, else the template's schema,
+    else `fallback_schema`; `many` and `grounded` are those of `OutputSpec`.
+    """
+
+    name: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+    enforced: frozenset[str] = frozenset()
+    schema: Schema | None = None
+    fallback_schema: Schema | None = None
+    many: bool = False
+    grounded: bool = False
+
+    @property
+    def chunk_template(self) -> str | None:
+        """The template for prompts about a chunk, where it is not the task's own."""
+        return None
+
+    def template_values(self, text: str) -> Mapping[str, Any]:  # noqa: ARG002
+        """Values for the template that depend on the text of one chunk."""
+        return {}
