@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import queue
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.loader import open_session
@@ -15,6 +15,7 @@ from mistral_cli.generation.answer import Answer, Result, collect, cut_warning, 
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.prompt_cache.cache import PromptCache, states_folder
 from mistral_cli.serving.client import ServedSession
+from mistral_cli.system.threads import drain, start_workers
 
 if TYPE_CHECKING:
     from mistral_cli.engines.isolated.handle import EngineProcess
@@ -166,33 +167,21 @@ class Executor:
 def _in_threads(
     answer: Callable[[PreparedRequest], Answer], requests: Sequence[PreparedRequest], threads: int
 ) -> Iterator[Answer]:
-    # Not a ThreadPoolExecutor: leaving it waits for the work in progress, Ctrl-C or not.
-    todo: queue.SimpleQueue[int | None] = queue.SimpleQueue()
-    done: queue.SimpleQueue[tuple[int, Answer | BaseException]] = queue.SimpleQueue()
-
-    def work() -> None:
-        while (index := todo.get()) is not None:
-            try:
-                done.put((index, answer(requests[index])))
-            except BaseException as error:
-                done.put((index, error))
-
+    """The answers in the order of their requests. An error ends the work that has not begun."""
+    todo: SimpleQueue[int] = SimpleQueue()
+    done: SimpleQueue[tuple[int, Answer | BaseException] | None] = SimpleQueue()
     for index in range(len(requests)):
         todo.put(index)
-    for _ in range(threads):
-        todo.put(None)
-        threading.Thread(target=work, daemon=True).start()
+    start_workers(lambda index: answer(requests[index]), todo, done.put, threads)
     early: dict[int, Answer] = {}
     try:
         for index in range(len(requests)):
             while index not in early:
-                which, found = done.get()
-                if isinstance(found, BaseException):
-                    raise found
-                early[which] = found
+                if outcome := done.get():
+                    which, found = outcome
+                    if isinstance(found, BaseException):
+                        raise found
+                    early[which] = found
             yield early.pop(index)
     finally:
-        while not todo.empty():  # after an error the rest is not needed
-            todo.get()
-        for _ in range(threads):
-            todo.put(None)
+        drain(todo)
