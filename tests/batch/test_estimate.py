@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from support.batch_program import Batch, lines_of, write_rows
 from support.fake_engine import Script
+from support.json_schemas import check_schema
 
 
 @pytest.mark.parametrize(("words", "in_parts"), [(20, False), (900, True)])
@@ -36,6 +37,7 @@ def test_a_dry_run_counts_rows_and_writes_nothing(batch: Batch, here: Path, scri
         )
         assert (summary["requests"], summary["context_length"]) == (2, 400)
         assert summary["prompt_tokens"] > 0
+        check_schema("batch-dry-run", summary)
         assert "about" in result.stderr
     assert [path.name for path in here.iterdir()] == ["rows.jsonl"]
     assert batch("generate", *args[:1], "-n", 20, "-c", 400, "-o", "out.jsonl").status == 10

@@ -8,6 +8,7 @@ from typing import Any
 
 from support.batch_program import Batch, lines_of, write_rows
 from support.fake_engine import Script
+from support.json_schemas import check_schema
 
 
 def test_extracted_data_is_in_the_record(batch: Batch, here: Path, script: Script) -> None:
@@ -21,6 +22,8 @@ def test_extracted_data_is_in_the_record(batch: Batch, here: Path, script: Scrip
     assert "text" not in good
     assert bad["error"]["code"] == 7
     assert bad["error"]["details"]
+    for line in (good, bad):
+        check_schema("batch-record", line)
     assert "--jsonl" in batch("json-extract", "rows.jsonl", "--jsonl").stderr
 
 
@@ -49,6 +52,7 @@ def test_openai_requests_give_openai_responses(batch: Batch, here: Path) -> None
     a, b, c = lines_of(here / "o.jsonl")
     for line in (a, b, c):
         assert set(line) == {"id", "custom_id", "response", "error"}
+        check_schema("batch-openai-line", line)
     assert (a["custom_id"], a["error"], a["response"]["status_code"]) == ("a", None, 200)
     body = a["response"]["body"]
     assert set(body) == {"id", "object", "created", "model", "choices", "usage"}

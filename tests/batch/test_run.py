@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.batch_program import Batch, lines_of, texts_of, write_rows
 from support.fake_engine import Script
+from support.json_schemas import check_schema
 
 KEYS = {
     "id", "source", "text", "finish_reason", "prompt_tokens", "adapters",
@@ -30,6 +31,7 @@ def test_files_globs_and_folders_are_rows(batch: Batch, here: Path) -> None:
     assert [line["text"] for line in lines] == [f"the text {name}" for name in names]
     for line in lines:
         assert set(line) == KEYS
+        check_schema("batch-record", line)
         assert (line["finish_reason"], line["engine"], line["error"]) == ("stop", "fake", None)
         assert line["completion_tokens"] == 3 < line["prompt_tokens"]
         assert line["timings"]["finished_at"] >= line["timings"]["generation_seconds"] >= 0
