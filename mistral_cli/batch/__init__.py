@@ -1,1 +1,1 @@
-"""Many inputs, one answer each: what to do, what is done, and doing the rest."""
+"""A task for many inputs at once, resumed where an earlier run stopped."""

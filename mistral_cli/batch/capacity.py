@@ -1,4 +1,4 @@
-"""How much a batch needs: a context that holds every row, and the rows to process at once."""
+"""Plans a batch: a context that holds every row, and how many rows to process at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The options of `mistral-cli batch`, beside those of each task."""
+"""The options of `mistral-cli batch`, in addition to those of each task."""
 
 from __future__ import annotations
 

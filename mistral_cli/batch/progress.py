@@ -1,4 +1,4 @@
-"""Progress of a batch: a status line on a terminal, or a line in a log every so often."""
+"""Progress of a batch: a status line on a terminal, or lines in a log at intervals."""
 
 from __future__ import annotations
 

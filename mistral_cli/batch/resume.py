@@ -52,7 +52,7 @@ class ResumePlan:
         retry_failed: bool,
         force: bool,
     ) -> Self:
-        """Sort the items by what `assigned` has for each."""
+        """Divide the items by the line that `assigned` has for each."""
         plan = cls([], [], [])
         for item, line in zip(items, assigned, strict=True):
             if line is None or force or (line.failed and retry_failed):

@@ -1,4 +1,4 @@
-"""Run a batch: inputs → rows → work items → what is left to do → results."""
+"""Runs a batch: inputs → rows → work items → what is left to do → results."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ class BatchRun:
                 f"{self._failed} of {len(self.items)} rows failed",
                 hint=_retry_hint(self.options),
             )
-        with on_stop(lambda _: None):  # what is left takes a moment only
+        with on_stop(lambda _: None):  # the remaining steps are short
             for step in (self._finish, partial(self._summarize, error), self._report):
                 try:
                     step()

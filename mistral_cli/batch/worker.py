@@ -1,4 +1,4 @@
-"""Turns one work item into its record, in the thread that calls: answered, or failed."""
+"""Answers one work item, in the thread that calls, and returns its record."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ class Worker:
 
 
 class TimeLimit:
-    """The time limit of a row, counted from when the engine starts on it: waiting is free."""
+    """The time limit of a row. Waiting for a slot does not count, only the engine's work on it."""
 
     def __init__(self, seconds: float | None) -> None:
         self._seconds = seconds

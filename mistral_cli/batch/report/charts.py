@@ -184,7 +184,7 @@ def _clock(seconds: float, step: float) -> str:
 
 
 def _clock_step(least: float) -> float:
-    """Return the first round step of time that is at least `least` seconds."""
+    """Return the first round step of time that has at least `least` seconds."""
     if least <= 0.5:
         return _nice(least)
     return next((step for step in _CLOCK_STEPS if step >= least), 86400 * math.ceil(least / 86400))

@@ -55,7 +55,7 @@ class FailureGroup:
 
 
 def table_row(number: int, record: Record, limit: int) -> TableRow:
-    """Return the row for a record; `number` counts from 1, and `limit` is for the text's length."""
+    """Return the row for a record, its text cut to `limit` characters; `number` counts from 1."""
     failed = failures.is_failed(record)
     cut = not failed and record.get("finish_reason") == "length"
     answer = _answer(record)

@@ -1,1 +1,1 @@
-"""Where the results of a batch go: stdout, a file, a folder."""
+"""Where the results of a batch go: a file, a folder, or stdout."""

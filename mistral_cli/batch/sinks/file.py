@@ -85,7 +85,7 @@ class FileSink:
         self._file.close()
 
     def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
-        """Sort the items into done, failed and left to do, by the lines in the file."""
+        """Divide the items into done, failed and left to do, by the lines in the file."""
         return ResumePlan.of(
             items, self._assign(items), retry_failed=options.retry_failed, force=options.force
         )

@@ -47,7 +47,7 @@ class FolderSink(FileSink):
             self._recover()
 
     def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
-        """Sort the items as the ledger does; a row whose file is missing is left to do.
+        """Divide the items by the lines in the ledger; a row whose file is missing is left to do.
 
         Raises UsageError for a file that a batch has not written.
         """

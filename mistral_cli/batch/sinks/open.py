@@ -1,4 +1,4 @@
-"""Where the results go: a file, a folder, or stdout, as the options say."""
+"""Opens the sink that the options name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
 
 Sink = FileSink | StdoutSink
-"""Takes the records of a batch; a FolderSink is a FileSink. It may know those of earlier runs."""
+"""Takes the records of a batch, and may hold those of earlier runs. A FolderSink is a FileSink."""
 
 
 def open_sink(

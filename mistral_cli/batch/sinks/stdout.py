@@ -33,7 +33,7 @@ class StdoutSink:
         pass
 
     def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
-        """Leave all items to do."""
+        """Plan all items: stdout holds no earlier results."""
         if options.ordered:
             self._awaited_ids.extend(item.row.id for item in items[: options.limit])
         return ResumePlan(list(items), [], [])
