@@ -28,7 +28,7 @@ class Columns:
                 )
 
     def id_of(self, values: Mapping[str, Any], where: str) -> str:
-        """Return the id; if there is none and `id` does not name its column, `where` the row stands."""
+        """Return the id, or `where` the row stands if it has none and `id` names no column."""
         value = values.get(self.id or _ID)
         if self.id is None and value in (None, ""):
             return where
