@@ -1,4 +1,4 @@
-"""Fixtures for every test: models made once, folders of one's own, the program as a process."""
+"""Fixtures for every test: models made once, temporary user folders, the program as a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
 
-# The same examples on every run; HYPOTHESIS_PROFILE=thorough looks for new ones.
+# Every run tries the same examples; HYPOTHESIS_PROFILE=thorough looks for new ones.
 settings.register_profile("ours", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
@@ -31,7 +31,7 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test sees or changes the user's configuration."""
+    """Keep every test away from the user's configuration, data and caches."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
     monkeypatch.setenv("HF_HOME", str(tmp_path / "huggingface"))
@@ -45,13 +45,13 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "NO_COLOR",
     ):
         monkeypatch.delenv(name, raising=False)
-    # The cache folder is the user's own, for the model that lies in it.
+    # The cache folder stays the user's own, because it contains the real model.
     monkeypatch.setenv("MISTRAL_CLI_PROMPT_CACHE", "0")
 
 
 @pytest.fixture(autouse=True)
 def no_gpu_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every test says itself what GPUs there are; the program as a process finds CUDA's hidden."""
+    """Hide this machine's GPUs; a test that needs one describes it."""
     put(monkeypatch, None)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
 
@@ -78,14 +78,14 @@ def run() -> Callable[..., Result]:
 
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the machine build, which the program finds now."""
+    """Make the program find the machine build, and return its folder."""
     monkeypatch.setenv(native_build.FOLDER_VARIABLE, str(NATIVE))
     return NATIVE
 
 
 @pytest.fixture(scope="session")
 def mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small Mistral-shaped model with the real v1 tokenizer, for both engines."""
+    """A small model with Mistral's architecture and real v1 tokenizer, for both engines."""
     return write_mistral(tmp_path_factory.mktemp("models") / "mistral-v1.gguf")
 
 
@@ -98,14 +98,14 @@ def smollm2() -> Path:
 
 @pytest.fixture(scope="session")
 def smollm2_for_ctransformers(smollm2: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """SmolLM2 rewritten so that ctransformers reads it."""
+    """SmolLM2, rewritten for ctransformers."""
     return write_smollm2_for_ctransformers(smollm2, tmp_path_factory.mktemp("models") / "ct.gguf")
 
 
 @pytest.fixture(scope="session")
 def stories() -> Path:
-    """The tiny real model beside the checkout, where it is there."""
+    """The tiny real model beside the checkout; the test is skipped without it."""
     path = Path(__file__).parents[2] / "shared" / "models" / "stories260K.gguf"
     if not path.exists():
-        pytest.skip("stories260K.gguf is not beside this checkout")
+        pytest.skip("there is no stories260K.gguf beside this checkout")
     return path

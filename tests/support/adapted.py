@@ -1,4 +1,4 @@
-"""llama.cpp with a model and a LoRA adapter, spoken to directly: what the engine makes of both."""
+"""A llama.cpp server with a model and a LoRA adapter, for tests that ask it directly."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ _KEY = "key"
 
 @dataclass(frozen=True)
 class Adapted:
-    """An open server; `scale` is how much the adapter counts, 0 for not at all."""
+    """An open server; `scale` is the weight of the adapter, 0 without it."""
 
     client: LlamaServerClient
 
     def greedy(self, prompt: Sequence[int], limit: int, scale: float = 1.0) -> list[int]:
-        """The ids of the likeliest next tokens, one after the other."""
+        """Return the ids of the tokens of a greedy answer."""
         reply = self._complete(prompt, limit, scale, {})
         return [int(token) for token in reply["tokens"]]
 
     def log_probabilities(self, prompt: Sequence[int], scale: float = 1.0) -> dict[int, float]:
-        """The log-probability of the likeliest tokens after `prompt`, by id."""
+        """Return the log-probabilities of the likeliest tokens after `prompt`, by id."""
         reply = self._complete(prompt, 1, scale, {"n_probs": 50})
         (step,) = reply["completion_probabilities"]
         return {choice["id"]: choice["logprob"] for choice in step["top_logprobs"]}
@@ -40,7 +40,7 @@ class Adapted:
 
 @contextmanager
 def adapted(model: Path, adapter: Path | None, context_length: int = 512) -> Iterator[Adapted]:
-    """Load `model` and maybe `adapter` into a server of llama.cpp's."""
+    """Load `model`, and `adapter` if given, into a llama.cpp server."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
@@ -51,7 +51,7 @@ def adapted(model: Path, adapter: Path | None, context_length: int = 512) -> Ite
     params.no_extra_bufts, params.chat_template = True, "chatml"
     if adapter:
         params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(str(adapter), 1.0)]
-    # A Unix socket's path is short: pytest's folders may be too deep.
+    # The path of a Unix socket has a length limit, which pytest's folders may exceed.
     with tempfile.TemporaryDirectory() as folder:
         socket = Path(folder, "s.sock")
         params.hostnames, params.api_keys = [str(socket)], [_KEY]

@@ -1,4 +1,4 @@
-"""Make LoRA adapters in GGUF for tests, whole and wrong."""
+"""Write LoRA adapters in GGUF for tests, valid and invalid ones."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def write_adapter(
     seed: int = 0,
     change: Change | None = None,
 ) -> Path:
-    """Write an adapter for some kinds of matrices of the GGUF `model`, and return `path`.
+    """Write an adapter for the `targets` matrices of the GGUF `model`, and return `path`.
 
-    Its weights are random, of about `size`: the larger, the more the model's answers change.
+    Its weights are random, of about `size`: the larger they are, the more the answers change.
     `change` may alter metadata and tensors before they are written.
     """
     header = read_gguf(model)

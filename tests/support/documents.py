@@ -1,4 +1,4 @@
-"""Small real documents of every kind that can be read, made from a few lines of text."""
+"""Make small real documents of every supported kind from a few lines of text."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPEN = "urn:oasis:names:tc:opendocument:xmlns"
 
 
 def pdf(*pages: Sequence[str], locked: bool = False) -> bytes:
-    """Each page with its lines in Helvetica; `locked` needs a password that nobody knows."""
+    """A page for each argument, in Helvetica; with `locked`, it needs an unknown password."""
     first = 4  # the objects before the pages: catalogue, list of pages, font
     kids = b" ".join(b"%d 0 R" % (first + 2 * i) for i in range(len(pages)))
     objects = [
@@ -49,11 +49,11 @@ def pdf(*pages: Sequence[str], locked: bool = False) -> bytes:
 
 
 def archive(files: dict[str, str]) -> bytes:
-    """A zip file, in which office files and e-books come."""
+    """A zip file, the container of office files and e-books."""
     whole = io.BytesIO()
     with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as target:
         for name, text in files.items():
-            # The media type stands as it is, first of all.
+            # The media type comes first and is not compressed.
             method = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
             target.writestr(name, text, method)
     return whole.getvalue()
@@ -109,7 +109,7 @@ def pptx(title: str, words: str) -> bytes:
 
 
 def epub(*chapters: tuple[str, str]) -> bytes:
-    """A heading and a paragraph for each chapter; the book lists them in the reading order."""
+    """A heading and a paragraph for each chapter, listed in the reading order."""
     items = "".join(
         f'<item id="c{i}" href="{i}.xhtml" media-type="application/xhtml+xml"/>'
         for i in reversed(range(len(chapters)))

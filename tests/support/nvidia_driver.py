@@ -1,4 +1,4 @@
-"""NVIDIA's driver libraries as ctypes shows them, replaying what they answer on some machine."""
+"""NVIDIA's driver libraries, as ctypes presents them, with the answers of a given machine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SUCCESS, STUB, NO_DEVICE, NOT_READY, NOT_FOUND = 0, 34, 100, 802, 6
 
 @dataclass(frozen=True)
 class Card:
-    """One device of CUDA's list; `slice` is part of a GPU in MIG mode."""
+    """A device in CUDA's list; a `slice` is a part of a GPU in MIG mode."""
 
     name: str = "Tesla T4"
     capability: tuple[int, int] = (7, 5)
@@ -31,7 +31,7 @@ T4 = Card()
 
 @dataclass
 class Machine:
-    """What the libraries answer; `nvml` None: the management library is not there."""
+    """The machine that the libraries describe; without `nvml`, one library is missing."""
 
     cards: tuple[Card, ...] = (T4,)
     version: int = 12040
@@ -40,7 +40,7 @@ class Machine:
     physical: int = 1
     mig: bool = False
     runtime: bool | str = True
-    """Whether the CUDA libraries are there, or how the name of the only one begins."""
+    """Whether the CUDA libraries exist, or the prefix of the name of the only one."""
     opened: list[str] = field(default_factory=list)
 
     def open_library(self, name: str) -> Any:
@@ -59,7 +59,7 @@ class Machine:
 
 
 def put(monkeypatch: pytest.MonkeyPatch, machine: Machine | None) -> None:
-    """Let the program find `machine`'s driver, or none."""
+    """Make the program find the driver of `machine`, or none."""
 
     def nothing(name: str) -> Any:
         raise OSError(name)
@@ -120,7 +120,7 @@ class Cuda:
 
 
 class Management:
-    """libnvidia-ml.so.1, whose numbering need not be CUDA's: only UUIDs are safe."""
+    """libnvidia-ml.so.1, which may number devices differently from CUDA: only UUIDs are safe."""
 
     def __init__(self, machine: Machine) -> None:
         self._machine = machine

@@ -1,4 +1,4 @@
-"""Jobs and requests as the program plans them, for tests of what comes before and after."""
+"""Jobs and requests as the program plans them, for tests of the steps before and after."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def jobs_of(
     )
     named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
     jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
-    # The program's own tokenizer is closed by now: the model is opened next.
+    # The tokenizer that planned the jobs is closed by now, since the program opens the model next.
     return jobs, replace(planner, tokenize=tokenizer_of(model))
 
 
@@ -92,7 +92,7 @@ SUMMARY = Task("summarize", strategy=SummaryStrategy())
 
 
 class Model:
-    """Says what `reply` makes of each prompt, and remembers the prompts."""
+    """Answers each prompt with `reply(prompt)`, and records the prompts."""
 
     def __init__(self, planner: RequestPlanner, reply: Callable[[str], str]) -> None:
         self._model, self._reply = planner.config.model, reply
@@ -117,13 +117,13 @@ def answered(
 
 
 def numbered(prompt: str) -> str:
-    """A summary that names the first day it is about."""
+    """Return a summary that names the first day of its text."""
     day = prompt.split("day ", 1)[1].split()[0].rstrip(".")
     return f"Summary from day {day}."
 
 
 def respond(job: Job, executor: Executor) -> Result:
-    """The result of `job`, with nothing written."""
+    """Return the result of `job`, and write nothing."""
     task = executor.planner.builder.task
     assert isinstance(task, Task)
     return task.strategy.respond(job, executor, NULL_WRITER)

@@ -1,4 +1,4 @@
-"""The program as a process, and a mark for tests that need a machine build."""
+"""The results of a program run, and a mark for tests that need a machine build."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import pytest
 from mistral_cli.engines.llama_cpp import build
 
 NATIVE = build.native_folder()
-"""Where this machine's build would be; taken before a test moves the user's folders."""
+"""The folder of this machine's build; determined before a fixture changes the user's folders."""
 
 _BUILD = build.read(NATIVE)
 needs_native = pytest.mark.skipif(
     _BUILD is None or bool(_BUILD.outdated()),
-    reason="there is no machine build for this CPU (scripts/build-native makes it)",
+    reason="needs a machine build for this CPU (made by scripts/build-native)",
 )
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one run of the program left behind."""
+    """The output and the exit status of one run of the program."""
 
     stdout: str
     stderr: str

@@ -1,6 +1,6 @@
-"""Load a model in this process, read a prompt, and print what that added to resident memory.
+"""Load a model, read a prompt, and print how many bytes that added to resident memory.
 
-`python resident.py ENGINE FILE CONTEXT TOKENS PARALLEL`, from a process of its own; bytes.
+Run it in a process of its own: `python resident.py ENGINE FILE CONTEXT TOKENS PARALLEL`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from mistral_cli.system.machine import usable_cores
 
 
 def resident() -> int:
-    """Bytes of memory and of mapped files that are in memory now."""
+    """Return the resident bytes of this process, mapped files included."""
     status = Path("/proc/self/status").read_text(encoding="ascii")
     return sum(int(found) * 1024 for found in re.findall(r"Rss(?:Anon|File):\s+(\d+) kB", status))
 
