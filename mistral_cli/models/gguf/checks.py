@@ -17,6 +17,7 @@ from mistral_cli.models.gguf.types import (
     UINT32,
 )
 
+# Next steps for the user.
 DAMAGED = "The file is damaged or incomplete: download it again."
 CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."
 ANOTHER = "Use a model in GGUF format: a single file whose name ends in .gguf."

@@ -22,8 +22,10 @@ def alias(
     quiet: QuietOption = False,
 ) -> None:
     """Store an alias for a model in config.toml; without arguments, list your aliases."""
-    terminal: Terminal = context.obj
-    terminal.quiet = quiet
+    from mistral_cli.models.call import prepare_call
+
+    # Raises for an invalid config.toml, which must not change.
+    terminal = prepare_call(context.obj, quiet=quiet).terminal
     if remove is not None:
         if name is not None:
             raise UsageError("--remove takes only one name", hint="Remove one alias at a time.")
@@ -44,7 +46,6 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
     from mistral_cli.models.sources import LocalFile
     from mistral_cli.system.config import config_file, load_config
 
-    load_config(terminal.env)  # raises for an invalid file, which must not change
     target = set_alias(name, model, terminal)
     terminal.note(f"{name} is now an alias of {target} in {config_file()}")
     if name in ALIASES:
@@ -56,9 +57,8 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
 
 def _remove(name: str, terminal: Terminal) -> None:
     from mistral_cli.models.aliases import remove_alias
-    from mistral_cli.system.config import config_file, load_config
+    from mistral_cli.system.config import config_file
 
-    load_config(terminal.env)
     remove_alias(name, terminal)
     terminal.note(f"{name} is no longer in {config_file()}")
 

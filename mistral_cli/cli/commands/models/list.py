@@ -28,12 +28,13 @@ def list_models(
 ) -> None:
     """List the aliases and the GGUF files on this machine."""
     from mistral_cli.models import store
+    from mistral_cli.models.call import prepare_call
     from mistral_cli.models.disk import format_size
-    from mistral_cli.system.config import load_config
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
 
-    rows = [_row(model) for model in store.list_models(load_config(context.obj.env))]
+    call = prepare_call(context.obj, quiet=quiet)
+    rows = [_row(model) for model in store.list_models(call.config)]
     if quiet and not json:
         write_paths(context.obj, (row["path"] for row in rows))
         return
