@@ -82,6 +82,15 @@ def test_the_files_that_the_contributing_pages_name_exist() -> None:
     assert missing == []
 
 
+def test_the_types_that_the_architecture_page_names_exist() -> None:
+    page = (DOCS / "contributing" / "architecture.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `([\w/]+\.py)` \|", page, re.MULTILINE)
+    assert rows
+    for name, file in rows:
+        source = (ROOT / "mistral_cli" / file).read_text("utf-8")
+        assert re.search(rf"^class {name}\b", source, re.MULTILINE), f"{name} in {file}"
+
+
 def test_the_glossary_has_each_word_once_in_alphabetical_order() -> None:
     page = (DOCS / "reference" / "glossary.md").read_text("utf-8")
     words = [row.split("|")[1].strip() for row in page.splitlines() if row.startswith("| ")][1:]
