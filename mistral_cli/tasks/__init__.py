@@ -1,15 +1,14 @@
 """The tasks: one file each, with its options and its strategy.
 
-A task is a function from options to a `Task`; its docstring is the help page. A line in `TASKS`
-makes it a command, and a command of `batch`.
+A file here is a task: a command, and a command of `batch`. It has a function of its own name,
+from options to a `Task`, whose docstring is the help page.
 """
 
 from __future__ import annotations
 
-TASKS = {
-    "generate": "mistral_cli.tasks.generate:generate",
-    "translate": "mistral_cli.tasks.translate:translate",
-    "summarize": "mistral_cli.tasks.summarize:summarize",
-    "json-extract": "mistral_cli.tasks.json_extract:json_extract",
-}
+from pathlib import Path
+
+_FILES = sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+TASKS = {name.replace("_", "-"): f"{__name__}.{name}:{name}" for name in _FILES}
 """Name on the command line → `module:function`."""

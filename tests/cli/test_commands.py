@@ -15,13 +15,11 @@ from typing import Any
 import pytest
 from support.program import Result
 from typer.main import get_command
-from typer.testing import CliRunner
 
 import mistral_cli.cli.app
 import mistral_cli.cli.commands.models
 import mistral_cli.tasks
-from mistral_cli.cli.app import Program, app
-from mistral_cli.tasks import TASKS
+from mistral_cli.cli.app import app
 
 Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
@@ -55,24 +53,6 @@ def test_the_list_of_commands_shows_the_help_of_each() -> None:
             check(loaded)
 
     check(get_command(app))
-
-
-def test_a_task_is_one_function_and_one_line(
-    tmp_path: Path, mistral: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    source = '''
-from mistral_cli.generation.task import Task
-def shout(loud: bool = False) -> Task:
-    """Shout a text."""
-    return Task("generate", {"loud": loud})
-'''
-    (tmp_path / "shout.py").write_text(source, encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setattr(Program, "targets", Program.targets | {"shout": "shout:shout"})
-    monkeypatch.setattr(mistral_cli.cli.app, "TASKS", TASKS | {"shout": "shout:shout"})
-    assert "shout         Shout a text." in CliRunner().invoke(app, ["--help"]).stdout
-    arguments = ["shout", "--loud", "-m", str(mistral), "--dry-run", "hello"]
-    assert "hello" in CliRunner().invoke(app, arguments).stdout
 
 
 def test_prompts(run: Run, tmp_path: Path) -> None:

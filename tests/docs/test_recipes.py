@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,10 +13,9 @@ import pytest
 from markdown_it import MarkdownIt
 from typer.testing import CliRunner
 
-from mistral_cli import tasks
+import mistral_cli
 from mistral_cli.cli import app as cli
 from mistral_cli.engines import registry
-from mistral_cli.system.config import prompts_dir
 
 PAGES = Path(__file__).parents[2] / "docs" / "contributing"
 
@@ -30,26 +31,44 @@ def _add_module(name: str, source: str, monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setitem(sys.modules, name, module)
 
 
-def test_the_smallest_task(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source, registration = _code("adding-a-task.md")
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """A copy of the program, to add files to."""
+    copy = tmp_path / "copy" / "mistral_cli"
+    shutil.copytree(Path(mistral_cli.__file__).parent, copy)
+    return copy
+
+
+def _run(program: Path, *arguments: object) -> str:
+    process = subprocess.run(
+        [sys.executable, "-P", "-m", "mistral_cli", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(program.parent), "COLUMNS": "100"},
+    )
+    return process.stdout
+
+
+def test_the_smallest_task(program: Path, mistral: Path, tmp_path: Path) -> None:
+    """One file of code, and its template, make a command and one of `batch`."""
+    (source,) = _code("adding-a-task.md")
     (template,) = _code("adding-a-task.md", "text")
-    prompts_dir().mkdir(parents=True)
-    (prompts_dir() / "keywords.txt").write_text(template, "utf-8")
-    exec(registration, {"TASKS": (added := dict[str, str]())})
-    try:
-        with monkeypatch.context() as patch:
-            _add_module("mistral_cli.tasks.keywords", source, patch)
-            for name, location in added.items():
-                patch.setitem(tasks.TASKS, name, location)
-            app = importlib.reload(cli).app
-            call = ["keywords", "A text.", "--count", "3", "-m", str(mistral), "--dry-run"]
-            result = CliRunner().invoke(app, call)
-            batch = CliRunner().invoke(app, ["batch", "keywords", "--help"])
-    finally:
-        importlib.reload(cli)
-    assert result.exit_code == 0, result.output
-    assert "List the 3 most important keywords" in result.stdout
-    assert "--count N" in batch.stdout, batch.output
+    (program / "tasks" / "keywords.py").write_text(source, "utf-8")
+    (program / "generation" / "prompts" / "keywords.txt").write_text(template, "utf-8")
+    for group in ((), ("batch",)):
+        assert "  keywords      List the keywords of texts." in _run(program, *group, "--help")
+        assert "--count N" in _run(program, *group, "keywords", "--help")
+    shown = _run(program, "keywords", "A text.", "--count", "3", "-m", mistral, "--dry-run")
+    assert "List the 3 most important keywords" in shown
+    answer = _run(program, "keywords", "A text.", "-m", mistral, "--engine", "fake")
+    assert answer == "Hello from the fake engine.\n"
+    rows = tmp_path / "rows.txt"
+    rows.write_text("one\ntwo\n", encoding="utf-8")
+    options = ["--input-format", "lines", "-m", mistral, "--engine", "fake"]
+    assert _run(program, "batch", "keywords", *options, rows).count('"error": null') == 2
 
 
 def test_the_smallest_engine(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
