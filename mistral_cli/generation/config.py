@@ -15,13 +15,13 @@ from mistral_cli.generation.options import Overflow, TaskOptions
 from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.references import resolve_reference
-from mistral_cli.serving.client import find, selection_of
+from mistral_cli.serving.client import find_served, selection_of
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoraAdapter, SpeculativeConfig
     from mistral_cli.generation.templates import Template
-    from mistral_cli.serving.registry import Served
+    from mistral_cli.serving.registry import ServedModel
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
 
@@ -94,7 +94,7 @@ class RunConfig:
     longest: int
     overflow: Overflow
     context_length: int | None = None
-    served: Served | None = None
+    served: ServedModel | None = None
     cache_limit: int = 0
     adapters: tuple[LoraAdapter, ...] = ()
     speculative: SpeculativeConfig | None = None
@@ -139,7 +139,7 @@ def resolve_config(
     reference = options.model or config.model
     path = resolve_reference(reference, config, reporter)
     reporter.info(f"{reference} is {path}")
-    served = find(path, options, requirements.name, reporter) if may_be_served else None
+    served = find_served(path, options, requirements.name, reporter) if may_be_served else None
     model = reread_gguf(path) if served else read_gguf(path)
     selection = selection_of(served) if served else select_engine(requirements, model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")

@@ -1,1 +1,1 @@
-"""A model that stays loaded: the process that serves it, and how others of this user find it."""
+"""Models that stay loaded: the process that serves one, and how other calls find and use it."""

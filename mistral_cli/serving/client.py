@@ -1,4 +1,4 @@
-"""Use a model that another process of this user keeps loaded."""
+"""A client for a model that another process of this user keeps loaded."""
 
 from __future__ import annotations
 
@@ -13,25 +13,24 @@ from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import PrefillProgress, Request
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import reread_gguf
-from mistral_cli.serving.registry import Served, folder_of, identity, read
+from mistral_cli.serving.registry import ServedModel, file_identity, folder_of, read_served
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
     from mistral_cli.engines.options import GpuLayers, ModelOptions
-    from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
 
-_WAIT_SECONDS = 0.02
-_ANSWER_SECONDS = 2.0
+_POLL_SECONDS = 0.02
+_HEALTH_SECONDS = 2.0
 _ENDING_SECONDS = 0.5
-_HINT = "Run it again: the model is loaded for the call where nobody serves it."
+_HINT = "Run the command again: it loads the model itself if no process serves it."
 
 
 class ServedSession(ServerSession):
-    """An engine in the process that serves the model; its slots are shared with other calls."""
+    """A session in the process that serves the model; other calls share its slots."""
 
-    def __init__(self, served: Served, model: GGUF, parallel: int = 1) -> None:
+    def __init__(self, served: ServedModel, model: GGUF, parallel: int = 1) -> None:
         self._served = served
         super().__init__(
             LlamaServerClient(served.socket, served.api_key),
@@ -43,72 +42,75 @@ class ServedSession(ServerSession):
         )
 
     def _complete(self, _: int, request: Request, limit: int, emit: Emit) -> None:
-        """Wait for a slot of the server; the number is only that of a stream of this process."""
+        """Wait for a slot of the server; the number passed in only counts our own streams."""
         waiting = PrefillProgress(0, len(request.prompt_token_ids))
         try:
             while emit(waiting):
                 with self._served.slot() as free:
                     if free is not None:
                         return super()._complete(free, request, limit, emit)
-                time.sleep(_WAIT_SECONDS)
+                time.sleep(_POLL_SECONDS)
         except (OSError, EngineFailed) as error:
             if not _has_ended(self._served):
                 raise
             raise EngineFailed("the process that served the model has ended", hint=_HINT) from error
 
 
-def _has_ended(served: Served) -> bool:
-    """Whether its process is going: its sockets close before its lock is free."""
+def _has_ended(served: ServedModel) -> bool:
+    """Return true if its process is ending: its sockets close before its lock is released."""
     deadline = time.monotonic() + _ENDING_SECONDS
-    while served.alive and read(served.folder) == served:
+    while served.alive and read_served(served.folder) == served:
         if time.monotonic() > deadline:
             return False
-        time.sleep(_WAIT_SECONDS)
+        time.sleep(_POLL_SECONDS)
     return True
 
 
-def find(path: Path, options: ModelOptions, engine: str, reporter: Reporter) -> Served | None:
-    """The process that has the model at `path` loaded, if there is one that fits the `options`.
+def find_served(
+    path: Path, options: ModelOptions, engine: str, reporter: Reporter
+) -> ServedModel | None:
+    """Return the model at `path` if a process serves it and it meets the `options`.
 
-    `engine` is the name of the engine asked for, or "auto". With -v it says why one that is
-    there is not used.
+    `engine` is the requested engine, or "auto". With -v the reporter explains why a served model
+    is not used.
     """
-    served = read(folder_of(path))
+    served = read_served(folder_of(path))
     if served is None:
         return None
-    if reason := _unfit(served, options, engine):
+    if reason := _mismatch(served, options, engine):
         reporter.info(f"the model that process {served.pid} serves is not used: {reason}")
         return None
     return served
 
 
-def selection_of(served: Served) -> EngineSelection:
-    """The engine of a model that is loaded already."""
-    engine: Backend = backend(served.engine)
+def selection_of(served: ServedModel) -> EngineSelection:
+    """Return the selection of the engine that serves the model."""
     reason = f"process {served.pid} has the model loaded (mistral-cli serve)"
+    engine = backend(served.engine)
     return EngineSelection(engine, reason, served.gpu_layers, "as the model is served", served=True)
 
 
-def _unfit(served: Served, options: ModelOptions, engine: str) -> str | None:
+def _mismatch(served: ServedModel, options: ModelOptions, engine: str) -> str | None:
+    """Return why the served model does not meet the `options`, or None if it does."""
     layers = options.gpu_layers
-    if served.version != Served.version:
-        return f"it is of version {served.version}"
-    if served.file != identity(Path(served.path)):
-        return "the file has changed since"
+    if served.version != ServedModel.version:
+        return f"mistral-cli {served.version} serves it"
+    if served.file != file_identity(Path(served.path)):
+        return "the file has changed since it was loaded"
     if engine not in ("auto", served.engine):
         return f"its engine is {served.engine}"
     if not layers.automatic and _layers_of(served, layers) != served.gpu_layers:
         return f"it has {served.gpu_layers} layers on the GPU"
     if options.require_gpu and not served.gpu_layers:
-        return "it has no layer on a GPU"
+        return "it has no layers on a GPU"
     if options.lora:
         return "it has no adapters"
     if options.threads not in (None, served.threads):
         return f"it has {served.threads} threads"
-    if not LlamaServerClient(served.socket, served.api_key, seconds=_ANSWER_SECONDS).is_healthy():
-        return "it does not answer"
+    if not LlamaServerClient(served.socket, served.api_key, seconds=_HEALTH_SECONDS).is_healthy():
+        return "it does not respond"
     return None
 
 
-def _layers_of(served: Served, gpu_layers: GpuLayers) -> int:
+def _layers_of(served: ServedModel, gpu_layers: GpuLayers) -> int:
     return gpu_layers.of(reread_gguf(Path(served.path)))

@@ -1,4 +1,4 @@
-"""What is served now: find it, start it in the background, end it."""
+"""Background serving: the status of served models, starting one detached, stopping one."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.errors import EngineFailed, ExitCode, MistralCliError
-from mistral_cli.serving.registry import Served, all_served
+from mistral_cli.serving.registry import ServedModel, served_models
 from mistral_cli.system.config import log_dir
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 _STOP_SECONDS = 30.0
-_LOOK_SECONDS = 0.05
-_ANSWER_SECONDS = 2.0
+_POLL_SECONDS = 0.05
+_METRICS_SECONDS = 2.0
 _DETACHED = ("-d", "--detach")
 _ERROR = "error: "
 
 
-def facts(served: Served) -> dict[str, Any]:
-    """All there is to say of it: sizes in bytes, times in seconds."""
+def status_of(served: ServedModel) -> dict[str, Any]:
+    """Return the status of a served model, as `serve status --json` prints it.
+
+    Sizes are in bytes, times in seconds.
+    """
     now = time.time()
     try:
-        client = LlamaServerClient(served.socket, served.api_key, seconds=_ANSWER_SECONDS)
+        client = LlamaServerClient(served.socket, served.api_key, seconds=_METRICS_SECONDS)
         metrics = client.metrics()
-    except EngineFailed:  # in the middle of a large batch
+    except EngineFailed:  # no reply in time: busy with a large batch
         metrics = {}
     busy = metrics.get("requests_processing", 1.0) > 0
     return {
@@ -56,29 +59,29 @@ def facts(served: Served) -> dict[str, Any]:
     }
 
 
-def stop(served: Served) -> None:
-    """End its process and wait until it has gone. Raises MistralCliError where it does not."""
+def stop(served: ServedModel) -> None:
+    """End the process and wait until it is gone. Raises MistralCliError if it does not end."""
     os.kill(served.pid, signal.SIGTERM)
     deadline = time.monotonic() + _STOP_SECONDS
     while served.alive:
         if time.monotonic() > deadline:
             raise MistralCliError(
-                f"process {served.pid} has not ended in {_STOP_SECONDS:.0f} seconds",
-                hint=f"kill -9 {served.pid} ends it; nothing is lost but answers under way.",
+                f"process {served.pid} has not ended within {_STOP_SECONDS:.0f} seconds",
+                hint=f"kill -9 {served.pid} ends it; only answers in progress are lost.",
             )
-        time.sleep(_LOOK_SECONDS)
+        time.sleep(_POLL_SECONDS)
 
 
 def start_detached(reporter: Reporter) -> None:
-    """Run this command line again in the background, and return once it serves.
+    """Run this command line again in the background, and return once it serves the model.
 
-    What it says until then is said here too. Raises MistralCliError where it ends instead.
+    Its messages until then are printed here too. Raises MistralCliError if it ends instead.
     """
     arguments = [each for each in sys.argv[1:] if each not in _DETACHED]
     command, environment = child_command("mistral_cli", *arguments)
     path = log_dir() / "serve.log"
     with _appending(path) as log:
-        begin = log.tell()
+        start = log.tell()
         process = subprocess.Popen(
             command,
             env=environment,
@@ -88,47 +91,48 @@ def start_detached(reporter: Reporter) -> None:
             start_new_session=True,
         )
     reporter.status("loading …")
-    while not any(served.pid == process.pid for served in all_served()):
+    while not any(served.pid == process.pid for served in served_models()):
         if (status := process.poll()) is not None:
-            raise _Ended(_said(path, begin), status)
-        time.sleep(_LOOK_SECONDS)
-    for line in _said(path, begin):
+            raise _EndedEarly(_lines(path, start), status)
+        time.sleep(_POLL_SECONDS)
+    for line in _lines(path, start):
         reporter.note(line.removeprefix("mistral-cli: "))
-    reporter.note(f"process {process.pid} goes on in the background; its log is {path}")
+    reporter.note(f"process {process.pid} keeps running in the background; its log is {path}")
 
 
-class _Ended(MistralCliError):
-    """The process in the background ended before it served anything."""
+class _EndedEarly(MistralCliError):
+    """The background process ended before it served the model; `lines` are its messages."""
 
-    def __init__(self, said: Sequence[str], status: int) -> None:
-        at = next((i for i, line in enumerate(said) if _ERROR in line), None)
+    def __init__(self, lines: Sequence[str], status: int) -> None:
+        at = next((i for i, line in enumerate(lines) if _ERROR in line), None)
         if at is None:
-            message, hint = f"it ended with {status}", "Run it without --detach."
+            message = f"the background process ended with exit code {status}"
+            hint = "Run the command without --detach."
         else:
-            message, hint = said[at].partition(_ERROR)[2], " ".join(said[at + 1 :]).strip()
+            message, hint = lines[at].partition(_ERROR)[2], " ".join(lines[at + 1 :]).strip()
         super().__init__(message, hint=hint)
         if status in list(ExitCode):
             self.exit_code = ExitCode(status)  # type: ignore[misc]
 
 
 def _appending(path: Path) -> BinaryIO:
-    """The log, which holds API keys: this user's alone."""
+    """Open the log. It holds API keys, so only this user can read it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         log = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), "ab")
         log.seek(0, os.SEEK_END)
     except OSError as error:
-        hint = "Set XDG_STATE_HOME to a folder of yours."
-        raise MistralCliError(f"there is no place for the log: {error}", hint=hint) from error
+        hint = "Set XDG_STATE_HOME to a folder of your own."
+        raise MistralCliError(f"cannot open the log: {error}", hint=hint) from error
     return log
 
 
-def _said(path: Path, begin: int) -> Sequence[str]:
-    return path.read_bytes()[begin:].decode(errors="replace").splitlines()
+def _lines(path: Path, start: int) -> Sequence[str]:
+    return path.read_bytes()[start:].decode(errors="replace").splitlines()
 
 
 def _resident(pid: int) -> int | None:
-    """Memory that the process has in RAM, in bytes; None where the system does not say."""
+    """Return the bytes that the process has in RAM, or None if the system does not report it."""
     try:
         pages = int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
     except (OSError, ValueError, IndexError):

@@ -1,4 +1,4 @@
-"""What `mistral-cli serve` can be told."""
+"""The options of `mistral-cli serve`."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 
 def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text)
-    if not found:
-        raise typer.BadParameter(f"{text!r} is no time; use 90s, 30m, 2h, or 0 for never")
-    return float(found[1]) * _SECONDS[found[2]]
+    duration = _DURATION.fullmatch(text)
+    if not duration:
+        raise typer.BadParameter(f"{text!r} is not a duration; use 90s, 30m, 2h, or 0 for never")
+    return float(duration[1]) * _SECONDS[duration[2]]
 
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions(ModelOptions):
-    """How a model is served; `idle_timeout` is in seconds, 0 for never."""
+    """Which model is served, and how; `idle_timeout` is in seconds, 0 for never."""
 
     parallel: Annotated[
         int,
@@ -35,7 +35,7 @@ class ServeOptions(ModelOptions):
             min=1,
             max=64,
             metavar="N",
-            help="Answers at once; each has the whole context to itself (default 1).",
+            help="Slots: answers at once, each with the whole context (default: 1).",
         ),
     ] = 1
     idle_timeout: Annotated[
@@ -45,7 +45,7 @@ class ServeOptions(ModelOptions):
             panel=_SERVER,
             parser=_seconds,
             metavar="TIME",
-            help="End after so long without work: 90s, 30m, 2h; 0 is never (default 30m).",
+            help="Stop after this long without work: 90s, 30m, 2h; 0 = never (default: 30m).",
         ),
     ] = "30m"  # type: ignore[assignment]
     http: Annotated[
@@ -53,8 +53,8 @@ class ServeOptions(ModelOptions):
         option(
             "--http",
             panel=_SERVER,
-            help="Answer OpenAI's HTTP API too, on 127.0.0.1, with an API key "
-            "(MISTRAL_CLI_API_KEY, else a new one).",
+            help="Also offer OpenAI's HTTP API on 127.0.0.1. The API key is "
+            "MISTRAL_CLI_API_KEY, or a new one.",
         ),
     ] = False
     port: Annotated[
@@ -65,12 +65,12 @@ class ServeOptions(ModelOptions):
             min=1,
             max=65535,
             metavar="PORT",
-            help="The port for --http (default: any that is free).",
+            help="Port for --http (default: a free one).",
         ),
     ] = None
     detach: Annotated[
         bool,
-        option("-d", "--detach", panel=_SERVER, help="Serve in the background, with a log file."),
+        option("-d", "--detach", panel=_SERVER, help="Run in the background, with a log file."),
     ] = False
     quiet: QuietOption = False
     verbose: VerboseOption = False

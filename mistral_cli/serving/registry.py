@@ -1,8 +1,8 @@
-"""Where a served model is found: folders that only this user can enter, one for each model.
+"""The registry of served models: one folder for each, which only this user can enter.
 
 A folder holds the server's socket, a description of it, and a lock that the serving process
-keeps: the kernel lets go of it however that process ends, so a dead one is never taken for a
-live one.
+holds. The kernel releases the lock however that process ends, so a dead server is never mistaken
+for a live one.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
-class Served:
-    """A model that process `pid` keeps loaded, since `started` (seconds since the epoch).
+class ServedModel:
+    """A model that process `pid` has kept loaded since `started` (seconds since the epoch).
 
-    The weights are in process `engine_pid`. `context_length` is that of each of the `slots`, in
-    tokens; `idle_seconds` (0: never) end the process. `file` is the size, modification time and
-    inode of what was loaded.
+    The weights are in process `engine_pid`. `context_length` is the context of each slot, in
+    tokens. After `idle_seconds` without work the process ends (0: never). `file` is the size,
+    modification time and inode of the model file when it was loaded.
     """
 
     pid: int
@@ -58,17 +58,17 @@ class Served:
 
     @property
     def folder(self) -> Path:
-        """Where it is found."""
+        """The folder that describes it."""
         return folder_of(Path(self.path))
 
     @property
     def socket(self) -> Path:
-        """Where its server listens."""
+        """The socket its server listens on."""
         return self.folder / _SOCKET
 
     @property
     def last_active(self) -> float:
-        """When it was last seen at work, in seconds since the epoch."""
+        """The time when it was last working, in seconds since the epoch."""
         try:
             return (self.folder / _ACTIVE).stat().st_mtime
         except OSError:
@@ -76,14 +76,14 @@ class Served:
 
     @property
     def alive(self) -> bool:
-        """Whether its process is still there."""
+        """True if its process still exists."""
         return _is_held(self.folder / _LOCK)
 
     @contextlib.contextmanager
     def slot(self) -> Iterator[int | None]:
-        """Hold a free slot, against other processes too; None where there is none now.
+        """Lock a free slot for this process and yield its number, or None if all are in use.
 
-        An answer that is drawn token by token needs one for itself.
+        An answer that is sampled token by token needs a slot of its own.
         """
         for number in range(self.slots):
             with _locked(self.folder / f"slot-{number}") as held:
@@ -94,113 +94,113 @@ class Served:
 
 
 @dataclass(frozen=True)
-class Place:
-    """The folder of a model that this process is about to serve."""
+class Registration:
+    """The folder of a model that this process serves, or is about to serve."""
 
     folder: Path
 
     @property
     def socket(self) -> Path:
-        """Where the server shall listen."""
+        """The socket for the server to listen on."""
         return self.folder / _SOCKET
 
-    def publish(self, served: Served) -> None:
-        """Let others find the model: it is ready."""
+    def publish(self, served: ServedModel) -> None:
+        """Let other processes find the model, which is ready."""
         write_atomically(self.folder / _STATE, json.dumps(asdict(served)).encode())
         self.touch()
 
     def touch(self) -> None:
-        """Note that the model is at work."""
+        """Record that the model is working now."""
         (self.folder / _ACTIVE).touch()
 
     def clear(self) -> None:
-        """Let nobody find it any more."""
+        """Remove the files by which other processes find the model."""
         for name in (_STATE, _SOCKET, _ACTIVE):
             (self.folder / name).unlink(missing_ok=True)
 
 
-def identity(path: Path) -> tuple[int, int, int]:
-    """What changes when a file does. Raises OSError."""
+def file_identity(path: Path) -> tuple[int, int, int]:
+    """Return values that differ if the file was changed or replaced. Raises OSError."""
     state = path.stat()
     return state.st_size, state.st_mtime_ns, state.st_ino
 
 
 def folder_of(model: Path) -> Path:
-    """The folder of a model file, which need not exist."""
+    """Return the folder for a model file; neither needs to exist."""
     return runtime_dir() / hashlib.sha256(os.fsencode(model.resolve())).hexdigest()[:16]
 
 
 @contextlib.contextmanager
-def taken(model: Path) -> Iterator[Place]:
-    """Take the place of `model`, for as long as this lasts.
+def claim(model: Path) -> Iterator[Registration]:
+    """Hold the registration of `model`.
 
-    Raises UsageError where another process has it, or where none can be made.
+    Raises UsageError if another process holds it, or if its folder cannot be created.
     """
     folder = folder_of(model)
     _make_private(folder)
     if len(os.fsencode(folder / _SOCKET)) > _LONGEST_SOCKET:
         raise UsageError(
             f"the path {folder} is too long for a socket",
-            hint="Set XDG_RUNTIME_DIR to a short one.",
+            hint="Set XDG_RUNTIME_DIR to a shorter path.",
         )
     with _locked(folder / _LOCK, seconds=_PROBING_SECONDS) as held:
         if not held:
-            other = read(folder)
+            other = read_served(folder)
             by = f" by process {other.pid}" if other else "; it is being loaded"
             raise UsageError(
-                f"{model.name} is served already{by}",
-                hint="Use it as it is, or end it first: mistral-cli serve stop.",
+                f"{model.name} is already served{by}",
+                hint="Use it as it is, or stop it first: mistral-cli serve stop.",
             )
-        place = Place(folder)
-        place.clear()
-        umask = os.umask(0o077)  # of the keys that are written there
+        registration = Registration(folder)
+        registration.clear()
+        umask = os.umask(0o077)  # the description holds API keys
         try:
-            yield place
+            yield registration
         finally:
             os.umask(umask)
-            place.clear()
+            registration.clear()
 
 
-def read(folder: Path) -> Served | None:
-    """What is said in `folder`; None where nothing can be trusted or understood."""
+def read_served(folder: Path) -> ServedModel | None:
+    """Return the model described in `folder`, or None if that cannot be trusted or parsed."""
     try:
         if not _is_private(folder):
             return None
-        told: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        found = Served(**{**told, "file": tuple(told["file"])})
+        state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        served = ServedModel(**{**state, "file": tuple(state["file"])})
     except (OSError, ValueError, TypeError, KeyError):
         return None
-    return found if found.folder == folder else None
+    return served if served.folder == folder else None
 
 
-def all_served() -> list[Served]:
-    """The models that are served now, the oldest first."""
+def served_models() -> list[ServedModel]:
+    """Return the models that are served now, the oldest first."""
     with contextlib.suppress(OSError):
-        found = [read(folder) for folder in runtime_dir().iterdir()]
-        return sorted((s for s in found if s and s.alive), key=lambda served: served.started)
+        described = [read_served(folder) for folder in runtime_dir().iterdir()]
+        return sorted((s for s in described if s and s.alive), key=lambda served: served.started)
     return []
 
 
 def _make_private(folder: Path) -> None:
     try:
-        # One by one: the parents that `mkdir` makes are open to all. Where no runtime folder is
-        # set, the outermost is made anew below /tmp.
+        # One by one, since everyone can enter the parents that `mkdir` creates. If no runtime
+        # folder is set, the outermost one is created below /tmp.
         for each in (folder.parents[1], folder.parent, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
             if not _is_ours_alone(each):
                 raise UsageError(
-                    f"{each} is not this user's alone",
-                    hint="Remove it, or set XDG_RUNTIME_DIR to a folder of yours.",
+                    f"other users can enter {each}, or own it",
+                    hint="Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
                 )
     except OSError as error:
         raise UsageError(
-            f"no folder for the socket can be made: {error}",
-            hint="Set XDG_RUNTIME_DIR to a folder of yours.",
+            f"cannot create a folder for the socket: {error}",
+            hint="Set XDG_RUNTIME_DIR to a folder of your own.",
         ) from error
 
 
 def _is_private(folder: Path) -> bool:
-    """Whether nobody else could have put anything there. Raises OSError."""
+    """Return true if only this user can have put files there. Raises OSError."""
     return _is_ours_alone(folder.parent) and _is_ours_alone(folder)
 
 
@@ -211,7 +211,7 @@ def _is_ours_alone(folder: Path) -> bool:
 
 @contextlib.contextmanager
 def _locked(file: Path, seconds: float = 0.0) -> Iterator[bool]:
-    """Hold the lock `file`, and yield whether that was possible in time."""
+    """Lock `file`, waiting for `seconds` at most; yield whether that worked."""
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     deadline = time.monotonic() + seconds
     try:

@@ -1,4 +1,4 @@
-"""The process that keeps a model loaded: load it, let others find it, end when asked or idle."""
+"""The process that keeps a model loaded: load it, register it, end on request or when idle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from mistral_cli.engines.selection import (
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.call import CallContext, prepare_call
 from mistral_cli.models.context import choose_context_length
-from mistral_cli.serving.registry import Place, Served, identity, taken
+from mistral_cli.serving.registry import Registration, ServedModel, claim, file_identity
 from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
 
 _CONTEXT = 8192
-"""Tokens of context that a slot has by default, where the model has as many."""
+"""The default context of a slot in tokens, if the model has as many."""
 
-_LOOK_SECONDS = 0.5
-_AT_WORK = ("prompt_tokens_total", "tokens_predicted_total", "n_decode_total")
+_POLL_SECONDS = 0.5
+_WORK_COUNTERS = ("prompt_tokens_total", "tokens_predicted_total", "n_decode_total")
 
 
 @dataclass(frozen=True)
-class _Model:
-    """What is to be loaded, and how."""
+class _ModelToServe:
+    """The model to load, and how to load it."""
 
     name: str
     file: GGUF
@@ -54,35 +54,35 @@ class _Model:
 
 
 def serve(options: ServeOptions, terminal: Terminal) -> None:
-    """Load the model and serve it until SIGTERM, Ctrl-C or the idle time-out.
+    """Load the model and serve it until SIGTERM, Ctrl-C or the idle timeout; end the process.
 
-    Answers that are under way then are cancelled; while there are any, no time-out comes.
-    Ends the process then. Raises MistralCliError.
+    A stop cancels the answers in progress; while there are any, the timeout does not expire.
+    Raises MistralCliError.
     """
     call = prepare_call(
         terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
     )
-    model = _settle(options, call, terminal)
-    with taken(model.file.path) as place_, _asked_to_end() as asked:
-        listening, key = _listening(place_, model.name, options, terminal)
-        load = replace(model.load, listening=listening)
+    model = _model_to_serve(options, call, terminal)
+    with claim(model.file.path) as registration, _sigterm() as stop:
+        address, key = _listen_address(registration, model.name, options, terminal)
+        load = replace(model.load, listening=address)
         terminal.status(f"loading {model.name} …")
-        before = identity(model.file.path)
-        with open_session(model.selection, model.file, load, terminal.warn) as engine:
-            assert isinstance(engine, ServerSession)
-            served = _served(model, options, listening, key, engine, before)
-            _say(served, terminal)
-            place_.publish(served)
-            client = LlamaServerClient(listening.socket, listening.api_keys[0])
-            reason = _until_the_end(client, place_, options.idle_timeout, asked)
-            terminal.note(f"{model.name} is served no more: {reason}")
-            place_.clear()
+        before = file_identity(model.file.path)
+        with open_session(model.selection, model.file, load, terminal.warn) as session:
+            assert isinstance(session, ServerSession)
+            served = _served_model(model, options, address, key, session, before)
+            _announce(served, terminal)
+            registration.publish(served)
+            client = LlamaServerClient(address.socket, address.api_keys[0])
+            reason = _wait(client, registration, options.idle_timeout, stop)
+            terminal.note(f"stopped serving {model.name}: {reason}")
+            registration.clear()
             terminal.stderr.flush()
-            # Nothing is left to be tidied, and to be freed the server would wait for its streams.
+            # Nothing is left to clean up, and closing the server would wait for its streams.
             os._exit(ExitCode.SUCCESS)
 
 
-def _settle(options: ServeOptions, call: CallContext, reporter: Reporter) -> _Model:
+def _model_to_serve(options: ServeOptions, call: CallContext, reporter: Reporter) -> _ModelToServe:
     engine = options.engine or call.config.engine
     wanted = EngineRequirements(engine, options.gpu_layers, options.require_gpu, listening=True)
     wanted.check()
@@ -94,7 +94,7 @@ def _settle(options: ServeOptions, call: CallContext, reporter: Reporter) -> _Mo
     if selection.warning:
         reporter.warn(selection.warning)
     threads = options.threads or usable_cores()
-    return _Model(
+    return _ModelToServe(
         call.model_name(options.model),
         model,
         selection,
@@ -102,87 +102,90 @@ def _settle(options: ServeOptions, call: CallContext, reporter: Reporter) -> _Mo
     )
 
 
-def _listening(
-    place_: Place, name: str, options: ServeOptions, terminal: Terminal
+def _listen_address(
+    registration: Registration, name: str, options: ServeOptions, terminal: Terminal
 ) -> tuple[ListenAddress, str | None]:
-    """Where the server shall listen, and the key for HTTP if anybody may come that way."""
+    """Return the address to listen on, and the API key for HTTP if that was requested."""
     own = secrets.token_hex(16)
     if not (options.http or options.port):
-        return ListenAddress(place_.socket, (own,)), None
+        return ListenAddress(registration.socket, (own,)), None
     key = terminal.env.get("MISTRAL_CLI_API_KEY") or f"mistral-cli-{secrets.token_urlsafe(24)}"
-    return ListenAddress(place_.socket, (own, key), options.port or _free_port(), name), key
+    return ListenAddress(registration.socket, (own, key), options.port or _free_port(), name), key
 
 
 def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as found:
-        port: int = found.getsockname()[1]
+    with socket.create_server((LOOPBACK, 0)) as server:
+        port: int = server.getsockname()[1]
         return port
 
 
-def _served(
-    model: _Model,
+def _served_model(
+    model: _ModelToServe,
     options: ServeOptions,
-    listening: ListenAddress,
+    address: ListenAddress,
     key: str | None,
-    engine: ServerSession,
+    session: ServerSession,
     file: tuple[int, int, int],
-) -> Served:
-    return Served(
+) -> ServedModel:
+    return ServedModel(
         pid=os.getpid(),
         started=time.time(),
         model=model.name,
         path=str(Path(model.file.path).resolve()),
         file=file,
         engine=model.selection.backend.name,
-        engine_pid=engine.pid,
-        context_length=engine.context_length,
+        engine_pid=session.pid,
+        context_length=session.context_length,
         slots=options.parallel,
-        gpu_layers=engine.gpu_layers,
+        gpu_layers=session.gpu_layers,
         threads=model.load.threads,
-        knows_grammars=engine.knows_grammars,
+        knows_grammars=session.knows_grammars,
         idle_seconds=options.idle_timeout,
-        api_key=listening.api_keys[0],
-        http=f"http://{LOOPBACK}:{listening.port}/v1" if key else None,
+        api_key=address.api_keys[0],
+        http=f"http://{LOOPBACK}:{address.port}/v1" if key else None,
         http_key=key,
     )
 
 
-def _say(served: Served, terminal: Terminal) -> None:
-    slots = "1 answer" if served.slots == 1 else f"{served.slots} answers"
+def _announce(served: ServedModel, terminal: Terminal) -> None:
+    slots = "1 slot" if served.slots == 1 else f"{served.slots} slots"
     terminal.note(
-        f"{served.model} is loaded: {slots} at once, {served.context_length:,} tokens of "
-        f"context each; generate, translate, summarize and json-extract use it by themselves"
+        f"{served.model} is loaded ({slots}, {served.context_length:,} tokens of context each); "
+        "generate, translate, summarize and json-extract use it automatically"
     )
     if served.http:
-        given = served.http_key == terminal.env.get("MISTRAL_CLI_API_KEY")
-        shown = "from MISTRAL_CLI_API_KEY" if given else served.http_key
-        terminal.note(f"OpenAI's API is at {served.http}, API key {shown}")
+        from_env = served.http_key == terminal.env.get("MISTRAL_CLI_API_KEY")
+        key = "from MISTRAL_CLI_API_KEY" if from_env else served.http_key
+        terminal.note(f"OpenAI's API is at {served.http}, API key {key}")
 
 
 @contextlib.contextmanager
-def _asked_to_end() -> Iterator[threading.Event]:
-    """An event that is set when SIGTERM comes. Ctrl-C interrupts as always."""
-    asked = threading.Event()
-    previous = signal.signal(signal.SIGTERM, lambda *_: asked.set())
+def _sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets. Ctrl-C raises KeyboardInterrupt as always."""
+    stop = threading.Event()
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
     try:
-        yield asked
+        yield stop
     finally:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _until_the_end(
-    client: LlamaServerClient, place_: Place, idle_seconds: float, asked: threading.Event
+def _wait(
+    client: LlamaServerClient,
+    registration: Registration,
+    idle_seconds: float,
+    stop: threading.Event,
 ) -> str:
-    """Wait until there is a reason to end, and return it. Raises EngineFailed."""
+    """Wait until there is a reason to stop serving, and return it. Raises EngineFailed."""
     before: list[float] = []
     active = time.monotonic()
-    look = min(_LOOK_SECONDS, idle_seconds / 4) if idle_seconds else _LOOK_SECONDS
-    while not asked.wait(look):
-        now = client.metrics()
-        work = [now.get(name, 0.0) for name in _AT_WORK]
-        if work != before or now.get("requests_processing"):
-            place_.touch()
+    poll = min(_POLL_SECONDS, idle_seconds / 4) if idle_seconds else _POLL_SECONDS
+    while not stop.wait(poll):
+        metrics = client.metrics()
+        work = [metrics.get(name, 0.0) for name in _WORK_COUNTERS]
+        if work != before or metrics.get("requests_processing"):
+            registration.touch()
             before, active = work, time.monotonic()
         elif idle_seconds and time.monotonic() - active >= idle_seconds:
             return f"no work for {idle_seconds:g} seconds"
-    return "it was asked to end"
+    return "SIGTERM received"

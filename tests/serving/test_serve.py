@@ -1,4 +1,4 @@
-"""A model that stays loaded: found and used by other calls, and never in their way."""
+"""A model that stays loaded: other calls find and use it, and it never blocks them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from support.program import Result, needs_native
 
-from mistral_cli.serving import registry as place
+from mistral_cli.serving import registry
 
 ENDLESS = ("-n", "3000", "--temperature", "0", "--repetition-penalty", "1")
 
@@ -28,7 +28,7 @@ Serve = Callable[..., subprocess.Popen[bytes]]
 
 @pytest.fixture(autouse=True)
 def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A runtime folder of this test's own, with a short name."""
+    """A runtime folder for this test, with a short name."""
     folder = tmp_path_factory.mktemp("r")
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(folder))
     monkeypatch.setenv("XDG_STATE_HOME", str(folder / "state"))
@@ -37,7 +37,7 @@ def runtime(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monkey
 
 @pytest.fixture(params=["llama.cpp", pytest.param("native", marks=needs_native)])
 def engine(request: pytest.FixtureRequest) -> str:
-    """Each engine that can be served, and is what `auto` takes."""
+    """Each engine that can be served; `auto` selects it."""
     if request.param == "native":
         request.getfixturevalue("native")
     return str(request.param)
@@ -45,7 +45,7 @@ def engine(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def serve(run: Run) -> Iterator[Serve]:
-    """Start `serve` with arguments, and wait until it is ready."""
+    """Start `serve` with arguments and wait until it is ready."""
     started: list[subprocess.Popen[bytes]] = []
 
     def serve(*arguments: object) -> subprocess.Popen[bytes]:
@@ -65,8 +65,8 @@ def serve(run: Run) -> Iterator[Serve]:
 
 
 def status(run: Run) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run("serve", "status", "--json").stdout)["served"]
-    return found
+    served: list[dict[str, Any]] = json.loads(run("serve", "status", "--json").stdout)["served"]
+    return served
 
 
 def ask(run: Run, model: Path, *more: object) -> dict[str, Any]:
@@ -77,7 +77,7 @@ def ask(run: Run, model: Path, *more: object) -> dict[str, Any]:
     return answer
 
 
-def test_other_calls_use_it_and_say_the_same(
+def test_other_calls_use_it_and_give_the_same_answer(
     run: Run, serve: Serve, stories: Path, engine: str
 ) -> None:
     cold = ask(run, stories)
@@ -86,21 +86,23 @@ def test_other_calls_use_it_and_say_the_same(
     assert (cold["served"], warm["served"]) == (False, True)
     assert warm["text"] == cold["text"] != ""
     assert ask(run, stories, "--no-serve")["served"] is False
-    (found,) = status(run)
-    assert found["engine"] == warm["engine"] == engine
-    assert found["completion_tokens"] >= 12
-    assert found["resident"] is None or found["resident"] > 10**6
+    (served,) = status(run)
+    assert served["engine"] == warm["engine"] == engine
+    assert served["completion_tokens"] >= 12
+    assert served["resident"] is None or served["resident"] > 10**6
 
 
 @pytest.mark.parametrize("more", [("-t", 3), ("-ngl", 1), ("--engine", "ctransformers")])
-def test_what_it_cannot_honour_is_loaded(
+def test_a_call_with_other_options_loads_the_model_itself(
     run: Run, serve: Serve, stories: Path, more: tuple[object, ...]
 ) -> None:
     serve("-m", stories, "-t", 1)
     assert ask(run, stories, *more)["served"] is False
 
 
-def test_a_context_that_is_too_short(run: Run, serve: Serve, stories: Path) -> None:
+def test_a_served_context_that_is_too_short_is_not_used(
+    run: Run, serve: Serve, stories: Path
+) -> None:
     serve("-m", stories, "-c", 128)
     assert ask(run, stories)["served"] is False  # contexts come in steps of 256
     result = run("generate", "--raw", "-v", "-m", stories, "-n", 8, "Once upon a time")
@@ -117,15 +119,15 @@ def test_json_of_several_clients_at_once(run: Run, serve: Serve, mistral: Path) 
         result = run("json-extract", "-q", *options, "A text.")
         return result.status, result.stdout
 
-    with ThreadPoolExecutor(4) as pool:  # more than it has slots: two wait
-        found = set(pool.map(extract, range(4)))
-    assert len(found) == 1
-    assert found.pop() in [(0, '"one"\n'), (0, '"two"\n')]
+    with ThreadPoolExecutor(4) as pool:  # more calls than slots: two wait
+        results = set(pool.map(extract, range(4)))
+    assert len(results) == 1
+    assert results.pop() in [(0, '"one"\n'), (0, '"two"\n')]
 
 
 @needs_native
 @pytest.mark.usefixtures("native")
-def test_it_ends_with_the_process_that_has_the_weights(
+def test_it_ends_with_the_process_that_holds_the_weights(
     run: Run, serve: Serve, stories: Path, runtime: Path
 ) -> None:
     process = serve("-m", stories)
@@ -136,23 +138,23 @@ def test_it_ends_with_the_process_that_has_the_weights(
     assert status(run) == []
 
 
-def test_a_killed_server_is_in_nobodys_way(run: Run, serve: Serve, stories: Path) -> None:
+def test_a_killed_server_blocks_no_other_call(run: Run, serve: Serve, stories: Path) -> None:
     process = serve("-m", stories)
     process.kill()
     process.wait()
     assert ask(run, stories)["served"] is False
     assert status(run) == []
-    serve("-m", stories)  # nor in that of the next
+    serve("-m", stories)  # nor the next server
     assert ask(run, stories)["served"] is True
 
 
-def test_where_no_runtime_folder_is_set_one_is_made_for_this_user(
+def test_without_a_runtime_folder_a_private_one_is_created(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     outermost = tmp_path_factory.mktemp("r") / "new"
-    monkeypatch.setattr(place, "runtime_dir", lambda: outermost / "mistral-cli")
-    with place.taken(outermost / "model.gguf") as taken:
-        for folder in (outermost, taken.folder.parent, taken.folder):
+    monkeypatch.setattr(registry, "runtime_dir", lambda: outermost / "mistral-cli")
+    with registry.claim(outermost / "model.gguf") as registration:
+        for folder in (outermost, registration.folder.parent, registration.folder):
             assert stat.S_IMODE(folder.stat().st_mode) == 0o700
 
 
@@ -166,11 +168,11 @@ def test_a_folder_that_others_can_enter_is_not_trusted(
     process.wait()
     result = run("serve", "-m", stories)
     assert result.status == 2
-    assert "not this user's alone" in result.stderr
+    assert "other users can enter" in result.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 1}'])
-def test_a_broken_description_is_no_server(
+def test_a_broken_description_is_ignored(
     run: Run, serve: Serve, stories: Path, runtime: Path, content: str
 ) -> None:
     serve("-m", stories)
@@ -179,7 +181,7 @@ def test_a_broken_description_is_no_server(
     assert ask(run, stories)["served"] is False
 
 
-def test_a_changed_file_and_another_version(
+def test_a_changed_file_or_another_version_is_not_used(
     run: Run, serve: Serve, stories: Path, runtime: Path, tmp_path: Path
 ) -> None:
     model = tmp_path / "model.gguf"
@@ -193,11 +195,11 @@ def test_a_changed_file_and_another_version(
     assert ask(run, stories)["served"] is False
 
 
-def test_nobody_else_serves_the_same_model(run: Run, serve: Serve, stories: Path) -> None:
+def test_only_one_process_serves_a_model(run: Run, serve: Serve, stories: Path) -> None:
     process = serve("-m", stories)
     result = run("serve", "-m", stories)
     assert result.status == 2
-    assert f"served already by process {process.pid}" in result.stderr
+    assert f"already served by process {process.pid}" in result.stderr
 
 
 def test_it_ends_when_idle(run: Run, serve: Serve, stories: Path, runtime: Path) -> None:
@@ -208,15 +210,15 @@ def test_it_ends_when_idle(run: Run, serve: Serve, stories: Path, runtime: Path)
 
 
 def endless(model: Path) -> list[str]:
-    """A call whose answer does not end by itself."""
+    """A call whose answer does not end on its own."""
     call = [sys.executable, "-m", "mistral_cli", "generate", "--raw", *ENDLESS, "-m", str(model)]
     return [*call, "la la la " * 40]
 
 
-@pytest.mark.parametrize("way", ["stop", "SIGTERM", "SIGINT"])
+@pytest.mark.parametrize("how", ["stop", "SIGTERM", "SIGINT"])
 @pytest.mark.usefixtures("engine")
-def test_it_ends_when_asked_with_an_answer_under_way(
-    run: Run, serve: Serve, smollm2: Path, runtime: Path, way: str
+def test_it_stops_on_request_during_an_answer(
+    run: Run, serve: Serve, smollm2: Path, runtime: Path, how: str
 ) -> None:
     process = serve("-m", smollm2, "-c", 4096)
     client = subprocess.Popen(
@@ -226,11 +228,11 @@ def test_it_ends_when_asked_with_an_answer_under_way(
     )
     assert client.stdout
     assert client.stdout.read(8)
-    if way == "stop":
+    if how == "stop":
         assert run("serve", "stop").status == 0
     else:
-        process.send_signal(getattr(signal, way))
-    assert process.wait(30) == (130 if way == "SIGINT" else 0)
+        process.send_signal(getattr(signal, how))
+    assert process.wait(30) == (130 if how == "SIGINT" else 0)
     _, stderr = client.communicate(timeout=30)
     assert client.returncode == 9
     assert b"the process that served the model has ended" in stderr
@@ -261,16 +263,16 @@ def test_in_the_background(run: Run, stories: Path) -> None:
 
 
 @pytest.mark.usefixtures("engine")
-def test_openai_s_api_wants_the_key(run: Run, serve: Serve, smollm2: Path) -> None:
+def test_openais_api_requires_the_key(run: Run, serve: Serve, smollm2: Path) -> None:
     serve("-m", smollm2, "-c", 1024, "--http")
-    (found,) = status(run)
-    host = found["http"].removeprefix("http://").removesuffix("/v1")
+    (served,) = status(run)
+    host = served["http"].removeprefix("http://").removesuffix("/v1")
     assert host.startswith("127.0.0.1:")
 
     def post(key: str, **headers: str) -> tuple[int, Any, dict[str, str]]:
         connection = http.client.HTTPConnection(host, timeout=60)
         body = {
-            "model": found["model"],
+            "model": served["model"],
             "messages": [{"role": "user", "content": "Say only: yes"}],
             "max_tokens": 20,
             "temperature": 0,
@@ -281,7 +283,7 @@ def test_openai_s_api_wants_the_key(run: Run, serve: Serve, smollm2: Path) -> No
         return reply.status, json.loads(reply.read()), dict(reply.headers)
 
     assert post("wrong")[0] == 401
-    state, answer, headers = post(found["api_key"], Origin="http://evil.example")
+    state, answer, headers = post(served["api_key"], Origin="http://evil.example")
     assert state == 200
-    assert answer["choices"][0]["finish_reason"] == "stop"  # in the model's own format
+    assert answer["choices"][0]["finish_reason"] == "stop"  # with the model's own chat template
     assert "evil" not in headers.get("Access-Control-Allow-Origin", "")

@@ -33,36 +33,38 @@ def serve(context: typer.Context, options: ServeOptions) -> None:
 
 @group.command()
 def status(context: typer.Context, json: JsonOption = False) -> None:
-    """Print each model that is served: memory, work done, how long it has been idle."""
+    """Show each served model: memory, work done, idle time."""
     from mistral_cli.models.disk import format_size
-    from mistral_cli.serving.daemon import facts
-    from mistral_cli.serving.registry import all_served
+    from mistral_cli.serving.daemon import status_of
+    from mistral_cli.serving.registry import served_models
     from mistral_cli.system.stdout import write_envelope
     from mistral_cli.system.tables import print_facts
 
-    found = [facts(served) for served in all_served()]
+    served = [status_of(each) for each in served_models()]
     if json:
-        write_envelope(context.obj, {"served": found})
+        write_envelope(context.obj, {"served": served})
         return
-    if not found:
+    if not served:
         context.obj.note("no model is served")
-    for each in found:
+    for each in served:
         print_facts(context.obj, each, as_json=False, show={"resident": format_size, "pid": str})
 
 
 @group.command()
 def stop(context: typer.Context, model: ModelOption = None, quiet: QuietOption = False) -> None:
-    """End what is served: all of it, or the model MODEL. Answers under way are cancelled."""
+    """Stop serving all models, or one; cancels answers in progress."""
     from mistral_cli.errors import UsageError
-    from mistral_cli.serving.daemon import stop as end
-    from mistral_cli.serving.registry import all_served
+    from mistral_cli.serving import daemon
+    from mistral_cli.serving.registry import served_models
 
     context.obj.quiet = quiet
-    found = [served for served in all_served() if model in (None, served.model, served.path)]
-    if model and not found:
-        raise UsageError(f"{model} is not served", hint="mistral-cli serve status lists what is.")
-    for served in found:
-        end(served)
-        context.obj.note(f"{served.model} is served no more")
-    if not found:
+    models = [each for each in served_models() if model in (None, each.model, each.path)]
+    if model and not models:
+        raise UsageError(
+            f"{model} is not served", hint="mistral-cli serve status lists the served models."
+        )
+    for each in models:
+        daemon.stop(each)
+        context.obj.note(f"stopped serving {each.model}")
+    if not models:
         context.obj.note("no model is served")
