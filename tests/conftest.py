@@ -18,7 +18,7 @@ from support.nvidia_driver import put
 from support.program import NATIVE, Result
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
-from mistral_cli.engines.llama_cpp import build as native_build
+from mistral_cli.engines.llama_cpp import machine_build
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import Config
 from mistral_cli.system.terminal import Terminal
@@ -79,7 +79,7 @@ def run() -> Callable[..., Result]:
 @pytest.fixture
 def native(monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make the program find the machine build, and return its folder."""
-    monkeypatch.setenv(native_build.FOLDER_VARIABLE, str(NATIVE))
+    monkeypatch.setenv(machine_build.FOLDER_VARIABLE, str(NATIVE))
     return NATIVE
 
 

@@ -26,6 +26,7 @@ COMMANDS = {
     "cache": "mistral_cli.cli.commands.cache:cache",
     "doctor": "mistral_cli.cli.commands.doctor:doctor",
     "bench": "mistral_cli.cli.commands.bench:bench",
+    "engines": "mistral_cli.cli.commands.engines:engines",
 }
 """The commands that are not tasks: name → `module:function`."""
 

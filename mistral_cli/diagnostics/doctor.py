@@ -12,7 +12,7 @@ from mistral_cli import __version__
 from mistral_cli.diagnostics.fixes import Problem, gpu_problems
 from mistral_cli.diagnostics.recommend import CONTEXT
 from mistral_cli.engines.hardware.probe import HardwareReport, package_version
-from mistral_cli.engines.llama_cpp import build as native_build
+from mistral_cli.engines.llama_cpp import machine_build
 from mistral_cli.engines.registry import BACKENDS, DEFAULT, backend, unsupported
 from mistral_cli.engines.selection import EngineRequirements, fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
@@ -72,7 +72,7 @@ class Projection:
 class MachineBuild:
     """llama.cpp compiled on this machine, if any, and why it is missing or not used."""
 
-    build: native_build.Build | None
+    build: machine_build.Build | None
     problem: str | None
 
 
@@ -128,7 +128,7 @@ def diagnose(
             **{name: package_version(name) for name in packages},
         },
         hardware=hardware,
-        machine_build=MachineBuild(*native_build.find()),
+        machine_build=MachineBuild(*machine_build.find()),
         model=model,
         projection=projection,
         problems=tuple(problems),

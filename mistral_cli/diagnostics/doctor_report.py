@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.diagnostics.recommend import gib, gpu_fields, memory_fields
-from mistral_cli.engines.llama_cpp import build as native_build
+from mistral_cli.engines.llama_cpp.machine_build import gain
 from mistral_cli.system.stdout import write, write_envelope
 from mistral_cli.system.wrap import without_controls
 
@@ -80,8 +80,10 @@ def _engine(state: EngineState, driver: Driver) -> str:
 def _machine_build(machine_build: MachineBuild) -> str:
     build = machine_build.build
     if build is None or machine_build.problem:
-        return f"{machine_build.problem or 'none'}; {native_build.gain()}"
-    return f"llama.cpp {build.llama_cpp}{', with CUDA' if build.cuda else ''}"
+        return f"{machine_build.problem or 'none'}; {gain()}"
+    note = build.improvable()
+    details = f"{', with CUDA' if build.cuda else ''}{f'; {note}' if note else ''}"
+    return f"llama.cpp {build.llama_cpp}{details}"
 
 
 def _model(model: ModelState) -> str:

@@ -196,6 +196,10 @@ class Backend(ABC):
             return f"pip install {self.package}"
         return None
 
+    def note(self) -> str | None:
+        """What users should know about a library that can be used, such as that it is old."""
+        return None
+
     def unsupported(self, model: GGUF) -> str | None:  # noqa: ARG002
         """Why this engine cannot run `model`, or None if it can."""
         return None

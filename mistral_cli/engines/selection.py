@@ -96,9 +96,11 @@ def select_engine(
     wanted.check()
     usable, problems = _usable(wanted, model, survey, unsupported)
     others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
+    reason = f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED
+    note = usable[0].note()
     first = EngineSelection(
         usable[0],
-        f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED,
+        f"{reason}; {note}" if note else reason,
         wanted.gpu_layers.of(model),
         "--gpu-layers is 0",
         automatic_layers=wanted.gpu_layers.automatic,

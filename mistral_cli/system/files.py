@@ -12,7 +12,7 @@ from typing import BinaryIO
 from mistral_cli.errors import MistralCliError
 
 _PREFIX = "mistral-cli-"
-_LOCK = "lock"
+_LOCK, _NEW_LOCK = "lock", "new"
 _LONGEST_BASE = 64  # bytes: the whole path of a Unix socket may have 103 (macOS)
 _SHORT_BASE = Path("/tmp")
 
@@ -66,19 +66,20 @@ def sync_folder(folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def scratch_folder() -> Iterator[Path]:
+def scratch_folder(base: Path | None = None) -> Iterator[Path]:
     """Yield a new folder for sockets and temporary files that only this user can enter.
 
+    It is in `base`, by default in the folder for temporary files.
     It is deleted afterwards. A process that was killed with SIGKILL leaves its folder behind;
     this removes such folders first. Raises MistralCliError if no folder can be created.
     """
-    import shutil
     import tempfile
 
     try:
-        base = Path(tempfile.gettempdir())
-        if len(os.fsencode(base)) > _LONGEST_BASE:
-            base = _SHORT_BASE
+        if base is None:
+            base = Path(tempfile.gettempdir())
+            if len(os.fsencode(base)) > _LONGEST_BASE:
+                base = _SHORT_BASE
         _remove_abandoned(base)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
         lock = _lock(folder)
@@ -90,7 +91,7 @@ def scratch_folder() -> Iterator[Path]:
     try:
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        _remove(folder)
         os.close(lock)
 
 
@@ -99,7 +100,7 @@ def _lock(folder: Path) -> int:
 
     A process id would not do: two containers may share the folder, and each has its own numbers.
     """
-    new = folder / "new"
+    new = folder / _NEW_LOCK
     lock = os.open(new, os.O_RDWR | os.O_CREAT, 0o600)
     with contextlib.suppress(OSError):  # a file system without locks: never removed as abandoned
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -107,14 +108,24 @@ def _lock(folder: Path) -> int:
     return lock
 
 
-def _remove_abandoned(base: Path) -> None:
+def _remove(folder: Path) -> None:
+    """Remove `folder`, its lock file last: what cannot be removed now is found again later."""
     import shutil
 
+    with contextlib.suppress(OSError):
+        for each in folder.iterdir():
+            if each.name not in (_LOCK, _NEW_LOCK):
+                shutil.rmtree(each, ignore_errors=True)
+                each.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_abandoned(base: Path) -> None:
     for lock_file in base.glob(f"{_PREFIX}*/{_LOCK}"):
         with contextlib.suppress(OSError):  # locked, another user's, or already gone
             lock = os.open(lock_file, os.O_RDWR | os.O_NOFOLLOW)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                shutil.rmtree(lock_file.parent, ignore_errors=True)
+                _remove(lock_file.parent)
             finally:
                 os.close(lock)

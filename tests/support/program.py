@@ -6,15 +6,15 @@ from dataclasses import dataclass
 
 import pytest
 
-from mistral_cli.engines.llama_cpp import build
+from mistral_cli.engines.llama_cpp import machine_build
 
-NATIVE = build.native_folder()
+NATIVE = machine_build.native_folder()
 """The folder of this machine's build; determined before a fixture changes the user's folders."""
 
-_BUILD = build.read(NATIVE)
+_BUILD = machine_build.read(NATIVE)
 needs_native = pytest.mark.skipif(
     _BUILD is None or bool(_BUILD.outdated()),
-    reason="needs a machine build for this CPU (made by scripts/build-native)",
+    reason="needs a machine build for this CPU (`mistral-cli engines build` makes one)",
 )
 
 

@@ -2,8 +2,9 @@
 
 As a script it becomes another program, which ends when the process that started it does:
 `python -I -S children.py LIFE PROGRAM ARGUMENTS…`. LIFE is the reading end of a pipe to which
-nothing is ever written. PR_SET_PDEATHSIG would not do: it depends on the thread that started the
-program. The script imports little, because it delays each start of that program.
+nothing is ever written; as `-LIFE` its end sends SIGTERM to the program's whole process group.
+PR_SET_PDEATHSIG would not do: it depends on the thread that started the program. The script
+imports little, because it delays each start of that program.
 """
 
 from __future__ import annotations
@@ -27,8 +28,10 @@ def child_command(module: str, *arguments: object) -> tuple[list[str], dict[str,
     return [sys.executable, "-m", module, *map(str, arguments)], environment
 
 
-def die_with(life: int) -> bool:
+def die_with(life: int, *, group: bool = False) -> bool:
     """End this process when the other end of `life` closes, even while it is in native code.
+
+    With `group` all processes of its process group get SIGTERM instead (Linux).
 
     The kernel then sends SIGIO, which kills a process that does not handle it (Linux).
     Returns False if that end is closed already: then no signal comes.
@@ -36,7 +39,12 @@ def die_with(life: int) -> bool:
     import fcntl
     import select
 
-    fcntl.fcntl(life, fcntl.F_SETOWN, os.getpid())
+    fcntl.fcntl(life, fcntl.F_SETOWN, -os.getpgrp() if group else os.getpid())
+    if group:
+        import signal
+
+        # ninja runs each compiler in a group of its own, and ends them when it gets this signal.
+        fcntl.fcntl(life, fcntl.F_SETSIG, signal.SIGTERM)
     fcntl.fcntl(life, fcntl.F_SETFL, fcntl.fcntl(life, fcntl.F_GETFL) | os.O_ASYNC)
     return not select.select([life], [], [], 0)[0]
 
@@ -63,5 +71,11 @@ def _ending(status: int) -> str:
     return f"the engine ended with exit code {status}"
 
 
-if __name__ == "__main__" and die_with(int(sys.argv[1])):
-    os.execv(sys.argv[2], sys.argv[2:])
+def _main() -> None:
+    life = sys.argv[1]
+    if die_with(abs(int(life)), group=life.startswith("-")):
+        os.execv(sys.argv[2], sys.argv[2:])
+
+
+if __name__ == "__main__":
+    _main()

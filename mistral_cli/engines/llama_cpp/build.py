@@ -1,126 +1,278 @@
-"""The machine build: llama.cpp compiled for this machine's own instructions, and what it is.
+"""Build llama.cpp's server for this machine from the source that llama-cpp-python carries.
 
-`scripts/build-native` makes it; an engine runs it. Needs nothing but the standard library,
-so that the script can work before anything is installed.
+It uses the standard library, cmake and a C++ compiler, and no network except pip's index: none at
+all with a source distribution that is already here.
 """
 
 from __future__ import annotations
 
-import json
+import contextlib
+import hashlib
 import os
-import platform
-import re
+import shutil
+import subprocess
 import sys
-from dataclasses import asdict, dataclass
+import tarfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-SDIST = "llama-cpp-python==0.3.36"
-"""The source distribution that carries llama.cpp's source."""
-SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
-LLAMA_CPP = "0c1e57098"
-"""The commit of llama.cpp in it, as its change log says."""
+from mistral_cli.engines.isolated import children
+from mistral_cli.engines.llama_cpp import machine_build, patches
+from mistral_cli.engines.llama_cpp.machine_build import (
+    LLAMA_CPP,
+    RECIPE,
+    SDIST,
+    SDIST_SHA256,
+    SERVER,
+    Build,
+)
+from mistral_cli.errors import MistralCliError
+from mistral_cli.system.files import scratch_folder
+from mistral_cli.system.signals import on_stop, request_stop
 
-SCRIPT = "scripts/build-native"
-SERVER = "llama-server"
-FOLDER_VARIABLE = "MISTRAL_CLI_NATIVE"
+TOOLS = ("llama-bench", "llama-completion", "llama-quantize")
+"""More programs of llama.cpp, for those who want to compare."""
 
-_RECORD = "build.json"
-_CPUINFO = Path("/proc/cpuinfo")
-# What a compiler uses unasked; the kernel lists much more of an x86 CPU, which changes with it.
-_X86 = re.compile(r"s?sse\w+|avx\w*|amx\w*|fma4?|f16c|bmi[12]|abm|popcnt|movbe|gfni")
+OPTIONS = (
+    "-DCMAKE_BUILD_TYPE=Release",
+    "-DBUILD_SHARED_LIBS=OFF",  # one file per program, which can be copied
+    "-DGGML_NATIVE=ON",
+    "-DGGML_CCACHE=OFF",
+    "-DLLAMA_BUILD_TESTS=OFF",
+    "-DLLAMA_BUILD_EXAMPLES=OFF",
+    "-DLLAMA_BUILD_APP=OFF",
+    # What it would fetch from the network, or link to use it.
+    "-DLLAMA_BUILD_UI=OFF",
+    "-DLLAMA_USE_PREBUILT_UI=OFF",
+    "-DLLAMA_OPENSSL=OFF",
+    # The source has no git repository of its own, and may lie in one of something else.
+    f"-DLLAMA_BUILD_COMMIT={LLAMA_CPP}",
+    "-DLLAMA_BUILD_NUMBER=0",
+    "-DCMAKE_C_FLAGS=-w",
+    "-DCMAKE_CXX_FLAGS=-w",
+)
+"""For cmake. Raise `machine_build.RECIPE` with every change here."""
+
+_FREE_BYTES = 2 << 30
+_COMPILERS = ("c++", "g++", "clang++")
+_CUDA_COMPILER = Path("/usr/local/cuda/bin/nvcc")
+
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Build:
-    """What was built: from which source, for which instructions, with which options."""
+class BuildOptions:
+    """What to build, and how: with `jobs` compilers at once, and more options for `cmake`.
 
-    source: str
-    llama_cpp: str
-    instructions: tuple[str, ...]
-    cuda: bool
-    options: tuple[str, ...]
+    `sdist` is the source distribution where it is already on this machine.
+    """
 
-    def outdated(self) -> str | None:
-        """Why it cannot be used here and now, or None if it can."""
-        if lost := sorted({*self.instructions} - {*cpu_instructions()}):
-            return f"built for a CPU with {', '.join(lost)}, which this one lacks"
-        if self.source != SDIST:
-            return f"built from {self.source}, and this version is for {SDIST}"
-        return None
+    jobs: int
+    sdist: Path | None = None
+    tools: bool = False
+    cuda: bool = False
+    cmake: tuple[str, ...] = ()
 
-
-def native_folder() -> Path:
-    """Where the build lives: a folder of the user's, unless MISTRAL_CLI_NATIVE names another."""
-    if named := os.environ.get(FOLDER_VARIABLE):
-        return Path(named)
-    from mistral_cli.system.config import data_dir
-
-    return data_dir() / "native"
+    @property
+    def programs(self) -> tuple[str, ...]:
+        """The programs to build."""
+        return (SERVER, *TOOLS) if self.tools else (SERVER,)
 
 
-def server(folder: Path) -> Path:
-    """The program that the engine runs."""
-    return folder / "bin" / SERVER
+def build(options: BuildOptions, into: Path, say: Say) -> None:
+    """Build into the folder `into`, and report the steps with `say`.
+
+    An earlier build stays in use until the new one has started once. Everything else is in a
+    folder beside it, which goes at the end, whatever that is; what builds that were killed left
+    there goes first. Raises MistralCliError.
+    """
+    started = time.monotonic()
+    _check_tools(options)
+    into = into.absolute()
+    into.parent.mkdir(parents=True, exist_ok=True)
+    _check_space(into.parent)
+    with on_stop(request_stop), scratch_folder(into.parent) as work:
+        sdist = options.sdist or _download(work, say)
+        source = _unpack(_checked(sdist), work / "source")
+        patches.apply(patches.PATCHES, source)
+        say(f"compiling llama.cpp {LLAMA_CPP} with {options.jobs} jobs ...")
+        _compile(source, work / "build", options)
+        new = work / "new"
+        (new / "bin").mkdir(parents=True)
+        for program in options.programs:
+            shutil.copy2(work / "build" / "bin" / program, new / "bin")
+        _check_that_it_starts(new)
+        machine_build.write(_record(options), new)
+        _replace(into, new, work / "old")
+    minutes = (time.monotonic() - started) / 60
+    say(f"built {', '.join(options.programs)} in {into} in {minutes:.0f} minutes")
 
 
-def find() -> tuple[Build | None, str | None]:
-    """The build that is there, and why it cannot be used or that there is none."""
-    folder = native_folder()
-    if problem := supported():
-        return None, problem
-    if not installed(folder):
-        return None, f"there is no machine build ({SCRIPT} of the source makes it)"
-    build = read(folder)
-    if problem := build.outdated() if build else "its record cannot be read":
-        return build, f"the machine build is of no use: {problem} ({SCRIPT} makes it anew)"
-    return build, None
+def _record(options: BuildOptions) -> Build:
+    instructions = machine_build.cpu_instructions()
+    return Build(SDIST, LLAMA_CPP, instructions, options.cuda, options.cmake, RECIPE)
 
 
-def installed(folder: Path) -> bool:
-    """Whether there is a build, usable or not."""
-    return (folder / _RECORD).is_file()
-
-
-def read(folder: Path) -> Build | None:
-    """The build in `folder`; None where there is none, or its record cannot be read."""
+def _replace(into: Path, new: Path, old: Path) -> None:
+    """Put `new` where `into` is; `old` takes what was there."""
+    with contextlib.suppress(FileNotFoundError):
+        into.rename(old)
     try:
-        values = json.loads((folder / _RECORD).read_text("utf-8"))
-        lists = {name: tuple(values[name]) for name in ("instructions", "options")}
-        return Build(**{**values, **lists})
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
+        new.rename(into)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            old.rename(into)
+        raise
 
 
-def write(build: Build, folder: Path) -> None:
-    """Record `build` in `folder`."""
-    text = json.dumps(asdict(build), indent=2) + "\n"
-    (folder / _RECORD).write_text(text, "utf-8")
+# --- what a build needs ------------------------------------------------------------------------
 
 
-def supported() -> str | None:
-    """Why a build is of no use on this system, or None where it is."""
-    if sys.platform != "linux":  # the engine's process ends with ours by Linux's means
-        return "the machine build is for Linux"
-    return None
+def _check_tools(options: BuildOptions) -> None:
+    """Raise MistralCliError for the first thing that is missing, with the way to get it."""
+    if problem := machine_build.supported():
+        raise MistralCliError(problem, hint="Use --engine auto.")
+    _cmake()
+    compiler = os.environ.get("CXX")
+    if not any(map(shutil.which, [compiler] if compiler else _COMPILERS)):
+        raise MistralCliError(
+            f"the C++ compiler {compiler or 'g++'} is missing",
+            hint="Install one with `apt-get install g++` or `dnf install gcc-c++`.",
+        )
+    if not _ninja() and not shutil.which("make"):
+        raise MistralCliError(
+            "ninja is missing, and so is make", hint="Install one with `pip install ninja`."
+        )
+    if options.cuda and not _has_cuda_compiler(options.cmake):
+        raise MistralCliError(
+            "nvcc is missing, the compiler of NVIDIA's CUDA toolkit",
+            hint="Install the toolkit, or name it: `-- -DCMAKE_CUDA_COMPILER=/path/to/nvcc`.",
+        )
 
 
-def gain() -> str:
-    """What a build brings, as far as it was measured: with AVX-512, against the wheel's AVX2."""
-    if any(name.startswith("avx512") for name in cpu_instructions()):
-        return "with AVX-512, as here, one wrote 1.35 times as fast (SmolLM2, 2 cores)"
-    return "what it brings was measured with AVX-512 alone, which this CPU lacks"
+def _tool(name: str) -> str | None:
+    """A program on the path, or in the environment of this Python, where pip installs it."""
+    return shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
 
 
-def cpu_instructions() -> tuple[str, ...]:
-    """The instruction sets of this CPU, as the kernel names them; its name where it does not."""
+def _cmake() -> str:
+    found = _tool("cmake")
+    if not found:
+        raise MistralCliError("cmake is missing", hint="Install it with `pip install cmake ninja`.")
+    return found
+
+
+def _ninja() -> str | None:
+    return _tool("ninja")
+
+
+def _has_cuda_compiler(extra: Sequence[str]) -> bool:
+    named = any(each.startswith("-DCMAKE_CUDA_COMPILER=") for each in extra)
+    found = os.environ.get("CUDACXX") or _tool("nvcc") or _CUDA_COMPILER.exists()
+    return named or bool(found)
+
+
+def _check_space(folder: Path) -> None:
+    if shutil.disk_usage(folder).free < _FREE_BYTES:
+        raise MistralCliError(
+            f"{folder} has less than {_FREE_BYTES >> 30} GiB free, which a build takes",
+            hint=f"Free some space, or set {machine_build.FOLDER_VARIABLE} to another folder.",
+        )
+
+
+# --- the source --------------------------------------------------------------------------------
+
+
+def _download(work: Path, say: Say) -> Path:
+    """Have pip download the source; it runs none of it before the hash is checked."""
+    say(f"downloading {SDIST} with pip ...")
+    requirement = work / "requirements.txt"
+    requirement.write_text(f"{SDIST} --hash=sha256:{SDIST_SHA256}\n", "utf-8")
+    pip = [sys.executable, "-P", "-m", "pip", "download", "--quiet", "--no-deps", "--no-input"]
+    pip += ["--disable-pip-version-check", "--no-binary", "llama-cpp-python", "--dest", str(work)]
+    done = subprocess.run([*pip, "--requirement", str(requirement)], check=False)
+    files = list(work.glob("*.tar.gz"))
+    if done.returncode or len(files) != 1:
+        raise MistralCliError(
+            f"pip could not download {SDIST}", hint="Download it elsewhere, and use --sdist FILE."
+        )
+    return files[0]
+
+
+def _checked(sdist: Path) -> Path:
+    """`sdist`, if it is the expected file."""
     try:
-        lines = _CPUINFO.read_text("utf-8", "replace").splitlines()
-    except OSError:
-        lines = []
-    for line in lines:
-        name, _, value = line.partition(":")
-        if name.strip() == "flags":
-            return tuple(sorted(filter(_X86.fullmatch, value.split())))
-        if name.strip() == "Features":  # ARM
-            return tuple(sorted(value.split()))
-    return (platform.machine(),)
+        with sdist.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise MistralCliError(
+            f"cannot read {sdist}: {error.strerror}", hint="Check the path after --sdist."
+        ) from error
+    if found != SDIST_SHA256:
+        raise MistralCliError(
+            f"{sdist} is not {SDIST}: its SHA-256 is {found}, not {SDIST_SHA256}",
+            hint="Download it again from PyPI.",
+        )
+    return sdist
+
+
+def _unpack(sdist: Path, target: Path) -> Path:
+    """The folder with llama.cpp's source."""
+    with tarfile.open(sdist) as archive:
+        archive.extractall(target, filter="data")
+    (top,) = target.iterdir()
+    return top / "vendor" / "llama.cpp"
+
+
+# --- compiling ---------------------------------------------------------------------------------
+
+
+def _compile(source: Path, target: Path, options: BuildOptions) -> None:
+    generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={_ninja()}"] if _ninja() else []
+    cuda = ["-DGGML_CUDA=ON"] if options.cuda else []
+    configure = [_cmake(), "-S", str(source), "-B", str(target), *generator, *OPTIONS, *cuda]
+    _run([*configure, *options.cmake], "cmake could not configure the build", quiet=True)
+    compilers = [_cmake(), "--build", str(target), "-j", str(options.jobs)]
+    _run([*compilers, "--target", *options.programs], "the build failed")
+
+
+def _run(command: Sequence[str], failure: str, *, quiet: bool = False) -> None:
+    """Run `command`; its output goes to stderr, at once or if it fails.
+
+    The compilers that it starts end with this process, even if that is killed.
+    """
+    life, ours = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-I", "-S", children.__file__, f"-{life}", *command],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if quiet else sys.stderr,
+        stderr=subprocess.STDOUT,
+        pass_fds=(life,),
+        start_new_session=True,
+    )
+    os.close(life)
+    try:
+        output = process.communicate()[0]
+    finally:
+        os.close(ours)
+        process.wait()
+    if process.returncode:
+        if quiet:
+            sys.stderr.buffer.write(output)
+        raise MistralCliError(
+            f"{failure} (exit code {process.returncode})", hint="Its output is above."
+        )
+
+
+def _check_that_it_starts(build: Path) -> None:
+    done = subprocess.run(
+        [machine_build.server(build), "--version"], capture_output=True, check=False
+    )
+    if done.returncode:
+        output = (done.stdout + done.stderr).decode(errors="replace").strip()
+        raise MistralCliError(
+            f"the new {SERVER} does not start ({done.returncode}): {output}",
+            hint="Use --engine llama.cpp, and please report this.",
+        )

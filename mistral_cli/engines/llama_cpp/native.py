@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import CPU_BATCH
-from mistral_cli.engines.llama_cpp import build as native_build
+from mistral_cli.engines.llama_cpp import machine_build
 from mistral_cli.engines.llama_cpp.client import raise_for_error
 from mistral_cli.engines.llama_cpp.load_log import layers_on_gpu
 from mistral_cli.engines.llama_cpp.native_process import NativeServer
@@ -40,24 +40,29 @@ class Native(Backend):
     speculative = True
 
     def offered(self) -> bool:
-        """Only where there is a build: nobody else should read of it."""
-        return native_build.installed(native_build.native_folder())
+        """Only where there is a build: for everyone else it would be one more missing engine."""
+        return machine_build.installed(machine_build.native_folder())
 
     def missing(self) -> str | None:
-        """There is no build, or it is of no use here."""
-        return native_build.find()[1]
+        """There is no build, or it cannot be used here."""
+        return machine_build.find()[1]
 
     def install_hint(self, driver: Driver) -> str | None:  # noqa: ARG002
-        """Build it again."""
-        return f"{native_build.SCRIPT} (from the source)"
+        """Build it."""
+        return machine_build.COMMAND
+
+    def note(self) -> str | None:
+        """The build works, but this version of the program would build it differently."""
+        build = machine_build.read(machine_build.native_folder())
+        return build.improvable() if build else None
 
     def no_gpu(self) -> str | None:
         """The build cannot be used, is for the CPU only, or sees no GPU."""
-        build, problem = native_build.find()
+        build, problem = machine_build.find()
         if build is None or problem:
             return problem
         if not build.cuda:
-            return "the machine build is for the CPU alone (scripts/build-native --cuda)"
+            return f"the machine build is for the CPU only (`{machine_build.COMMAND} --cuda`)"
         return None if _gpus() else "the machine build sees no GPU"
 
     def gpus(self) -> tuple[Gpu, ...]:
@@ -66,7 +71,7 @@ class Native(Backend):
 
     def state_format(self) -> str | None:
         """The build's whole record."""
-        return f"{native_build.read(native_build.native_folder())}"
+        return f"{machine_build.read(machine_build.native_folder())}"
 
     def open(self, model: GGUF, options: LoadOptions) -> NativeSession:
         """Start the build's llama-server."""
@@ -123,7 +128,7 @@ class NativeSession(ServerSession):
 
 
 def _start(model: GGUF, options: LoadOptions) -> NativeServer:
-    program = native_build.server(native_build.native_folder())
+    program = machine_build.server(machine_build.native_folder())
     server = NativeServer(program, model, options)
     if options.adapters:
         scales = [{"id": n, "scale": each.scale} for n, each in enumerate(options.adapters)]
@@ -134,7 +139,7 @@ def _start(model: GGUF, options: LoadOptions) -> NativeServer:
 @cache
 def _gpus() -> tuple[Gpu, ...]:
     """What the build itself would use; asked in a process of its own, which a driver may end."""
-    program = native_build.server(native_build.native_folder())
+    program = machine_build.server(machine_build.native_folder())
     try:
         done = subprocess.run(
             [program, "--list-devices"],

@@ -24,7 +24,7 @@ from results import Results
 from setting import Setting, machine, versions
 from synthetic.models import write_smollm2_for_ctransformers
 
-from mistral_cli.engines.llama_cpp.build import native_folder
+from mistral_cli.engines.llama_cpp.machine_build import native_folder
 
 PAGES = Path(__file__).parents[3] / "docs" / "performance"
 MEASURES = {
@@ -58,7 +58,7 @@ def arguments() -> argparse.Namespace:
         "--native",
         type=Path,
         default=native_folder() / "bin",
-        help="folder with llama.cpp's programs (default: that of scripts/build-native --tools)",
+        help="folder with llama.cpp's programs (default: those of the machine build)",
     )
     parser.add_argument(
         "--python",

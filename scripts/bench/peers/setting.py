@@ -94,7 +94,7 @@ class Setting:
         """Return the path of one of llama.cpp's programs. Raises Unavailable."""
         path = self.native / name
         if not path.exists():
-            raise Unavailable(f"there is no {path} (scripts/build-native --tools makes it)")
+            raise Unavailable(f"there is no {path} (`mistral-cli engines build --tools` makes it)")
         return path
 
     def peer_script(self, name: str, *arguments: object) -> list[str]:

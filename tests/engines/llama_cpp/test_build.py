@@ -1,26 +1,34 @@
-"""The script that builds llama.cpp for this machine, and what the program makes of a build."""
+"""Building llama.cpp for this machine, and how the program uses a build."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
 import re
-import runpy
-import shutil
+import signal
 import subprocess
 import sys
+import tarfile
+import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from support.processes import gone
 from support.program import Result
 
-from mistral_cli.engines.llama_cpp import build as native_build
-from mistral_cli.engines.llama_cpp.build import LLAMA_CPP, SDIST, Build
+from mistral_cli.engines.llama_cpp import machine_build, patches
+from mistral_cli.engines.llama_cpp.build import OPTIONS
+from mistral_cli.engines.llama_cpp.machine_build import LLAMA_CPP, RECIPE, SDIST, Build
+from mistral_cli.engines.options import NONE
 from mistral_cli.engines.registry import automatic, backend
+from mistral_cli.engines.selection import EngineRequirements, select_engine
+from mistral_cli.models.gguf import read_gguf
 
-SCRIPT = Path(__file__).parents[3] / "scripts" / "build-native"
-TODAY = Build(SDIST, LLAMA_CPP, native_build.cpu_instructions(), cuda=False, options=())
+ROOT = Path(__file__).parents[3]
+TODAY = Build(SDIST, LLAMA_CPP, machine_build.cpu_instructions(), False, (), RECIPE)
 
 BUILDERS = ("cmake", "c++", "ninja")
 
@@ -33,35 +41,34 @@ def record(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Build],
     monkeypatch.setenv("MISTRAL_CLI_NATIVE", str(tmp_path))
 
     def record(build: Build) -> Path:
-        native_build.write(build, tmp_path)
+        machine_build.write(build, tmp_path)
         return tmp_path
 
     return record
 
 
 @pytest.fixture
-def build_script(tmp_path: Path) -> Callable[..., Result]:
-    """`build_script(*arguments, programs=…)` runs it where it finds programs of those names alone.
+def build(tmp_path: Path) -> Callable[..., Result]:
+    """`build(*arguments, programs=…)` builds on a machine with the programs of those names only.
 
-    None of them must be run: each fails.
+    None of them may run: each fails.
     """
 
-    def script(*arguments: object, programs: tuple[str, ...] = ()) -> Result:
-        path, python = tmp_path / "path", tmp_path / "venv" / "bin" / "python"
+    def build(*arguments: object, programs: tuple[str, ...] = ()) -> Result:
+        path = tmp_path / "path"
         for name in programs:
             _program(path / name, "exit 99")
-        _program(python, f'exec {sys.executable} "$@"')
         done = subprocess.run(
-            ["/bin/sh", SCRIPT, *map(str, arguments)],
+            [sys.executable, "-m", "mistral_cli", "engines", "build", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=60,
             check=False,
-            env={"PATH": f"{path}:{_basics(tmp_path)}", "VENV": str(python.parents[1])},
+            env={"PATH": str(path), "HOME": str(tmp_path), "PYTHONPATH": str(ROOT)},
         )
         return Result(done.stdout, done.stderr, done.returncode)
 
-    return script
+    return build
 
 
 def _program(path: Path, text: str) -> None:
@@ -70,20 +77,10 @@ def _program(path: Path, text: str) -> None:
     path.chmod(0o755)
 
 
-def _basics(folder: Path) -> Path:
-    """What the shell script itself needs, and no compiler beside it."""
-    basics = folder / "basics"
-    basics.mkdir()
-    found = shutil.which("dirname")
-    assert found
-    (basics / "dirname").symlink_to(found)
-    return basics
-
-
 @linux
 def test_a_build_of_today_can_be_used(record: Callable[[Build], Path]) -> None:
     folder = record(TODAY)
-    assert native_build.read(folder) == TODAY
+    assert machine_build.read(folder) == TODAY
     assert backend("native").missing() is None
     assert automatic()[0] == "native"
 
@@ -103,14 +100,14 @@ def test_an_outdated_build_says_why(
     missing = backend("native").missing()
     assert missing is not None
     assert reason in missing
-    assert "scripts/build-native" in missing
+    assert "`mistral-cli engines build` replaces it" in missing
 
 
 @linux
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"source": 1}', "\0"])
 def test_a_damaged_record_is_no_build(record: Callable[[Build], Path], text: str) -> None:
     (record(TODAY) / "build.json").write_text(text)
-    assert "cannot be read" in (backend("native").missing() or "")
+    assert "is unreadable" in (backend("native").missing() or "")
 
 
 def test_without_a_build_there_is_no_trace_of_it(run: Callable[..., Result], mistral: Path) -> None:
@@ -125,18 +122,22 @@ def test_without_a_build_there_is_no_trace_of_it(run: Callable[..., Result], mis
 def test_the_engine_named_without_a_build(run: Callable[..., Result], mistral: Path) -> None:
     result = run("generate", "x", "-m", mistral, "--engine", "native")
     assert result.status == 4
-    assert "scripts/build-native" in result.stderr
+    assert "`mistral-cli engines build` makes one" in result.stderr
 
 
 @linux
 @pytest.mark.parametrize(
     ("build", "line"),
     [
-        (None, r"machine build +there is no machine build \(scripts/build-native"),
+        (None, r"machine build +there is no machine build \(`mistral-cli engines build` makes one"),
         (TODAY, rf"machine build +llama.cpp {LLAMA_CPP}\n"),
         (
+            replace(TODAY, recipe=RECIPE - 1),
+            r"machine build +llama.cpp \w+; built by an older version of this program",
+        ),
+        (
             replace(TODAY, source="x"),
-            r"machine build +.*of no use: built from x",
+            r"machine build +.*cannot be used: built from x",
         ),
     ],
 )
@@ -154,60 +155,201 @@ def test_doctor_tells_of_the_build(
     assert re.search(line, result.stdout)
 
 
-def test_the_source_is_changed_where_it_is_as_expected_and_nowhere_else(tmp_path: Path) -> None:
-    changes = runpy.run_path(str(SCRIPT.with_name("native_changes.py")))
-    for change in changes["CHANGES"]:
-        path = tmp_path / change.file
+def test_the_source_is_patched_only_where_it_is_as_expected(tmp_path: Path) -> None:
+    for patch in patches.PATCHES:
+        path = tmp_path / patch.file
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"int a;\n{change.before}int b;\n", "utf-8")
-    changes["apply"](changes["CHANGES"], tmp_path)
-    for change in changes["CHANGES"]:
-        assert (tmp_path / change.file).read_text() == f"int a;\n{change.after}int b;\n"
-    for others in ("", change.before * 2):
-        (tmp_path / change.file).write_text(others)
-        with pytest.raises(ValueError, match=f"{change.file} is not as expected"):
-            changes["apply"](changes["CHANGES"], tmp_path)
+        path.write_text(f"int a;\n{patch.before}int b;\n", "utf-8")
+    patches.apply(patches.PATCHES, tmp_path)
+    for patch in patches.PATCHES:
+        assert (tmp_path / patch.file).read_text() == f"int a;\n{patch.after}int b;\n"
+    for others in ("", patch.before * 2):
+        (tmp_path / patch.file).write_text(others)
+        with pytest.raises(ValueError, match=f"{patch.file} is not as expected"):
+            patches.apply(patches.PATCHES, tmp_path)
+
+
+def test_the_recipe_has_a_new_number_when_it_changes() -> None:
+    """Raise RECIPE, then change the digest here: users of older builds are told to build again."""
+    recipe = repr((SDIST, OPTIONS, patches.PATCHES)).encode()
+    assert (RECIPE, hashlib.sha256(recipe).hexdigest()[:16]) == (1, "afb9aec6b4281841")
+
+
+@linux
+def test_a_build_by_an_older_version_still_works_and_says_so(
+    record: Callable[[Build], Path], run: Callable[..., Result]
+) -> None:
+    folder = record(TODAY)
+    assert backend("native").note() is None
+    fields = json.loads((folder / "build.json").read_text())
+    del fields["recipe"]  # as the first versions wrote it
+    (folder / "build.json").write_text(json.dumps(fields))
+    assert machine_build.read(folder) == replace(TODAY, recipe=1)
+    record(replace(TODAY, recipe=RECIPE - 1))
+    assert backend("native").missing() is None
+    assert "built by an older version" in (backend("native").note() or "")
+    (native, *_) = json.loads(run("engines", "list", "--json").stdout)["engines"]
+    assert native["name"] == "native"
+    assert "yes; built by an older version" in native["usable"]
+
+
+@linux
+def test_the_reason_for_an_engine_says_that_its_build_is_old(
+    record: Callable[[Build], Path], mistral: Path
+) -> None:
+    record(replace(TODAY, recipe=RECIPE - 1))
+    selection = select_engine(EngineRequirements("native", NONE), read_gguf(mistral))
+    assert "built by an older version" in selection.reason
+
+
+def test_engines_are_listed_in_the_order_of_auto(run: Callable[..., Result]) -> None:
+    rows = json.loads(run("engines", "list", "--json").stdout)["engines"]
+    assert [row["name"] for row in rows] == list(automatic()) == ["llama.cpp", "ctransformers"]
+    assert list(rows[0]) == ["name", "package", "version", "usable", "gpu"]
+    assert rows[0]["usable"] == "yes"
+    assert rows[0]["gpu"].startswith("no: ")
 
 
 def test_instructions_are_known_by_the_names_of_the_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cpuinfo = tmp_path / "cpuinfo"
-    monkeypatch.setattr(native_build, "_CPUINFO", cpuinfo)
+    monkeypatch.setattr(machine_build, "_CPUINFO", cpuinfo)
     cpuinfo.write_text("processor\t: 0\nflags\t\t: fpu sse2 avx512_vnni smep bmi2 fma\n\n")
-    assert native_build.cpu_instructions() == ("avx512_vnni", "bmi2", "fma", "sse2")
+    assert machine_build.cpu_instructions() == ("avx512_vnni", "bmi2", "fma", "sse2")
     cpuinfo.write_text("processor\t: 0\nFeatures\t: fp asimd i8mm\n")
-    assert native_build.cpu_instructions() == ("asimd", "fp", "i8mm")
+    assert machine_build.cpu_instructions() == ("asimd", "fp", "i8mm")
     cpuinfo.unlink()
-    assert len(native_build.cpu_instructions()) == 1
+    assert len(machine_build.cpu_instructions()) == 1
 
 
-# --- the script --------------------------------------------------------------------------------
+# --- the command -------------------------------------------------------------------------------
 
 
 @linux
-def test_what_is_missing_is_named(build_script: Callable[..., Result]) -> None:
-    result = build_script()
+def test_what_is_missing_is_named(build: Callable[..., Result]) -> None:
+    result = build()
     assert result.status == 1
-    assert "cmake is missing; install it with `pip install cmake ninja`" in result.stderr
+    assert "cmake is missing" in result.stderr
+    assert "Install it with `pip install cmake ninja`." in result.stderr
 
 
 @linux
-def test_another_file_is_not_built(build_script: Callable[..., Result], tmp_path: Path) -> None:
+def test_another_file_is_not_built(build: Callable[..., Result], tmp_path: Path) -> None:
     other = tmp_path / "other.tar.gz"
     other.write_bytes(b"something else")
-    into = tmp_path / "native"
-    result = build_script("--sdist", other, "--into", into, programs=BUILDERS)
+    into = tmp_path / "builds" / "native"
+    result = build("--sdist", other, "--into", into, programs=BUILDERS)
     assert result.status == 1
     assert f"{other} is not {SDIST}: its SHA-256 is " in result.stderr
-    assert not into.exists()
-    assert not list(tmp_path.glob(".build-native-*"))
+    assert not list(into.parent.iterdir())
 
 
 @linux
-def test_cuda_needs_its_compiler(build_script: Callable[..., Result], tmp_path: Path) -> None:
+def test_cuda_needs_its_compiler(build: Callable[..., Result]) -> None:
     if Path("/usr/local/cuda/bin/nvcc").exists():
         pytest.skip("nvcc is installed")
-    result = build_script("--cuda", programs=BUILDERS)
+    result = build("--cuda", programs=BUILDERS)
     assert result.status == 1
     assert "nvcc is missing" in result.stderr
+
+
+BUILD = """
+import sys
+from pathlib import Path
+from mistral_cli.engines.llama_cpp import build, patches
+build._checked = lambda sdist: sdist
+patches.PATCHES = ()
+build.build(build.BuildOptions(1, sdist=Path(sys.argv[1])), Path(sys.argv[2]), print)
+"""
+
+CMAKE = """
+while [ "$1" != --build ] && [ "$1" ]; do shift; done
+[ "$1" ] || exit 0
+mkdir -p "$2/bin"
+printf '#!/bin/sh\n' > "$2/bin/llama-server"
+chmod +x "$2/bin/llama-server"
+[ -e "$SLOW" ] || exit 0
+sleep 300 &
+echo $! > "$SLOW.pid"
+wait
+"""
+
+
+@dataclass
+class Builder:
+    """Builds with a cmake that compiles nothing, into `into`; `slow` while that file exists."""
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.into, self.slow = self.folder / "builds" / "native", self.folder / "slow"
+        with tarfile.open(self.folder / "sdist.tar.gz", "w:gz") as archive:
+            archive.add(Path(__file__).parent, "top/vendor/llama.cpp", recursive=False)
+        _program(self.folder / "path" / "cmake", CMAKE)
+        for name in ("c++", "ninja"):
+            _program(self.folder / "path" / name, "exit 99")
+
+    def start(self) -> subprocess.Popen[bytes]:
+        path = f"{self.folder / 'path'}:{os.environ['PATH']}"
+        command = [sys.executable, "-c", BUILD, self.folder / "sdist.tar.gz", self.into]
+        return subprocess.Popen(command, env={**os.environ, "PATH": path, "SLOW": str(self.slow)})
+
+    def start_slowly(self) -> tuple[subprocess.Popen[bytes], int]:
+        """A build that is compiling, and a compiler that it runs."""
+        self.slow.touch()
+        process, pid = self.start(), self.slow.with_suffix(".pid")
+        deadline = time.monotonic() + 30
+        while not pid.exists() or not pid.read_text().strip():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        self.slow.unlink()
+        return process, int(pid.read_text())
+
+    def left(self) -> list[str]:
+        return sorted(each.name for each in self.into.parent.iterdir())
+
+
+@pytest.fixture
+def builder(tmp_path: Path) -> Builder:
+    return Builder(tmp_path)
+
+
+@linux
+def test_a_build_replaces_the_one_before(builder: Builder) -> None:
+    builder.into.mkdir(parents=True)
+    (builder.into / "old").touch()
+    assert builder.start().wait(30) == 0
+    assert builder.left() == ["native"]
+    assert sorted(each.name for each in builder.into.iterdir()) == ["bin", "build.json"]
+    record = machine_build.read(builder.into)
+    assert record == TODAY
+    assert not record.improvable()
+
+
+@linux
+@pytest.mark.parametrize("by", [signal.SIGINT, signal.SIGTERM])
+def test_a_build_that_is_stopped_leaves_the_one_before(
+    builder: Builder, by: signal.Signals
+) -> None:
+    assert builder.start().wait(30) == 0
+    process, compiler = builder.start_slowly()
+    process.send_signal(by)
+    assert process.wait(30) != 0
+    assert gone(compiler)
+    assert builder.left() == ["native"]
+    assert machine_build.read(builder.into) == TODAY
+
+
+@linux
+def test_a_build_that_is_killed_leaves_no_compiler_and_the_next_one_cleans_up(
+    builder: Builder,
+) -> None:
+    process, compiler = builder.start_slowly()
+    process.kill()
+    process.wait(30)
+    assert gone(compiler)
+    assert builder.left() != ["native"]
+    assert builder.start().wait(30) == 0
+    assert builder.left() == ["native"]
