@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.json_schemas import check_schema
 from support.program import Result
 from synthetic.models import write_mistral
 
@@ -19,6 +20,7 @@ def dry_run(run: Run, model: Path, *arguments: object) -> dict[str, Any]:
     result = run("finetune", EXAMPLES, "-m", model, "--dry-run", "--json", *arguments)
     assert result.status == 0, result.stderr
     plan: dict[str, Any] = json.loads(result.stdout)
+    check_schema("finetune-plan", plan)
     return plan
 
 

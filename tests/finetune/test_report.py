@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.json_schemas import check_schema
 from support.terminals import TerminalStream, make_terminal, shown
 
 from mistral_cli.finetune import report
@@ -103,6 +104,7 @@ def test_the_result_is_the_adapters_path_or_json(plan: TrainingPlan) -> None:
     terminal = make_terminal(stdout=(stdout := io.StringIO()))
     report.print_result(terminal, plan, directory, history(5.0, 3.0), as_json=True)
     result = json.loads(stdout.getvalue())
+    check_schema("finetune", result)
     assert result == {
         "schema_version": 2,
         "adapter": "a.gguf",

@@ -1,9 +1,8 @@
-"""`mistral-cli cache`: what is kept of prompts that were read."""
+"""`mistral-cli cache`: list and clear the prompt cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -24,14 +23,20 @@ def cache() -> None:
 
 @group.command("list")
 def list_entries(context: typer.Context, json: JsonOption = False) -> None:
-    """List the beginnings of prompts that need not be read again."""
+    """List the cached prefixes of prompts."""
     from mistral_cli.generation.prompt_cache.cache import states_path
     from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.disk import format_size
     from mistral_cli.system.tables import print_table
 
     rows = [
-        {**asdict(entry), "path": str(entry.path), "last_used": entry.last_used.isoformat()}
+        {
+            "model": entry.model,
+            "tokens": entry.tokens,
+            "size": entry.size,
+            "last_used": entry.last_used.isoformat(),
+            "path": str(entry.path),
+        }
         for entry in Store(states_path(), 0).entries()
     ]
     show: Mapping[str, Callable[[Any], str]]
@@ -41,7 +46,7 @@ def list_entries(context: typer.Context, json: JsonOption = False) -> None:
 
 @group.command()
 def clear(context: typer.Context, json: JsonOption = False) -> None:
-    """Delete all of them, and say how much that frees."""
+    """Delete all cached prefixes; the freed space is printed."""
     from mistral_cli.errors import MistralCliError
     from mistral_cli.generation.prompt_cache.cache import states_path
     from mistral_cli.generation.prompt_cache.store import Store
@@ -52,17 +57,17 @@ def clear(context: typer.Context, json: JsonOption = False) -> None:
         freed = Store(states_path(), 0).clear()
     except OSError as error:
         raise MistralCliError(
-            f"cannot delete all of {states_path()}: {error}", hint="Delete that folder."
+            f"cannot clear {states_path()}: {error}", hint="Delete the folder yourself."
         ) from error
     if json:
         write_envelope(context.obj, {"freed": freed})
     else:
-        context.obj.note(f"frees {format_size(freed)}")
+        context.obj.note(f"freed {format_size(freed)}")
 
 
 @group.command()
 def path(context: typer.Context) -> None:
-    """Print the folder."""
+    """Print the folder of the cache."""
     from mistral_cli.generation.prompt_cache.cache import states_path
     from mistral_cli.system.stdout import write_paths
 

@@ -1,4 +1,4 @@
-"""`mistral-cli prompts`: the templates, and where they are."""
+"""`mistral-cli prompts`: list the prompt templates, print one, show where it is."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ def prompts() -> None:
 
 @group.command("list")
 def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
-    """List the templates, your own and the built-in ones."""
+    """List the prompt templates: your own and the built-in ones."""
     from mistral_cli.generation.templates import available
     from mistral_cli.system.tables import print_table
 
     rows = [
         {"name": t.name, "description": t.description, "path": str(t.path)} for t in available()
     ]
-    titles = {"name": "template", "description": "what it does"}
+    titles = {"name": "template", "description": "description"}
     print_table(context.obj, "prompts", rows, titles, as_json=json)
 
 
 @group.command()
 def show(context: typer.Context, name: Name) -> None:
-    """Print a template's file."""
+    """Print the text of a template."""
     from mistral_cli.generation.templates import find
     from mistral_cli.system.stdout import write
 
@@ -46,7 +46,7 @@ def path(
     context: typer.Context,
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", show_default=False)] = None,
 ) -> None:
-    """Print where a template is; without a name, the folder for your own."""
+    """Print the path of a template; without a name, the folder for your own."""
     from mistral_cli.generation.templates import find
     from mistral_cli.system.config import prompts_dir
     from mistral_cli.system.stdout import write
