@@ -17,27 +17,23 @@ from typing import Any
 from schemas import Schema, schemas
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
-from mistral_cli.engines.loader import open_engine
+from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.options import NONE
 from mistral_cli.engines.protocol import LoadOptions, Session
-from mistral_cli.engines.registry import DEFAULT, backend
-from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
-from mistral_cli.engines.types import Request, Sampling
+from mistral_cli.engines.types import Request
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
 from mistral_cli.generation.answer import Answer, collect
+from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.json_retry import extract
-from mistral_cli.generation.planner import Plan
-from mistral_cli.generation.prompt import Prompt
+from mistral_cli.generation.options import TaskOptions
+from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
+from mistral_cli.generation.prompt import PromptBuilder
+from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
-from mistral_cli.generation.templates import find
-from mistral_cli.models.chat import Message
-from mistral_cli.models.chat.formats import encode
-from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
-from mistral_cli.structured.spec import BoundSpec, OutputSpec
+from mistral_cli.structured.spec import OutputSpec
 from mistral_cli.system.config import Config
-from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.terminal import Terminal
 from mistral_cli.texts.inputs import Text
 
@@ -66,11 +62,11 @@ class Speed:
         return 1000 * self.seconds / self.tokens if self.tokens else 0.0
 
 
-def run(engine: Session, request: Request, speed: Speed) -> Answer:
+def run(session: Session, request: Request, speed: Speed) -> Answer:
     """Answer `request` and add its time to `speed`."""
     started = time.perf_counter()
     answer = collect(
-        engine.stream(request),
+        session.stream(request),
         prompt_tokens=len(request.prompt_token_ids),
         load_seconds=0,
         on_progress=lambda _: None,
@@ -81,75 +77,73 @@ def run(engine: Session, request: Request, speed: Speed) -> Answer:
     return answer
 
 
-def messages(text: str, schema: Schema, **more: Any) -> list[Message]:
-    values = {"fields": describe_fields(schema), **more}
-    set_values = {name: value for name, value in values.items() if value}
-    return find("json-extract").fill(text, task_values=set_values)
-
-
 class Bench:
-    """The measurements of one engine on one model."""
+    """The measurements of one session; `limit` is the number of tokens of an answer."""
 
-    def __init__(self, engine: Session, model: GGUF, sampling: Sampling, limit: int) -> None:
-        self.engine, self.model, self.sampling, self.limit = engine, model, sampling, limit
+    def __init__(
+        self, session: Session, config: RunConfig, options: TaskOptions, load: LoadOptions
+    ) -> None:
+        self.session, self.config, self.options, self.load = session, config, options, load
+        self.limit = config.generation.max_tokens
         self.outcomes: Counter[str] = Counter()
         self.constrained, self.unconstrained = Speed(), Speed()
 
-    def plan(self, text: str, asked: list[Message], expected: BoundSpec) -> Plan:
-        draft = Prompt(Text(text, "benchmark"), asked, expected)
-        ids = tuple(encode(asked, self.model, self.engine.tokenize))
-        request = Request(ids, self.limit, self.sampling, expected.grammar)
-        selection = EngineSelection(backend(DEFAULT), "", 0, "")
-        load = LoadOptions(self.engine.context_length, usable_cores())
-        task = Task("json-extract")
-        return Plan(task, draft, self.model, "", selection, load, request, 2 * self.limit, ())
+    def prepare(
+        self, text: str, schema: Schema, values: dict[str, Any], *, is_grounded: bool = False
+    ) -> tuple[PreparedRequest, RequestPlanner]:
+        """Plan the request for a value of `schema`; a retry may use twice as many tokens."""
+        values = {name: value for name, value in values.items() if value}
+        task = Task("json-extract", values, schema=schema, grounded=is_grounded)
+        builder = PromptBuilder.of(task, self.options)
+        planner = RequestPlanner(
+            builder, self.config, task.strategy, self.session.tokenize, self.load, shared_prefix=()
+        )
+        prepared = planner.prepare(planner.encode(builder.build(Text(text, "benchmark"))))
+        return replace(prepared, longest_answer=2 * self.limit), planner
 
     def answer_all(self, accepted: dict[str, Schema]) -> None:
         """Request a value of every schema, and as many tokens without a grammar."""
         for number, (name, schema) in enumerate(accepted.items()):
-            expected, speed = BoundSpec(OutputSpec(schema), ""), Speed()
-            plan = self.plan(name, messages(f"An example of: {name}", schema), expected)
-            self.outcomes[self.outcome(plan, expected, speed)] += 1
+            speed, fields = Speed(), {"fields": describe_fields(schema)}
+            prepared, planner = self.prepare(f"An example of: {name}", schema, fields)
+            self.outcomes[self.outcome(name, prepared, planner, speed)] += 1
             if number % UNCONSTRAINED_EVERY == 0 and speed.tokens:
                 add(self.constrained, speed)
                 tokens = min(speed.tokens, self.limit)
-                request = replace(plan.request, grammar=None, max_tokens=tokens + 1)
-                run(self.engine, request, self.unconstrained)
+                request = replace(prepared.request, grammar=None, max_tokens=tokens + 1)
+                run(self.session, request, self.unconstrained)
 
-    def outcome(self, plan: Plan, expected: BoundSpec, speed: Speed) -> str:
+    def outcome(
+        self, name: str, prepared: PreparedRequest, planner: RequestPlanner, speed: Speed
+    ) -> str:
+        executor = Executor(planner, lambda request, *_: run(self.session, request, speed))
         try:
-            found = extract(
-                plan,
-                expected,
-                lambda request, _: run(self.engine, request, speed),
-                self.engine.tokenize,
-                lambda _: None,
-            )
+            result = extract(prepared, executor, lambda _: None)
         except OutputCut:
             return "cut"
         except OutputInvalid as error:
-            print(f"  {plan.draft.text.text}: {error.message}", file=sys.stderr)
+            print(f"  {name}: {error.message}", file=sys.stderr)
             return "invalid"
-        return "retried" if found.failures else "first time"
+        return "retried" if result.warnings else "first time"
 
-    def ground(self, *, grounded: bool) -> Counter[str]:
+    def ground(self, samples: list[dict[str, str]], *, grounded: bool) -> Counter[str]:
         """Count the extracted strings that come from the texts."""
         count: Counter[str] = Counter()
-        for sample in tomllib.loads(TEXTS.read_text(encoding="utf-8"))["texts"]:
-            text, described = sample["text"].strip(), schema_from_fields(sample["fields"])
+        for sample in samples:
+            text = sample["text"].strip()
+            fields = describe_fields(schema_from_fields(sample["fields"]))
             schema = schema_from_fields(sample["fields"], nullable=grounded)
-            expected = BoundSpec(OutputSpec(schema, grounded=grounded), text)
-            plan = self.plan(
-                text, messages(text, described, grounded=grounded, nullable=grounded), expected
-            )
-            answer = run(self.engine, plan.request, Speed())
+            values = {"fields": fields, "grounded": grounded, "nullable": grounded}
+            prepared, _ = self.prepare(text, schema, values, is_grounded=grounded)
+            answer = run(self.session, prepared.request, Speed())
             if answer.finish_reason == "length":
                 count["cut"] += len(schema["properties"])
                 continue
             flat = " ".join(text.split())
-            for value in expected.parse(answer.text).data.values():
-                stands = value is not None and " ".join(value.split()) in flat
-                count["null" if value is None else "in" if stands else "out"] += 1
+            assert prepared.prompt.spec
+            for value in prepared.prompt.spec.parse(answer.text).data.values():
+                in_text = value is not None and " ".join(value.split()) in flat
+                count["null" if value is None else "in" if in_text else "out"] += 1
         return count
 
 
@@ -173,20 +167,34 @@ def check_all(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 
 
 @contextmanager
-def open_bench(name: str, path: Path, sampling: Sampling, limit: int) -> Iterator[Bench]:
-    model = read_gguf(path)
-    selection = select_engine(EngineRequirements(name, gpu_layers=NONE), model)
-    context = min(model.context_length, CONTEXT)
-    options = LoadOptions(context, usable_cores())
-    with open_engine(selection, model, options, print) as engine:
-        yield Bench(engine, model, sampling, limit)
+def open_bench(name: str, path: Path, temperature: float, limit: int) -> Iterator[Bench]:
+    options = TaskOptions(
+        model=str(path),
+        engine=name,
+        gpu_layers=NONE,
+        context_length=CONTEXT,
+        max_tokens=limit,
+        temperature=temperature,
+        top_k=0,
+        top_p=1.0,
+        repetition_penalty=1.0,
+        seed=1,
+        no_cache=True,
+    )
+    terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
+    template = PromptBuilder.of(Task("json-extract"), options).template
+    config = resolve_config(template, options, Config(), terminal)
+    with open_session(config.selection, config.model, config.load, print) as session:
+        yield Bench(session, config, options, config.load)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schemas", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument("--quick", action="store_true", help="one text and one run, as a check")
     arguments = parser.parse_args()
+    runs = RUNS[:1] if arguments.quick else RUNS
     accepted, rejected, unenforced = check_all(arguments.schemas)
     print(
         f"{len(accepted) + len(rejected)} schemas: {len(accepted)} accepted ({unenforced} of them "
@@ -200,13 +208,13 @@ def main() -> None:
         smollm2_old = write_smollm2_for_ctransformers(smollm2, Path(folder) / "smollm2.gguf")
         tiny = write_mistral(Path(folder) / "random.gguf", context_length=CONTEXT)
         files = {"SmolLM2": (smollm2, smollm2_old), "random weights": (tiny, tiny)}
-        ground_texts(smollm2)
+        samples = tomllib.loads(TEXTS.read_text(encoding="utf-8"))["texts"]
+        ground_texts(smollm2, samples[:1] if arguments.quick else samples)
         titles = "model | engine | temperature | valid | after a retry | cut | invalid"
         heading(*titles.split(" | "), "ms per token", "without a grammar", "ratio")
-        for name, engine_name, temperature in RUNS:
+        for name, engine_name, temperature in runs:
             path = files[name][engine_name == "ctransformers"]
-            sampling = Sampling(temperature, 0, 1.0, 1.0, 1)
-            with open_bench(engine_name, path, sampling, arguments.max_tokens) as bench:
+            with open_bench(engine_name, path, temperature, arguments.max_tokens) as bench:
                 bench.answer_all(accepted)
             counts = map(bench.outcomes.get, ("first time", "retried", "cut", "invalid"))
             constrained = bench.constrained.milliseconds
@@ -216,12 +224,12 @@ def main() -> None:
             table(name, engine_name, temperature, *counts, *numbers)
 
 
-def ground_texts(model: Path) -> None:
+def ground_texts(model: Path, samples: list[dict[str, str]]) -> None:
     """Print how many strings of SmolLM2's answers come from the text, grounded or not."""
     heading("strings", "in the text", "not in the text", "null", "cut")
-    with open_bench("llama.cpp", model, Sampling(0.0, 0, 1.0, 1.0, 1), 300) as bench:
+    with open_bench("llama.cpp", model, 0.0, 300) as bench:
         for grounded in (False, True):
-            count = bench.ground(grounded=grounded)
+            count = bench.ground(samples, grounded=grounded)
             shown = "grounded" if grounded else "not grounded"
             table(shown, *map(count.get, ("in", "out", "null", "cut")))
 
