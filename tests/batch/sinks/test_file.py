@@ -39,11 +39,11 @@ def test_a_last_line_cut_at_any_byte_is_removed(
     for cut in range(len(whole) + (1 if zeros else 0)):
         path.write_bytes(whole[:cut] + b"\0" * zeros)
         results = open_results(path, lines)
-        matched = plan_of(results, items)
+        plan = plan_of(results, items)
         kept = max(end for end in ends if end <= cut)
         assert path.read_bytes() == whole[:kept]
-        assert len(matched.done) == ends.index(kept)
-        for todo in matched.todo:
+        assert len(plan.done) == ends.index(kept)
+        for todo in plan.todo:
             results.add(stored_record(todo.row.id, todo.key))
         results.finish(items, ordered=False)
         results.close()
