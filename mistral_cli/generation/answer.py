@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds; `prompt` runs from when the engine begins to the first token of the answer."""
+    """Seconds; `prompt` lasts from the engine's start on a request to the answer's first token."""
 
     load: float
     prompt: float
@@ -33,9 +33,9 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """A whole answer and how it came about; `prompt_tokens` are all that were read for it.
+    """A complete answer and its cost: `prompt_tokens` were read for it.
 
-    `cached_tokens` of them the engine did not compute, having done so before.
+    The engine had computed `cached_tokens` of them before.
     """
 
     text: str
@@ -71,7 +71,7 @@ def collect(
     on_progress: Callable[[PrefillProgress], None],
     on_text: Callable[[str], None],
 ) -> Answer:
-    """Drain `events`, handing on progress and text as they come. Raises EngineFailed."""
+    """Drain `events`, passing on progress and text as they come. Raises EngineFailed."""
     started = time.perf_counter()
     first = started
     parts: list[str] = []
@@ -103,10 +103,10 @@ def collect(
 def until_stop(
     events: Generator[Event, None, None], stop: Sequence[str]
 ) -> Generator[Event, None, None]:
-    """End `events` before the first of the `stop` texts, even one split over pieces.
+    """End `events` before the first of the `stop` texts, even if that is split over deltas.
 
-    Text that may be the beginning of a stop text is held back until it is known. The cut
-    is where the earliest stop text begins, however the text is split.
+    Text that may be the beginning of a stop text is held back until that is certain. The cut is
+    where the earliest stop text begins, however the text is split.
     """
     stop = [text for text in stop if text]
     held, count = "", 0
@@ -121,7 +121,7 @@ def until_stop(
             certain = len(held) if last else len(held) - _possible_beginning(held, stop)
             end = _first_stop(held, stop)
             if end is not None and end <= certain:
-                events.close()  # before the reader is told: computing on would be in vain
+                events.close()  # before the reader sees it: the engine must not compute on meanwhile
                 yield TextDelta(held[:end])
                 yield Finish("stop", count)
                 return

@@ -79,7 +79,7 @@ class PartialAnswers:
 
 
 def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
-    """A digest of all that an answer depends on, except a seed that nobody chose."""
+    """A digest of all that an answer depends on, except a seed that was drawn at random."""
     path, request = planner.config.model.path, prepared.request
     model = path.stat()
     sampling = asdict(request.sampling)

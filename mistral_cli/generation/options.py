@@ -41,7 +41,7 @@ class Overflow(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions(ModelOptions):
-    """What a user may set on every task; None leaves it to the template or the model."""
+    """Options of every task; None leaves a setting to the template or the model."""
 
     max_tokens: Annotated[
         int | None,
@@ -51,7 +51,7 @@ class TaskOptions(ModelOptions):
             panel=SAMPLING,
             min=1,
             metavar="N",
-            help="Longest answer in tokens.",
+            help="Most tokens of an answer.",
         ),
     ] = None
     temperature: Annotated[
@@ -63,11 +63,11 @@ class TaskOptions(ModelOptions):
             max=100.0,
             callback=_no_nan,
             metavar="T",
-            help="0 is greedy.",
+            help="Sampling temperature; 0 is greedy (default: from the template).",
         ),
     ] = None
     top_k: Annotated[
-        int | None, option("--top-k", panel=SAMPLING, min=0, metavar="K", help="0 is off.")
+        int | None, option("--top-k", panel=SAMPLING, min=0, metavar="K", help="Sample from the K likeliest tokens; 0 is off.")
     ] = None
     top_p: Annotated[
         float | None,
@@ -78,7 +78,7 @@ class TaskOptions(ModelOptions):
             max=1.0,
             callback=_no_nan,
             metavar="P",
-            help="1 is off.",
+            help="Sample from the likeliest tokens with total probability P; 1 is off.",
         ),
     ] = None
     repetition_penalty: Annotated[
@@ -90,7 +90,7 @@ class TaskOptions(ModelOptions):
             max=100.0,
             callback=_no_nan,
             metavar="R",
-            help="1 is off.",
+            help="Penalty for the last 64 tokens; 1 is off.",
         ),
     ] = None
     seed: Annotated[
@@ -101,19 +101,19 @@ class TaskOptions(ModelOptions):
             min=0,
             max=2**31 - 1,
             metavar="N",
-            help="The same seed gives the same text (default: a new one).",
+            help="The same seed gives the same text (default: a random seed).",
         ),
     ] = None
     stop: Annotated[
         list[str] | None,
-        option("--stop", panel=SAMPLING, metavar="TEXT", help="End before TEXT (repeatable)."),
+        option("--stop", panel=SAMPLING, metavar="TEXT", help="Stop before TEXT (repeatable)."),
     ] = None
     system: Annotated[
-        str | None, option("-s", "--system", panel=PROMPT, metavar="TEXT", help="System text.")
+        str | None, option("-s", "--system", panel=PROMPT, metavar="TEXT", help="System prompt.")
     ] = None
     template: Annotated[
         str | None,
-        option("--template", panel=PROMPT, metavar="FILE|NAME", help="Another prompt template."),
+        option("--template", panel=PROMPT, metavar="FILE|NAME", help="Use another prompt template."),
     ] = None
     param: Annotated[
         list[str] | None,
@@ -122,7 +122,7 @@ class TaskOptions(ModelOptions):
             "--param",
             panel=PROMPT,
             metavar="KEY=VALUE",
-            help="Set a parameter of the template (repeatable).",
+            help="Set a template parameter (repeatable).",
         ),
     ] = None
     no_cache: Annotated[
@@ -130,25 +130,25 @@ class TaskOptions(ModelOptions):
         option(
             "--no-cache",
             panel=MODEL,
-            help="Keep nothing of the prompt on disk, and use nothing kept.",
+            help="Neither use nor update the prompt cache on disk.",
         ),
     ] = False
     raw: Annotated[
         bool,
-        option("--raw", panel=PROMPT, help="Send the text as it is: no template, no format."),
+        option("--raw", panel=PROMPT, help="Send the text as it is, without template or chat format."),
     ] = False
     overflow: Annotated[
         Overflow | None,
         option(
             "--overflow",
             panel=PROMPT,
-            help="What to do with a text that does not fit: refuse it, keep its beginning or "
-            "its end, or split it (default: split to summarize and translate, else error).",
+            help="What to do with a text that does not fit the context: refuse it, keep its head "
+            "or tail, or split it (default: split for summarize and translate, else error).",
         ),
     ] = None
     dry_run: Annotated[
         bool,
-        option("--dry-run", panel=OUTPUT, help="Print the exact prompt and run nothing."),
+        option("--dry-run", panel=OUTPUT, help="Print the exact prompt without running the model."),
     ] = False
     quiet: QuietOption = False
     verbose: VerboseOption = False
@@ -156,14 +156,14 @@ class TaskOptions(ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OneOffOptions(TaskOptions):
-    """What can be said besides where texts are answered one at a time."""
+    """More options, for tasks on the texts of one call."""
 
     no_serve: Annotated[
         bool,
         option(
             "--no-serve",
             panel=MODEL,
-            help="Load the model, also where `mistral-cli serve` has it loaded.",
+            help="Load the model even if `mistral-cli serve` already has it loaded.",
         ),
     ] = False
     lookup: Annotated[
@@ -171,8 +171,8 @@ class OneOffOptions(TaskOptions):
         option(
             "--lookup",
             panel=MODEL,
-            help="Guess what the answer copies from the text: faster where it copies much. "
-            "Of two tokens that are nearly as likely it may take the other.",
+            help="Prompt-lookup (speculative) decoding: faster when the answer copies the text. "
+            "Near-ties may resolve differently.",
         ),
     ] = False
     draft_model: Annotated[
@@ -181,7 +181,7 @@ class OneOffOptions(TaskOptions):
             "--draft-model",
             panel=MODEL,
             metavar="MODEL",
-            help="A small model with the same vocabulary that guesses ahead, as --lookup does.",
+            help="Speculative decoding with a small model that has the same vocabulary.",
         ),
     ] = None
     file: Annotated[
@@ -192,7 +192,7 @@ class OneOffOptions(TaskOptions):
             panel=PROMPT,
             metavar="FILE",
             allow_dash=True,
-            help="Read text from FILE, - for stdin (repeatable).",
+            help="Read text from FILE; - is stdin (repeatable).",
         ),
     ] = None
     json: JsonOption = False

@@ -60,7 +60,7 @@ class PreparedRequest:
     """One request about `prompt`, ready to run in a context of `context_length` tokens.
 
     JSON that is cut or wrong may be asked for again, with up to `longest_answer` tokens.
-    `seed_given` is True if somebody chose the seed.
+    `seed_given` is False for a seed drawn at random.
     """
 
     prompt: Prompt

@@ -30,7 +30,7 @@ Ask = Callable[["Request", Sequence[str], OnText], Answer]
 
 
 def ignore(_: str) -> None:
-    """Take a text that nobody needs as it comes."""
+    """Ignore text as it streams: the whole answer is enough."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""The prompt cache in one run: which states are restored, which are saved."""
+"""The prompt cache during one run: the states it restores and the states it saves."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.gguf import GGUF
 
-# A state is kept if to read its tokens took that long, and many times as long as to read the
-# state from a disk: on 2 cores a 7B model takes 50 ms a token, and its state 128 KiB.
+# A state is kept if the prefill of its tokens took at least that long, and many times as long as
+# reading the state from a disk: on 2 cores a 7B model takes 50 ms and 128 KiB a token.
 _LEAST_SECONDS = 0.25
 _BYTES_A_SECOND = 100e6
 
-_LARGEST_SHARE = 2  # one entry may have half of the limit,
+_LARGEST_SHARE = 2  # one entry may take half of the limit,
 _SHARE_OF_FREE = 4  # and a quarter of what is free on the disk
 
 Say = Callable[[str], None]
 
 
 def states_path() -> Path:
-    """The folder of the prompt cache; it need not exist."""
+    """The folder of the prompt cache, which may not exist yet."""
     return cache_dir() / "states"
 
 
@@ -42,9 +42,9 @@ def states_path() -> Path:
 def states_folder(
     selection: EngineSelection, limit: int, parallel: int, say: Say
 ) -> Iterator[Path | None]:
-    """The folder for the states of one run, to be given to the engine.
+    """The folder where the engine keeps states during one run.
 
-    That of the prompt cache; without one, where several streams can share, a temporary one.
+    It is the prompt cache's folder, or else a temporary one if several streams can share states.
     """
     if selection.backend.state_format() is None:
         yield None
@@ -59,10 +59,10 @@ def states_folder(
 
 @dataclass
 class PromptCache:
-    """Gives requests the states of their prefixes; safe for use by several threads.
+    """Gives requests the states of their prefixes; several threads may use it.
 
-    `load` is how the engine was opened. With a `limit` of 0 bytes nothing outlives the run.
-    Whatever goes wrong is only said: prompts can always be read.
+    `load` is how the session was opened. With a `limit` of 0 bytes no state outlives the run.
+    A failure is reported and nothing more: a prompt can always be prefilled.
     """
 
     model: GGUF
@@ -77,9 +77,9 @@ class PromptCache:
     _opened: bool = False
 
     def look_ahead(self, requests: Sequence[Request]) -> None:
-        """Find the states for `requests` in a thread, while the engine is being opened.
+        """Find the states for `requests` in a thread, while the session is being opened.
 
-        To compare one with its hash takes 25 ms for 300 tokens of a 7B model.
+        To check one against its hash takes 25 ms for 300 tokens of a 7B model.
         """
 
         def look() -> None:
@@ -90,7 +90,7 @@ class PromptCache:
             threading.Thread(target=look, daemon=True, name="prompt-cache").start()
 
     def prepared(self, request: Request) -> Request:
-        """`request` with the files from which its prefixes are restored, or to which saved."""
+        """`request` with the files that its prefixes are restored from or saved to."""
         with self._lock:
             self._open()
             if self._store is None:
@@ -99,14 +99,14 @@ class PromptCache:
         return replace(request, prefixes=prefixes)
 
     def keep(self) -> None:
-        """Keep for later runs what the engine has saved."""
+        """Keep the states that the engine saved, for later runs."""
         if self._store is None or not self.limit:
             return
         with self._lock:
             prefixes = list(self._prefixes.values())
         for prefix in prefixes:
             if prefix.state and prefix.state.suffix == ".new" and prefix.state.exists():
-                with self._saying("cannot keep a state"):
+                with self._reporting("cannot keep a state"):
                     self._store.add(prefix.state, self._key, prefix.token_ids, self.name)
                     self.say(f"prompt cache: kept {len(prefix)} tokens for later runs")
 
@@ -120,33 +120,33 @@ class PromptCache:
 
         one = engine.memory(self.model, load.context_length, load.gpu_layers)
         self._token_bytes = (one.kv_ram + one.kv_gpu) // load.context_length
-        with self._saying("is not used"):
+        with self._reporting("is not used"):
             self._key = key_of(self.model, engine, load)
             self._store = Store(load.states, self.limit)
 
     def _with_state(self, prefix: Prefix, store: Store) -> Prefix:
         if prefix.token_ids not in self._prefixes:
             self._prefixes[prefix.token_ids] = prefix
-            with self._saying("cannot be read"):
+            with self._reporting("cannot be read"):
                 self._prefixes[prefix.token_ids] = self._found(prefix, store)
         return self._prefixes[prefix.token_ids]
 
     def _found(self, prefix: Prefix, store: Store) -> Prefix:
         if self.limit and (path := store.find(self._key, prefix.token_ids)):
-            self.say(f"prompt cache: has {len(prefix)} tokens of the prompt")
+            self.say(f"prompt cache: found {len(prefix)} tokens of the prompt")
             return replace(prefix, state=path)
         size = len(prefix) * self._token_bytes
         most = shutil.disk_usage(store.folder).free // _SHARE_OF_FREE
         if self.limit:
             most = min(most, self.limit // _LARGEST_SHARE)
         if size > most:
-            self.say(f"prompt cache: a state of {size} bytes is too large to be kept")
+            self.say(f"prompt cache: a state of {size} bytes is too large to keep")
             return prefix
         least = max(_LEAST_SECONDS, size / _BYTES_A_SECOND)
         return replace(prefix, state=store.new(self._key, prefix.token_ids), least_seconds=least)
 
     @contextlib.contextmanager
-    def _saying(self, what: str) -> Iterator[None]:
+    def _reporting(self, what: str) -> Iterator[None]:
         try:
             yield
         except (OSError, KeyError, TypeError) as error:
@@ -154,7 +154,7 @@ class PromptCache:
 
 
 def _is_usable(folder: Path, say: Say) -> bool:
-    """Whether the folder is there, ours alone, and can be written to."""
+    """Whether the folder exists or can be made, belongs to this user alone, and is writable."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # Native code trusts the files in it.

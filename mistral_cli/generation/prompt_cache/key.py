@@ -1,4 +1,4 @@
-"""Whose states they are: everything that a state depends on beside its tokens."""
+"""The key of a saved state: everything that it depends on besides its tokens."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ if TYPE_CHECKING:
 
 _VERSION = 1
 
-# Options on which no state depends. All others count, those of the future too; one that names
-# a file must be told here by what the file has in it.
+# Load options that no state depends on. All others count, future ones included; an option that
+# names a file must be replaced here by a digest of its content.
 _WITHOUT_EFFECT = {"context_length", "threads", "states", "speculative"}
 
 _SAMPLE = 4096  # bytes of each tensor
 
 
 def key_of(model: GGUF, engine: Backend, load: LoadOptions) -> str:
-    """A digest of model, engine, its build and the options: only equal ones share states."""
+    """A digest of the model, the engine, its build and the options: equal keys share states."""
     options = {n: v for n, v in asdict(load).items() if n not in _WITHOUT_EFFECT}
-    told = [_VERSION, engine.name, engine.state_format(), fingerprint(model), options]
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()
+    content = [_VERSION, engine.name, engine.state_format(), fingerprint(model), options]
+    return hashlib.sha256(json.dumps(content, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def fingerprint(model: GGUF) -> str:
-    """What tells a model's file from others, of the same shape too, in milliseconds.
+    """A digest that tells a model file from others, even with the same shape, in milliseconds.
 
-    Its length, its time of change, its metadata and a sample out of the middle of each tensor:
-    to read all of it takes seconds, and a file that changes gets a new time. Raises OSError.
+    It covers the size, the modification time, the metadata and a sample from the middle of each
+    tensor. To read the whole file takes seconds, and a change sets a new time. Raises OSError.
     """
-    state = model.path.stat()
-    seen = hashlib.sha256(f"{state.st_size} {state.st_mtime_ns}".encode())
+    stat = model.path.stat()
+    seen = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
     for entry in model.entries.values():
         seen.update(entry)
     with model.path.open("rb") as file:

@@ -1,8 +1,9 @@
-"""The files of the prompt cache: states, and beside each what it is.
+"""The files of the prompt cache: saved states, each with a description beside it.
 
-`<name>.state` is the engine's file, `<name>.json` its key, tokens, size and SHA-256. The second
-is written last, and a state counts only with it. New states are hashed and renamed; then they
-are never changed, only deleted. All of it holds prompts: the folder is the user's alone.
+`<name>.state` is the engine's file; `<name>.json` has its key, tokens, size and SHA-256. The
+description is written last, and a state without one does not count. A new state is hashed and
+renamed, and after that only ever deleted. States contain prompts, so the folder must be one that
+only the user can read.
 """
 
 from __future__ import annotations
@@ -22,14 +23,14 @@ from typing import Any
 from mistral_cli.system.files import write_atomically
 
 _NAME_LENGTH = 32  # hex digits
-_MOST = 256  # entries; more of them make looking slow, and small ones gain little
+_MOST = 256  # entries; more make the search slow, and small states gain little
 _LOCK, _LOCK_SECONDS = "lock", 5.0
 _SECONDS_UNFINISHED = 3600.0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One state: of which model, after how many tokens; `size` is in bytes."""
+    """One saved state: its model, the tokens it covers, its size in bytes."""
 
     model: str
     tokens: int
@@ -39,37 +40,37 @@ class Entry:
 
 
 class Store:
-    """The states in `folder`, of which together at most `limit` bytes are kept.
+    """The states in `folder`, which together keep to `limit` bytes.
 
-    Safe for use by several processes. Every method raises OSError.
+    Several processes may use one folder. Every method raises OSError.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
 
     def find(self, key: str, tokens: Sequence[int]) -> Path | None:
-        """The state after `tokens`, read and compared with its hash; a bad one is deleted."""
+        """The state after `tokens`, if its content matches its hash; a damaged one is deleted."""
         path = self._path(key, tokens)
-        told = _read(path)
-        if told is None or (told.get("key"), told.get("tokens")) != (key, list(tokens)):
+        about = _read(path)
+        if about is None or (about.get("key"), about.get("tokens")) != (key, list(tokens)):
             return None
-        whole = path.exists() and path.stat().st_size == told["size"]
-        if not whole or _hash(path) != told["sha256"]:
+        whole = path.exists() and path.stat().st_size == about["size"]
+        if not whole or _hash(path) != about["sha256"]:
             _delete(path)
             return None
         os.utime(path.with_suffix(".json"))
         return path
 
     def new(self, key: str, tokens: Sequence[int]) -> Path:
-        """Where an engine may write the state after `tokens`; `add` makes it an entry."""
+        """A path where an engine may write the state after `tokens`; `add` makes it an entry."""
         path = self._path(key, tokens)
         return path.with_name(f"{path.stem}-{secrets.token_hex(4)}.new")
 
     def add(self, new: Path, key: str, tokens: Sequence[int], model: str) -> None:
-        """Make a file that `new` had named an entry, and delete those used longest ago."""
+        """Turn a file at a path from `new` into an entry; delete the least recently used entries."""
         path = self._path(key, tokens)
         new.chmod(0o600)
-        told = {
+        about = {
             "key": key,
             "model": model,
             "tokens": list(tokens),
@@ -79,23 +80,23 @@ class Store:
         with self._locked():
             if _read(path) is None:
                 new.replace(path)
-                write_atomically(path.with_suffix(".json"), json.dumps(told).encode())
+                write_atomically(path.with_suffix(".json"), json.dumps(about).encode())
                 path.with_suffix(".json").chmod(0o600)
             else:  # another process was faster
                 new.unlink()
             self._make_room()
 
     def entries(self) -> list[Entry]:
-        """Every entry, the one used last first."""
+        """Every entry, most recently used first."""
         found = []
         for path in self._states():
             with contextlib.suppress(OSError, KeyError, TypeError):
-                told = _read(path) or {}
+                about = _read(path) or {}
                 used = path.with_suffix(".json").stat().st_mtime
                 found.append(
                     Entry(
-                        str(told["model"]),
-                        len(told["tokens"]),
+                        str(about["model"]),
+                        len(about["tokens"]),
                         path.stat().st_size,
                         datetime.fromtimestamp(int(used), UTC),
                         path,
@@ -104,7 +105,7 @@ class Store:
         return sorted(found, key=lambda entry: entry.last_used, reverse=True)
 
     def clear(self) -> int:
-        """Delete everything, and return the bytes that this frees."""
+        """Delete everything and return the number of bytes freed."""
         freed = 0
         if self.folder.is_dir():
             with self._locked():
@@ -114,8 +115,8 @@ class Store:
         return freed
 
     def _path(self, key: str, tokens: Sequence[int]) -> Path:
-        told = json.dumps([key, list(tokens)]).encode()
-        return self.folder / f"{hashlib.sha256(told).hexdigest()[:_NAME_LENGTH]}.state"
+        content = json.dumps([key, list(tokens)]).encode()
+        return self.folder / f"{hashlib.sha256(content).hexdigest()[:_NAME_LENGTH]}.state"
 
     def _states(self) -> Iterator[Path]:
         return self.folder.glob("*.state")
@@ -141,7 +142,7 @@ class Store:
 
 
 def _sweep(files: Sequence[Path]) -> None:
-    """Delete what killed processes have left."""
+    """Delete unfinished files of processes that were killed."""
     oldest = time.time() - _SECONDS_UNFINISHED
     for path in files:
         whole = path.suffix == ".json" or _read(path) is not None
@@ -150,10 +151,10 @@ def _sweep(files: Sequence[Path]) -> None:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What is told of a state; None where nothing is."""
+    """The description of a state, or None if it has none."""
     with contextlib.suppress(OSError, ValueError):
-        told = json.loads(path.with_suffix(".json").read_bytes())
-        return told if isinstance(told, dict) else None
+        about = json.loads(path.with_suffix(".json").read_bytes())
+        return about if isinstance(about, dict) else None
     return None
 
 
