@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 
 from mistral_cli.cli.app import app
 from mistral_cli.errors import ExitCode
-from mistral_cli.generation.templates import builtin_dir, read
+from mistral_cli.generation.templates import builtin_folder, read_template
 from mistral_cli.models.references import ALIASES
 
 ROOT = Path(__file__).parent.parent
@@ -97,7 +97,7 @@ def templates() -> Iterator[str]:
     keys = ("max_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
     yield f"| template | {' | '.join(f'`{key}`' for key in keys)} | what it asks for |\n"
     yield f"|---|{'---|' * len(keys)}---|\n"
-    for template in map(read, sorted(builtin_dir().glob("*.txt"))):
+    for template in map(read_template, sorted(builtin_folder().glob("*.txt"))):
         values = " | ".join(str(template.options.get(key, "")) for key in keys)
         yield f"| `{template.name}` | {values} | {template.description} |\n"
 

@@ -1,4 +1,4 @@
-"""`--lora FILE[:SCALE]`: LoRA adapters, checked on their own and against the model they change."""
+"""`--lora FILE[:SCALE]`: LoRA adapters, checked alone and against the model they change."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """An adapter that the user wants: what is in its file, and how it is to be added."""
+class CheckedAdapter:
+    """An adapter of this run: its checked file, and how the engine adds it."""
 
     adapter: Adapter
     scaled: LoraAdapter
 
 
-def read_adapters(given: Sequence[str], reporter: Reporter) -> list[Chosen]:
+def read_adapters(given: Sequence[str], reporter: Reporter) -> list[CheckedAdapter]:
     """Read and check the adapters that `--lora` names.
 
-    Raises ModelUnusable for a file that is none, UsageError for an impossible scale.
+    Raises ModelUnusable for a file that is not an adapter, UsageError for an impossible scale.
     """
     chosen = []
     for argument in given:
-        path, scale = parse(argument)
+        path, scale = parse_adapter(argument)
         adapter = read_adapter(path)
-        chosen.append(Chosen(adapter, _scaled(path, scale, reporter)))
+        chosen.append(CheckedAdapter(adapter, _scaled(path, scale, reporter)))
         reporter.info(
             f"adapter {path}: {scale:g} times, rank {adapter.rank}, alpha {adapter.alpha:g}, "
             f"for {', '.join(adapter.targets)}"
@@ -48,19 +48,19 @@ def _scaled(path: Path, scale: float, reporter: Reporter) -> LoraAdapter:
     return LoraAdapter(path.resolve(), scale, cached_sha256(path, reporter))
 
 
-def fitting(chosen: Sequence[Chosen], model: GGUF) -> tuple[LoraAdapter, ...]:
-    """What an engine is to add to `model`. Raises ModelUnusable where one does not fit it."""
+def check_adapters(chosen: Sequence[CheckedAdapter], model: GGUF) -> tuple[LoraAdapter, ...]:
+    """The adapters for the engine. Raises ModelUnusable if one does not fit `model`."""
     for each in chosen:
         if problem := each.adapter.problem_with(model):
             raise ModelUnusable(
                 f"{each.adapter.path} does not fit {model.path.name}: {problem}",
-                hint="Use the model it was made for; `mistral-cli models show` tells of both.",
+                hint="Use the model it was made for; `mistral-cli models show` describes both.",
             )
     return tuple(each.scaled for each in chosen)
 
 
-def parse(argument: str) -> tuple[Path, float]:
-    """The file and the scale of `FILE[:SCALE]`; a colon may be part of a name that exists.
+def parse_adapter(argument: str) -> tuple[Path, float]:
+    """The file and the scale of `FILE[:SCALE]`; an existing file name may contain a colon.
 
     Raises UsageError for a scale that is not finite.
     """

@@ -121,7 +121,7 @@ def until_stop(
             certain = len(held) if last else len(held) - _possible_beginning(held, stop)
             end = _first_stop(held, stop)
             if end is not None and end <= certain:
-                events.close()  # before the reader sees it: the engine must not compute on meanwhile
+                events.close()  # first, so that the engine does not compute any further
                 yield TextDelta(held[:end])
                 yield Finish("stop", count)
                 return

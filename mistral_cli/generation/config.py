@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.engines.types import Sampling
-from mistral_cli.generation.adapters import fitting, read_adapters
+from mistral_cli.generation.adapters import check_adapters, read_adapters
 from mistral_cli.generation.options import Overflow, TaskOptions
 from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
@@ -160,7 +160,7 @@ def resolve_config(
         context_length=options.context_length,
         served=served,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
-        adapters=fitting(adapters, model),
+        adapters=check_adapters(adapters, model),
         speculative=speculative,
     )
 

@@ -1,4 +1,4 @@
-"""The options of the tasks: of all that open a model, of every task, of those with one answer."""
+"""The options of every task, and those of tasks on the texts of one call."""
 
 from __future__ import annotations
 
@@ -67,7 +67,14 @@ class TaskOptions(ModelOptions):
         ),
     ] = None
     top_k: Annotated[
-        int | None, option("--top-k", panel=SAMPLING, min=0, metavar="K", help="Sample from the K likeliest tokens; 0 is off.")
+        int | None,
+        option(
+            "--top-k",
+            panel=SAMPLING,
+            min=0,
+            metavar="K",
+            help="Sample from the K likeliest tokens; 0 is off.",
+        ),
     ] = None
     top_p: Annotated[
         float | None,
@@ -113,7 +120,9 @@ class TaskOptions(ModelOptions):
     ] = None
     template: Annotated[
         str | None,
-        option("--template", panel=PROMPT, metavar="FILE|NAME", help="Use another prompt template."),
+        option(
+            "--template", panel=PROMPT, metavar="FILE|NAME", help="Use another prompt template."
+        ),
     ] = None
     param: Annotated[
         list[str] | None,
@@ -135,7 +144,9 @@ class TaskOptions(ModelOptions):
     ] = False
     raw: Annotated[
         bool,
-        option("--raw", panel=PROMPT, help="Send the text as it is, without template or chat format."),
+        option(
+            "--raw", panel=PROMPT, help="Send the text as it is, without template or chat format."
+        ),
     ] = False
     overflow: Annotated[
         Overflow | None,

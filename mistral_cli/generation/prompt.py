@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
-from mistral_cli.generation.templates import find
+from mistral_cli.generation.templates import find_template
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import Segments, render, render_raw, tokenize_segments
 from mistral_cli.texts.inputs import Text
@@ -90,13 +90,13 @@ class PromptBuilder:
     @classmethod
     def of(cls, task: TaskPrompt, options: TaskOptions) -> PromptBuilder:
         """The builder for a task; finds its templates. Raises UsageError."""
-        template = find(options.template or task.name)
+        template = find_template(options.template or task.name)
         name = task.chunk_template
         return cls(
             task,
             template,
             options,
-            chunk_template=find(name) if name else None,
+            chunk_template=find_template(name) if name else None,
             spec=_spec(task, template),
         )
 

@@ -2,9 +2,9 @@
 
 A template is a text file for Jinja2's sandbox, under a TOML header between `+++` lines:
 `description`; `system`, the system text; `[options]`, sampling defaults; `[params]`, named
-values and their defaults; `[schema]`, the JSON schema of the answer. `{{ text }}` is the
-user's text and `{{ instruction }}` their instruction. Values are data: what stands in them
-is never interpreted.
+values and their defaults; `[schema]`, the JSON Schema of the answer. `{{ text }}` is the
+user's text and `{{ instruction }}` their instruction. Values are data: their content is never
+interpreted.
 """
 
 from __future__ import annotations
@@ -63,13 +63,13 @@ class Template:
     ) -> list[Message]:
         """The messages for one text.
 
-        `params` come from the user and must be known to the template; `task_values` come
-        from the command, and a template may do without them. Raises UsageError.
+        `params` come from the user, and the template must use each; `task_values` come from the
+        command, and the template may ignore them. Raises UsageError.
         """
         params = params or {}
         if twice := sorted(set(params) & set(task_values or ())):
             raise UsageError(
-                f"{twice[0]!r} is given by an option and by -p", hint="Give one of them."
+                f"{twice[0]!r} is given twice, by an option and by -p", hint="Give one of them."
             )
         values = {**self.params, **(task_values or {}), **params}
         values |= {"text": text, "instruction": instruction or ""}
@@ -80,12 +80,12 @@ class Template:
                 hint=f"Its parameters: {', '.join(sorted(known)) or 'none'}.",
             )
         system = self._render(self.system, values).strip()
-        # Of the input too only the outermost newlines go: they end a file, not its text.
+        # Only the outermost newlines are dropped, of the input too: they end a file, not its text.
         user = self._render(self.source, values).strip("\n")
         return [Message("system", system)] * bool(system) + [Message("user", user)]
 
     def variables(self) -> frozenset[str]:
-        """The names that the template uses."""
+        """The names of the variables in the template."""
         return _variables(self.system) | _variables(self.source)
 
     def _render(self, source: str, values: Mapping[str, Any]) -> str:
@@ -95,61 +95,61 @@ class Template:
             return str(_compiled(source).render(values))
         except jinja2.UndefinedError as error:
             raise UsageError(
-                f"the template {self.name!r} wants a value: {error}",
+                f"the template {self.name!r} needs a value: {error}",
                 hint="Give it with -p NAME=VALUE.",
             ) from error
-        except Exception as error:  # it is the user's code, which can raise anything
+        except Exception as error:  # a template is the user's code and can raise anything
             raise UsageError(
                 f"the template {self.name!r} does not work: {first_line(error)}",
                 hint=f"Correct {self.path}.",
             ) from error
 
 
-def find(reference: str) -> Template:
-    """The template in the file `reference`, or the one so called. Raises UsageError.
+def find_template(reference: str) -> Template:
+    """The template in the file `reference`, or with that name. Raises UsageError.
 
-    A name is looked up in the user's prompt folder first, then among the built-in ones.
+    A name is looked up in the user's prompts folder first, then among the built-in templates.
     """
     if Path(reference).suffix or "/" in reference:
         try:
             path = Path(reference).expanduser()
             if path.is_file():
-                return read(path)
+                return read_template(path)
         except (OSError, RuntimeError):
             pass  # too long for a path, or the home of a user that does not exist
     known = _paths()
     if reference in known:
-        return read(known[reference])
+        return read_template(known[reference])
     names = ", ".join(known)
     raise UsageError(f"there is no template {reference!r}", hint=f"Use a file or one of: {names}.")
 
 
-def available() -> list[Template]:
-    """Every template that `find` finds by name, sorted by name.
+def available_templates() -> list[Template]:
+    """Every template that `find_template` finds by name, sorted by name.
 
-    One that is not usable is there too, and its description says why.
+    The description of a template that cannot be used says why.
     """
     return [_read_or_describe(path) for path in _paths().values()]
 
 
 def _read_or_describe(path: Path) -> Template:
     try:
-        return read(path)
+        return read_template(path)
     except UsageError as error:
         return Template(path, "", description=error.message)
 
 
 def _paths() -> dict[str, Path]:
-    """Name → file, sorted by name; a user's template hides a built-in one of its name."""
+    """Name → file, sorted by name; a user's template replaces a built-in one with the same name."""
     paths: dict[str, Path] = {}
-    for folder in (builtin_dir(), prompts_dir()):
-        # The home of another user (cron, sudo) must not keep us from the built-in ones.
+    for folder in (builtin_folder(), prompts_dir()):
+        # Under cron or sudo the home may be unreadable; the built-in templates still work.
         with contextlib.suppress(OSError):
             paths |= {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
     return dict(sorted(paths.items()))
 
 
-def read(path: Path) -> Template:
+def read_template(path: Path) -> Template:
     """Read and check one file. Raises UsageError that names what is wrong."""
     try:
         content = path.read_text(encoding="utf-8-sig")
@@ -163,7 +163,7 @@ def read(path: Path) -> Template:
         try:
             header = tomllib.loads(match[1] or "")
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise _bad(path, f"its header is no TOML: {error}") from error
+            raise _bad(path, f"its header is not TOML: {error}") from error
         content = content[match.end() :]
     _check_header(path, header)
     template = Template(path, content, **header)
@@ -186,7 +186,7 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
         if not (lowest <= value <= highest and value < math.inf):
             raise _bad(path, f"'options.{key}' in its header cannot be {value}")
     for key in sorted(_INPUTS & set(header.get("params", {}))):
-        raise _bad(path, f"'params.{key}' in its header is the input's own name")
+        raise _bad(path, f"'params.{key}' in its header has a name reserved for the input")
 
 
 def _check_source(template: Template) -> None:
@@ -227,6 +227,6 @@ def _environment() -> Any:
     )
 
 
-def builtin_dir() -> Path:
+def builtin_folder() -> Path:
     """The folder of the built-in templates: the checkout's `prompts/`, linked into the package."""
     return Path(__file__).with_name("prompts").resolve()

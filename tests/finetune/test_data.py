@@ -13,7 +13,7 @@ from support.terminals import make_terminal
 
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.data import TrainingData, read_data
-from mistral_cli.generation.templates import find
+from mistral_cli.generation.templates import find_template
 from mistral_cli.models.chat import Message
 
 Run = Callable[..., Result]
@@ -116,7 +116,7 @@ def test_unused_columns_are_reported(written: Callable[..., TrainingData]) -> No
 
 
 def test_the_example_prompts_match_the_template() -> None:
-    template = find("midjourney")
+    template = find_template("midjourney")
     with EXAMPLES.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) >= 48

@@ -17,7 +17,7 @@ from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import Request, TextDelta
 from mistral_cli.errors import UsageError
-from mistral_cli.generation.adapters import parse
+from mistral_cli.generation.adapters import parse_adapter
 from mistral_cli.models.gguf import read_gguf
 
 PROMPT = tuple(range(300, 312))
@@ -68,17 +68,17 @@ def test_adapters_count_as_often_as_they_are_scaled(
 
 def test_an_argument_is_a_file_first(tmp_path: Path) -> None:
     plain, colon = tmp_path / "a.gguf", tmp_path / "a.gguf:2"
-    assert parse(f"{plain}:0.5") == (plain, 0.5)
-    assert parse(f"{plain}:-1e-1") == (plain, -0.1)
-    assert parse(str(plain)) == (plain, 1.0)
-    assert parse(f"{plain}:two") == (tmp_path / "a.gguf:two", 1.0)
-    assert parse(str(colon)) == (plain, 2.0)
+    assert parse_adapter(f"{plain}:0.5") == (plain, 0.5)
+    assert parse_adapter(f"{plain}:-1e-1") == (plain, -0.1)
+    assert parse_adapter(str(plain)) == (plain, 1.0)
+    assert parse_adapter(f"{plain}:two") == (tmp_path / "a.gguf:two", 1.0)
+    assert parse_adapter(str(colon)) == (plain, 2.0)
     colon.touch()
-    assert parse(str(colon)) == (colon, 1.0)
-    assert parse(f"{colon}:3") == (colon, 3.0)
+    assert parse_adapter(str(colon)) == (colon, 1.0)
+    assert parse_adapter(f"{colon}:3") == (colon, 3.0)
     for scale in ("nan", "inf", "-inf"):
         with pytest.raises(UsageError, match=scale):
-            parse(f"{plain}:{scale}")
+            parse_adapter(f"{plain}:{scale}")
 
 
 def test_answers_with_an_adapter(run: Run, mistral: Path, adapter: Path) -> None:

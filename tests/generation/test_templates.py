@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.templates import (
     Template,
-    available,
-    builtin_dir,
-    find,
-    read,
+    available_templates,
+    builtin_folder,
+    find_template,
+    read_template,
 )
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
@@ -33,7 +33,7 @@ def write(name: str, content: str | bytes) -> Path:
 
 
 def fill(content: str, text: str = "TEXT", **arguments: Any) -> list[Message]:
-    return read(write("mine", content)).fill(text, **arguments)
+    return read_template(write("mine", content)).fill(text, **arguments)
 
 
 def user_text(messages: list[Message]) -> str:
@@ -99,12 +99,14 @@ FROM_BELOW = f"from the text below as one JSON object. Use only what the text sa
 def test_built_in_prompts(
     name: str, values: Mapping[str, Any], instruction: str | None, expected: str
 ) -> None:
-    assert user_text(find(name).fill("A\n\nB", instruction, task_values=values)) == expected
+    assert (
+        user_text(find_template(name).fill("A\n\nB", instruction, task_values=values)) == expected
+    )
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_templates_describe_themselves_and_set_every_option(name: str) -> None:
-    template = find(name)
+    template = find_template(name)
     assert template.description.endswith(".")
     assert set(template.options) == {
         "max_tokens",
@@ -119,10 +121,10 @@ def test_built_in_templates_describe_themselves_and_set_every_option(name: str) 
 
 
 def test_the_users_folder_comes_first() -> None:
-    assert find("summarize").path.parent == builtin_dir()
+    assert find_template("summarize").path.parent == builtin_folder()
     path = write("summarize", "Mine: {{ text }}")
-    assert find("summarize").path == path
-    assert [t.path for t in available() if t.name == "summarize"] == [path]
+    assert find_template("summarize").path == path
+    assert [t.path for t in available_templates() if t.name == "summarize"] == [path]
 
 
 def test_a_file_is_found_by_its_path_and_a_name_never_is(
@@ -131,11 +133,11 @@ def test_a_file_is_found_by_its_path_and_a_name_never_is(
     monkeypatch.chdir(tmp_path)
     for name in ("own.txt", "plain", "summarize"):
         (tmp_path / name).write_text("{{ text }}")
-    assert find("own.txt").name == find(str(tmp_path / "own.txt")).name == "own"
-    assert find("./plain").source == "{{ text }}"
-    assert find("summarize").path.parent == builtin_dir()
+    assert find_template("own.txt").name == find_template(str(tmp_path / "own.txt")).name == "own"
+    assert find_template("./plain").source == "{{ text }}"
+    assert find_template("summarize").path.parent == builtin_folder()
     with pytest.raises(UsageError, match="no template 'plain'"):
-        find("plain")
+        find_template("plain")
 
 
 @pytest.mark.parametrize(
@@ -165,7 +167,7 @@ def test_what_is_not_found_names_the_known_ones(reference: str) -> None:
     (prompts_dir() / "sub").mkdir()
     (prompts_dir() / "sub" / "inner.txt").write_text("{{ text }}")
     with pytest.raises(UsageError, match="there is no template") as caught:
-        find(reference)
+        find_template(reference)
     assert ", ".join(sorted([*BUILT_IN, "sub"])) in caught.value.hint
 
 
@@ -173,22 +175,22 @@ def test_a_broken_template_is_listed_as_such_and_breaks_nothing_else() -> None:
     path = write("broken", "{{ text")
     write("good", '+++\ndescription = "Works."\n+++\n{{ text }}')
     (prompts_dir() / "folder.txt").mkdir()
-    listed = {template.name: template.description for template in available()}
+    listed = {template.name: template.description for template in available_templates()}
     assert sorted(listed) == sorted([*BUILT_IN, "broken", "good"])
     assert listed["good"] == "Works."
     assert f"{path} is not usable: unexpected end" in listed["broken"]
     with pytest.raises(UsageError, match="no template 'x'") as caught:
-        find("x")
+        find_template("x")
     assert "broken, generate, good" in caught.value.hint
     with pytest.raises(UsageError, match="not usable"):
-        find("broken")
+        find_template("broken")
 
 
 # --- the header ----------------------------------------------------------------------------------
 
 
 def test_a_whole_header() -> None:
-    template = read(
+    template = read_template(
         write(
             "mine",
             "+++\r\n"
@@ -237,15 +239,15 @@ def test_a_header_may_be_absent_or_empty(header: str) -> None:
         ("options.repetition_penalty = 0.0", r"'options\.repetition_penalty' .* cannot be 0\.0"),
         ("params.text = ''", r"'params\.text' in its header"),
         ("params.instruction = ''", r"'params\.instruction' in its header"),
-        ("description = ", "no TOML"),
-        ("a = 1\na = 2", "no TOML"),
+        ("description = ", "not TOML"),
+        ("a = 1\na = 2", "not TOML"),
         ("system = '{{ text'", "unexpected end"),
     ],
 )
 def test_header_errors_name_the_file_and_the_key(header: str, problem: str) -> None:
     path = write("mine", f"+++\n{header}\n+++\n{{{{ text }}}}")
     with pytest.raises(UsageError, match=problem) as caught:
-        read(path)
+        read_template(path)
     assert str(path) in caught.value.message
     assert "\n" not in caught.value.message
 
@@ -269,13 +271,13 @@ def test_header_errors_name_the_file_and_the_key(header: str, problem: str) -> N
 def test_files_that_are_no_templates(content: str | bytes, problem: str) -> None:
     path = write("mine", content)
     with pytest.raises(UsageError, match=problem) as caught:
-        read(path)
+        read_template(path)
     assert str(path) in caught.value.message
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read the template"):
-        read(tmp_path / "no.txt")
+        read_template(tmp_path / "no.txt")
 
 
 # --- filling -------------------------------------------------------------------------------------
@@ -296,20 +298,20 @@ def test_data_arrives_unchanged(text: str, instruction: str, value: str) -> None
 @ONE_FOLDER
 @given(text=DATA)
 def test_only_the_outermost_newlines_of_a_prompt_go(text: str) -> None:
-    assert user_text(find("generate").fill(text)) == text.strip("\n")
+    assert user_text(find_template("generate").fill(text)) == text.strip("\n")
 
 
 def test_values_come_from_the_user_then_the_command_then_the_header() -> None:
     content = "+++\nparams = {a = 1, b = 1, c = 1}\n+++\n{{ a }}{{ b }}{{ c }}{{ text }}"
     task_values = {"b": 2, "unused": 2}
     assert user_text(fill(content, "", params={"c": "3"}, task_values=task_values)) == "123"
-    with pytest.raises(UsageError, match="'b' is given by an option and by -p"):
+    with pytest.raises(UsageError, match="'b' is given twice, by an option and by -p"):
         fill(content, "", params={"b": "3"}, task_values=task_values)
 
 
 def test_a_missing_value_is_named() -> None:
     with pytest.raises(
-        UsageError, match=r"'mine' wants a value: 'audience' is undefined"
+        UsageError, match=r"'mine' needs a value: 'audience' is undefined"
     ) as caught:
         fill("For {{ audience }}: {{ text }}")
     assert "-p NAME=VALUE" in caught.value.hint

@@ -22,11 +22,12 @@ def prompts() -> None:
 @group.command("list")
 def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
     """List the prompt templates: your own and the built-in ones."""
-    from mistral_cli.generation.templates import available
+    from mistral_cli.generation.templates import available_templates
     from mistral_cli.system.tables import print_table
 
     rows = [
-        {"name": t.name, "description": t.description, "path": str(t.path)} for t in available()
+        {"name": t.name, "description": t.description, "path": str(t.path)}
+        for t in available_templates()
     ]
     titles = {"name": "template", "description": "description"}
     print_table(context.obj, "prompts", rows, titles, as_json=json)
@@ -35,10 +36,10 @@ def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
 @group.command()
 def show(context: typer.Context, name: Name) -> None:
     """Print the text of a template."""
-    from mistral_cli.generation.templates import find
+    from mistral_cli.generation.templates import find_template
     from mistral_cli.system.stdout import write
 
-    write(context.obj, find(name).path.read_text(encoding="utf-8"))
+    write(context.obj, find_template(name).path.read_text(encoding="utf-8"))
 
 
 @group.command()
@@ -47,8 +48,8 @@ def path(
     name: Annotated[str | None, typer.Argument(metavar="[NAME|FILE]", show_default=False)] = None,
 ) -> None:
     """Print the path of a template; without a name, the folder for your own."""
-    from mistral_cli.generation.templates import find
+    from mistral_cli.generation.templates import find_template
     from mistral_cli.system.config import prompts_dir
     from mistral_cli.system.stdout import write
 
-    write(context.obj, f"{find(name).path if name else prompts_dir()}\n")
+    write(context.obj, f"{find_template(name).path if name else prompts_dir()}\n")

@@ -67,7 +67,7 @@ class Store:
         return path.with_name(f"{path.stem}-{secrets.token_hex(4)}.new")
 
     def add(self, new: Path, key: str, tokens: Sequence[int], model: str) -> None:
-        """Turn a file at a path from `new` into an entry; delete the least recently used entries."""
+        """Make a file from `new` an entry, and delete the least recently used entries."""
         path = self._path(key, tokens)
         new.chmod(0o600)
         about = {
