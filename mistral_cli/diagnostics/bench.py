@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.memory import read_for_a_token
-from mistral_cli.engines.isolated.session import IsolatedSession, open_in_process
+from mistral_cli.engines.isolated.handle import EngineProcess
+from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.selection import (
@@ -26,6 +27,7 @@ from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.system.machine import available_memory, resident_peak, usable_cores
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.isolated.session import IsolatedSession
     from mistral_cli.engines.options import GpuLayers
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
@@ -175,7 +177,7 @@ def measure(
 ) -> Benchmark:
     """Run `workload` on every candidate in turn and repeat, so that all meet the same conditions.
 
-    Raises what `open_in_process` and its streams raise, also if an engine's process dies.
+    Raises what `open_session` and its streams raise, also if an engine's process dies.
     """
     reporter.status("measuring the memory bandwidth …")
     bandwidth = memory_bandwidth(usable_cores())
@@ -201,7 +203,10 @@ def _run(
         _drop_from_page_cache(model)
     reporter.status(f"{subject}: loading …")
     random_ids = _random_ids(model)
-    with open_in_process(candidate.selection, model, candidate.load, reporter.warn) as session:
+    process = EngineProcess()
+    with open_session(
+        candidate.selection, model, candidate.load, reporter.warn, process
+    ) as session:
         first_token, _ = _time_stream(session, (next(random_ids),), 1)
         load_seconds = session.load_seconds + first_token
         reporter.status(f"{subject}: reading {workload.prompt_tokens} tokens …")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, overload
 
 from mistral_cli.engines.hardware.gpu import fits, fits_easily, tells_memory
 from mistral_cli.engines.protocol import LoadOptions, Session
@@ -20,11 +20,32 @@ from mistral_cli.system.machine import available_memory
 
 if TYPE_CHECKING:
     from mistral_cli.engines.isolated.handle import EngineProcess
+    from mistral_cli.engines.isolated.session import IsolatedSession
     from mistral_cli.engines.protocol import Backend
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
 _SMALL_STEPS = 4
+
+
+@overload
+def open_session(
+    selection: EngineSelection,
+    model: GGUF,
+    options: LoadOptions,
+    warn: Callable[[str], None],
+    process: EngineProcess,
+) -> IsolatedSession: ...
+
+
+@overload
+def open_session(
+    selection: EngineSelection,
+    model: GGUF,
+    options: LoadOptions,
+    warn: Callable[[str], None],
+    process: EngineProcess | None = None,
+) -> Session: ...
 
 
 def open_session(

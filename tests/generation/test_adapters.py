@@ -176,5 +176,5 @@ def test_models_show_understands_an_adapter(
     small = write_mistral(tmp_path / "small.gguf", embedding=32)
     shown = run(*call, MISTRAL_CLI_MODEL=str(small)).stdout
     assert "no: it changes 'blk.0.attn_q" in shown
-    assert "not known: mistral" in run(*call).stdout
+    assert "unknown: mistral" in run(*call).stdout
     assert run(*call, "-q").stdout == f"{adapter}\n"
