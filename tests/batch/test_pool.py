@@ -73,7 +73,7 @@ def test_rows_of_a_killed_engine_are_retried(start: Start, here: Path, script: S
     os.kill(child, signal.SIGSEGV)
     stderr = running.communicate(timeout=60)[1]
     assert running.returncode == 0
-    assert "warning: the engine ended by SIGSEGV; it is started again" in stderr
+    assert "warning: the engine ended by SIGSEGV; starting it again" in stderr
     lines = lines_of(here / "out.jsonl")
     assert len(texts_of(here / "out.jsonl")) == 20
     assert {warning for line in lines for warning in line["warnings"]} == {

@@ -1,7 +1,7 @@
-"""What runs in the process of an engine: open it, and answer what is asked over a pipe.
+"""The process of an engine: it opens a model and serves calls that arrive over a pipe.
 
-`python -m mistral_cli.engines.isolated.child PIPE LIFE`: two file descriptors. Nothing is
-ever written to LIFE: it ends when the process that started us does.
+`python -m mistral_cli.engines.isolated.child PIPE LIFE`: two file descriptors. Nothing is ever
+written to LIFE, whose other end closes when the process that started us ends.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from mistral_cli.engines.isolated.children import die_with
 from mistral_cli.engines.isolated.messages import (
-    Answer,
-    Ask,
-    Begun,
+    Call,
     Cancel,
-    Ended,
-    Failure,
-    Open,
-    Opened,
-    Warned,
+    LoadWarning,
+    ModelOpened,
+    OpenModel,
+    RemoteError,
+    Reply,
+    StreamEnded,
+    StreamStarted,
 )
 from mistral_cli.engines.loader import open_engine
 from mistral_cli.models.gguf import read_gguf
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
 
 
-class _Desk:
-    """Answers the questions of one connection, each in a thread of its own."""
+class _Server:
+    """Serves the calls of one connection, each in a thread of its own."""
 
-    def __init__(self, engine: Session, parallel: int, connection: Connection[Any, Any]) -> None:
-        self._engine = engine
+    def __init__(self, session: Session, parallel: int, connection: Connection[Any, Any]) -> None:
+        self._session = session
         self._connection = connection
-        # One more stream would end the oldest.
+        # One stream too many would end the oldest.
         self._slots = threading.Semaphore(parallel)
         self._cancelled: dict[int, threading.Event] = {}
-        self._answers: queue.SimpleQueue[tuple[int, Answer]] = queue.SimpleQueue()
+        self._replies: queue.SimpleQueue[tuple[int, Reply]] = queue.SimpleQueue()
 
     def serve(self) -> NoReturn:
-        """Answer until the other side has gone."""
+        """Serve until the other side closes the pipe."""
         threading.Thread(target=self._send, daemon=True).start()
         while True:
             message = _receive(self._connection)
@@ -56,39 +56,37 @@ class _Desk:
                     cancelled.set()
             else:
                 cancelled = self._cancelled[message.number] = threading.Event()
-                threading.Thread(
-                    target=self._answer, args=(message, cancelled), daemon=True
-                ).start()
+                threading.Thread(target=self._call, args=(message, cancelled), daemon=True).start()
 
-    def _answer(self, ask: Ask, cancelled: threading.Event) -> None:
-        number = ask.number
+    def _call(self, call: Call, cancelled: threading.Event) -> None:
+        number = call.number
         try:
-            if isinstance(ask.question, str):
-                self._answers.put((number, self._engine.tokenize(ask.question)))
+            if isinstance(call.argument, str):
+                self._replies.put((number, self._session.tokenize(call.argument)))
             else:
-                self._stream(number, ask.question, cancelled)
+                self._stream(number, call.argument, cancelled)
         except Exception as error:
-            self._answers.put((number, Failure.of(error)))
+            self._replies.put((number, RemoteError.of(error)))
         del self._cancelled[number]
-        self._answers.put((number, Ended()))
+        self._replies.put((number, StreamEnded()))
 
     def _stream(self, number: int, request: Request, cancelled: threading.Event) -> None:
         with self._slots:
             if cancelled.is_set():
                 return
-            self._answers.put((number, Begun()))
-            with contextlib.closing(self._engine.stream(request)) as events:
+            self._replies.put((number, StreamStarted()))
+            with contextlib.closing(self._session.stream(request)) as events:
                 for event in events:
                     if cancelled.is_set():
                         return
-                    self._answers.put((number, event))
+                    self._replies.put((number, event))
 
     def _send(self) -> None:
         while True:
-            batch = [self._answers.get()]
+            batch = [self._replies.get()]
             with contextlib.suppress(queue.Empty):
                 while True:
-                    batch.append(self._answers.get_nowait())
+                    batch.append(self._replies.get_nowait())
             try:
                 self._connection.send(batch)
             except OSError:
@@ -103,24 +101,27 @@ def _receive(connection: Connection[Any, Any]) -> Any:
 
 
 def main() -> None:
-    """Open what the first message names, say so or why not, and serve."""
+    """Open what the first message names, report the result, and serve."""
     pipe, life = map(int, sys.argv[1:])
     die_with(life)
     connection: Connection[Any, Any] = Connection(pipe)
-    opening: Open = _receive(connection)
+    opening: OpenModel = _receive(connection)
     try:
-        model = read_gguf(opening.path)  # after a crash, hours later, it may be another file
+        model = read_gguf(opening.path)  # hours later, after a crash, it may be another file
         started = time.perf_counter()
-        engine = open_engine(
-            opening.selection, model, opening.options, lambda text: connection.send(Warned(text))
+        session = open_engine(
+            opening.selection,
+            model,
+            opening.options,
+            lambda text: connection.send(LoadWarning(text)),
         )
     except Exception as error:
-        connection.send(Failure.of(error))
+        connection.send(RemoteError.of(error))
         return
     seconds = time.perf_counter() - started
-    connection.send(Opened(engine.gpu_layers, engine.context_length, seconds))
+    connection.send(ModelOpened(session.gpu_layers, session.context_length, seconds))
     most = opening.selection.backend.max_parallel or opening.options.parallel
-    _Desk(engine, min(most, opening.options.parallel), connection).serve()
+    _Server(session, min(most, opening.options.parallel), connection).serve()
 
 
 if __name__ == "__main__":

@@ -12,6 +12,8 @@ from __future__ import annotations
 import os
 import sys
 
+DEATH_HINT = "Run it again; if that fails too, use a smaller -c, another file or another --engine."
+
 _TELLING_WORDS = ("error", "assert", "fail", "abort", "terminate", "killed")
 
 

@@ -1,4 +1,4 @@
-"""One process of an engine, as we hold it: start it, ask it, and find out how it ended."""
+"""Our side of the process of an engine: start it, call it, and find out how it ended."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.isolated.children import child_command, describe_exit
+from mistral_cli.engines.isolated.children import DEATH_HINT, child_command, describe_exit
 from mistral_cli.engines.isolated.messages import (
-    Answer,
-    Ask,
+    Call,
     Cancel,
-    Ended,
-    Failure,
-    Open,
-    Opened,
-    Warned,
+    LoadWarning,
+    ModelOpened,
+    OpenModel,
+    RemoteError,
+    Reply,
+    StreamEnded,
 )
 from mistral_cli.errors import EngineDied, EngineFailed
 from mistral_cli.system.files import scratch_folder
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
 
 _STUCK_SECONDS = 30.0
-"""A batch of a large prompt takes seconds on a slow machine; only then is the work stopped."""
+"""A call that is cancelled ends after the current batch: seconds, on a slow machine."""
 
-_LOOK_SECONDS = 1.0
+_CHECK_SECONDS = 1.0
 _LOG_BYTES = 8192
 
 
 class EngineProcess:
-    """A process that opens an engine. Safe for use by several threads.
+    """A process that opens a model. Safe for use by several threads.
 
-    It is out of reach of the terminal's Ctrl-C, and ends when we do, however that happens.
+    The terminal's Ctrl-C does not reach it. It ends when we do, however we end.
     """
 
     def __init__(self) -> None:
-        """Start it. Raises EngineFailed where that cannot be done."""
+        """Start it. Raises EngineFailed if that is not possible."""
         self._numbers = itertools.count()
-        self._answers: dict[int, queue.SimpleQueue[Answer | None]] = {}
+        self._replies: dict[int, queue.SimpleQueue[Reply | None]] = {}
         self._leaving: dict[int, float] = {}
         self._death: str | None = None
         self._stuck = self._closed = False
@@ -60,10 +60,10 @@ class EngineProcess:
             self.close()
             raise
 
-    def open(self, opening: Open, warn: Callable[[str], None]) -> None:
-        """Have it open an engine, and wait until that is done.
+    def open(self, opening: OpenModel, warn: Callable[[str], None]) -> None:
+        """Have it open a model, and wait for that.
 
-        Raises whatever `open_engine` raises there, EngineDied where the process ends.
+        Raises whatever `open_engine` raises there, and EngineDied if the process ends.
         """
         try:
             self.opened = self._open(opening, warn)
@@ -75,7 +75,7 @@ class EngineProcess:
 
     @property
     def alive(self) -> bool:
-        """Whether it can still be asked, as far as is known."""
+        """Whether it can still be called, as far as we know."""
         return self._death is None
 
     @property
@@ -83,36 +83,35 @@ class EngineProcess:
         """Its process id."""
         return self._process.pid
 
-    def ask(self, question: Request | str) -> tuple[int, queue.SimpleQueue[Answer | None]]:
-        """The number of the question, and where its answers will be; None: the process died."""
-        answers: queue.SimpleQueue[Answer | None] = queue.SimpleQueue()
+    def call(self, argument: Request | str) -> tuple[int, queue.SimpleQueue[Reply | None]]:
+        """The number of the call, and the queue of its replies; None there: the process died."""
+        answers: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         with self._lock:
             number = next(self._numbers)
             if self.alive:
-                self._answers[number] = answers
+                self._replies[number] = answers
             else:
                 answers.put(None)
-        self._send(Ask(number, question))
+        self._send(Call(number, argument))
         return number, answers
 
     def cancel(self, number: int) -> None:
-        """Have the work on that question stopped, if it goes on; killed if it does not stop."""
+        """Stop the work on that call, if it goes on, and kill the process if it does not stop."""
         with self._lock:
-            if number not in self._answers:
+            if number not in self._replies:
                 return
             self._leaving[number] = time.monotonic() + _STUCK_SECONDS
         self._send(Cancel(number))
 
     def died(self) -> EngineFailed:
-        """The error for those whose answer was not complete."""
+        """The error for calls that were not complete."""
         if self._closed:
             return EngineFailed("the model is closed", hint="Open it again.")
-        hint = "Run it again; if it ends so again, use a smaller -c, another file or --engine."
-        return EngineDied(self._death or "the engine's process has ended", hint=hint)
+        return EngineDied(self._death or "the engine's process has ended", hint=DEATH_HINT)
 
     def close(self) -> None:
         """End it. Safe to call twice."""
-        # One that had died stays dead for those whom that has not reached yet.
+        # Readers that have not noticed its death yet must still get that error.
         self._closed = self._closed or self.alive
         if hasattr(self, "_process"):
             self._process.kill()
@@ -129,8 +128,8 @@ class EngineProcess:
         command, environment = child_command(
             "mistral_cli.engines.isolated.child", theirs.fileno(), life
         )
-        # What it leaves behind when it is killed goes with our folder; and ggml would call a
-        # debugger to show where it aborts.
+        # Its temporary files go into our folder, which also goes if it is killed. Without the other
+        # variable ggml would call a debugger to show where it aborts.
         environment |= {"TMPDIR": str(self._log.parent), "GGML_NO_BACKTRACE": "1"}
         try:
             with self._log.open("wb") as log:
@@ -145,7 +144,7 @@ class EngineProcess:
                 )
         except OSError as error:
             raise EngineFailed(
-                f"no process for the engine can be started: {error}",
+                f"cannot start a process for the engine: {error}",
                 hint="Close other programs.",
             ) from error
         finally:
@@ -153,48 +152,48 @@ class EngineProcess:
             os.close(life)
         return ours, process
 
-    def _open(self, opening: Open, warn: Callable[[str], None]) -> Opened:
+    def _open(self, opening: OpenModel, warn: Callable[[str], None]) -> ModelOpened:
         try:
             self._connection.send(opening)
-            while isinstance(message := self._connection.recv(), Warned):
+            while isinstance(message := self._connection.recv(), LoadWarning):
                 warn(message.text)
         except (EOFError, OSError) as error:
             self._death = self._how_it_ended()
             raise self.died() from error
-        if isinstance(message, Failure):
+        if isinstance(message, RemoteError):
             raise message.error()
-        opened: Opened = message
+        opened: ModelOpened = message
         return opened
 
-    def _send(self, message: Ask | Cancel) -> None:
-        # Where the process has died, the reader finds out and tells everybody.
+    def _send(self, message: Call | Cancel) -> None:
+        # If the process has died, the reading thread finds out and tells all callers.
         with self._sending, contextlib.suppress(OSError):
             self._connection.send(message)
 
     def _read(self) -> None:
-        """Hand out the answers until there are no more, and then say so to all who wait."""
+        """Hand out replies until the pipe closes; then tell everyone who waits."""
         try:
             while True:
-                if self._connection.poll(_LOOK_SECONDS):
+                if self._connection.poll(_CHECK_SECONDS):
                     for number, answer in self._connection.recv():
                         self._hand_out(number, answer)
                 self._kill_if_stuck()
         except (EOFError, OSError):
             pass
-        except Exception:  # it speaks another version's language
+        except Exception:  # a message of another version of the program
             self._process.kill()
         death = self._how_it_ended()
         with self._lock:
             self._death = death
-            waiting, self._answers = self._answers, {}
+            waiting, self._replies = self._replies, {}
         for answers in waiting.values():
             answers.put(None)
 
-    def _hand_out(self, number: int, answer: Answer) -> None:
+    def _hand_out(self, number: int, answer: Reply) -> None:
         with self._lock:
-            answers = self._answers[number]
-            if isinstance(answer, Ended):
-                del self._answers[number]
+            answers = self._replies[number]
+            if isinstance(answer, StreamEnded):
+                del self._replies[number]
                 self._leaving.pop(number, None)
         answers.put(answer)
 

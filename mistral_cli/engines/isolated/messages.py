@@ -1,4 +1,4 @@
-"""What we and the process of an engine tell each other, as pickles over a pipe."""
+"""The messages between us and the process of an engine, as pickles over a pipe."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Open:
-    """To the engine, first of all: what to open."""
+class OpenModel:
+    """To the engine, as the first message: what to open."""
 
     selection: EngineSelection
     path: Path
@@ -25,30 +25,30 @@ class Open:
 
 
 @dataclass(frozen=True)
-class Ask:
+class Call:
     """To the engine: generate for a Request, or tokenize a text."""
 
     number: int
-    question: Request | str
+    argument: Request | str
 
 
 @dataclass(frozen=True)
 class Cancel:
-    """To the engine: nobody waits for that answer any more."""
+    """To the engine: stop that call, whose reader has left."""
 
     number: int
 
 
 @dataclass(frozen=True)
-class Warned:
-    """From the engine while it opens: text for the user."""
+class LoadWarning:
+    """From the engine while it opens the model: text for the user."""
 
     text: str
 
 
 @dataclass(frozen=True)
-class Opened:
-    """From the engine: it is open."""
+class ModelOpened:
+    """From the engine: the model is open."""
 
     gpu_layers: int
     context_length: int
@@ -56,18 +56,18 @@ class Opened:
 
 
 @dataclass(frozen=True)
-class Begun:
-    """From the engine: the first of an answer: it had waited for a slot until now."""
+class StreamStarted:
+    """From the engine, as the first reply to a Request: it has got a slot."""
 
 
 @dataclass(frozen=True)
-class Ended:
-    """From the engine: the last of an answer, also of one that failed or was cancelled."""
+class StreamEnded:
+    """From the engine, as the last reply to any call, even one that failed or was cancelled."""
 
 
 @dataclass(frozen=True)
-class Failure:
-    """From the engine: an error, which a pickle would not carry whole."""
+class RemoteError:
+    """From the engine: an error, field by field, because a pickle of it would lose some."""
 
     kind: type[MistralCliError]
     message: str
@@ -75,8 +75,8 @@ class Failure:
     details: str
 
     @classmethod
-    def of(cls, error: Exception) -> Failure:
-        """`error` as a message; what is none of our errors is a bug, told as such."""
+    def of(cls, error: Exception) -> RemoteError:
+        """`error` as a message. An exception that is not one of our errors is reported as a bug."""
         if isinstance(error, MistralCliError):
             return cls(type(error), error.message, error.hint, error.details)
         message = f"the engine's process failed: {type(error).__name__}: {first_line(error)}"
@@ -84,11 +84,11 @@ class Failure:
         return cls(EngineFailed, message, "Please report this.", details)
 
     def error(self) -> MistralCliError:
-        """The error again."""
+        """The error, to raise on this side."""
         error = self.kind(self.message, hint=self.hint)
         error.details = self.details
         return error
 
 
-Answer = Event | list[int] | Failure | Begun | Ended
-"""Part of the answer to one Ask; what queues up is sent as one list of (number, Answer)."""
+Reply = Event | list[int] | RemoteError | StreamStarted | StreamEnded
+"""Part of the reply to one Call; what has queued up is sent as one list of (number, Reply)."""

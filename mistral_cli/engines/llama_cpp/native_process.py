@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.isolated import children
-from mistral_cli.engines.isolated.children import describe_exit
+from mistral_cli.engines.isolated.children import DEATH_HINT, describe_exit
 from mistral_cli.engines.isolated.native_calls import first_error
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
@@ -86,8 +86,7 @@ class NativeServer:
 
     def died(self) -> EngineDied:
         """The error for those whose answer was not complete."""
-        hint = "Run it again; if it ends so again, use a smaller -c, another file or --engine."
-        return EngineDied(self._how_it_ended(), hint=hint)
+        return EngineDied(self._how_it_ended(), hint=DEATH_HINT)
 
     def close(self) -> None:
         """End it. Safe to call twice."""
@@ -117,7 +116,7 @@ class NativeServer:
             )
         except OSError as error:
             raise EngineFailed(
-                f"no process for the engine can be started: {error}", hint="Close other programs."
+                f"cannot start a process for the engine: {error}", hint="Close other programs."
             ) from error
         finally:
             os.close(life)

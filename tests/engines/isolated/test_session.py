@@ -52,7 +52,7 @@ def selection(name: str, **more: object) -> EngineSelection:
 
 
 def only_of_a_new_process(warning: str) -> None:
-    assert warning.endswith("; it is started again")
+    assert warning.endswith("; starting it again")
 
 
 @pytest.fixture
@@ -275,7 +275,7 @@ def test_a_process_that_died_is_not_one_that_was_closed(opened: Open) -> None:
     engine = opened("fake")
     died, closed = engine._process, opened("fake")._process
     os.kill(died.pid, signal.SIGKILL)
-    _, answers = died.ask("x")
+    _, answers = died.call("x")
     while answers.get() is not None:
         pass
     assert engine.tokenize("y")  # by the next
