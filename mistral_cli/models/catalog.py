@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mistral_cli.models.gguf import GGUF, Array, Tensor
 from mistral_cli.models.gguf.types import STRING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dimensions:
     """The dimensions of a llama network and its tokenizer."""
 
@@ -38,9 +38,20 @@ class BuiltInModel:
         return _header(self)
 
 
-MISTRAL_7B = Dimensions(32, 4096, 14336, 32, 8, 32000)
-MISTRAL_7B_V03 = Dimensions(32, 4096, 14336, 32, 8, 32768)
-SMOLLM2 = Dimensions(30, 576, 1536, 9, 3, 49152, merges=48900, has_output_weight=False)
+MISTRAL_7B = Dimensions(
+    layers=32, embedding=4096, feed_forward=14336, heads=32, kv_heads=8, vocabulary=32000
+)
+MISTRAL_7B_V03 = replace(MISTRAL_7B, vocabulary=32768)
+SMOLLM2 = Dimensions(
+    layers=30,
+    embedding=576,
+    feed_forward=1536,
+    heads=9,
+    kv_heads=3,
+    vocabulary=49152,
+    merges=48900,
+    has_output_weight=False,
+)
 
 _V03 = "bartowski/Mistral-7B-Instruct-v0.3-GGUF"
 
@@ -79,8 +90,10 @@ def _header(entry: BuiltInModel) -> GGUF:
     dims = entry.dimensions
     embeddings = dims.vocabulary * dims.embedding
     outside = embeddings * (2 if dims.has_output_weight else 1)
-    head = dims.embedding // dims.heads
-    layer = dims.embedding * (2 * dims.embedding + 2 * dims.kv_heads * head + 3 * dims.feed_forward)
+    head_size = dims.embedding // dims.heads
+    layer = dims.embedding * (
+        2 * dims.embedding + 2 * dims.kv_heads * head_size + 3 * dims.feed_forward
+    )
     names = {"token_embd.weight": embeddings}
     if dims.has_output_weight:
         names["output.weight"] = embeddings

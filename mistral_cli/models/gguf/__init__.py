@@ -1,4 +1,4 @@
-"""Read and check the header of a GGUF file (format: ggml's `docs/gguf.md`).
+"""Reads and checks the header of a GGUF file (format: ggml's `docs/gguf.md`).
 
 Inference engines are native code that trusts its input: a damaged header crashes the process
 without a Python exception. Therefore no file reaches an engine before `read_gguf` has accepted it.

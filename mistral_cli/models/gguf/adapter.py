@@ -1,4 +1,4 @@
-"""Read and check a LoRA adapter in a GGUF file, which an engine applies to a model.
+"""Reads and checks a LoRA adapter in a GGUF file, which an engine applies to a model.
 
 For some of the model's matrices the file contains two thin matrices, A and B. The engine adds
 their product times `alpha / rank` (Hu et al. 2021, arXiv:2106.09685; the metadata keys are those

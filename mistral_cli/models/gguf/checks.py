@@ -1,4 +1,4 @@
-"""Refuse a header that could crash native code, or that no engine can use."""
+"""Refuses a header that could crash native code, or that no engine can use."""
 
 from __future__ import annotations
 

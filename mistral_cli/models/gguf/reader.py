@@ -1,4 +1,4 @@
-"""Open a GGUF file and parse its header: the metadata, and where each tensor is in the file."""
+"""Opens a GGUF file and parses its header: the metadata, and where each tensor is in the file."""
 
 from __future__ import annotations
 

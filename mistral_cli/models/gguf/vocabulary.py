@@ -1,4 +1,4 @@
-"""Write the vocabulary of a model as a tiny model, whose tokenizer opens in milliseconds."""
+"""Writes the vocabulary of a model as a tiny model, whose tokenizer opens in milliseconds."""
 
 from __future__ import annotations
 
