@@ -106,7 +106,7 @@ def schemas() -> Iterator[str]:
     """The JSON Schema files, with their titles."""
     paths = sorted((DOCS / "reference" / "schemas").glob("*.json"))
     if paths:
-        yield "JSON Schema files describe every object exactly:\n\n"
+        yield "JSON Schema files describe these objects exactly:\n\n"
     for path in paths:
         title = json.loads(path.read_text("utf-8")).get("title", path.stem)
         yield f"- [`{path.name}`](schemas/{path.name}): {title}\n"
