@@ -1,1 +1,1 @@
-"""JSON answers: fields or a schema → a grammar; an answer's text → a value that holds."""
+"""JSON answers: fields or a schema → a grammar; the text of an answer → a valid value."""

@@ -70,13 +70,13 @@ def _choices(schema: Any) -> set[Any]:
         return set().union(*map(_choices, schema))
     if not isinstance(schema, dict):
         return set()
-    found = {scalar for key in ("enum", "const") for _, scalar in _scalars(schema.get(key), ())}
+    choices = {scalar for key in ("enum", "const") for _, scalar in _scalars(schema.get(key), ())}
     for key, inner in schema.items():
         if key in ("properties", "$defs", "definitions"):  # a schema for each name
-            found |= _choices([*inner.values()])
+            choices |= _choices([*inner.values()])
         elif key in ASSERTIONS - {"enum", "const", "required"}:
-            found |= _choices(inner)
-    return found
+            choices |= _choices(inner)
+    return choices
 
 
 def _replaced(value: Any, path: ValuePath, new: str) -> Any:

@@ -106,7 +106,7 @@ class TextIndex:
         self, admits: Callable[[str], bool], *, with_spaces: bool = True
     ) -> list[str] | None:
         """List the distinct spans that `admits` accepts; None if there are too many."""
-        found: dict[str, None] = {}
+        spans: dict[str, None] = {}
         edges = self._edges
         for first, start in enumerate(edges[:-1]):
             if self._flat[start] == " ":
@@ -114,22 +114,22 @@ class TextIndex:
             for end in edges[first + 1 : first + 1 + _MAX_CANDIDATE_LENGTH]:
                 if self._flat[end - 1] != " ":
                     span = self._flat[start:end]
-                    if span not in found and admits(span):
-                        found[span] = None
+                    if span not in spans and admits(span):
+                        spans[span] = None
                 elif not with_spaces:
                     break
-            if len(found) > _MAX_CANDIDATES:
+            if len(spans) > _MAX_CANDIDATES:
                 return None
-        return list(found)
+        return list(spans)
 
     @cached_property
     def numbers(self) -> dict[str, CharSpan]:
         """Every number that the text can be read to contain, as JSON, and its first occurrence."""
-        found: dict[str, CharSpan] = {}
+        first_spans: dict[str, CharSpan] = {}
         for literal, span in _numbers(self.text):
             if len(literal) <= _MAX_NUMBER_LENGTH and math.isfinite(float(literal)):
-                found.setdefault(literal, span)
-        return found
+                first_spans.setdefault(literal, span)
+        return first_spans
 
     def locate_number(self, value: float) -> CharSpan | None:
         """Find the first occurrence of the number `value`; None if there is none."""

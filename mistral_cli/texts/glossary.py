@@ -31,8 +31,10 @@ class Glossary:
         A term must occur as a whole word, in upper or lower case, and not only inside a longer
         term.
         """
-        found = {_folded(match.group()) for match in self._pattern.finditer(text)}
-        return {term: self.terms[term] for term in self._longest_first if _folded(term) in found}
+        occurring = {_folded(match.group()) for match in self._pattern.finditer(text)}
+        return {
+            term: self.terms[term] for term in self._longest_first if _folded(term) in occurring
+        }
 
     def missing(self, original: str, translation: str) -> list[str]:
         """List the terms of `original` that `translation` does not translate as prescribed."""

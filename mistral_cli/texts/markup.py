@@ -50,11 +50,11 @@ def changed_markup(original: str, translation: str, *, markdown: bool) -> str | 
 
 def _markup(text: str) -> Iterator[str]:
     """Yield the markup that a translation must keep; of a tag, its name and its address."""
-    for found in _MARKUP.finditer(text):
-        if found["target"] is not None:
-            yield found["target"]
-        elif (name := _TAG_NAME.match(found.group())) and "://" not in name.string[: found.end()]:
+    for match in _MARKUP.finditer(text):
+        if match["target"] is not None:
+            yield match["target"]
+        elif (name := _TAG_NAME.match(match.group())) and "://" not in name.string[: match.end()]:
             yield f"{name.group()}>"
-            yield from _ADDRESS.findall(found.group())
+            yield from _ADDRESS.findall(match.group())
         else:
-            yield found.group()
+            yield match.group()

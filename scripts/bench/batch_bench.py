@@ -33,16 +33,16 @@ def main() -> None:
             "`batch --parallel auto`": lambda out: batch(task, folder, out, "auto"),
         }
         times: dict[str, list[float]] = {variant: [] for variant in variants}
-        found: dict[str, Records] = {}
+        measured: dict[str, Records] = {}
         loop(task, texts[:1])  # caches the file's pages and checksum
         batch([*task, "--limit", "1"], folder, folder / "warm.jsonl", "1")
         for turn in range(options.repeat):  # alternate, so that other load affects all alike
             for variant, run in variants.items():
                 started = time.perf_counter()
-                found[variant] = run(folder / f"{turn}-{list(variants).index(variant)}.jsonl")
+                measured[variant] = run(folder / f"{turn}-{list(variants).index(variant)}.jsonl")
                 times[variant].append(time.perf_counter() - started)
-                assert len(found[variant]) == len(texts), variant
-    report(options, times, found)
+                assert len(measured[variant]) == len(texts), variant
+    report(options, times, measured)
 
 
 def arguments() -> argparse.Namespace:
@@ -87,7 +87,7 @@ def batch(task: Sequence[str], folder: Path, out: Path, parallel: str) -> Record
 
 
 def report(
-    options: argparse.Namespace, times: dict[str, list[float]], found: dict[str, Records]
+    options: argparse.Namespace, times: dict[str, list[float]], measured: dict[str, Records]
 ) -> None:
     first = next(iter(times))
     one = statistics.median(times[first])
@@ -98,9 +98,9 @@ def report(
     print("| variant | seconds | rows/s | tokens/s | ratio | texts as in the loop |")
     print("|---|---|---|---|---|---|")
     for variant, seconds in times.items():
-        median, records = statistics.median(seconds), found[variant]
+        median, records = statistics.median(seconds), measured[variant]
         tokens = sum(r["prompt_tokens"] + r["completion_tokens"] for r in records)
-        pairs = zip(records, found[first], strict=True)
+        pairs = zip(records, measured[first], strict=True)
         same = sum(record["text"] == alone["text"] for record, alone in pairs)
         print(
             f"| {variant} | {median:.1f} ({min(seconds):.1f} to {max(seconds):.1f}) | "

@@ -103,9 +103,9 @@ def test_numbers(age: object, height: object, admitted: bool) -> None:
 
 def test_an_answer_with_single_spaces_is_quoted_with_the_whitespace_of_the_text() -> None:
     answer = '{"name": "is 1,85 m", "age": 34, "height": null, "member": true}'
-    found = grounded(PERSON, TEXT).parse(answer)
-    assert found.data["name"] == "is\n1,85 m"
-    assert [(span.path, TEXT[span.start : span.end]) for span in found.spans] == [
+    extraction = grounded(PERSON, TEXT).parse(answer)
+    assert extraction.data["name"] == "is\n1,85 m"
+    assert [(span.path, TEXT[span.start : span.end]) for span in extraction.spans] == [
         ("/name", "is\n1,85 m"),
         ("/age", "34"),
     ]
@@ -349,9 +349,9 @@ def test_a_string_with_a_format_is_a_span_of_that_format(name: str) -> None:
 def test_a_line_break_that_the_schema_forbids_stays_a_space(limits: Schema) -> None:
     bound = grounded({"type": "string", **limits}, "in New\n  York")
     assert admits(bound.grammar, '"New York"')
-    found = bound.parse('"New York"')
-    assert found.data == "New York"
-    assert found.spans[0].start == 3
+    extraction = bound.parse('"New York"')
+    assert extraction.data == "New York"
+    assert extraction.spans[0].start == 3
 
 
 def test_a_text_too_long_to_ground() -> None:
@@ -378,8 +378,8 @@ def test_an_answer_that_bypassed_the_grammar_is_rejected(answer: str, problem: s
 
 def test_a_choice_stays_as_the_schema_writes_it() -> None:
     schema = {"properties": {"city": {"enum": ["New York"]}, "place": {"type": "string"}}}
-    found = grounded(schema, "in New\nYork").parse('{"city": "New York", "place": "New York"}')
-    assert found.data == {"city": "New York", "place": "New\nYork"}
+    extraction = grounded(schema, "in New\nYork").parse('{"city": "New York", "place": "New York"}')
+    assert extraction.data == {"city": "New York", "place": "New\nYork"}
 
 
 # --- for any text --------------------------------------------------------------------------------
@@ -430,8 +430,8 @@ def test_whatever_tokens_are_sampled_the_answer_comes_from_the_text(
         matcher.consume(token)
         tokens += [token, *matcher.forced(100)]
     assume(matcher.finished)
-    found = bound.parse(detokenize(model, tokens))
-    for person in found.data if many else [found.data]:
+    extraction = bound.parse(detokenize(model, tokens))
+    for person in extraction.data if many else [extraction.data]:
         assert person["name"] is None or person["name"] in text
 
 

@@ -16,12 +16,12 @@ from mistral_cli.structured.item_stream import ItemReader
 @given(items=st.lists(VALUES, max_size=5), data=st.data())
 def test_a_list_in_deltas_of_any_size(items: list[Any], data: st.DataObject) -> None:
     text = json.dumps(items)
-    reader, found = ItemReader(), []
+    reader, items_read = ItemReader(), []
     while text:
         size = data.draw(st.integers(1, len(text)))
-        found += [json.loads(item) for item in reader.feed(text[:size])]
+        items_read += [json.loads(item) for item in reader.feed(text[:size])]
         text = text[size:]
-    assert found == items
+    assert items_read == items
 
 
 @pytest.mark.parametrize(
@@ -41,5 +41,5 @@ def test_a_list_in_deltas_of_any_size(items: list[Any], data: st.DataObject) -> 
 )
 def test_only_complete_items(text: str, complete: list[str]) -> None:
     reader = ItemReader()
-    found = [item for character in text for item in reader.feed(character)]
-    assert [json.loads(item) for item in found] == [json.loads(item) for item in complete]
+    items_read = [item for character in text for item in reader.feed(character)]
+    assert [json.loads(item) for item in items_read] == [json.loads(item) for item in complete]

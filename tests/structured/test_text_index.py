@@ -40,7 +40,7 @@ def test_units(text: str, units: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "value", "found"),
+    ("text", "value", "expected"),
     [
         ("x Jane\n  Doe.", "Jane Doe", "Jane\n  Doe"),
         ("x Jane\n  Doe.", "Jane\n  Doe", "Jane\n  Doe"),
@@ -53,9 +53,9 @@ def test_units(text: str, units: list[str]) -> None:
         ("Jane", "jane", None),
     ],
 )
-def test_locating_a_value(text: str, value: str, found: str | None) -> None:
+def test_locating_a_value(text: str, value: str, expected: str | None) -> None:
     span = TextIndex(text).locate(value)
-    assert (span and text[slice(*span)]) == found
+    assert (span and text[slice(*span)]) == expected
 
 
 def test_a_word_is_not_located_inside_another() -> None:
@@ -135,8 +135,10 @@ def digits(text: str) -> str:
 )
 def test_candidates(text: str, wanted: Sequence[str]) -> None:
     for with_spaces in (True, False):
-        found = TextIndex(text).candidates(lambda span: span in wanted, with_spaces=with_spaces)
-        assert found == wanted
+        candidates = TextIndex(text).candidates(
+            lambda span: span in wanted, with_spaces=with_spaces
+        )
+        assert candidates == wanted
     assert TextIndex("a b").candidates(lambda _: True, with_spaces=False) == ["a", "b"]
 
 

@@ -79,9 +79,9 @@ def lines_of(path: Path | str) -> Lines:
 def texts_of(path: Path | str) -> dict[str, str]:
     """Map each row id to its text or its error message; no id may occur twice."""
     lines = lines_of(path)
-    found = {line["id"]: (line["error"] or {}).get("message", line["text"]) for line in lines}
-    assert len(found) == len(lines)
-    return found
+    texts = {line["id"]: (line["error"] or {}).get("message", line["text"]) for line in lines}
+    assert len(texts) == len(lines)
+    return texts
 
 
 def count(path: Path) -> int:

@@ -33,8 +33,8 @@ def gone(pid: int, seconds: float = 30) -> bool:
 
 def children_of(pid: int | str = "self") -> list[int]:
     """Return the child processes, whichever thread started them; none if it has ended."""
-    found = list[int]()
+    children = list[int]()
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
-            found += map(int, (thread / "children").read_text().split())
-    return found
+            children += map(int, (thread / "children").read_text().split())
+    return children

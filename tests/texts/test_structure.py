@@ -35,7 +35,7 @@ def translated(text: str, text_format: TextFormat) -> list[str]:
     return [segment.text for segment in segments(text, text_format) if segment.translate]
 
 
-def whole(parts: list[Segment]) -> str:
+def joined(parts: list[Segment]) -> str:
     return "".join(part.text for part in parts)
 
 
@@ -48,9 +48,9 @@ def test_the_skeleton_outlives_a_translation(
     text = mark + read(name).replace("\n", end)
     for document in (text, text.rstrip()):
         parts = segments(document, text_format)
-        assert whole(parts) == document
+        assert joined(parts) == document
         other = [Segment("Andere Worte", True) if part.translate else part for part in parts]
-        assert segments(whole(other), text_format) == other
+        assert segments(joined(other), text_format) == other
 
 
 def test_a_text_is_translated_by_paragraphs() -> None:
@@ -147,7 +147,7 @@ LINES = """# Heading|Setext|===|---|- item|  - inner|1. one|> quote|> > deep|   
 def test_nothing_is_lost(lines: list[str], end: str, text_format: TextFormat) -> None:
     text = end.join(lines)
     parts = segments(text, text_format)
-    assert whole(parts) == text
+    assert joined(parts) == text
     assert all(part.text for part in parts)
     assert all(part.text == part.text.strip() for part in parts if part.translate)
 
@@ -177,7 +177,7 @@ BLOCKS = st.one_of(
 def test_any_markdown_keeps_its_structure(blocks: list[str]) -> None:
     parts = segments("\n\n".join(blocks) + "\n", "markdown")
     other = [Segment("Andere Worte", True) if part.translate else part for part in parts]
-    assert segments(whole(other), "markdown") == other
+    assert segments(joined(other), "markdown") == other
 
 
 # --- translations --------------------------------------------------------------------------------

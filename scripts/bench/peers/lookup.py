@@ -32,10 +32,10 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
         return
     for kind, prompt in _PROMPTS.items():
         variants = _variants(setting, prompt)
-        found = alternate(variants, setting.repeats, setting.skipped, log)
+        measured = alternate(variants, setting.repeats, setting.skipped, log)
         first = next(iter(variants))
         note = "Only the answer's tokens count; greedy, with the same prompt."
-        table = Table(f"Prompt lookup, {kind}, SmolLM2", "tokens/s", found, first, note)
+        table = Table(f"Prompt lookup, {kind}, SmolLM2", "tokens/s", measured, first, note)
         results.tables.append(table)
         for name in setting.engines.values():
             what = f"Tokens/s with prompt lookup, {kind}, {name}, of those without"
@@ -52,9 +52,9 @@ def _shape(setting: Setting, results: Results, log: Log) -> None:
 
     without = setting.engines["llama.cpp"]
     variants = {without: lambda: forced(0), f"{without}, --lookup": lambda: forced(1)}
-    found = alternate(variants, setting.repeats, setting.skipped, log)
+    measured = alternate(variants, setting.repeats, setting.skipped, log)
     note = "A grammar forces the model to repeat 100 tokens of its prompt."
-    table = Table("Prompt lookup, copying, 7B shape", "tokens/s", found, without, note)
+    table = Table("Prompt lookup, copying, 7B shape", "tokens/s", measured, without, note)
     results.tables.append(table)
     what = f"Tokens/s with prompt lookup, copying, 7B shape, {without}, of those without"
     results.target(what, table, f"{without}, --lookup", without, _TARGETS["copying"])
@@ -63,8 +63,8 @@ def _shape(setting: Setting, results: Results, log: Log) -> None:
 def _variants(setting: Setting, prompt: str) -> dict[str, Callable[[], float]]:
     def ours(engine: str, *flags: str) -> float:
         asked = ("--json", "-n", setting.tokens(160), "--engine", engine, *flags, prompt)
-        found = json.loads(timed(setting.generate(setting.smollm2, *asked)).stdout)
-        return float(found["timings"]["tokens_per_second"])
+        measured = json.loads(timed(setting.generate(setting.smollm2, *asked)).stdout)
+        return float(measured["timings"]["tokens_per_second"])
 
     variants: dict[str, Callable[[], float]] = {}
     for engine, name in setting.engines.items():

@@ -96,8 +96,8 @@ def run(options: argparse.Namespace, work: Path) -> Results:
 def prepare(options: argparse.Namespace, work: Path) -> Setting:
     ours = [sys.executable, "-m", "mistral_cli", "models"]
     subprocess.run([*ours, "pull", "smollm2", "-q"], check=True, stdout=sys.stderr)
-    found = subprocess.run([*ours, "path", "smollm2"], check=True, capture_output=True, text=True)
-    smollm2 = Path(found.stdout.strip())
+    located = subprocess.run([*ours, "path", "smollm2"], check=True, capture_output=True, text=True)
+    smollm2 = Path(located.stdout.strip())
     rewritten = write_smollm2_for_ctransformers(smollm2, work / "smollm2-2023.gguf")
     shape = options.shape_7b
     if shape is None:

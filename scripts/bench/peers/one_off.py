@@ -19,11 +19,11 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
     """Compare complete calls on both models."""
     for model, path in setting.models.items():
         in_page_cache(path)
-        found = alternate(_variants(setting, model), setting.repeats, setting.skipped, log)
-        whole = {w: [t.seconds for t in runs] for w, runs in found.items() if w != LLM}
+        measured = alternate(_variants(setting, model), setting.repeats, setting.skipped, log)
+        whole = {w: [t.seconds for t in runs] for w, runs in measured.items() if w != LLM}
         note = "From start to exit of the process: about 20 prompt tokens, 64 new tokens, greedy."
         table = Table(f"One-off call, {model}", "s", whole, BEST, note)
-        first = {variant: [each.first_byte for each in runs] for variant, runs in found.items()}
+        first = {variant: [each.first_byte for each in runs] for variant, runs in measured.items()}
         note = "From the start of the process to the first text on stdout, in the same calls."
         results.tables += [table, Table(f"First text, {model}", "s", first, BEST, note)]
         if model == "SmolLM2":

@@ -22,9 +22,9 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
     }
     in_page_cache(setting.shape_7b)
     variants[_COMPLETION] = lambda: _completion(setting)
-    found = alternate(variants, setting.repeats, setting.skipped, log)
+    measured = alternate(variants, setting.repeats, setting.skipped, log)
     values = {}
-    for variant, pairs in found.items():
+    for variant, pairs in measured.items():
         values[f"{variant}, cold"] = [cold for cold, _ in pairs]
         values[f"{variant}, seen before"] = [cached for _, cached in pairs]
     note = "From the start of the process to its first token; the question follows a licence text."

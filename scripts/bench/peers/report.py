@@ -41,8 +41,8 @@ def _targets(results: Results) -> Iterator[str]:
     yield "| ratio | target | measured | |\n|---|---|---|---|\n"
     for target in results.targets:
         limit = f"at {'most' if target.at_most else 'least'} {target.limit:g}"
-        found = "-" if target.ratio is None else f"{target.ratio:.3g}"
-        yield f"| {target.what} | {limit} | {found} | {target.verdict} |\n"
+        measured = "-" if target.ratio is None else f"{target.ratio:.3g}"
+        yield f"| {target.what} | {limit} | {measured} | {target.verdict} |\n"
 
 
 def _table(table: Table) -> Iterator[str]:
@@ -93,17 +93,17 @@ def _ahead(results: Results) -> Iterator[str]:
 
 def _ahead_in(table: Table) -> Iterator[str]:
     better = min if table.unit in ("s", "ms") else max
-    found = dict(_medians(table))
+    measured = dict(_medians(table))
     peers = {
-        variant: value for variant, value in found.items() if not variant.startswith(_NO_PEERS)
+        variant: value for variant, value in measured.items() if not variant.startswith(_NO_PEERS)
     }
-    ours = [variant for variant in found if variant.startswith("mistral-cli")]
+    ours = [variant for variant in measured if variant.startswith("mistral-cli")]
     wheel = [variant for variant in ours if "wheel" in variant]
     reason = next((text for name, text in _REASONS.items() if table.title.startswith(name)), "")
-    fastest = (better(variants, key=found.__getitem__) for variants in (ours, wheel) if variants)
+    fastest = (better(variants, key=measured.__getitem__) for variants in (ours, wheel) if variants)
     for variant in dict.fromkeys(fastest):
         gaps = {
-            peer: value / found[variant] if better is max else found[variant] / value
+            peer: value / measured[variant] if better is max else measured[variant] / value
             for peer, value in peers.items()
         }
         if ahead := [f"{peer} ({gap:.2f} times)" for peer, gap in gaps.items() if gap > 1]:

@@ -79,7 +79,7 @@ class Setting:
     @cached_property
     def engines(self) -> dict[str, str]:
         """This tool's name of each engine, and the name of the variant."""
-        found = {"llama.cpp": "mistral-cli, wheel"}
+        engines = {"llama.cpp": "mistral-cli, wheel"}
         listed = subprocess.run(
             self.ours("doctor", "--json"), capture_output=True, text=True, check=False
         )
@@ -87,8 +87,8 @@ class Setting:
         if native["missing"]:
             self.skipped.append(f"mistral-cli, machine build: {native['missing']}")
         else:
-            found["native"] = "mistral-cli, machine build"
-        return found
+            engines["native"] = "mistral-cli, machine build"
+        return engines
 
     def program(self, name: str) -> Path:
         """Return the path of one of llama.cpp's programs. Raises Unavailable."""
@@ -121,8 +121,8 @@ def machine() -> dict[str, str]:
 
 def versions(python: Path) -> dict[str, str]:
     """Return the versions of the packages that are compared."""
-    found = _installed(Path(sys.executable), "mistral-cli", "xllamacpp", "ctransformers")
-    return found | _installed(python, "llama-cpp-python", "llm", "llm-gguf")
+    packages = _installed(Path(sys.executable), "mistral-cli", "xllamacpp", "ctransformers")
+    return packages | _installed(python, "llama-cpp-python", "llm", "llm-gguf")
 
 
 def _installed(python: Path, *packages: str) -> dict[str, str]:

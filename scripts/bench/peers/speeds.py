@@ -23,22 +23,24 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
         sizes = (96, 48) if model == "7B shape" else (512, 128)
         prompt, new = (setting.tokens(size) for size in sizes)
         variants = _variants(setting, path, prompt, new)
-        found = alternate(variants, setting.repeats, setting.skipped, log)
+        measured = alternate(variants, setting.repeats, setting.skipped, log)
         tables = {}
         for measure, what, size in ((_PROMPT, "Prompt", prompt), (_NEW, "Generated", new)):
-            values = {variant: [each[measure] for each in runs] for variant, runs in found.items()}
+            values = {
+                variant: [each[measure] for each in runs] for variant, runs in measured.items()
+            }
             note = f"{size} tokens; the time to load the model is not counted."
             tables[measure] = Table(f"{what} tokens/s, {model}", "tokens/s", values, BENCH, note)
             results.tables.append(tables[measure])
         if model == "7B shape":
-            _targets(setting, results, tables, found)
+            _targets(setting, results, tables, measured)
 
 
 def _targets(
     setting: Setting,
     results: Results,
     tables: dict[str, Table],
-    found: dict[str, list[dict[str, float]]],
+    measured: dict[str, list[dict[str, float]]],
 ) -> None:
     wheel = setting.engines["llama.cpp"]
     built = setting.engines.get("native", "")
@@ -61,7 +63,7 @@ def _targets(
     for ours, theirs, how in pairs:
         what = f"Generated tokens/s, wheel, {how}, of its library"
         results.target(what, tables[_NEW], ours, theirs, 0.97)
-    for variant, runs in found.items():
+    for variant, runs in measured.items():
         if share := median([run[_SHARE] for run in runs if run.get(_SHARE)]):
             tables[_NEW].note += f" {variant} reaches {share:.0%} of the memory's bandwidth."
 
@@ -77,8 +79,12 @@ def _variants(
 
     def ours(engine: str, *flags: str) -> dict[str, float]:
         command = setting.ours("bench", "-m", path, "--engine", engine, "--json", "-q", *sizes)
-        (found,) = json.loads(timed([*command, *flags]).stdout)["benchmarks"]
-        return {_PROMPT: found[_PROMPT], _NEW: found[_NEW], _SHARE: found["bandwidth_share"]}
+        (measured,) = json.loads(timed([*command, *flags]).stdout)["benchmarks"]
+        return {
+            _PROMPT: measured[_PROMPT],
+            _NEW: measured[_NEW],
+            _SHARE: measured["bandwidth_share"],
+        }
 
     def bench(repack: int) -> dict[str, float]:
         command = [setting.program("llama-bench"), "-m", path, "-t", setting.cores, *sizes]
@@ -88,8 +94,8 @@ def _variants(
 
     def library(repack: int) -> dict[str, float]:
         command = setting.our_script("wheel_library.py", path, prompt, new, setting.cores, repack)
-        found: dict[str, Any] = json.loads(timed(command).stdout)
-        return {_PROMPT: found["prompt"], _NEW: found["new"]}
+        measured: dict[str, Any] = json.loads(timed(command).stdout)
+        return {_PROMPT: measured["prompt"], _NEW: measured["new"]}
 
     variants: dict[str, Callable[[], dict[str, float]]] = {}
     # llama.cpp does not repack Q4_1, the type of SmolLM2.

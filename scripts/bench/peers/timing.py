@@ -89,19 +89,19 @@ def alternate(
 
     Variants that cannot be measured are added to `skipped`.
     """
-    found: dict[str, list[Any]] = {variant: [] for variant in variants}
+    measured: dict[str, list[Any]] = {variant: [] for variant in variants}
     for turn in range(repeats):
         for variant, go in variants.items():
-            if variant not in found:
+            if variant not in measured:
                 continue
             try:
-                found[variant].append(go())
-                log(f"  {variant}, {turn + 1} of {repeats}: {found[variant][-1]}")
+                measured[variant].append(go())
+                log(f"  {variant}, {turn + 1} of {repeats}: {measured[variant][-1]}")
             except (Unavailable, subprocess.TimeoutExpired, OSError, ValueError) as error:
                 skipped.append(f"{variant}: {error}")
                 log(f"  {variant} is skipped: {error}")
-                del found[variant]
-    return found
+                del measured[variant]
+    return measured
 
 
 def in_page_cache(path: Path) -> Path:

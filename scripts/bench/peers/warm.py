@@ -52,8 +52,8 @@ def _variants(
     def call(*flags: str) -> tuple[float, float]:
         command = setting.generate(setting.smollm2, *flags, *asked, fresh=False)
         done = timed(command, env)
-        found = json.loads(done.stdout)
-        return 1000 * done.seconds, 1000 * found["timings"]["prompt_seconds"]
+        answer = json.loads(done.stdout)
+        return 1000 * done.seconds, 1000 * answer["timings"]["prompt_seconds"]
 
     return {_COLD: lambda: call("--no-serve"), _WARM: call}
 
