@@ -60,8 +60,10 @@ def opened(mistral: Path) -> Iterator[Open]:
     """`opened(engine, parallel=1, …)`, closed at the end."""
     engines: list[IsolatedSession] = []
 
-    def opened(name: str, parallel: int = 1, model: Path = mistral) -> IsolatedSession:
-        options = LoadOptions(256, threads=1, parallel=parallel)
+    def opened(
+        name: str, parallel: int = 1, model: Path = mistral, context: int = 256
+    ) -> IsolatedSession:
+        options = LoadOptions(context, threads=1, parallel=parallel)
         engines.append(
             open_in_process(selection(name), read_gguf(model), options, only_of_a_new_process)
         )
@@ -210,8 +212,8 @@ def test_streams_in_flight_fail_and_the_next_starts_anew(
 ) -> None:
     script(pieces=["x"] * 200, delay=0.05)
     streams = 1 if name == "ctransformers" else 3
-    engine = opened(name, parallel=streams)
-    asked = request(engine, "Once upon a time", 200)
+    engine = opened(name, parallel=streams, context=3000)
+    asked = request(engine, "Once upon a time", 2900)  # still at work when the signal arrives
     reached = threading.Barrier(streams + 1)
 
     def follow() -> None:
