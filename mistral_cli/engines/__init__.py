@@ -1,1 +1,1 @@
-"""The inference engines. Only this package imports one."""
+"""The inference engines: how to find, choose and open one. Only this package imports them."""

@@ -1,4 +1,4 @@
-"""Open an engine: on a model, with fewer GPU layers where memory runs out; on tokens alone."""
+"""Open a model, with fewer GPU layers if memory runs out, or its vocabulary only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
-from mistral_cli.engines.hardware.gpu import fits, fits_easily, tells_memory
+from mistral_cli.engines.hardware.gpu import fits, fits_easily, report_memory
 from mistral_cli.engines.protocol import LoadOptions, Session
 from mistral_cli.errors import (
     ContextExceeded,
@@ -69,17 +69,17 @@ def open_session(
 def open_engine(
     selection: EngineSelection, model: GGUF, options: LoadOptions, warn: Callable[[str], None]
 ) -> Session:
-    """Load `model`; where its layers do not fit on the GPU, with fewer, and so on.
+    """Load `model`, with fewer GPU layers each time that they do not fit.
 
-    Where the user left the layers to us, a GPU that fails for another reason leaves all to
-    the CPU. `warn` is told so. Raises ContextExceeded when the KV cache does not fit in
-    memory, GpuRequired when a GPU is and no layer fits.
+    If the user left the number of layers to us and the GPU fails for another reason, the CPU
+    computes all layers. `warn` gets a message about either. Raises ContextExceeded if the KV
+    cache does not fit in memory, and GpuRequired if a GPU is required and no layer fits.
     """
     asked, failures = options.gpu_layers, 0
     while True:
         _check_memory(selection.backend, model, options)
         try:
-            if options.gpu_layers and _may_end_us(selection, model, options):
+            if options.gpu_layers and _may_abort_process(selection, model, options):
                 from mistral_cli.engines.trial_load import trial_load
 
                 trial_load(selection.backend, model, options)
@@ -88,7 +88,7 @@ def open_engine(
             if not options.gpu_layers:
                 raise
             failures += 1
-            fewer = _fewer(options.gpu_layers, asked, failures)
+            fewer = _reduce_layers(options.gpu_layers, asked, failures)
             if not fewer and selection.gpu_required:
                 hint = "Free the GPU, use a smaller -c/--context-length, or drop --require-gpu."
                 raise GpuRequired(error.message, hint=hint) from error
@@ -103,10 +103,10 @@ def open_engine(
             return _check_layers(session, selection, options.gpu_layers, warn)
 
 
-def _fewer(layers: int, asked: int, failures: int) -> int:
-    """An eighth less than `layers`, and half as many once that has not helped often.
+def _reduce_layers(layers: int, asked: int, failures: int) -> int:
+    """Take an eighth of the requested layers away, or after several failures half of the rest.
 
-    A layer on the CPU slows every token, and each failure costs a load.
+    A layer on the CPU slows every token, but each failure costs a load.
     """
     return layers - max(1, asked // 8) if failures <= _SMALL_STEPS else layers // 2
 
@@ -114,29 +114,29 @@ def _fewer(layers: int, asked: int, failures: int) -> int:
 def _check_layers(
     session: Session, selection: EngineSelection, asked: int, warn: Callable[[str], None]
 ) -> Session:
-    """`session`; a library that takes fewer layers than `asked` does not call that an error."""
+    """`session`, once its layers are checked: a library may silently use fewer."""
     if session.gpu_layers < asked:
-        found = f"{session.gpu_layers} of the {asked} layers asked for are on the GPU"
+        found = f"{session.gpu_layers} of the {asked} requested layers are on the GPU"
         if not session.gpu_layers and selection.gpu_required:
             session.close()
-            hint = "`mistral-cli doctor` says what is missing; drop --require-gpu for the CPU."
+            hint = "`mistral-cli doctor` shows what is missing; drop --require-gpu to use the CPU."
             raise GpuRequired(found, hint=hint)
         warn(found)
     return session
 
 
-def _may_end_us(selection: EngineSelection, model: GGUF, options: LoadOptions) -> bool:
-    """Whether this load may end the process where a Python exception is due.
+def _may_abort_process(selection: EngineSelection, model: GGUF, options: LoadOptions) -> bool:
+    """True if this load may end the process instead of raising an exception.
 
-    ctransformers' CUDA library exits when its memory runs out, and llama.cpp has been seen
-    to crash where its buffers, which come after the weights, do not fit.
+    ctransformers' CUDA library exits when memory runs out. llama.cpp has crashed when its buffers,
+    which it allocates after the weights, did not fit.
     """
     memory = selection.backend.memory(
         model, options.context_length, options.gpu_layers, options.parallel
     )
     if selection.backend.gpu_failure_ends_process:
         return not fits_easily(memory, selection.gpus)
-    return tells_memory(selection.gpus) and not fits(memory, selection.gpus)
+    return report_memory(selection.gpus) and not fits(memory, selection.gpus)
 
 
 def _check_memory(backend: Backend, model: GGUF, options: LoadOptions) -> None:
@@ -149,14 +149,14 @@ def _check_memory(backend: Backend, model: GGUF, options: LoadOptions) -> None:
     fewer = " or fewer --parallel" if parallel > 1 else ""
     raise ContextExceeded(
         f"a context of {context} tokens{times} needs {wanted / 2**30:.1f} GiB for the "
-        f"KV cache, and {free / 2**30:.1f} GiB of memory are free",
+        f"KV cache, but only {free / 2**30:.1f} GiB of memory is free",
         hint=f"Use a smaller -c/--context-length{fewer}.",
     )
 
 
 @contextmanager
 def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
-    """Open `backend` on `model`'s vocabulary alone: exact token counts, no weights read."""
+    """Open the vocabulary of `model` without its weights, for exact token counts."""
     from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
 
     with scratch_folder() as folder:
@@ -165,10 +165,10 @@ def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
             write_vocabulary_model(model, stub)
         except OSError as error:
             raise EngineFailed(
-                f"the vocabulary cannot be written to {folder}: {error}",
+                f"cannot write the vocabulary to {folder}: {error}",
                 hint="Set TMPDIR to a folder on a disk with free space.",
             ) from error
-        # What is in the stub was checked in `model`; to read it again takes as long as to open it.
+        # The stub's content was checked in `model`; reading it again takes as long as opening it.
         known = replace(model, path=stub)
         with backend.open(known, LoadOptions(context_length=512, threads=1)) as tokenizer:
             yield tokenizer

@@ -1,11 +1,11 @@
-"""How many texts of a batch an engine works on at once."""
+"""How many texts of a batch an engine works on concurrently: the number of slots."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.hardware.gpu import Gpu, tells_memory
+from mistral_cli.engines.hardware.gpu import Gpu, report_memory
 from mistral_cli.system.machine import available_memory, usable_cores
 
 if TYPE_CHECKING:
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
 
-# Measured on 2 cores: a model of 0.1 GB writes a quarter more tokens a second in 4 or 8 slots
-# and no more in 16, one of 4.4 GB none in 2 or 4. Small models leave the cores idle between
-# tokens, and a GPU always waits for memory; else it takes cores beyond those that keep up
-# with the memory. Long prompts keep the cores busy by themselves, and are read more slowly
-# where another slot writes between their batches.
+# Measured on 2 cores: a model of 0.1 GB generates a quarter more tokens a second in 4 or 8 slots
+# and no more in 16; one of 4.4 GB gains nothing in 2 or 4. Small models leave the cores idle
+# between tokens, and a GPU always waits for memory. Otherwise it takes more cores than the memory
+# can feed. Long prompts keep the cores busy by themselves, and their prefill is slower if another
+# slot generates between their batches.
 _SLOTS_OF_SMALL, _SLOTS_OF_GPU = 8, 8
 _SMALL = 2**30  # bytes of weights
 _CORES_A_SLOT = 4
@@ -32,16 +32,17 @@ def slots_for(
     gpu_layers: int,
     prompts: Sequence[int],
 ) -> tuple[int, str]:
-    """How many slots to open for `prompts` of so many tokens, and why, in one line.
+    """How many slots to open for prompts of these lengths in tokens, and why, in one line.
 
-    `wanted` None leaves it to us. Fewer than `wanted` and there are prompts deserve a warning.
+    With `wanted` None we choose. Callers should warn if there are fewer than both `wanted` and
+    the number of prompts.
     """
     if wanted is None:
         most, why = _helpful(model, gpu_layers, prompts)
     else:
-        most, why = wanted, "as asked for"
+        most, why = wanted, "as requested"
     backend = selection.backend
-    limits = [(max(1, len(prompts)), "no more than there are texts")]
+    limits = [(max(1, len(prompts)), "one per text")]
     if backend.max_parallel is not None:
         at_once = "one text" if backend.max_parallel == 1 else f"{backend.max_parallel} texts"
         limits.append((backend.max_parallel, f"{backend.name} works on {at_once} at a time"))
@@ -54,7 +55,7 @@ def slots_for(
 
 
 def _helpful(model: GGUF, gpu_layers: int, prompts: Sequence[int]) -> tuple[int, str]:
-    """The number beyond which the speed did not grow, or is not expected to."""
+    """The number beyond which more slots brought no more speed, or are not expected to."""
     if gpu_layers > model.block_count:
         return _SLOTS_OF_GPU, "the GPU computes all layers"
     if prompts and sum(prompts) > _LONG_PROMPT * len(prompts):
@@ -69,7 +70,7 @@ def _helpful(model: GGUF, gpu_layers: int, prompts: Sequence[int]) -> tuple[int,
 def _that_fit(
     selection: EngineSelection, model: GGUF, context_length: int, gpu_layers: int, share: int
 ) -> list[tuple[int, str]]:
-    """How many KV caches fit into one `share`-th of what the rest of the model leaves free."""
+    """How many KV caches fit into a `share`-th of the memory that the rest of the model leaves."""
     one = selection.backend.memory(model, context_length, gpu_layers)
     kinds = [("memory", one.kv_ram, _left_in_ram(one))]
     if gpu_layers:
@@ -92,7 +93,7 @@ def _left_in_ram(one: Memory) -> int | None:
 
 
 def _left_on_gpus(one: Memory, gpus: Sequence[Gpu]) -> int | None:
-    if not tells_memory(gpus):
+    if not report_memory(gpus):
         return None
     usable = sum(gpu.usable for gpu in gpus)
     return max(0, usable - one.weights_gpu - len(gpus) * one.compute)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.hardware.gpu import (
     Gpu,
     layers_that_fit,
-    tells_memory,
+    report_memory,
     too_full,
 )
 from mistral_cli.engines.options import AUTO, NONE, GpuLayers
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
 
 _NAMED = "named by --engine"
-_DROP_IT = "Drop --require-gpu for the CPU; `mistral-cli doctor` says what is missing."
+_DROP_IT = "Drop --require-gpu to use the CPU; `mistral-cli doctor` shows what is missing."
 
 
 @dataclass(frozen=True)
 class EngineRequirements:
-    """The `name` of an engine or "auto", and what the engine must do.
+    """What a call requires of its engine: its `name` or "auto", and what it must be able to do.
 
     With `require_gpu` some layers must be on a GPU. With
     `adapters` it must add LoRA adapters, with `listening` be one that can be served.
@@ -40,7 +40,7 @@ class EngineRequirements:
     listening: bool = False
 
     def check(self) -> None:
-        """Raise UsageError for what no model can make possible."""
+        """Raise UsageError for what is impossible with any model."""
         engine = None if self.name == "auto" else backend(self.name)
         if engine and (problem := self.lacking(engine)):
             drop = ", or drop --lora" if self.adapters else ""
@@ -49,7 +49,7 @@ class EngineRequirements:
             raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
 
     def lacking(self, engine: Backend) -> str | None:
-        """What `engine` cannot do with any model, or None."""
+        """What `engine` cannot do, whatever the model, or None."""
         if self.adapters and not engine.takes_adapters:
             return "cannot add LoRA adapters"
         if self.listening and not engine.listens:
@@ -59,12 +59,12 @@ class EngineRequirements:
 
 @dataclass(frozen=True)
 class EngineSelection:
-    """The engine for a request, why it was taken, and the layers it puts on the GPU.
+    """The engine for a request, why it was selected, and the layers it puts on the GPU.
 
-    `gpu_reason` says why it is that many layers. `warning` tells the user that the CPU
-    computes what they may think is on a GPU. `gpus` are those that the engine would use.
-    `fit_gpu_layers` has yet to fit `automatic_layers`. `served` marks a model that another
-    process has loaded.
+    `gpu_reason` explains the number of layers. `warning` tells users that the CPU computes layers
+    that they may expect on a GPU. `gpus` are those that the engine would use. `automatic_layers`
+    have yet to be fitted (`fit_gpu_layers`). `served` marks a model that another process has
+    loaded.
     """
 
     backend: Backend
@@ -87,11 +87,11 @@ def select_engine(
 ) -> EngineSelection:
     """Pick the engine for `model`.
 
-    Auto takes the first that can serve the request, in the order of the registry, and among
-    them the first that has a GPU. `survey` is what is known of this machine, which is looked
-    at otherwise. `unsupported` is which engines cannot run a model whose file is not here, and
-    why. Raises UsageError, ModelUnusable when no engine can, GpuRequired when one must have a
-    GPU and none has.
+    "auto" takes the first that meets the requirements, in the order of the registry, and prefers
+    the first of them that has a GPU. `survey` is what we know of this machine's hardware; without
+    it we look. `unsupported` tells which engines cannot run a model whose file is not here, and
+    why. Raises UsageError, ModelUnusable if no engine can run it, and GpuRequired if a GPU is
+    required and no engine has one.
     """
     wanted.check()
     usable, problems = _usable(wanted, model, survey, unsupported)
@@ -109,9 +109,9 @@ def select_engine(
     if not first.gpu_layers:
         return first
     if survey is None:
-        from mistral_cli.engines.hardware.probe import look
+        from mistral_cli.engines.hardware.probe import probe
 
-        survey = look([engine.name for engine in usable])
+        survey = probe([engine.name for engine in usable])
     return _with_gpu(first, model, usable, problems, survey, wanted.gpu_layers)
 
 
@@ -121,7 +121,7 @@ def _usable(
     survey: HardwareReport | None,
     unsupported: Mapping[str, str] | None,
 ) -> tuple[list[Backend], dict[str, str]]:
-    """The engines that can serve the request, best first, and why others cannot, by name."""
+    """The engines that meet the requirements, best first, and why others do not, by name."""
     usable: list[Backend] = []
     problems: dict[str, str] = {}
     for name in automatic() if wanted.name == "auto" else (wanted.name,):
@@ -145,25 +145,25 @@ def fit_gpu_layers(
 ) -> EngineSelection:
     """`selection` with as many layers on the GPU as fit beside their KV caches.
 
-    Only where the user left it to us. Raises GpuRequired where none fits and one must.
+    Only if the user left the number to us. Raises GpuRequired if a GPU is required and none fits.
     """
     if not (selection.automatic_layers and selection.gpu_layers):
         return selection
-    gpus, everything, reckon = selection.gpus, selection.gpu_layers, selection.backend.memory
+    gpus, everything, estimate = selection.gpus, selection.gpu_layers, selection.backend.memory
     names = _names(gpus)
-    if not tells_memory(gpus):
-        return replace(selection, gpu_reason=f"all of them: {names} does not tell its memory")
-    layers = layers_that_fit(reckon, model, context_length, gpus, parallel)
-    memory = reckon(model, context_length, max(layers, 1), parallel)
+    if not report_memory(gpus):
+        return replace(selection, gpu_reason=f"all of them: {names} does not report its memory")
+    layers = layers_that_fit(estimate, model, context_length, gpus, parallel)
+    memory = estimate(model, context_length, max(layers, 1), parallel)
     usable = sum(gpu.usable for gpu in gpus)
     unknown = any(gpu.memory_free is None for gpu in gpus)
     reason = (
         f"{layers} of {everything} fit: {max(layers, 1)} take {memory.gpu / 2**30:.1f} GiB with "
-        f"{context_length} tokens of context, and {usable / 2**30:.1f} GiB of {names} can be used"
+        f"{context_length} tokens of context, and {usable / 2**30:.1f} GiB of {names} is usable"
         f"{' if nothing else runs there' if unknown else ''}"
     )
     if full := too_full(memory, gpus) if len(gpus) > 1 else ():
-        reason += f"; {_names(full)} has no room for its buffers, and CUDA_VISIBLE_DEVICES hides it"
+        reason += f"; {_names(full)} has no room for its buffers; hide it with CUDA_VISIBLE_DEVICES"
     if not layers and selection.gpu_required:
         raise GpuRequired(f"the GPU's memory is too small: {reason}", hint=_DROP_IT)
     warning = None if layers else f"the CPU computes all layers ({reason})"
@@ -178,7 +178,7 @@ def _with_gpu(
     survey: HardwareReport,
     gpu_layers: GpuLayers,
 ) -> EngineSelection:
-    """`first`, or the first engine that has a GPU."""
+    """`first`, or the first engine that has a GPU, in its place."""
     without: dict[str, str] = {}
     for engine in usable:
         state = _state(engine, survey)

@@ -1,4 +1,4 @@
-"""Try a load in a child process first, where the library may end ours."""
+"""Try a load in a child process first, if the library might end ours."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, 
 
 
 def trial_load(backend: Backend, model: GGUF, options: LoadOptions) -> None:
-    """Load `model` and read a short prompt in a child. Raises OutOfGpuMemory, EngineFailed."""
+    """Load `model` and prefill a short prompt in a child process.
+
+    Raises OutOfGpuMemory and EngineFailed.
+    """
     with tempfile.NamedTemporaryFile() as captured:
         command, environment = child_command(
             "mistral_cli.engines.trial_load",
@@ -46,14 +49,14 @@ def trial_load(backend: Backend, model: GGUF, options: LoadOptions) -> None:
         log = (done.stdout + captured.read()).decode(errors="replace")
     if done.returncode == 0:
         return
-    # An engine that only crashes is rehearsed where our sums say that it may not fit.
+    # An engine that crashes only when memory runs out is tried only if our estimate is too high.
     crashed = done.returncode < 0 and not backend.gpu_failure_ends_process
     if crashed or out_of_memory(log) or "do not fit into the GPU" in log:
         raise OutOfGpuMemory(
             f"{options.gpu_layers} layers do not fit into the GPU's memory",
             hint="Use a smaller -ngl/--gpu-layers.",
         )
-    reason = first_error(log) or f"it ended with {done.returncode}"
+    reason = first_error(log) or f"its process ended with {done.returncode}"
     raise EngineFailed(
         f"{backend.name} cannot load the model onto the GPU: {reason}", hint="Use --gpu-layers 0."
     )

@@ -18,7 +18,7 @@ from mistral_cli.diagnostics import fixes
 from mistral_cli.diagnostics.doctor import Diagnosis, diagnose
 from mistral_cli.diagnostics.doctor_report import print_diagnosis
 from mistral_cli.engines.ctransformers.limits import RUNTIME_COMMAND
-from mistral_cli.engines.hardware.probe import survey
+from mistral_cli.engines.hardware.probe import probe_here
 from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.sources import PyPIWheel
@@ -175,7 +175,7 @@ def on(
 ) -> Diagnosis:
     """The diagnosis on `machine` with `memory` bytes available."""
     put(monkeypatch, machine)
-    hardware = replace(survey(), memory_available=memory)
+    hardware = replace(probe_here(), memory_available=memory)
     return diagnose(str(model), Config(engine=engine), hardware, require_gpu=require_gpu)
 
 
@@ -319,9 +319,11 @@ def test_too_little_memory_or_no_engine(monkeypatch: pytest.MonkeyPatch) -> None
     assert on(monkeypatch, None, memory=None).exit_code == 0
     nothing = {
         name: replace(state, missing="not installed", gpus=())
-        for name, state in survey().engines.items()
+        for name, state in probe_here().engines.items()
     }
-    diagnosis = diagnose("mistral", Config(), replace(survey(), engines=nothing), require_gpu=False)
+    diagnosis = diagnose(
+        "mistral", Config(), replace(probe_here(), engines=nothing), require_gpu=False
+    )
     assert diagnosis.exit_code == ExitCode.MODEL_UNUSABLE
 
 

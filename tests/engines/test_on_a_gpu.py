@@ -14,10 +14,10 @@ import pytest
 from support.program import Result
 from synthetic.models import write_mistral
 
-from mistral_cli.engines.hardware.probe import look
+from mistral_cli.engines.hardware.probe import probe
 from mistral_cli.engines.registry import automatic
 
-SURVEY = look(automatic())
+SURVEY = probe(automatic())
 ENGINES = [name for name in automatic() if name in SURVEY.engines and SURVEY.engines[name].gpus]
 
 pytestmark = pytest.mark.skipif(not ENGINES, reason="no engine can use a GPU here")

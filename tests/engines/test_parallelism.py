@@ -296,7 +296,7 @@ def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 3) == (
         3,
-        "3 slots: no more than there are texts",
+        "3 slots: one per text",
     )
     assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [])[0] == 1
     assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10, 5000, 5000]) == (
@@ -306,7 +306,7 @@ def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     assert slots.slots_for(2, on(Any), tiny, CONTEXT, 0, [5000] * 3)[0] == 2
     assert slots.slots_for(16, on(Any), tiny, CONTEXT, 0, [10] * 100) == (
         16,
-        "16 slots: as asked for",
+        "16 slots: as requested",
     )
     monkeypatch.setattr(slots, "_SMALL", 0)
     assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 100) == (

@@ -1,4 +1,4 @@
-"""Whether weights are rearranged at load: by the work ahead, and with the same answers."""
+"""When weights are repacked at load, and that the answers stay the same."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from support.program import Result
 from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
-from mistral_cli.engines.hardware.memory import needed, rearranged
+from mistral_cli.engines.hardware.memory import needed, repacked
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.repacking import AVX2, AVX512, repack_pays
@@ -53,17 +53,17 @@ def test_no_copy_is_made_that_does_not_fit(
 ) -> None:
     model = read_gguf(quantized)
     memory = needed(model, 512, 0)
-    for free, fits in ((memory.ram + rearranged(model), True), (memory.ram, False), (None, True)):
+    for free, fits in ((memory.ram + repacked(model), True), (memory.ram, False), (None, True)):
         monkeypatch.setattr(
             "mistral_cli.engines.repacking.available_memory", lambda free=free: free
         )
         assert repack_pays(AVX2, model, 20, 2048, memory)[0] is fits
 
 
-def test_what_is_not_rearranged_is_left_alone(smollm2: Path, mistral: Path) -> None:
+def test_weights_that_cannot_be_repacked_are_left_alone(smollm2: Path, mistral: Path) -> None:
     """Q4_1 has no other arrangement, nor have F32 weights."""
-    assert not rearranged(read_gguf(smollm2))
-    assert not rearranged(read_gguf(mistral))
+    assert not repacked(read_gguf(smollm2))
+    assert not repacked(read_gguf(mistral))
     assert not _decides(read_gguf(smollm2), 20, 10**6)
 
 
@@ -89,5 +89,5 @@ def test_the_work_ahead_decides(run: Run, quantized: Path, tmp_path: Path) -> No
         path = tmp_path / f"{number}.txt"
         path.write_text("The tide comes in.", encoding="utf-8")
         arguments += ["-f", path]
-    assert "weights rearranged" in run(*arguments).stderr
+    assert "weights repacked" in run(*arguments).stderr
     assert "weights as they are in the file" in run(*arguments, "-n", 8).stderr

@@ -27,7 +27,7 @@ from mistral_cli.engines import loader as opening
 from mistral_cli.engines.ctransformers.limits import wrong_processor
 from mistral_cli.engines.ctransformers.model import threads_for
 from mistral_cli.engines.hardware.gpu import Gpu
-from mistral_cli.engines.hardware.probe import survey
+from mistral_cli.engines.hardware.probe import probe_here
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp_module
 from mistral_cli.engines.options import GpuLayers
 from mistral_cli.engines.protocol import Backend, LoadOptions
@@ -168,11 +168,11 @@ def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(monkeypatch, Machine())
-    selection = select_engine(EngineRequirements(), model, survey=survey())
+    selection = select_engine(EngineRequirements(), model, survey=probe_here())
     assert selection.gpu_layers == 0
     assert (selection.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
     put(monkeypatch, Machine(status=NOT_READY))
-    broken = select_engine(EngineRequirements(), model, survey=survey())
+    broken = select_engine(EngineRequirements(), model, survey=probe_here())
     assert broken.warning
 
 
@@ -181,12 +181,12 @@ def test_layers_on_the_gpu_are_said_wherever_stderr_goes(
     model: GGUF, terminal: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(meant: int) -> str:
-        engine = SimpleNamespace(gpu_layers=2)
-        setup = SimpleNamespace(model=model)
-        planner = SimpleNamespace(load=LoadOptions(512, 1, meant), setup=setup)
+        config = SimpleNamespace(model=model)
+        opened = SimpleNamespace(load=LoadOptions(512, 1, 2), config=config)
+        planned = SimpleNamespace(load=LoadOptions(512, 1, meant), config=config)
         stderr = io.StringIO()
         stderr.isatty = lambda: terminal  # type: ignore[method-assign]
-        _report_layers(engine, planner, make_terminal(stderr=stderr))  # type: ignore[arg-type]
+        _report_layers(opened, planned, make_terminal(stderr=stderr))  # type: ignore[arg-type]
         return stderr.getvalue()
 
     assert "2 of 3 layers are on the GPU" in said(3)

@@ -66,7 +66,7 @@ def put(monkeypatch: pytest.MonkeyPatch, machine: Machine | None) -> None:
 
     monkeypatch.setattr(cuda, "open_library", machine.open_library if machine else nothing)
     monkeypatch.setattr(limits, "_all_from_pypi", lambda: False)
-    cuda.ask.cache_clear()
+    cuda.query_driver.cache_clear()
 
 
 class Cuda:

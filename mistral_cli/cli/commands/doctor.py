@@ -26,12 +26,12 @@ def doctor(
     """
     from mistral_cli.diagnostics.doctor import diagnose
     from mistral_cli.diagnostics.doctor_report import print_diagnosis
-    from mistral_cli.engines.hardware.probe import ask_child
+    from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.system.config import load_config
 
     config = load_config(context.obj.env)
     reference = model or config.model
-    diagnosis = diagnose(reference, config, ask_child(), require_gpu=require_gpu)
+    diagnosis = diagnose(reference, config, probe_in_child(), require_gpu=require_gpu)
     print_diagnosis(context.obj, diagnosis, as_json=json)
     if diagnosis.exit_code:
         raise typer.Exit(diagnosis.exit_code)

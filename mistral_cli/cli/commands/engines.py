@@ -26,11 +26,11 @@ def engines() -> None:
 @group.command("list")
 def list_engines(context: typer.Context, json: JsonOption = False) -> None:
     """List the engines in the order in which `auto` prefers them, and what each can use."""
-    from mistral_cli.engines.hardware.probe import ask_child
+    from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.engines.registry import backend
     from mistral_cli.system.tables import print_table
 
-    report = ask_child()
+    report = probe_in_child()
     rows = [_fields(name, state, backend(name).note()) for name, state in report.engines.items()]
     print_table(context.obj, "engines", rows, _TITLES, as_json=json, shrink="usable")
 

@@ -67,7 +67,7 @@ class CTransformers(Backend):
 
     def gpus(self) -> tuple[Gpu, ...]:
         """All GPUs that the CUDA driver shows."""
-        return cuda.ask().gpus
+        return cuda.query_driver().gpus
 
     def loads_gpu_driver(self) -> bool:
         """It asks NVIDIA's driver, where there is one."""

@@ -88,7 +88,7 @@ def no_cuda() -> str | None:
     It must be known beforehand: where the driver is missing or too old, that library
     prints "CUDA error 35" and calls exit(1).
     """
-    driver = cuda.ask()
+    driver = cuda.query_driver()
     if driver.problem:
         return driver.problem
     if driver.cuda_version and driver.too_old:

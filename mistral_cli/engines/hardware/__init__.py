@@ -1,1 +1,1 @@
-"""GPUs, drivers and memory: what this machine offers an engine."""
+"""The hardware: GPUs, their drivers, and the memory that a model takes."""

@@ -1,4 +1,4 @@
-"""Ask the NVIDIA driver what it has, without loading any CUDA library that may end us."""
+"""Ask NVIDIA's driver for its GPUs, without loading a CUDA library that may end our process."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ _OLDEST_CUDA = (12, 0)
 
 @dataclass(frozen=True)
 class CudaGpu(Gpu):
-    """A GPU as the CUDA driver numbers them; `mig` where it is a slice of one (MIG)."""
+    """A GPU that the CUDA driver shows; `mig` if it is a slice of one (MIG)."""
 
     compute_capability: tuple[int, int]
     mig: bool = False
 
 
 class Obstacle(StrEnum):
-    """What kind of thing keeps the driver from offering a GPU."""
+    """The kind of problem that keeps the driver from offering a GPU."""
 
     NO_DRIVER = "no driver"
     NO_DEVICE = "no device"
@@ -40,9 +40,9 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True)
 class Driver:
-    """The NVIDIA driver's answers; `problem` is why no GPU can be used, or None.
+    """What NVIDIA's driver reports. `problem` is why no GPU can be used, or None.
 
-    `obstacle` is of what kind that is.
+    `obstacle` is the kind of that problem.
     """
 
     problem: str | None = None
@@ -52,7 +52,7 @@ class Driver:
 
     @property
     def too_old(self) -> bool:
-        """Whether it runs no library for CUDA 12."""
+        """Whether it is too old for libraries that need CUDA 12."""
         return self.cuda_version is not None and self.cuda_version < _OLDEST_CUDA
 
     @property
@@ -62,17 +62,17 @@ class Driver:
 
 
 def open_library(name: str) -> Any:
-    """The native library `name`; the one place where tests put recorded answers."""
+    """Open the native library `name`. Tests replace this function by recorded answers."""
     return ctypes.CDLL(name)
 
 
 def no_driver() -> Driver:
-    """What stands for the driver where there is none."""
+    """The report where there is no driver."""
     return Driver(f"there is no NVIDIA driver ({_DRIVER} not found)", Obstacle.NO_DRIVER)
 
 
 def driver_is_there() -> bool:
-    """Whether there is an NVIDIA driver to ask; to look so far calls nothing in it."""
+    """Whether NVIDIA's driver is installed; this calls nothing in it."""
     try:
         open_library(_DRIVER)
     except OSError:
@@ -81,10 +81,10 @@ def driver_is_there() -> bool:
 
 
 @cache
-def ask() -> Driver:
-    """What the driver says, once. It sees what CUDA_VISIBLE_DEVICES leaves visible.
+def query_driver() -> Driver:
+    """Ask the driver, once per process. It shows what CUDA_VISIBLE_DEVICES leaves visible.
 
-    Such a call can hang for ever and end the process: it is for a child of ours.
+    The call can hang for ever or end the process: call it in a child process.
     """
     try:
         driver = open_library(_DRIVER)
@@ -95,7 +95,7 @@ def ask() -> Driver:
         if status == _NO_DEVICE:
             return _invisible(nvml)
         if status:
-            # The stub of the toolkit stands where there is no driver.
+            # The CUDA toolkit has a stub library for machines without the driver.
             kind = Obstacle.NO_DRIVER if status == _STUB_LIBRARY else Obstacle.FAILED
             return Driver(_init_failure(driver, status), kind)
         major, minor = divmod(_number(driver.cuDriverGetVersion), 1000)
@@ -115,7 +115,7 @@ def _gpus(driver: Any, nvml: _Nvml) -> Iterator[CudaGpu]:
         driver.cuDeviceGet(ctypes.byref(device), ordinal)
         driver.cuDeviceGetName(name, len(name), device)
         driver.cuDeviceTotalMem_v2(ctypes.byref(total), device)
-        # The second version knows the slices of a MIG GPU; drivers before 11.4 lack it.
+        # The second version returns the slices of a MIG GPU; drivers before 11.4 do not have it.
         get_uuid = getattr(driver, "cuDeviceGetUuid_v2", None) or driver.cuDeviceGetUuid
         get_uuid(identity, device)
         free, mig = nvml.free_memory(str(uuid.UUID(bytes=identity.raw)))
@@ -131,7 +131,7 @@ def _invisible(nvml: _Nvml) -> Driver:
     """Why CUDA shows no device, although the machine may have one."""
     count, hidden = nvml.gpu_count, os.environ.get("CUDA_VISIBLE_DEVICES")
     if count and nvml.mig_enabled:
-        problem = "the GPU is in MIG mode, and no slice of it is given to this process"
+        problem = "the GPU is in MIG mode, and this process has no slice of it"
         return Driver(problem, Obstacle.MIG)
     if count and hidden is not None:
         gpus = "GPU" if count == 1 else f"{count} GPUs"
@@ -171,7 +171,7 @@ class _Nvml:
     @classmethod
     @contextlib.contextmanager
     def opened(cls, open_library: Callable[[str], Any]) -> Iterator[_Nvml]:
-        """The library, between its start and its end."""
+        """The library, initialized, and shut down afterwards."""
         try:
             library = open_library("libnvidia-ml.so.1")
         except OSError:
@@ -185,7 +185,7 @@ class _Nvml:
             library.nvmlShutdown()
 
     def free_memory(self, identity: str) -> tuple[int | None, bool]:
-        """Bytes free on the device with this UUID, or None; and whether it is a MIG slice."""
+        """Free bytes of the device with this UUID, or None; and whether it is a MIG slice."""
         for prefix in ("GPU-", "MIG-"):
             handle, memory = ctypes.c_void_p(), _Memory()
             if (
@@ -200,7 +200,7 @@ class _Nvml:
 
     @property
     def gpu_count(self) -> int:
-        """All GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says."""
+        """The number of all GPUs of the machine, whatever CUDA_VISIBLE_DEVICES says."""
         count = ctypes.c_uint()
         if self._library and not self._library.nvmlDeviceGetCount_v2(ctypes.byref(count)):
             return count.value
@@ -208,7 +208,7 @@ class _Nvml:
 
     @property
     def mig_enabled(self) -> bool:
-        """Whether any GPU is in MIG mode: CUDA sees its slices only."""
+        """Whether any GPU is in MIG mode: CUDA sees only its slices."""
         return any(self._in_mig_mode(index) for index in range(self.gpu_count))
 
     def _in_mig_mode(self, index: int) -> bool:

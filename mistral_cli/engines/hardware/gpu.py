@@ -22,26 +22,23 @@ class Gpu:
 
     @property
     def usable(self) -> int:
-        """Bytes for a model: what is free, less 512 MiB and a twentieth of the total.
+        """Bytes for a model: the free memory, less 512 MiB and a twentieth of the total.
 
-        So much, because what a driver takes beside the model is in no file: 300 to 500 MiB
+        So much, because no file tells what a driver takes in addition: 300 to 500 MiB
         for the CUDA context and its kernels, cuBLAS' workspace, buffers for dequantized
-        weights that come and go with every batch, and a desktop that may want more by then.
-        Weights that do not fit cost speed; memory that runs out later ends the process.
+        weights that come and go with every batch, and a desktop that may need more by then.
+        Weights that do not fit cost speed, but memory that runs out later ends the process.
         """
         free = self.memory_total if self.memory_free is None else self.memory_free
         return max(0, free - _MARGIN - self.memory_total // _MARGIN_SHARE)
 
 
-Reckon = Callable[[GGUF, int, int, int], Memory]
-"""The memory that a model takes in some engine.
-
-At a context length, with so many layers on a GPU and so many texts at once.
-"""
+MemoryEstimate = Callable[[GGUF, int, int, int], Memory]
+"""The memory that a model takes in one engine: `Backend.memory`."""
 
 
 def fits(memory: Memory, gpus: Sequence[Gpu]) -> bool:
-    """Whether what belongs on the GPUs fits there; every one holds its own buffers."""
+    """Whether the GPUs have room for their part; each of them holds its own buffers."""
     wanted = memory.gpu + max(0, len(gpus) - 1) * memory.compute
     return wanted <= sum(gpu.usable for gpu in gpus) and not too_full(memory, gpus)
 
@@ -52,26 +49,30 @@ def too_full(memory: Memory, gpus: Sequence[Gpu]) -> list[Gpu]:
 
 
 def fits_easily(memory: Memory, gpus: Sequence[Gpu]) -> bool:
-    """Whether half as much again and a GiB would fit, on GPUs that tell what is free."""
+    """Whether half as much again and a GiB would fit, on GPUs that report free memory."""
     if any(gpu.memory_free is None for gpu in gpus) or not fits(memory, gpus):
         return False
     return memory.gpu * 3 // 2 + 2**30 <= sum(gpu.usable for gpu in gpus)
 
 
-def tells_memory(gpus: Sequence[Gpu]) -> bool:
-    """Whether the GPUs say how much memory they have: some drivers do not."""
+def report_memory(gpus: Sequence[Gpu]) -> bool:
+    """Whether the GPUs report how much memory they have: some drivers do not."""
     return any(gpu.memory_total for gpu in gpus)
 
 
 def layers_that_fit(
-    reckon: Reckon, model: GGUF, context_length: int, gpus: Sequence[Gpu], parallel: int = 1
+    estimate: MemoryEstimate,
+    model: GGUF,
+    context_length: int,
+    gpus: Sequence[Gpu],
+    parallel: int = 1,
 ) -> int:
     """The most layers that fit; the output layer counts as one more.
 
-    All of them where there are GPUs that do not tell their memory.
+    All of them, if the GPUs do not report their memory.
     """
     everything = model.block_count + 1
-    if not tells_memory(gpus):
+    if not report_memory(gpus):
         return everything if gpus else 0
     counts = range(everything, 0, -1)
-    return next((n for n in counts if fits(reckon(model, context_length, n, parallel), gpus)), 0)
+    return next((n for n in counts if fits(estimate(model, context_length, n, parallel), gpus)), 0)

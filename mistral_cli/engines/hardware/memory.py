@@ -1,4 +1,4 @@
-"""How much memory a model takes, from its file's header alone."""
+"""How much memory a model takes, from the header of its file."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from mistral_cli.models.gguf import GGUF, Array, Tensor
 CPU_BATCH, GPU_BATCH = 128, 512
 """Prompt tokens that llama.cpp evaluates at once, without and with a GPU.
 
-Measured on 2 cores, tokens of prompt a second in batches of 64, 128, 256 and 512: a 7B shape
-21.1, 22.3, 22.5, 20.8; SmolLM2 in a prompt of 3,000: 247, 286, 307, 303. Progress is told and
-a request can be stopped between batches, which takes 6 s on the former.
+Measured on 2 cores, tokens of prefill a second in batches of 64, 128, 256 and 512: a model with
+Mistral 7B's dimensions 21.1, 22.3, 22.5, 20.8; SmolLM2 in a prompt of 3,000: 247, 286, 307, 303.
+Between batches llama.cpp reports progress and a request can be stopped: every 6 s on the former.
 """
 
 CPU_BATCH_IN_2023 = 32
@@ -23,7 +23,7 @@ _ENGINE = 14 * 2**20
 _TABLE_ENTRY = 280
 _GRAPH_IN_2023 = 1441 * 1024
 
-_REARRANGED, _ROWS = ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"), 8
+_REPACKED, _ROWS = ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"), 8
 _LAYER = re.compile(r"blk\.(\d+)\.")
 _EMBEDDINGS, _EXPERTS = "token_embd.weight", "_exps."
 
@@ -35,12 +35,12 @@ def batch_of(gpu_layers: int) -> int:
 
 @dataclass(frozen=True)
 class Memory:
-    """What an open model takes, in bytes.
+    """The memory that an open model takes, in bytes.
 
     `weights_ram`, `weights_gpu`, `kv_ram` and `kv_gpu` lie where their layers are computed.
-    `compute` holds a batch's intermediate results, once for each of the two sides that
-    computes. `engine` is the library's code and its tables of the vocabulary. `dequantized`
-    are the copies of weights that a GPU library keeps room for.
+    `compute` holds the intermediate results of a batch, once on each side that computes.
+    `engine` is the library's code and its tables of the vocabulary. `dequantized` are the
+    copies of weights that a GPU library allocates.
     """
 
     weights_ram: int
@@ -58,7 +58,7 @@ class Memory:
 
     @property
     def gpu(self) -> int:
-        """GPU memory, in bytes; without the CUDA context, which is the driver's."""
+        """GPU memory, in bytes, without the CUDA context, which belongs to the driver."""
         if not self.weights_gpu:
             return 0
         return self.weights_gpu + self.kv_gpu + self.compute + self.dequantized
@@ -67,16 +67,16 @@ class Memory:
 def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
     """The memory that `model` takes with a full F16 KV cache of `context_length` tokens.
 
-    Each of `parallel` streams at once has a cache of that size.
+    Each of the `parallel` streams has a cache of that size.
 
-    As in llama.cpp, the last `gpu_layers` layers are on the GPU; the output layer counts as
-    one more and goes first, and the token embeddings stay in main memory.
+    As in llama.cpp, the last `gpu_layers` layers are on the GPU. The output layer counts as
+    one of them and goes first; the token embeddings stay in main memory.
     """
     on_gpu = _Placement(model.block_count, gpu_layers)
     weights_gpu = sum(tensor.size for tensor in model.tensors if on_gpu.has(tensor))
     weights_ram = sum(tensor.size for tensor in model.tensors) - weights_gpu
     if gpu_layers > 0 and on_gpu.output and not _output_weights(model):
-        # The embeddings serve as the output layer too: the GPU gets a copy.
+        # The embeddings are the output layer too: the GPU gets a copy.
         weights_gpu += sum(t.size for t in model.tensors if t.name == _EMBEDDINGS)
     of_context = sum(model.head_sizes) * _F16 * context_length * parallel
     kv_gpu = of_context * sum(model.kv_heads[on_gpu.first :])
@@ -90,10 +90,10 @@ def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1)
 def needed_in_2023(model: GGUF, context_length: int, gpu_layers: int) -> Memory:
     """`needed` for the llama.cpp of September 2023, which is in ctransformers.
 
-    It counts the output layer last, and takes the KV cache to the GPU with it and not before.
+    It counts the output layer last, and the KV cache goes to the GPU only with that layer.
     """
     everything = gpu_layers > model.block_count
-    # The current llama.cpp's count for the same layers, but for the output layer.
+    # The same layers as the current llama.cpp counts them, except for the output layer.
     on_gpu = _Placement(model.block_count, gpu_layers + 1 if gpu_layers > 0 else 0)
     weights_gpu = sum(
         tensor.size
@@ -128,8 +128,8 @@ def read_for_a_token(model: GGUF) -> int:
     )
 
 
-def rearranged(model: GGUF) -> int:
-    """Bytes of the weights that llama.cpp can rearrange for the CPU, into a copy of that size.
+def repacked(model: GGUF) -> int:
+    """Bytes of the weights that llama.cpp can repack for the CPU, into a copy of that size.
 
     As in its `repack.cpp` for AVX2: matrices of these types with a multiple of 8 rows; the
     token embeddings are only looked up.
@@ -137,7 +137,7 @@ def rearranged(model: GGUF) -> int:
     return sum(
         tensor.size
         for tensor in model.tensors
-        if tensor.type_name in _REARRANGED
+        if tensor.type_name in _REPACKED
         and len(tensor.shape) > 1
         and tensor.shape[1] % _ROWS == 0
         and tensor.name != _EMBEDDINGS
@@ -146,7 +146,7 @@ def rearranged(model: GGUF) -> int:
 
 @dataclass(frozen=True)
 class _Placement:
-    """Which layers are on the GPU: from `first` on, and the output layer."""
+    """The layers on the GPU: those from `first` on, and the output layer."""
 
     layers: int
     gpu_layers: int
@@ -174,7 +174,7 @@ def _compute(model: GGUF, context_length: int, batch: int) -> int:
     """Intermediate results of one batch, in bytes.
 
     Measured: exactly what llama.cpp's log calls its compute buffer, for SmolLM2 and for
-    Mistral 7B's shape, at batches of 64 and 512 and contexts from 512 to 8,192 tokens. A
+    Mistral 7B's dimensions, at batches of 64 and 512 and contexts from 512 to 8,192 tokens. A
     token has three rows of the feed-forward network and five of the embedding in F32, and a
     row of the attention mask in F16. A mixture of experts has the rows once per expert used.
     """
@@ -187,7 +187,7 @@ def _compute(model: GGUF, context_length: int, batch: int) -> int:
 def _compute_in_2023(model: GGUF, context_length: int, batch: int) -> int:
     """Intermediate results of one batch without flash attention, in bytes.
 
-    Measured: what that llama.cpp's log calls its compute buffer, within 0.01 MiB, for
+    Measured: what the log of that llama.cpp calls its compute buffer, within 0.01 MiB, for
     SmolLM2 at 512 to 8,192 tokens of context and Mistral 7B at 512 to 16,384. The widest of
     three steps counts: each head's scores of all tokens of the context, the feed-forward
     network's rows, and the logits.

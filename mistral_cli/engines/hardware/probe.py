@@ -1,7 +1,7 @@
-"""What each engine and the NVIDIA driver say of the GPUs of this machine.
+"""Ask each engine and NVIDIA's driver about the GPUs of this machine.
 
-A driver is asked in a child process: one whose GPU has gone can keep a call for ever, and a
-library that finds something amiss can end the process that asks.
+A child process asks the driver: a driver whose GPU has failed may never return from a call, and
+a library that finds a problem may end the process that calls it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SECONDS = 30.0
 
 @dataclass(frozen=True)
 class EngineState:
-    """One engine here: why it cannot be used, why it has no GPU, and its GPUs if it has."""
+    """One engine on this machine: why it cannot be used, why it has no GPU, and its GPUs."""
 
     package: str
     missing: str | None
@@ -35,7 +35,7 @@ class EngineState:
 
     @property
     def version(self) -> str | None:
-        """Of the package, or None where it is not installed, or there is none."""
+        """The version of its package, or None if that is not installed or there is none."""
         return package_version(self.package) if self.package else None
 
 
@@ -54,7 +54,7 @@ class HardwareReport:
 
     @property
     def broken(self) -> bool:
-        """Whether there is a driver that should offer a GPU, and fails."""
+        """Whether a driver that should offer a GPU fails to."""
         return self.unanswered or self.driver.obstacle is cuda.Obstacle.FAILED
 
     @property
@@ -68,23 +68,23 @@ class HardwareReport:
         return self.engines[self.gpu_engine].gpus if self.gpu_engine else ()
 
 
-def look(names: Sequence[str]) -> HardwareReport:
-    """What the engines `names` have here, from a child process where a driver must be asked.
+def probe(names: Sequence[str]) -> HardwareReport:
+    """Report on the engines `names`, from a child process if a driver must be asked.
 
-    On a machine without one it costs nothing.
+    On a machine without a driver it starts no process.
     """
     if any(name in automatic() for name in names) and _a_driver_is_there(names):
-        return ask_child()
+        return probe_in_child()
     return HardwareReport({name: state_of(name) for name in names}, cuda.no_driver())
 
 
-def survey() -> HardwareReport:
-    """Ask in this process."""
-    return HardwareReport({name: state_of(name) for name in automatic()}, cuda.ask())
+def probe_here() -> HardwareReport:
+    """Report on all engines, from this process."""
+    return HardwareReport({name: state_of(name) for name in automatic()}, cuda.query_driver())
 
 
-def ask_child(seconds: float | None = None) -> HardwareReport:
-    """Ask about all engines in a child process, which has some seconds to answer."""
+def probe_in_child(seconds: float | None = None) -> HardwareReport:
+    """Report on all engines from a child process, which has some seconds to answer."""
     command, environment = child_command("mistral_cli.engines.hardware.probe")
     child = subprocess.Popen(
         command,
@@ -96,16 +96,16 @@ def ask_child(seconds: float | None = None) -> HardwareReport:
     seconds = seconds or _SECONDS
     try:
         answers = child.communicate(timeout=seconds)[0]
-        problem = f"asking for GPUs ended the process ({child.returncode})"
+        problem = f"asking the GPU driver ended the process ({child.returncode})"
     except subprocess.TimeoutExpired as error:
-        child.kill()  # and not waited for: a process that hangs in the driver does not end
+        child.kill()  # without waiting: a process that hangs in the driver does not end
         answers = error.output or b""
         problem = f"the GPU driver has not answered within {seconds:.0f} seconds"
     return _parse(answers, problem)
 
 
 def package_version(package: str) -> str | None:
-    """Of an installed package, else None."""
+    """The version of an installed package, or None."""
     from importlib import metadata
 
     try:
@@ -119,14 +119,14 @@ def _a_driver_is_there(names: Iterable[str]) -> bool:
 
 
 def state_of(name: str) -> EngineState:
-    """One engine, asked in this process."""
+    """The state of one engine, asked in this process."""
     engine = backend(name)
     missing, no_gpu = engine.missing(), engine.no_gpu()
     return EngineState(engine.package, missing, no_gpu, () if no_gpu else engine.gpus())
 
 
 def _parse(answers: bytes, problem: str) -> HardwareReport:
-    """The survey, of which `problem` kept what is not in `answers`."""
+    """The report in `answers`; `problem` is why parts of it are missing."""
     found: dict[str, Any] = {}
     for line in answers.splitlines():
         with contextlib.suppress(ValueError, TypeError):
@@ -162,14 +162,14 @@ def _gpu(values: dict[str, Any]) -> Gpu:
 
 
 def _answers() -> Iterator[dict[str, Any]]:
-    """The parts of a survey, one by one: the last engine asked may be the last thing done."""
-    yield {"driver": asdict(cuda.ask())}
-    for name in reversed(automatic()):  # ours is not known to end the process
+    """The parts of a report, one by one: asking an engine may end the process."""
+    yield {"driver": asdict(cuda.query_driver())}
+    for name in reversed(automatic()):  # the first ones are not known to end the process
         yield {name: asdict(state_of(name))}
 
 
 def _main() -> None:
-    # What native libraries print on standard output must not get between the answers.
+    # The output of native libraries must not get between the answers.
     with os.fdopen(os.dup(1), "w") as answers:
         os.dup2(2, 1)
         for answer in _answers():

@@ -13,7 +13,7 @@ import pytest
 
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware import probe as surveying
-from mistral_cli.engines.hardware.probe import ask_child, look
+from mistral_cli.engines.hardware.probe import probe, probe_in_child
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp
 from mistral_cli.engines.registry import automatic, backend
 from mistral_cli.engines.selection import EngineRequirements, select_engine
@@ -57,7 +57,7 @@ def main(driver: Path, *arguments: object, **env: str) -> subprocess.CompletedPr
 def test_the_native_calls(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Structures, signatures and symbols; the lines it prints get into no answer."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
-    found = ask_child().driver
+    found = probe_in_child().driver
     gpu = cuda.CudaGpu("Tesla T4", 15_835_660_288, 15_720_000_000, (7, 5))
     assert (found.problem, found.cuda_version, found.gpus) == (None, (12, 4), (gpu,))
 
@@ -98,8 +98,8 @@ def test_generate_with_a_build_that_ends_the_process(
 def test_a_machine_without_a_driver_starts_no_process(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
-    monkeypatch.setattr(surveying, "ask_child", lambda: pytest.fail("a process was started"))
-    survey = look(automatic())
+    monkeypatch.setattr(surveying, "probe_in_child", lambda: pytest.fail("a process was started"))
+    survey = probe(automatic())
     assert not survey.gpus
     assert survey.driver == cuda.no_driver()
     assert select_engine(EngineRequirements(), read_gguf(mistral)).warning is None

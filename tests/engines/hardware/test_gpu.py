@@ -22,7 +22,7 @@ from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.cuda import Obstacle
 from mistral_cli.engines.hardware.gpu import Gpu, fits, layers_that_fit
 from mistral_cli.engines.hardware.memory import needed
-from mistral_cli.engines.hardware.probe import survey
+from mistral_cli.engines.hardware.probe import probe_here
 from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp
 from mistral_cli.engines.llama_cpp.load_log import load, out_of_memory
@@ -72,7 +72,7 @@ def test_whether_ctransformers_can_use_cuda(
 def test_several_gpus_each_with_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     big = Card("NVIDIA H200", (9, 0), 150_754_820_096, 149_000_000_000)
     put(monkeypatch, Machine(cards=(T4, big), physical=2))
-    first, second = cuda.ask().gpus
+    first, second = cuda.query_driver().gpus
     assert (first.name, first.memory_total, first.memory_free) == (T4.name, T4.total, T4.free)
     assert (second.name, second.compute_capability) == (big.name, (9, 0))
     assert second.memory_free == big.free
@@ -80,14 +80,14 @@ def test_several_gpus_each_with_its_own_memory(monkeypatch: pytest.MonkeyPatch) 
 
 def test_free_memory_that_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Machine(nvml=False))
-    (gpu,) = cuda.ask().gpus
+    (gpu,) = cuda.query_driver().gpus
     assert (gpu.memory_total, gpu.memory_free) == (T4.total, None)
 
 
 def test_a_mig_slice_has_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     part = Card("NVIDIA A100 MIG 1g.5gb", (8, 0), 5_100_273_664, 5_000_000_000, slice=True)
     put(monkeypatch, Machine(cards=(part,), mig=True))
-    (gpu,) = cuda.ask().gpus
+    (gpu,) = cuda.query_driver().gpus
     assert (gpu.mig, gpu.memory_free) == (True, part.free)
 
 
@@ -96,15 +96,15 @@ def test_mig_without_a_slice_and_hidden_gpus_are_told_apart(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     put(monkeypatch, Machine(cards=(), status=NO_DEVICE, mig=True))
-    assert "MIG mode" in (cuda.ask().problem or "")
+    assert "MIG mode" in (cuda.query_driver().problem or "")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")  # the whole GPU, of which CUDA takes slices
     put(monkeypatch, Machine(cards=(), status=NO_DEVICE, mig=True))
-    assert cuda.ask().obstacle is Obstacle.MIG
+    assert cuda.query_driver().obstacle is Obstacle.MIG
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
     put(monkeypatch, Machine(cards=(), physical=4))
-    assert cuda.ask().problem == "CUDA_VISIBLE_DEVICES=-1 hides the 4 GPUs of this machine"
+    assert cuda.query_driver().problem == "CUDA_VISIBLE_DEVICES=-1 hides the 4 GPUs of this machine"
     put(monkeypatch, Machine(cards=(), status=NO_DEVICE))
-    assert cuda.ask().problem == "CUDA_VISIBLE_DEVICES=-1 hides the GPU of this machine"
+    assert cuda.query_driver().problem == "CUDA_VISIBLE_DEVICES=-1 hides the GPU of this machine"
 
 
 def test_a_driver_that_fails_is_not_blamed_on_hidden_gpus(
@@ -113,7 +113,7 @@ def test_a_driver_that_fails_is_not_blamed_on_hidden_gpus(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
     for mig in (False, True):
         put(monkeypatch, Machine(status=NOT_READY, physical=8, mig=mig))
-        driver = cuda.ask()
+        driver = cuda.query_driver()
         assert driver.obstacle is Obstacle.FAILED
         assert "cuInit: CUDA_ERROR_SYSTEM_NOT_READY" in (driver.problem or "")
 
@@ -122,13 +122,13 @@ def test_a_management_library_before_mig(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delattr(nvidia_driver.Management, "nvmlDeviceGetMigMode")
     put(monkeypatch, Machine(cards=(), status=NO_DEVICE))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert cuda.ask().obstacle is Obstacle.NO_DEVICE
+    assert cuda.query_driver().obstacle is Obstacle.NO_DEVICE
 
 
 def test_only_the_driver_is_loaded_to_ask_it(monkeypatch: pytest.MonkeyPatch) -> None:
     machine = Machine()
     put(monkeypatch, machine)
-    cuda.ask()
+    cuda.query_driver()
     assert machine.opened == ["libcuda.so.1", "libnvidia-ml.so.1"]
 
 
@@ -321,11 +321,11 @@ def test_ctransformers_takes_its_layers_from_the_driver(
 ) -> None:
     monkeypatch.setattr(LLAMA_CPP, "no_gpu", lambda: "none")
     put(monkeypatch, Machine())
-    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
+    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=probe_here())
     assert fit_gpu_layers(selection, model, 512).gpu_layers == model.block_count + 1
     assert selection.backend is CTRANSFORMERS
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
-    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=survey())
+    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=probe_here())
     with pytest.raises(GpuRequired):
         fit_gpu_layers(selection, model, 512)
 
@@ -377,8 +377,8 @@ def test_layers_that_stay_on_the_cpu_in_silence_are_told(
 ) -> None:
     monkeypatch.setattr(WithGpu, "silent", True)
     warnings = opened(model, 33, monkeypatch, room=99)
-    assert warnings == ["0 of the 33 layers asked for are on the GPU"]
-    with pytest.raises(GpuRequired, match="0 of the 33 layers"):
+    assert warnings == ["0 of the 33 requested layers are on the GPU"]
+    with pytest.raises(GpuRequired, match="0 of the 33 requested layers"):
         opened(model, 33, monkeypatch, room=99, required=True)
 
 

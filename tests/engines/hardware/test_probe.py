@@ -8,7 +8,7 @@ import pytest
 from support.nvidia_driver import T4, Machine, put
 
 from mistral_cli.engines.hardware import probe
-from mistral_cli.engines.hardware.probe import ask_child, survey
+from mistral_cli.engines.hardware.probe import probe_here, probe_in_child
 from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.registry import backend
 
@@ -23,7 +23,7 @@ def test_the_answers_of_the_child_are_read_back(monkeypatch: pytest.MonkeyPatch)
     put(monkeypatch, Machine(cards=(T4, T4), physical=2))
     lines = [json.dumps(answer).encode() for answer in probe._answers()]
     again = probe._parse(b"\n".join(lines), "")
-    assert again.driver == survey().driver
+    assert again.driver == probe_here().driver
     assert [gpu.memory_free for gpu in again.gpus] == [T4.free, T4.free]
     assert not again.unanswered
     # The last engine asked has ended the process.
@@ -46,7 +46,7 @@ def test_a_driver_that_hangs_or_dies(
 ) -> None:
     command, environment = child_command("unused")
     monkeypatch.setattr(probe, "child_command", lambda *_: ([command[0], "-c", code], environment))
-    found = ask_child(seconds=1.0)
+    found = probe_in_child(seconds=1.0)
     assert problem in (found.driver.problem or "")
     assert all(problem in (state.no_gpu or "") for state in found.engines.values())
     assert not any(state.missing for state in found.engines.values())

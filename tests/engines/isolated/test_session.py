@@ -190,7 +190,7 @@ def test_warnings_and_a_required_gpu(mistral: Path) -> None:
     options, warnings = LoadOptions(256, threads=1, gpu_layers=2), list[str]()
     with open_in_process(selection("fake"), read_gguf(mistral), options, warnings.append) as engine:
         assert engine.gpu_layers == 0
-    assert warnings == ["0 of the 2 layers asked for are on the GPU"]
+    assert warnings == ["0 of the 2 requested layers are on the GPU"]
     with pytest.raises(GpuRequired, match="0 of the 2 layers"):
         open_in_process(selection("fake", gpu_required=True), read_gguf(mistral), options, print)
 

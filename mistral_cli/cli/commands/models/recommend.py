@@ -24,10 +24,10 @@ def recommend(
     """Rank the built-in models by how well they fit this machine, with the arithmetic."""
     from mistral_cli.diagnostics.recommend import print_recommendations
     from mistral_cli.diagnostics.recommend import recommend as rank
-    from mistral_cli.engines.hardware.probe import ask_child
+    from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.system.stdout import write
 
-    hardware = ask_child()
+    hardware = probe_in_child()
     fits = rank(hardware)
     if quiet and not json:
         write(context.obj, f"{_best(fits)}\n")

@@ -164,12 +164,12 @@ def _memory(
     """Return the lengths, and the bytes that the model needs for them: in total, then by part."""
     from mistral_cli.diagnostics.recommend import CONTEXT, memory_fields, memory_here
     from mistral_cli.engines.hardware.memory import needed
-    from mistral_cli.engines.hardware.probe import ask_child
+    from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.models.context import choose_context_length
 
     tokens = choose_context_length(model, requested_context, CONTEXT, reporter)
     if gpu_layers.automatic:
-        layers, memory = memory_here(ask_child(), model, tokens)
+        layers, memory = memory_here(probe_in_child(), model, tokens)
     else:
         layers = gpu_layers.of(model)
         memory = needed(model, tokens, layers)
