@@ -12,10 +12,12 @@ import pytest
 from hypothesis import settings
 from support.batch_program import batch, here, start  # noqa: F401 - fixtures
 from support.fake_engine import script  # noqa: F401 - a fixture
+from support.grammars import grammar_tokenizer  # noqa: F401 - a fixture
 from support.hub_client import server  # noqa: F401 - a fixture
 from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from support.nvidia_driver import put
 from support.program import NATIVE, Result
+from support.training import written  # noqa: F401 - a fixture
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
 from mistral_cli.engines.llama_cpp import machine_build

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from support.batch_program import lines_of, write_rows
+from support.program import Run
 
 TOKENS = 16
 TEXTS = (
@@ -24,7 +25,6 @@ TEXTS = (
     "How many legs does a spider have? " + "Think of the garden. " * 12,
 )
 Answers = list[dict[str, Any]]
-Run = Callable[..., Any]
 
 
 @pytest.fixture(params=["llama.cpp", "ctransformers"])

@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.program import Result
+from support.program import Run
 
 from mistral_cli.errors import ExitCode
 
-Run = Callable[..., Result]
 ARTICLE = "My name is Suvojit Hore, working in company AB and my address is AZ Street NY."
 
 

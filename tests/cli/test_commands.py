@@ -7,13 +7,13 @@ import pkgutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
-from support.program import Result
+from support.program import Run
 from typer.main import get_command
 
 import mistral_cli.cli.app
@@ -21,7 +21,6 @@ import mistral_cli.cli.commands.models
 import mistral_cli.tasks
 from mistral_cli.cli.app import app
 
-Run = Callable[..., Result]
 ROOT = Path(__file__).parents[2]
 
 

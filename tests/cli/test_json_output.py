@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,13 @@ import pytest
 from support.adapter_files import write_adapter
 from support.json_schemas import SCHEMAS, check_schema
 from support.model_store import REPO, Store
-from support.program import Result
+from support.program import Run
 
 from mistral_cli.errors import EngineFailed
 from mistral_cli.serving import daemon
 from mistral_cli.serving.registry import ServedModel
 from mistral_cli.system.stdout import SCHEMA_VERSION
 
-Run = Callable[..., Result]
 REFERENCE = f"{REPO}/tiny.Q4_0.gguf"
 
 

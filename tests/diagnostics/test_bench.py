@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.program import Run
 from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics.bench import memory_bandwidth
@@ -19,7 +18,6 @@ from mistral_cli.engines.types import Finish, PrefillProgress, Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.system.machine import resident_peak
 
-Run = Callable[..., Any]
 SMALL = ("-p", "20", "-n", "8", "-r", "2")
 
 

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, put
+from support.program import Run
 from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
@@ -26,7 +25,6 @@ from mistral_cli.system.config import Config
 
 LLAMA_CPP = backend("llama.cpp")
 
-Run = Callable[..., Any]
 
 MEMORY_KEYS = [
     "weights_ram",

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable
-from typing import Any
 
 import pytest
 from support.nvidia_driver import GIB
+from support.program import Run
 from support.terminals import make_terminal
 
 from mistral_cli.diagnostics import recommend
@@ -16,8 +15,6 @@ from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.probe import EngineState, HardwareReport
 from mistral_cli.engines.registry import backend
-
-Run = Callable[..., Any]
 
 MEMORY_KEYS = [
     "weights_ram",

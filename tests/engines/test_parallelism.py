@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.sampling import GREEDY
+from support.engine_io import GREEDY, chat
 from synthetic.models import write_mistral
 
 from mistral_cli.engines import (
@@ -163,13 +163,6 @@ def requests(engine: Session, name: str) -> list[Request]:
 
 
 CAPITALS = ("France", "Germany", "Spain", "Italy")
-
-
-def chat(engine: Session, question: str) -> tuple[int, ...]:
-    """`question` in SmolLM2's chat format."""
-    start, end, line = 1, 2, engine.tokenize("\n")
-    said = [start, *engine.tokenize("user"), *line, *engine.tokenize(question), end, *line]
-    return (*said, start, *engine.tokenize("assistant"), *line)
 
 
 @pytest.mark.parametrize("parallel", [2, 4, 8])

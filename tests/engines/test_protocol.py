@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.engine_io import GREEDY, chat, text
 from support.program import needs_native
-from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.decoding import streams as background
@@ -110,17 +110,6 @@ def ask(
 ) -> list[Event]:
     ids = (1, *engine.tokenize(prompt)) if isinstance(prompt, str) else prompt
     return list(engine.stream(Request(ids, max_tokens, sampling, grammar)))
-
-
-def chat(engine: Session, question: str) -> tuple[int, ...]:
-    """`question` in SmolLM2's chat format."""
-    start, end, line = 1, 2, engine.tokenize("\n")
-    said = [start, *engine.tokenize("user"), *line, *engine.tokenize(question), end, *line]
-    return (*said, start, *engine.tokenize("assistant"), *line)
-
-
-def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 def finish(events: list[Event]) -> Finish:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.program import Result
-from support.sampling import GREEDY
+from support.engine_io import GREEDY
+from support.program import Run
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.memory import needed, repacked
@@ -16,8 +15,6 @@ from mistral_cli.engines.registry import backend
 from mistral_cli.engines.repacking import AVX2, AVX512, repack_pays
 from mistral_cli.engines.types import Request
 from mistral_cli.models.gguf import GGUF, read_gguf
-
-Run = Callable[..., Result]
 
 
 @pytest.fixture(scope="module")

@@ -8,28 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.program import Result
-from support.terminals import make_terminal
+from support.training import EXAMPLES
 
 from mistral_cli.errors import UsageError
-from mistral_cli.finetune.data import TrainingData, read_data
+from mistral_cli.finetune.data import TrainingData
 from mistral_cli.generation.templates import find_template
 from mistral_cli.models.chat import Message
-
-Run = Callable[..., Result]
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., TrainingData]:
-    """A function that writes a file and reads it as training data."""
-
-    def written(content: str, name: str = "data.csv") -> TrainingData:
-        path = tmp_path / name
-        path.write_text(content, encoding="utf-8")
-        return read_data(path, make_terminal())
-
-    return written
 
 
 @pytest.mark.parametrize(

@@ -7,27 +7,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.program import Result
-from support.terminals import make_terminal
+from support.program import Run
 
 from mistral_cli.errors import MistralCliError
-from mistral_cli.finetune.data import TrainingData, read_data
+from mistral_cli.finetune.data import TrainingData
 from mistral_cli.finetune.encode import encode_examples
 from mistral_cli.models.gguf import read_gguf
-
-Run = Callable[..., Result]
-
-
-@pytest.fixture
-def written(tmp_path: Path) -> Callable[..., TrainingData]:
-    """A function that writes a file and reads it as training data."""
-
-    def written(content: str, name: str = "data.csv") -> TrainingData:
-        path = tmp_path / name
-        path.write_text(content, encoding="utf-8")
-        return read_data(path, make_terminal())
-
-    return written
 
 
 def test_training_and_inference_use_the_same_tokens(

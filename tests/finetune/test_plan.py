@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.json_schemas import check_schema
-from support.program import Result
+from support.program import Run
+from support.training import EXAMPLES
 from synthetic.models import write_mistral
-
-Run = Callable[..., Result]
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
 
 
 def dry_run(run: Run, model: Path, *arguments: object) -> dict[str, Any]:

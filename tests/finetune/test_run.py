@@ -22,6 +22,7 @@ import pytest
 from support.adapted import adapted
 from support.hub_server import running
 from support.terminals import make_terminal
+from support.training import EXAMPLES
 from synthetic.models import write_mistral, write_smollm2_in_f32
 
 from mistral_cli.models.gguf import read_gguf
@@ -30,7 +31,6 @@ from mistral_cli.models.gguf.types import TENSOR_TYPES
 
 pytestmark = pytest.mark.finetune
 
-EXAMPLES = Path(__file__).parents[2] / "docs" / "examples" / "midjourney.csv"
 PROMPT = [1, 290, 291, 292, 270, 45, 110]
 TINY: dict[str, Any] = {
     "vocabulary": 300,

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.adapter_files import write_adapter
-from support.program import needs_native
-from support.sampling import GREEDY
+from support.engine_io import GREEDY
+from support.program import Run, needs_native
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions, LoraAdapter
@@ -21,8 +20,6 @@ from mistral_cli.generation.adapters import parse_adapter
 from mistral_cli.models.gguf import read_gguf
 
 PROMPT = tuple(range(300, 312))
-
-Run = Callable[..., Any]
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from support.program import Result, needs_native
-from support.sampling import GREEDY
+from support.engine_io import GREEDY
+from support.program import Run, needs_native
 
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.protocol import ListenAddress, LoadOptions, Session, SpeculativeConfig
@@ -19,7 +19,6 @@ from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
-Run = Callable[..., Result]
 DRAWN = Sampling(0.7, 40, 0.95, 1.1, 5)
 LETTER = (
     "Dear Mr. Bennett,\n\nThank you for your order of 3 March. We have sent 12 oak chairs "

@@ -16,13 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.program import Result, needs_native
+from support.program import Run, needs_native
 
 from mistral_cli.serving import registry
 
 ENDLESS = ("-n", "3000", "--temperature", "0", "--repetition-penalty", "1")
 
-Run = Callable[..., Result]
 Serve = Callable[..., subprocess.Popen[bytes]]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,11 @@ from hypothesis import strategies as st
 from support.grammars import admits
 from support.strategies import TEXTS
 
-from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
-from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.decoding.constraint import Constraint
 from mistral_cli.engines.registry import backend
 from mistral_cli.errors import OutputInvalid, UsageError
 from mistral_cli.models.gguf import GGUF, read_gguf
-from mistral_cli.models.gguf.token_text import detokenize, token_bytes
+from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.schema import Schema
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
@@ -410,20 +408,14 @@ def model(mistral: Path) -> GGUF:
     return read_gguf(mistral)
 
 
-@pytest.fixture(scope="module")
-def tokenizer(model: GGUF) -> Iterator[object]:
-    with CTRANSFORMERS.open(model, LoadOptions(64, threads=1)) as engine:
-        yield llguidance_tokenizer(model, engine.tokenize, lambda token: token_bytes(model, token))
-
-
 @settings(max_examples=60)
 @given(text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
 def test_whatever_tokens_are_sampled_the_answer_comes_from_the_text(
-    text: str, seed: int, many: bool, model: GGUF, tokenizer: object
+    text: str, seed: int, many: bool, model: GGUF, grammar_tokenizer: object
 ) -> None:
     assume(text.strip())
     bound = grounded(PERSON, text, many=many)
-    matcher = Constraint(tokenizer, bound.grammar, len(model.tokens))
+    matcher = Constraint(grammar_tokenizer, bound.grammar, len(model.tokens))
     choice, tokens = random.Random(seed), list[int]()
     while not matcher.finished and len(tokens) < 2000:
         token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
@@ -475,11 +467,11 @@ SCHEMAS = st.recursive(
 @settings(max_examples=150)
 @given(schema=SCHEMAS, text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
 def test_whatever_the_grammar_of_any_schema_admits_is_valid(
-    schema: Schema, text: str, seed: int, many: bool, model: GGUF, tokenizer: object
+    schema: Schema, text: str, seed: int, many: bool, model: GGUF, grammar_tokenizer: object
 ) -> None:
     bound = OutputSpec(schema, many=many, grounded=True).bind(text)
     try:
-        matcher = Constraint(tokenizer, bound.grammar, len(model.tokens))
+        matcher = Constraint(grammar_tokenizer, bound.grammar, len(model.tokens))
     except OutputInvalid:
         assume(False)
     choice, tokens = random.Random(seed), list[int]()

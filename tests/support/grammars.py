@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import llguidance
+import pytest
+
+from mistral_cli.engines.decoding.constraint import llguidance_tokenizer
+from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.registry import backend
+from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.token_text import token_bytes
 
 _BYTES = llguidance.LLTokenizer("byte")
 
@@ -14,3 +24,11 @@ def admits(grammar: str, text: str) -> bool:
     tokens = list(text.encode())
     fits = matcher.validate_tokens(tokens) == len(tokens) and matcher.consume_tokens(tokens)
     return bool(fits and matcher.is_accepting())
+
+
+@pytest.fixture(scope="session")
+def grammar_tokenizer(mistral: Path) -> Iterator[object]:
+    """The tokenizer of the small Mistral model, for grammars."""
+    model = read_gguf(mistral)
+    with backend("ctransformers").open(model, LoadOptions(64, threads=1)) as session:
+        yield llguidance_tokenizer(model, session.tokenize, lambda token: token_bytes(model, token))

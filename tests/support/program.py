@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
@@ -25,3 +26,7 @@ class Result:
     stdout: str
     stderr: str
     status: int
+
+
+Run = Callable[..., Result]
+"""The type of the fixture `run`."""

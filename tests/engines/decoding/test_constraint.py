@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mistral_cli.engines.decoding.constraint import Constraint, llguidance_tokenizer
-from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.decoding.constraint import Constraint
 from mistral_cli.engines.registry import backend
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import GGUF, read_gguf
-from mistral_cli.models.gguf.token_text import detokenize, token_bytes
+from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
@@ -38,19 +36,15 @@ def model(mistral: Path) -> GGUF:
     return read_gguf(mistral)
 
 
-@pytest.fixture(scope="module")
-def tokenizer(model: GGUF) -> Iterator[object]:
-    with CTRANSFORMERS.open(model, LoadOptions(64, threads=1)) as engine:
-        yield llguidance_tokenizer(model, engine.tokenize, lambda token: token_bytes(model, token))
-
-
-def constraint(tokenizer: object, model: GGUF, grammar: str) -> Constraint:
-    return Constraint(tokenizer, grammar, len(model.tokens))
+def constraint(grammar_tokenizer: object, model: GGUF, grammar: str) -> Constraint:
+    return Constraint(grammar_tokenizer, grammar, len(model.tokens))
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_any_walk_through_the_grammar_is_valid(model: GGUF, tokenizer: object, seed: int) -> None:
-    matcher = constraint(tokenizer, model, json_grammar(SCHEMA, many=False))
+def test_any_walk_through_the_grammar_is_valid(
+    model: GGUF, grammar_tokenizer: object, seed: int
+) -> None:
+    matcher = constraint(grammar_tokenizer, model, json_grammar(SCHEMA, many=False))
     choice, tokens = random.Random(seed), list[int]()
     while not matcher.finished:
         token = choice.choice(np.flatnonzero(matcher.allowed()).tolist())
@@ -60,14 +54,14 @@ def test_any_walk_through_the_grammar_is_valid(model: GGUF, tokenizer: object, s
     BoundSpec(OutputSpec(SCHEMA), "").parse(detokenize(model, tokens))
 
 
-def test_only_so_many_tokens_are_forced(model: GGUF, tokenizer: object) -> None:
+def test_only_so_many_tokens_are_forced(model: GGUF, grammar_tokenizer: object) -> None:
     grammar = json_grammar({"const": "one two three four five six"}, many=False)
-    whole = constraint(tokenizer, model, grammar)
+    whole = constraint(grammar_tokenizer, model, grammar)
     forced = whole.forced(100)
     assert json.loads(detokenize(model, forced)) == "one two three four five six"
     assert whole.finished
     assert whole.forced(100) == []
-    part = constraint(tokenizer, model, grammar)
+    part = constraint(grammar_tokenizer, model, grammar)
     assert part.forced(0) == []
     assert part.forced(3) == forced[:3]
     assert not part.finished
@@ -75,8 +69,8 @@ def test_only_so_many_tokens_are_forced(model: GGUF, tokenizer: object) -> None:
     assert part.finished
 
 
-def test_control_tokens_are_never_admitted(model: GGUF, tokenizer: object) -> None:
-    allowed = constraint(tokenizer, model, "start: /(.|\\n)*/").allowed()
+def test_control_tokens_are_never_admitted(model: GGUF, grammar_tokenizer: object) -> None:
+    allowed = constraint(grammar_tokenizer, model, "start: /(.|\\n)*/").allowed()
     assert allowed.shape == (len(model.tokens),)
     assert allowed.dtype == np.bool_
     assert [token for token in range(3) if allowed[token]] == [model.eos_id]
@@ -84,13 +78,15 @@ def test_control_tokens_are_never_admitted(model: GGUF, tokenizer: object) -> No
 
 
 @pytest.mark.parametrize("grammar", ["start: (", "start: unknown", "", "%json {}"])
-def test_a_grammar_that_cannot_be_compiled(model: GGUF, tokenizer: object, grammar: str) -> None:
+def test_a_grammar_that_cannot_be_compiled(
+    model: GGUF, grammar_tokenizer: object, grammar: str
+) -> None:
     with pytest.raises(EngineFailed, match="grammar"):
-        constraint(tokenizer, model, grammar)
+        constraint(grammar_tokenizer, model, grammar)
 
 
-def test_a_token_against_the_grammar(model: GGUF, tokenizer: object) -> None:
-    matcher = constraint(tokenizer, model, 'start: "yes"')
+def test_a_token_against_the_grammar(model: GGUF, grammar_tokenizer: object) -> None:
+    matcher = constraint(grammar_tokenizer, model, 'start: "yes"')
     wrong = int(np.flatnonzero(~matcher.allowed())[500])
     with pytest.raises(EngineFailed, match="grammar"):
         matcher.consume(wrong)

@@ -14,9 +14,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.engine_io import GREEDY, text
 from support.fake_engine import Script
 from support.processes import gone
-from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.isolated import handle as process_handle
@@ -25,7 +25,6 @@ from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import (
-    Event,
     Finish,
     PrefillProgress,
     Request,
@@ -78,10 +77,6 @@ def request(
     engine: IsolatedSession, text: str, max_tokens: int = 20, grammar: str | None = None
 ) -> Request:
     return Request((1, *engine.tokenize(text)), max_tokens, GREEDY, grammar)
-
-
-def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 # --- as in this process ------------------------------------------------------------------------

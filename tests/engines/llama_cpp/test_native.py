@@ -13,9 +13,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from support.engine_io import GREEDY, text
 from support.processes import children_of, gone
 from support.program import Result, needs_native
-from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.native import NativeSession
@@ -23,7 +23,6 @@ from mistral_cli.engines.llama_cpp.native_process import NativeServer
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.types import (
-    Event,
     Finish,
     PrefillProgress,
     Prefix,
@@ -206,10 +205,6 @@ def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
         warm = list(engine.stream(asked))
     assert text(warm) == text(cold)
     assert [event.cached for event in warm if isinstance(event, PrefillProgress)][-1] == 100
-
-
-def text(events: list[Event]) -> str:
-    return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
 # --- the program -------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.sampling import GREEDY
+from support.engine_io import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient

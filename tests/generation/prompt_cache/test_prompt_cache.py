@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.engine_io import GREEDY
 from support.program import Result
-from support.sampling import GREEDY
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions, Session
