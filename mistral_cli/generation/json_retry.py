@@ -58,7 +58,7 @@ def extract(
             request = None if asked_again else _retry(prepared, executor, answer, error)
             asked_again = True
     if len(failures) > 1:
-        error.message += f" (asked {len(failures)} times)"
+        raise error.with_message(f"{error.message} (asked {len(failures)} times)")
     raise error
 
 
@@ -82,8 +82,8 @@ def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultW
         if not reader.closed:
             raise output_invalid("the answer is not a complete list")
     except (OutputCut, OutputInvalid) as failure:
-        failure.message += f" (items printed before: {printed})"
-        raise _with_answer(failure, written) from None
+        message = f"{failure.message} (items printed before: {printed})"
+        raise _with_answer(failure.with_message(message), written) from None
     return replace(executor.result(prepared, answer), warnings=())
 
 
