@@ -1,4 +1,4 @@
-"""The page of the comparison with other tools: made from its results, and from nothing else."""
+"""The comparison with other tools: the page is rendered from the stored results alone."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_medians_ratios_and_targets(tmp_path: Path) -> None:
     assert "mistral-cli, wheel" in "".join(drawing.itertext())
 
 
-def test_a_peer_that_is_ahead_is_named(tmp_path: Path) -> None:
+def test_a_peer_that_is_ahead_is_listed(tmp_path: Path) -> None:
     found = results()
     found["tables"][0]["values"]["llama-completion"] = [5.5]  # type: ignore[index]
     (tmp_path / "benchmarks.json").write_text(json.dumps(found), encoding="utf-8")
@@ -68,7 +68,7 @@ def test_a_peer_that_is_ahead_is_named(tmp_path: Path) -> None:
     )
 
 
-def test_the_page_in_docs_is_that_of_its_results(tmp_path: Path) -> None:
+def test_the_page_in_the_docs_matches_its_results(tmp_path: Path) -> None:
     docs = ROOT / "docs" / "performance"
     if not (docs / "benchmarks.json").exists():
         pytest.skip("there are no results yet")

@@ -35,28 +35,28 @@ def pdf(*pages: Sequence[str], locked: bool = False) -> bytes:
             b"/Resources<</Font<</F1 3 0 R>>>>>>" % (first + 2 * i + 1),
             b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
         ]
-    whole, places = b"%PDF-1.4\n", []
+    data, offsets = b"%PDF-1.4\n", []
     for number, body in enumerate(objects, 1):
-        places.append(len(whole))
-        whole += b"%d 0 obj\n%s\nendobj\n" % (number, body)
+        offsets.append(len(data))
+        data += b"%d 0 obj\n%s\nendobj\n" % (number, body)
     keys = b"/Encrypt<</Filter/Standard/V 1/R 2/O<%s>/U<%s>/P -4>>/ID[<00><00>]"
     lock = keys % (b"aa" * 32, b"bb" * 32) if locked else b""
-    entries = b"".join(b"%010d 00000 n \n" % place for place in places)
+    entries = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
     size = len(objects) + 1
     table = b"xref\n0 %d\n0000000000 65535 f \n%s" % (size, entries)
     trailer = b"trailer<</Size %d/Root 1 0 R%s>>\n" % (size, lock)
-    return whole + table + trailer + b"startxref\n%d\n%%%%EOF\n" % len(whole)
+    return data + table + trailer + b"startxref\n%d\n%%%%EOF\n" % len(data)
 
 
 def archive(files: dict[str, str]) -> bytes:
     """A zip file, the container of office files and e-books."""
-    whole = io.BytesIO()
-    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as target:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w", zipfile.ZIP_DEFLATED) as target:
         for name, text in files.items():
             # The media type comes first and is not compressed.
             method = zipfile.ZIP_STORED if name == "mimetype" else zipfile.ZIP_DEFLATED
             target.writestr(name, text, method)
-    return whole.getvalue()
+    return content.getvalue()
 
 
 def docx(heading: str, paragraph: str, table: Sequence[Sequence[str]]) -> bytes:
@@ -89,9 +89,9 @@ def pptx(title: str, words: str) -> bytes:
     a = "http://schemas.openxmlformats.org/drawingml/2006/main"
 
     def shape(number: int, text: str, kind: str = "") -> str:
-        said = f"<p:txBody><a:p><a:r><a:t>{text}</a:t></a:r></a:p></p:txBody>"
+        words = f"<p:txBody><a:p><a:r><a:t>{text}</a:t></a:r></a:p></p:txBody>"
         name = f'<p:nvSpPr><p:cNvPr id="{number}" name="s"/><p:nvPr>{kind}</p:nvPr></p:nvSpPr>'
-        return f"<p:sp>{name}{said}</p:sp>"
+        return f"<p:sp>{name}{words}</p:sp>"
 
     shapes = shape(2, title, '<p:ph type="title"/>') + shape(3, words)
     link = f'<Relationship Id="r1" Type="{_OFFICE}/slide" Target="slides/slide1.xml"/>'
