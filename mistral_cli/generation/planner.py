@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.loader import open_tokenizer
-from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.selection import fit_gpu_layers
 from mistral_cli.engines.types import Prefix, Request
 from mistral_cli.errors import ContextExceeded, UsageError, about
@@ -280,6 +279,8 @@ def _repack(
     backend = config.selection.backend
     prompts, answers = sum(sum(b.prompts) for b in budgets), sum(b.answers for b in budgets)
     memory = backend.memory(config.model, context, 0)
+    from mistral_cli.engines.repacking import repack_pays
+
     repack, why = repack_pays(backend.repacking, config.model, prompts, answers, memory)
     reporter.info(f"weights {why}")
     return repack

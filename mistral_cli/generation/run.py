@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import UsageError, about
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.config import resolve_config
@@ -132,6 +131,8 @@ def _parallel(jobs: Sequence[Job], planner: RequestPlanner, terminal: Terminal) 
     together = max(([p.prompt_tokens for p in job.requests] for job in jobs), key=len)
     if config.served:
         return min(config.served.slots, len(together))
+    from mistral_cli.engines.parallelism import slots_for
+
     parallel, why = slots_for(
         1 if load.speculative else None,
         config.selection,
