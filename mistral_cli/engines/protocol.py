@@ -79,7 +79,8 @@ class LoadOptions:
     `repack` lets the library rearrange the weights: a slow load, then faster tokens.
     `states` is the folder for prefix states. `adapters` require a backend that
     `takes_adapters`, and `speculative` one that is `speculative`: it checks several tokens at once.
-    With `listening` None only this process can reach the engine.
+    With `listening` None only this process can reach the engine. `log_file` is where the library
+    logs during the load, for a process that outlives this one.
     """
 
     context_length: int
@@ -91,6 +92,7 @@ class LoadOptions:
     adapters: tuple[LoraAdapter, ...] = ()
     speculative: SpeculativeConfig | None = None
     listening: ListenAddress | None = None
+    log_file: Path | None = None
 
 
 def for_native_code(text: str) -> bytes:

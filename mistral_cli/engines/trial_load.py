@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from mistral_cli.engines.isolated.children import child_command
-from mistral_cli.engines.isolated.native_calls import first_error, keep_captured
+from mistral_cli.engines.isolated.native_calls import first_error
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.protocol import Backend, LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import backend as backend_of
@@ -64,11 +64,12 @@ def trial_load(backend: Backend, model: GGUF, options: LoadOptions) -> None:
 
 def _main() -> None:
     name, path, captured, *numbers, loras = sys.argv[1:]
-    keep_captured(Path(captured))
     model = read_gguf(Path(path))
     context, threads, layers, parallel = map(int, numbers)
     adapters = tuple(LoraAdapter(Path(file), scale) for file, scale in json.loads(loras))
-    options = LoadOptions(context, threads, layers, parallel, adapters=adapters)
+    options = LoadOptions(
+        context, threads, layers, parallel, adapters=adapters, log_file=Path(captured)
+    )
     try:
         with backend_of(name).open(model, options) as session:
             prompt = (1,) * min(_PROMPT_TOKENS, session.context_length - 1)

@@ -1,1 +1,1 @@
-"""ctransformers, for GGUF files of the first generation."""
+"""ctransformers, for GGUF files of 2023."""

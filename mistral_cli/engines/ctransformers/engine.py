@@ -1,4 +1,4 @@
-"""ctransformers 0.2.27: llama.cpp of September 2023, frozen, with CUDA from PyPI alone."""
+"""ctransformers 0.2.27: the llama.cpp of September 2023, frozen, with CUDA from PyPI alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ctransformers 0.2.27 cannot do, known or found out without ending the process."""
+"""The limits of ctransformers 0.2.27: whatever would end the process is found out before."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mistral_cli.engines.hardware import cuda
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
 
-# F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: what September 2023 knew.
+# F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: the types of September 2023.
 _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
 
 _F32 = 0
@@ -27,7 +27,7 @@ RUNTIME_COMMAND = "pip install 'ctransformers[cuda]==0.2.27'"
 _OLDEST_CAPABILITY = (5, 2)
 _RUNTIME_LIBRARIES = {"cuda_runtime": "libcudart.so.12", "cublas": "libcublas.so.12"}
 
-# Printable ASCII, newline, and what replaces a character that cannot be tokenized.
+# Printable ASCII, newline, and the replacement for a character that cannot be tokenized.
 _COMMON_BYTES = frozenset({*range(0x20, 0x7F), 0x0A, *"\ufffd".encode()})
 
 _LAYER_TENSORS = (
@@ -85,7 +85,7 @@ def too_weak(driver: cuda.Driver) -> bool:
 def no_cuda() -> str | None:
     """Why ctransformers' CUDA 12 library cannot run here, or None if it can.
 
-    It must be known beforehand: where the driver is missing or too old, that library
+    We must know before the call: if the driver is missing or too old, that library
     prints "CUDA error 35" and calls exit(1).
     """
     driver = cuda.query_driver()
@@ -110,7 +110,7 @@ def _library_problem() -> str | None:
 
 
 def _all_from_pypi() -> bool:
-    """Whether ctransformers finds NVIDIA's PyPI packages: all in the first folder, or none."""
+    """Whether ctransformers finds NVIDIA's PyPI packages: it looks in the first folder only."""
     spec = importlib.util.find_spec("nvidia")
     folder = next(iter(spec.submodule_search_locations or ()), None) if spec else None
     libraries = _RUNTIME_LIBRARIES.items()
@@ -120,7 +120,7 @@ def _all_from_pypi() -> bool:
 
 
 def wrong_processor(package: Path) -> str | None:
-    """Why the packaged library is for another processor: its wheel says "any", and is not."""
+    """Why the packaged library cannot run on this processor, or None; its wheel claims "any"."""
     processor = platform.machine()
     compiled_here = (package / "lib" / "local").is_dir()
     if platform.system() != "Linux" or processor == "x86_64" or compiled_here:
@@ -129,9 +129,9 @@ def wrong_processor(package: Path) -> str | None:
 
 
 def variant(gpu_layers: int) -> str | None:
-    """Which of the packaged libraries to load; None leaves it to the package.
+    """The packaged library to load; None leaves the choice to the package.
 
-    The package asks py-cpuinfo, which takes over a second.
+    The package uses py-cpuinfo, which takes over a second.
     """
     if gpu_layers > 0:
         return "cuda" if platform.system() == "Linux" else None
@@ -159,11 +159,11 @@ class _Parameters(ctypes.Structure):
 
 
 _Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
-_silent = _Log(lambda _level, _text, _data: None)  # llama.cpp keeps it: it must never be freed
+_silent = _Log(lambda _level, _text, _data: None)  # llama.cpp keeps a pointer: never free it
 
 
 def load_failure(library: Any, path: Path) -> str:
-    """Load again through the llama.cpp inside `library`, whose log says what is wrong."""
+    """Load again through the llama.cpp inside `library`, whose log tells the reason."""
     lines: list[str] = []
     log = _Log(lambda _level, text, _data: lines.append(text.decode(errors="replace").strip()))
     library.llama_context_default_params.restype = _Parameters
@@ -178,5 +178,5 @@ def load_failure(library: Any, path: Path) -> str:
         library.llama_log_set(_silent, None)
     if model:
         library.llama_free_model(model)
-        return "no room for its context; use a smaller -c/--context-length"
+        return "there is no room for its context; use a smaller -c/--context-length"
     return next((line for line in lines if "error" in line.lower()), "no reason given")

@@ -1,7 +1,7 @@
 """A model in ctransformers' native library, called through its C functions alone.
 
-The library's own tokenize, generate and stream overflow buffers, lose non-ASCII text, repeat one
-random draw and evaluate a token too many.
+The library's own tokenize, generate and stream overflow buffers, lose non-ASCII text, repeat the
+same random number and evaluate one token too many.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class LoadedModel:
         data = for_native_code(text)
         if not self._missing_bytes.isdisjoint(data):
             data = b"".join(map(self._tokenizable, data.decode("utf-8")))
-        # The library's own buffer has a place a character, but a byte can be a token.
+        # The library's own buffer has room for a token per character, but a byte can be a token.
         buffer = (c_int * (len(data) + 18))()
         count = self.llm.ctransformers_llm_tokenize(data, False, buffer)
         return list(buffer[:count])
@@ -72,7 +72,7 @@ class LoadedModel:
         return bytes(self.llm.ctransformers_llm_detokenize(token))
 
     def prefill(self, prompt: Sequence[int], emit: Emit) -> bool:
-        """Evaluate what is not in the KV cache yet; False when nobody waits any more."""
+        """Evaluate what is not in the KV cache yet. Returns False when the reader has left."""
         rest = self._unread(prompt)
         for start in range(0, len(rest), self._batch):
             done = len(prompt) - len(rest) + start
@@ -82,9 +82,9 @@ class LoadedModel:
         return emit(PrefillProgress(len(prompt), len(prompt)))
 
     def _unread(self, prompt: Sequence[int]) -> list[int]:
-        """What comes after the whole batches that the KV cache has of `prompt`.
+        """The part of `prompt` after the complete batches that are in the KV cache.
 
-        Cut into other batches the same tokens are rounded otherwise, and what was asked before
+        In batches cut elsewhere the same tokens round differently, so that earlier requests
         would change the text.
         """
         rest = self.llm.prepare_inputs_for_generation(list(prompt), reset=True)
@@ -117,7 +117,7 @@ def layers_as_it_counts(model: GGUF, options: LoadOptions) -> int:
 
 
 def threads_for(model: GGUF, options: LoadOptions) -> int:
-    """CPU threads: one where the GPU computes all layers.
+    """CPU threads: one if the GPU computes all layers.
 
     The others would spin, and keep that one from feeding the GPU. Measured on an H100 beside
     16 busy cores, a 7B in Q4_K_M: 138 tokens a second with 1 thread, 3.4 with 8.
@@ -126,5 +126,5 @@ def threads_for(model: GGUF, options: LoadOptions) -> int:
 
 
 def engine_failed(message: str) -> EngineFailed:
-    """The error for what the library could not do."""
+    """The error for a failure of the library, with a next step."""
     return EngineFailed(message, hint="Try --engine llama.cpp, or another model file.")

@@ -1,4 +1,4 @@
-"""Around the native call that opens a model: Ctrl-C, and why it failed."""
+"""Around a native call that opens a model: Ctrl-C, and the library's log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once: Python would wait until the load returns."""
+    """Let Ctrl-C end the process at once; Python would wait until the native call returns."""
     previous = signal.getsignal(signal.SIGINT)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if not in_main_thread or previous is not signal.default_int_handler:  # nohup ignores it
@@ -28,24 +28,19 @@ def interruptible() -> Iterator[None]:
         signal.signal(signal.SIGINT, previous)
 
 
-_kept: list[Path] = []
-
-
-def keep_captured(path: Path) -> None:
-    """From now on let `captured_stderr` write to `path`, for who outlives this process."""
-    _kept[:] = [path]
-
-
-def _log_file() -> IO[bytes]:
-    return _kept[0].open("a+b") if _kept else tempfile.TemporaryFile()
+def _log(file: Path | None) -> IO[bytes]:
+    return file.open("a+b") if file else tempfile.TemporaryFile()
 
 
 @contextlib.contextmanager
-def captured_stderr() -> Iterator[Callable[[], str]]:
-    """Send file descriptor 2 to a temporary file, and yield a function that reads it."""
+def captured_stderr(file: Path | None = None) -> Iterator[Callable[[], str]]:
+    """Send file descriptor 2 to a file, and yield a function that reads it.
+
+    By default it is a temporary file. Another process can read `file` if this one crashes.
+    """
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
         sys.stderr.flush()
-    with _log_file() as log, contextlib.ExitStack() as restore:
+    with _log(file) as log, contextlib.ExitStack() as restore:
 
         def read() -> str:
             log.seek(0)
@@ -63,6 +58,6 @@ def captured_stderr() -> Iterator[Callable[[], str]]:
 
 
 def first_error(log: str) -> str:
-    """The line of a library's log that says what went wrong; empty where none does."""
+    """The first line of a library's log that contains "error", or an empty text."""
     lines = [line.strip() for line in log.splitlines() if "error" in line.lower()]
     return lines[0] if lines else ""

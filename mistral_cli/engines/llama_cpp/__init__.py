@@ -1,1 +1,1 @@
-"""llama.cpp, in this process (xllamacpp) or as a machine build's server."""
+"""llama.cpp, in this process (xllamacpp) or as the server of the machine build."""

@@ -15,7 +15,7 @@ from mistral_cli.errors import EngineFailed
 
 _DATA, _END = b"data: ", b"[DONE]"
 _METRIC = "llamacpp:"
-_LOOK_MILLISECONDS = 1000
+_POLL_MILLISECONDS = 1000
 
 
 class LlamaServerClient:
@@ -40,7 +40,7 @@ class LlamaServerClient:
         with self._send("POST", route, body) as connection:
             answered = select.poll()
             answered.register(connection.sock, select.POLLIN)
-            while not answered.poll(_LOOK_MILLISECONDS):
+            while not answered.poll(_POLL_MILLISECONDS):
                 if not is_wanted():
                     return None
             return raise_for_error(json.loads(connection.getresponse().read()))

@@ -1,8 +1,9 @@
-"""llama.cpp through the xllamacpp package: every current GGUF."""
+"""llama.cpp through the xllamacpp package, in this process: it runs every current GGUF."""
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import importlib.util
 import re
 from functools import cache
@@ -24,8 +25,6 @@ from mistral_cli.errors import first_line
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.models.gguf import GGUF
-
-_abandoned: list[Any] = []
 
 # From xllamacpp's README; the wheels of the package index compute on the CPU, or with Metal.
 _WHEEL = (
@@ -111,7 +110,7 @@ class LlamaCppSession(ServerSession):
             import xllamacpp
 
             params = ServerSettings.of(model, options, listening).parameters(xllamacpp)
-            self._server, gpu_layers = load(xllamacpp, params)
+            self._server, gpu_layers = load(xllamacpp, params, options.log_file)
             # A server that is freed before its loop runs would wait for ever for it to end.
             client.wait_ready()
         except BaseException:
@@ -139,7 +138,7 @@ class LlamaCppSession(ServerSession):
 
     def abandon(self) -> None:
         """Close without freeing the server: that waits for the current batch, for seconds."""
-        _abandoned.append(self._server)
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))  # the last one is never dropped
         self.close()
 
 
@@ -155,7 +154,7 @@ def _cuda_wheel(driver: Driver) -> str | None:
 
 @cache
 def _import_problem() -> str | None:
-    """Why the package cannot be imported: a CUDA build needs the driver's libraries."""
+    """Why the package cannot be imported; a CUDA build needs the driver's libraries."""
     try:
         import xllamacpp  # noqa: F401
     except ImportError as error:
@@ -168,7 +167,7 @@ def _gpus() -> tuple[Gpu, ...]:
     import xllamacpp
 
     kinds = xllamacpp.ggml_backend_dev_type
-    with captured_stderr():  # the CUDA build names its devices there
+    with captured_stderr():  # the CUDA build prints its devices
         devices = xllamacpp.get_device_info()
     found = {
         kind: [
@@ -183,7 +182,7 @@ def _gpus() -> tuple[Gpu, ...]:
 
 
 def _loaded_libraries() -> str:
-    """The files in this process' memory; nothing where the system does not list them."""
+    """The files in the memory of this process, as far as the system lists them."""
     with contextlib.suppress(OSError):
         return Path("/proc/self/maps").read_text(encoding="utf-8", errors="replace")
     return ""

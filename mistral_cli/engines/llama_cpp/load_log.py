@@ -1,4 +1,4 @@
-"""llama.cpp's load: why it failed, and what it put on the GPU, stand in its log alone."""
+"""llama.cpp's load. Only its log tells why it failed and what it put on the GPU."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import ctypes
 import re
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from mistral_cli.engines.isolated.native_calls import (
@@ -29,17 +30,17 @@ _NO_MEMORY = re.compile(
 )
 
 
-def load(library: Any, params: Any) -> tuple[Any, int]:
+def load(library: Any, params: Any, log_file: Path | None = None) -> tuple[Any, int]:
     """The server of xllamacpp, the `library`, and the layers that it put on the GPU.
 
-    Raises OutOfGpuMemory and EngineFailed.
+    It logs to `log_file` meanwhile. Raises OutOfGpuMemory and EngineFailed.
     """
     quieten = _verbosity_setter(library) if params.n_gpu_layers > 0 else None
     params.verbosity = _DETAILS if quieten else _ERRORS
-    with captured_stderr() as read_log, interruptible():
+    with captured_stderr(log_file) as read_log, interruptible():
         try:
             server = library.Server(params)
-            # Threads of its own write the log: what they still hold must not reach the terminal.
+            # Other threads write the log; the rest of it must not reach the terminal.
             log = _until(read_log, _LAST_LINE) if quieten else ""
         except (RuntimeError, ValueError) as error:
             raise _failure(params, _until(read_log, _LAST_LINE_OF_FAILURE), error) from error
@@ -51,7 +52,7 @@ def load(library: Any, params: Any) -> tuple[Any, int]:
 
 @contextlib.contextmanager
 def without_log(library: Any) -> Iterator[None]:
-    """Let llama.cpp log nothing of a failure that nobody needs to hear of."""
+    """Silence llama.cpp's log during a call that may fail without harm."""
     set_verbosity = _verbosity_setter(library) or (lambda _: None)
     set_verbosity(_NOTHING)
     try:
@@ -61,14 +62,14 @@ def without_log(library: Any) -> Iterator[None]:
 
 
 def _offloaded(log: str, asked: int) -> int:
-    """The layers on the GPU as the log says; those `asked` for where it was not read to its end."""
+    """The layers on the GPU according to the log, or those `asked` for if its end is missing."""
     if _LAST_LINE not in log:
         return asked
     return layers_on_gpu(log)
 
 
 def layers_on_gpu(log: str) -> int:
-    """As a whole log of a load says, which says nothing of them where there are none."""
+    """The layers on the GPU, from the complete log of a load, which omits the number if it is 0."""
     found = _OFFLOADED.search(log)
     return int(found[1]) if found else 0
 
@@ -84,12 +85,12 @@ def _failure(params: Any, log: str, error: Exception) -> Exception:
 
 
 def out_of_memory(log: str) -> bool:
-    """Whether a library's log says that GPU memory ran out."""
+    """True if a library's log says that GPU memory ran out."""
     return bool(_NO_MEMORY.search(log))
 
 
 def _until(read: Callable[[], str], line: str) -> str:
-    """The log once `line` is in it, or what there is after some seconds."""
+    """The log once `line` is in it, or its content after some seconds."""
     deadline = time.monotonic() + _LOG_SECONDS
     while line not in (log := read()) and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -97,7 +98,7 @@ def _until(read: Callable[[], str], line: str) -> str:
 
 
 def _verbosity_setter(library: Any) -> Callable[[int], object] | None:
-    """How to silence the log after the load; None where the build does not export it."""
+    """The function that sets how much is logged; None if the build does not export it."""
     with contextlib.suppress(OSError, AttributeError):
         native: Any = ctypes.CDLL(library.xllamacpp.__file__)
         setter: Callable[[int], object] = native._Z30common_log_set_verbosity_tholdi

@@ -138,7 +138,7 @@ def _start(model: GGUF, options: LoadOptions) -> NativeServer:
 
 @cache
 def _gpus() -> tuple[Gpu, ...]:
-    """What the build itself would use; asked in a process of its own, which a driver may end."""
+    """The devices that the build would use. A process of its own asks: a driver may end it."""
     program = machine_build.server(machine_build.native_folder())
     try:
         done = subprocess.run(

@@ -1,4 +1,4 @@
-"""The machine build's llama-server as a child: started, waited for, and its end explained."""
+"""The machine build's llama-server as a child process: start it, wait for it, explain its end."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 _ERRORS, _DETAILS = "1", "4"  # llama.cpp's verbosity
 _LOG_LINES = 1000
-_MOST_BETWEEN_LOOKS = 0.02
+_LONGEST_PAUSE = 0.02
 _DYING_SECONDS = 2.0
 
 
 class NativeServer:
-    """One llama-server on a socket that only this user can reach; it ends when we do.
+    """One llama-server on a socket that only this user can reach. It ends when we do.
 
     The terminal's Ctrl-C does not reach it. `client` talks to it.
     """
@@ -64,11 +64,11 @@ class NativeServer:
 
     @property
     def alive(self) -> bool:
-        """Whether it still runs."""
+        """Whether it is running."""
         return self._process.poll() is None
 
     def has_ended(self) -> bool:
-        """Whether it has gone, or is about to: connections break before a process is over."""
+        """Whether it has ended or is about to: its connections break before the process ends."""
         if self.alive and not self.client.is_healthy():
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_DYING_SECONDS)
@@ -85,7 +85,7 @@ class NativeServer:
         return "".join(self._log)
 
     def died(self) -> EngineDied:
-        """The error for those whose answer was not complete."""
+        """The error for streams that were not complete."""
         return EngineDied(self._how_it_ended(), hint=DEATH_HINT)
 
     def close(self) -> None:
@@ -98,9 +98,10 @@ class NativeServer:
     def _start(self, command: Sequence[str], api_keys: str) -> subprocess.Popen[str]:
         life, our_life = os.pipe()
         self._resources.callback(os.close, our_life)
-        # Variables of llama.cpp's would change what we ask for.
+        # llama.cpp's own variables would change our settings.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LLAMA_")}
-        # Not on the command line, which every user can see. ggml would call a debugger.
+        # The keys are not on the command line, which every user can see. Without the other variable
+        # ggml would call a debugger when it crashes.
         environment |= {"LLAMA_API_KEY": api_keys, "GGML_NO_BACKTRACE": "1"}
         try:
             return subprocess.Popen(
@@ -127,14 +128,14 @@ class NativeServer:
             self._log.extend(lines)
 
     def _wait(self, socket: Path) -> None:
-        """Return once the model is loaded and the loop is running."""
+        """Return once the model is loaded and the main loop is running."""
         started = time.monotonic()
         while not (socket.exists() and self.client.is_healthy()):
             if not self.alive:
                 raise self._load_failure()
-            # Often at first, for models that load in milliseconds, and without burning a core.
+            # Often at first, for models that load in milliseconds, but without using up a core.
             waited = time.monotonic() - started
-            time.sleep(min(_MOST_BETWEEN_LOOKS, 0.001 + waited / 50))
+            time.sleep(min(_LONGEST_PAUSE, 0.001 + waited / 50))
         self.client.wait_ready()
 
     def _load_failure(self) -> EngineFailed:

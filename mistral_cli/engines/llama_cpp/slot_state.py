@@ -1,4 +1,4 @@
-"""The states of prompts' prefixes in llama.cpp's slots: read once, saved, restored."""
+"""Prefix states in llama.cpp's slots: prefilled once, saved, and restored."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from mistral_cli.engines.llama_cpp.client import LlamaServerClient
     from mistral_cli.engines.types import Prefix, Request
 
-Read = Callable[[Sequence[int]], bool]
-"""Have a slot read tokens; False when nobody waits for that any more."""
+Prefill = Callable[[Sequence[int]], bool]
+"""Have a slot prefill tokens; False if the reader has left."""
 
 
 class PrefixStates:
     """Brings slots into the states after prefixes, for one server with `parallel` slots.
 
-    A prefix that several streams want at once is read by one of them. `silently` keeps what
-    the server logs about a failure from the terminal.
+    If several streams need the same prefix at once, one of them prefills it. `silently` keeps
+    the server's log of a failure from the terminal.
     """
 
     def __init__(
@@ -36,12 +36,12 @@ class PrefixStates:
         self._client, self._silently = client, silently
         self._shared = parallel > 1
         self._held: dict[int, tuple[int, ...]] = {}
-        self._reading: defaultdict[tuple[int, ...], threading.Lock] = defaultdict(threading.Lock)
+        self._prefilling: defaultdict[tuple[int, ...], threading.Lock] = defaultdict(threading.Lock)
 
-    def prepare(self, slot: int, request: Request, read: Read) -> int | None:
-        """Have `slot` hold the prefixes of `request`; how many tokens were read for that.
+    def prepare(self, slot: int, request: Request, prefill: Prefill) -> int | None:
+        """Bring `slot` into the state after the prefixes of `request`.
 
-        None when nobody waits any more.
+        Returns the number of tokens prefilled for that, or None if the reader has left.
         """
         held = self._held.pop(slot, ())
         prompt = request.prompt_token_ids
@@ -54,22 +54,22 @@ class PrefixStates:
             known -= 1
         first = now = len(prefixes[known - 1]) if known else 0
         for prefix in prefixes[known:]:
-            with self._reading[prefix.token_ids]:
+            with self._prefilling[prefix.token_ids]:
                 if self._shared and self._restore(slot, prefix):
                     first = len(prefix)
-                elif not self._read(slot, prefix, read):
+                elif not self._prefill(slot, prefix, prefill):
                     return None
             now = len(prefix)
         self.holds(slot, prompt[:now])
         return now - first
 
     def holds(self, slot: int, tokens: tuple[int, ...]) -> None:
-        """`slot` has read `tokens`."""
+        """Note that `slot` holds the state after `tokens`."""
         self._held[slot] = tokens
 
-    def _read(self, slot: int, prefix: Prefix, read: Read) -> bool:
+    def _prefill(self, slot: int, prefix: Prefix, prefill: Prefill) -> bool:
         started = time.perf_counter()
-        if not read(prefix.token_ids):
+        if not prefill(prefix.token_ids):
             return False
         took = time.perf_counter() - started
         if prefix.state and (self._shared or took >= prefix.least_seconds):
@@ -77,7 +77,7 @@ class PrefixStates:
         return True
 
     def _save(self, slot: int, prefix: Prefix) -> None:
-        """Write the state, whole or not at all: to restore from a cut file ends the process."""
+        """Write the state, complete or not at all: restoring a cut file ends the process."""
         assert prefix.state
         unfinished = prefix.state.with_suffix(".unfinished")
         try:
@@ -96,7 +96,7 @@ class PrefixStates:
             return False
         try:
             self._post(slot, "restore", prefix.state)
-        except EngineFailed:  # it has gone meanwhile
+        except EngineFailed:  # the file has been deleted meanwhile
             return False
         return True
 

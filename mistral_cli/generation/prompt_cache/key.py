@@ -15,7 +15,7 @@ _VERSION = 1
 
 # Load options that no state depends on. All others count, future ones included; an option that
 # names a file must be replaced here by a digest of its content.
-_WITHOUT_EFFECT = {"context_length", "threads", "states", "speculative"}
+_WITHOUT_EFFECT = {"context_length", "threads", "states", "speculative", "log_file"}
 
 _SAMPLE = 4096  # bytes of each tensor
 

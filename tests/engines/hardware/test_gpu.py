@@ -565,7 +565,7 @@ def test_without_layers_llama_cpp_keeps_off_the_gpu(
 ) -> None:
     seen: list[tuple[str, int]] = []
 
-    def loaded(library: Any, params: Any) -> Any:
+    def loaded(library: Any, params: Any, log_file: Path | None) -> Any:
         seen.append((params.split_mode.name, params.main_gpu))
         return load(library, params)
 
