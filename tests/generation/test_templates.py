@@ -15,6 +15,7 @@ from mistral_cli.generation.templates import (
     Template,
     available_templates,
     builtin_folder,
+    check_source,
     find_template,
     read_template,
 )
@@ -43,6 +44,13 @@ def user_text(messages: list[Message]) -> str:
 
 
 # --- the built-in ones ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_built_in_templates_are_valid(name: str) -> None:
+    """The program checks only the user's templates."""
+    check_source(find_template(name))
+
 
 ONLY = "Answer with the JSON only."
 KEEP = "Keep its meaning, tone, line breaks and formatting. Answer with the translation only."
