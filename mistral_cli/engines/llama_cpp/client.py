@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import select
 import socket
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from mistral_cli.errors import EngineFailed
 
 _DATA, _END = b"data: ", b"[DONE]"
 _METRIC = "llamacpp:"
+_OK = 200
 _POLL_MILLISECONDS = 1000
 
 
@@ -43,7 +43,7 @@ class LlamaServerClient:
             while not answered.poll(_POLL_MILLISECONDS):
                 if not is_wanted():
                     return None
-            return raise_for_error(json.loads(connection.getresponse().read()))
+            return raise_for_error(json.loads(connection.reply().read()))
 
     def stream(self, route: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The parts of the reply to `body` as they arrive; closing this stops the server's work.
@@ -51,9 +51,9 @@ class LlamaServerClient:
         Raises EngineFailed.
         """
         with self._reply("POST", route, body) as reply:
-            if reply.status != http.client.OK:  # one reply, which says why
+            if reply.status != _OK:  # one reply, which says why
                 yield raise_for_error(json.loads(reply.read()))
-            for line in reply:
+            for line in reply.lines():
                 if line.startswith(_DATA + _END):
                     return
                 if line.startswith(_DATA):
@@ -87,37 +87,100 @@ class LlamaServerClient:
             return {name.removeprefix(_METRIC): float(value) for name, value in pairs}
 
     @contextlib.contextmanager
-    def _reply(
-        self, method: str, route: str, body: dict[str, Any] | None
-    ) -> Iterator[http.client.HTTPResponse]:
+    def _reply(self, method: str, route: str, body: dict[str, Any] | None) -> Iterator[_Reply]:
         with self._send(method, route, body) as connection:
-            yield connection.getresponse()
+            yield connection.reply()
 
     @contextlib.contextmanager
-    def _send(
-        self, method: str, route: str, body: dict[str, Any] | None
-    ) -> Iterator[_UnixConnection]:
-        connection = _UnixConnection(self._path, self._seconds)
+    def _send(self, method: str, route: str, body: dict[str, Any] | None) -> Iterator[_Connection]:
+        content = json.dumps(body).encode() if body else b""
         try:
-            connection.request(method, route, json.dumps(body) if body else None, self._headers)
-            yield connection
-        except (OSError, http.client.HTTPException, ValueError) as error:
+            with contextlib.closing(_Connection(self._path, self._seconds)) as connection:
+                connection.request(method, route, content, self._headers)
+                yield connection
+        except (OSError, ValueError) as error:
             raise engine_failed(f"llama.cpp did not answer {route}: {error}") from error
-        finally:
-            connection.close()
 
 
-class _UnixConnection(http.client.HTTPConnection):
-    """HTTP over a Unix socket; a new one for each call, because idle connections die."""
+class _Connection:
+    """HTTP over a Unix socket; a new one for each call, because idle connections die.
+
+    `http.client` can do more, but it imports `email` and `ssl`, which takes 10 ms of every call.
+    """
 
     def __init__(self, path: Path, seconds: float | None) -> None:
-        super().__init__("localhost", timeout=seconds)
-        self._path = path
-
-    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(str(self._path))
+        self._file: BinaryIO | None = None
+        self.sock.settimeout(seconds)
+        try:
+            self.sock.connect(str(path))
+        except BaseException:
+            self.sock.close()
+            raise
+
+    def request(self, method: str, route: str, body: bytes, headers: Mapping[str, str]) -> None:
+        lines = [f"{method} {route} HTTP/1.1", "Host: localhost", f"Content-Length: {len(body)}"]
+        lines += [f"{name}: {value}" for name, value in headers.items()]
+        self.sock.sendall("".join(f"{line}\r\n" for line in (*lines, "")).encode() + body)
+
+    def reply(self) -> _Reply:
+        self._file = self.sock.makefile("rb")
+        return _Reply(self._file)
+
+    def close(self) -> None:
+        if self._file:
+            self._file.close()
+        self.sock.close()
+
+
+class _Reply:
+    """A reply whose head has been read. Raises OSError and ValueError."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        version, _, status = self._line().partition(b" ")
+        if not version.startswith(b"HTTP/"):
+            raise ValueError(f"not an HTTP reply: {version!r}")
+        self.status = int(status[:3])
+        self._headers: dict[bytes, bytes] = {}
+        while line := self._line():
+            name, _, value = line.partition(b":")
+            self._headers[name.lower()] = value.strip().lower()
+
+    def read(self) -> bytes:
+        """Return the whole body."""
+        return b"".join(self._parts())
+
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines of the body as they arrive."""
+        rest = b""
+        for part in self._parts():
+            *lines, rest = (rest + part).split(b"\n")
+            yield from lines
+        if rest:
+            yield rest
+
+    def _parts(self) -> Iterator[bytes]:
+        if self._headers.get(b"transfer-encoding") == b"chunked":
+            while size := int(self._line().partition(b";")[0], 16):
+                yield self._exactly(size)
+                self._line()
+        elif length := self._headers.get(b"content-length"):
+            yield self._exactly(int(length))
+        else:
+            yield self._file.read()
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._file.read(size)
+        if len(data) < size:
+            raise ConnectionError("the server closed the connection")
+        return data
+
+    def _line(self) -> bytes:
+        line = self._file.readline()
+        if not line.endswith(b"\n"):
+            raise ConnectionError("the server closed the connection")
+        return line.rstrip(b"\r\n")
 
 
 def raise_for_error(reply: dict[str, Any]) -> dict[str, Any]:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import CPU_BATCH
-from mistral_cli.engines.isolated.native_calls import captured_stderr
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
-from mistral_cli.engines.llama_cpp.load_log import load, without_log
 from mistral_cli.engines.llama_cpp.server_session import ServerSession, private_listening
 from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
@@ -109,6 +107,8 @@ class LlamaCppSession(ServerSession):
         try:
             import xllamacpp
 
+            from mistral_cli.engines.llama_cpp.load_log import load, without_log
+
             params = ServerSettings.of(model, options, listening).parameters(xllamacpp)
             self._server, gpu_layers = load(xllamacpp, params, options.log_file)
             # A server that is freed before its loop runs would wait for ever for it to end.
@@ -165,6 +165,8 @@ def _import_problem() -> str | None:
 @cache
 def _gpus() -> tuple[Gpu, ...]:
     import xllamacpp
+
+    from mistral_cli.engines.isolated.native_calls import captured_stderr
 
     kinds = xllamacpp.ggml_backend_dev_type
     with captured_stderr():  # the CUDA build prints its devices
