@@ -1,4 +1,4 @@
-"""The program as its users run it: a real process, its streams, signals and exit codes."""
+"""The program as users run it: a real process with its streams, signals and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ARTICLE = "My name is Suvojit Hore, working in company AB and my address is AZ S
 
 @pytest.fixture
 def fake(tmp_path: Path, mistral: Path) -> Callable[..., dict[str, str]]:
-    """Environment for a run of the fake engine with a script of its own."""
+    """Return a function that makes the environment for a scripted run of the fake engine."""
 
     def fake(**script: object) -> dict[str, str]:
         path = tmp_path / "script.json"
@@ -38,7 +38,7 @@ def fake(tmp_path: Path, mistral: Path) -> Callable[..., dict[str, str]]:
 
 @pytest.fixture
 def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start the program and leave it running; what still runs at the end is killed."""
+    """Start the program and leave it running; it is killed at the end of the test."""
     processes: list[subprocess.Popen[bytes]] = []
 
     def start(*arguments: object, **env: str) -> subprocess.Popen[bytes]:
@@ -94,7 +94,7 @@ def test_every_task_answers_on_a_real_model_with_both_engines(
         assert envelope["text"].strip()
 
 
-def test_the_envelope_has_the_promised_keys(run: Run, smollm2: Path) -> None:
+def test_the_json_output_has_the_documented_keys(run: Run, smollm2: Path) -> None:
     result = run("generate", "Hi", "-m", smollm2, "-n", 3, "--seed", 9, "--json")
     envelope = json.loads(result.stdout)
     promised = "schema_version command model engine text finish_reason prompt_tokens "
@@ -114,9 +114,7 @@ def test_the_same_seed_gives_the_same_text(run: Run, smollm2: Path) -> None:
     assert first.stdout == second.stdout != other.stdout
 
 
-def test_plain_text_in_a_pipe_is_only_the_answer(
-    run: Run, fake: Callable[..., dict[str, str]]
-) -> None:
+def test_a_pipe_receives_only_the_answer(run: Run, fake: Callable[..., dict[str, str]]) -> None:
     long = ["  The", " quick"] + [" brown"] * 100 + [" fox.\n\n", "日本語 🙂", "\n\n"]
     result = run("generate", "hi", **fake(pieces=long))
     assert result.stdout == "".join(long).strip() + "\n"
@@ -171,7 +169,7 @@ def test_a_file_named_twice_is_answered_twice(
     assert run("summarize", "-f", file, "-f", file, **fake(pieces=["x"])).stdout == "x\nx\n"
 
 
-def test_the_home_of_another_user(
+def test_a_path_in_the_home_of_another_user(
     run: Run, fake: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
     (tmp_path / "config").write_text("a file where a folder should be", encoding="utf-8")
@@ -192,7 +190,7 @@ def test_a_template_may_name_the_language(run: Run, mistral: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("option", [("--engine", "nope"), ("-ngl", "many")])
-def test_wrong_names_are_seen_before_a_download(
+def test_wrong_names_are_reported_before_a_download(
     run: Run, option: tuple[str, str], tmp_path: Path
 ) -> None:
     result = run("generate", "hi", *option, HF_HUB_OFFLINE="1", HF_HOME=str(tmp_path))
@@ -216,7 +214,7 @@ def test_stop_texts_end_the_answer(run: Run, fake: Callable[..., dict[str, str]]
     assert envelope["finish_reason"] == "stop"
 
 
-def test_dry_run_tells_everything_and_runs_nothing(
+def test_a_dry_run_prints_the_whole_request_and_runs_nothing(
     run: Run, fake: Callable[..., dict[str, str]]
 ) -> None:
     result = run("generate", "hi", "--dry-run", "--json", **fake(error="it was run"))
@@ -300,13 +298,13 @@ def test_a_failing_engine(run: Run, fake: Callable[..., dict[str, str]]) -> None
     assert "it broke" in result.stderr
 
 
-def test_json_cut_at_the_limit_is_no_answer(run: Run, smollm2: Path) -> None:
+def test_json_cut_at_the_limit_is_an_error(run: Run, smollm2: Path) -> None:
     result = run("json-extract", "--fields", "name, company", ARTICLE, "-m", smollm2, "-n", 5)
     assert (result.status, result.stdout) == (ExitCode.OUTPUT_CUT, "")
     assert '{"name"' in result.stderr
 
 
-def test_json_that_was_cut_is_shown_though_quiet(
+def test_json_that_was_cut_is_shown_even_with_quiet(
     run: Run, fake: Callable[..., dict[str, str]]
 ) -> None:
     script = fake(pieces=['{"a"', ": 1", "}"])
@@ -315,7 +313,7 @@ def test_json_that_was_cut_is_shown_though_quiet(
     assert '{"a": 1' in result.stderr
 
 
-def test_what_only_validation_holds_is_held(run: Run, smollm2: Path) -> None:
+def test_rules_that_no_grammar_can_enforce_are_validated(run: Run, smollm2: Path) -> None:
     schema = {"items": {"enum": [1, 2]}, "minItems": 2, "maxItems": 2, "uniqueItems": True}
     schema = json.dumps({"type": "array", **schema})
     arguments = ("json-extract", "-m", smollm2, "--schema", schema, "-v")
@@ -345,7 +343,7 @@ def test_lists_with_both_engines(
         assert str(person["age"]) in PEOPLE
 
 
-def test_items_are_lines_and_a_cut_list_is_told(
+def test_items_are_lines_and_a_cut_list_is_reported(
     run: Run, fake: Callable[..., dict[str, str]]
 ) -> None:
     script = fake(pieces=['[{"a": 1}, {"a":', " 2}, {", '"a": 3}]'])
@@ -370,7 +368,7 @@ def test_grounded_is_the_default_for_fields_only(
 
 
 @pytest.mark.parametrize("answer", ['{"age": 5.5}', "hello", '{"age": 5} and', '{"age": NaN}'])
-def test_json_that_does_not_match_is_no_answer(
+def test_json_that_does_not_match_is_an_error(
     run: Run, fake: Callable[..., dict[str, str]], answer: str
 ) -> None:
     result = run("json-extract", "--fields", "age int", "x", **fake(pieces=[answer]))
@@ -383,12 +381,14 @@ def test_json_is_one_line_in_a_pipe(run: Run, fake: Callable[..., dict[str, str]
     assert result.stdout == '{"name": "Zoë", "age": 5}\n'
 
 
-def test_quiet_is_silent_but_for_errors(run: Run, fake: Callable[..., dict[str, str]]) -> None:
+def test_quiet_prints_only_errors(run: Run, fake: Callable[..., dict[str, str]]) -> None:
     result = run("generate", "hi", "-n", 1, "-q", **fake(pieces=["a", "b"]))
     assert (result.stdout, result.stderr) == ("a\n", "")
 
 
-def test_verbose_says_which_engine_and_why(run: Run, fake: Callable[..., dict[str, str]]) -> None:
+def test_verbose_names_the_engine_and_the_reason(
+    run: Run, fake: Callable[..., dict[str, str]]
+) -> None:
     assert "engine fake: named by --engine" in run("generate", "hi", "-v", **fake()).stderr
 
 

@@ -12,7 +12,7 @@ from mistral_cli.system import machine
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder in the place of this container's limits, and a machine of 8 GiB."""
+    """Replace this container's limits by an empty folder, and the machine by one with 8 GiB."""
     monkeypatch.setattr(machine, "_CGROUP", tmp_path)
     monkeypatch.setattr(machine, "_MEMINFO", tmp_path / "meminfo")
     (tmp_path / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    8388608 kB\n")
@@ -21,7 +21,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cores(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Six of them, and the folder where the kernel would describe them."""
+    """Six CPUs, and the folder where the kernel would describe them."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(6)), raising=False)
     monkeypatch.setattr(machine, "_CPUS", tmp_path / "cpus")
     return tmp_path / "cpus"
@@ -67,7 +67,7 @@ def test_cores_without_affinity(cgroup: Path, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="no affinity here")
-def test_the_affinity_counts(cgroup: Path) -> None:
+def test_the_affinity_limits_the_cores(cgroup: Path) -> None:
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(before)})
     try:
@@ -100,7 +100,7 @@ def test_memory_without_limits(cgroup: Path) -> None:
 
 
 @pytest.mark.parametrize("meminfo", [None, "", "MemTotal: 9 kB\n", "nonsense\n"])
-def test_memory_that_is_not_known(cgroup: Path, meminfo: str | None) -> None:
+def test_memory_that_is_unknown(cgroup: Path, meminfo: str | None) -> None:
     (cgroup / "meminfo").unlink()
     if meminfo is not None:
         (cgroup / "meminfo").write_text(meminfo)

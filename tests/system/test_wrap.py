@@ -21,7 +21,7 @@ def wrap(text: str, width: int) -> str:
 
 
 def columns(line: str) -> int:
-    """What the terminal needs for a line, with tab stops every 8 columns."""
+    """Return the width of a line on a terminal with tab stops every 8 columns."""
     column = 0
     for part in re.split("(\t)", line):
         column += 8 - column % 8 if part == "\t" else cell_len(part)
@@ -82,7 +82,7 @@ def test_wraps_again_after_a_code_block() -> None:
 
 
 @pytest.mark.parametrize("text", ["```code``` is inline", "``code`` is inline", "~~no~~ is out"])
-def test_inline_marks_are_no_fence(text: str) -> None:
+def test_inline_code_marks_are_not_a_fence(text: str) -> None:
     *_, last = wrap(text + " and more to wrap", 10).split("\n")
     assert columns(last) <= 10
     assert last.endswith("wrap")
@@ -112,7 +112,7 @@ def test_streams_japanese_and_code_character_by_character() -> None:
     assert [wrapper.feed(char) for char in "a b\n"] == ["", "a ", "", "b\n"]
 
 
-def test_a_grapheme_cut_by_feeds_stays_whole() -> None:
+def test_a_grapheme_split_over_deltas_stays_whole() -> None:
     wrapper = Wrapper(4)
     shown = "".join(wrapper.feed(char) for char in f"ab{FAMILY}{UMLAUT}") + wrapper.finish()
     assert shown == f"ab{FAMILY}\n{UMLAUT}"
@@ -126,7 +126,7 @@ WIDTHS = st.integers(2, 24)
 
 
 @given(TEXTS, WIDTHS, st.data())
-def test_pieces_do_not_matter(text: str, width: int, data: st.DataObject) -> None:
+def test_where_deltas_end_does_not_matter(text: str, width: int, data: st.DataObject) -> None:
     cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
     wrapper = Wrapper(width)
     shown = [wrapper.feed(text[a:b]) for a, b in zip([0, *cuts], [*cuts, len(text)], strict=True)]
