@@ -121,7 +121,7 @@ def test_ctransformers_cannot(run: Run, smollm2_for_ctransformers: Path) -> None
     )
     assert found.status == 2
     assert not found.stdout
-    assert "ctransformers cannot guess ahead" in found.stderr
+    assert "ctransformers has no speculative decoding" in found.stderr
     assert "drop --lookup" in found.stderr
 
 
