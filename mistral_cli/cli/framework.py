@@ -235,7 +235,8 @@ class LazyGroup(PlainGroup):
         app = typer.Typer(add_completion=False, rich_markup_mode=None)
         if group := getattr(module, "group", None):
             for info in group.registered_commands:
-                info.cls = info.cls or PlainCommand
+                if info.cls in (None, TyperCommand):
+                    info.cls = PlainCommand
             app.add_typer(group, name=name)
         else:
             function = getattr(module, function_name)

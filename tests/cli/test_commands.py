@@ -15,11 +15,13 @@ from typing import Any
 import pytest
 from support.program import Run
 from typer.main import get_command
+from typer.testing import CliRunner
 
 import mistral_cli.cli.app
 import mistral_cli.cli.commands.models
 import mistral_cli.tasks
 from mistral_cli.cli.app import app
+from mistral_cli.cli.framework import PlainCommand
 
 ROOT = Path(__file__).parents[2]
 
@@ -52,6 +54,15 @@ def test_the_list_of_commands_shows_the_help_of_each() -> None:
             check(loaded)
 
     check(get_command(app))
+
+
+@pytest.mark.parametrize("group", ["cache", "engines", "finetune", "prompts", "serve"])
+def test_groups_have_plain_help_pages(group: str) -> None:
+    """The list of commands shows the whole first line of each."""
+    page = " ".join(CliRunner().invoke(app, [group, "--help"]).stdout.split())
+    for name, command in get_command(app).load(group).commands.items():
+        assert isinstance(command, PlainCommand)
+        assert f"{name} {command.get_short_help_str()}" in page
 
 
 def test_prompts(run: Run, tmp_path: Path) -> None:

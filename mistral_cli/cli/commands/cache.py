@@ -46,7 +46,7 @@ def list_entries(context: typer.Context, json: JsonOption = False) -> None:
 
 @group.command()
 def clear(context: typer.Context, json: JsonOption = False) -> None:
-    """Delete all cached prefixes; the freed space is printed."""
+    """Delete all cached prefixes and report the freed space."""
     from mistral_cli.errors import MistralCliError
     from mistral_cli.generation.prompt_cache.cache import states_path
     from mistral_cli.generation.prompt_cache.store import Store
