@@ -31,8 +31,8 @@ from mistral_cli.errors import (
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
 from mistral_cli.generation.session import open_planned
+from mistral_cli.models.call import prepare_call
 from mistral_cli.models.checksums import cached_sha256
-from mistral_cli.system.config import load_config
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
             hint="Use --many instead of --jsonl.",
         )
     requested_slots(options)
+    call = prepare_call(
+        terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
+    )
     if options.report:
         check_report(options.report, options.output)
     builder = prompt_builder(task, options, terminal)
@@ -77,7 +80,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     config = resolve_config(
         builder.template,
         options,
-        load_config(terminal.env),
+        call.config,
         terminal,
         default_overflow=task.strategy.default_overflow,
     )

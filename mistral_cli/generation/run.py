@@ -14,7 +14,7 @@ from mistral_cli.generation.planner import NamedPrompt, jobs_of, plan_jobs, plan
 from mistral_cli.generation.prompt import PromptBuilder
 from mistral_cli.generation.session import Executor, open_planned
 from mistral_cli.generation.writers import choose_writer, write_dry_run
-from mistral_cli.system.config import load_config
+from mistral_cli.models.call import prepare_call
 from mistral_cli.texts.inputs import Inputs, read_inputs
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import ActiveSession
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.writers import ResultWriter
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 
@@ -36,6 +37,9 @@ def run_task(
         raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
     if options.lookup and options.draft_model:
         raise UsageError("--lookup and --draft-model are both given", hint="Give one of them.")
+    call = prepare_call(
+        terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
+    )
     # 1. Texts become prompts; every user error in them ends the run before a model is opened.
     builder = prompt_builder(task, options, terminal)
     inputs = read_inputs(_as_given(task, arguments), options.file or (), terminal)
@@ -44,7 +48,7 @@ def run_task(
     config = resolve_config(
         builder.template,
         options,
-        load_config(terminal.env),
+        call.config,
         terminal,
         default_overflow=task.strategy.default_overflow,
         may_be_served=not (options.no_serve or options.lookup or options.draft_model),
@@ -89,17 +93,12 @@ def run_task(
             raise
 
 
-def prompt_builder(task: Task, options: TaskOptions, terminal: Terminal) -> PromptBuilder:
+def prompt_builder(task: Task, options: TaskOptions, reporter: Reporter) -> PromptBuilder:
     """The builder of a run's prompts. Raises UsageError for wrong options, templates, schemas."""
-    terminal.quiet, terminal.verbose = options.quiet, options.verbose
-    if options.offline:
-        from mistral_cli.models.hub.api import go_offline
-
-        go_offline()
     builder = PromptBuilder.of(task, options)
     task.strategy.check(builder, options.overflow)
     for note in builder.spec.check() if builder.spec else ():
-        terminal.info(f"checked after generation, not while sampling: {note}")
+        reporter.info(f"checked after generation, not while sampling: {note}")
     return builder
 
 
