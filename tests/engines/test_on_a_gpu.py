@@ -1,4 +1,4 @@
-"""On a real GPU, where this machine has one that an engine can use: CI's has none.
+"""Tests on a real GPU, if this machine has one that an engine can use; CI has none.
 
 `scripts/test tests/test_on_a_gpu.py -rs` says which engines were tried.
 """
@@ -29,7 +29,7 @@ GREEDY = ("--temperature", "0", "--repetition-penalty", "1", "--raw")
 
 @pytest.fixture(scope="module")
 def wide_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Wide enough for every matrix kernel of a GPU, with the layers of a real model."""
+    """A model wide enough for every matrix kernel of a GPU, with the layers of a real one."""
     path = tmp_path_factory.mktemp("models") / "wide.gguf"
     return write_mistral(
         path, layers=8, embedding=1024, heads=8, feed_forward=2048, quantization="Q8_0"
@@ -38,7 +38,7 @@ def wide_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Run the program with the GPUs in sight."""
+    """Run the program with the GPUs visible."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return run
 
@@ -64,7 +64,7 @@ def test_automatic_layers_are_all_layers_of_a_small_model(
 
 @each_engine
 @pytest.mark.parametrize("layers", [0, 1, 4, 8, "all"])
-def test_as_many_layers_as_asked_for_and_a_text_for_each_count(
+def test_the_requested_layers_and_a_text_for_each_number(
     ask: Ask, wide_mistral: Path, engine: str, layers: int | str
 ) -> None:
     found = answer(
@@ -80,7 +80,7 @@ def test_no_layers_use_no_gpu_memory(ask: Ask, wide_mistral: Path, engine: str) 
 
 
 @each_engine
-def test_a_real_model_writes_on_the_gpu_what_it_writes_on_the_cpu(
+def test_a_real_model_gives_the_same_text_on_gpu_and_cpu(
     ask: Ask, smollm2: Path, smollm2_for_ctransformers: Path, engine: str
 ) -> None:
     model = smollm2_for_ctransformers if engine == "ctransformers" else smollm2
@@ -102,7 +102,7 @@ def full_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @each_engine
 @pytest.mark.usefixtures("full_gpu")
-def test_where_memory_is_short_fewer_layers_are_used_and_it_is_said(
+def test_fewer_layers_are_used_if_memory_is_short_with_a_warning(
     ask: Ask, smollm2: Path, smollm2_for_ctransformers: Path, engine: str
 ) -> None:
     model = smollm2_for_ctransformers if engine == "ctransformers" else smollm2

@@ -1,4 +1,4 @@
-"""Several streams at once: in one engine, in its slots, and how many of them."""
+"""Concurrent streams: in threads, in llama.cpp's slots, and how many of them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ OBJECT = json_grammar(
 
 
 class Endless:
-    """Calls that go on until they are stopped, and what is known of them."""
+    """Calls that go on until they are stopped, with a record of each."""
 
     def __init__(self, streams: ThreadedStreams) -> None:
         self._streams = streams
@@ -146,7 +146,7 @@ def answer(engine: Session, request: Request) -> tuple[str, Event]:
 
 
 def requests(engine: Session, name: str) -> list[Request]:
-    """Prompts that begin alike, of different lengths, with and without grammars.
+    """Prompts with a common beginning, of different lengths, with and without grammars.
 
     All greedy: batches of other shapes round otherwise, and a draw may fall between.
     """
@@ -167,7 +167,7 @@ CAPITALS = ("France", "Germany", "Spain", "Italy")
 
 @pytest.mark.parametrize("parallel", [2, 4, 8])
 @pytest.mark.parametrize("name", ["mistral", "mistral_v3", "smollm2"])
-def test_answers_are_those_of_one_at_a_time(
+def test_concurrent_answers_equal_serial_ones(
     models: dict[str, Path], name: str, parallel: int
 ) -> None:
     with llama_cpp(models[name]) as engine:
@@ -213,7 +213,7 @@ def test_every_slot_has_a_whole_context(mistral: Path) -> None:
         assert list(pool.map(fill, range(4))) == [Finish("length", 10)] * 4
 
 
-def test_what_prompts_have_in_common_is_read_once_a_slot(mistral: Path) -> None:
+def test_a_common_prefix_is_prefilled_once_per_slot(mistral: Path) -> None:
     with llama_cpp(mistral, parallel=2) as engine, ThreadPoolExecutor(2) as pool:
         common = (1, *engine.tokenize("A template that all rows share. " * 30))
         barrier = threading.Barrier(2)
@@ -231,7 +231,7 @@ def test_what_prompts_have_in_common_is_read_once_a_slot(mistral: Path) -> None:
 
 
 @pytest.mark.parametrize(("name", "most"), [("llama.cpp", 128), ("ctransformers", 1)])
-def test_the_most_that_an_engine_says_it_can(mistral: Path, name: str, most: int) -> None:
+def test_an_engine_runs_its_maximum_of_streams(mistral: Path, name: str, most: int) -> None:
     engine = backend(name)
     assert engine.max_parallel == most
     with engine.open(read_gguf(mistral), LoadOptions(32, 1, parallel=most)) as opened:
@@ -282,7 +282,7 @@ def tiny(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> GGUF:
     return read_gguf(mistral)
 
 
-def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_as_many_slots_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     assert slots.slots_for(None, on(Any), tiny, CONTEXT, 0, [10] * 100) == (
         8,
         "8 slots: a small model",
@@ -316,7 +316,7 @@ def test_as_many_as_help(tiny: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("wanted", [None, 5])
-def test_as_many_as_the_engine_can(tiny: GGUF, wanted: int | None) -> None:
+def test_as_many_slots_as_the_engine_supports(tiny: GGUF, wanted: int | None) -> None:
     found = slots.slots_for(wanted, on(One), tiny, CONTEXT, 0, [10] * 100)
     assert found == (1, "1 slot: single works on one text at a time")
 
@@ -325,7 +325,7 @@ def test_as_many_as_the_engine_can(tiny: GGUF, wanted: int | None) -> None:
     ("wanted", "caches", "fit"), [(None, 8, 4), (None, 1, 1), (6, 8, 6), (9, 8, 8), (9, 0, 1)]
 )
 @pytest.mark.parametrize("where", ["memory", "GPU memory"])
-def test_as_many_as_fit(
+def test_as_many_slots_as_fit(
     tiny: GGUF,
     monkeypatch: pytest.MonkeyPatch,
     where: str,

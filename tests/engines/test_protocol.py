@@ -1,4 +1,4 @@
-"""The contract of an engine, held by each of them on each model that it can run."""
+"""The contract of an engine, checked for each engine on each model that it can run."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def mistral_v3(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def path_of(request: pytest.FixtureRequest) -> Callable[[str, str], Path]:
-    """The file of a model for an engine: ctransformers reads SmolLM2 rewritten only."""
+    """The file of a model for an engine: ctransformers reads SmolLM2 only in a rewritten file."""
 
     def path_of(engine: str, model: str) -> Path:
         rewritten = engine == "ctransformers" and model == "smollm2"
@@ -97,7 +97,7 @@ def engine(request: pytest.FixtureRequest, opened: Callable[..., Session]) -> Se
 
 @pytest.fixture(params=REAL)
 def tiny(request: pytest.FixtureRequest, opened: Callable[..., Session]) -> Session:
-    """Each real engine on one model, where the model makes no difference."""
+    """Each real engine on one model, for tests in which the model makes no difference."""
     return opened(request.param, "mistral")
 
 
@@ -162,7 +162,7 @@ def test_all_engines_give_the_same_tokens(
 # --- the stream --------------------------------------------------------------------------------
 
 
-def test_progress_then_pieces_then_one_finish(any_engine: Session) -> None:
+def test_progress_then_deltas_then_one_finish(any_engine: Session) -> None:
     events = ask(any_engine, "word " * 50, max_tokens=4)
     kinds = [type(event) for event in events]
     first = kinds.index(TextDelta)
@@ -216,7 +216,7 @@ def test_requests_are_independent(any_engine: Session) -> None:
     assert text(ask(any_engine, "Another prompt altogether", sampling=RANDOM)) == other
 
 
-def test_an_abandoned_request_leaves_nothing_behind(any_engine: Session) -> None:
+def test_a_request_that_is_cancelled_leaves_nothing_behind(any_engine: Session) -> None:
     whole = text(ask(any_engine))
     for taken in range(4):
         request = Request((1, *any_engine.tokenize("word " * 20)), 200, RANDOM)
@@ -229,7 +229,7 @@ def test_an_abandoned_request_leaves_nothing_behind(any_engine: Session) -> None
 
 @pytest.mark.parametrize("sampling", [GREEDY, RANDOM], ids=["greedy", "random"])
 @pytest.mark.parametrize("limit", [1, 30])
-def test_an_answer_wanted_whole_is_the_same(
+def test_without_streaming_the_answer_is_the_same(
     any_engine: Session, sampling: Sampling, limit: int
 ) -> None:
     request = Request((1, *any_engine.tokenize("One day a girl")), limit, sampling)
@@ -245,7 +245,7 @@ def test_an_answer_wanted_whole_is_the_same(
 
 
 @pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
-def test_an_answer_wanted_whole_and_then_no_more_is_not_finished(smollm2: Path, name: str) -> None:
+def test_an_answer_without_streaming_stops_when_its_reader_leaves(smollm2: Path, name: str) -> None:
     endless = Request((1, 300), 3000, GREEDY, ignore_eos=True, stream=False)
     with backend(name).open(read_gguf(smollm2), LoadOptions(4000, threads=1)) as engine:
         assert isinstance(engine, ServerSession)
@@ -329,7 +329,7 @@ def test_extreme_sampling(tiny: Session, sampling: Sampling) -> None:
 @pytest.mark.parametrize("name", OTHERS)
 @pytest.mark.parametrize("penalty", [1.0, 1.2])
 @pytest.mark.parametrize("model", MODELS)
-def test_all_engines_write_the_same(
+def test_all_engines_generate_the_same_text(
     opened: Callable[..., Session], model: str, penalty: float, name: str
 ) -> None:
     sampling = Sampling(0.0, 40, 0.95, penalty, 1)
@@ -401,7 +401,7 @@ def test_a_closed_engine_says_so(mistral: Path, name: str) -> None:
     assert engine.context_length == CONTEXT
 
 
-def test_closing_waits_for_no_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_does_not_wait_for_a_prompt(smollm2: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(background, "_GRACE_SECONDS", 0.0)  # as where a batch takes long
     engine = backend("llama.cpp").open(read_gguf(smollm2), LoadOptions(4096, threads=1))
     before = threading.enumerate()
@@ -489,7 +489,7 @@ SCHEMAS = [
 
 
 @pytest.mark.parametrize("schema", SCHEMAS, ids=["enum", "object", "array", "pattern"])
-def test_what_a_schema_admits(engine: Session, schema: Schema) -> None:
+def test_an_answer_matches_its_schema(engine: Session, schema: Schema) -> None:
     for seed in range(2):
         sampling = Sampling(1.0, 0, 1.0, 1.0, seed)
         events = ask(engine, "JSON: ", 60, sampling, json_grammar(schema, many=False))
@@ -498,7 +498,7 @@ def test_what_a_schema_admits(engine: Session, schema: Schema) -> None:
         assert finish(events).completion_tokens <= 60
 
 
-def test_a_grounded_answer_stands_in_the_text(engine: Session) -> None:
+def test_a_grounded_answer_occurs_in_the_text(engine: Session) -> None:
     schema = schema_from_fields("name, note", nullable=True)
     source = 'Zoë said "no\\way" in\n  東京 on 2026-11-22. 1,200 people heard.'
     expected = BoundSpec(OutputSpec(schema, grounded=True), source)
@@ -542,7 +542,7 @@ def test_a_grammar_may_end_early_or_late(tiny: Session) -> None:
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_all_engines_hold_a_grammar_alike(opened: Callable[..., Session], name: str) -> None:
+def test_all_engines_follow_a_grammar_alike(opened: Callable[..., Session], name: str) -> None:
     grammar = json_grammar(SCHEMAS[1], many=False)
     both = (opened("llama.cpp", "mistral"), opened(name, "mistral"))
     texts = [text(ask(engine, "JSON: ", 80, GREEDY, grammar)) for engine in both]

@@ -27,7 +27,7 @@ def _decides(model: GGUF, prompt_tokens: int, new_tokens: int) -> bool:
     return repack_pays(AVX2, model, prompt_tokens, new_tokens, needed(model, 512, 0))[0]
 
 
-def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
+def test_repacking_pays_for_many_new_tokens(quantized: Path) -> None:
     model = read_gguf(quantized)
     assert not _decides(model, 20, 64)
     assert _decides(model, 20, 2048)
@@ -35,7 +35,7 @@ def test_it_pays_for_many_new_tokens(quantized: Path) -> None:
     assert not _decides(model, 2000, 400), "prompts are read slower"
 
 
-def test_each_engine_has_costs_of_its_own(quantized: Path) -> None:
+def test_each_engine_has_its_own_costs(quantized: Path) -> None:
     model = read_gguf(quantized)
     memory = needed(model, 512, 0)
     assert [repack_pays(each, model, 20, 200, memory)[0] for each in (AVX2, AVX512, None)] == [
@@ -58,7 +58,7 @@ def test_no_copy_is_made_that_does_not_fit(
 
 
 def test_weights_that_cannot_be_repacked_are_left_alone(smollm2: Path, mistral: Path) -> None:
-    """Q4_1 has no other arrangement, nor have F32 weights."""
+    """llama.cpp does not repack Q4_1 and F32 weights."""
     assert not repacked(read_gguf(smollm2))
     assert not repacked(read_gguf(mistral))
     assert not _decides(read_gguf(smollm2), 20, 10**6)
@@ -66,7 +66,7 @@ def test_weights_that_cannot_be_repacked_are_left_alone(smollm2: Path, mistral: 
 
 @pytest.mark.parametrize("quantization", ["Q4_0", "Q4_K"])
 def test_the_answer_is_the_same(tmp_path: Path, quantization: str) -> None:
-    """Greedy, token by token; other kernels may round otherwise, which no step here is near."""
+    """Greedy, token by token. Other kernels may round differently; no step here is a near-tie."""
     path = write_mistral(
         tmp_path / "model.gguf", embedding=256, feed_forward=512, quantization=quantization
     )

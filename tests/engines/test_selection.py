@@ -1,4 +1,4 @@
-"""Which engine serves a request, and what the engines do to the process around them."""
+"""Selecting an engine, and the effects of engines on the process around them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> GGUF:
 
 @pytest.fixture(autouse=True)
 def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    """These tests decide themselves which engine has a GPU."""
+    """Each test here decides which engine has a GPU."""
     has(monkeypatch, LLAMA_CPP, gpu="no GPU in the test")
     has(monkeypatch, CTRANSFORMERS, gpu="no driver in the test")
 
@@ -107,14 +107,12 @@ def test_matrices_that_the_old_cuda_library_cannot_multiply_stay_on_the_cpu(
 
 
 @pytest.mark.parametrize(("layers", "threads"), [(0, 8), (2, 8), (3, 1)])
-def test_where_the_gpu_computes_everything_no_thread_spins(
-    model: GGUF, layers: int, threads: int
-) -> None:
+def test_one_thread_if_the_gpu_computes_everything(model: GGUF, layers: int, threads: int) -> None:
     assert threads_for(model, LoadOptions(512, 8, layers)) == threads
 
 
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
-def test_a_named_engine_is_taken(model: GGUF, name: str) -> None:
+def test_a_named_engine_is_selected(model: GGUF, name: str) -> None:
     assert pick(model, name).backend is backend(name)
     assert pick(model, name).reason == "named by --engine"
 
@@ -125,7 +123,7 @@ def test_an_unknown_engine(model: GGUF) -> None:
     assert error.value.hint == "Use one of: auto, llama.cpp, ctransformers."
 
 
-def test_no_engine_is_left(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_engine_can_be_used(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, LLAMA_CPP, missing="first reason")
     has(monkeypatch, CTRANSFORMERS, missing="second reason")
     with pytest.raises(ModelUnusable, match=r"first reason.*second reason"):
@@ -154,7 +152,7 @@ def test_layers_are_shown_as_they_were_written(layers: str) -> None:
     assert str(GpuLayers.parse(layers)) == layers
 
 
-def test_layers_that_stay_on_the_cpu_are_no_secret(model: GGUF) -> None:
+def test_layers_that_stay_on_the_cpu_cause_a_warning(model: GGUF) -> None:
     assert pick(model, layers="auto").warning is None
     assert pick(model, layers="0").warning is None
     for layers in ("all", "5"):
@@ -164,9 +162,7 @@ def test_layers_that_stay_on_the_cpu_are_no_secret(model: GGUF) -> None:
         assert re.search("no GPU in the test.*no driver in the test", selection.warning)
 
 
-def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
-    model: GGUF, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unused_gpu_causes_a_warning(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Machine())
     selection = select_engine(EngineRequirements(), model, survey=probe_here())
     assert selection.gpu_layers == 0
@@ -177,7 +173,7 @@ def test_a_gpu_that_is_seen_and_not_used_is_no_secret(
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_layers_on_the_gpu_are_said_wherever_stderr_goes(
+def test_the_layers_on_the_gpu_are_reported_wherever_stderr_goes(
     model: GGUF, terminal: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def said(meant: int) -> str:
@@ -221,7 +217,7 @@ def test_a_required_gpu_names_every_reason(model: GGUF, monkeypatch: pytest.Monk
     assert pick(model, required=True).backend is LLAMA_CPP
 
 
-def test_an_accelerator_or_a_cpu_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_accelerator_or_a_cpu_is_not_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     xllamacpp = pytest.importorskip("xllamacpp")
     kinds = xllamacpp.ggml_backend_dev_type
     found = {kind: getattr(kinds, f"GGML_BACKEND_DEVICE_TYPE_{kind}") for kind in
@@ -309,7 +305,7 @@ os.write(2, b"two")
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_closed_standard_streams_do_no_harm(model: GGUF, name: str, tmp_path: Path) -> None:
+def test_closed_standard_streams_are_harmless(model: GGUF, name: str, tmp_path: Path) -> None:
     done = tmp_path / "done"
     code = """
 with opened(sys.argv[1], sys.argv[2]) as engine:
@@ -324,7 +320,7 @@ Path(sys.argv[3]).write_text(str(events[-1]))
 
 @pytest.fixture(scope="session")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model whose prompt takes a long time to read."""
+    """A model whose prefill takes a long time."""
     return write_mistral(
         tmp_path_factory.mktemp("models") / "slow.gguf",
         vocabulary=512,

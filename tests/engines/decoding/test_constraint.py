@@ -1,4 +1,4 @@
-"""A grammar over a vocabulary: what it admits, what it forces, what it refuses."""
+"""Grammars over a vocabulary: the tokens that they allow, force and refuse."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_any_walk_through_the_grammar_is_valid(
     BoundSpec(OutputSpec(SCHEMA), "").parse(detokenize(model, tokens))
 
 
-def test_only_so_many_tokens_are_forced(model: GGUF, grammar_tokenizer: object) -> None:
+def test_forced_tokens_have_a_limit(model: GGUF, grammar_tokenizer: object) -> None:
     grammar = json_grammar({"const": "one two three four five six"}, many=False)
     whole = constraint(grammar_tokenizer, model, grammar)
     forced = whole.forced(100)
@@ -69,7 +69,7 @@ def test_only_so_many_tokens_are_forced(model: GGUF, grammar_tokenizer: object) 
     assert part.finished
 
 
-def test_control_tokens_are_never_admitted(model: GGUF, grammar_tokenizer: object) -> None:
+def test_control_tokens_are_never_allowed(model: GGUF, grammar_tokenizer: object) -> None:
     allowed = constraint(grammar_tokenizer, model, "start: /(.|\\n)*/").allowed()
     assert allowed.shape == (len(model.tokens),)
     assert allowed.dtype == np.bool_

@@ -1,4 +1,4 @@
-"""Drawing a token: never a forbidden one, and with llama.cpp's formulas."""
+"""Sampling a token: never a forbidden one, and with llama.cpp's formulas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def shares(sampling: Sampling, values: Logits, draws: int = 4000) -> list[float]
 
 
 @given(LOGITS, RECENT, SAMPLINGS, st.sets(st.integers(0, SIZE - 1), min_size=1))
-def test_only_an_allowed_token_is_drawn(
+def test_only_an_allowed_token_is_sampled(
     values: Logits, recent: list[int], sampling: Sampling, allowed: set[int]
 ) -> None:
     before = values.copy()

@@ -1,4 +1,4 @@
-"""A driver's native libraries, and what a bad one may not do to the program."""
+"""A driver's native libraries, and a program that survives bad ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mistral_cli.engines.hardware import cuda
-from mistral_cli.engines.hardware import probe as surveying
+from mistral_cli.engines.hardware import probe as report
 from mistral_cli.engines.hardware.probe import probe, probe_in_child
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp
 from mistral_cli.engines.registry import automatic, backend
@@ -38,7 +38,7 @@ def driver(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def main(driver: Path, *arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
-    """The program on a machine with `driver`; it waits a second for its answers, not thirty."""
+    """The program on a machine with `driver`; it waits one second for answers instead of thirty."""
     code = (
         "from mistral_cli.engines.hardware import probe; probe._SECONDS = 1.0\n"
         "from mistral_cli.cli.app import main; main()"
@@ -55,7 +55,7 @@ def main(driver: Path, *arguments: object, **env: str) -> subprocess.CompletedPr
 
 
 def test_the_native_calls(driver: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Structures, signatures and symbols; the lines it prints get into no answer."""
+    """Structures, signatures and symbols; lines that it prints do not get into the answers."""
     monkeypatch.setenv("LD_LIBRARY_PATH", str(driver))
     found = probe_in_child().driver
     gpu = cuda.CudaGpu("Tesla T4", 15_835_660_288, 15_720_000_000, (7, 5))
@@ -98,7 +98,7 @@ def test_generate_with_a_build_that_ends_the_process(
 def test_a_machine_without_a_driver_starts_no_process(
     monkeypatch: pytest.MonkeyPatch, mistral: Path
 ) -> None:
-    monkeypatch.setattr(surveying, "probe_in_child", lambda: pytest.fail("a process was started"))
+    monkeypatch.setattr(report, "probe_in_child", lambda: pytest.fail("a process was started"))
     survey = probe(automatic())
     assert not survey.gpus
     assert survey.driver == cuda.no_driver()

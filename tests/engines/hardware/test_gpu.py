@@ -1,4 +1,4 @@
-"""What the driver says, the layers that fit, and what happens where they do not after all."""
+"""The driver's report, the layers that fit, and loads that do not fit after all."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, STUB, T4, Card, Mac
 from synthetic.models import write_mistral
 
 from mistral_cli.diagnostics.recommend import memory_on
-from mistral_cli.engines import trial_load as rehearsal
+from mistral_cli.engines import trial_load as trial
 from mistral_cli.engines.ctransformers import limits
 from mistral_cli.engines.ctransformers.model import layers_as_it_counts
 from mistral_cli.engines.fake import Fake, FakeSession
@@ -78,7 +78,7 @@ def test_several_gpus_each_with_its_own_memory(monkeypatch: pytest.MonkeyPatch) 
     assert second.memory_free == big.free
 
 
-def test_free_memory_that_nobody_tells(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_free_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Machine(nvml=False))
     (gpu,) = cuda.query_driver().gpus
     assert (gpu.memory_total, gpu.memory_free) == (T4.total, None)
@@ -91,7 +91,7 @@ def test_a_mig_slice_has_its_own_memory(monkeypatch: pytest.MonkeyPatch) -> None
     assert (gpu.mig, gpu.memory_free) == (True, part.free)
 
 
-def test_mig_without_a_slice_and_hidden_gpus_are_told_apart(
+def test_mig_without_a_slice_differs_from_hidden_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -150,7 +150,7 @@ def test_cuda_libraries_from_pypi(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_cuda_libraries_from_here_and_there(monkeypatch: pytest.MonkeyPatch) -> None:
-    """ctransformers leaves all to the linker where one of them is not from PyPI."""
+    """ctransformers leaves all of them to the linker if one is not from PyPI."""
     put(monkeypatch, Machine(runtime="libcudart"))
     assert "libcublas.so.12 is missing" in (limits.no_cuda() or "")
 
@@ -172,7 +172,7 @@ def seven_b() -> GGUF:
 
 
 def gpu(gib: float, free: float | None = -1) -> Gpu:
-    """A GPU that is empty, or of which so much is free; None: it does not tell."""
+    """A GPU that is empty, or has so much free memory; None: it does not report any."""
     free = gib if free == -1 else free
     return Gpu("GPU", int(gib * GIB), None if free is None else int(free * GIB))
 
@@ -225,7 +225,7 @@ def test_a_full_gpu_beside_a_free_one(seven_b: GGUF) -> None:
 
 
 def test_ctransformers_needs_more_than_llama_cpp(seven_b: GGUF) -> None:
-    """It has no flash attention: at 16,384 tokens its buffer alone is a GiB."""
+    """It has no flash attention: at 16,384 tokens its buffer alone takes a GiB."""
     of_its_own = CTRANSFORMERS.memory(seven_b, 16384, 33)
     assert of_its_own.gpu > LLAMA_CPP.memory(seven_b, 16384, 33).gpu + 800 * 2**20
     card = Gpu("", 1, LLAMA_CPP.memory(seven_b, 16384, 33).gpu + 600 * 2**20)
@@ -238,7 +238,7 @@ class WithGpu(Fake):
 
     room: ClassVar[int] = 99
     silent: ClassVar[bool] = False
-    """Whether the layers stay on the CPU, and nothing says so."""
+    """Whether the layers silently stay on the CPU."""
     broken: ClassVar[bool] = False
     """Whether the library cannot be loaded for a GPU."""
     tried: ClassVar[list[int]] = []
@@ -288,7 +288,7 @@ def test_layers_that_the_user_set_are_not_changed(seven_b: GGUF) -> None:
     assert fit_gpu_layers(selection, seven_b, 4096).gpu_layers == 33
 
 
-def test_a_gpu_that_does_not_tell_its_memory_gets_everything(seven_b: GGUF) -> None:
+def test_a_gpu_that_does_not_report_its_memory_gets_all_layers(seven_b: GGUF) -> None:
     silent = (Gpu("Adreno", 0, 0),)
     assert fit_gpu_layers(automatic(gpus=silent), seven_b, 4096).gpu_layers == 33
     assert memory_on("llama.cpp", silent, seven_b, 4096)[0] == 33
@@ -355,7 +355,7 @@ def opened(
     return warnings
 
 
-def test_fewer_layers_are_tried_and_said(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_layers_are_tried(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     assert opened(model, 33, monkeypatch, room=99) == []
     warnings = opened(model, 33, monkeypatch, room=10)
     assert WithGpu.tried == [33, 33, 29, 25, 21, 17, 8]  # not too many: each takes a load
@@ -363,7 +363,7 @@ def test_fewer_layers_are_tried_and_said(model: GGUF, monkeypatch: pytest.Monkey
     assert warnings[-1] == "17 layers do not fit: 8 of them instead"
 
 
-def test_at_last_the_cpu_computes_unless_a_gpu_is_required(
+def test_finally_the_cpu_computes_unless_a_gpu_is_required(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert opened(model, 2, monkeypatch, room=0)[-1].endswith("none of them instead")
@@ -372,7 +372,7 @@ def test_at_last_the_cpu_computes_unless_a_gpu_is_required(
         opened(model, 2, monkeypatch, room=0, required=True)
 
 
-def test_layers_that_stay_on_the_cpu_in_silence_are_told(
+def test_layers_that_silently_stay_on_the_cpu_are_reported(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(WithGpu, "silent", True)
@@ -382,31 +382,31 @@ def test_layers_that_stay_on_the_cpu_in_silence_are_told(
         opened(model, 33, monkeypatch, room=99, required=True)
 
 
-def test_a_load_that_may_end_the_process_is_rehearsed(
+def test_a_load_that_may_end_the_process_is_tried_in_a_child(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rehearsed: list[int] = []
+    tried_in_child: list[int] = []
 
     def trial_load(engine: Backend, model: GGUF, options: LoadOptions) -> None:
-        rehearsed.append(options.gpu_layers)
+        tried_in_child.append(options.gpu_layers)
         if options.gpu_layers > 1:
             raise OutOfGpuMemory("too many", hint="Fewer.")
 
     monkeypatch.setattr("mistral_cli.engines.trial_load.trial_load", trial_load)
     opened(model, 4, monkeypatch, room=99)
-    assert rehearsed == []
-    opened(model, 4, monkeypatch, room=99, gpus=(gpu(0.1),))  # our sums: it will not fit
-    assert rehearsed == [4, 3, 2, 1]
+    assert tried_in_child == []
+    opened(model, 4, monkeypatch, room=99, gpus=(gpu(0.1),))  # by our estimate it will not fit
+    assert tried_in_child == [4, 3, 2, 1]
     monkeypatch.setattr(WithGpu, "gpu_failure_ends_process", True)
-    rehearsed.clear()
+    tried_in_child.clear()
     opened(model, 1, monkeypatch, room=99, gpus=(gpu(1),))  # it fits, but not easily
     opened(model, 1, monkeypatch, room=99, gpus=(gpu(15, free=None),))
-    assert rehearsed == [1, 1]
-    opened(model, 1, monkeypatch, room=99, gpus=(gpu(15),))  # and a load takes its time
-    assert rehearsed == [1, 1]
+    assert tried_in_child == [1, 1]
+    opened(model, 1, monkeypatch, room=99, gpus=(gpu(15),))  # and a load takes time
+    assert tried_in_child == [1, 1]
 
 
-def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
+def test_a_trial_load_that_fails_leaves_an_automatic_run_to_the_cpu(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def trial_load(engine: Backend, model: GGUF, options: LoadOptions) -> None:
@@ -425,12 +425,12 @@ def test_a_rehearsal_that_fails_leaves_an_automatic_run_to_the_cpu(
 
 
 def child(code: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the rehearsal be `code` in place of a real load."""
+    """Let the trial load run `code` instead of a real load."""
     command = [sys.executable, "-c", code]
-    monkeypatch.setattr(rehearsal, "child_command", lambda *arguments: (command, None))
+    monkeypatch.setattr(trial, "child_command", lambda *arguments: (command, None))
 
 
-def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
+def test_a_trial_load_that_runs_out_of_memory_and_one_that_fails(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = LoadOptions(512, 1, 3)
@@ -438,16 +438,16 @@ def test_a_rehearsal_that_runs_out_of_memory_and_one_that_fails(
     said = "CUDA error 2 at ggml-cuda.cu:5031: out of memory"
     child(f"import sys; print({said!r}); sys.exit(1)", monkeypatch)
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.trial_load(CTRANSFORMERS, model, options)
+        trial.trial_load(CTRANSFORMERS, model, options)
     child("print('CUDA error 209: no kernel image'); raise SystemExit(1)", monkeypatch)
     with pytest.raises(EngineFailed, match="no kernel image"):
-        rehearsal.trial_load(CTRANSFORMERS, model, options)
+        trial.trial_load(CTRANSFORMERS, model, options)
     child("import os; os.abort()", monkeypatch)
     with pytest.raises(EngineFailed, match="ended with -6"):
-        rehearsal.trial_load(CTRANSFORMERS, model, options)
-    # It is rehearsed only where our sums say that it may not fit.
+        trial.trial_load(CTRANSFORMERS, model, options)
+    # It is tried only if our estimate says that it may not fit.
     with pytest.raises(OutOfGpuMemory, match="3 layers do not fit"):
-        rehearsal.trial_load(LLAMA_CPP, model, options)
+        trial.trial_load(LLAMA_CPP, model, options)
 
 
 # What llama.cpp does where its buffers do not fit beside the weights.
@@ -471,7 +471,7 @@ trial_load._main()
         (b"GGML_ASSERT(buffer)\n", "os.abort()", OutOfGpuMemory, "3 layers"),
     ],
 )
-def test_the_log_of_a_rehearsal_survives_its_crash(
+def test_the_log_of_a_trial_load_survives_its_crash(
     model: GGUF,
     monkeypatch: pytest.MonkeyPatch,
     log: bytes,
@@ -482,21 +482,21 @@ def test_the_log_of_a_rehearsal_survives_its_crash(
     command, environment = child_command("unused")
     code = CRASHING.format(log=log, end=end)
     monkeypatch.setattr(
-        rehearsal,
+        trial,
         "child_command",
         lambda _, *arguments: ([command[0], "-c", code, *map(str, arguments)], environment),
     )
     with pytest.raises(kind, match=message):
-        rehearsal.trial_load(LLAMA_CPP, model, LoadOptions(512, 1, 3))
+        trial.trial_load(LLAMA_CPP, model, LoadOptions(512, 1, 3))
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
-def test_a_real_rehearsal(
+def test_a_real_trial_load(
     model: GGUF, engine: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "json.py").write_text("raise SystemExit('the current folder is read')")
-    rehearsal.trial_load(backend(engine), model, LoadOptions(256, 1, 0))
+    trial.trial_load(backend(engine), model, LoadOptions(256, 1, 0))
 
 
 class Library:
@@ -553,14 +553,14 @@ def test_llama_cpp_reports_what_it_did(
 def test_the_log_of_a_load_with_details_stays_off_the_terminal(
     model: GGUF, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The real library: it is made quiet again once the load is over."""
+    """The real library: after the load its log is silenced again."""
     with LLAMA_CPP.open(model, LoadOptions(256, 1, gpu_layers=1)) as engine:
         assert engine.tokenize("Hello")
         assert engine.gpu_layers == 0  # a wheel for the CPU; it takes the layers in silence
     assert capfd.readouterr().err == ""
 
 
-def test_without_layers_llama_cpp_keeps_off_the_gpu(
+def test_without_layers_llama_cpp_does_not_use_the_gpu(
     model: GGUF, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: list[tuple[str, int]] = []

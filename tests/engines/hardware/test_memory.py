@@ -1,4 +1,4 @@
-"""The memory that a model takes: from the header, and as the kernel counts it."""
+"""The memory that a model takes: the estimate from its header, and the kernel's count."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def measured(engine: str, model: Path, context: int, tokens: int, parallel: int 
 
 @needs_proc
 @pytest.mark.parametrize("context", [512, 4096])
-def test_llama_cpp_takes_what_is_estimated(smollm2: Path, context: int) -> None:
+def test_llama_cpp_takes_the_estimated_memory(smollm2: Path, context: int) -> None:
     estimate = needed(read_gguf(smollm2), context, 0).ram
     assert measured("llama.cpp", smollm2, context, 64) == pytest.approx(estimate, rel=0.1)
 
@@ -47,7 +47,7 @@ def test_every_slot_takes_a_cache_of_its_own(smollm2: Path, parallel: int) -> No
 
 @needs_proc
 @pytest.mark.parametrize("context", [512, 1024])
-def test_ctransformers_takes_what_is_estimated(
+def test_ctransformers_takes_the_estimated_memory(
     smollm2_for_ctransformers: Path, context: int
 ) -> None:
     """It touches its KV cache only as it fills, so the prompt fills it."""
@@ -71,7 +71,7 @@ def test_seven_billion_parameters(engine: str, context: int, tokens: int) -> Non
 
 
 def test_the_compute_buffer_is_that_of_the_old_log() -> None:
-    """Of the llama.cpp in ctransformers, in MB: without flash attention it grows by the context."""
+    """Of the llama.cpp in ctransformers, in MB: it has no flash attention, so context counts."""
     found = {
         name: [needed_in_2023(entry.header(), tokens, 99).compute / 2**20 for tokens in contexts]
         for name, contexts in {

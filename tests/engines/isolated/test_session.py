@@ -1,4 +1,4 @@
-"""An engine in a process of its own: real processes, really killed."""
+"""Sessions in a process of their own: real processes, really killed."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def request(
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_the_same_events_as_in_this_process(opened: Open, mistral: Path, name: str) -> None:
+def test_events_are_the_same_as_in_this_process(opened: Open, mistral: Path, name: str) -> None:
     there = opened(name)
     grammar = json_grammar(
         {"type": "array", "items": {"type": "integer"}, "maxItems": 3}, many=False
@@ -108,7 +108,7 @@ def test_many_streams_at_once_stay_apart(opened: Open, script: Script) -> None:
         assert list(pool.map(ask, range(60))) == [f"row number {row}" for row in range(60)]
 
 
-def test_more_streams_than_slots_wait_and_none_is_ended(opened: Open) -> None:
+def test_too_many_streams_wait_and_none_is_ended(opened: Open) -> None:
     engine = opened("llama.cpp", parallel=2)
     asked = [request(engine, f"Story {row}", 30) for row in range(12)]
     with ThreadPoolExecutor(12) as pool:
@@ -116,7 +116,7 @@ def test_more_streams_than_slots_wait_and_none_is_ended(opened: Open) -> None:
     assert ends == [Finish("length", 30)] * 12
 
 
-def test_a_closed_generator_disturbs_no_other(opened: Open) -> None:
+def test_closing_a_generator_does_not_disturb_others(opened: Open) -> None:
     engine = opened("llama.cpp", parallel=3)
     long = request(engine, "Once upon a time", 150)
     whole = text(list(engine.stream(long)))
@@ -148,7 +148,7 @@ def test_a_stream_that_is_closed_early_ends_there_too(opened: Open, script: Scri
 # --- errors ------------------------------------------------------------------------------------
 
 
-def test_errors_arrive_as_themselves(opened: Open, script: Script) -> None:
+def test_errors_arrive_unchanged(opened: Open, script: Script) -> None:
     script(fail_on="bad", echo=True)
     engine = opened("fake")
     with pytest.raises(EngineFailed, match="the prompt has bad") as caught:
@@ -158,7 +158,7 @@ def test_errors_arrive_as_themselves(opened: Open, script: Script) -> None:
     assert text(list(engine.stream(request(engine, "a good row")))) == "a good row"
 
 
-def test_a_bug_in_the_process_is_told_with_its_traceback(opened: Open) -> None:
+def test_a_bug_in_the_process_is_reported_with_its_traceback(opened: Open) -> None:
     engine = opened("fake")
     broken = Request(("no number",), 5, GREEDY)  # type: ignore[arg-type]
     with pytest.raises(EngineFailed, match="TypeError") as caught:
@@ -167,7 +167,7 @@ def test_a_bug_in_the_process_is_told_with_its_traceback(opened: Open) -> None:
 
 
 @pytest.mark.parametrize("name", REAL)
-def test_failed_loads_arrive_as_themselves(tmp_path: Path, mistral: Path, name: str) -> None:
+def test_errors_of_a_load_arrive_unchanged(tmp_path: Path, mistral: Path, name: str) -> None:
     bad = write_mistral(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
@@ -186,7 +186,7 @@ def test_warnings_and_a_required_gpu(mistral: Path) -> None:
     with open_in_process(selection("fake"), read_gguf(mistral), options, warnings.append) as engine:
         assert engine.gpu_layers == 0
     assert warnings == ["0 of the 2 requested layers are on the GPU"]
-    with pytest.raises(GpuRequired, match="0 of the 2 layers"):
+    with pytest.raises(GpuRequired, match="0 of the 2 requested layers"):
         open_in_process(selection("fake", gpu_required=True), read_gguf(mistral), options, print)
 
 
@@ -202,7 +202,7 @@ def test_warnings_and_a_required_gpu(mistral: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("name", ["llama.cpp", "ctransformers", "fake"])
-def test_streams_in_flight_fail_and_the_next_starts_anew(
+def test_streams_in_flight_fail_and_the_next_starts_a_new_process(
     opened: Open, script: Script, name: str, by: signal.Signals, words: str
 ) -> None:
     script(pieces=["x"] * 200, delay=0.05)
@@ -233,7 +233,7 @@ def test_streams_in_flight_fail_and_the_next_starts_anew(
     assert engine.pid != first
 
 
-def test_a_row_that_crashes_spares_those_after_it(opened: Open, script: Script) -> None:
+def test_a_row_that_crashes_does_not_affect_later_rows(opened: Open, script: Script) -> None:
     script(echo=True, crash_on="poison")
     engine = opened("fake")
     for row in range(3):
@@ -242,7 +242,7 @@ def test_a_row_that_crashes_spares_those_after_it(opened: Open, script: Script) 
             list(engine.stream(request(engine, f"poison {row}")))
 
 
-def test_what_it_wrote_last_is_the_reason(opened: Open, script: Script) -> None:
+def test_its_last_words_are_the_reason(opened: Open, script: Script) -> None:
     script(pieces=["x"] * 1000, delay=0.05)
     engine = opened("fake")
     log = Path(f"/proc/{engine.pid}/fd/2")
@@ -268,7 +268,7 @@ def test_a_process_that_dies_while_idle_is_replaced(opened: Open) -> None:
 
 
 def test_a_process_that_died_is_not_one_that_was_closed(opened: Open) -> None:
-    """Though it is closed for the next before all who waited have been told."""
+    """Even if the next call closes it before everyone who waits has got the error."""
     engine = opened("fake")
     died, closed = engine._process, opened("fake")._process
     os.kill(died.pid, signal.SIGKILL)
@@ -281,7 +281,7 @@ def test_a_process_that_died_is_not_one_that_was_closed(opened: Open) -> None:
     assert not isinstance(closed.died(), EngineDied)
 
 
-def test_many_that_find_it_dead_start_one(opened: Open) -> None:
+def test_many_calls_after_its_death_start_one_process(opened: Open) -> None:
     engine = opened("fake", parallel=8)
     os.kill(engine.pid, signal.SIGKILL)
     while engine._process.alive:
@@ -317,7 +317,7 @@ def test_a_restart_that_fails_gives_the_loads_own_error(tmp_path: Path) -> None:
 # --- time --------------------------------------------------------------------------------------
 
 
-def test_a_row_without_an_answer_in_time(opened: Open, script: Script) -> None:
+def test_a_row_that_takes_too_long(opened: Open, script: Script) -> None:
     script(pieces=["x"] * 10_000, delay=0.02)
     engine = opened("fake")
     first = engine.pid
@@ -342,7 +342,7 @@ def test_a_real_answer_that_takes_too_long(smollm2: Path, stream: bool) -> None:
         assert (finish.completion_tokens, engine.pid) == (3, first)
 
 
-def test_what_does_not_stop_is_killed(
+def test_a_process_that_does_not_stop_is_killed(
     opened: Open, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_handle, "_STUCK_SECONDS", 1.0)
@@ -435,7 +435,7 @@ def test_it_ends_with_us_even_when_we_are_killed(parent, name: str, wait: str) -
     assert gone(child)
 
 
-def test_ctrl_c_at_the_terminal_reaches_only_us(parent) -> None:  # type: ignore[no-untyped-def]
+def test_ctrl_c_at_the_terminal_does_not_reach_it(parent) -> None:  # type: ignore[no-untyped-def]
     process, child = parent("llama.cpp")
     assert process.stdout.readline() == "answered\n"
     os.killpg(process.pid, signal.SIGINT)
@@ -446,7 +446,7 @@ def test_ctrl_c_at_the_terminal_reaches_only_us(parent) -> None:  # type: ignore
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="SIGIO kills on Linux only")
-def test_it_ends_with_us_also_in_native_code_that_keeps_python_waiting() -> None:
+def test_it_ends_with_us_even_in_native_code_that_blocks_python() -> None:
     """As llama.cpp's load does."""
     program = (
         "import ctypes, sys; from mistral_cli.engines.isolated.children import die_with;"

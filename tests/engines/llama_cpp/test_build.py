@@ -78,7 +78,7 @@ def _program(path: Path, text: str) -> None:
 
 
 @linux
-def test_a_build_of_today_can_be_used(record: Callable[[Build], Path]) -> None:
+def test_a_current_build_can_be_used(record: Callable[[Build], Path]) -> None:
     folder = record(TODAY)
     assert machine_build.read(folder) == TODAY
     assert backend("native").missing() is None
@@ -105,7 +105,7 @@ def test_an_outdated_build_says_why(
 
 @linux
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"source": 1}', "\0"])
-def test_a_damaged_record_is_no_build(record: Callable[[Build], Path], text: str) -> None:
+def test_a_damaged_record_is_not_a_build(record: Callable[[Build], Path], text: str) -> None:
     (record(TODAY) / "build.json").write_text(text)
     assert "is unreadable" in (backend("native").missing() or "")
 
@@ -141,7 +141,7 @@ def test_the_engine_named_without_a_build(run: Callable[..., Result], mistral: P
         ),
     ],
 )
-def test_doctor_tells_of_the_build(
+def test_doctor_reports_the_build(
     record: Callable[[Build], Path],
     run: Callable[..., Result],
     mistral: Path,
@@ -170,7 +170,7 @@ def test_the_source_is_patched_only_where_it_is_as_expected(tmp_path: Path) -> N
 
 
 def test_the_recipe_has_a_new_number_when_it_changes() -> None:
-    """Raise RECIPE, then change the digest here: users of older builds are told to build again."""
+    """If this fails: raise RECIPE, then change the digest here. Older builds then get a note."""
     recipe = repr((SDIST, OPTIONS, patches.PATCHES)).encode()
     assert (RECIPE, hashlib.sha256(recipe).hexdigest()[:16]) == (1, "afb9aec6b4281841")
 

@@ -1,4 +1,4 @@
-"""The engine that runs the machine build's llama-server: what the contract does not cover."""
+"""The engine that runs the machine build's llama-server, beyond the contract of all engines."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def server_of(process: int | str = "self") -> int:
     ("by", "words"),
     [(signal.SIGSEGV, "ended by SIGSEGV"), (signal.SIGKILL, "killed (SIGKILL: out of memory?)")],
 )
-def test_a_crash_is_told_and_the_next_request_starts_another(
+def test_a_crash_is_reported_and_the_next_request_starts_another(
     engine: NativeSession, by: signal.Signals, words: str
 ) -> None:
     first = server_of()
@@ -82,7 +82,7 @@ def test_a_crash_is_told_and_the_next_request_starts_another(
     assert engine.tokenize("x")
 
 
-def test_it_is_gone_once_closed_or_not_loaded(mistral: Path, tmp_path: Path) -> None:
+def test_the_process_ends_after_close_or_a_failed_load(mistral: Path, tmp_path: Path) -> None:
     with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)):
         server = server_of()
     assert gone(server, 0)
@@ -151,7 +151,7 @@ def test_it_ends_with_us_during_the_load(mistral: Path, tmp_path: Path) -> None:
 # --- what it is told, and who may ask it -------------------------------------------------------
 
 
-def test_nobody_else_can_use_it(engine: NativeSession) -> None:
+def test_no_other_user_can_use_it(engine: NativeSession) -> None:
     command = Path(f"/proc/{server_of()}/cmdline").read_bytes().decode().split("\0")
     path = Path(command[command.index("--host") + 1])
     assert path.parent.stat().st_mode & 0o777 == 0o700
@@ -191,9 +191,7 @@ def test_a_program_that_cannot_run(tmp_path: Path, mistral: Path) -> None:
         NativeServer(program, model, options)
 
 
-def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
-    mistral: Path, tmp_path: Path
-) -> None:
+def test_the_server_after_a_crash_restores_a_prefix_too(mistral: Path, tmp_path: Path) -> None:
     prompt = (1, *range(300, 420))
     kept = Prefix(prompt[:100], tmp_path / "one.state")
     asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
@@ -210,7 +208,7 @@ def test_a_prefix_is_restored_also_by_the_server_after_a_crash(
 # --- the program -------------------------------------------------------------------------------
 
 
-def test_the_program_takes_it_by_itself(
+def test_auto_selects_the_machine_build(
     run: Callable[..., Result], smollm2: Path, tmp_path: Path
 ) -> None:
     task = ["generate", "Say hello.", "-m", smollm2, "-n", "8", "--temperature", "0", "-v"]

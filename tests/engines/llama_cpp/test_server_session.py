@@ -1,4 +1,4 @@
-"""The client of a running llama.cpp server, apart from who started it."""
+"""Sessions on a running llama.cpp server, whoever started it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAST = (
 
 @pytest.fixture
 def answering(mistral: Path) -> Iterator[Callable[[bytes], ServerSession]]:
-    """An engine whose server answers one request with the given bytes, and goes."""
+    """A session whose server answers one request with the given bytes, and ends."""
     with scratch_folder() as folder:
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(str(folder / "s.sock"))
@@ -62,7 +62,7 @@ def ask(engine: ServerSession) -> list[Event]:
     return list(engine.stream(Request((1, 300), 4, GREEDY)))
 
 
-def test_an_answer_in_pieces(answering: Callable[[bytes], ServerSession]) -> None:
+def test_a_streamed_answer(answering: Callable[[bytes], ServerSession]) -> None:
     answer = [TextDelta("Hello"), Finish("stop", 1)]
     assert ask(answering(ok(CHUNK[:20], CHUNK[20:], LAST, b""))) == answer
 
@@ -72,7 +72,7 @@ def test_an_answer_in_pieces(answering: Callable[[bytes], ServerSession]) -> Non
     [b"", b"HTTP/1.1 200 OK\r\n", ok(), ok(CHUNK), ok(CHUNK)[:-9], ok(CHUNK, b"")],
     ids=["nothing", "half a head", "head", "a chunk", "half a chunk", "no last event"],
 )
-def test_a_server_that_goes_is_an_error(
+def test_a_server_that_ends_is_an_error(
     answering: Callable[[bytes], ServerSession], reply: bytes
 ) -> None:
     with pytest.raises(EngineFailed, match=r"ended in the middle|did not answer"):
@@ -87,7 +87,7 @@ def test_a_server_that_goes_is_an_error(
     ],
     ids=["refused", "in the middle"],
 )
-def test_what_the_server_says_is_told(
+def test_an_error_of_the_server_is_reported(
     answering: Callable[[bytes], ServerSession], reply: bytes
 ) -> None:
     with pytest.raises(EngineFailed, match="no way"):
@@ -109,7 +109,7 @@ def test_closing_the_stream_ends_the_work_of_the_server(stories: Path) -> None:
             events.close()
 
 
-def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
+def test_grammars_without_support_from_the_server(smollm2: Path) -> None:
     model: GGUF = read_gguf(smollm2)
     with backend("llama.cpp").open(model, LoadOptions(256, threads=1)) as engine:
         ours = ServerSession(
@@ -134,7 +134,7 @@ def test_grammars_where_the_server_knows_none(smollm2: Path) -> None:
     [{"type": "array", "items": {"type": "integer"}}, {"type": "string"}],
     ids=["few allowed", "few forbidden"],
 )
-def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, object]) -> None:
+def test_a_grammar_needs_no_further_evaluations(mistral: Path, schema: dict[str, object]) -> None:
     with backend("llama.cpp").open(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
         client = engine._client  # type: ignore[attr-defined]
         before = client.metrics()["n_decode_total"]
@@ -146,7 +146,7 @@ def test_a_grammar_costs_no_evaluation_more(mistral: Path, schema: dict[str, obj
 
 @pytest.mark.parametrize("penalty", [1.0, 1.3])
 @pytest.mark.parametrize("pattern", [".*", "([^e]{3}.{3}[^at]{4})*", "(.{5}[a-f]{3})*", "(.{5}9)*"])
-def test_what_is_drawn_ahead_of_a_changing_mask(
+def test_tokens_sampled_ahead_of_a_changing_mask(
     tmp_path: Path, pattern: str, penalty: float
 ) -> None:
     model = read_gguf(write_mistral(tmp_path / "small.gguf", vocabulary=1000))
