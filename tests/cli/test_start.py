@@ -93,6 +93,7 @@ def test_a_plain_answer_imports_nothing_it_does_not_need(mistral: Path) -> None:
     printed, modules = _start("generate", "-n", "8", "--temperature", "0", "Hello", **env)
     assert printed.strip()
     assert not modules & {*_HEAVY, "pydantic", "multiprocessing", "rich.console", "click"}
+    assert not modules & {"http.client", "email.message", "ssl"}  # llama.cpp's socket needs less
     others = {
         *("generation.json_retry", "texts.documents", "texts.structure", "engines.trial_load"),
         *("engines.isolated.session", "models.checksums", "models.store", "models.hub.transfer"),
@@ -100,6 +101,13 @@ def test_a_plain_answer_imports_nothing_it_does_not_need(mistral: Path) -> None:
     }
     assert all(find_spec(f"mistral_cli.{name}") for name in others)
     assert not _ours(modules) & others
+
+
+def test_a_raw_prompt_imports_no_jinja(mistral: Path) -> None:
+    env = {"MISTRAL_CLI_ENGINE": "fake", "MISTRAL_CLI_MODEL": str(mistral)}
+    printed, modules = _start("generate", "--raw", "-n", "8", "Hello", **env)
+    assert printed.strip()
+    assert "jinja2" not in modules
 
 
 def test_a_batch_does_not_import_what_its_options_do_not_use(mistral: Path, tmp_path: Path) -> None:

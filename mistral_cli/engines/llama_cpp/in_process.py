@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import importlib.util
 import re
 from functools import cache
@@ -138,6 +137,8 @@ class LlamaCppSession(ServerSession):
 
     def abandon(self) -> None:
         """Close without freeing the server: that waits for the current batch, for seconds."""
+        import ctypes  # which takes 2 ms of a call that loads no model
+
         ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))  # the last one is never dropped
         self.close()
 
