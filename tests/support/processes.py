@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic, sleep  # bound now: some fixtures replace time.sleep
@@ -29,6 +30,14 @@ def gone(pid: int, seconds: float = 30) -> bool:
         if monotonic() > deadline:
             return False
         sleep(0.02)
+
+
+def wait_for_end(pid: int) -> None:
+    """Wait until a child process has ended, and leave its status to the code under test.
+
+    `gone` may be too early: the main thread of a killed process can be a zombie before the rest.
+    """
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
 
 
 def children_of(pid: int | str = "self") -> list[int]:

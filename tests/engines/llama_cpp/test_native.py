@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 from support.engine_io import GREEDY, text
-from support.processes import children_of, gone
+from support.processes import children_of, gone, wait_for_end
 from support.program import Result, needs_native
 from synthetic.models import write_mistral
 
@@ -46,16 +46,6 @@ def engine(smollm2: Path) -> Iterator[NativeSession]:
         yield engine
 
 
-def server_of(process: int | str = "self") -> int:
-    """Return the id of the llama-server that a process started."""
-    (server,) = (
-        child
-        for child in children_of(process)
-        if b"llama-server" in Path(f"/proc/{child}/cmdline").read_bytes()
-    )
-    return server
-
-
 # --- its end, and ours -------------------------------------------------------------------------
 
 
@@ -66,7 +56,7 @@ def server_of(process: int | str = "self") -> int:
 def test_a_crash_is_reported_and_the_next_request_starts_another(
     engine: NativeSession, by: signal.Signals, words: str
 ) -> None:
-    first = server_of()
+    first = engine.pid
     events = engine.stream(replace(LONG, max_tokens=800))
     while not isinstance(next(events), TextDelta):
         pass
@@ -75,16 +65,15 @@ def test_a_crash_is_reported_and_the_next_request_starts_another(
         list(events)
     assert words in caught.value.message
     assert isinstance(list(engine.stream(LONG))[-1], Finish)
-    assert server_of() != first
-    second = server_of()
-    os.kill(second, by)
-    assert gone(second)
+    assert engine.pid != first
+    os.kill(engine.pid, by)
+    wait_for_end(engine.pid)
     assert engine.tokenize("x")
 
 
 def test_the_process_ends_after_close_or_a_failed_load(mistral: Path, tmp_path: Path) -> None:
-    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)):
-        server = server_of()
+    with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1)) as engine:
+        server = engine.pid
     assert gone(server, 0)
     bad = write_mistral(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
@@ -104,6 +93,7 @@ from mistral_cli.engines.types import Request, Sampling
 from mistral_cli.models.gguf import read_gguf
 
 engine = backend("native").open(read_gguf(Path(sys.argv[1])), LoadOptions(256, 1))
+print(engine.pid, flush=True)
 while True:
     for _ in engine.stream(Request((1, 300), 200, Sampling(0.0, 40, 1.0, 1.0, 1))):
         pass
@@ -118,8 +108,8 @@ def test_it_ends_with_us_however_we_end(mistral: Path, by: signal.Signals) -> No
         command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, process_group=0
     ) as process:
         assert process.stdout
+        server = int(process.stdout.readline())
         assert process.stdout.readline() == "answered\n"
-        server = server_of(process.pid)
         assert not gone(server, 0.1)
         os.killpg(process.pid, by)  # as the terminal does
         process.stdout.read()
@@ -152,10 +142,10 @@ def test_it_ends_with_us_during_the_load(mistral: Path, tmp_path: Path) -> None:
 
 
 def test_no_other_user_can_use_it(engine: NativeSession) -> None:
-    command = Path(f"/proc/{server_of()}/cmdline").read_bytes().decode().split("\0")
+    command = Path(f"/proc/{engine.pid}/cmdline").read_bytes().decode().split("\0")
     path = Path(command[command.index("--host") + 1])
     assert path.parent.stat().st_mode & 0o777 == 0o700
-    environment = Path(f"/proc/{server_of()}/environ").read_bytes().decode().split("\0")
+    environment = Path(f"/proc/{engine.pid}/environ").read_bytes().decode().split("\0")
     (key,) = (each.partition("=")[2] for each in environment if "LLAMA_API_KEY" in each)
     assert not any(key in part for part in command)
     with socket.socket(socket.AF_UNIX) as connection:
@@ -164,9 +154,9 @@ def test_no_other_user_can_use_it(engine: NativeSession) -> None:
         head = f"POST /tokenize HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
         connection.sendall(head.encode() + body)
         assert b" 401 " in connection.recv(100)
-    listening = Path(f"/proc/{server_of()}/net/tcp").read_text().splitlines()[1:]
+    listening = Path(f"/proc/{engine.pid}/net/tcp").read_text().splitlines()[1:]
     inodes = {line.split()[9] for line in listening}
-    descriptors = Path(f"/proc/{server_of()}/fd").iterdir()
+    descriptors = Path(f"/proc/{engine.pid}/fd").iterdir()
     assert not {str(each.readlink()) for each in descriptors} & {f"socket:[{n}]" for n in inodes}
 
 
@@ -197,9 +187,8 @@ def test_the_server_after_a_crash_restores_a_prefix_too(mistral: Path, tmp_path:
     asked = Request(prompt, 12, GREEDY, prefixes=(kept,))
     with NATIVE.open(read_gguf(mistral), LoadOptions(256, threads=1, states=tmp_path)) as engine:
         cold = list(engine.stream(asked))
-        server = server_of()
-        os.kill(server, signal.SIGKILL)
-        assert gone(server)
+        os.kill(engine.pid, signal.SIGKILL)
+        wait_for_end(engine.pid)
         warm = list(engine.stream(asked))
     assert text(warm) == text(cold)
     assert [event.cached for event in warm if isinstance(event, PrefillProgress)][-1] == 100
