@@ -184,7 +184,7 @@ def _project(model: ModelState, config: Config, hardware: HardwareReport) -> Pro
     selection = select_engine(
         EngineRequirements(config.engine),
         header,
-        survey=hardware,
+        hardware=hardware,
         unsupported=model.unsupported,
     )
     context = min(CONTEXT, header.context_length)

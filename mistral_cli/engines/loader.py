@@ -141,14 +141,14 @@ def _may_abort_process(selection: EngineSelection, model: GGUF, options: LoadOpt
 
 def _check_memory(backend: Backend, model: GGUF, options: LoadOptions) -> None:
     context, parallel = options.context_length, options.parallel
-    wanted = backend.memory(model, context, options.gpu_layers, parallel).kv_ram
+    needed_bytes = backend.memory(model, context, options.gpu_layers, parallel).kv_ram
     free = available_memory()
-    if free is None or wanted <= free:
+    if free is None or needed_bytes <= free:
         return
     times = f", {parallel} times," if parallel > 1 else ""
     fewer = " or fewer --parallel" if parallel > 1 else ""
     raise ContextExceeded(
-        f"a context of {context} tokens{times} needs {wanted / 2**30:.1f} GiB for the "
+        f"a context of {context} tokens{times} needs {needed_bytes / 2**30:.1f} GiB for the "
         f"KV cache, but only {free / 2**30:.1f} GiB of memory is free",
         hint=f"Use a smaller -c/--context-length{fewer}.",
     )

@@ -159,7 +159,7 @@ class GpuFix:
 
 
 class Backend(ABC):
-    """One inference library, as far as it is known before a model is open.
+    """What we know of an inference library before a model is open.
 
     `registry.backend` returns the only instance of each. Subclasses translate the library's
     failures into our errors.

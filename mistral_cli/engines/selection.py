@@ -29,8 +29,8 @@ _DROP_IT = "Drop --require-gpu to use the CPU; `mistral-cli doctor` shows what i
 class EngineRequirements:
     """What a call requires of its engine: its `name` or "auto", and what it must be able to do.
 
-    With `require_gpu` some layers must be on a GPU. With
-    `adapters` it must add LoRA adapters, with `listening` be one that can be served.
+    With `require_gpu` some layers must be on a GPU. With `adapters` it must apply LoRA adapters,
+    and with `listening` it must be able to serve other processes.
     """
 
     name: str = "auto"
@@ -42,13 +42,13 @@ class EngineRequirements:
     def check(self) -> None:
         """Raise UsageError for what is impossible with any model."""
         engine = None if self.name == "auto" else backend(self.name)
-        if engine and (problem := self.lacking(engine)):
+        if engine and (problem := self.shortcoming(engine)):
             drop = ", or drop --lora" if self.adapters else ""
             raise UsageError(f"{self.name} {problem}", hint=f"Use --engine {DEFAULT}{drop}.")
         if self.require_gpu and self.gpu_layers == NONE:
             raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
 
-    def lacking(self, engine: Backend) -> str | None:
+    def shortcoming(self, engine: Backend) -> str | None:
         """What `engine` cannot do, whatever the model, or None."""
         if self.adapters and not engine.takes_adapters:
             return "cannot add LoRA adapters"
@@ -79,63 +79,67 @@ class EngineSelection:
 
 
 def select_engine(
-    wanted: EngineRequirements,
+    requirements: EngineRequirements,
     model: GGUF,
     *,
-    survey: HardwareReport | None = None,
+    hardware: HardwareReport | None = None,
     unsupported: Mapping[str, str] | None = None,
 ) -> EngineSelection:
     """Pick the engine for `model`.
 
     "auto" takes the first that meets the requirements, in the order of the registry, and prefers
-    the first of them that has a GPU. `survey` is what we know of this machine's hardware; without
-    it we look. `unsupported` tells which engines cannot run a model whose file is not here, and
-    why. Raises UsageError, ModelUnusable if no engine can run it, and GpuRequired if a GPU is
+    the first of them that has a GPU. `hardware` is what we know of this machine; without it we
+    look. `unsupported` tells which engines cannot run a model whose file is not here, and why.
+    Raises UsageError, ModelUnusable if no engine can run it, and GpuRequired if a GPU is
     required and no engine has one.
     """
-    wanted.check()
-    usable, problems = _usable(wanted, model, survey, unsupported)
+    requirements.check()
+    usable, problems = _usable(requirements, model, hardware, unsupported)
     others = "".join(f"; {n} cannot: {p}" for n, p in problems.items())
-    reason = f"the first that can run the model{others}" if wanted.name == "auto" else _NAMED
+    reason = f"the first that can run the model{others}" if requirements.name == "auto" else _NAMED
     note = usable[0].note()
     first = EngineSelection(
         usable[0],
         f"{reason}; {note}" if note else reason,
-        wanted.gpu_layers.of(model),
+        requirements.gpu_layers.of(model),
         "--gpu-layers is 0",
-        automatic_layers=wanted.gpu_layers.automatic,
-        gpu_required=wanted.require_gpu,
+        automatic_layers=requirements.gpu_layers.automatic,
+        gpu_required=requirements.require_gpu,
     )
     if not first.gpu_layers:
         return first
-    if survey is None:
+    if hardware is None:
         from mistral_cli.engines.hardware.probe import probe
 
-        survey = probe([engine.name for engine in usable])
-    return _with_gpu(first, model, usable, problems, survey, wanted.gpu_layers)
+        hardware = probe([engine.name for engine in usable])
+    return _with_gpu(first, model, usable, problems, hardware, requirements.gpu_layers)
 
 
 def _usable(
-    wanted: EngineRequirements,
+    requirements: EngineRequirements,
     model: GGUF,
-    survey: HardwareReport | None,
+    hardware: HardwareReport | None,
     unsupported: Mapping[str, str] | None,
 ) -> tuple[list[Backend], dict[str, str]]:
     """The engines that meet the requirements, best first, and why others do not, by name."""
     usable: list[Backend] = []
     problems: dict[str, str] = {}
-    for name in automatic() if wanted.name == "auto" else (wanted.name,):
+    for name in automatic() if requirements.name == "auto" else (requirements.name,):
         engine = backend(name)
-        missing = _state(engine, survey).missing if survey else engine.missing()
+        missing = _state(engine, hardware).missing if hardware else engine.missing()
         refusal = engine.unsupported(model) if unsupported is None else unsupported.get(name)
-        lacking = wanted.lacking(engine)
-        if problem := missing or refusal or (lacking and f"it {lacking}"):
+        shortcoming = requirements.shortcoming(engine)
+        if problem := missing or refusal or (shortcoming and f"it {shortcoming}"):
             problems[name] = problem
         else:
             usable.append(engine)
     if not usable:
         message = f"no engine can run {model.path.name} ({_listed(problems)})"
-        other = "another file" if wanted.name == "auto" else "another model file, or --engine auto"
+        other = (
+            "another file"
+            if requirements.name == "auto"
+            else "another model file, or --engine auto"
+        )
         raise ModelUnusable(message, hint=f"Use {other}.")
     return usable, problems
 
@@ -175,13 +179,13 @@ def _with_gpu(
     model: GGUF,
     usable: Sequence[Backend],
     problems: Mapping[str, str],
-    survey: HardwareReport,
+    hardware: HardwareReport,
     gpu_layers: GpuLayers,
 ) -> EngineSelection:
     """`first`, or the first engine that has a GPU, in its place."""
     without: dict[str, str] = {}
     for engine in usable:
-        state = _state(engine, survey)
+        state = _state(engine, hardware)
         if problem := state.no_gpu or engine.unsupported_on_gpu(model):
             without[engine.name] = problem
             continue
@@ -197,17 +201,17 @@ def _with_gpu(
     if first.gpu_required:
         raise GpuRequired(f"no GPU can be used ({_listed({**problems, **without})})", hint=_DROP_IT)
     reasons, warning = _listed(without), None
-    if seen := _names(survey.driver.gpus):
+    if seen := _names(hardware.driver.gpus):
         warning = f"{seen} is not used, and the CPU computes all layers ({reasons})"
-    elif not gpu_layers.automatic or survey.broken:
+    elif not gpu_layers.automatic or hardware.broken:
         warning = f"no GPU can be used, so the CPU computes all layers ({reasons})"
     return replace(first, gpu_layers=0, gpu_reason=reasons, warning=warning)
 
 
-def _state(engine: Backend, survey: HardwareReport) -> EngineState:
+def _state(engine: Backend, hardware: HardwareReport) -> EngineState:
     from mistral_cli.engines.hardware.probe import state_of
 
-    return survey.engines.get(engine.name) or state_of(engine.name)
+    return hardware.engines.get(engine.name) or state_of(engine.name)
 
 
 def _names(gpus: Sequence[Gpu]) -> str:

@@ -164,11 +164,11 @@ def test_layers_that_stay_on_the_cpu_cause_a_warning(model: GGUF) -> None:
 
 def test_an_unused_gpu_causes_a_warning(model: GGUF, monkeypatch: pytest.MonkeyPatch) -> None:
     put(monkeypatch, Machine())
-    selection = select_engine(EngineRequirements(), model, survey=probe_here())
+    selection = select_engine(EngineRequirements(), model, hardware=probe_here())
     assert selection.gpu_layers == 0
     assert (selection.warning or "").startswith("Tesla T4 is not used, and the CPU computes all")
     put(monkeypatch, Machine(status=NOT_READY))
-    broken = select_engine(EngineRequirements(), model, survey=probe_here())
+    broken = select_engine(EngineRequirements(), model, hardware=probe_here())
     assert broken.warning
 
 

@@ -127,4 +127,4 @@ def threads_for(model: GGUF, options: LoadOptions) -> int:
 
 def engine_failed(message: str) -> EngineFailed:
     """The error for a failure of the library, with a next step."""
-    return EngineFailed(message, hint="Try --engine llama.cpp, or another model file.")
+    return EngineFailed(message, hint="Try another --engine, or another model file.")

@@ -84,7 +84,7 @@ def driver_is_there() -> bool:
 def query_driver() -> Driver:
     """Ask the driver, once per process. It shows what CUDA_VISIBLE_DEVICES leaves visible.
 
-    The call can hang for ever or end the process: call it in a child process.
+    The call can hang forever or end the process: call it in a child process.
     """
     try:
         driver = open_library(_DRIVER)

@@ -39,8 +39,8 @@ MemoryEstimate = Callable[[GGUF, int, int, int], Memory]
 
 def fits(memory: Memory, gpus: Sequence[Gpu]) -> bool:
     """Whether the GPUs have room for their part; each of them holds its own buffers."""
-    wanted = memory.gpu + max(0, len(gpus) - 1) * memory.compute
-    return wanted <= sum(gpu.usable for gpu in gpus) and not too_full(memory, gpus)
+    needed_bytes = memory.gpu + max(0, len(gpus) - 1) * memory.compute
+    return needed_bytes <= sum(gpu.usable for gpu in gpus) and not too_full(memory, gpus)
 
 
 def too_full(memory: Memory, gpus: Sequence[Gpu]) -> list[Gpu]:

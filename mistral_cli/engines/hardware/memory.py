@@ -207,7 +207,7 @@ def _compute_in_2023(model: GGUF, context_length: int, batch: int) -> int:
 def _dequantized_in_2023(model: GGUF) -> int:
     """F32 copies of the output matrix and of a layer's largest, made for cuBLAS, in bytes.
 
-    Measured on an H100 with a 7B in Q4_K_M: reading a prompt took 1.0 to 1.1 GiB that stayed,
+    Measured on an H100 with a 7B in Q4_K_M: prefill took 1.0 to 1.1 GiB that stayed allocated,
     of which these two are 0.7 GiB; the margin of `Gpu.usable` is for the rest.
     """
     feed_forward = max(model.per_layer("feed_forward_length", 0), default=0)

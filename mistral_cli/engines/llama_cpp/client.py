@@ -198,4 +198,4 @@ def raise_for_error(reply: dict[str, Any]) -> dict[str, Any]:
 
 def engine_failed(message: str) -> EngineFailed:
     """The error for a failure of this engine, with a next step."""
-    return EngineFailed(message, hint="Try --engine ctransformers, or another model file.")
+    return EngineFailed(message, hint="Try another --engine, or another model file.")

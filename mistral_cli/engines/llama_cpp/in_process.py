@@ -110,7 +110,7 @@ class LlamaCppSession(ServerSession):
 
             params = ServerSettings.of(model, options, listening).parameters(xllamacpp)
             self._server, gpu_layers = load(xllamacpp, params, options.log_file)
-            # A server that is freed before its loop runs would wait for ever for it to end.
+            # A server that is freed before its loop runs waits forever for that loop to end.
             client.wait_ready()
         except BaseException:
             self._resources.close()
@@ -125,7 +125,7 @@ class LlamaCppSession(ServerSession):
         )
 
     def _complete(self, *arguments: Any) -> None:
-        # Held until its stream is closed: a server freed under a stream would wait for it for ever.
+        # Held until its stream is closed: a server freed under a stream waits for it forever.
         _held = self._server
         super()._complete(*arguments)
 
@@ -139,7 +139,8 @@ class LlamaCppSession(ServerSession):
         """Close without freeing the server: that waits for the current batch, for seconds."""
         import ctypes  # which takes 2 ms of a call that loads no model
 
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))  # the last one is never dropped
+        # A reference that is never dropped.
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(self._server))
         self.close()
 
 

@@ -101,7 +101,7 @@ class NativeSession(ServerSession):
 
     def close(self) -> None:
         """End the server, then the streams."""
-        # In this order: the streams would wait for the server, and nobody needs their results.
+        # In this order: the streams would wait for results that are no longer needed.
         self._closed = True
         self._server.close()
         super().close()

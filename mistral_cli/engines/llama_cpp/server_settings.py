@@ -41,8 +41,8 @@ class ServerSettings:
     """What we set on a llama.cpp server, apart from how much it logs.
 
     Both renderings also switch these off: `fit` takes seconds, and would change the context
-    length; the warm-up costs time; the prompt cache in memory grows to 8 GiB otherwise; and the
-    web interface and the page about the slots would answer whoever finds them.
+    length; the warm-up costs time; the prompt cache in memory would grow to 8 GiB; and the web
+    interface and the page about the slots would answer anyone who finds them.
     """
 
     model: Path

@@ -321,11 +321,11 @@ def test_ctransformers_takes_its_layers_from_the_driver(
 ) -> None:
     monkeypatch.setattr(LLAMA_CPP, "no_gpu", lambda: "none")
     put(monkeypatch, Machine())
-    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=probe_here())
+    selection = select_engine(EngineRequirements(require_gpu=True), model, hardware=probe_here())
     assert fit_gpu_layers(selection, model, 512).gpu_layers == model.block_count + 1
     assert selection.backend is CTRANSFORMERS
     put(monkeypatch, Machine(cards=(replace(T4, free=100),)))
-    selection = select_engine(EngineRequirements(require_gpu=True), model, survey=probe_here())
+    selection = select_engine(EngineRequirements(require_gpu=True), model, hardware=probe_here())
     with pytest.raises(GpuRequired):
         fit_gpu_layers(selection, model, 512)
 
@@ -569,7 +569,7 @@ def test_without_layers_llama_cpp_does_not_use_the_gpu(
         seen.append((params.split_mode.name, params.main_gpu))
         return load(library, params)
 
-    monkeypatch.setattr(llama_cpp, "load", loaded)
+    monkeypatch.setattr("mistral_cli.engines.llama_cpp.load_log.load", loaded)
     greedy = Sampling(0.0, 1, 1.0, 1.0, 1)
     with LLAMA_CPP.open(model, LoadOptions(256, 1)) as engine:
         assert list(engine.stream(Request((1, 300), 2, greedy)))
