@@ -17,6 +17,7 @@ from support.hub_client import server  # noqa: F401 - a fixture
 from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from support.nvidia_driver import put
 from support.program import NATIVE, Result
+from support.prompt_cache import caching_program, text_file  # noqa: F401 - fixtures
 from support.training import written  # noqa: F401 - a fixture
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
