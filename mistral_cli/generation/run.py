@@ -124,7 +124,7 @@ def _prompts(builder: PromptBuilder, inputs: Inputs) -> list[tuple[str, Prompt]]
     return prompts
 
 
-def _parallel(jobs: Sequence[Job], planner: RequestPlanner, terminal: Terminal) -> int:
+def _parallel(jobs: Sequence[Job], planner: RequestPlanner, reporter: Reporter) -> int:
     """How many chunks of a text to ask about at once."""
     config, load = planner.config, planner.load
     together = max(([p.prompt_tokens for p in job.requests] for job in jobs), key=len)
@@ -141,7 +141,7 @@ def _parallel(jobs: Sequence[Job], planner: RequestPlanner, terminal: Terminal) 
         together,
     )
     if len(together) > 1:
-        terminal.info(f"{parallel} at once: {why}")
+        reporter.info(f"{parallel} at once: {why}")
     return parallel
 
 
@@ -188,8 +188,8 @@ class _Progress:
             self.terminal.status(f"{what} {progress.done} of {progress.total} tokens …")
 
 
-def _report_layers(opened: RequestPlanner, planned: RequestPlanner, terminal: Terminal) -> None:
+def _report_layers(opened: RequestPlanner, planned: RequestPlanner, reporter: Reporter) -> None:
     """Say how many layers are on the GPU: always where a GPU was to be used, else with -v."""
-    say = terminal.note if planned.load.gpu_layers > 0 else terminal.info
+    say = reporter.note if planned.load.gpu_layers > 0 else reporter.info
     layers, all_layers = opened.load.gpu_layers, opened.config.model.block_count + 1
     say(f"{layers} of {all_layers} layers are on the GPU")

@@ -8,6 +8,7 @@ import typer
 
 from mistral_cli.errors import UsageError
 from mistral_cli.system.options import JsonOption, QuietOption
+from mistral_cli.system.reporter import Reporter
 from mistral_cli.system.terminal import Terminal
 
 
@@ -55,12 +56,12 @@ def _set(name: str, model: str, terminal: Terminal) -> None:
         terminal.warn(f"there is no file {source.path} yet")
 
 
-def _remove(name: str, terminal: Terminal) -> None:
+def _remove(name: str, reporter: Reporter) -> None:
     from mistral_cli.models.aliases import remove_alias
     from mistral_cli.system.config import config_file
 
-    remove_alias(name, terminal)
-    terminal.note(f"{name} is no longer in {config_file()}")
+    remove_alias(name, reporter)
+    reporter.note(f"{name} is no longer in {config_file()}")
 
 
 def _list(terminal: Terminal, *, as_json: bool) -> None:
