@@ -179,4 +179,6 @@ def load_failure(library: Any, path: Path) -> str:
     if model:
         library.llama_free_model(model)
         return "there is no room for its context; use a smaller -c/--context-length"
-    return next((line for line in lines if "error" in line.lower()), "no reason given")
+    # Some lines contain the path, which may contain the word.
+    errors = (line for line in lines if "error" in line.replace(str(path), "").lower())
+    return next(errors, "no reason given")
