@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 from mistral_cli import __version__
 from mistral_cli.diagnostics.fixes import Problem, gpu_problems
 from mistral_cli.diagnostics.recommend import CONTEXT
-from mistral_cli.engines.hardware.probe import HardwareReport, package_version
+from mistral_cli.engines.hardware.probe import HardwareReport
 from mistral_cli.engines.llama_cpp import machine_build
+from mistral_cli.engines.protocol import package_version
 from mistral_cli.engines.registry import BACKENDS, DEFAULT, backend, unsupported
 from mistral_cli.engines.selection import EngineRequirements, fit_gpu_layers, select_engine
 from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable

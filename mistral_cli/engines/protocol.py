@@ -8,7 +8,7 @@ knows anything of prompts, chat templates, stop strings or printing.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -192,8 +192,6 @@ class Backend(ABC):
 
     def install_hint(self, driver: Driver) -> str | None:  # noqa: ARG002
         """The command that makes a missing library usable beside `driver`, if there is one."""
-        from mistral_cli.engines.hardware.probe import package_version
-
         if self.package and package_version(self.package) is None:
             return f"pip install {self.package}"
         return None
@@ -252,8 +250,12 @@ class Backend(ABC):
         layers may help.
         """
 
-    def __reduce__(self) -> tuple[Callable[[str], Backend], tuple[str]]:
-        """Pickle as a name: another process has its own instance."""
-        from mistral_cli.engines.registry import backend
 
-        return backend, (self.name,)
+def package_version(package: str) -> str | None:
+    """The version of an installed package, or None."""
+    from importlib import metadata
+
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

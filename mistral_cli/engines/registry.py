@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
 import importlib
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -44,7 +46,12 @@ def _instance(location: str) -> Backend:
     found: type[Backend] = getattr(
         importlib.import_module(f"mistral_cli.engines.{module}"), attribute
     )
+    copyreg.pickle(found, _pickled_by_name)  # another process has its own instance
     return found()
+
+
+def _pickled_by_name(engine: Backend) -> tuple[Callable[[str], Backend], tuple[str]]:
+    return backend, (engine.name,)
 
 
 def unsupported(model: GGUF | BuiltInModel) -> dict[str, str]:

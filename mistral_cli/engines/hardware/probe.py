@@ -18,6 +18,7 @@ from typing import Any
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.isolated.children import child_command
+from mistral_cli.engines.protocol import package_version
 from mistral_cli.engines.registry import automatic, backend
 from mistral_cli.system.machine import available_memory, usable_cores
 
@@ -102,16 +103,6 @@ def probe_in_child(seconds: float | None = None) -> HardwareReport:
         answers = error.output or b""
         problem = f"the GPU driver has not answered within {seconds:.0f} seconds"
     return _parse(answers, problem)
-
-
-def package_version(package: str) -> str | None:
-    """The version of an installed package, or None."""
-    from importlib import metadata
-
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def _a_driver_is_there(names: Iterable[str]) -> bool:
