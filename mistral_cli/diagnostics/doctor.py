@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from mistral_cli import __version__
 from mistral_cli.diagnostics.fixes import Problem, gpu_problems
 from mistral_cli.diagnostics.recommend import CONTEXT
-from mistral_cli.engines.hardware.probe import HardwareReport
 from mistral_cli.engines.llama_cpp import machine_build
 from mistral_cli.engines.protocol import package_version
 from mistral_cli.engines.registry import BACKENDS, DEFAULT, backend, unsupported
@@ -28,6 +27,7 @@ from mistral_cli.models.sources import LocalFile
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.hardware.memory import Memory
+    from mistral_cli.engines.hardware.probe import HardwareReport
     from mistral_cli.system.config import Config
 
 _OTHER_PACKAGES = ("huggingface_hub", "llguidance")
