@@ -13,7 +13,7 @@ from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.chunking import PromptSizer, TokenBudget
 from mistral_cli.generation.planner import RequestPlanner, fix_context
-from mistral_cli.generation.prompt_cache.prefixes import common
+from mistral_cli.generation.prompt_cache.prefixes import common_length
 
 if TYPE_CHECKING:
     from mistral_cli.batch.prompts import RowPrompts, WorkItem
@@ -94,4 +94,4 @@ def _shared_prefix(planner: RequestPlanner, todo: Sequence[WorkItem]) -> tuple[i
             encoded.append(planner.encode(item.built_prompt()).token_ids)
     if len(encoded) < 2:
         return ()
-    return encoded[0][: min(common(encoded[0], other) for other in encoded[1:])]
+    return encoded[0][: min(common_length(encoded[0], other) for other in encoded[1:])]

@@ -1,4 +1,7 @@
-"""An engine's events → an answer → the result for one text, alone or merged, and its fields."""
+"""An engine's events → an answer → the result for one text, and its JSON fields.
+
+The results for the chunks of a text are merged into one.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Timings:
-    """Seconds; `prompt` lasts from the engine's start on a request to the answer's first token."""
+    """Seconds. `prompt` lasts from the start of the request to the first token of the answer."""
 
     load: float
     prompt: float
@@ -33,9 +36,9 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer and its cost: `prompt_tokens` were read for it.
+    """A complete answer and its cost.
 
-    The engine had computed `cached_tokens` of them before.
+    Of the `prompt_tokens`, `cached_tokens` came from a cache and needed no prefill.
     """
 
     text: str
@@ -48,10 +51,10 @@ class Answer:
 
 @dataclass(frozen=True)
 class Result:
-    """One answered text: the request that `answer` is from, and the planner that made it.
+    """The answer about one text, with the request and the planner behind it.
 
-    `extraction` is the value read from a JSON answer. The text was read in so many `chunks`;
-    `left_out` describes what of it was not read.
+    `extraction` is the value parsed from a JSON answer. `chunks` is the number of chunks that the
+    text was split into; `left_out` describes the part of it that no request contained.
     """
 
     planner: RequestPlanner
@@ -80,7 +83,7 @@ def collect(
     for event in events:
         match event:
             case PrefillProgress(done):
-                if done == 0:  # until now it waited for a slot
+                if done == 0:  # until now the request waited for a slot
                     started = time.perf_counter()
                 on_progress(event)
                 cached = event.cached
@@ -103,10 +106,10 @@ def collect(
 def until_stop(
     events: Generator[Event, None, None], stop: Sequence[str]
 ) -> Generator[Event, None, None]:
-    """End `events` before the first of the `stop` texts, even if that is split over deltas.
+    """End `events` before the first of the `stop` texts, even if it is split over several deltas.
 
-    Text that may be the beginning of a stop text is held back until that is certain. The cut is
-    where the earliest stop text begins, however the text is split.
+    Text that may be the beginning of a stop text is held back until more text decides it. The
+    cut is where the earliest stop text begins, however the text is split.
     """
     stop = [text for text in stop if text]
     held, count = "", 0
@@ -121,7 +124,7 @@ def until_stop(
             certain = len(held) if last else len(held) - _possible_beginning(held, stop)
             end = _first_stop(held, stop)
             if end is not None and end <= certain:
-                events.close()  # first, so that the engine does not compute any further
+                events.close()  # first, so that the engine stops computing
                 yield TextDelta(held[:end])
                 yield Finish("stop", count)
                 return
@@ -133,12 +136,12 @@ def until_stop(
 
 
 def _first_stop(text: str, stop: Sequence[str]) -> int | None:
-    found = [position for s in stop if (position := text.find(s)) >= 0]
-    return min(found, default=None)
+    positions = [position for s in stop if (position := text.find(s)) >= 0]
+    return min(positions, default=None)
 
 
 def _possible_beginning(text: str, stop: Sequence[str]) -> int:
-    """Length of the longest end of `text` that some stop text begins with."""
+    """The length of the longest suffix of `text` that is a prefix of some stop text."""
     lengths = (
         n for s in stop for n in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:n])
     )
@@ -146,7 +149,7 @@ def _possible_beginning(text: str, stop: Sequence[str]) -> int:
 
 
 def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
-    """A warning that names the limit at which an answer was cut; empty for a whole one."""
+    """A warning that names the limit at which an answer was cut; empty if it is complete."""
     if answer.finish_reason != "length":
         return ()
     limit = f"the context of {prepared.context_length} tokens"
@@ -156,7 +159,7 @@ def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
 
 
 def request_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[str, Any]:
-    """The fields with which every JSON object about a request begins."""
+    """The first fields of every JSON object about a request."""
     config = planner.config
     return {
         "command": planner.builder.task.name,
@@ -212,7 +215,7 @@ def timing_fields(answer: Answer) -> dict[str, float]:
 
 
 def joined(answers: Sequence[Answer], text: str) -> Answer:
-    """One answer with the given `text` and the cost of all; cut if one of them was."""
+    """One answer with `text` and the total cost of `answers`; cut if any of them was cut."""
     times = [answer.timings for answer in answers]
     return Answer(
         text,
@@ -229,7 +232,7 @@ def joined(answers: Sequence[Answer], text: str) -> Answer:
 
 
 def merge_results(job: Job, results: Sequence[Result]) -> Result:
-    """The results for the chunks of a text, as one."""
+    """Merge the results for the chunks of a text into one."""
     answer = joined(
         [r.answer for r in results], "\n\n".join(r.answer.text.strip() for r in results)
     )
@@ -248,7 +251,7 @@ def merge_results(job: Job, results: Sequence[Result]) -> Result:
 def _merge_extractions(
     job: Job, results: Sequence[Result], extractions: Sequence[Extraction]
 ) -> Extraction:
-    """Lists one after the other; of objects, for each key the first value that is not null."""
+    """Concatenate lists; from objects, take the first value of each key that is not null."""
     whole, start = job.prompt.text.text, 0
     empty: Any = [] if isinstance(extractions[0].data, list) else {}
     merged = replace(extractions[0], data=empty, spans=())

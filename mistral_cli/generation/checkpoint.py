@@ -1,7 +1,7 @@
-"""Answers to the chunks of a long text, kept on disk until the whole text is answered.
+"""Checkpoints: the answers about chunks of a long text, on disk until the text is answered.
 
-One JSON line an answer, appended as it comes; a torn last line counts as no answer. The file
-is deleted once the text is answered, or when no run has used it for a month.
+A file has one JSON line per answer, appended when the answer is complete; a torn line is ignored.
+The file is deleted once the text is answered, or after a month in which no run changed it.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ if TYPE_CHECKING:
 
     from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 
-_SECONDS_KEPT = 30 * 24 * 3600
+_MAX_AGE_SECONDS = 30 * 24 * 3600
 _NO_TIME = Timings(0.0, 0.0, 0.0)
 
 
 class PartialAnswers:
-    """The answers to the requests of one job, by digest; without a file it keeps none.
+    """The answers to the requests of one job, by digest. Without a file none is saved.
 
-    `found` counts the answers of an earlier run, `count` all of them. Safe for several threads.
+    `resumed` counts the answers of an earlier run, `count` all of them. Safe for several threads.
     """
 
     def __init__(self, planner: RequestPlanner | None = None, path: Path | None = None) -> None:
@@ -39,11 +39,11 @@ class PartialAnswers:
         self._path = path
         self._answers: dict[str, Answer] = dict(_read(path)) if path else {}
         self._lock = threading.Lock()
-        self.found = self.count = len(self._answers)
+        self.resumed = self.count = len(self._answers)
 
     @classmethod
     def of(cls, planner: RequestPlanner, requests: Sequence[PreparedRequest]) -> PartialAnswers:
-        """The answers kept for exactly these requests; one request alone needs no file."""
+        """The answers saved for exactly these requests. A single request needs no file."""
         if len(requests) < 2:
             return cls()
         folder = cache_dir() / "parts"
@@ -53,13 +53,13 @@ class PartialAnswers:
         return cls(planner, folder / f"{name}.jsonl")
 
     def get(self, prepared: PreparedRequest) -> Answer | None:
-        """The answer of an earlier run to this request."""
+        """The answer that an earlier run got to this request."""
         if self._path is None or self._planner is None:
             return None
         return self._answers.get(request_digest(self._planner, prepared))
 
     def put(self, prepared: PreparedRequest, answer: Answer) -> None:
-        """Keep an answer. Write errors are ignored: the run goes on without."""
+        """Save an answer. Write errors are ignored: the run goes on without a checkpoint."""
         if self._path is None or self._planner is None:
             return
         key = request_digest(self._planner, prepared)
@@ -71,15 +71,15 @@ class PartialAnswers:
                 file.write(line.encode() + b"\n")
             self.count += 1
 
-    def forget(self) -> None:
-        """Delete the file: the whole text is answered."""
+    def delete(self) -> None:
+        """Delete the file, once the whole text is answered."""
         if self._path:
             with contextlib.suppress(OSError):
                 self._path.unlink(missing_ok=True)
 
 
 def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
-    """A digest of all that an answer depends on, except a seed that was drawn at random."""
+    """A digest of all that an answer depends on, except for a random seed."""
     path, request = planner.config.model.path, prepared.request
     model = path.stat()
     sampling = asdict(request.sampling)
@@ -112,7 +112,7 @@ def _read(path: Path) -> list[tuple[str, Answer]]:
 
 
 def _sweep(folder: Path) -> None:
-    oldest = time.time() - _SECONDS_KEPT
+    oldest = time.time() - _MAX_AGE_SECONDS
     with contextlib.suppress(OSError):
         for path in folder.glob("*.jsonl"):
             if path.stat().st_mtime < oldest:

@@ -1,4 +1,4 @@
-"""The sizes of prompts, and the chunks of a text that does not fit: cut to one, or several."""
+"""Count the tokens of prompts; cut or split a text that does not fit into chunks."""
 
 from __future__ import annotations
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
     from mistral_cli.texts.structure import TextFormat
 
 
-# Tokens of a prompt about a chunk. The time to prefill one grows with its square, and shorter
-# ones have more summaries: 2,048 to 4,096 are the quickest on a CPU, measured and by arithmetic.
+# Tokens of a prompt about a chunk. Prefill time grows with the square of the length, and shorter
+# chunks mean more summaries: 2,048 to 4,096 tokens are fastest on a CPU, measured and calculated.
 LONGEST_CHUNK = 3072
-MARGIN = 8  # tokens that a text may have more of between two others than alone
+MARGIN = 8  # extra tokens that a text may have between two other texts
 ANY_TEXT = "."
 
-# JSON that was cut is asked for again with that many times the tokens, unless the user set
-# the limit; and a context has that many tokens free for the words that ask again.
+# JSON that was cut is retried with this many times the tokens, unless the user set the limit; and
+# the context has this many tokens free for the message that asks for the retry.
 MORE_ROOM = 2
 _RETRY_TOKENS = 128
 
-_USUAL_ANSWER = 200  # tokens
+_TYPICAL_ANSWER = 200  # tokens
 
-_JSON_SHARE = 4  # keys and quotes around words make JSON of a text several times as long
+_JSON_SHARE = 4  # with its keys and quotes, JSON is several times as long as the text
 
 
 @dataclass(frozen=True)
 class ChunkedText:
-    """The chunks of the text of `prompt`, in its order: encoded prompts, and texts kept as is.
+    """The chunks of the text of `prompt`, in order: encoded prompts, and texts kept unchanged.
 
-    `left_out` describes the part of the text that no chunk has. With `split` the prompts are
-    about parts of the text.
+    `left_out` describes the part of the text that is in no chunk. `split` is True if the prompts
+    are about parts of the text.
     """
 
     prompt: Prompt
     chunks: tuple[EncodedPrompt | str, ...]
     left_out: str = ""
-    kind: TextFormat = "text"
+    text_format: TextFormat = "text"
     split: bool = False
 
     @property
@@ -59,10 +59,10 @@ ChunkPrompt = Callable[["PromptSizer", Prompt, str], Prompt]
 
 
 class ChunkStrategy(Protocol):
-    """What a task decides about chunks; `Strategy` is the default."""
+    """A task's decisions about chunks; `Strategy` has the defaults."""
 
     retries: ClassVar[bool]
-    """True if an answer may be asked for again."""
+    """True if a request may be retried."""
 
     def chunk(self, sizer: PromptSizer, prompt: EncodedPrompt) -> ChunkedText:
         """The chunks of one text. Raises ContextExceeded."""
@@ -73,7 +73,7 @@ class ChunkStrategy(Protocol):
 
 @dataclass(frozen=True)
 class TokenBudget:
-    """The tokens that a text needs: of context, of each prompt, of likely answers."""
+    """The tokens that a text needs: its context, each of its prompts, its typical answers."""
 
     context: int
     prompts: tuple[int, ...] = ()
@@ -82,7 +82,7 @@ class TokenBudget:
 
 @dataclass(frozen=True)
 class PromptSizer:
-    """Counts the tokens of prompts and of the room they leave, before the context is fixed."""
+    """Counts the tokens of prompts and of the room for answers, before the context is fixed."""
 
     builder: PromptBuilder
     config: RunConfig
@@ -94,7 +94,7 @@ class PromptSizer:
         return prompt.render(self.config.model).encode(self.tokenize)
 
     def count(self, text: str) -> int:
-        """Tokens of `text` by itself."""
+        """The number of tokens of `text` by itself."""
         return len(self.tokenize(text))
 
     def generation(self, prompt: Prompt) -> GenerationConfig:
@@ -106,13 +106,13 @@ class PromptSizer:
         return self.config.longest - self.config.reserved(self.generation(prompt))
 
     def fits(self, prompt: EncodedPrompt) -> bool:
-        """Whether the prompt leaves the answer its share."""
+        """True if the prompt leaves the answer its share of the context."""
         return len(prompt) <= self.room(prompt.prompt)
 
     def longest_answer(self, prompt: Prompt) -> int:
-        """Tokens of context that an answer may take beside the prompt.
+        """The most tokens of context that an answer may take besides the prompt.
 
-        JSON may have to be shown to the model and asked for again.
+        For JSON that includes a retry, whose prompt contains the first answer.
         """
         longest = self.generation(prompt).max_tokens
         return longest * MORE_ROOM + _RETRY_TOKENS if prompt.spec else longest
@@ -122,16 +122,16 @@ class PromptSizer:
         return self.strategy.chunk(self, prompt)
 
     def budget(self, chunked: ChunkedText) -> TokenBudget:
-        """What the requests about `chunked` need."""
+        """The tokens that the requests about `chunked` need."""
         prompts = chunked.prompts
-        # A limit is for what does not end by itself: few answers come near it.
-        usual = (min(self.generation(p.prompt).max_tokens, _USUAL_ANSWER) for p in prompts)
+        # Few answers come near the limit, which is for those that would not end by themselves.
+        typical = (min(self.generation(p.prompt).max_tokens, _TYPICAL_ANSWER) for p in prompts)
         context = self.strategy.context_needed(self, chunked)
-        return TokenBudget(context, tuple(map(len, prompts)), sum(usual))
+        return TokenBudget(context, tuple(map(len, prompts)), sum(typical))
 
 
 def chunk(sizer: PromptSizer, prompt: EncodedPrompt, chunk_prompt: ChunkPrompt) -> ChunkedText:
-    """The whole text where it fits, else what the overflow policy makes of it.
+    """The whole text if it fits, else its chunks according to the overflow policy.
 
     Raises ContextExceeded.
     """
@@ -139,50 +139,50 @@ def chunk(sizer: PromptSizer, prompt: EncodedPrompt, chunk_prompt: ChunkPrompt) 
     if sizer.fits(prompt) or policy is Overflow.ERROR or not whole.text.text:
         return ChunkedText(whole, (prompt,))
     if policy is Overflow.SPLIT:
-        kind = kind_of(whole)
-        chunks = tuple(split_text(sizer, whole, kind, chunk_prompt))
-        return ChunkedText(whole, chunks, kind=kind, split=True)
+        text_format = format_of(whole)
+        chunks = tuple(split_text(sizer, whole, text_format, chunk_prompt))
+        return ChunkedText(whole, chunks, text_format=text_format, split=True)
     return _cut(sizer, whole, policy)
 
 
 def fits_one_chunk(sizer: PromptSizer, prompt: EncodedPrompt) -> bool:
-    """Whether a prompt about the answers to chunks needs no chunks itself.
+    """True if a prompt about the answers to chunks need not be chunked itself.
 
-    Decided by the longest context, not by the open one, which other texts may have enlarged.
+    The longest context decides, not the one that is open, which other texts may have enlarged.
     """
     return len(prompt) <= min(sizer.room(prompt.prompt), LONGEST_CHUNK)
 
 
-def kind_of(prompt: Prompt) -> TextFormat:
-    """What kind of document the text of `prompt` is."""
+def format_of(prompt: Prompt) -> TextFormat:
+    """The format of the text of `prompt`: plain text, Markdown or subtitles."""
     from mistral_cli.texts.structure import detect_format
 
     return detect_format(prompt.text.source, prompt.text.text)
 
 
 def split_text(
-    sizer: PromptSizer, prompt: Prompt, kind: TextFormat, chunk_prompt: ChunkPrompt
+    sizer: PromptSizer, prompt: Prompt, text_format: TextFormat, chunk_prompt: ChunkPrompt
 ) -> Iterator[EncodedPrompt]:
     """The prompts about the chunks of a text that does not fit. Raises ContextExceeded."""
     from mistral_cli.texts.split import split
 
-    least = sizer.encode(chunk_prompt(sizer, prompt, ANY_TEXT))
-    room = min(sizer.room(least.prompt), LONGEST_CHUNK) - len(least) - MARGIN
+    overhead = sizer.encode(chunk_prompt(sizer, prompt, ANY_TEXT))
+    room = min(sizer.room(overhead.prompt), LONGEST_CHUNK) - len(overhead) - MARGIN
     if prompt.spec:
         room //= _JSON_SHARE
     if room < 1:
         check_overhead(sizer, prompt)
-    parts = split(prompt.text.text, sizer.count, max(room, 1), markdown=kind == "markdown")
+    parts = split(prompt.text.text, sizer.count, max(room, 1), markdown=text_format == "markdown")
     for part in parts:
         yield sizer.encode(chunk_prompt(sizer, prompt, part.strip("\n")))
 
 
 def check_overhead(sizer: PromptSizer, prompt: Prompt) -> None:
     """Refuse a prompt that does not fit even without its text. Raises ContextExceeded."""
-    least = sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT))
-    if not sizer.fits(least):
+    overhead = sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT))
+    if not sizer.fits(overhead):
         raise ContextExceeded(
-            f"the prompt has {len(least)} tokens without its text, and {sizer.room(prompt)} fit",
+            f"the prompt has {len(overhead)} tokens without its text, and {sizer.room(prompt)} fit",
             hint="Shorten the instruction, or raise -c/--context-length.",
         )
 

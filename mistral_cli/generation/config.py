@@ -1,4 +1,4 @@
-"""One run's configuration, settled before any text is read: model, engine, generation settings."""
+"""The configuration of a run, fixed before its texts are chunked: model, engine, settings."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ if TYPE_CHECKING:
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
 
-# The share of a context that is reserved for the answer: half at most where the user set the
-# limit of its length, a quarter where a template's limit only ends what would not end by itself.
-_SHARE_GIVEN, _SHARE = 2, 4
+# The share of a context that is reserved for the answer: at most half of it if the user set the
+# limit, a quarter if it is a template's, which only stops answers that would never end.
+_USER_SHARE, _TEMPLATE_SHARE = 2, 4
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
     """How answers are generated: their limit in tokens, the sampler's settings, stop texts.
 
-    The defaults are those of `generate`, for templates that set nothing. `set_by_user` has the
-    names of the settings that came from the command line.
+    The defaults apply where a template sets nothing. `set_by_user` has the names of the settings
+    that came from the command line.
     """
 
     max_tokens: int = 2048
@@ -51,13 +51,13 @@ class GenerationConfig:
     def resolve(cls, template: Template, options: TaskOptions) -> GenerationConfig:
         """Each setting: the option, else the template's header, else the default."""
         names = [each.name for each in fields(cls) if each.name not in ("stop", "set_by_user")]
-        given = {name: getattr(options, name) for name in names}
-        given = {name: value for name, value in given.items() if value is not None}
-        settings = {"seed": _new_seed(), **template.options, **given}
-        return cls(**settings, stop=tuple(options.stop or ()), set_by_user=frozenset(given))
+        chosen = {name: getattr(options, name) for name in names}
+        chosen = {name: value for name, value in chosen.items() if value is not None}
+        settings = {"seed": _random_seed(), **template.options, **chosen}
+        return cls(**settings, stop=tuple(options.stop or ()), set_by_user=frozenset(chosen))
 
     def override(self, overrides: Mapping[str, Any]) -> GenerationConfig:
-        """With the settings that one prompt brings."""
+        """These settings with the overrides of one prompt."""
         if not overrides:
             return self
         stop = overrides.get("stop", self.stop)
@@ -65,7 +65,7 @@ class GenerationConfig:
 
     @property
     def sampling(self) -> Sampling:
-        """The sampler's settings, as an engine takes them."""
+        """The sampler's settings, in the engines' type."""
         return Sampling(
             temperature=self.temperature,
             top_k=self.top_k,
@@ -77,12 +77,12 @@ class GenerationConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """What one run works with.
+    """The model, engine and settings of one run.
 
-    `context_length` is the context that the user asked for, `longest` the longest one that may
-    be opened, both in tokens. `served` is the server process that already has the model loaded,
-    if this run can use it. `cache_limit` is the size of the prompt cache in bytes. `adapters`
-    and `speculative` have been checked against the model.
+    `context_length` is the context that the user asked for, `longest` the longest context that
+    may be opened, both in tokens. `served` is the server process that already has the model
+    loaded, if this run can use one. `cache_limit` is the size limit of the prompt cache in bytes.
+    `adapters` and `speculative` have been checked against the model.
     """
 
     model: GGUF
@@ -101,14 +101,14 @@ class RunConfig:
 
     @property
     def load(self) -> LoadOptions:
-        """How to open the model with the longest context."""
+        """The options that open the model with the longest context."""
         return LoadOptions(
             self.longest, self.threads, adapters=self.adapters, speculative=self.speculative
         )
 
     def reserved(self, generation: GenerationConfig) -> int:
-        """Tokens of the longest context that a prompt may not take from its answer."""
-        share = _SHARE_GIVEN if "max_tokens" in self.generation.set_by_user else _SHARE
+        """Tokens of the longest context that are reserved for the answer."""
+        share = _USER_SHARE if "max_tokens" in self.generation.set_by_user else _TEMPLATE_SHARE
         return min(generation.max_tokens, self.longest // share)
 
 
@@ -123,10 +123,10 @@ def resolve_config(
     lookup: bool = False,
     draft_model: str | None = None,
 ) -> RunConfig:
-    """Find the model, select the engine, collect the settings. Downloads what is missing.
+    """Find the model, select the engine, collect the settings. Downloads a missing model.
 
-    With `may_be_served` the run uses a server process of this user that has the model loaded.
-    Raises every MistralCliError but those of a running engine.
+    With `may_be_served` the run may use a server process of this user that has the model loaded.
+    Raises every MistralCliError except those of a running engine.
     """
     requirements = EngineRequirements(
         options.engine or config.engine,
@@ -176,11 +176,11 @@ def _threads(options: TaskOptions, reporter: Reporter) -> int:
     cores = usable_cores()
     if options.threads and options.threads > cores:
         reporter.warn(
-            f"{options.threads} threads on {cores} usable cores: they spin, which makes the "
-            "engines many times slower"
+            f"{options.threads} threads on {cores} usable cores: the threads spin while they wait, "
+            "which makes the engines many times slower"
         )
     return options.threads or cores
 
 
-def _new_seed() -> int:
+def _random_seed() -> int:
     return int.from_bytes(os.urandom(4), "little") % 2**31

@@ -1,4 +1,4 @@
-"""JSON answers: asked for until one is complete and valid, but a few times at most."""
+"""Retry JSON answers that are cut or invalid, a few times at most."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
 
-# The same few characters over and over: with more room the model would write more of them.
+# The same few characters repeated: with more room the model would only repeat them more often.
 _LOOP = re.compile(r"(.{1,60}?)\1{5,}.{0,60}\Z", re.DOTALL)
-_TAIL = 480  # characters; room for six rounds
+_TAIL = 480  # characters, enough for six repetitions
 
 _TOO_LONG = "Keep the answer short: all of it must fit in {} tokens."
 _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
@@ -30,48 +30,48 @@ _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
 def extract(
     prepared: PreparedRequest, executor: Executor, on_text: Callable[[str], None]
 ) -> Result:
-    """The first answer that is complete and valid; its warnings name the failures before it.
+    """Run a request until its answer is complete and valid; the failures become warnings.
 
-    An answer that was cut is asked for again with more room, then with a request to be brief;
-    one that is invalid, with what is wrong about it. Raises OutputCut, OutputInvalid.
+    An answer that was cut is retried with a higher limit, then with an instruction to be brief;
+    an invalid one, with the error message as a new turn. Raises OutputCut, OutputInvalid.
     """
     spec = prepared.prompt.spec
     assert spec is not None
     request: Request | None = prepared.request
     failures = list[str]()
-    asked_again = False
+    retried = False
     while request:
         answer = executor.ask(request, prepared.stop, on_text)
         try:
             _refuse_cut(answer)
-            warnings = tuple(f"{failure}; asked again" for failure in failures)
+            warnings = tuple(f"{failure}; retried" for failure in failures)
             extraction = spec.parse(answer.text)
             result = executor.result(prepared, answer)
             return replace(result, extraction=extraction, warnings=warnings)
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
-        more_room = request.max_tokens < prepared.longest_answer and not asked_again
+        more_room = request.max_tokens < prepared.longest_answer and not retried
         if more_room and isinstance(error, OutputCut) and not _is_looping(answer.text):
             request = replace(request, max_tokens=prepared.longest_answer)
         else:
-            request = None if asked_again else _retry(prepared, executor, answer, error)
-            asked_again = True
+            request = None if retried else _retry(prepared, executor, answer, error)
+            retried = True
     if len(failures) > 1:
-        raise error.with_message(f"{error.message} (asked {len(failures)} times)")
+        raise error.with_message(f"{error.message} (after {len(failures)} attempts)")
     raise error
 
 
 def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultWriter) -> Result:
-    """Write every item of a list as it is completed. Raises OutputCut, OutputInvalid."""
+    """Write each item of a list as soon as it is complete. Raises OutputCut, OutputInvalid."""
     spec = prepared.prompt.spec
     assert spec is not None
-    reader, written, printed = ItemReader(), "", 0
+    reader, answer_text, printed = ItemReader(), "", 0
 
     def on_text(text: str) -> None:
-        nonlocal written, printed
+        nonlocal answer_text, printed
         writer.delta(text)
-        written += text
+        answer_text += text
         for item in reader.feed(text):
             writer.item(spec.parse_item(item))
             printed += 1
@@ -82,15 +82,15 @@ def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultW
         if not reader.closed:
             raise output_invalid("the answer is not a complete list")
     except (OutputCut, OutputInvalid) as failure:
-        message = f"{failure.message} (items printed before: {printed})"
-        raise _with_answer(failure.with_message(message), written) from None
+        message = f"{failure.message} (items already printed: {printed})"
+        raise _with_answer(failure.with_message(message), answer_text) from None
     return replace(executor.result(prepared, answer), warnings=())
 
 
 def _retry(
     prepared: PreparedRequest, executor: Executor, answer: Answer, error: MistralCliError
 ) -> Request | None:
-    """A request that says what was wrong; None where there is no chat to say it in."""
+    """A request with a turn about the error; None for a raw prompt, which has no turns."""
     messages = prepared.prompt.content
     if isinstance(messages, str):
         return None
@@ -98,8 +98,8 @@ def _retry(
         brief = _TOO_LONG.format(prepared.longest_answer)
         last = Message("user", f"{messages[-1].content}\n\n{brief}")
         return executor.planner.with_messages(prepared, [*messages[:-1], last])
-    wrong = [Message("assistant", answer.text), Message("user", _WRONG.format(error.message))]
-    return executor.planner.with_messages(prepared, [*messages, *wrong])
+    turns = [Message("assistant", answer.text), Message("user", _WRONG.format(error.message))]
+    return executor.planner.with_messages(prepared, [*messages, *turns])
 
 
 def _is_looping(text: str) -> bool:

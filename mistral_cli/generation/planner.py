@@ -24,7 +24,7 @@ from mistral_cli.generation.chunking import (
 )
 from mistral_cli.generation.config import RunConfig, without_server
 from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder, RenderedPrompt
-from mistral_cli.generation.prompt_cache.prefixes import LEAST_TOKENS, prefixes_of
+from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
 from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf.token_text import detokenize
@@ -87,7 +87,7 @@ class Job:
     prompt: Prompt
     chunks: tuple[PreparedRequest | str, ...]
     left_out: str = ""
-    kind: TextFormat = "text"
+    text_format: TextFormat = "text"
     split: bool = False
     subject: str = ""
 
@@ -119,7 +119,12 @@ class RequestPlanner(PromptSizer):
         """The job for a text that has been chunked. Raises UsageError, ContextExceeded."""
         chunks = [c if isinstance(c, str) else self.prepare(c) for c in chunked.chunks]
         return Job(
-            chunked.prompt, tuple(chunks), chunked.left_out, chunked.kind, chunked.split, subject
+            chunked.prompt,
+            tuple(chunks),
+            chunked.left_out,
+            chunked.text_format,
+            chunked.split,
+            subject,
         )
 
     def prepare(self, encoded: EncodedPrompt) -> PreparedRequest:
@@ -164,7 +169,7 @@ class RequestPlanner(PromptSizer):
         shared, ids = self.shared_prefix, encoded.token_ids
         if shared == ():
             return ()
-        if shared and len(shared) >= LEAST_TOKENS and ids[:-1][: len(shared)] == shared:
+        if shared and len(shared) >= MIN_TOKENS and ids[:-1][: len(shared)] == shared:
             return (Prefix(shared),)
         # A task asks its own question once about a text, and in a batch every text is new: a
         # state for each would fill the disk.

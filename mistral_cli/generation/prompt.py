@@ -1,4 +1,4 @@
-"""A text → its prompt → the prompt in the model's format → token ids. Each step is done once."""
+"""A text → its prompt → the prompt in the model's chat format → token ids, each step once."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prompt:
-    """What the model is asked about one `text`, in no model's format yet.
+    """The messages about one `text`, before they take the format of a model.
 
-    `content` is the messages, or the bare text with `--raw`. `spec` reads a JSON answer.
-    `overrides` are generation settings for this text alone, by their names in
+    `content` is the messages, or the bare text with `--raw`. `spec` parses a JSON answer.
+    `overrides` are generation settings for this prompt alone, by their names in
     GenerationConfig.
     """
 
@@ -51,19 +51,19 @@ class RenderedPrompt:
 
     @property
     def most_tokens(self) -> int:
-        """An upper bound of its tokens: a byte each, and the space that SentencePiece adds."""
+        """An upper bound of its tokens: one per byte, and the space that SentencePiece adds."""
         texts = [segment for segment in self.segments if isinstance(segment, str)]
         size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
         return len(self.segments) - len(texts) + size
 
     def encode(self, tokenize: Tokenize) -> EncodedPrompt:
-        """Its token ids."""
+        """The prompt with its token ids."""
         return EncodedPrompt(self.prompt, tokenize_segments(self.segments, tokenize))
 
 
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt and its token ids, which every later step takes from here."""
+    """A prompt and its token ids, which no later step computes again."""
 
     prompt: Prompt
     token_ids: tuple[int, ...]
@@ -74,10 +74,11 @@ class EncodedPrompt:
 
 @dataclass(frozen=True)
 class PromptBuilder:
-    """Makes prompts of texts: task, template and the user's options are the same for each.
+    """Builds the prompts about texts from a task, its template and the user's options.
 
-    `chunk_template` is the template for chunks of a text, for a strategy that has one.
-    `instruction` stands beside the text. `spec` is what every answer must be, None for text.
+    `chunk_template` is the template for chunks of a text, if the strategy has one.
+    `instruction` goes into the prompt beside the text. `spec` describes the JSON that every
+    answer must be; None for text.
     """
 
     task: TaskPrompt
@@ -89,7 +90,7 @@ class PromptBuilder:
 
     @classmethod
     def of(cls, task: TaskPrompt, options: TaskOptions) -> PromptBuilder:
-        """The builder for a task; finds its templates. Raises UsageError."""
+        """Find the templates of a task and return its builder. Raises UsageError."""
         template = find_template(options.template or task.name)
         name = task.chunk_template
         return cls(
@@ -101,7 +102,7 @@ class PromptBuilder:
         )
 
     def build(self, text: Text, values: Mapping[str, Any] | None = None) -> Prompt:
-        """The prompt about `text`; `values` go to the template beside the task's own.
+        """The prompt about `text`. `values` go to the template in addition to the task's own.
 
         Raises UsageError.
         """
@@ -111,11 +112,11 @@ class PromptBuilder:
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""
         values = self.task.template_values(text)
-        again = self.build(Text(text, prompt.text.source), values)
-        return replace(again, overrides=prompt.overrides)
+        other = self.build(Text(text, prompt.text.source), values)
+        return replace(other, overrides=prompt.overrides)
 
     def for_chunks(self, *names: str) -> PromptBuilder:
-        """The builder for chunks, with the chunk template and the task values called `names`."""
+        """The builder for chunks: with the chunk template, and only the task values in `names`."""
         assert self.chunk_template is not None
         values = {name: value for name, value in self.task.values.items() if name in names}
         task = replace(self.task, values=values)
@@ -131,19 +132,19 @@ class PromptBuilder:
         options, instruction = self.options, self.instruction
         values = {**self.task.values, **values}
         if options.raw:
-            others = options.system is not None or options.template or options.param
-            if others or set(values) - self.task.enforced:
+            adds_to_prompt = options.system is not None or options.template or options.param
+            if adds_to_prompt or set(values) - self.task.enforced:
                 raise UsageError(
-                    "--raw sends the text as it is, so no other option can add to the prompt",
-                    hint="Drop --raw, or write what the other options say into the text.",
+                    "--raw sends the text unchanged, so no other option can add to the prompt",
+                    hint="Drop --raw, or put the instructions of the other options into the text.",
                 )
             return f"{instruction}\n\n{text}" if instruction else text
         params = _parse_params(options.param or ())
         messages = self.template.fill(text, instruction, params=params, task_values=values)
         if options.system is None:
             return messages
-        own = [Message("system", options.system)] if options.system else []
-        return own + [message for message in messages if message.role != "system"]
+        system = [Message("system", options.system)] if options.system else []
+        return system + [message for message in messages if message.role != "system"]
 
 
 def _spec(task: TaskPrompt, template: Template) -> OutputSpec | None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def run_task(
     task: Task, arguments: Sequence[str], options: OneOffOptions, terminal: Terminal
 ) -> None:
-    """Answer every text that the user gave. Raises MistralCliError."""
+    """Run `task` on every text of the call and print the results. Raises MistralCliError."""
     if task.jsonl and options.json:
         raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
     if options.lookup and options.draft_model:
@@ -40,9 +40,9 @@ def run_task(
     call = prepare_call(
         terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
     )
-    # 1. Texts become prompts; every user error in them ends the run before a model is opened.
+    # 1. Texts become prompts. A user error ends the run here, before a model is opened.
     builder = prompt_builder(task, options, terminal)
-    inputs = read_inputs(_as_given(task, arguments), options.file or (), terminal)
+    inputs = read_inputs(_text_arguments(task, arguments), options.file or (), terminal)
     builder = replace(builder, instruction=inputs.instruction)
     prompts = _prompts(builder, inputs)
     config = resolve_config(
@@ -55,16 +55,18 @@ def run_task(
         lookup=options.lookup,
         draft_model=options.draft_model,
     )
-    # 2. Prompts become jobs, in a context that holds all of them. Short prompts are tokenized
-    #    by the session itself, once it is open.
+    # 2. Prompts become jobs, in a context long enough for each of them. Short prompts are
+    #    tokenized by the session itself, once it is open.
     named = [NamedPrompt(prompt.render(config.model), subject) for subject, prompt in prompts]
-    quick = (
+    short_planner = (
         None
         if options.dry_run
         else plan_short_prompts(builder, config, task.strategy, named, terminal)
     )
     jobs, planner = (
-        ([], quick) if quick else plan_jobs(builder, config, task.strategy, named, terminal)
+        ([], short_planner)
+        if short_planner
+        else plan_jobs(builder, config, task.strategy, named, terminal)
     )
     if options.dry_run:
         for job in jobs:
@@ -94,7 +96,7 @@ def run_task(
 
 
 def prompt_builder(task: Task, options: TaskOptions, reporter: Reporter) -> PromptBuilder:
-    """The builder of a run's prompts. Raises UsageError for wrong options, templates, schemas."""
+    """The prompt builder of a run. Raises UsageError for wrong options, templates and schemas."""
     builder = PromptBuilder.of(task, options)
     task.strategy.check(builder, options.overflow)
     for note in builder.spec.check() if builder.spec else ():
@@ -102,8 +104,8 @@ def prompt_builder(task: Task, options: TaskOptions, reporter: Reporter) -> Prom
     return builder
 
 
-def _as_given(task: Task, arguments: Sequence[str]) -> list[str]:
-    """The texts among the arguments; `-` stands for stdin."""
+def _text_arguments(task: Task, arguments: Sequence[str]) -> list[str]:
+    """The texts on the command line; `-` stands for stdin."""
     if not task.one_argument:
         return list(arguments)
     words = [word for word in arguments if word != "-"]
@@ -112,7 +114,7 @@ def _as_given(task: Task, arguments: Sequence[str]) -> list[str]:
 
 
 def _prompts(builder: PromptBuilder, inputs: Inputs) -> list[tuple[str, Prompt]]:
-    """A prompt for each text, with the name of the text where there are several."""
+    """A prompt for each text, with the name of the text if there are several."""
     count, prompts = len(inputs.texts), []
     for number, text in enumerate(inputs.texts, start=1):
         subject = "" if count == 1 else f"{text.source} (text {number} of {count})"
@@ -125,11 +127,11 @@ def _prompts(builder: PromptBuilder, inputs: Inputs) -> list[tuple[str, Prompt]]
 
 
 def _parallel(jobs: Sequence[Job], planner: RequestPlanner, reporter: Reporter) -> int:
-    """How many chunks of a text to ask about at once."""
+    """The number of chunks of a text to process concurrently."""
     config, load = planner.config, planner.load
-    together = max(([p.prompt_tokens for p in job.requests] for job in jobs), key=len)
+    prompt_lengths = max(([p.prompt_tokens for p in job.requests] for job in jobs), key=len)
     if config.served:
-        return min(config.served.slots, len(together))
+        return min(config.served.slots, len(prompt_lengths))
     from mistral_cli.engines.parallelism import slots_for
 
     parallel, why = slots_for(
@@ -138,10 +140,10 @@ def _parallel(jobs: Sequence[Job], planner: RequestPlanner, reporter: Reporter) 
         config.model,
         load.context_length,
         load.gpu_layers,
-        together,
+        prompt_lengths,
     )
-    if len(together) > 1:
-        reporter.info(f"{parallel} at once: {why}")
+    if len(prompt_lengths) > 1:
+        reporter.info(f"{parallel} chunks at once: {why}")
     return parallel
 
 
@@ -151,8 +153,8 @@ def _answer(
     progress = _Progress(terminal)
     active.on_progress = progress.prefill
     partial = PartialAnswers.of(active.planner, job.requests)
-    if partial.found:
-        terminal.note(f"{partial.found} answers about chunks were kept by an earlier run")
+    if partial.resumed:
+        terminal.note(f"resuming with {partial.resumed} answers about chunks from an earlier run")
     executor = Executor(
         active.planner, active.ask, active.planner.load.parallel, progress.status, partial
     )
@@ -161,35 +163,35 @@ def _answer(
             result = task.strategy.respond(job, executor, writer)
     except BaseException:
         if partial.count:
-            terminal.note(f"{partial.count} answers are kept: the same command continues there")
+            terminal.note(f"{partial.count} answers are saved: run the same command to continue")
         raise
     writer.finish(result)
     if result.chunks > 1:
-        terminal.note(f"the text was read in {result.chunks} chunks")
-    for warning in result.warnings:  # after the text: it must not stand inside
+        terminal.note(f"the text was processed in {result.chunks} chunks")
+    for warning in result.warnings:  # after the text, not in the middle of it
         terminal.note(f"warning: {warning}")
 
 
 @dataclass
 class _Progress:
-    """The status line of one job: what is being done, and how far its prompt is prefilled."""
+    """The status line of one job: the current step, and the progress of its prefill."""
 
     terminal: Terminal
-    doing: str = ""
+    step: str = ""
 
     def status(self, text: str) -> None:
-        self.doing = text.removesuffix(" …")
+        self.step = text.removesuffix(" …")
         self.terminal.status(text)
 
     def prefill(self, progress: PrefillProgress) -> None:
-        # Streams of chunks run in other threads, and have their own progress.
+        # Concurrent streams run in other threads; their progress would overwrite each other.
         if threading.current_thread() is threading.main_thread():
-            what = f"{self.doing}, reading" if self.doing else "reading the prompt:"
-            self.terminal.status(f"{what} {progress.done} of {progress.total} tokens …")
+            step = f"{self.step}, prompt:" if self.step else "processing the prompt:"
+            self.terminal.status(f"{step} {progress.done} of {progress.total} tokens …")
 
 
 def _report_layers(opened: RequestPlanner, planned: RequestPlanner, reporter: Reporter) -> None:
-    """Say how many layers are on the GPU: always where a GPU was to be used, else with -v."""
-    say = reporter.note if planned.load.gpu_layers > 0 else reporter.info
+    """Report the layers on the GPU: always if a GPU was planned, else with -v."""
+    report = reporter.note if planned.load.gpu_layers > 0 else reporter.info
     layers, all_layers = opened.load.gpu_layers, opened.config.model.block_count + 1
-    say(f"{layers} of {all_layers} layers are on the GPU")
+    report(f"{layers} of {all_layers} layers are on the GPU")

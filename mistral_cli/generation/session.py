@@ -1,4 +1,4 @@
-"""An open model at work: opened with its prompt cache, asked by several threads at once."""
+"""Open a model with its prompt cache, and run requests on it, several at once."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 OnText = Callable[[str], None]
 Ask = Callable[["Request", Sequence[str], OnText], Answer]
-"""Run a request until one of the stop texts, hand on the text as it comes, return the answer."""
+"""Run a request until a stop text, pass on the text as it streams, and return the answer."""
 
 
 def ignore(_: str) -> None:
@@ -35,9 +35,9 @@ def ignore(_: str) -> None:
 
 @dataclass
 class ActiveSession:
-    """A session with the planner for it and its prompt cache.
+    """An open session, with its planner and its prompt cache.
 
-    `planner` tokenizes with the session and knows the GPU layers that it really has.
+    `planner` tokenizes with the session, and has the number of GPU layers that were loaded.
     """
 
     planner: RequestPlanner
@@ -48,7 +48,7 @@ class ActiveSession:
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
-        """See Ask. The first answer reports the seconds that the load took."""
+        """Run a request, as `Ask` describes. The first answer has the load time."""
         return collect(
             until_stop(self.session.stream(self.cache.prepared(request)), stop),
             prompt_tokens=len(request.prompt_token_ids),
@@ -72,15 +72,15 @@ def open_planned(
     upcoming: Sequence[Request] = (),
     process: EngineProcess | None = None,
 ) -> Iterator[ActiveSession]:
-    """Open the model of `planner` for so many `parallel` streams, with its prompt cache.
+    """Open the model of `planner` for `parallel` streams, with its prompt cache.
 
-    While it loads, the cache looks for the prefixes of the `upcoming` requests. With `process`
-    the model is opened there, isolated from this process. Raises what opening raises.
+    While the model loads, the cache looks up the prefixes of the `upcoming` requests. With
+    `process` the model is opened in that process. Raises the errors of `open_session`.
     """
     config, started = planner.config, time.perf_counter()
     with contextlib.ExitStack() as resources:
         states = None
-        if not config.served:  # whose slots keep what they have read by themselves
+        if not config.served:  # a server's slots keep their prefixes themselves
             folder = states_folder(config.selection, config.cache_limit, parallel, reporter.info)
             states = resources.enter_context(folder)
         planner = planner.with_load(parallel=parallel, states=states)
@@ -88,14 +88,14 @@ def open_planned(
         cache.look_ahead(upcoming)
         session = resources.enter_context(_open(planner, reporter, process))
         seconds = time.perf_counter() - started
-        if session.gpu_layers != planner.load.gpu_layers:  # fewer fitted than were planned
+        if session.gpu_layers != planner.load.gpu_layers:  # fewer fit than planned
             planner = planner.with_load(gpu_layers=session.gpu_layers)
             cache = _prompt_cache(planner, reporter)
         planner = replace(planner, tokenize=session.tokenize)
         try:
             yield ActiveSession(planner, session, cache, seconds)
-        finally:  # after Ctrl-C too: what was prefilled for minutes is there for another question
-            cache.keep()
+        finally:  # after Ctrl-C too, since a prefill may have taken minutes
+            cache.save()
 
 
 def _open(planner: RequestPlanner, reporter: Reporter, process: EngineProcess | None) -> Session:
@@ -120,10 +120,10 @@ def _prompt_cache(planner: RequestPlanner, reporter: Reporter) -> PromptCache:
 
 @dataclass
 class Executor:
-    """Runs prepared requests on a session: several at once, with checkpoints.
+    """Runs prepared requests on a session, several at once, with checkpoints.
 
-    `ask` must be safe for `parallel` threads. `status` shows a person what is being done.
-    `partial` has the answers that an earlier, interrupted run got.
+    `ask` must be safe for `parallel` threads. `status` shows the current step to the user.
+    `partial` has the answers of an earlier, interrupted run.
     """
 
     planner: RequestPlanner
@@ -133,7 +133,7 @@ class Executor:
     partial: PartialAnswers = field(default_factory=PartialAnswers)
 
     def answer(self, prepared: PreparedRequest, on_text: OnText = ignore) -> Answer:
-        """The answer to one request."""
+        """Run one request."""
         return self.ask(prepared.request, prepared.stop, on_text)
 
     def answers(
@@ -141,33 +141,33 @@ class Executor:
         requests: Sequence[PreparedRequest],
         answer: Callable[[PreparedRequest], Answer] | None = None,
     ) -> Iterator[Answer]:
-        """The answers to all requests, in their order; each is kept as a checkpoint.
+        """The answers to all requests, in order. Each is saved as a checkpoint.
 
-        `answer` gets the answer to one of them, in place of the plain `answer` method.
+        `answer` runs one of the requests, instead of the method `answer`.
         """
-        ask = answer or self.answer
+        run = answer or self.answer
 
-        def kept(prepared: PreparedRequest) -> Answer:
-            if found := self.partial.get(prepared):
-                return found
-            new = ask(prepared)
+        def resume_or_run(prepared: PreparedRequest) -> Answer:
+            if earlier := self.partial.get(prepared):
+                return earlier
+            new = run(prepared)
             self.partial.put(prepared, new)
             return new
 
         threads = min(self.parallel, len(requests))
         if threads <= 1:
-            return map(kept, requests)
-        return _in_threads(kept, requests, threads)
+            return map(resume_or_run, requests)
+        return _in_threads(resume_or_run, requests, threads)
 
     def result(self, prepared: PreparedRequest, answer: Answer) -> Result:
-        """The result of one request about a whole text, with a warning if it was cut."""
+        """The result of one request about a whole text, with a warning if the answer was cut."""
         return Result(self.planner, prepared, answer, warnings=cut_warning(prepared, answer))
 
 
 def _in_threads(
     answer: Callable[[PreparedRequest], Answer], requests: Sequence[PreparedRequest], threads: int
 ) -> Iterator[Answer]:
-    """The answers in the order of their requests. An error ends the work that has not begun."""
+    """The answers in the order of their requests. After an error no further request starts."""
     todo: SimpleQueue[int] = SimpleQueue()
     done: SimpleQueue[tuple[int, Answer | BaseException] | None] = SimpleQueue()
     for index in range(len(requests)):
@@ -178,10 +178,10 @@ def _in_threads(
         for index in range(len(requests)):
             while index not in early:
                 if outcome := done.get():
-                    which, found = outcome
-                    if isinstance(found, BaseException):
-                        raise found
-                    early[which] = found
+                    number, answer_or_error = outcome
+                    if isinstance(answer_or_error, BaseException):
+                        raise answer_or_error
+                    early[number] = answer_or_error
             yield early.pop(index)
     finally:
         drain(todo)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 def speculative_config(
     draft_model: str | None, model: GGUF, backend: Backend, config: Config, reporter: Reporter
 ) -> SpeculativeConfig:
-    """What drafts tokens for `model`: the draft model, or without one the prompt's own text.
+    """The source of drafted tokens for `model`: the draft model, or else the prompt's own text.
 
-    Raises UsageError where the engine cannot, ModelUnusable for a draft model with another
-    vocabulary, and what `resolve` raises.
+    Raises UsageError if the engine has no speculative decoding, ModelUnusable for a draft model
+    with another vocabulary, and the errors of `resolve_reference`.
     """
     if not backend.speculative:
         flag = "--draft-model" if draft_model else "--lookup"
@@ -39,10 +39,10 @@ def speculative_config(
 def _draft_model(reference: str, model: GGUF, config: Config, reporter: Reporter) -> GGUF:
     draft = read_gguf(resolve_reference(reference, config, reporter))
     reporter.info(f"the draft model {reference} is {draft.path}")
-    # llama.cpp would translate between vocabularies without a word, and draft badly.
+    # llama.cpp would silently translate between the vocabularies, and draft badly.
     if draft.tokens != model.tokens or draft.eos_id != model.eos_id:
         raise ModelUnusable(
-            f"the draft model {draft.path.name} has another vocabulary than {model.path.name}",
+            f"the draft model {draft.path.name} and {model.path.name} have different vocabularies",
             hint="Use a smaller model of the same family.",
         )
     return draft

@@ -1,6 +1,6 @@
-"""A task: what a command asks of the model, and the strategy that gets from a text to a result.
+"""A task: the prompts of a command, and the strategy that takes a text to a result.
 
-Task files import this module to list their options, so nothing heavy is imported at the top.
+Task files import this module to list their options, so it imports nothing heavy at the top.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 class Strategy:
     """How a task chunks a text, and how it combines the answers.
 
-    This one asks about the whole text. A text that does not fit the context is refused, cut or
-    split, as `--overflow` says; the answers to its chunks follow one another, or their JSON is
-    merged. A task with other needs overrides the methods that differ.
+    The default sends the whole text in one prompt. A text that does not fit the context is
+    refused, cut or split, depending on `--overflow`; the answers about its chunks are
+    concatenated, or their JSON is merged. A task overrides the methods that differ.
     """
 
     default_overflow: ClassVar[str] = "error"
@@ -34,16 +34,16 @@ class Strategy:
     chunk_template: ClassVar[str | None] = None
     """The template for prompts about a chunk, where it is not the task's own."""
     retries: ClassVar[bool] = True
-    """False if an answer is written at once, and so cannot be asked for again."""
+    """False if answers are written as they stream, so that a request cannot be retried."""
     asks_about_answers: ClassVar[bool] = False
-    """True if the strategy prompts about answers too, which no plan made beforehand can count."""
+    """True if the strategy also sends prompts about answers, which no plan can count in advance."""
 
     def template_values(self, text: str) -> Mapping[str, Any]:  # noqa: ARG002
         """Values for the template that depend on the text of one chunk."""
         return {}
 
     def identity(self, builder: PromptBuilder) -> dict[str, Any]:  # noqa: ARG002
-        """What results depend on beyond the prompt, for the digest of a batch row."""
+        """Whatever results depend on besides the prompt, for the digest of a batch row."""
         return {"part": None, "glossary": None}
 
     def check(self, builder: PromptBuilder, overflow: Overflow | None) -> None:
@@ -68,9 +68,9 @@ class Strategy:
         return max(longest, default=1)
 
     def respond(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
-        """Answer `job`, writing what can be written at once. Raises MistralCliError."""
+        """Answer `job`, and stream the parts that can be streamed. Raises MistralCliError."""
         result = self.answer(job, executor, writer)
-        executor.partial.forget()
+        executor.partial.delete()
         if job.left_out:
             warning = f"the text does not fit: {job.left_out} are left out (--overflow)"
             result = replace(result, left_out=job.left_out, warnings=(warning, *result.warnings))
@@ -87,7 +87,7 @@ class Strategy:
         results: list[Result] = []
         for number, prepared in enumerate(requests, start=1):
             executor.status(f"chunk {number} of {len(requests)} …")
-            if prepared.prompt.spec:  # only the merged JSON may be written
+            if prepared.prompt.spec:  # only the merged JSON is written
                 results.append(self.answer_request(prepared, executor, NULL_WRITER))
                 continue
             results.append(self.answer_request(prepared, executor, writer))
@@ -98,7 +98,7 @@ class Strategy:
     def answer_request(
         self, prepared: PreparedRequest, executor: Executor, writer: ResultWriter
     ) -> Result:
-        """Answer one request, written as it streams; JSON is asked for again where it is wrong."""
+        """Answer one request, and stream the text. Retries JSON that is cut or invalid."""
         if prepared.prompt.spec:
             from mistral_cli.generation.json_retry import extract
 
@@ -108,7 +108,7 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Task(TaskPrompt):
-    """What a command asks for: what goes into its prompts, and the strategy that answers them.
+    """A command's prompts and the strategy that answers them.
 
     With `jsonl` each item of a list is printed as soon as it is complete. With `one_argument`
     the words on the command line are one text, not several.
@@ -120,9 +120,9 @@ class Task(TaskPrompt):
 
     @property
     def chunk_template(self) -> str | None:
-        """That of the strategy."""
+        """The strategy's template for chunks."""
         return self.strategy.chunk_template
 
     def template_values(self, text: str) -> Mapping[str, Any]:
-        """Those of the strategy."""
+        """The strategy's values for `text`."""
         return self.strategy.template_values(text)

@@ -1,4 +1,4 @@
-"""The part of a task that makes its prompts. Task files import it, so it imports nothing heavy."""
+"""The part of a task that its prompts need. Task files import it, so it imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class TaskPrompt:
-    """What a task brings to its prompts; Task adds how they are answered.
+    """A task's contribution to its prompts; `Task` adds the strategy that answers them.
 
     `values` go to the template; the grammar enforces those named in `enforced`, so `--raw` may
     leave them out of the prompt. The answer must match `schema`, else the template's schema,
-    else `fallback_schema`; `many` and `grounded` are those of `OutputSpec`.
+    else `fallback_schema`; `many` and `grounded` have the meaning that they have in `OutputSpec`.
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""Where results go: wrapped on a terminal, plain in a pipe, one JSON object with `--json`.
+"""Write results: wrapped on a terminal, plain to a pipe, as one JSON object with `--json`.
 
-`choose_writer` decides once which form a run has.
+`choose_writer` selects the writer once for a run.
 """
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 
 
 class ResultWriter:
-    """Takes one result at a time: its text as it streams, then the whole. This one discards it."""
+    """Receives results one by one: first the text as it streams. This class discards them."""
 
     def delta(self, text: str) -> None:
-        """Take the next piece of an answer's text."""
+        """Receive the next delta of an answer's text."""
 
     def item(self, value: Any) -> None:
-        """Take one complete item of a JSON list."""
+        """Receive one complete item of a JSON list."""
 
     def finish(self, result: Result) -> None:
         """End a result."""
 
     def abort(self) -> None:
-        """Leave the terminal clean in the middle of a result."""
+        """Leave the terminal clean when a result is interrupted."""
 
 
 NULL_WRITER = ResultWriter()
@@ -45,7 +45,7 @@ def choose_writer(
     width: int | None,
     raw: bool,
 ) -> ResultWriter:
-    """The writer for this run, from the kind of stdout and the flags."""
+    """The writer for this run: stdout and the flags decide."""
     if as_json:
         return JsonWriter(terminal, exact=raw)
     if structured:
@@ -56,7 +56,7 @@ def choose_writer(
 
 
 class TextWriter(ResultWriter):
-    """The text itself as it streams, without leading space, and one newline at the end."""
+    """Writes the text as it streams, without leading space, and one newline at the end."""
 
     def __init__(
         self, terminal: Terminal, wrapper: Wrapper | None, *, keep_leading_space: bool
@@ -73,7 +73,7 @@ class TextWriter(ResultWriter):
         self._printed = False
 
     def delta(self, text: str) -> None:
-        """Write it, except space that may turn out to end the text."""
+        """Write the delta, but hold back trailing space, which may be the end of the text."""
         text = self._held_space + text
         if not self._started:
             text = text.lstrip()
@@ -90,7 +90,7 @@ class TextWriter(ResultWriter):
         self._end_line()
 
     def abort(self) -> None:
-        """End the line that was begun, if one was."""
+        """End an unfinished line."""
         if self._printed:
             self._end_line()
 
@@ -105,21 +105,21 @@ class TextWriter(ResultWriter):
         if self._terminal.stdout_is_terminal:
             text = without_controls(text)
             if self._results and not self._printed:
-                text = "\n" + text  # a person cannot tell several answers apart otherwise
+                text = "\n" + text  # a blank line separates several answers for a person
             self._terminal.line_begun = not text.endswith("\n")
-        self._printed = True  # before the write, which Ctrl-C can end half-way
+        self._printed = True  # before the write, which Ctrl-C can interrupt
         write(self._terminal, text)
 
 
 class DataWriter(ResultWriter):
-    """One JSON value: indented for a person, on one line for a pipe."""
+    """Writes one JSON value: indented on a terminal, on one line in a pipe."""
 
     def __init__(self, terminal: Terminal) -> None:
         self._terminal = terminal
         self._deltas = 0
 
     def delta(self, text: str) -> None:  # noqa: ARG002
-        """Count it: nothing is written before the whole value is known to be valid."""
+        """Count the delta. The value is written only once it is complete and valid."""
         self._deltas += 1
         self._terminal.status(f"writing: {self._deltas} tokens …")
 
@@ -131,16 +131,16 @@ class DataWriter(ResultWriter):
 
 
 class ItemsWriter(DataWriter):
-    """The items of a list, each on a line of its own as soon as it is complete."""
+    """Writes the items of a list, each on its own line as soon as it is complete."""
 
     def item(self, value: Any) -> None:
-        """Write it."""
+        """Write the item."""
         self._terminal.clear_status()
         write_json(self._terminal, value, on_one_line=True)
 
 
 class JsonWriter(DataWriter):
-    """The object of `--json`: one line with the answer, the request and what they cost."""
+    """Writes the object of `--json`: one line with the answer, the request and their cost."""
 
     def __init__(self, terminal: Terminal, *, exact: bool) -> None:
         super().__init__(terminal)

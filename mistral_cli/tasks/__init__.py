@@ -1,7 +1,7 @@
 """The tasks: one file each, with its options and its strategy.
 
-A file here is a task: a command, and a command of `batch`. It has a function of its own name,
-from options to a `Task`, whose docstring is the help page.
+Each file here is a task: a command, and a command of `batch`. It has a function of the same name
+that takes the options and returns a `Task`; the docstring of the function is the help text.
 """
 
 from __future__ import annotations

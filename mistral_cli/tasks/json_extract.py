@@ -83,12 +83,12 @@ def _task(
 
 
 class ItemStrategy(Strategy):
-    """`--jsonl`: the items of each chunk's list are written as they are completed."""
+    """`--jsonl`: writes the items of each chunk's list as soon as they are complete."""
 
     retries = False
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
-        """Ask about the chunks one after the other; what is written is never asked for again."""
+        """Process the chunks in order, without retries: their items are already written."""
         from mistral_cli.generation.answer import merge_results
         from mistral_cli.generation.json_retry import extract_items
 

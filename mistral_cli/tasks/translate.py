@@ -1,7 +1,7 @@
 """Translate texts, each by itself, and keep their structure.
 
-A document is translated segment by segment: what is not prose stays as it is, to the character.
-A translation that loses something is asked for again once, and reported if that does not help.
+A document is translated segment by segment; anything that is not prose stays unchanged, character
+for character. A translation that loses something is retried once, and reported if it still does.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from mistral_cli.texts.glossary import Glossary
     from mistral_cli.texts.structure import TextFormat
 
-_CHUNK_SHARE = 3  # a chunk may take that part of the context, so that its translation fits too
-_LEAST_LIMIT, _TOKENS_FOR_ONE = 48, 3  # a translation's limit: tokens, and for each of the text's
+_CHUNK_SHARE = 3  # a chunk may take this part of the context, so that its translation fits too
+_BASE_LIMIT, _LIMIT_PER_TOKEN = 48, 3  # the most tokens of a translation, by its text's tokens
 
 
 def translate(
@@ -61,8 +61,8 @@ def translate(
     from mistral_cli.errors import UsageError
     from mistral_cli.texts.glossary import read_glossary
 
-    given = {"to": to, "from": source}
-    values = {name: value for name, value in given.items() if value is not None}
+    languages = {"to": to, "from": source}
+    values = {name: value for name, value in languages.items() if value is not None}
     if not all(map(str.strip, values.values())):
         raise UsageError("a language is empty", hint="Write for example --to French.")
     terms = read_glossary(glossary) if glossary else None
@@ -70,7 +70,7 @@ def translate(
 
 
 class TranslationStrategy(Strategy):
-    """Each segment by itself, put where the original stood; `glossary` has the terms to use."""
+    """Translates each segment by itself and puts it in the place of the original."""
 
     default_overflow = "split"
 
@@ -78,42 +78,42 @@ class TranslationStrategy(Strategy):
         self._glossary = glossary
 
     def template_values(self, text: str) -> Mapping[str, Any]:
-        """The terms of the glossary that occur in the text."""
+        """The glossary terms that occur in the text."""
         if self._glossary and (terms := self._glossary.terms_in(text)):
             pairs = (f"{term} = {translation}" for term, translation in terms.items())
             return {"terms": "; ".join(pairs)}
         return {}
 
     def identity(self, builder: PromptBuilder) -> dict[str, Any]:
-        """The glossary."""
+        """Includes the glossary."""
         glossary = asdict(self._glossary) if self._glossary else None
         return {**super().identity(builder), "glossary": glossary}
 
     def chunk(self, sizer: PromptSizer, prompt: EncodedPrompt) -> ChunkedText:
         """The segments to translate, and the text between them."""
-        from mistral_cli.generation.chunking import ChunkedText, kind_of
+        from mistral_cli.generation.chunking import ChunkedText, format_of
         from mistral_cli.generation.options import Overflow
         from mistral_cli.generation.prompt import EncodedPrompt
 
         whole = prompt.prompt
         if sizer.config.overflow is not Overflow.SPLIT or not isinstance(whole.content, list):
             return super().chunk(sizer, prompt)
-        kind = kind_of(whole)
-        chunks = tuple(self._segments(sizer, prompt, kind))
+        text_format = format_of(whole)
+        chunks = tuple(self._segments(sizer, prompt, text_format))
         if any(isinstance(chunk, EncodedPrompt) for chunk in chunks):
-            return ChunkedText(whole, chunks, kind=kind)
-        return ChunkedText(whole, (prompt,))  # code, or timings alone: whatever the model says
+            return ChunkedText(whole, chunks, text_format=text_format)
+        return ChunkedText(whole, (prompt,))  # nothing but code or timings: leave it to the model
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
-        """The translation of the whole document, written in order."""
-        plain = len(job.chunks) == len(job.requests) == 1 and job.kind == "text"
+        """Translate the whole document, and write it in order."""
+        plain = len(job.chunks) == len(job.requests) == 1 and job.text_format == "text"
         if plain and self._glossary is None:
             return super().answer(job, executor, writer)
         from mistral_cli.generation.answer import Result, joined
 
         requests = job.requests
         answers = executor.answers(requests, lambda each: self._translate(job, each, executor))
-        received: list[Answer] = []
+        completed: list[Answer] = []
         texts: list[str] = []
         problems: dict[int, str] = {}
         for chunk in job.chunks:
@@ -121,34 +121,35 @@ class TranslationStrategy(Strategy):
                 text = chunk
             else:
                 answer = next(answers)
-                received.append(answer)
-                executor.status(f"{len(received)} of {len(requests)} segments are translated …")
-                text = _fitted(chunk, answer)
+                completed.append(answer)
+                executor.status(f"{len(completed)} of {len(requests)} segments translated …")
+                text = _fit_lines(chunk, answer)
                 if problem := self._problem(job, chunk, answer):
-                    problems[len(received)] = problem
+                    problems[len(completed)] = problem
             texts.append(text)
             writer.delta(text)
         warnings = tuple(
-            f"segment {number} of {len(requests)}: {why}" for number, why in problems.items()
+            f"segment {number} of {len(requests)}: {problem}"
+            for number, problem in problems.items()
         )
         return Result(
             executor.planner,
             replace(requests[0], prompt=job.prompt),
-            joined(received, "".join(texts)),
+            joined(completed, "".join(texts)),
             None,
             warnings,
             chunks=len(requests),
         )
 
     def _segments(
-        self, sizer: PromptSizer, whole: EncodedPrompt, kind: TextFormat
+        self, sizer: PromptSizer, whole: EncodedPrompt, text_format: TextFormat
     ) -> Iterator[EncodedPrompt | str]:
         from mistral_cli.texts.split import split
         from mistral_cli.texts.structure import segments
 
         prompt = whole.prompt
         limit = _chunk_limit(sizer, prompt)
-        for segment in segments(prompt.text.text, kind):
+        for segment in segments(prompt.text.text, text_format):
             if not segment.translate:
                 yield segment.text
                 continue
@@ -163,7 +164,7 @@ class TranslationStrategy(Strategy):
                 yield from filter(None, (part[start + len(words) :],))
 
     def _translate(self, job: Job, prepared: PreparedRequest, executor: Executor) -> Answer:
-        """The translation of one segment, asked for again once where something is lost."""
+        """Translate one segment, with one retry if the translation has a problem."""
         answer = executor.answer(prepared)
         if problem := self._problem(job, prepared, answer):
             request = _retry(prepared, answer, problem, executor)
@@ -173,13 +174,13 @@ class TranslationStrategy(Strategy):
         return answer
 
     def _problem(self, job: Job, prepared: PreparedRequest, answer: Answer) -> str | None:
-        """What is wrong with a translation, or None."""
+        """The problem with a translation, or None."""
         from mistral_cli.texts.structure import translation_problem
 
         if answer.finish_reason == "length":
             return f"the translation was cut at {answer.completion_tokens} tokens"
         original, text = prepared.prompt.text.text, answer.text.strip()
-        if problem := translation_problem(original, text, job.kind):
+        if problem := translation_problem(original, text, job.text_format):
             return problem
         if self._glossary and (missing := self._glossary.missing(original, text)):
             return f"the glossary's {', '.join(missing)} is not used"
@@ -187,7 +188,7 @@ class TranslationStrategy(Strategy):
 
 
 def _chunk_limit(sizer: PromptSizer, prompt: Prompt) -> int:
-    """The most tokens of a chunk whose translation, which may be longer, still fits."""
+    """The most tokens of a chunk that leave room for its translation, which may be longer."""
     from mistral_cli.generation.chunking import ANY_TEXT, LONGEST_CHUNK, MARGIN, check_overhead
 
     overhead = len(sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT)))
@@ -198,17 +199,17 @@ def _chunk_limit(sizer: PromptSizer, prompt: Prompt) -> int:
 
 
 def _with_limit(sizer: PromptSizer, prompt: Prompt) -> Prompt:
-    """With a limit by its own length: a weak model may go on about two words for ever."""
-    limit = _LEAST_LIMIT + _TOKENS_FOR_ONE * sizer.count(prompt.text.text)
+    """`prompt` with a limit from its length: a weak model may write endlessly about two words."""
+    limit = _BASE_LIMIT + _LIMIT_PER_TOKEN * sizer.count(prompt.text.text)
     limit = min(sizer.generation(prompt).max_tokens, limit)
     return replace(prompt, overrides={**prompt.overrides, "max_tokens": limit})
 
 
-def _fitted(prepared: PreparedRequest, answer: Answer) -> str:
-    """The translation in the lines of the original.
+def _fit_lines(prepared: PreparedRequest, answer: Answer) -> str:
+    """Remove line breaks from a translation that would break the document.
 
-    A heading gets no new line, and a subtitle cue no blank one; both would break the document
-    where the retry did not help.
+    A heading must stay on one line, and a subtitle cue must not contain a blank line. The model
+    may return either even after the retry.
     """
     text, original = answer.text.strip(), prepared.prompt.text.text
     if "\n" not in original:

@@ -182,4 +182,4 @@ def test_a_batch_checks_answers_as_a_single_call_does(
     write_rows(here / "rows.jsonl", "Some text. It has three. Sentences in all.")
     result = batch("summarize", "rows.jsonl", *arguments)
     (line,) = lines_of(result.stdout)
-    assert any("asked again" in warning or "not" in warning for warning in line["warnings"])
+    assert any("retried" in warning or "not" in warning for warning in line["warnings"])

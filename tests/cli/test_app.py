@@ -83,7 +83,7 @@ def test_every_task_answers_on_a_real_model_with_both_engines(
     assert envelope["command"] == arguments[0]
     assert envelope["engine"] == engine
     assert envelope["prompt_tokens"] > 10
-    times = 2 if arguments[0] == "summarize" else 1  # it is asked again where it miscounts
+    times = 2 if arguments[0] == "summarize" else 1  # retried if the model miscounts
     assert 0 < envelope["completion_tokens"] <= 100 * times
     if arguments[0] == "json-extract":
         assert set(envelope["data"]) == {"name", "company", "address"}
@@ -351,7 +351,7 @@ def test_items_are_lines_and_a_cut_list_is_reported(
     assert (whole.status, whole.stdout) == (0, '{"a": 1}\n{"a": 2}\n{"a": 3}\n')
     cut = run("json-extract", "--fields", "a int", "--jsonl", "1 2 3", "-n", 2, **script)
     assert (cut.status, cut.stdout) == (ExitCode.OUTPUT_CUT, '{"a": 1}\n{"a": 2}\n')
-    assert "items printed before: 2" in cut.stderr
+    assert "items already printed: 2" in cut.stderr
 
 
 def test_grounded_is_the_default_for_fields_only(

@@ -1,4 +1,4 @@
-"""`--lora`: adapters on a model, through the engines and the program."""
+"""`--lora`: adapters on a model, through the engines and through the program."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROMPT = tuple(range(300, 312))
 
 @pytest.fixture(scope="session")
 def adapter(mistral: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    # A comma, a colon and a quote: what a list on a command line could stumble over.
+    # A comma, a colon and a quote could break a list on a command line.
     path = tmp_path_factory.mktemp("adapters") / 'mid"journey, v1:2.gguf'
     return write_adapter(path, mistral, size=1.0)
 
@@ -43,7 +43,7 @@ def _answer(engine: str, model: Path, *adapters: LoraAdapter) -> str:
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", pytest.param("native", marks=needs_native)])
-def test_adapters_count_as_often_as_they_are_scaled(
+def test_scaled_adapters_change_the_answer(
     engine: str, mistral: Path, adapter: Path, other: Path, request: pytest.FixtureRequest
 ) -> None:
     if engine == "native":
@@ -63,7 +63,7 @@ def test_adapters_count_as_often_as_they_are_scaled(
     assert _answer(engine, mistral, LoraAdapter(adapter, 0.0), two) == _answer(engine, mistral, two)
 
 
-def test_an_argument_is_a_file_first(tmp_path: Path) -> None:
+def test_an_existing_file_wins_over_a_scale(tmp_path: Path) -> None:
     plain, colon = tmp_path / "a.gguf", tmp_path / "a.gguf:2"
     assert parse_adapter(f"{plain}:0.5") == (plain, 0.5)
     assert parse_adapter(f"{plain}:-1e-1") == (plain, -0.1)
@@ -78,7 +78,9 @@ def test_an_argument_is_a_file_first(tmp_path: Path) -> None:
             parse_adapter(f"{plain}:{scale}")
 
 
-def test_answers_with_an_adapter(run: Run, mistral: Path, adapter: Path) -> None:
+def test_an_adapter_changes_the_answer_of_the_program(
+    run: Run, mistral: Path, adapter: Path
+) -> None:
     call = ["generate", "hi", "-m", mistral, "-n", "12", "--temperature", "0", "--json", "--raw"]
     base = json.loads(run(*call).stdout)
     none = json.loads(run(*call, "--lora", f"{adapter}:0").stdout)
@@ -88,12 +90,14 @@ def test_answers_with_an_adapter(run: Run, mistral: Path, adapter: Path) -> None
     assert base["adapters"] == []
     assert some["adapters"] == [{"path": str(adapter), "scale": 1.0}]
     assert f"adapter {adapter}: 1 times, rank 4, alpha 8, for attn_q, attn_v" in done.stderr
-    # What was read without the adapter is not taken for what is read with it, nor the reverse.
+    # A prompt state without the adapter is not restored with it, nor the reverse.
     assert json.loads(run(*call, "--lora", adapter).stdout)["text"] == some["text"]
     assert json.loads(run(*call).stdout)["text"] == base["text"]
 
 
-def test_refuses_what_does_not_fit(run: Run, mistral: Path, adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_that_does_not_fit_is_refused(
+    run: Run, mistral: Path, adapter: Path, tmp_path: Path
+) -> None:
     def refused(path: Path | str, status: int = 4) -> str:
         done = run("generate", "hi", "-m", mistral, "--lora", path)
         assert (done.status, done.stdout) == (status, "")
@@ -110,7 +114,9 @@ def test_refuses_what_does_not_fit(run: Run, mistral: Path, adapter: Path, tmp_p
     assert "--lora cannot scale by nan" in refused(f"{adapter}:nan", status=2)
 
 
-def test_a_model_of_another_architecture(run: Run, mistral: Path, tmp_path: Path) -> None:
+def test_an_adapter_for_another_architecture_is_refused(
+    run: Run, mistral: Path, tmp_path: Path
+) -> None:
     def change(writer: Any, tensors: Any) -> None:
         writer.kv_data[0].pop("general.architecture")
         writer.add_string("general.architecture", "qwen2")
@@ -121,14 +127,14 @@ def test_a_model_of_another_architecture(run: Run, mistral: Path, tmp_path: Path
     assert "it is for the architecture qwen2, not llama" in done.stderr
 
 
-def test_ctransformers_has_none(run: Run, mistral: Path, adapter: Path) -> None:
+def test_ctransformers_has_no_adapters(run: Run, mistral: Path, adapter: Path) -> None:
     done = run("generate", "hi", "-m", mistral, "--engine", "ctransformers", "--lora", adapter)
     assert done.status == 2
     assert "ctransformers cannot add LoRA adapters" in done.stderr
     assert "--engine llama.cpp" in done.stderr
 
 
-def test_an_adapter_is_no_model(run: Run, adapter: Path) -> None:
+def test_an_adapter_is_not_a_model(run: Run, adapter: Path) -> None:
     done = run("generate", "hi", "-m", adapter)
     assert done.status == 4
     assert "--lora" in done.stderr
@@ -136,11 +142,11 @@ def test_an_adapter_is_no_model(run: Run, adapter: Path) -> None:
 
 def test_a_dry_run_opens_no_model(run: Run, mistral: Path, adapter: Path) -> None:
     call = ["generate", "hi", "-m", mistral, "--engine", "fake", "--dry-run", "--json"]
-    told = json.loads(run(*call, "--lora", f"{adapter}:0.5").stdout)
-    assert told["adapters"] == [{"path": str(adapter), "scale": 0.5}]
+    fields = json.loads(run(*call, "--lora", f"{adapter}:0.5").stdout)
+    assert fields["adapters"] == [{"path": str(adapter), "scale": 0.5}]
 
 
-def test_a_batch_knows_its_adapters(
+def test_batch_keys_depend_on_the_adapters(
     batch: Run, here: Path, adapter: Path, other: Path, tmp_path: Path
 ) -> None:
     (here / "rows.txt").write_text("one\ntwo\n")
@@ -161,15 +167,15 @@ def test_a_batch_knows_its_adapters(
     assert len({*plain, *once, *keys(f"{adapter}:0.5"), *keys(other), *keys(adapter, other)}) == 10
 
 
-def test_models_show_understands_an_adapter(
+def test_models_show_describes_an_adapter(
     run: Run, mistral: Path, adapter: Path, tmp_path: Path
 ) -> None:
     call = ("models", "show", adapter)
-    told = json.loads(run(*call, "--json", MISTRAL_CLI_MODEL=str(mistral)).stdout)
-    assert told["kind"] == "LoRA adapter (for --lora)"
-    assert (told["architecture"], told["rank"], told["alpha"]) == ("llama", 4, 8.0)
-    assert (told["targets"], told["size"]) == ("attn_q, attn_v", adapter.stat().st_size)
-    assert (told["default_model"], told["fits_default_model"]) == (str(mistral), "yes")
+    fields = json.loads(run(*call, "--json", MISTRAL_CLI_MODEL=str(mistral)).stdout)
+    assert fields["kind"] == "LoRA adapter (for --lora)"
+    assert (fields["architecture"], fields["rank"], fields["alpha"]) == ("llama", 4, 8.0)
+    assert (fields["targets"], fields["size"]) == ("attn_q, attn_v", adapter.stat().st_size)
+    assert (fields["default_model"], fields["fits_default_model"]) == (str(mistral), "yes")
     small = write_mistral(tmp_path / "small.gguf", embedding=32)
     shown = run(*call, MISTRAL_CLI_MODEL=str(small)).stdout
     assert "no: it changes 'blk.0.attn_q" in shown

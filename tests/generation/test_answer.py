@@ -1,4 +1,4 @@
-"""From events to one answer: stop texts, however they are split, and the result."""
+"""From events to an answer: stop texts, however they are split over deltas, and timings."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ TEXT = st.text("ab<", max_size=30)
 
 
 class Source:
-    """Events of an engine, and what was made of them."""
+    """Yields events as an engine does, and counts the deltas that were consumed."""
 
-    def __init__(self, pieces: Sequence[str], reason: FinishReason = "length") -> None:
-        self.pieces, self.reason = pieces, reason
-        self.given = 0
+    def __init__(self, deltas: Sequence[str], reason: FinishReason = "length") -> None:
+        self.deltas, self.reason = deltas, reason
+        self.consumed = 0
         self.closed = False
 
     def events(self) -> Generator[Event, None, None]:
         try:
             yield PrefillProgress(0, 1)
-            for piece in self.pieces:
-                self.given += 1
-                yield TextDelta(piece)
-            yield Finish(self.reason, len(self.pieces))
+            for delta in self.deltas:
+                self.consumed += 1
+                yield TextDelta(delta)
+            yield Finish(self.reason, len(self.deltas))
         finally:
             self.closed = True
 
 
 def answer(source: Source, stop: Sequence[str]) -> tuple[Answer, list[str]]:
     shown: list[str] = []
-    found = collect(
+    result = collect(
         until_stop(source.events(), stop),
         prompt_tokens=3,
         load_seconds=1.5,
         on_progress=lambda progress: None,
         on_text=shown.append,
     )
-    return found, shown
+    return result, shown
 
 
 @given(st.lists(TEXT, max_size=10), st.lists(TEXT, max_size=3))
@@ -58,16 +58,16 @@ def answer(source: Source, stop: Sequence[str]) -> tuple[Answer, list[str]]:
 @example(["aab"], ["ab", "aab"])
 @example(["<", "<a"], ["<a"])
 @example(["x", ""], [""])
-def test_the_text_ends_before_the_first_stop(pieces: list[str], stop: list[str]) -> None:
-    whole = "".join(pieces)
+def test_the_text_ends_before_the_first_stop(deltas: list[str], stop: list[str]) -> None:
+    whole = "".join(deltas)
     cuts = [whole.find(text) for text in stop if text and text in whole]
-    found, shown = answer(Source(pieces), stop)
-    assert found.text == "".join(shown) == whole[: min(cuts, default=len(whole))]
-    assert found.finish_reason == ("stop" if cuts else "length")
+    result, shown = answer(Source(deltas), stop)
+    assert result.text == "".join(shown) == whole[: min(cuts, default=len(whole))]
+    assert result.finish_reason == ("stop" if cuts else "length")
 
 
 @pytest.mark.parametrize(
-    ("pieces", "stop", "text", "given"),
+    ("deltas", "stop", "text", "consumed"),
     [
         (["a", "<e", "nd", ">b"], ["<end>"], "a", 4),
         (["<end>", "b"], ["<end>"], "", 1),
@@ -77,21 +77,23 @@ def test_the_text_ends_before_the_first_stop(pieces: list[str], stop: list[str])
         (["é", "日", "本", "語"], ["本"], "é日", 3),
     ],
 )
-def test_a_stop_ends_the_work(pieces: list[str], stop: list[str], text: str, given: int) -> None:
-    source = Source(pieces)
-    found, _ = answer(source, stop)
-    assert (found.text, found.finish_reason) == (text, "stop")
-    assert found.completion_tokens == source.given == given
+def test_a_stop_text_stops_the_engine(
+    deltas: list[str], stop: list[str], text: str, consumed: int
+) -> None:
+    source = Source(deltas)
+    result, _ = answer(source, stop)
+    assert (result.text, result.finish_reason) == (text, "stop")
+    assert result.completion_tokens == source.consumed == consumed
     assert source.closed
 
 
-def test_the_work_ends_before_the_reader_is_told() -> None:
+def test_the_engine_stops_before_the_last_events_are_yielded() -> None:
     source = Source(["a", "b", "c"])
     for event in until_stop(source.events(), ["b"]):
         assert source.closed == (event in (TextDelta(""), Finish("stop", 2)))
 
 
-def test_a_reader_who_leaves_ends_the_work() -> None:
+def test_closing_the_events_stops_the_engine() -> None:
     source = Source(["a", "b"])
     events = until_stop(source.events(), ["x"])
     next(events)
@@ -104,47 +106,47 @@ def test_text_is_held_back_no_longer_than_needed() -> None:
     assert shown == ["a", "", "<", "", "<ex", "", "<e"]
 
 
-def test_a_beginning_that_never_ends_is_shown_at_the_end() -> None:
-    found, shown = answer(Source(["<en"] * 3, "stop"), ["<end>"])
-    assert found.text == "<en<en<en"
-    assert (found.finish_reason, found.completion_tokens) == ("stop", 3)
+def test_an_unfinished_stop_text_is_shown_at_the_end() -> None:
+    result, shown = answer(Source(["<en"] * 3, "stop"), ["<end>"])
+    assert result.text == "<en<en<en"
+    assert (result.finish_reason, result.completion_tokens) == ("stop", 3)
     assert shown[-1] == "<en"
 
 
-def test_an_answer() -> None:
+def test_an_answer_and_its_timings() -> None:
     progress: list[PrefillProgress] = []
-    found = collect(
+    result = collect(
         Source(["a", "", "b"], "stop").events(),
         prompt_tokens=3,
         load_seconds=1.5,
         on_progress=progress.append,
         on_text=lambda text: None,
     )
-    assert (found.text, found.finish_reason, found.completion_tokens) == ("ab", "stop", 3)
+    assert (result.text, result.finish_reason, result.completion_tokens) == ("ab", "stop", 3)
     assert progress == [PrefillProgress(0, 1)]
-    assert found.timings.load == 1.5
-    assert 0 <= found.timings.prompt < 1 > found.timings.generation >= 0
+    assert result.timings.load == 1.5
+    assert 0 <= result.timings.prompt < 1 > result.timings.generation >= 0
 
 
-def test_times_that_the_engine_tells_are_not_measured() -> None:
+def test_timings_from_the_engine_are_preferred() -> None:
     events: list[Event] = [TextDelta(""), TextDelta("all"), Finish("stop", 9, seconds=(0.25, 2.0))]
-    found = collect(
+    result = collect(
         iter(events),
         prompt_tokens=3,
         load_seconds=1.5,
         on_progress=lambda _: None,
         on_text=lambda _: None,
     )
-    assert (found.text, found.completion_tokens) == ("all", 9)
-    assert found.timings == Timings(1.5, 0.25, 2.0)
+    assert (result.text, result.completion_tokens) == ("all", 9)
+    assert result.timings == Timings(1.5, 0.25, 2.0)
 
 
 def test_an_empty_answer() -> None:
-    found, _ = answer(Source([], "stop"), [])
-    assert (found.text, found.completion_tokens, found.timings.generation) == ("", 0, 0)
+    result, _ = answer(Source([], "stop"), [])
+    assert (result.text, result.completion_tokens, result.timings.generation) == ("", 0, 0)
 
 
-def test_an_engine_that_breaks_off_is_no_success() -> None:
+def test_an_engine_that_stops_without_a_finish_event_fails() -> None:
     with pytest.raises(EngineFailed, match="without a result"):
         collect(
             iter([TextDelta("half")]),

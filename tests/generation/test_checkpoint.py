@@ -1,4 +1,4 @@
-"""Answers about chunks outlive an interrupted run, and no other run uses them."""
+"""Answers about chunks survive an interrupted run, and only the same run resumes with them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.session import Executor
 
 
-def test_an_interrupted_summary_goes_on_where_it_was(
+def test_an_interrupted_summary_resumes(
     mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -40,16 +40,16 @@ def test_an_interrupted_summary_goes_on_where_it_was(
     with file.open("a") as torn:
         torn.write('{"key": "half of a l')
     again = Model(planner, numbered)
-    kept = PartialAnswers.of(planner, job.requests)
-    assert kept.found == 2
-    result = respond(job, Executor(planner, again, partial=kept))
+    partial = PartialAnswers.of(planner, job.requests)
+    assert partial.resumed == 2
+    result = respond(job, Executor(planner, again, partial=partial))
     whole = respond(job, Executor(planner, Model(planner, numbered)))
     assert len(again.prompts) < count
     assert result.answer.text == whole.answer.text
     assert not file.exists()
 
 
-def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
+def test_ctrl_c_reports_the_saved_answers_and_the_same_command_resumes(
     here: Path, mistral: Path, script: Script, run: Any
 ) -> None:
     (here / "long.txt").write_text(LONG, encoding="utf-8")
@@ -67,25 +67,27 @@ def test_ctrl_c_says_what_is_kept_and_the_same_command_goes_on(
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=60)
     assert (out, process.returncode) == ("", 130)
-    assert "answers are kept: the same command continues there" in err
+    assert "answers are saved: run the same command to continue" in err
     script(pieces=["It met."])
     again = run(*command)
     assert (again.stdout, again.status) == ("It met.\n", 0)
-    assert "were kept by an earlier run" in again.stderr
+    assert "answers about chunks from an earlier run" in again.stderr
     assert not list(parts.iterdir())
 
 
-def test_other_options_are_other_parts(
+def test_other_options_have_other_checkpoints(
     mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
 
-    def kept(**options: Any) -> PartialAnswers:
+    def partial_answers(**options: Any) -> PartialAnswers:
         ((job,), planner) = jobs_of(SUMMARY, mistral, LONG, **options)
         return PartialAnswers.of(planner, job.requests)
 
     ((job,), planner) = jobs_of(SUMMARY, mistral, LONG)
     answer = Model(planner, numbered)(job.requests[0].request, (), lambda _: None)
-    kept().put(job.requests[0], answer)
-    assert kept().found == 1  # another random seed
-    assert kept(seed=1).found == kept(temperature=0.7).found == kept(context_length=256).found == 0
+    partial_answers().put(job.requests[0], answer)
+    assert partial_answers().resumed == 1  # another random seed
+    assert partial_answers(seed=1).resumed == 0
+    assert partial_answers(temperature=0.7).resumed == 0
+    assert partial_answers(context_length=256).resumed == 0

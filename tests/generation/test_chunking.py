@@ -1,4 +1,4 @@
-"""Texts that do not fit: the chunks, the prompts about them, and the answers merged."""
+"""Texts that do not fit: their chunks, the prompts about them, and the merged answers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_by_default_a_text_that_does_not_fit_is_refused(mistral: Path, name: str
 
 
 @pytest.mark.parametrize("policy", [Overflow.HEAD, Overflow.TAIL])
-def test_an_end_is_kept_and_the_rest_named(mistral: Path, policy: Overflow) -> None:
+def test_head_or_tail_is_kept_and_the_rest_is_reported(mistral: Path, policy: Overflow) -> None:
     ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=policy)
     kept = job.requests[0].prompt.text.text
     assert LONG.startswith(kept) if policy is Overflow.HEAD else LONG.endswith(kept)
@@ -37,7 +37,7 @@ def test_an_end_is_kept_and_the_rest_named(mistral: Path, policy: Overflow) -> N
     assert job.left_out in result.warnings[0]
 
 
-def test_parts_cover_the_text_and_fit(mistral: Path) -> None:
+def test_chunks_cover_the_text_and_fit(mistral: Path) -> None:
     ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=Overflow.SPLIT)
     texts = [prepared.prompt.text.text for prepared in job.requests]
     assert len(texts) > 2
@@ -48,7 +48,7 @@ def test_parts_cover_the_text_and_fit(mistral: Path) -> None:
     )
 
 
-def test_a_text_that_fits_is_one_whole_whatever_the_policy(mistral: Path) -> None:
+def test_a_text_that_fits_is_not_split_whatever_the_policy(mistral: Path) -> None:
     for policy in Overflow:
         ((job,), _) = jobs_of(SUMMARY, mistral, "A short text.", overflow=policy)
         assert [prepared.prompt.text.text for prepared in job.requests] == ["A short text."]
@@ -60,14 +60,14 @@ def test_an_instruction_that_fills_the_context_is_refused(mistral: Path, policy:
         jobs_of(Task("generate"), mistral, LONG, overflow=policy, system="word " * 600)
 
 
-def test_json_that_cannot_be_put_together_is_not_split(mistral: Path) -> None:
+def test_a_text_is_not_split_if_its_json_cannot_be_merged(mistral: Path) -> None:
     ((_), planner) = jobs_of(Task("json-extract", schema={"type": "string"}), mistral, "x")
     with pytest.raises(UsageError, match="cannot be merged"):
         check_mergeable(planner.builder.spec, Overflow.SPLIT)
     check_mergeable(planner.builder.spec, Overflow.HEAD)
 
 
-def test_answers_to_parts_follow_each_other(mistral: Path) -> None:
+def test_answers_about_chunks_are_concatenated(mistral: Path) -> None:
     result, model = answered(
         Task("generate"), mistral, LONG, lambda prompt: prompt[-20:], overflow=Overflow.SPLIT
     )
@@ -76,7 +76,7 @@ def test_answers_to_parts_follow_each_other(mistral: Path) -> None:
     assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
 
 
-def test_lists_are_joined_and_their_places_are_those_of_the_whole(mistral: Path) -> None:
+def test_lists_are_concatenated_with_spans_in_the_whole_text(mistral: Path) -> None:
     text = "\n\n".join(f"Person{n} is {n} years old and lives in a small house." for n in range(40))
     task = Task("json-extract", schema=schema_from_fields("name"), many=True, grounded=True)
 
@@ -94,7 +94,7 @@ def test_lists_are_joined_and_their_places_are_those_of_the_whole(mistral: Path)
         assert text[span.start : span.end] == names[index]
 
 
-def test_of_objects_the_first_value_of_each_key_counts(mistral: Path) -> None:
+def test_merged_objects_have_the_first_value_of_each_key(mistral: Path) -> None:
     text = LONG + "\n\nThe chair was Zoë Maier."
     fields = schema_from_fields("chair, boat", nullable=True)
     task = Task("json-extract", schema=fields, grounded=True)
@@ -107,5 +107,5 @@ def test_of_objects_the_first_value_of_each_key_counts(mistral: Path) -> None:
     result, _ = answered(task, mistral, text, reply, overflow=Overflow.SPLIT)
     assert result.extraction
     assert result.extraction.data == {"chair": "Zoë Maier", "boat": "boat 1"}
-    places = {span.path: text[span.start : span.end] for span in result.extraction.spans}
-    assert places == {"/chair": "Zoë Maier", "/boat": "boat 1"}
+    spans = {span.path: text[span.start : span.end] for span in result.extraction.spans}
+    assert spans == {"/chair": "Zoë Maier", "/boat": "boat 1"}

@@ -1,4 +1,4 @@
-"""JSON asked for until it is whole and holds: what is asked, how often, and what is printed."""
+"""Retries of cut and invalid JSON: the requests, how many there are, and the printed items."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ def tokenize(text: str) -> list[int]:
 Planned = tuple[PreparedRequest, RequestPlanner]
 
 
-def make_plan(model: Path, **given: Any) -> Planned:
-    values = {name: given.pop(name) for name in ("many", "grounded", "jsonl") if name in given}
+def make_plan(model: Path, **options: Any) -> Planned:
+    values = {name: options.pop(name) for name in ("many", "grounded", "jsonl") if name in options}
     task = Task("json-extract", schema=schema_from_fields("name, age int"), **values)
-    return request_of(task, model, "Bob is 34", **given)
+    return request_of(task, model, "Bob is 34", **options)
 
 
 class Model:
-    """Says its answers one after the other and remembers what it was asked."""
+    """Gives its answers one after the other, and records the requests."""
 
-    def __init__(self, *answers: str, pieces: int = 1) -> None:
+    def __init__(self, *answers: str, deltas: int = 1) -> None:
         self._answers = list(answers)
-        self._pieces = pieces
+        self._deltas = deltas
         self.requests: list[Request] = []
 
     def __call__(
@@ -56,7 +56,7 @@ class Model:
         text = self._answers.pop(0)
         cut = text.endswith("…")
         text = text.removesuffix("…")
-        size = max(len(text) // self._pieces, 1)
+        size = max(len(text) // self._deltas, 1)
         for start in range(0, len(text), size):
             on_text(text[start : start + size])
         reason: FinishReason = "length" if cut else "stop"
@@ -73,30 +73,32 @@ def data_of(result: Result) -> Any:
     return result.extraction.data
 
 
-def test_a_good_answer_is_asked_for_once(mistral: Path) -> None:
+def test_a_valid_answer_is_not_retried(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=50), Model(GOOD)
-    found = run(plan, model)
-    assert data_of(found) == json.loads(GOOD)
-    assert found.warnings == ()
+    result = run(plan, model)
+    assert data_of(result) == json.loads(GOOD)
+    assert result.warnings == ()
     assert model.requests == [plan[0].request]
 
 
-def test_a_cut_answer_gets_more_room_and_then_a_wish(tmp_path: Path, mistral: Path) -> None:
+def test_a_cut_answer_is_retried_with_a_higher_limit_and_then_asked_to_be_brief(
+    tmp_path: Path, mistral: Path
+) -> None:
     template = tmp_path / "t.txt"
     template.write_text("+++\n[options]\nmax_tokens = 40\n+++\n{{ text }}")
     task = Task("json-extract", schema=schema_from_fields("name, age int"))
     plan = request_of(task, mistral, "Bob is 34", template=template)
     model = Model(CUT + "…", CUT + "…", GOOD)
-    found = run(plan, model)
+    result = run(plan, model)
     first, roomy, brief = model.requests
     assert (first.max_tokens, roomy.max_tokens, brief.max_tokens) == (40, 80, 80)
     assert first.prompt_token_ids == roomy.prompt_token_ids != brief.prompt_token_ids
     assert {r.grammar for r in model.requests} == {plan[0].request.grammar}
-    assert len(found.warnings) == 2
-    assert "cut at 12 tokens" in found.warnings[0]
+    assert len(result.warnings) == 2
+    assert "cut at 12 tokens" in result.warnings[0]
 
 
-def test_more_room_is_no_help_against_going_round_in_circles(mistral: Path) -> None:
+def test_a_repetitive_answer_is_not_retried_with_a_higher_limit(mistral: Path) -> None:
     plan, model = make_plan(mistral), Model(f'["{"again and " * 9}…', GOOD)
     prepared, planner = plan
     roomy = prepared.longest_answer > prepared.request.max_tokens
@@ -105,7 +107,7 @@ def test_more_room_is_no_help_against_going_round_in_circles(mistral: Path) -> N
     assert model.requests[1].prompt_token_ids != prepared.request.prompt_token_ids
 
 
-def test_the_users_limit_is_no_offer(mistral: Path) -> None:
+def test_the_users_limit_is_never_raised(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=20), Model(CUT + "…", CUT + "…")
     with pytest.raises(OutputCut) as caught:
         run(plan, model)
@@ -113,10 +115,10 @@ def test_the_users_limit_is_no_offer(mistral: Path) -> None:
     assert CUT in caught.value.details
 
 
-def test_an_invalid_answer_is_shown_what_is_wrong(mistral: Path) -> None:
+def test_the_retry_of_an_invalid_answer_contains_the_error(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=60), Model(BAD, GOOD)
-    found = run(plan, model)
-    assert data_of(found) == json.loads(GOOD)
+    result = run(plan, model)
+    assert data_of(result) == json.loads(GOOD)
     second = model.requests[1].prompt_token_ids
     assert tokens_of(BAD) in joined(second)
     assert tokens_of("'age' is a required property") in joined(second)
@@ -131,23 +133,23 @@ def tokens_of(text: str) -> str:
 
 
 @pytest.mark.parametrize("answers", [(BAD, BAD), (BAD, "[]"), (CUT + "…", BAD)], ids=range(3))
-def test_only_once_more(mistral: Path, answers: tuple[str, ...]) -> None:
+def test_a_request_is_retried_only_once(mistral: Path, answers: tuple[str, ...]) -> None:
     plan, model = make_plan(mistral, max_tokens=60), Model(*answers)
     with pytest.raises(OutputInvalid) as caught:
         run(plan, model)
-    assert caught.value.message.endswith("(asked 2 times)")
+    assert caught.value.message.endswith("(after 2 attempts)")
     assert len(model.requests) == 2
     assert answers[-1] in caught.value.details
 
 
 @pytest.mark.parametrize("answer", [BAD, CUT + "…"])
-def test_without_a_chat_nothing_can_be_said(mistral: Path, answer: str) -> None:
+def test_a_raw_prompt_is_not_retried(mistral: Path, answer: str) -> None:
     plan, model = make_plan(mistral, max_tokens=60, raw=True), Model(answer)
     with pytest.raises(MistralCliError):
         run(plan, model)
 
 
-def test_what_no_longer_fits_is_not_asked(mistral: Path) -> None:
+def test_a_retry_that_does_not_fit_is_not_sent(mistral: Path) -> None:
     plan = make_plan(mistral, max_tokens=30)
     long = '{"name": "' + "x" * plan[0].context_length + '"}'
     with pytest.raises(OutputInvalid, match="required"):
@@ -157,47 +159,48 @@ def test_what_no_longer_fits_is_not_asked(mistral: Path) -> None:
 # --- lists, item by item -------------------------------------------------------------------------
 
 
-def printed(model: Path, *answers: str, pieces: int) -> tuple[list[Any], MistralCliError | None]:
+def printed(model: Path, *answers: str, deltas: int) -> tuple[list[Any], MistralCliError | None]:
     prepared, planner = make_plan(model, jsonl=True, many=True)
     stdout = io.StringIO()
     writer = ItemsWriter(make_terminal(stdout=stdout))
     error = None
     try:
-        extract_items(prepared, Executor(planner, Model(*answers, pieces=pieces)), writer)
+        extract_items(prepared, Executor(planner, Model(*answers, deltas=deltas)), writer)
     except MistralCliError as raised:
         error = raised
     return [json.loads(line) for line in stdout.getvalue().splitlines()], error
 
 
-@pytest.mark.parametrize("pieces", [1, 3, 1000])
-def test_items_are_printed_as_they_come(mistral: Path, pieces: int) -> None:
-    assert printed(mistral, f"[{GOOD}, {GOOD}]", pieces=pieces) == ([json.loads(GOOD)] * 2, None)
-    assert printed(mistral, "[]", pieces=pieces) == ([], None)
+@pytest.mark.parametrize("deltas", [1, 3, 1000])
+def test_items_are_printed_as_they_are_completed(mistral: Path, deltas: int) -> None:
+    assert printed(mistral, f"[{GOOD}, {GOOD}]", deltas=deltas) == ([json.loads(GOOD)] * 2, None)
+    assert printed(mistral, "[]", deltas=deltas) == ([], None)
 
 
-@pytest.mark.parametrize("pieces", [1, 1000])
+@pytest.mark.parametrize("deltas", [1, 1000])
 @pytest.mark.parametrize(
-    ("answer", "kind"), [(f"[{GOOD}, {CUT}…", OutputCut), (f"[{GOOD}, {BAD}, ", OutputInvalid)]
+    ("answer", "error_type"),
+    [(f"[{GOOD}, {CUT}…", OutputCut), (f"[{GOOD}, {BAD}, ", OutputInvalid)],
 )
-def test_what_was_printed_before_a_failure_is_told(
-    mistral: Path, answer: str, kind: type[MistralCliError], pieces: int
+def test_the_error_counts_the_items_printed_before_it(
+    mistral: Path, answer: str, error_type: type[MistralCliError], deltas: int
 ) -> None:
-    items, error = printed(mistral, answer, pieces=pieces)
+    items, error = printed(mistral, answer, deltas=deltas)
     assert items == [json.loads(GOOD)]
-    assert isinstance(error, kind)
-    assert "(items printed before: 1)" in error.message
+    assert isinstance(error, error_type)
+    assert "(items already printed: 1)" in error.message
     assert GOOD in error.details
 
 
 @pytest.mark.parametrize(
     "answer", [f'[{GOOD}, {{"b"', f"[{GOOD}", f"[{GOOD}, ", GOOD, "", "[" + "9" * 5000 + ","]
 )
-def test_a_list_that_does_not_end_is_none(mistral: Path, answer: str) -> None:
-    items, error = printed(mistral, answer, pieces=7)
+def test_an_unfinished_list_is_invalid(mistral: Path, answer: str) -> None:
+    items, error = printed(mistral, answer, deltas=7)
     assert items == [json.loads(GOOD)] * answer.startswith(f"[{GOOD}")
     assert isinstance(error, OutputInvalid)
 
 
-def test_a_list_item_by_item_has_all_the_room_at_once(mistral: Path) -> None:
+def test_a_streamed_list_has_the_higher_limit_at_once(mistral: Path) -> None:
     prepared, _ = make_plan(mistral, jsonl=True, many=True)
     assert prepared.request.max_tokens == prepared.longest_answer

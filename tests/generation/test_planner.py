@@ -1,4 +1,4 @@
-"""What is decided before the weights are read."""
+"""Contexts, limits, seeds and errors: everything that is planned before the weights are loaded."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ def test_the_context_is_sized_for_prompt_and_answer(mistral: Path) -> None:
     assert prepared.request.max_tokens == 100
 
 
-def test_the_context_ends_where_the_model_does(mistral: Path) -> None:
+def test_the_context_is_at_most_the_models(mistral: Path) -> None:
     (prepared,), planner, _ = planned(mistral, "hello", max_tokens=5000)
     assert prepared.context_length == planner.config.model.context_length == 512
     assert prepared.request.max_tokens == 512 - prepared.prompt_tokens
 
 
-def test_a_longer_context_than_trained_is_lowered_and_said(mistral: Path) -> None:
-    made, _, warnings = planned(mistral, "hello", context_length=9999)
-    assert made[0].context_length == 512
+def test_a_longer_context_than_trained_is_lowered_with_a_warning(mistral: Path) -> None:
+    prepared, _, warnings = planned(mistral, "hello", context_length=9999)
+    assert prepared[0].context_length == 512
     assert "9999" in warnings[0]
 
 
@@ -58,12 +58,12 @@ def test_a_prompt_that_does_not_fit_names_the_numbers(mistral: Path) -> None:
         requests(mistral, "hello " * 30, context_length=20)
 
 
-def test_the_first_mistral_is_kept_to_its_attention_window(tmp_path: Path) -> None:
+def test_the_context_of_the_first_mistral_is_its_attention_window(tmp_path: Path) -> None:
     first = write_mistral(tmp_path / "first.gguf", context_length=32768)
     (prepared,) = requests(first, "hello", max_tokens=20000)
     assert prepared.context_length == 4096
-    made, _, warnings = planned(first, "hello", context_length=8192)
-    assert made[0].context_length == 8192
+    prepared, _, warnings = planned(first, "hello", context_length=8192)
+    assert prepared[0].context_length == 8192
     assert "4096" in warnings[0]
 
 
@@ -73,13 +73,15 @@ def test_a_context_beyond_training_and_window_warns_of_both(tmp_path: Path) -> N
     assert len(warnings) == 2
 
 
-def test_a_later_mistral_is_not(tmp_path: Path) -> None:
+def test_the_context_of_a_later_mistral_is_not_limited_to_a_window(tmp_path: Path) -> None:
     later = write_mistral(tmp_path / "later.gguf", "v3", context_length=32768)
     (prepared,) = requests(later, "hello", max_tokens=20000)
     assert prepared.context_length > 20000
 
 
-def test_a_flag_beats_the_template_beats_the_default(mistral: Path, tmp_path: Path) -> None:
+def test_an_option_overrides_the_template_which_overrides_the_default(
+    mistral: Path, tmp_path: Path
+) -> None:
     template = tmp_path / "own.txt"
     template.write_text("+++\n[options]\ntemperature = 0.5\n+++\n{{ text }}", encoding="utf-8")
     prepared, _ = request_of(Task("generate"), mistral, "hi", template=template, top_k=3)
@@ -87,13 +89,13 @@ def test_a_flag_beats_the_template_beats_the_default(mistral: Path, tmp_path: Pa
     assert (sampling.top_k, sampling.temperature, sampling.top_p) == (3, 0.5, 0.93)
 
 
-def test_seeds_are_new_unless_given(mistral: Path) -> None:
+def test_seeds_are_random_unless_set(mistral: Path) -> None:
     seeds = {requests(mistral, "hi")[0].request.sampling.seed for _ in range(4)}
     assert len(seeds) > 1
     assert requests(mistral, "hi", seed=0)[0].request.sampling.seed == 0
 
 
-def test_wrong_parameters_are_refused_before_the_model_is_looked_for() -> None:
+def test_wrong_parameters_are_refused_before_the_model_is_resolved() -> None:
     nowhere = Path("/no/such/model.gguf")
     with pytest.raises(UsageError, match="colour"):
         requests(nowhere, "hi", param=["colour=red"])

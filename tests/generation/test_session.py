@@ -1,4 +1,4 @@
-"""Several requests at once: answers in order, and errors that end them."""
+"""Several requests at once: their answers are in order, and an error ends the run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from mistral_cli.generation.task import Task
 
 
 @pytest.mark.parametrize("parallel", [1, 3])
-def test_several_at_once_are_in_order_and_an_error_ends_them(mistral: Path, parallel: int) -> None:
+def test_concurrent_answers_are_in_order_and_an_error_ends_the_run(
+    mistral: Path, parallel: int
+) -> None:
     ((job,), planner) = jobs_of(Task("generate"), mistral, LONG, overflow=Overflow.SPLIT)
     executor = Executor(planner, Model(planner, lambda prompt: prompt[-30:]), parallel)
     answers = [answer.text for answer in executor.answers(job.requests)]

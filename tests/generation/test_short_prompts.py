@@ -1,4 +1,4 @@
-"""Short prompts whose tokens are counted only once the model is open."""
+"""Short prompts, whose tokens are counted only once the model is open."""
 
 from __future__ import annotations
 
@@ -36,16 +36,16 @@ TASKS = [
 ]
 
 
-def _both(
+def _plan_both_ways(
     task: Task, model: Path, texts: list[str], **options: Any
 ) -> tuple[RequestPlanner | None, RequestPlanner, list[NamedPrompt]]:
-    """The planner without a count, the one with, and the prompts."""
-    given_options = TaskOptions(model=str(model), **options)
-    builder = PromptBuilder.of(task, given_options)
+    """The planner from an upper bound, the planner from exact counts, and the prompts."""
+    task_options = TaskOptions(model=str(model), **options)
+    builder = PromptBuilder.of(task, task_options)
     terminal = make_terminal()
     config = resolve_config(
         builder.template,
-        given_options,
+        task_options,
         Config(),
         terminal,
         default_overflow=task.strategy.default_overflow,
@@ -59,12 +59,12 @@ def _both(
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: task.name)
 @pytest.mark.parametrize("name", ["mistral", "smollm2"])
-def test_the_same_is_asked_as_when_the_tokens_are_counted(
+def test_the_requests_equal_those_with_counted_tokens(
     name: str, task: Task, request: pytest.FixtureRequest
 ) -> None:
     model = request.getfixturevalue(name)
     texts = ["Rivers carry water to the sea.", "Où est la gare ? 駅はどこですか。"]
-    quick, counted, prompts = _both(task, model, texts, seed=1, max_tokens=512)
+    quick, counted, prompts = _plan_both_ways(task, model, texts, seed=1, max_tokens=512)
     assert quick
     tokenize = tokenizer_of(model)
     quick, counted = (replace(each, tokenize=tokenize) for each in (quick, counted))
@@ -80,17 +80,17 @@ def test_the_same_is_asked_as_when_the_tokens_are_counted(
         (TASKS[0], ["a longer prompt than fits " * 8], {"context_length": 200}),
         (TASKS[2], ["One paragraph.\n\nAnd another one."], {}),
     ],
-    ids=["long", "does not fit", "in pieces"],
+    ids=["long", "does not fit", "split"],
 )
-def test_what_may_not_fit_or_be_split_is_counted(
+def test_a_text_that_may_not_fit_or_is_split_needs_a_count(
     task: Task, texts: list[str], options: dict[str, Any], mistral: Path
 ) -> None:
-    assert _both(task, mistral, texts, max_tokens=16, **options)[0] is None
+    assert _plan_both_ways(task, mistral, texts, max_tokens=16, **options)[0] is None
 
 
 @given(text=st.text(max_size=60))
 @pytest.mark.parametrize("name", ["mistral", "smollm2"])
-def test_no_text_has_more_tokens_than_bytes_and_a_space(
+def test_a_text_has_at_most_one_token_more_than_bytes(
     name: str, text: str, request: pytest.FixtureRequest
 ) -> None:
     tokenize: Callable[[str], list[int]] = tokenizer_of(request.getfixturevalue(name))

@@ -1,4 +1,4 @@
-"""`--lookup` and `--draft-model`: guesses change how fast an answer comes, not what it says."""
+"""`--lookup` and `--draft-model`: drafted tokens make an answer faster, not different."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.structured.grammar import json_grammar
 
-DRAWN = Sampling(0.7, 40, 0.95, 1.1, 5)
+SAMPLED = Sampling(0.7, 40, 0.95, 1.1, 5)
 LETTER = (
     "Dear Mr. Bennett,\n\nThank you for your order of 3 March. We have sent 12 oak chairs "
     "(item 4471) and 2 tables (item 2210) to 17 Mill Lane, Exeter. Please pay 1,766.00 by 30 "
@@ -34,12 +34,12 @@ SCHEMA = {
     "required": ["letter"],
     "additionalProperties": False,
 }
-# One thread: with more, attention to a single token of a long text is summed up otherwise.
+# One thread: more threads sum the attention to one token of a long text in another order.
 PLAIN = LoadOptions(1024, 1)
 LOOKUP = replace(PLAIN, speculative=SpeculativeConfig())
 
 
-def _asked(engine: Session, smollm2: Path, text: str, **changes: object) -> str:
+def _answer(engine: Session, smollm2: Path, text: str, **changes: object) -> str:
     ids = tuple(encode([Message("user", text)], read_gguf(smollm2), engine.tokenize))
     request = replace(Request(ids, 100, GREEDY), **changes)  # type: ignore[arg-type]
     events = list(engine.stream(request))
@@ -47,25 +47,27 @@ def _asked(engine: Session, smollm2: Path, text: str, **changes: object) -> str:
     return "".join(event.text for event in events if isinstance(event, TextDelta))
 
 
-def _texts(engine: Session, smollm2: Path) -> list[str]:
+def _answers(engine: Session, smollm2: Path) -> list[str]:
     return [
-        _asked(engine, smollm2, COPY),
-        _asked(engine, smollm2, FREE),
-        _asked(engine, smollm2, COPY, sampling=DRAWN),
-        _asked(engine, smollm2, COPY, grammar=json_grammar(SCHEMA, many=False)),
+        _answer(engine, smollm2, COPY),
+        _answer(engine, smollm2, FREE),
+        _answer(engine, smollm2, COPY, sampling=SAMPLED),
+        _answer(engine, smollm2, COPY, grammar=json_grammar(SCHEMA, many=False)),
     ]
 
 
-def _drafted(smollm2: Path) -> LoadOptions:
-    """With a draft model that is nearly always right: the model itself."""
+def _with_draft_model(smollm2: Path) -> LoadOptions:
+    """Options with the model as its own draft model, whose tokens are nearly always accepted."""
     return replace(PLAIN, speculative=SpeculativeConfig(smollm2))
 
 
-@pytest.mark.parametrize("guess", [lambda _: LOOKUP, _drafted], ids=["text", "draft"])
+@pytest.mark.parametrize(
+    "load_options", [lambda _: LOOKUP, _with_draft_model], ids=["lookup", "draft model"]
+)
 @pytest.mark.parametrize("name", ["llama.cpp", pytest.param("native", marks=needs_native)])
-def test_one_thread_writes_the_same_texts(
+def test_drafted_tokens_do_not_change_the_answers(
     name: str,
-    guess: Callable[[Path], LoadOptions],
+    load_options: Callable[[Path], LoadOptions],
     smollm2: Path,
     request: pytest.FixtureRequest,
 ) -> None:
@@ -73,19 +75,19 @@ def test_one_thread_writes_the_same_texts(
         request.getfixturevalue("native")
     engine, model = backend(name), read_gguf(smollm2)
     with engine.open(model, PLAIN) as plain:
-        expected = _texts(plain, smollm2)
-    with engine.open(model, guess(smollm2)) as session:
-        assert _texts(session, smollm2) == expected
+        expected = _answers(plain, smollm2)
+    with engine.open(model, load_options(smollm2)) as session:
+        assert _answers(session, smollm2) == expected
 
 
-def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
+def test_drafted_tokens_take_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
     counts = []
-    for options in (PLAIN, LOOKUP, _drafted(smollm2)):
+    for options in (PLAIN, LOOKUP, _with_draft_model(smollm2)):
         listening = ListenAddress(tmp_path / "s.sock", ("key",))
         with backend("llama.cpp").open(
             read_gguf(smollm2), replace(options, listening=listening)
         ) as e:
-            text = _asked(e, smollm2, COPY)
+            text = _answer(e, smollm2, COPY)
             counts.append(LlamaServerClient(listening.socket, "key").metrics()["n_decode_total"])
         listening.socket.unlink(missing_ok=True)
     assert "12 oak chairs (item 4471) and 2 tables" in text
@@ -93,46 +95,48 @@ def test_what_is_guessed_takes_fewer_evaluations(smollm2: Path, tmp_path: Path) 
     assert counts[2] < counts[0] / 4
 
 
-def test_a_prefix_that_is_restored(smollm2: Path, tmp_path: Path) -> None:
-    """What was read without `lookup` serves with it."""
+def test_a_restored_prefix_gives_the_same_answer(smollm2: Path, tmp_path: Path) -> None:
+    """A prefix that was saved without `--lookup` is restored with it."""
     texts = []
     for options in (PLAIN, LOOKUP):
         load = replace(options, states=tmp_path)
         with backend("llama.cpp").open(read_gguf(smollm2), load) as engine:
             ids = tuple(encode([Message("user", COPY)], read_gguf(smollm2), engine.tokenize))
             prefix = Prefix(ids[:64], tmp_path / "prefix.state")
-            texts.append(_asked(engine, smollm2, COPY, prefixes=(prefix,)))
+            texts.append(_answer(engine, smollm2, COPY, prefixes=(prefix,)))
     assert (tmp_path / "prefix.state").exists()
     assert texts[0] == texts[1]
 
 
-def test_a_call_that_copies(run: Run, smollm2: Path) -> None:
+def test_lookup_does_not_change_a_copy(run: Run, smollm2: Path) -> None:
     command = ("generate", "-m", smollm2, COPY, "-n", 60, "-t", 1, "--temperature", 0)
-    found = run(*command, "--repetition-penalty", 1, "--lookup", "-v")
-    assert found.status == 0, found.stderr
-    assert "Thank you for your order of 3 March. We have sent 12 oak chairs" in found.stdout
-    assert found.stdout == run(*command, "--repetition-penalty", 1).stdout
+    result = run(*command, "--repetition-penalty", 1, "--lookup", "-v")
+    assert result.status == 0, result.stderr
+    assert "Thank you for your order of 3 March. We have sent 12 oak chairs" in result.stdout
+    assert result.stdout == run(*command, "--repetition-penalty", 1).stdout
 
 
-def test_ctransformers_cannot(run: Run, smollm2_for_ctransformers: Path) -> None:
-    found = run(
+def test_ctransformers_has_no_speculative_decoding(
+    run: Run, smollm2_for_ctransformers: Path
+) -> None:
+    result = run(
         *("generate", "-m", smollm2_for_ctransformers, "hi", "--engine", "ctransformers"),
         "--lookup",
     )
-    assert found.status == 2
-    assert not found.stdout
-    assert "ctransformers has no speculative decoding" in found.stderr
-    assert "drop --lookup" in found.stderr
+    assert result.status == 2
+    assert not result.stdout
+    assert "ctransformers has no speculative decoding" in result.stderr
+    assert "drop --lookup" in result.stderr
 
 
-def test_a_draft_model(run: Run, smollm2: Path, mistral: Path) -> None:
+def test_a_draft_model_needs_the_same_vocabulary(run: Run, smollm2: Path, mistral: Path) -> None:
     command = ("generate", "-m", smollm2, FREE, "-n", 30, "-t", 1, "--temperature", 0)
-    found = run(*command, "--draft-model", smollm2, "-v")
-    assert found.status == 0, found.stderr
-    assert f"the draft model {smollm2} is" in found.stderr
-    assert found.stdout == run(*command).stdout
+    result = run(*command, "--draft-model", smollm2, "-v")
+    assert result.status == 0, result.stderr
+    assert f"the draft model {smollm2} is" in result.stderr
+    assert result.stdout == run(*command).stdout
     refused = run(*command, "--draft-model", mistral)
     assert refused.status == 4
-    assert "has another vocabulary than" in refused.stderr
+    assert "have different vocabularies" in refused.stderr
     assert run(*command, "--draft-model", smollm2, "--lookup").status == 2
     assert run(*command, "--draft-model", "/nowhere.gguf").status == 3

@@ -1,4 +1,4 @@
-"""Templates: where they are found, what their header may say, and that data stays data."""
+"""Templates: where they are found, their headers, and values that are never interpreted."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def user_text(messages: list[Message]) -> str:
     return message.content
 
 
-# --- the built-in ones ---------------------------------------------------------------------------
+# --- built-in templates --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_built_in_templates_are_valid(name: str) -> None:
-    """The program checks only the user's templates."""
+    """The program itself checks only the user's templates."""
     check_source(find_template(name))
 
 
@@ -135,7 +135,7 @@ def test_the_users_folder_comes_first() -> None:
     assert [t.path for t in available_templates() if t.name == "summarize"] == [path]
 
 
-def test_a_file_is_found_by_its_path_and_a_name_never_is(
+def test_a_file_is_found_by_its_path_and_not_by_a_bare_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -168,7 +168,7 @@ def test_a_file_is_found_by_its_path_and_a_name_never_is(
         "Summarize",
     ],
 )
-def test_what_is_not_found_names_the_known_ones(reference: str) -> None:
+def test_an_unknown_template_is_an_error_that_lists_the_known_ones(reference: str) -> None:
     write("sub", "{{ text }}")
     for outside in (prompts_dir().parent, prompts_dir().parent.parent):
         (outside / "secret.txt").write_text("{{ text }}")
@@ -179,7 +179,7 @@ def test_what_is_not_found_names_the_known_ones(reference: str) -> None:
     assert ", ".join(sorted([*BUILT_IN, "sub"])) in caught.value.hint
 
 
-def test_a_broken_template_is_listed_as_such_and_breaks_nothing_else() -> None:
+def test_a_broken_template_is_listed_with_its_error_and_others_still_work() -> None:
     path = write("broken", "{{ text")
     write("good", '+++\ndescription = "Works."\n+++\n{{ text }}')
     (prompts_dir() / "folder.txt").mkdir()
@@ -197,7 +197,7 @@ def test_a_broken_template_is_listed_as_such_and_breaks_nothing_else() -> None:
 # --- the header ----------------------------------------------------------------------------------
 
 
-def test_a_whole_header() -> None:
+def test_a_complete_header() -> None:
     template = read_template(
         write(
             "mine",
@@ -276,14 +276,14 @@ def test_header_errors_name_the_file_and_the_key(header: str, problem: str) -> N
         (b"\xff{{ text }}", "cannot read"),
     ],
 )
-def test_files_that_are_no_templates(content: str | bytes, problem: str) -> None:
+def test_files_that_are_not_templates(content: str | bytes, problem: str) -> None:
     path = write("mine", content)
     with pytest.raises(UsageError, match=problem) as caught:
         read_template(path)
     assert str(path) in caught.value.message
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot read the template"):
         read_template(tmp_path / "no.txt")
 
@@ -299,17 +299,17 @@ ONE_FOLDER = settings(suppress_health_check=[HealthCheck.function_scoped_fixture
 @given(text=DATA, instruction=DATA, value=DATA)
 def test_data_arrives_unchanged(text: str, instruction: str, value: str) -> None:
     template = Template(Path("t.txt"), "({{ instruction }}|{{ text }}|{{ own }})\n")
-    found = template.fill(text, instruction, params={"own": value})
-    assert found == [Message("user", f"({instruction}|{text}|{value})")]
+    messages = template.fill(text, instruction, params={"own": value})
+    assert messages == [Message("user", f"({instruction}|{text}|{value})")]
 
 
 @ONE_FOLDER
 @given(text=DATA)
-def test_only_the_outermost_newlines_of_a_prompt_go(text: str) -> None:
+def test_only_the_outermost_newlines_of_a_prompt_are_dropped(text: str) -> None:
     assert user_text(find_template("generate").fill(text)) == text.strip("\n")
 
 
-def test_values_come_from_the_user_then_the_command_then_the_header() -> None:
+def test_the_users_values_override_the_commands_and_those_the_headers() -> None:
     content = "+++\nparams = {a = 1, b = 1, c = 1}\n+++\n{{ a }}{{ b }}{{ c }}{{ text }}"
     task_values = {"b": 2, "unused": 2}
     assert user_text(fill(content, "", params={"c": "3"}, task_values=task_values)) == "123"
@@ -325,7 +325,7 @@ def test_a_missing_value_is_named() -> None:
     assert "-p NAME=VALUE" in caught.value.hint
 
 
-@pytest.mark.parametrize("name", ["nobody", "text", "instruction", "__class__"])
+@pytest.mark.parametrize("name", ["unknown", "text", "instruction", "__class__"])
 def test_an_unknown_parameter_is_refused_and_the_known_ones_listed(name: str) -> None:
     content = "+++\nparams.unused = 1\n+++\n{{ to }} {{ text }} {{ instruction }}"
     with pytest.raises(UsageError, match=f"no parameter '{name}'") as caught:
@@ -334,12 +334,12 @@ def test_an_unknown_parameter_is_refused_and_the_known_ones_listed(name: str) ->
     assert user_text(fill(content, params={"to": "x", "unused": "y"})).startswith("x TEXT")
 
 
-def test_a_line_of_nothing_but_a_tag_leaves_no_trace() -> None:
+def test_a_line_with_only_a_tag_is_dropped() -> None:
     content = "A\n  {% if text %}\n  {{ text }}\n  {% endif %}\nB"
     assert user_text(fill(content, "  x\n")) == "A\n    x\n\nB"
 
 
-def test_an_empty_system_text_is_no_message() -> None:
+def test_an_empty_system_text_gives_no_message() -> None:
     content = (
         "+++\nsystem = '{% if tone %} {{ tone }} {% endif %}'\nparams.tone = ''\n+++\n{{ text }}"
     )

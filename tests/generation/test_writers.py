@@ -1,4 +1,4 @@
-"""The printers, over streams in memory."""
+"""The writers, on streams in memory."""
 
 from __future__ import annotations
 
@@ -22,47 +22,47 @@ from mistral_cli.system.wrap import Wrapper
 RESULT = Result(*[Any] * 3)  # type: ignore[arg-type]
 
 
-def printed(pieces: list[str], *, exact: bool = False, width: int = 0) -> str:
+def printed(deltas: list[str], *, exact: bool = False, width: int = 0) -> str:
     stdout = io.StringIO()
     wrapper = Wrapper(width) if width else None
     writer = TextWriter(make_terminal(stdout=stdout), wrapper, keep_leading_space=exact)
-    for piece in pieces:
-        writer.delta(piece)
+    for delta in deltas:
+        writer.delta(delta)
     writer.finish(RESULT)
     return stdout.getvalue()
 
 
 @given(st.lists(st.text()))
-def test_plain_text_is_the_text_between_no_space_and_one_newline(pieces: list[str]) -> None:
-    assert printed(pieces) == "".join(pieces).strip() + "\n"
+def test_plain_text_is_stripped_and_ends_in_one_newline(deltas: list[str]) -> None:
+    assert printed(deltas) == "".join(deltas).strip() + "\n"
 
 
 @given(st.lists(st.text()))
-def test_raw_text_keeps_its_leading_space(pieces: list[str]) -> None:
-    assert printed(pieces, exact=True) == "".join(pieces).rstrip() + "\n"
+def test_raw_text_keeps_its_leading_space(deltas: list[str]) -> None:
+    assert printed(deltas, exact=True) == "".join(deltas).rstrip() + "\n"
 
 
-def test_text_is_printed_as_it_comes() -> None:
+def test_text_is_printed_as_it_streams() -> None:
     stdout = io.StringIO()
     writer = TextWriter(make_terminal(stdout=stdout), None, keep_leading_space=False)
     seen = []
-    for piece in [" Hello", " wor", "ld", ".\n"]:
-        writer.delta(piece)
+    for delta in [" Hello", " wor", "ld", ".\n"]:
+        writer.delta(delta)
         seen.append(stdout.getvalue())
     assert seen == ["Hello", "Hello wor", "Hello world", "Hello world."]
 
 
-def test_the_status_line_takes_no_place_of_a_line_that_is_begun() -> None:
+def test_the_status_line_does_not_overwrite_an_unfinished_line() -> None:
     screen = TerminalStream()
     shared = make_terminal(stdout=screen, stderr=screen)
     writer = TextWriter(shared, Wrapper(40), keep_leading_space=False)
-    shared.status("1 of 2 pieces …")
+    shared.status("1 of 2 chunks …")
     writer.delta("- one item\n- two it")
-    shared.status("2 of 2 pieces …")
+    shared.status("2 of 2 chunks …")
     writer.delta("ems\n")
     writer.finish(RESULT)
     shared.status("the end")
-    assert screen.getvalue().rpartition("1 of 2 pieces …")[2] == (
+    assert screen.getvalue().rpartition("1 of 2 chunks …")[2] == (
         "\r\x1b[K- one item\n- two items\n\r\x1b[Kthe end"
     )
 
@@ -76,7 +76,7 @@ def test_several_answers_each_end_in_a_newline() -> None:
     assert stdout.getvalue() == "one\ntwo\n"
 
 
-def test_on_a_terminal_a_blank_line_stands_between_answers() -> None:
+def test_on_a_terminal_a_blank_line_separates_answers() -> None:
     stdout = TerminalStream()
     writer = TextWriter(make_terminal(stdout=stdout), Wrapper(20), keep_leading_space=False)
     for text in ("one\ntwo", "three"):
@@ -100,7 +100,7 @@ def test_an_interrupted_answer_leaves_the_cursor_on_a_new_line() -> None:
     assert stdout.getvalue() == "half a\n"
 
 
-def test_what_a_terminal_would_obey_is_not_printed_there() -> None:
+def test_control_characters_are_not_printed_on_a_terminal() -> None:
     text = "a\x1b]0;t\x07\x9bb"
     screen, pipe = TerminalStream(), io.StringIO()
     for stdout in (screen, pipe):
@@ -138,7 +138,7 @@ def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrap
 
 
 @pytest.mark.parametrize("stdout", [TerminalStream(), io.StringIO()])
-def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
+def test_data_is_indented_on_a_terminal_only(stdout: io.StringIO) -> None:
     writer = DataWriter(make_terminal(stdout=stdout))
     writer.delta('{"a":')
     assert stdout.getvalue() == ""
@@ -147,7 +147,7 @@ def test_data_is_indented_for_a_person_only(stdout: io.StringIO) -> None:
     assert (stdout.getvalue().count("\n") > 1) == stdout.isatty()
 
 
-def test_status_is_for_terminals_and_goes_away() -> None:
+def test_the_status_is_shown_on_a_terminal_only_and_erased() -> None:
     screen, log = TerminalStream(), io.StringIO()
     shown = make_terminal(stderr=screen)
     shown.status("loading")
@@ -159,7 +159,7 @@ def test_status_is_for_terminals_and_goes_away() -> None:
     assert log.getvalue() == ""
 
 
-def test_half_a_character_does_not_end_the_program() -> None:
+def test_a_lone_surrogate_does_not_crash_the_program() -> None:
     code = (
         "from mistral_cli.system.terminal import Terminal\n"
         "from mistral_cli.system.stdout import write, write_json\n"

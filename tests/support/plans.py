@@ -1,4 +1,4 @@
-"""Jobs and requests as the program plans them, for tests of the steps before and after."""
+"""Plan jobs and requests as the program does, and answer them with a scripted model."""
 
 from __future__ import annotations
 
@@ -47,19 +47,19 @@ def jobs_of(
     **options: Any,
 ) -> tuple[list[Job], RequestPlanner]:
     terminal = terminal or make_terminal()
-    given = TaskOptions(model=str(model), template=template and str(template), **options)
-    builder = PromptBuilder.of(task, given)
+    task_options = TaskOptions(model=str(model), template=template and str(template), **options)
+    builder = PromptBuilder.of(task, task_options)
     prompts = [builder.build(Text(text, source)) for text in texts]
     config = resolve_config(
         builder.template,
-        given,
+        task_options,
         Config(),
         terminal,
         default_overflow=task.strategy.default_overflow,
     )
     named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
     jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
-    # The tokenizer that planned the jobs is closed by now, since the program opens the model next.
+    # The tokenizer that planned the jobs is closed by now: the program opens the model next.
     return jobs, replace(planner, tokenize=tokenizer_of(model))
 
 
@@ -92,7 +92,7 @@ SUMMARY = Task("summarize", strategy=SummaryStrategy())
 
 
 class Model:
-    """Answers each prompt with `reply(prompt)`, and records the prompts."""
+    """Answers each prompt with `reply(prompt)`, and records prompts and requests."""
 
     def __init__(self, planner: RequestPlanner, reply: Callable[[str], str]) -> None:
         self._model, self._reply = planner.config.model, reply
@@ -112,8 +112,8 @@ def answered(
     task: Task, model: Path, text: str, reply: Callable[[str], str], **options: Any
 ) -> tuple[Result, Model]:
     ((job,), planner) = jobs_of(task, model, text, **options)
-    asked = Model(planner, reply)
-    return respond(job, Executor(planner, asked)), asked
+    scripted = Model(planner, reply)
+    return respond(job, Executor(planner, scripted)), scripted
 
 
 def numbered(prompt: str) -> str:
@@ -123,7 +123,7 @@ def numbered(prompt: str) -> str:
 
 
 def respond(job: Job, executor: Executor) -> Result:
-    """Return the result of `job`, and write nothing."""
+    """Answer `job` and return the result, without writing anything."""
     task = executor.planner.builder.task
     assert isinstance(task, Task)
     return task.strategy.respond(job, executor, NULL_WRITER)

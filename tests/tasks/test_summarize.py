@@ -1,4 +1,4 @@
-"""Summaries: level by level, and with an exact number of sentences or bullet points."""
+"""Summaries in levels, and with an exact number of sentences or bullet points."""
 
 from __future__ import annotations
 
@@ -26,19 +26,17 @@ def test_a_long_text_is_summarized_in_levels(mistral: Path) -> None:
 
     result, model = answered(task, mistral, LONG * 3, wordy, max_tokens=40)
     assert result.answer.text.startswith("Summary from day 1.")
-    parts = [p for p in model.prompts if "one part of a longer text" in p]
+    chunk_prompts = [p for p in model.prompts if "one part of a longer text" in p]
     final = model.prompts[-1]
-    assert len(parts) == len(model.prompts) - 1 > 6
+    assert len(chunk_prompts) == len(model.prompts) - 1 > 6
     assert "a poem" in final
-    assert not any("a poem" in part for part in parts)
-    assert result.chunks < len(parts)  # there was more than one level
+    assert not any("a poem" in prompt for prompt in chunk_prompts)
+    assert result.chunks < len(chunk_prompts)  # there was more than one level
     assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
 
 
-def test_every_step_fits_the_context_that_is_opened(
-    mistral: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is shorter than the model's, and the summaries of many parts would fill that."""
+def test_every_level_fits_the_open_context(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is shorter than the model's context, which the summaries of many chunks would fill."""
     monkeypatch.setattr("mistral_cli.generation.chunking.LONGEST_CHUNK", 150)
     ((job,), planner) = jobs_of(SUMMARY, mistral, LONG, max_tokens=100)
     opened = planner.load.context_length
@@ -50,8 +48,8 @@ def test_every_step_fits_the_context_that_is_opened(
     assert len(model.requests) > len(job.requests) + 2
 
 
-def test_the_last_step_is_the_users_even_where_one_part_is_left(mistral: Path) -> None:
-    """A text that is too long beside a long answer, and short enough to be one part."""
+def test_the_options_apply_to_the_final_summary_of_a_single_chunk(mistral: Path) -> None:
+    """The text is too long besides a long answer, but short enough for one chunk."""
     task = Task("summarize", {"style": "a poem"}, strategy=SummaryStrategy())
     result, model = answered(task, mistral, LONG[:900], numbered, max_tokens=300)
     assert "a poem" in model.prompts[-1]
@@ -59,7 +57,7 @@ def test_the_last_step_is_the_users_even_where_one_part_is_left(mistral: Path) -
     assert result.answer.text == "Summary from day 1."
 
 
-def test_summaries_that_do_not_get_shorter_end(mistral: Path) -> None:
+def test_summaries_that_do_not_get_shorter_are_an_error(mistral: Path) -> None:
     with pytest.raises(ContextExceeded, match="no shorter than the chunks"):
         answered(SUMMARY, mistral, LONG, lambda _: "More and more words about boats. " * 40)
 
@@ -70,11 +68,11 @@ ONE = "The committee met on Monday."
 TWO = f"{ONE} It bought a boat."
 
 
-THREE = f"{TWO} Nobody was against it."
+THREE = f"{TWO} All were in favour of it."
 
 
 @pytest.mark.parametrize(
-    ("values", "answers", "taken", "warning"),
+    ("values", "answers", "expected", "warning"),
     [
         ({"sentences": 2}, [TWO], TWO, None),
         ({"sentences": 2}, [THREE, TWO], TWO, None),
@@ -89,13 +87,13 @@ THREE = f"{TWO} Nobody was against it."
         ({"bullets": 1}, ["none at all"] * 2, "none at all", "0 bullet points, not 1 bullet"),
     ],
 )
-def test_what_can_be_counted_is_checked_and_asked_again_once(
-    mistral: Path, values: dict[str, int], answers: list[str], taken: str, warning: str | None
+def test_a_wrong_number_is_retried_once_and_then_cut(
+    mistral: Path, values: dict[str, int], answers: list[str], expected: str, warning: str | None
 ) -> None:
     left = list(answers)
     task = Task("summarize", values, strategy=SummaryStrategy())
     result, model = answered(task, mistral, "A text.", lambda _: left.pop(0))
-    assert result.answer.text == taken
+    assert result.answer.text == expected
     assert left == []
     if len(answers) > 1:
         assert answers[0] in model.prompts[1]
@@ -105,38 +103,45 @@ def test_what_can_be_counted_is_checked_and_asked_again_once(
 
 
 @pytest.mark.parametrize(
-    ("first", "second", "taken", "warnings"),
+    ("first", "second", "expected", "warnings"),
     [
         (TWO, TWO, TWO, ()),
-        (f"{TWO} Nobody wa", ONE, TWO, ("the model wrote 3 sentences: cut after 2 sentences",)),
+        (
+            f"{TWO} All were in fa",
+            ONE,
+            TWO,
+            ("the model wrote 3 sentences: cut after 2 sentences",),
+        ),
         ("It met. It wa", ONE, "It met. It wa", ("the answer was cut at 7 tokens",)),
     ],
 )
-def test_a_sentence_that_was_cut_is_none_of_those_wished(
-    mistral: Path, first: str, second: str, taken: str, warnings: tuple[str, ...]
+def test_a_cut_sentence_does_not_count(
+    mistral: Path, first: str, second: str, expected: str, warnings: tuple[str, ...]
 ) -> None:
     ((job,), planner) = jobs_of(
         Task("summarize", {"sentences": 2}, strategy=SummaryStrategy()), mistral, "x"
     )
     model, left = Model(planner, lambda _: left.pop(0)), [first, second]
 
-    def ask(*asked: Any) -> Answer:
-        answer = model(*asked)
+    def ask(*arguments: Any) -> Answer:
+        answer = model(*arguments)
         return replace(answer, finish_reason="length") if len(model.prompts) == 1 else answer
 
     result = respond(job, Executor(planner, ask))
-    assert result.answer.text == taken
+    assert result.answer.text == expected
     assert len(model.prompts) == 2
     assert [warning.partition(" (")[0] for warning in result.warnings] == list(warnings)
 
 
-def test_the_limit_that_the_user_set_holds_for_the_last_step_alone(mistral: Path) -> None:
+def test_the_users_limit_applies_to_the_final_summary_only(mistral: Path) -> None:
     _, model = answered(SUMMARY, mistral, LONG, numbered, max_tokens=20)
     assert [request.max_tokens for request in model.requests[-1:]] == [20]
     assert all(request.max_tokens == 512 // 8 for request in model.requests[:-1])
 
 
-def test_what_is_split_is_the_same_in_a_dry_run(mistral: Path, run: Any, tmp_path: Path) -> None:
+def test_a_dry_run_shows_the_prompts_of_a_split_text(
+    mistral: Path, run: Any, tmp_path: Path
+) -> None:
     path = tmp_path / "long.txt"
     path.write_text(LONG, encoding="utf-8")
     ((job,), planner) = jobs_of(SUMMARY, mistral, LONG, terminal=make_terminal())

@@ -1,4 +1,4 @@
-"""Translations: structure kept, segments checked and asked for again, glossaries."""
+"""Translations: preserved structure, checks and retries of segments, glossaries."""
 
 from __future__ import annotations
 
@@ -43,31 +43,31 @@ It was here.
 """
 
 
-def asked_text(prompt: str) -> str:
+def text_of(prompt: str) -> str:
     return prompt.split("only.\n\n", 1)[1].removesuffix("[/INST]").strip()
 
 
 def upper(prompt: str) -> str:
-    return asked_text(prompt).upper().replace("HTTPS://EXAMPLE.ORG/M", "https://example.org/m")
+    return text_of(prompt).upper().replace("HTTPS://EXAMPLE.ORG/M", "https://example.org/m")
 
 
 @pytest.mark.parametrize(
-    ("text", "source", "pieces"),
+    ("text", "source", "segments"),
     [(MARKDOWN, "notes.md", 3), (SUBTITLES, "film.srt", 2), ("One.\n\n  Two.\r\n\n", "a.txt", 2)],
 )
-def test_what_is_no_prose_stays_to_the_character(
-    mistral: Path, text: str, source: str, pieces: int
+def test_everything_but_prose_stays_unchanged(
+    mistral: Path, text: str, source: str, segments: int
 ) -> None:
     result, model = answered(TRANSLATION, mistral, text, upper, source=source)
     expected = text
-    for words in map(asked_text, model.prompts):
+    for words in map(text_of, model.prompts):
         expected = expected.replace(words, upper(f"only.\n\n{words}"))
     assert result.answer.text == expected != text
-    assert result.chunks == len(model.prompts) == pieces
+    assert result.chunks == len(model.prompts) == segments
     assert result.warnings == ()
 
 
-def test_a_broken_piece_is_asked_again_then_told_and_still_in_its_place(mistral: Path) -> None:
+def test_a_broken_segment_is_retried_then_reported_and_stays_in_its_place(mistral: Path) -> None:
     def loses_the_link(prompt: str) -> str:
         return "Lee las actas." if "minutes" in prompt else upper(prompt)
 
@@ -89,7 +89,7 @@ def test_a_broken_piece_is_asked_again_then_told_and_still_in_its_place(mistral:
     )
 
 
-def test_the_glossary_is_told_where_its_terms_are_and_held_to(
+def test_glossary_terms_in_a_segment_are_in_the_prompt_and_enforced(
     mistral: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "terms.csv"
@@ -107,12 +107,12 @@ def test_the_glossary_is_told_where_its_terms_are_and_held_to(
     assert "harbour" in result.warnings[0]
 
 
-def test_an_endless_translation_is_bounded(mistral: Path) -> None:
+def test_the_length_of_a_translation_is_limited(mistral: Path) -> None:
     ((job,), _) = jobs_of(TRANSLATION, mistral, "Paint.\n\nRepair.", source="a.txt")
     assert all(prepared.request.max_tokens < 80 for prepared in job.requests)
 
 
-def test_a_paragraph_that_is_too_long_is_cut_at_its_sentences(mistral: Path) -> None:
+def test_a_paragraph_that_is_too_long_is_split_at_sentences(mistral: Path) -> None:
     text = " ".join(f"This is sentence {n} of a very long paragraph." for n in range(60))
     result, model = answered(TRANSLATION, mistral, text, upper)
     assert len(model.prompts) > 3

@@ -1,9 +1,9 @@
-"""The files of the prompt cache: saved states, each with a description beside it.
+"""The files of the prompt cache: saved states, each with its metadata beside it.
 
 `<name>.state` is the engine's file; `<name>.json` has its key, tokens, size and SHA-256. The
-description is written last, and a state without one does not count. A new state is hashed and
-renamed, and after that only ever deleted. States contain prompts, so the folder must be one that
-only the user can read.
+metadata is written last, and a state without metadata is ignored. A new state is hashed and
+renamed; after that it never changes. States contain prompts, so only the user may be able to read
+the folder.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import Any
 from mistral_cli.system.files import write_atomically
 
 _NAME_LENGTH = 32  # hex digits
-_MOST = 256  # entries; more make the search slow, and small states gain little
+_MAX_ENTRIES = 256  # more would make the search slow, and small states save little time
 _LOCK, _LOCK_SECONDS = "lock", 5.0
-_SECONDS_UNFINISHED = 3600.0
+_UNFINISHED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True)
@@ -40,37 +40,37 @@ class Entry:
 
 
 class Store:
-    """The states in `folder`, which together keep to `limit` bytes.
+    """The states in `folder`, at most `limit` bytes in total.
 
-    Several processes may use one folder. Every method raises OSError.
+    Several processes may share a folder. Every method raises OSError.
     """
 
     def __init__(self, folder: Path, limit: int) -> None:
         self.folder, self.limit = folder, limit
 
     def find(self, key: str, tokens: Sequence[int]) -> Path | None:
-        """The state after `tokens`, if its content matches its hash; a damaged one is deleted."""
+        """The state after `tokens`, if its content matches its hash. Deletes a damaged state."""
         path = self._path(key, tokens)
-        about = _read(path)
-        if about is None or (about.get("key"), about.get("tokens")) != (key, list(tokens)):
+        metadata = _read(path)
+        if metadata is None or (metadata.get("key"), metadata.get("tokens")) != (key, list(tokens)):
             return None
-        whole = path.exists() and path.stat().st_size == about["size"]
-        if not whole or _hash(path) != about["sha256"]:
+        complete = path.exists() and path.stat().st_size == metadata["size"]
+        if not complete or _hash(path) != metadata["sha256"]:
             _delete(path)
             return None
         os.utime(path.with_suffix(".json"))
         return path
 
     def new(self, key: str, tokens: Sequence[int]) -> Path:
-        """A path where an engine may write the state after `tokens`; `add` makes it an entry."""
+        """A path for an engine to write the state after `tokens` to; `add` makes it an entry."""
         path = self._path(key, tokens)
         return path.with_name(f"{path.stem}-{secrets.token_hex(4)}.new")
 
     def add(self, new: Path, key: str, tokens: Sequence[int], model: str) -> None:
-        """Make a file from `new` an entry, and delete the least recently used entries."""
+        """Make the file `new` an entry; delete the least recently used entries over the limit."""
         path = self._path(key, tokens)
         new.chmod(0o600)
-        about = {
+        metadata = {
             "key": key,
             "model": model,
             "tokens": list(tokens),
@@ -80,7 +80,7 @@ class Store:
         with self._locked():
             if _read(path) is None:
                 new.replace(path)
-                write_atomically(path.with_suffix(".json"), json.dumps(about).encode())
+                write_atomically(path.with_suffix(".json"), json.dumps(metadata).encode())
                 path.with_suffix(".json").chmod(0o600)
             else:  # another process was faster
                 new.unlink()
@@ -88,21 +88,21 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """Every entry, most recently used first."""
-        found = []
+        entries = []
         for path in self._states():
             with contextlib.suppress(OSError, KeyError, TypeError):
-                about = _read(path) or {}
+                metadata = _read(path) or {}
                 used = path.with_suffix(".json").stat().st_mtime
-                found.append(
+                entries.append(
                     Entry(
-                        str(about["model"]),
-                        len(about["tokens"]),
+                        str(metadata["model"]),
+                        len(metadata["tokens"]),
                         path.stat().st_size,
                         datetime.fromtimestamp(int(used), UTC),
                         path,
                     )
                 )
-        return sorted(found, key=lambda entry: entry.last_used, reverse=True)
+        return sorted(entries, key=lambda entry: entry.last_used, reverse=True)
 
     def clear(self) -> int:
         """Delete everything and return the number of bytes freed."""
@@ -129,7 +129,7 @@ class Store:
         kept, size = 0, 0
         for entry in self.entries():
             kept, size = kept + 1, size + entry.size
-            if kept > 1 and (kept > _MOST or size > self.limit):
+            if kept > 1 and (kept > _MAX_ENTRIES or size > self.limit):
                 size -= entry.size
                 _delete(entry.path)
 
@@ -143,18 +143,18 @@ class Store:
 
 def _sweep(files: Sequence[Path]) -> None:
     """Delete unfinished files of processes that were killed."""
-    oldest = time.time() - _SECONDS_UNFINISHED
+    oldest = time.time() - _UNFINISHED_SECONDS
     for path in files:
-        whole = path.suffix == ".json" or _read(path) is not None
-        if not whole and path.stat().st_mtime < oldest:
+        complete = path.suffix == ".json" or _read(path) is not None
+        if not complete and path.stat().st_mtime < oldest:
             path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """The description of a state, or None if it has none."""
+    """The metadata of a state, or None without any."""
     with contextlib.suppress(OSError, ValueError):
-        about = json.loads(path.with_suffix(".json").read_bytes())
-        return about if isinstance(about, dict) else None
+        metadata = json.loads(path.with_suffix(".json").read_bytes())
+        return metadata if isinstance(metadata, dict) else None
     return None
 
 

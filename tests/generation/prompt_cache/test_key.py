@@ -9,7 +9,7 @@ from synthetic.models import write_mistral
 
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
-from mistral_cli.generation.prompt_cache.key import fingerprint, key_of
+from mistral_cli.generation.prompt_cache.key import fingerprint, state_key
 from mistral_cli.models.gguf import read_gguf
 
 LLAMA_CPP = backend("llama.cpp")
@@ -28,8 +28,8 @@ def test_models_of_the_same_shape_have_different_fingerprints(tmp_path: Path) ->
 
 def test_the_key_depends_on_every_load_option_except_those_without_effect(stories: Path) -> None:
     model, load = read_gguf(stories), LoadOptions(512, 1)
-    key = key_of(model, LLAMA_CPP, load)
-    assert key == key_of(model, LLAMA_CPP, LoadOptions(1024, 2, states=Path("/elsewhere")))
-    assert key != key_of(model, LLAMA_CPP, LoadOptions(512, 1, parallel=2))
-    assert key != key_of(model, LLAMA_CPP, LoadOptions(512, 1, gpu_layers=3))
-    assert key != key_of(model, backend("fake"), load)
+    key = state_key(model, LLAMA_CPP, load)
+    assert key == state_key(model, LLAMA_CPP, LoadOptions(1024, 2, states=Path("/elsewhere")))
+    assert key != state_key(model, LLAMA_CPP, LoadOptions(512, 1, parallel=2))
+    assert key != state_key(model, LLAMA_CPP, LoadOptions(512, 1, gpu_layers=3))
+    assert key != state_key(model, backend("fake"), load)
