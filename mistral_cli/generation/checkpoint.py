@@ -83,7 +83,7 @@ def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
     path, request = planner.config.model.path, prepared.request
     model = path.stat()
     sampling = asdict(request.sampling)
-    if not prepared.seed_given:
+    if not prepared.fixed_seed:
         del sampling["seed"]
     content = [
         str(path.resolve()),

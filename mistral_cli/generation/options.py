@@ -1,4 +1,4 @@
-"""The options of every task, and those of tasks on the texts of one call."""
+"""The options of every task, and those of one-off calls."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from mistral_cli.system.options import (
 
 
 def _no_nan(value: float | None) -> float | None:
-    """NaN passes every comparison with a limit."""
+    """Refuse NaN, which passes every comparison with a limit."""
     if value is not None and math.isnan(value):
         raise typer.BadParameter("nan is not a number")
     return value
 
 
 class Overflow(StrEnum):
-    """What to do with a text that does not fit the context."""
+    """The policy for a text that does not fit the context."""
 
     ERROR = "error"
     HEAD = "head"
@@ -145,7 +145,7 @@ class TaskOptions(ModelOptions):
     raw: Annotated[
         bool,
         option(
-            "--raw", panel=PROMPT, help="Send the text as it is, without template or chat format."
+            "--raw", panel=PROMPT, help="Send the text unchanged, without template or chat format."
         ),
     ] = False
     overflow: Annotated[
@@ -167,7 +167,7 @@ class TaskOptions(ModelOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class OneOffOptions(TaskOptions):
-    """More options, for tasks on the texts of one call."""
+    """Options of one-off calls, which a batch does not have."""
 
     no_serve: Annotated[
         bool,

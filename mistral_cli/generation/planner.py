@@ -1,7 +1,7 @@
 """Prompts → requests: first their sizes, then a context for all of them, then the requests.
 
-Nothing here reads the weights. `plan_jobs` is the whole way; `plan_short_prompts` skips the
-counting where an upper bound of the tokens is good enough.
+Nothing here reads the weights. `plan_jobs` counts the tokens exactly; `plan_short_prompts` plans
+with an upper bound of the tokens where that is good enough.
 """
 
 from __future__ import annotations
@@ -36,19 +36,20 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import TextFormat
 
-# What a 7B model needs for a context of so many tokens is 128 MiB, set to zero in some 30 ms.
-# To open the vocabulary by itself, for an exact count, takes 60 ms for 32,000 tokens and 130 ms
-# for 49,000: longer than to prefill a short prompt.
+# A context of this many tokens takes 128 MiB for a 7B model, which are zeroed in some 30 ms.
+# Opening the vocabulary by itself, for an exact count, takes 60 ms for 32,000 tokens and 130 ms
+# for 49,000: longer than a short prompt's prefill.
 _SHORT_PROMPT = 1024  # tokens, by the upper bound
-_BYTES_A_TOKEN = 4  # of English
+_BYTES_PER_TOKEN = 4  # in English text
 
-# Other tokenizers rewrite the text before they split it, and may make it longer.
-_A_TOKEN_IS_A_BYTE_OR_MORE = ("gpt2", "llama")
+# Their tokens are at least a byte long. Other tokenizers rewrite the text before they split it,
+# and may make it longer.
+_BYTE_BOUNDED_TOKENIZERS = ("gpt2", "llama")
 
 
 @dataclass(frozen=True)
 class NamedPrompt:
-    """A prompt of this run in the model's format; `subject` names its text among several."""
+    """A prompt in the model's format; `subject` names its text if there are several."""
 
     rendered: RenderedPrompt
     subject: str = ""
@@ -56,10 +57,10 @@ class NamedPrompt:
 
 @dataclass(frozen=True)
 class PreparedRequest:
-    """One request about `prompt`, ready to run in a context of `context_length` tokens.
+    """A request for `prompt`, ready to run in a context of `context_length` tokens.
 
-    JSON that is cut or wrong may be asked for again, with up to `longest_answer` tokens.
-    `seed_given` is False for a seed drawn at random.
+    A retry of JSON that is cut or invalid may have up to `longest_answer` tokens. `fixed_seed` is
+    False for a random seed.
     """
 
     prompt: Prompt
@@ -67,11 +68,11 @@ class PreparedRequest:
     context_length: int
     longest_answer: int
     stop: tuple[str, ...]
-    seed_given: bool = False
+    fixed_seed: bool = False
 
     @property
     def prompt_tokens(self) -> int:
-        """Tokens of the prompt, BOS included."""
+        """The number of tokens of the prompt, BOS included."""
         return len(self.request.prompt_token_ids)
 
 
@@ -79,9 +80,9 @@ class PreparedRequest:
 class Job:
     """One text, and the requests that answer it.
 
-    `chunks` are the requests in the order of the text, with the text between them that stays
-    as it is. `left_out` describes what no request is about. With `split` the requests are about
-    parts of the text. `subject` names the text among several, else it is empty.
+    `chunks` are the requests in the order of the text, and the text between them that stays
+    unchanged. `left_out` describes the part of the text that is in no request. `split` is True if
+    the requests are about parts of the text. `subject` names the text if there are several.
     """
 
     prompt: Prompt
@@ -99,16 +100,17 @@ class Job:
 
 @dataclass(frozen=True)
 class RequestPlanner(PromptSizer):
-    """Makes requests for a context that is fixed; `load` is how the model is opened.
+    """Makes requests for a fixed context; `load` has the options that open the model.
 
-    `shared_prefix` is what the prompts of a batch begin with; None has each prompt looked at.
+    `shared_prefix` is the common prefix of the prompts of a batch. If it is None, each prompt
+    gets prefixes of its own.
     """
 
     load: LoadOptions
     shared_prefix: tuple[int, ...] | None = None
 
     def with_load(self, **changes: Any) -> RequestPlanner:
-        """The planner for a model that is opened with other `LoadOptions`."""
+        """This planner for a model that is opened with other `LoadOptions`."""
         return replace(self, load=replace(self.load, **changes))
 
     def job(self, prompt: EncodedPrompt, subject: str = "") -> Job:
@@ -137,7 +139,7 @@ class RequestPlanner(PromptSizer):
             raise self._too_long(encoded)
         more = 1 if "max_tokens" in self.config.generation.set_by_user else MORE_ROOM
         longest = min(generation.max_tokens * more, left)
-        # Items that are written at once cannot be asked for again.
+        # Without retries the first request has the higher limit of a retry.
         request = Request(
             encoded.token_ids,
             min(generation.max_tokens, left) if self.strategy.retries else longest,
@@ -145,15 +147,15 @@ class RequestPlanner(PromptSizer):
             prompt.spec.grammar if prompt.spec else None,
             prefixes=self._prefixes(encoded),
         )
-        seed_given = "seed" in generation.set_by_user or "seed" in prompt.overrides
+        fixed_seed = "seed" in generation.set_by_user or "seed" in prompt.overrides
         return PreparedRequest(
-            prompt, request, self.load.context_length, longest, generation.stop, seed_given
+            prompt, request, self.load.context_length, longest, generation.stop, fixed_seed
         )
 
     def with_messages(
         self, prepared: PreparedRequest, messages: Sequence[Message]
     ) -> Request | None:
-        """The request with other messages; None if they do not fit the context."""
+        """The request with other messages, or None if they do not fit the context."""
         ids = tuple(encode(messages, self.config.model, self.tokenize))
         limit = min(prepared.longest_answer, self.load.context_length - len(ids))
         if limit < 1:
@@ -165,28 +167,28 @@ class RequestPlanner(PromptSizer):
         return detokenize(self.config.model, prepared.request.prompt_token_ids)
 
     def _prefixes(self, encoded: EncodedPrompt) -> tuple[Prefix, ...]:
-        """The prefixes of a prompt that other prompts are likely to share."""
+        """The prefixes that other prompts are likely to share."""
         shared, ids = self.shared_prefix, encoded.token_ids
         if shared == ():
             return ()
         if shared and len(shared) >= MIN_TOKENS and ids[:-1][: len(shared)] == shared:
             return (Prefix(shared),)
-        # A task asks its own question once about a text, and in a batch every text is new: a
-        # state for each would fill the disk.
+        # Only a user's own question may be followed by another about the same text. Tasks ask once,
+        # and a batch has a new text in each row: a state for each text would fill the disk.
         question = bool(self.builder.instruction) and shared is None
         return prefixes_of(encoded, self.encode, question=question)
 
     def _too_long(self, encoded: EncodedPrompt) -> ContextExceeded:
         config, room = self.config, self.room(encoded.prompt)
-        ways = ["Shorten the text", "use --overflow head, tail or split"]
+        remedies = ["Shorten the text", "use --overflow head, tail or split"]
         if "max_tokens" in config.generation.set_by_user:
-            ways.append("lower -n/--max-tokens")
+            remedies.append("lower -n/--max-tokens")
         if config.longest < config.model.context_length:
-            ways.append(f"raise -c/--context-length up to {config.model.context_length}")
+            remedies.append(f"raise -c/--context-length up to {config.model.context_length}")
         return ContextExceeded(
             f"the prompt has {len(encoded)} tokens, and {room} fit into the context of "
             f"{config.longest} beside {config.longest - room} for the answer",
-            hint=f"{', '.join(ways[:-1])} or {ways[-1]}.",
+            hint=f"{', '.join(remedies[:-1])} or {remedies[-1]}.",
         )
 
 
@@ -197,9 +199,9 @@ def plan_jobs(
     prompts: Sequence[NamedPrompt],
     reporter: Reporter,
 ) -> tuple[list[Job], RequestPlanner]:
-    """One job for each prompt, and the planner that made them; the tokens are counted exactly.
+    """Plan a job for each prompt, with exact token counts; also return the planner.
 
-    All jobs share one context, long enough for the longest. Raises UsageError, ContextExceeded.
+    All jobs share one context, long enough for each. Raises UsageError, ContextExceeded.
     """
     with _open_tokenizer(config) as tokenizer:
         sizer = PromptSizer(builder, config, strategy, tokenizer.tokenize)
@@ -222,29 +224,29 @@ def plan_short_prompts(
     prompts: Sequence[NamedPrompt],
     reporter: Reporter,
 ) -> RequestPlanner | None:
-    """A planner whose context fits short prompts by an upper bound of their tokens.
+    """Plan a context for short prompts with an upper bound of their tokens.
 
-    None where the tokens must be counted: for long prompts, for texts that may be split, and
-    for a model that a server process has open. Until the model is open the planner cannot
-    tokenize; `jobs_of` makes the jobs then.
+    Returns None if the tokens must be counted: for long prompts, for texts that may be split, and
+    for a served model. The planner cannot tokenize before the model is open; then `jobs_of` makes
+    the jobs.
     """
-    if config.served or config.model.tokenizer_model not in _A_TOKEN_IS_A_BYTE_OR_MORE:
+    if config.served or config.model.tokenizer_model not in _BYTE_BOUNDED_TOKENIZERS:
         return None
-    sizer = PromptSizer(builder, config, strategy, _a_token_a_byte)
+    sizer = PromptSizer(builder, config, strategy, _one_token_per_byte)
     budgets = []
     for each in prompts:
-        prompt, most = each.rendered.prompt, each.rendered.most_tokens
-        if most > min(_SHORT_PROMPT, sizer.room(prompt)):
+        prompt, bound = each.rendered.prompt, each.rendered.most_tokens
+        if bound > min(_SHORT_PROMPT, sizer.room(prompt)):
             return None
-        budget = sizer.budget(sizer.chunk(EncodedPrompt(prompt, (0,) * most)))
+        budget = sizer.budget(sizer.chunk(EncodedPrompt(prompt, (0,) * bound)))
         if len(budget.prompts) != 1:
             return None
-        budgets.append(replace(budget, prompts=(most // _BYTES_A_TOKEN,)))
+        budgets.append(replace(budget, prompts=(bound // _BYTES_PER_TOKEN,)))
     return fix_context(sizer, budgets, reporter)
 
 
 def jobs_of(planner: RequestPlanner, prompts: Sequence[NamedPrompt]) -> list[Job]:
-    """The jobs for prompts in a context that is fixed. Raises UsageError, ContextExceeded."""
+    """The jobs for prompts in a fixed context. Raises UsageError, ContextExceeded."""
     jobs = []
     for each in prompts:
         with about(each.subject):
@@ -255,7 +257,7 @@ def jobs_of(planner: RequestPlanner, prompts: Sequence[NamedPrompt]) -> list[Job
 def fix_context(
     sizer: PromptSizer, budgets: Iterable[TokenBudget], reporter: Reporter
 ) -> RequestPlanner:
-    """A planner with a context for all of the `budgets`, and the GPU layers that fit beside it."""
+    """A planner with a context for all `budgets`, and the GPU layers that fit besides it."""
     budgets, config = list(budgets), sizer.config
     needed = max(budget.context for budget in budgets)
     context = choose_context_length(config.model, config.context_length, needed, reporter)
@@ -271,8 +273,7 @@ def fix_context(
         reporter.warn(selection.warning)
     config = replace(config, selection=selection)
     load = replace(config.load, context_length=context, gpu_layers=selection.gpu_layers)
-    # Speculative decoding makes batches, which are computed faster with the weights as in the
-    # file.
+    # Speculative decoding evaluates batches, which are faster with the weights as in the file.
     if selection.backend.repacking and not selection.gpu_layers and not load.speculative:
         load = replace(load, repack=_repack(config, context, budgets, reporter))
     return RequestPlanner(sizer.builder, config, sizer.strategy, sizer.tokenize, load)
@@ -297,6 +298,6 @@ def _open_tokenizer(config: RunConfig) -> AbstractContextManager[Session]:
     return open_tokenizer(config.selection.backend, config.model)
 
 
-def _a_token_a_byte(text: str) -> list[int]:
-    """Stands in for a tokenizer where an upper bound is enough."""
+def _one_token_per_byte(text: str) -> list[int]:
+    """Replaces a tokenizer where an upper bound is enough."""
     return [0] * (len(text.encode("utf-8", "surrogatepass")) + 1)

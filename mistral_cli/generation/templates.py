@@ -1,8 +1,8 @@
 """Prompt templates: find one, read its header, fill it with the user's text.
 
-A template is a text file for Jinja2's sandbox, under a TOML header between `+++` lines:
-`description`; `system`, the system text; `[options]`, sampling defaults; `[params]`, named
-values and their defaults; `[schema]`, the JSON Schema of the answer. `{{ text }}` is the
+A template is a text file for Jinja2's sandbox. It may begin with a TOML header between `+++` lines:
+`description`; `system`, the system text; `[options]`, sampling defaults; `[params]`, parameters
+and their defaults; `[schema]`, the JSON Schema of the answer. `{{ text }}` is the
 user's text and `{{ instruction }}` their instruction. Values are data: their content is never
 interpreted.
 """
@@ -38,7 +38,7 @@ _INPUTS = {"text", "instruction"}
 
 @dataclass(frozen=True)
 class Template:
-    """A prompt file, read and checked."""
+    """A template file that has been read and checked."""
 
     path: Path
     source: str
@@ -50,7 +50,7 @@ class Template:
 
     @property
     def name(self) -> str:
-        """What `--template` calls it."""
+        """The name that `--template` takes."""
         return self.path.stem
 
     def fill(
@@ -69,11 +69,11 @@ class Template:
         params = params or {}
         if twice := sorted(set(params) & set(task_values or ())):
             raise UsageError(
-                f"{twice[0]!r} is given twice, by an option and by -p", hint="Give one of them."
+                f"{twice[0]!r} is set twice, by an option and by -p", hint="Drop one of them."
             )
         values = {**self.params, **(task_values or {}), **params}
         values |= {"text": text, "instruction": instruction or ""}
-        # Without `params` nothing is parsed here: Jinja alone takes 20 ms to import.
+        # Without `params` nothing needs parsing here: importing Jinja alone takes 20 ms.
         known = (self.variables() | set(self.params)) - _INPUTS if params else set()
         if unknown := sorted(set(params) - known):
             raise UsageError(
@@ -81,7 +81,7 @@ class Template:
                 hint=f"Its parameters: {', '.join(sorted(known)) or 'none'}.",
             )
         system = self._render(self.system, values).strip()
-        # Only the outermost newlines are dropped, of the input too: they end a file, not its text.
+        # Only the outermost newlines are dropped, the input's too: they end a file, not a text.
         user = self._render(self.source, values).strip("\n")
         return [Message("system", system)] * bool(system) + [Message("user", user)]
 
@@ -99,7 +99,7 @@ class Template:
                 f"the template {self.name!r} needs a value: {error}",
                 hint="Give it with -p NAME=VALUE.",
             ) from error
-        except Exception as error:  # a template is the user's code and can raise anything
+        except Exception as error:  # a template is the user's code, which can raise anything
             raise UsageError(
                 f"the template {self.name!r} does not work: {first_line(error)}",
                 hint=f"Correct {self.path}.",
@@ -107,9 +107,9 @@ class Template:
 
 
 def find_template(reference: str) -> Template:
-    """The template in the file `reference`, or with that name. Raises UsageError.
+    """Find a template by its file or its name. Raises UsageError.
 
-    A name is looked up in the user's prompts folder first, then among the built-in templates.
+    The user's prompts folder is searched for a name before the built-in templates.
     """
     if Path(reference).suffix or "/" in reference:
         try:
@@ -117,7 +117,7 @@ def find_template(reference: str) -> Template:
             if path.is_file():
                 return read_template(path)
         except (OSError, RuntimeError):
-            pass  # too long for a path, or the home of a user that does not exist
+            pass  # too long for a path, or the home folder of an unknown user
     for folder in (prompts_dir(), builtin_folder()) if "/" not in reference else ():
         with contextlib.suppress(OSError):  # as in `_paths`
             if (path := folder / f"{reference}{SUFFIX}").is_file():
@@ -129,7 +129,7 @@ def find_template(reference: str) -> Template:
 def available_templates() -> list[Template]:
     """Every template that `find_template` finds by name, sorted by name.
 
-    The description of a template that cannot be used says why.
+    The description of an unusable template is its error message.
     """
     return [_read_or_describe(path) for path in _paths().values()]
 
@@ -145,14 +145,14 @@ def _paths() -> dict[str, Path]:
     """Name → file, sorted by name; a user's template replaces a built-in one with the same name."""
     paths: dict[str, Path] = {}
     for folder in (builtin_folder(), prompts_dir()):
-        # Under cron or sudo the home may be unreadable; the built-in templates still work.
+        # Under cron or sudo the home folder may be unreadable; the built-in templates still work.
         with contextlib.suppress(OSError):
             paths |= {path.stem: path for path in folder.glob(f"*{SUFFIX}") if path.is_file()}
     return dict(sorted(paths.items()))
 
 
 def read_template(path: Path) -> Template:
-    """Read and check one file. Raises UsageError that names what is wrong."""
+    """Read and check one file. Raises UsageError that names the problem."""
     try:
         content = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -161,15 +161,15 @@ def read_template(path: Path) -> Template:
     if content.startswith("+++"):
         match = _HEADER.match(content)
         if not match:
-            raise _bad(path, "its header has no closing +++ line")
+            raise _unusable(path, "its header has no closing +++ line")
         try:
             header = tomllib.loads(match[1] or "")
         except (tomllib.TOMLDecodeError, RecursionError) as error:
-            raise _bad(path, f"its header is not TOML: {error}") from error
+            raise _unusable(path, f"its header is not TOML: {error}") from error
         content = content[match.end() :]
     _check_header(path, header)
     template = Template(path, content, **header)
-    if path.parent != builtin_folder():  # whose sources a test checks: `--raw` needs no Jinja then
+    if path.parent != builtin_folder():  # a test checks those, so that `--raw` needs no Jinja
         check_source(template)
     return template
 
@@ -177,19 +177,21 @@ def read_template(path: Path) -> Template:
 def _check_header(path: Path, header: dict[str, Any]) -> None:
     for key, value in header.items():
         if key not in _KEYS:
-            raise _bad(path, f"its header has an unknown key {key!r}")
+            raise _unusable(path, f"its header has an unknown key {key!r}")
         if not isinstance(value, _KEYS[key]):
-            raise _bad(path, f"{key!r} in its header must be of type {_KEYS[key].__name__}")
+            raise _unusable(path, f"{key!r} in its header must be of type {_KEYS[key].__name__}")
     for key, value in header.get("options", {}).items():
         if key not in _OPTIONS:
-            raise _bad(path, f"its header has an unknown key 'options.{key}'")
-        kind, lowest, highest = _OPTIONS[key]
-        if type(value) not in (int, kind):
-            raise _bad(path, f"'options.{key}' in its header must be of type {kind.__name__}")
+            raise _unusable(path, f"its header has an unknown key 'options.{key}'")
+        number_type, lowest, highest = _OPTIONS[key]
+        if type(value) not in (int, number_type):
+            raise _unusable(
+                path, f"'options.{key}' in its header must be of type {number_type.__name__}"
+            )
         if not (lowest <= value <= highest and value < math.inf):
-            raise _bad(path, f"'options.{key}' in its header cannot be {value}")
+            raise _unusable(path, f"'options.{key}' in its header cannot be {value}")
     for key in sorted(_INPUTS & set(header.get("params", {}))):
-        raise _bad(path, f"'params.{key}' in its header has a name reserved for the input")
+        raise _unusable(path, f"'params.{key}' in its header has a name reserved for the input")
 
 
 def check_source(template: Template) -> None:
@@ -197,14 +199,14 @@ def check_source(template: Template) -> None:
     try:
         variables = template.variables()
     except Exception as error:  # Jinja's own errors, and recursion
-        raise _bad(template.path, first_line(error)) from error
+        raise _unusable(template.path, first_line(error)) from error
     if "text" not in variables:
-        raise _bad(template.path, "it never uses {{ text }}, so the input would be lost")
+        raise _unusable(template.path, "it never uses {{ text }}, so the input would be lost")
 
 
-def _bad(path: Path, what: str) -> UsageError:
+def _unusable(path: Path, problem: str) -> UsageError:
     return UsageError(
-        f"the template {path} is not usable: {what}",
+        f"the template {path} is not usable: {problem}",
         hint="`mistral-cli prompts show summarize` prints one that works.",
     )
 

@@ -313,7 +313,7 @@ def test_the_users_values_override_the_commands_and_those_the_headers() -> None:
     content = "+++\nparams = {a = 1, b = 1, c = 1}\n+++\n{{ a }}{{ b }}{{ c }}{{ text }}"
     task_values = {"b": 2, "unused": 2}
     assert user_text(fill(content, "", params={"c": "3"}, task_values=task_values)) == "123"
-    with pytest.raises(UsageError, match="'b' is given twice, by an option and by -p"):
+    with pytest.raises(UsageError, match="'b' is set twice, by an option and by -p"):
         fill(content, "", params={"b": "3"}, task_values=task_values)
 
 
