@@ -34,9 +34,9 @@ def run_task(
 ) -> None:
     """Run `task` on every text of the call and print the results. Raises MistralCliError."""
     if task.jsonl and options.json:
-        raise UsageError("--jsonl and --json are both given", hint="Give one of them.")
+        raise UsageError("--jsonl and --json cannot be combined", hint="Drop one of them.")
     if options.lookup and options.draft_model:
-        raise UsageError("--lookup and --draft-model are both given", hint="Give one of them.")
+        raise UsageError("--lookup and --draft-model cannot be combined", hint="Drop one of them.")
     call = prepare_call(
         terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
     )

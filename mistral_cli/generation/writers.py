@@ -78,12 +78,12 @@ class TextWriter(ResultWriter):
         if not self._started:
             text = text.lstrip()
             self._started = bool(text)
-        kept = text.rstrip()
-        self._held_space = text[len(kept) :]
-        if kept and self._wrapper:
-            kept = self._wrapper.feed(kept)
-        if kept:
-            self._write(kept)
+        ready = text.rstrip()
+        self._held_space = text[len(ready) :]
+        if ready and self._wrapper:
+            ready = self._wrapper.feed(ready)
+        if ready:
+            self._write(ready)
 
     def finish(self, result: Result) -> None:  # noqa: ARG002
         """End the line."""
@@ -164,7 +164,7 @@ class JsonWriter(DataWriter):
 def write_dry_run(
     planner: RequestPlanner, prepared: PreparedRequest, terminal: Terminal, *, as_json: bool
 ) -> None:
-    """Print what a run would send to the engine."""
+    """Print the request that a run would send to the engine."""
     request, load, selection = prepared.request, planner.load, planner.config.selection
     spec = prepared.prompt.spec.spec if prepared.prompt.spec else None
     prompt = planner.prompt_text(prepared)

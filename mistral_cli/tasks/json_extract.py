@@ -35,7 +35,7 @@ def json_extract(
     jsonl: Annotated[
         bool,
         typer.Option(
-            "--jsonl", help="Like --many, one item a line, printed as soon as it is complete."
+            "--jsonl", help="Like --many, one item per line, printed as soon as it is complete."
         ),
     ] = False,
     grounded: Annotated[
@@ -51,7 +51,7 @@ def json_extract(
     from mistral_cli.errors import UsageError
 
     if fields is not None and schema is not None:
-        raise UsageError("--fields and --schema are both given", hint="Give one of them.")
+        raise UsageError("--fields and --schema cannot be combined", hint="Drop one of them.")
     grounded = fields is not None if grounded is None else grounded
     return _task(fields, schema, many=many or jsonl, jsonl=jsonl, grounded=grounded)
 

@@ -57,7 +57,7 @@ def summarize(
     from mistral_cli.errors import UsageError
 
     if sentences and bullets:
-        raise UsageError("--sentences and --bullets are both given", hint="Give one of them.")
+        raise UsageError("--sentences and --bullets cannot be combined", hint="Drop one of them.")
     options = {
         "sentences": sentences,
         "words": words,

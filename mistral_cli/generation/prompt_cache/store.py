@@ -126,10 +126,10 @@ class Store:
 
     def _make_room(self) -> None:
         _sweep(self._files())
-        kept, size = 0, 0
+        count, size = 0, 0
         for entry in self.entries():
-            kept, size = kept + 1, size + entry.size
-            if kept > 1 and (kept > _MAX_ENTRIES or size > self.limit):
+            count, size = count + 1, size + entry.size
+            if count > 1 and (count > _MAX_ENTRIES or size > self.limit):
                 size -= entry.size
                 _delete(entry.path)
 

@@ -22,9 +22,9 @@ def put(store: Store, tokens: tuple[int, ...], content: bytes = b"state" * 100) 
     new = store.new("key", tokens)
     new.write_bytes(content)
     store.add(new, "key", tokens, "model")
-    found = store.find("key", tokens)
-    assert found
-    return found
+    path = store.find("key", tokens)
+    assert path
+    return path
 
 
 def test_find_needs_the_same_key_and_tokens(store: Store) -> None:
@@ -89,8 +89,8 @@ store = Store(Path({str(store.folder)!r}), 10**9)
 for round in range(40):
     for number in range(3):
         tokens = (number,)
-        found = store.find("key", tokens)
-        assert found is None or found.read_bytes() == b"x" * 1000
+        path = store.find("key", tokens)
+        assert path is None or path.read_bytes() == b"x" * 1000
         new = store.new("key", tokens)
         new.write_bytes(b"x" * 1000)
         store.add(new, "key", tokens, "model")
