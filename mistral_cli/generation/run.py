@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError, about
 from mistral_cli.generation.checkpoint import PartialAnswers
-from mistral_cli.generation.config import resolve_config
+from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.planner import NamedPrompt, jobs_of, plan_jobs, plan_short_prompts
 from mistral_cli.generation.prompt import PromptBuilder
 from mistral_cli.generation.session import Executor, open_planned
@@ -55,24 +55,14 @@ def run_task(
         lookup=options.lookup,
         draft_model=options.draft_model,
     )
-    # 2. Prompts become jobs, in a context long enough for each of them. Short prompts are
-    #    tokenized by the session itself, once it is open.
+    # 2. Prompts become jobs, in a context long enough for each of them.
     named = [NamedPrompt(prompt.render(config.model), subject) for subject, prompt in prompts]
-    short_planner = (
-        None
-        if options.dry_run
-        else plan_short_prompts(builder, config, task.strategy, named, terminal)
-    )
-    jobs, planner = (
-        ([], short_planner)
-        if short_planner
-        else plan_jobs(builder, config, task.strategy, named, terminal)
-    )
     if options.dry_run:
-        for job in jobs:
-            for prepared in job.requests:
-                write_dry_run(planner, prepared, terminal, as_json=options.json)
+        jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
+        for prepared in (prepared for job in jobs for prepared in job.requests):
+            write_dry_run(planner, prepared, terminal, as_json=options.json)
         return
+    jobs, planner = _plan(task, builder, config, named, terminal)
     # 3. The model answers the jobs, and a writer prints the results.
     writer = choose_writer(
         terminal,
@@ -93,6 +83,20 @@ def run_task(
             terminal.clear_status()
             writer.abort()
             raise
+
+
+def _plan(
+    task: Task,
+    builder: PromptBuilder,
+    config: RunConfig,
+    prompts: Sequence[NamedPrompt],
+    reporter: Reporter,
+) -> tuple[list[Job], RequestPlanner]:
+    """The jobs and their planner; no jobs yet for short prompts, which the session tokenizes."""
+    planner = plan_short_prompts(builder, config, task.strategy, prompts, reporter)
+    return (
+        ([], planner) if planner else plan_jobs(builder, config, task.strategy, prompts, reporter)
+    )
 
 
 def prompt_builder(task: Task, options: TaskOptions, reporter: Reporter) -> PromptBuilder:
