@@ -84,7 +84,8 @@ class RowPrompts:
             identity = _identity(prompt, self.task, self.builder, config)
         except MistralCliError as raised:
             error = raised
-            identity = {"row": [row.id, row.source, row.text], "error": raised.message}
+            # Not its message, whose wording may change from version to version.
+            identity = {"row": [row.id, row.source, row.text], "error": raised.exit_code}
         text = json.dumps([identity, model_digest], sort_keys=True, ensure_ascii=False, default=str)
         digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
         return WorkItem(row, digest[:_KEY_LENGTH], prompt, error)

@@ -150,7 +150,8 @@ class BatchRun:
                 failed += record["error"] is not None
                 if limit and failed >= limit:
                     raise RowsFailed(
-                        f"stopped after {failed} failures", hint=_resume_hint(self.options)
+                        f"stopped after {failed} {'failure' if failed == 1 else 'failures'}",
+                        hint=_resume_hint(self.options),
                     )
 
     def _answers(self, todo: Sequence[WorkItem]) -> Generator[Record]:

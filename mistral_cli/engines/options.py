@@ -88,7 +88,7 @@ class ModelOptions:
             "--engine",
             panel=MODEL,
             metavar="NAME",
-            help="auto, or an engine by name (models show lists them).",
+            help="auto, or an engine by name (`mistral-cli engines list`).",
         ),
     ] = None
     gpu_layers: GpuLayersOption = AUTO

@@ -24,7 +24,12 @@ from mistral_cli.finetune.report import (
     write_plot,
 )
 from mistral_cli.finetune.run_dir import RunDirectory, run_directory
-from mistral_cli.finetune.strategy import MemoryStrategy, choose_strategy, this_device
+from mistral_cli.finetune.strategy import (
+    MemoryStrategy,
+    choose_strategy,
+    saved_strategy,
+    this_device,
+)
 from mistral_cli.models.call import CallContext, prepare_call
 from mistral_cli.models.hub.api import download_weights
 
@@ -51,10 +56,7 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
     base = _base_folder(options, terminal)
     state = directory.open(plan.settings, resume=options.resume, force=options.force)
     with quiet_libraries():
-        if "strategy" in state:
-            strategy = MemoryStrategy(**state["strategy"])
-        else:
-            strategy = choose_strategy(plan, this_device())
+        strategy = saved_strategy(state) or choose_strategy(plan, this_device())
         directory.save_state({"settings": plan.settings, "strategy": asdict(strategy)})
         history = _train(plan, strategy, directory, base, terminal)
         lora = read_lora(directory.folder, plan.model)

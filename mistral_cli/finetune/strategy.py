@@ -7,8 +7,9 @@ sizes are in bytes. The estimates were compared with real runs (docs/performance
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.tensors import layer_modules
@@ -51,6 +52,20 @@ class MemoryStrategy:
     gradient_checkpointing: bool
     accumulation_steps: int
     memory: int
+
+
+def saved_strategy(state: Mapping[str, Any]) -> MemoryStrategy | None:
+    """The strategy in the state of an interrupted run, or None for a new run."""
+    if "way" in state:  # as version 0.1.0 wrote it
+        way = state["way"]
+        return MemoryStrategy(
+            device=way["device"],
+            packed=way["packed"],
+            gradient_checkpointing=way["recomputes"],
+            accumulation_steps=way["parts"],
+            memory=way["memory"],
+        )
+    return MemoryStrategy(**state["strategy"]) if "strategy" in state else None
 
 
 def this_device() -> Device:

@@ -51,7 +51,7 @@ class TaskOptions(ModelOptions):
             panel=SAMPLING,
             min=1,
             metavar="N",
-            help="Most tokens of an answer.",
+            help="Maximum number of tokens in an answer.",
         ),
     ] = None
     temperature: Annotated[
@@ -183,7 +183,7 @@ class OneOffOptions(TaskOptions):
             "--lookup",
             panel=MODEL,
             help="Prompt-lookup (speculative) decoding: faster when the answer copies the text. "
-            "Near-ties may resolve differently.",
+            "Between two nearly equally likely tokens it may choose the other.",
         ),
     ] = False
     draft_model: Annotated[

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 FORMS = (
-    "An alias (`mistral-cli models list`), a path to a .gguf file, "
+    "Use an alias (`mistral-cli models list`), a path to a .gguf file, "
     f"owner/repo/file.gguf[@REVISION], or owner/repo[@REVISION][:QUANT] (default {DEFAULT_QUANT})."
 )
 

@@ -35,7 +35,7 @@ class ServeOptions(ModelOptions):
             min=1,
             max=64,
             metavar="N",
-            help="Slots: answers at once, each with the whole context (default: 1).",
+            help="Slots for concurrent answers, each with the whole context (default: 1).",
         ),
     ] = 1
     idle_timeout: Annotated[

@@ -30,7 +30,8 @@ def json_extract(
         typer.Option("--schema", metavar="FILE|JSON", help="A JSON Schema.", show_default=False),
     ] = None,
     many: Annotated[
-        bool, typer.Option("--many", help="Extract a list, for texts that name several.")
+        bool,
+        typer.Option("--many", help="Extract a list of such objects, for texts that have several."),
     ] = False,
     jsonl: Annotated[
         bool,

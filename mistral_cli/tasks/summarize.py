@@ -40,11 +40,14 @@ def _option(name: str, help: str, **kwargs: Any) -> Any:
 
 def summarize(
     sentences: Annotated[
-        int | None, _option("--sentences", "Write exactly N sentences.", min=1, max=50)
+        int | None, _option("--sentences", "Write exactly N sentences.", min=1, max=50, metavar="N")
     ] = None,
-    words: Annotated[int | None, _option("--words", "Write about N words.", min=1)] = None,
+    words: Annotated[
+        int | None, _option("--words", "Write about N words.", min=1, metavar="N")
+    ] = None,
     bullets: Annotated[
-        int | None, _option("--bullets", "Write exactly N bullet points.", min=1, max=50)
+        int | None,
+        _option("--bullets", "Write exactly N bullet points.", min=1, max=50, metavar="N"),
     ] = None,
     style: Annotated[
         str | None, _option("--style", "Such as 'for a child' or 'formal'.", metavar="TEXT")

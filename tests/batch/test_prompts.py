@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.batch_program import Batch, texts_of
+
+from mistral_cli.batch.input.rows import Row
+from mistral_cli.batch.prompts import RowPrompts
+from mistral_cli.errors import MistralCliError, OutputInvalid, UsageError
 
 
 def test_placeholders_take_the_values_of_a_table_row(batch: Batch, here: Path) -> None:
@@ -53,3 +58,17 @@ def test_openai_requests_refuse_another_instruction(
     result = batch(task, "in.jsonl", *more)
     assert result.status == 2
     assert "in.jsonl:1 is an OpenAI request, which contains its own instruction" in result.stderr
+
+
+def test_a_failed_row_is_recognized_whatever_words_its_error_has() -> None:
+    nothing: Any = None
+    prompts = RowPrompts(nothing, nothing, nothing)
+
+    def key(error: MistralCliError, text: str = "text") -> str:
+        row = Row("1", "rows.jsonl:1", text, error=error)
+        return str(prompts.item(row, nothing, "digest").key)
+
+    one = key(UsageError("is no text", hint="Write one."))
+    assert one == key(UsageError("is not a string", hint="Write one."))
+    assert one != key(UsageError("is no text", hint="Write one."), "another text")
+    assert one != key(OutputInvalid("is no text", hint="Write one."))

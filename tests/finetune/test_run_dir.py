@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.run_dir import RunDirectory, run_directory
+from mistral_cli.finetune.strategy import MemoryStrategy, saved_strategy
 
 SETTINGS = {"rank": 16, "seed": 0}
 
@@ -82,3 +84,11 @@ def test_a_finished_run_keeps_only_the_adapter(directory: RunDirectory) -> None:
     (directory.folder / "adapter_config.json").touch()
     directory.finish()
     assert [path.name for path in directory.folder.iterdir()] == ["adapter_config.json"]
+
+
+def test_a_run_of_the_first_version_keeps_its_strategy() -> None:
+    way = {"device": "cpu", "packed": True, "recomputes": False, "parts": 2, "memory": 10}
+    strategy = MemoryStrategy("cpu", True, False, 2, 10)
+    assert saved_strategy({"settings": {}, "way": way}) == strategy
+    assert saved_strategy({"settings": {}, "strategy": asdict(strategy)}) == strategy
+    assert saved_strategy({}) is None

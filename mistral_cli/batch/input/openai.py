@@ -66,7 +66,7 @@ def read_request(value: Mapping[str, Any]) -> tuple[tuple[Message, ...], dict[st
     if value.get("url", _URL) != _URL:
         raise _invalid("url", f"must be {_URL}")
     body = {key: setting for key, setting in value["body"].items() if setting is not None}
-    for key in body.keys() - _SUPPORTED - _IGNORED:
+    for key in sorted(body.keys() - _SUPPORTED - _IGNORED):
         _check_default(key, body[key])
     return _conversation(body.get("messages")), _overrides(body)
 
@@ -88,7 +88,7 @@ def _message(message: Any, where: str) -> Message:
     role = message.get("role")
     if not isinstance(role, str) or role not in _ROLES:
         raise _invalid(f"{where}.role", "must be system, developer, user or assistant")
-    for key in message.keys() - set(_MESSAGE_KEYS):
+    for key in sorted(message.keys() - set(_MESSAGE_KEYS)):
         if message[key]:
             raise _invalid(f"{where}.{key}", "is not supported")
     return Message(_ROLES[role], _content(message.get("content"), f"{where}.content"))

@@ -72,7 +72,7 @@ def export(
     merge: Annotated[
         MergedType | None,
         typer.Option(
-            "--merge", help="Write the whole model with the adapter merged, in this type."
+            "--merge", help="Write the whole model with the adapter merged in, stored as this type."
         ),
     ] = None,
     force: ForceOption = False,

@@ -52,7 +52,7 @@ def show(
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Print the properties of a model and the memory it needs; downloads only a header."""
+    """Print a model's properties and memory needs; of a remote file, only the header is read."""
     from mistral_cli.models.call import prepare_call
     from mistral_cli.models.disk import format_size
     from mistral_cli.system.stdout import write_paths

@@ -28,7 +28,7 @@ def verify(
 ) -> None:
     """Compare the SHA-256 of local files with the published ones.
 
-    With -q, print only the paths of the files that are not damaged.
+    With -q, print only the paths of the intact files.
     """
     from mistral_cli.models.call import prepare_call
     from mistral_cli.models.store import find_stored, stored_files
