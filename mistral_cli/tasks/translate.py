@@ -144,11 +144,12 @@ class TranslationStrategy(Strategy):
     def _segments(
         self, sizer: PromptSizer, whole: EncodedPrompt, text_format: TextFormat
     ) -> Iterator[EncodedPrompt | str]:
+        from mistral_cli.generation.prompt import EncodedPrompt
         from mistral_cli.texts.split import split
         from mistral_cli.texts.structure import segments
 
         prompt = whole.prompt
-        limit = _chunk_limit(sizer, prompt)
+        limit = _chunk_limit(sizer, whole)
         for segment in segments(prompt.text.text, text_format):
             if not segment.translate:
                 yield segment.text
@@ -157,10 +158,11 @@ class TranslationStrategy(Strategy):
                 words = part.strip()
                 start = part.index(words)
                 yield from filter(None, (part[:start],))
-                chunk = prompt
-                if words != prompt.text.text or self._glossary:
+                if words == prompt.text.text and not self._glossary:
+                    yield EncodedPrompt(_with_limit(sizer, prompt), whole.token_ids)
+                else:
                     chunk = sizer.builder.with_text(prompt, words)
-                yield sizer.encode(_with_limit(sizer, chunk))
+                    yield sizer.encode(_with_limit(sizer, chunk))
                 yield from filter(None, (part[start + len(words) :],))
 
     def _translate(self, job: Job, prepared: PreparedRequest, executor: Executor) -> Answer:
@@ -187,15 +189,24 @@ class TranslationStrategy(Strategy):
         return None
 
 
-def _chunk_limit(sizer: PromptSizer, prompt: Prompt) -> int:
+def _chunk_limit(sizer: PromptSizer, whole: EncodedPrompt) -> int:
     """The most tokens of a chunk that leave room for its translation, which may be longer."""
     from mistral_cli.generation.chunking import ANY_TEXT, LONGEST_CHUNK, MARGIN, check_overhead
 
+    prompt = whole.prompt
+
+    def limit(overhead: int) -> int:
+        free = min(sizer.config.longest, LONGEST_CHUNK) - overhead - MARGIN
+        return max(min(free // _CHUNK_SHARE, sizer.generation(prompt).max_tokens // 2), 1)
+
+    # The whole prompt is at least as long as one without its text: a text within this limit is
+    # one chunk, and no other prompt has to be encoded to know it.
+    if sizer.count(prompt.text.text) <= (least := limit(len(whole))):
+        return least
     overhead = len(sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT)))
-    free = min(sizer.config.longest, LONGEST_CHUNK) - overhead - MARGIN
-    if free < _CHUNK_SHARE:
+    if min(sizer.config.longest, LONGEST_CHUNK) - overhead - MARGIN < _CHUNK_SHARE:
         check_overhead(sizer, prompt)
-    return max(min(free // _CHUNK_SHARE, sizer.generation(prompt).max_tokens // 2), 1)
+    return limit(overhead)
 
 
 def _with_limit(sizer: PromptSizer, prompt: Prompt) -> Prompt:
