@@ -98,8 +98,8 @@ def _retry(
         brief = _TOO_LONG.format(prepared.longest_answer)
         last = Message("user", f"{messages[-1].content}\n\n{brief}")
         return executor.planner.with_messages(prepared, [*messages[:-1], last])
-    turns = [Message("assistant", answer.text), Message("user", _WRONG.format(error.message))]
-    return executor.planner.with_messages(prepared, [*messages, *turns])
+    correction = _WRONG.format(error.message)
+    return executor.planner.with_correction(prepared, answer.text, correction)
 
 
 def _is_looping(text: str) -> bool:

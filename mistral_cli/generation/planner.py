@@ -25,6 +25,7 @@ from mistral_cli.generation.chunking import (
 from mistral_cli.generation.config import RunConfig, without_server
 from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder, RenderedPrompt
 from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
+from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf.token_text import detokenize
@@ -32,7 +33,6 @@ from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions, Session
-    from mistral_cli.models.chat import Message
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import TextFormat
 
@@ -161,6 +161,16 @@ class RequestPlanner(PromptSizer):
         if limit < 1:
             return None
         return replace(prepared.request, prompt_token_ids=ids, max_tokens=limit)
+
+    def with_correction(
+        self, prepared: PreparedRequest, answer: str, correction: str
+    ) -> Request | None:
+        """The request with a turn about its `answer`; None for a raw prompt, or without room."""
+        messages = prepared.prompt.content
+        if isinstance(messages, str):
+            return None
+        turns = [Message("assistant", answer), Message("user", correction)]
+        return self.with_messages(prepared, [*messages, *turns])
 
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The exact prompt, with its control tokens written out."""

@@ -266,14 +266,8 @@ def _retry(
     prepared: PreparedRequest, answer: Answer, target: LengthTarget, executor: Executor
 ) -> Request:
     """A request with a turn about the miscount, if the prompt has turns and room for one."""
-    from mistral_cli.models.chat import Message
-
-    request: Request | None = None
-    messages = prepared.prompt.content
-    if isinstance(messages, list):
-        correction = f"That has {target.describe(answer.text)}. Write it again in exactly {target}."
-        more = [Message("assistant", answer.text), Message("user", correction)]
-        request = executor.planner.with_messages(prepared, [*messages, *more])
+    correction = f"That has {target.describe(answer.text)}. Write it again in exactly {target}."
+    request = executor.planner.with_correction(prepared, answer.text, correction)
     return request or prepared.request
 
 

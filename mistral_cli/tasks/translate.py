@@ -229,12 +229,6 @@ def _fit_lines(prepared: PreparedRequest, answer: Answer) -> str:
 
 
 def _retry(prepared: PreparedRequest, answer: Answer, problem: str, executor: Executor) -> Request:
-    from mistral_cli.models.chat import Message
-
-    messages = prepared.prompt.content
-    if isinstance(messages, list):
-        again = f"That is wrong: {problem}. Translate it again. Answer with the translation only."
-        more = [Message("assistant", answer.text), Message("user", again)]
-        if request := executor.planner.with_messages(prepared, [*messages, *more]):
-            return request
-    return prepared.request
+    correction = f"That is wrong: {problem}. Translate it again. Answer with the translation only."
+    request = executor.planner.with_correction(prepared, answer.text, correction)
+    return request or prepared.request
