@@ -128,9 +128,8 @@ class EngineProcess:
         command, environment = child_command(
             "mistral_cli.engines.isolated.child", theirs.fileno(), life
         )
-        # Its temporary files go into our folder, which also goes if it is killed. Without the other
-        # variable ggml would call a debugger to show where it aborts.
-        environment |= {"TMPDIR": str(self._log.parent), "GGML_NO_BACKTRACE": "1"}
+        # Its temporary files go into our folder, which also goes if it is killed.
+        environment["TMPDIR"] = str(self._log.parent)
         try:
             with self._log.open("wb") as log:
                 process = subprocess.Popen(

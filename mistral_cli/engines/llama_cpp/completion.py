@@ -124,6 +124,8 @@ def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int)
         "min_p": 0.0,
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": PENALTY_WINDOW,
+        "xtc_probability": 0.0,
+        "mirostat": 0,  # the others would replace these samplers
         "samplers": ["penalties", "top_k", "top_p", "temperature"],
         "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new seed each time
         "stream": True,

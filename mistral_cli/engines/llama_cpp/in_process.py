@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -30,6 +31,9 @@ _WHEEL = (
 )
 _CPU_WHEEL = "pip install --force-reinstall xllamacpp"
 _OLDEST_CAPABILITY = (5, 0)
+
+# Without it ggml calls a debugger when it crashes, and that writes to stdout.
+os.environ["GGML_NO_BACKTRACE"] = "1"
 
 # What builds for NVIDIA, AMD, Intel and Vulkan load as they are imported.
 _GPU_LIBRARY = re.compile(r"/lib(?:cuda|cublas|vulkan|amdhip|hsa-runtime|ze_loader|OpenCL|musa)")

@@ -35,6 +35,30 @@ it copied in part. From 64 tokens on llama.cpp's attention rounds differently on
 DRAFTED_TOKENS = 15
 """The most tokens that a draft model proposes; a batch of 8 takes as long as one of 16."""
 
+_SET_BY_USER = (1 << 31) - 1
+"""For llama.cpp's `user_sampling_config`, where each of 12 bits has it ignore a key of the file."""
+
+_SAMPLING_FLAGS = {
+    "--samplers": "penalties;top_k;top_p;temperature",
+    "--temp": "0.8",
+    "--top-k": "40",
+    "--top-p": "0.95",
+    "--min-p": "0.05",
+    "--xtc-probability": "0",
+    "--xtc-threshold": "0.1",
+    "--repeat-last-n": "64",
+    "--repeat-penalty": "1",
+    "--mirostat": "0",
+    "--mirostat-lr": "0.1",
+    "--mirostat-ent": "5",
+}
+"""The same for llama-server: its defaults, which requests replace.
+
+llama.cpp takes what is not set from the file's `general.sampling.*`, and aborts if that is out of
+range (`common_init_sampler_from_model` in its common/common.cpp). That happens at the load,
+with the draft model's file too, so that no request could prevent it.
+"""
+
 
 @dataclass(frozen=True)
 class ServerSettings:
@@ -115,6 +139,7 @@ class ServerSettings:
         params.fit_params = params.warmup = params.ui = params.endpoint_slots = False
         params.cache_ram_mib = 0
         params.endpoint_metrics = True
+        params.sampling.user_sampling_config = _SET_BY_USER
         params.hostnames, params.api_keys = self.hosts, list(self.listening.api_keys)
         if self.listening.port is None:
             # Prompts are sent as token ids: a broken template in the file must not matter.
@@ -172,7 +197,7 @@ class ServerSettings:
             values["--port"] = str(self.listening.port)
             values["--alias"] = self.listening.name
             values["--cors-origins"] = _NO_ORIGIN
-        values |= self._speculative_flags()
+        values |= _SAMPLING_FLAGS | self._speculative_flags()
         switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots", "--metrics"]
         switches.append("--repack" if self.repack else "--no-repack")
         return [*(part for pair in values.items() for part in pair), *switches]

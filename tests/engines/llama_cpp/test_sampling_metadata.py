@@ -1,0 +1,106 @@
+"""`general.sampling.*` in a file neither ends the engine nor replaces what the user asked for."""
+
+from __future__ import annotations
+
+import os
+import struct
+import subprocess
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+from support.gguf_parts import GGUFParts, entry, words
+from support.program import Result, Run, needs_native
+
+from mistral_cli.models.gguf.types import ARRAY, BOOL, FLOAT32, INT32
+
+KEYS = (
+    *("sequence", "top_k", "top_p", "min_p", "xtc_probability", "xtc_threshold", "temp"),
+    *("penalty_last_n", "penalty_repeat", "mirostat", "mirostat_tau", "mirostat_eta"),
+)
+INT64, FLOAT64 = 11, 12
+
+
+def packed(layout: str, kind: int, value: float) -> Callable[[str], bytes]:
+    return partial(entry, kind=kind, value=struct.pack(layout, value))
+
+
+VALUES = {
+    "-1": packed("<i", INT32, -1),
+    "0": packed("<i", INT32, 0),
+    "1": packed("<i", INT32, 1),
+    "2": packed("<i", INT32, 2),
+    "3": packed("<i", INT32, 3),
+    "9": packed("<i", INT32, 9),
+    "huge": packed("<q", INT64, 1 << 62),
+    "real": packed("<f", FLOAT32, -0.5),
+    "large": packed("<d", FLOAT64, 1e38),
+    "nan as a text": partial(words, value="nan"),  # which llama.cpp reads as a number
+    "-1 as a text": partial(words, value="-1"),
+    "true": packed("<?", BOOL, True),
+    "text": partial(words, value="no;such;sampler"),
+    "array": partial(entry, kind=ARRAY, value=struct.pack("<IQi", INT32, 1, -1)),
+}
+
+
+def with_sampling(source: Path, path: Path, value: Callable[[str], bytes]) -> Path:
+    """A copy of the model at `source` with every sampling key set to `value`."""
+    parts = GGUFParts(source)
+    for key in KEYS:
+        parts.put(value(f"general.sampling.{key}"))
+    path.write_bytes(parts.build())
+    return path
+
+
+def sampled(run: Run, model: Path, *options: object) -> Result:
+    command = ("generate", "Once", "-m", model, "--raw", "-q", "--temperature", 1, "--top-k", 40)
+    return run(*command, "--seed", 5, "-n", 12, *options)
+
+
+ENGINES = pytest.mark.parametrize(
+    "engine", ["llama.cpp", pytest.param("native", marks=needs_native)]
+)
+
+
+@ENGINES
+def test_no_value_of_the_file_matters(
+    run: Run, mistral: Path, native: Path, tmp_path: Path, engine: str
+) -> None:
+    expected = sampled(run, mistral, "--engine", engine)
+    assert expected.status == 0
+    assert len(expected.stdout.split()) > 5
+    for name, value in VALUES.items():
+        model = with_sampling(mistral, tmp_path / f"{name}.gguf", value)
+        assert sampled(run, model, "--engine", engine) == expected, name
+
+
+@ENGINES
+def test_nor_one_of_the_draft_models_file(
+    run: Run, mistral: Path, native: Path, tmp_path: Path, engine: str
+) -> None:
+    for name in ("-1", "nan as a text"):
+        draft = with_sampling(mistral, tmp_path / f"{name}.gguf", VALUES[name])
+        result = sampled(run, mistral, "--engine", engine, "--draft-model", draft)
+        assert (result.stderr, result.status) == ("", 0)
+
+
+def test_nor_one_of_a_served_models_file(run: Run, mistral: Path, tmp_path: Path) -> None:
+    model = with_sampling(mistral, tmp_path / "served.gguf", VALUES["-1"])
+    expected = sampled(run, mistral)
+    assert run("serve", "-d", "-m", model, "-c", 64, "-q").status == 0
+    try:
+        assert sampled(run, model) == expected
+    finally:
+        run("serve", "stop")
+
+
+def test_a_crash_of_the_library_calls_no_debugger() -> None:
+    """It would write to stdout."""
+    code = "import os, mistral_cli.engines.llama_cpp.in_process; os.system('env')"
+    environment = {k: v for k, v in os.environ.items() if k != "GGML_NO_BACKTRACE"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env=environment, check=True
+    )
+    assert b"GGML_NO_BACKTRACE=1" in done.stdout.splitlines()
