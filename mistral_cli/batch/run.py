@@ -86,7 +86,10 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     model_digest = cached_sha256(config.model.path, terminal)
     items = [prompts.item(row, config, model_digest) for row in rows]
     structured = builder.spec is not None
-    with open_sink(options, items, structured=structured, terminal=terminal) as sink:
+    rewrites = task.strategy.rewrites
+    with open_sink(
+        options, items, structured=structured, rewrites=rewrites, terminal=terminal
+    ) as sink:
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
         for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
