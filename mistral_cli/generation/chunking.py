@@ -13,7 +13,7 @@ from mistral_cli.generation.prompt import EncodedPrompt, Prompt
 if TYPE_CHECKING:
     from mistral_cli.generation.config import GenerationConfig, RunConfig
     from mistral_cli.generation.prompt import PromptBuilder
-    from mistral_cli.models.chat.formats import Tokenize
+    from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import OutputSpec
     from mistral_cli.texts.structure import TextFormat
 

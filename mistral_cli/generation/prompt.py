@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.generation.task_prompt import TaskPrompt
     from mistral_cli.generation.templates import Template
-    from mistral_cli.models.chat.formats import Tokenize
     from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 
