@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -20,9 +21,10 @@ from mistral_cli.batch.sinks.open import Sink, open_sink
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.errors import (
+    Interrupted,
     MistralCliError,
     RowsFailed,
-    Stopped,
+    Terminated,
     UsageError,
     first_line,
 )
@@ -31,7 +33,7 @@ from mistral_cli.generation.run import prompt_builder
 from mistral_cli.generation.session import open_planned
 from mistral_cli.models.call import prepare_call
 from mistral_cli.models.checksums import cached_sha256
-from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
+from mistral_cli.system.signals import StopRequested, on_stop, request_stop
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -48,8 +50,7 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
             _run(task, names, options, terminal)
         except StopRequested as stopped:
             terminal.clear_status()
-            message = "stopped before the first row"
-            raise stop_error(stopped.number, message, _resume_hint(options)) from None
+            raise _stop_error(stopped, "stopped before the first row", options) from None
 
 
 def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
@@ -86,10 +87,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     model_digest = cached_sha256(config.model.path, terminal)
     items = [prompts.item(row, config, model_digest) for row in rows]
     structured = builder.spec is not None
-    rewrites = task.strategy.rewrites
-    with open_sink(
-        options, items, structured=structured, rewrites=rewrites, terminal=terminal
-    ) as sink:
+    with open_sink(options, items, structured=structured, terminal=terminal) as sink:
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
         for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
@@ -123,8 +121,7 @@ class BatchRun:
             if todo:
                 self._process(todo)
         except StopRequested as stopped:
-            message = f"stopped: {self._tally}"
-            error = stop_error(stopped.number, message, _resume_hint(self.options))
+            error = _stop_error(stopped, f"stopped: {self._tally}", self.options)
         except MistralCliError as raised:
             error = raised
         if error is None and self._failed:
@@ -210,7 +207,7 @@ class BatchRun:
     def _summarize(self, error: MistralCliError | None) -> None:
         """Print the tally, unless `error` contains it, and the table of failures."""
         self.reporter.clear_status()
-        if not isinstance(error, Stopped):
+        if not isinstance(error, (Interrupted, Terminated)):
             self.reporter.note(self._tally)
         failed = [record for record in self.records if record["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:
@@ -236,6 +233,13 @@ class BatchRun:
                 f"cannot write {path}: {error.strerror or first_line(error)}",
                 hint="Choose another --report.",
             ) from error
+
+
+def _stop_error(
+    stopped: StopRequested, message: str, options: BatchOptions
+) -> Interrupted | Terminated:
+    kind = Interrupted if stopped.number == signal.SIGINT else Terminated
+    return kind(message, hint=_resume_hint(options))
 
 
 def _retry_hint(options: BatchOptions) -> str:

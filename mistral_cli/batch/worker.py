@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import answer_record, failure_record
 from mistral_cli.engines.isolated.session import IsolatedSession
+from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
-from mistral_cli.generation.answer import Answer, collect, until_stop
+from mistral_cli.generation.answer import Answer, collect
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.writers import NULL_WRITER
@@ -42,7 +43,7 @@ class Worker:
         """Return the record of an item, which may be that of a failure. Raises EngineDied."""
         try:
             planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
-            job = planner.job(item.built_prompt().render(planner.config.model))
+            job = planner.job(planner.encode(item.built_prompt()))
             partial = PartialAnswers.of(planner, job.requests)
             ask = self._ask_within_limit()
             executor = Executor(planner, ask, planner.load.parallel, partial=partial)

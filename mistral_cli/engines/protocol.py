@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from mistral_cli.models.catalog import BuiltInModel
     from mistral_cli.models.gguf import GGUF
 
-LOOPBACK = "127.0.0.1"
-
 
 @dataclass(frozen=True)
 class LoraAdapter:
@@ -48,16 +46,10 @@ class LoraAdapter:
 
 @dataclass(frozen=True)
 class ListenAddress:
-    """Where an engine that is a server listens for other processes, and the keys it accepts.
-
-    It listens on a Unix socket. With a `port` it also listens on loopback TCP, and the model's
-    name there is `name`.
-    """
+    """The Unix socket where an engine that is a server listens, and the key that it requires."""
 
     socket: Path
-    api_keys: tuple[str, ...]
-    port: int | None = None
-    name: str = ""
+    api_key: str
 
 
 @dataclass(frozen=True)
@@ -143,7 +135,7 @@ class Session(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind and issubclass(kind, KeyboardInterrupt):
+        if kind is KeyboardInterrupt:
             self.abandon()
         else:
             self.close()

@@ -9,15 +9,17 @@ from typing import Literal
 FinishReason = Literal["stop", "length"]
 
 PENALTY_WINDOW = 64
-"""How many of the last tokens the repetition penalty considers (llama.cpp's default)."""
+"""How many of the last tokens the penalties consider (llama.cpp's default)."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample the next token, in this order: penalty, top-k, top-p, temperature.
+    """How to sample the next token, in this order: penalties, top-k, top-p, temperature.
 
-    `temperature` 0 is greedy; `top_k` 0, `top_p` 1 and `repetition_penalty` 1 have no effect.
-    The same `seed` gives the same text.
+    `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `repetition_penalty` 1 and the other penalties
+    at 0 have no effect. The same `seed` gives the same text. `frequency_penalty` and
+    `presence_penalty` are OpenAI's: what the logit of a token loses for each time that it occurs
+    among the last tokens, and for occurring at all.
     """
 
     temperature: float
@@ -25,6 +27,14 @@ class Sampling:
     top_p: float
     repetition_penalty: float
     seed: int
+    frequency_penalty: float = 0.0
+    presence_penalty: float = 0.0
+
+    @property
+    def penalizes(self) -> bool:
+        """Whether tokens that occurred lately become less likely, or more."""
+        unlikelier = self.frequency_penalty, self.presence_penalty
+        return self.repetition_penalty != 1.0 or any(unlikelier)
 
 
 @dataclass(frozen=True)
@@ -55,7 +65,8 @@ class Request:
     `ignore_eos` the tokens that end a text have no effect: `max_tokens` are written, or what fits.
     `prefixes` are in the order of their lengths; a prefix that the prompt does not begin with
     is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
-    before it.
+    before it. With `logprobs` the deltas of an engine that `listens` have the log probabilities of
+    their tokens, and of so many tokens that were likeliest instead; not beside a grammar.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -65,6 +76,7 @@ class Request:
     ignore_eos: bool = False
     prefixes: tuple[Prefix, ...] = ()
     stream: bool = True
+    logprobs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,10 +89,25 @@ class PrefillProgress:
 
 
 @dataclass(frozen=True)
+class TokenLogprob:
+    """A token as the bytes that it adds to a text, and the natural logarithm of its probability.
+
+    Half a character has a token without a text of its own. `likeliest` are the tokens that were
+    likeliest in its place, which may include it.
+    """
+
+    text: str
+    bytes: tuple[int, ...]
+    logprob: float
+    likeliest: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True)
 class TextDelta:
     """The next piece of text; empty where a token does not complete a character."""
 
     text: str
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 @dataclass(frozen=True)

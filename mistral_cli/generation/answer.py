@@ -6,8 +6,7 @@ The results for the chunks of a text are merged into one.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +18,6 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
-from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
@@ -104,51 +102,6 @@ def collect(
     return Answer(text, finish.reason, tokens, timings, prompt_tokens, cached)
 
 
-def until_stop(
-    events: Generator[Event, None, None], stop: Sequence[str]
-) -> Generator[Event, None, None]:
-    """End `events` before the first of the `stop` texts, even if it is split over several deltas.
-
-    Text that may be the beginning of a stop text is held back until more text decides it. The
-    cut is where the earliest stop text begins, however the text is split.
-    """
-    stop = [text for text in stop if text]
-    held, count = "", 0
-    with closing(events):
-        for event in events:
-            if isinstance(event, PrefillProgress):
-                yield event
-                continue
-            if isinstance(event, TextDelta):
-                held, count = held + event.text, count + 1
-            last = isinstance(event, Finish)
-            certain = len(held) if last else len(held) - _possible_beginning(held, stop)
-            end = _first_stop(held, stop)
-            if end is not None and end <= certain:
-                events.close()  # first, so that the engine stops computing
-                yield TextDelta(held[:end])
-                yield Finish("stop", count)
-                return
-            if certain or not last:
-                yield TextDelta(held[:certain])
-            held = held[certain:]
-            if last:
-                yield event
-
-
-def _first_stop(text: str, stop: Sequence[str]) -> int | None:
-    positions = [position for s in stop if (position := text.find(s)) >= 0]
-    return min(positions, default=None)
-
-
-def _possible_beginning(text: str, stop: Sequence[str]) -> int:
-    """The length of the longest suffix of `text` that is a prefix of some stop text."""
-    lengths = (
-        n for s in stop for n in range(min(len(s) - 1, len(text)), 0, -1) if text.endswith(s[:n])
-    )
-    return max(lengths, default=0)
-
-
 def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
     """A warning that names the limit at which an answer was cut; empty if it is complete."""
     if answer.finish_reason != "length":
@@ -191,8 +144,7 @@ def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
 def _content_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     extraction, spec = result.extraction, result.prepared.prompt.spec
     if extraction is None:
-        text = result.answer.text
-        return {"text": text if exact else text.removeprefix(BYTE_ORDER_MARK).strip()}
+        return {"text": result.answer.text if exact else result.answer.text.strip()}
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]

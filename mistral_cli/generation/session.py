@@ -11,7 +11,8 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.loader import open_session
-from mistral_cli.generation.answer import Answer, Result, collect, cut_warning, until_stop
+from mistral_cli.engines.stop_texts import until_stop
+from mistral_cli.generation.answer import Answer, Result, collect, cut_warning
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.prompt_cache.cache import PromptCache, states_folder
 from mistral_cli.serving.client import ServedSession

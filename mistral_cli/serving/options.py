@@ -53,8 +53,8 @@ class ServeOptions(ModelOptions):
         option(
             "--http",
             panel=_SERVER,
-            help="Also offer OpenAI's HTTP API on 127.0.0.1. The API key is "
-            "MISTRAL_CLI_API_KEY, or a new one.",
+            help="Also offer OpenAI's HTTP API on 127.0.0.1 (needs `mistral-cli[http]`). "
+            "The API key is MISTRAL_CLI_API_KEY, or a new one.",
         ),
     ] = False
     port: Annotated[

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,7 +18,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.loader import open_session
-from mistral_cli.engines.protocol import LOOPBACK, ListenAddress, LoadOptions
+from mistral_cli.engines.protocol import ListenAddress, LoadOptions
 from mistral_cli.engines.selection import (
     EngineRequirements,
     EngineSelection,
@@ -25,9 +28,9 @@ from mistral_cli.engines.selection import (
 from mistral_cli.errors import ExitCode
 from mistral_cli.models.call import CallContext, prepare_call
 from mistral_cli.models.context import choose_context_length
+from mistral_cli.serving.http.server import check_installed, listen, serve_http
 from mistral_cli.serving.registry import Registration, ServedModel, claim, file_identity
 from mistral_cli.system.machine import usable_cores
-from mistral_cli.system.signals import on_stop, request_stop
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -52,30 +55,46 @@ class _ModelToServe:
     load: LoadOptions
 
 
+@dataclass(frozen=True)
+class _HttpAddress:
+    """Where HTTP requests come in, and the key that they need."""
+
+    listener: socket.socket
+    api_key: str
+
+    @property
+    def url(self) -> str:
+        """The base URL for clients."""
+        host, port = self.listener.getsockname()
+        return f"http://{host}:{port}/v1"
+
+
 def serve(options: ServeOptions, terminal: Terminal) -> None:
     """Load the model and serve it until SIGTERM, Ctrl-C or the idle timeout; end the process.
 
     A stop cancels the answers in progress; while there are any, the timeout does not expire.
     Raises MistralCliError.
     """
+    http = _http_address(options, terminal)
     call = prepare_call(
         terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
     )
     model = _model_to_serve(options, call, terminal)
-    with claim(model.file.path) as registration:
-        address, key = _listen_address(registration, model.name, options, terminal)
+    with claim(model.file.path) as registration, _sigterm() as stop:
+        address = ListenAddress(registration.socket, secrets.token_hex(16))
         load = replace(model.load, listening=address)
         terminal.status(f"loading {model.name} …")
         before = file_identity(model.file.path)
         with open_session(model.selection, model.file, load, terminal.warn) as session:
             assert isinstance(session, ServerSession)
-            served = _served_model(model, options, address, key, session, before)
-            _announce(served, terminal)
-            registration.publish(served)
-            client = LlamaServerClient(address.socket, address.api_keys[0])
-            reason = _wait(client, registration, options.idle_timeout)
-            terminal.note(f"stopped serving {model.name}: {reason}")
-            registration.clear()
+            served = _served_model(model, options, address, http, session, before)
+            with serve_http(served, model.file, http.listener) if http else nullcontext():
+                _announce(served, terminal)
+                registration.publish(served)
+                client = LlamaServerClient(address.socket, address.api_key)
+                reason = _wait(client, registration, options.idle_timeout, stop)
+                terminal.note(f"stopped serving {model.name}: {reason}")
+                registration.clear()
             terminal.stderr.flush()
             # Nothing is left to clean up, and closing the server would wait for its streams.
             os._exit(ExitCode.SUCCESS)
@@ -101,28 +120,24 @@ def _model_to_serve(options: ServeOptions, call: CallContext, reporter: Reporter
     )
 
 
-def _listen_address(
-    registration: Registration, name: str, options: ServeOptions, terminal: Terminal
-) -> tuple[ListenAddress, str | None]:
-    """Return the address to listen on, and the API key for HTTP if that was requested."""
-    own = secrets.token_hex(16)
+def _http_address(options: ServeOptions, terminal: Terminal) -> _HttpAddress | None:
+    """Listen for HTTP if that was requested. Raises UsageError."""
     if not (options.http or options.port):
-        return ListenAddress(registration.socket, (own,)), None
-    key = terminal.env.get("MISTRAL_CLI_API_KEY") or f"mistral-cli-{secrets.token_urlsafe(24)}"
-    return ListenAddress(registration.socket, (own, key), options.port or _free_port(), name), key
+        return None
+    check_installed()
+    key = _own_key(terminal) or f"mistral-cli-{secrets.token_urlsafe(24)}"
+    return _HttpAddress(listen(options.port), key)
 
 
-def _free_port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as server:
-        port: int = server.getsockname()[1]
-        return port
+def _own_key(terminal: Terminal) -> str:
+    return terminal.env.get("MISTRAL_CLI_API_KEY", "").strip()
 
 
 def _served_model(
     model: _ModelToServe,
     options: ServeOptions,
     address: ListenAddress,
-    key: str | None,
+    http: _HttpAddress | None,
     session: ServerSession,
     file: tuple[int, int, int],
 ) -> ServedModel:
@@ -140,9 +155,9 @@ def _served_model(
         threads=model.load.threads,
         knows_grammars=session.knows_grammars,
         idle_seconds=options.idle_timeout,
-        api_key=address.api_keys[0],
-        http=f"http://{LOOPBACK}:{address.port}/v1" if key else None,
-        http_key=key,
+        api_key=address.api_key,
+        http=http.url if http else None,
+        http_key=http.api_key if http else None,
     )
 
 
@@ -153,33 +168,38 @@ def _announce(served: ServedModel, terminal: Terminal) -> None:
         "generate, translate, summarize and json-extract use it automatically"
     )
     if served.http:
-        from_env = served.http_key == terminal.env.get("MISTRAL_CLI_API_KEY")
+        from_env = served.http_key == _own_key(terminal)
         key = "from MISTRAL_CLI_API_KEY" if from_env else served.http_key
         terminal.note(f"OpenAI's API is at {served.http}, API key {key}")
 
 
-def _wait(client: LlamaServerClient, registration: Registration, idle_seconds: float) -> str:
-    """Wait until there is a reason to stop serving, and return it. Raises EngineFailed.
-
-    SIGTERM is one; other stop signals raise StopRequested.
-    """
+@contextlib.contextmanager
+def _sigterm() -> Iterator[threading.Event]:
+    """Yield an event that SIGTERM sets. Ctrl-C raises KeyboardInterrupt as always."""
     stop = threading.Event()
+    previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGTERM, previous)
 
-    def stop_serving(number: int) -> None:
-        if number != signal.SIGTERM:
-            request_stop(number)
-        stop.set()
 
+def _wait(
+    client: LlamaServerClient,
+    registration: Registration,
+    idle_seconds: float,
+    stop: threading.Event,
+) -> str:
+    """Wait until there is a reason to stop serving, and return it. Raises EngineFailed."""
     before: list[float] = []
     active = time.monotonic()
     poll = min(_POLL_SECONDS, idle_seconds / 4) if idle_seconds else _POLL_SECONDS
-    with on_stop(stop_serving):
-        while not stop.wait(poll):
-            metrics = client.metrics()
-            work = [metrics.get(name, 0.0) for name in _WORK_COUNTERS]
-            if work != before or metrics.get("requests_processing"):
-                registration.touch()
-                before, active = work, time.monotonic()
-            elif idle_seconds and time.monotonic() - active >= idle_seconds:
-                return f"no work for {idle_seconds:g} seconds"
+    while not stop.wait(poll):
+        metrics = client.metrics()
+        work = [metrics.get(name, 0.0) for name in _WORK_COUNTERS]
+        if work != before or metrics.get("requests_processing"):
+            registration.touch()
+            before, active = work, time.monotonic()
+        elif idle_seconds and time.monotonic() - active >= idle_seconds:
+            return f"no work for {idle_seconds:g} seconds"
     return "SIGTERM received"

@@ -44,13 +44,13 @@ def check_schema(schema: Schema) -> None:
         refuse_non_json(schema)
         if not isinstance(schema.get("$schema", ""), str):
             raise bad_schema("its $schema is not a string")
-        schema_validator = validator(schema)
-        if isinstance(schema_validator, jsonschema.Draft3Validator):
+        draft = _draft(schema)
+        if draft is jsonschema.Draft3Validator:
             raise bad_schema("it uses draft 3; drafts 4 and later are supported")
-        schema_validator.check_schema(schema)
+        draft.check_schema(schema)
         _check_references(schema)
         # Following a schema that only refers to itself would never end: this finds it.
-        schema_validator.is_valid(None)
+        validator(schema).is_valid(None)
     except jsonschema.SchemaError as error:
         raise bad_schema(f"{error.message} (at {error.json_path})") from error
     except Unresolvable as error:
@@ -83,12 +83,17 @@ def as_resource(schema: Schema) -> tuple[Any, Any]:
 
 def validator(schema: Schema) -> Any:
     """Return a validator for the draft that `schema` names, or for the latest draft."""
-    import jsonschema
     from referencing.jsonschema import EMPTY_REGISTRY
 
-    draft = jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
+    draft = _draft(schema)
     # Without an empty registry, jsonschema would fetch a `$ref` from the network.
     return draft(schema, registry=EMPTY_REGISTRY, format_checker=draft.FORMAT_CHECKER)
+
+
+def _draft(schema: Schema) -> Any:
+    import jsonschema
+
+    return jsonschema.validators.validator_for(schema, default=jsonschema.Draft202012Validator)
 
 
 def validation_problem(value: Any, schema: Schema) -> str | None:

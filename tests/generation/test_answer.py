@@ -8,6 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -16,7 +17,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
-from mistral_cli.generation.answer import Answer, Timings, collect, until_stop
+from mistral_cli.generation.answer import Answer, Timings, collect
 
 TEXT = st.text("ab<", max_size=30)
 

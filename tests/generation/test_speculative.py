@@ -83,7 +83,7 @@ def test_drafted_tokens_do_not_change_the_answers(
 def test_drafted_tokens_take_fewer_evaluations(smollm2: Path, tmp_path: Path) -> None:
     counts = []
     for options in (PLAIN, LOOKUP, _with_draft_model(smollm2)):
-        listening = ListenAddress(tmp_path / "s.sock", ("key",))
+        listening = ListenAddress(tmp_path / "s.sock", "key")
         with backend("llama.cpp").open(
             read_gguf(smollm2), replace(options, listening=listening)
         ) as e:

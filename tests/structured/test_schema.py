@@ -178,13 +178,15 @@ for _ in range(5000):
         ({"$schema": ["a"]}, r"\$schema"),
         ({"$schema": "https://x.org/dialect"}, "dialect"),
         ({"$id": "http://[", "$ref": "#"}, "cannot be used"),
+        ({"$id": {}}, r"not of type 'string' \(at \$\['\$id'\]\)"),
+        ({"items": {"$id": 5}}, "not of type 'string'"),
         ({"const": float("nan")}, "cannot be used"),
         ({"const": "\ud800"}, "surrogates"),
         ({"const": object()}, "cannot be used"),
         (DEEP, "nested too deeply"),
         ({"$schema": "http://json-schema.org/draft-03/schema#", "required": True}, "draft 3"),
     ],
-    ids=range(29),
+    ids=range(31),
 )
 def test_unusable_schemas(schema: Schema, problem: str) -> None:
     with warnings.catch_warnings():

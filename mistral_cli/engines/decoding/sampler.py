@@ -38,14 +38,18 @@ class Sampler:
         return self._sample_at_random(logits)
 
     def _penalized(self, logits: Logits, recent: Sequence[int]) -> Logits:
-        """Keskar et al. 2019 (CTRL): shrink positive logits, push negative ones down."""
-        penalty = self._sampling.repetition_penalty
-        if penalty == 1.0 or not recent:
+        """Keskar et al. 2019 (CTRL): shrink positive logits, push negative ones down.
+
+        Then OpenAI's two penalties, which are subtracted.
+        """
+        sampling = self._sampling
+        if not sampling.penalizes or not recent:
             return logits
-        logits = logits.copy()
-        seen = np.unique(np.asarray(recent[-PENALTY_WINDOW:]))
+        logits, penalty = logits.copy(), sampling.repetition_penalty
+        seen, counts = np.unique(np.asarray(recent[-PENALTY_WINDOW:]), return_counts=True)
         values = logits[seen]
-        logits[seen] = np.where(values > 0, values / penalty, values * penalty)
+        values = np.where(values > 0, values / penalty, values * penalty)
+        logits[seen] = values - counts * sampling.frequency_penalty - sampling.presence_penalty
         return logits
 
     def _sample_at_random(self, logits: Logits) -> int:

@@ -12,14 +12,22 @@ import threading
 from collections.abc import Callable, Generator
 
 from mistral_cli.engines.types import Event
+from mistral_cli.system.interruption import Interruption, on_interruption
 
 Emit = Callable[[Event], bool]
 """Hand one event to the reader. False means that the reader has left: stop."""
 
 Produce = Callable[[Emit, int], None]
-"""A native call: it emits its events, and has a slot of the engine to itself while it runs."""
+"""A native call: it emits its events, and has a slot of the engine to itself while it runs.
+
+It may raise StreamStopped when it is interrupted.
+"""
 
 _GRACE_SECONDS = 0.5
+
+
+class StreamStopped(Exception):
+    """The reader of a stream has left, and what its call waited for was interrupted."""
 
 
 class ThreadedStreams:
@@ -36,14 +44,16 @@ class ThreadedStreams:
     def run(self, produce: Produce) -> Generator[Event, None, None]:
         """Yield the events of `produce(emit, slot)`, and raise its exception here.
 
-        When every slot is taken, the oldest call ends to make room for this one.
+        When every slot is taken, the oldest call ends to make room for this one. Interrupting the
+        thread that reads ends the events.
         """
         call = self._start(produce)
         try:
-            while (event := call.events.get()) is not None:
-                if isinstance(event, BaseException):
-                    raise event
-                yield event
+            with on_interruption(call.interrupt):
+                while (event := call.events.get()) is not None:
+                    if isinstance(event, BaseException):
+                        raise event
+                    yield event
         finally:
             call.stop()
 
@@ -51,7 +61,7 @@ class ThreadedStreams:
         """Ask the running calls to stop, and give them a moment to do so."""
         calls = [call for call in list(self._calls.values()) if not call.stopped.is_set()]
         for call in calls:
-            call.stopped.set()
+            call.interrupt()
         for call in calls:
             call.thread.join(_GRACE_SECONDS)
 
@@ -71,7 +81,7 @@ class ThreadedStreams:
         calls = self._calls.items()
         leaving = (slot for slot, call in calls if call.stopped.is_set())
         slot = next(leaving, next(iter(self._calls)))
-        self._calls[slot].stopped.set()
+        self._calls[slot].interrupt()
         self._calls[slot].thread.join()
         return slot
 
@@ -82,17 +92,27 @@ class _Call:
     def __init__(self, produce: Produce, slot: int) -> None:
         self.events: queue.SimpleQueue[Event | BaseException | None] = queue.SimpleQueue()
         self.stopped = threading.Event()
+        self._interruption = Interruption()
         self.thread = threading.Thread(
             target=self._work, args=(produce, slot), daemon=True, name="engine"
         )
 
-    def stop(self) -> None:
+    def interrupt(self) -> None:
+        """End the call and its events; it may run on until native code returns."""
         self.stopped.set()
+        self._interruption.interrupt()
+        self.events.put(None)
+
+    def stop(self) -> None:
+        self.interrupt()
         self.thread.join(_GRACE_SECONDS)
 
     def _work(self, produce: Produce, slot: int) -> None:
         try:
-            produce(self._emit, slot)
+            with self._interruption.within():
+                produce(self._emit, slot)
+            self.events.put(None)
+        except StreamStopped:
             self.events.put(None)
         except BaseException as error:
             self.events.put(error)

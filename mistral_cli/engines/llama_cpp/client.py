@@ -10,7 +10,9 @@ from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from mistral_cli.engines.decoding.streams import StreamStopped
 from mistral_cli.errors import EngineFailed
+from mistral_cli.system.interruption import on_interruption
 
 _DATA, _END = b"data: ", b"[DONE]"
 _METRIC = "llamacpp:"
@@ -48,9 +50,10 @@ class LlamaServerClient:
     def stream(self, route: str, body: dict[str, Any]) -> Generator[dict[str, Any], None, None]:
         """The parts of the reply to `body` as they arrive; closing this stops the server's work.
 
-        Raises EngineFailed.
+        Raises EngineFailed, and StreamStopped if this thread is interrupted.
         """
-        with self._reply("POST", route, body) as reply:
+        with self._send("POST", route, body) as connection, on_interruption(connection.shut):
+            reply = connection.reply()
             if reply.status != _OK:  # one reply, which says why
                 yield raise_for_error(json.loads(reply.read()))
             for line in reply.lines():
@@ -94,11 +97,14 @@ class LlamaServerClient:
     @contextlib.contextmanager
     def _send(self, method: str, route: str, body: dict[str, Any] | None) -> Iterator[_Connection]:
         content = json.dumps(body).encode() if body else b""
+        connection = None
         try:
             with contextlib.closing(_Connection(self._path, self._seconds)) as connection:
                 connection.request(method, route, content, self._headers)
                 yield connection
         except (OSError, ValueError) as error:
+            if connection and connection.was_shut:
+                raise StreamStopped from error
             raise engine_failed(f"llama.cpp did not answer {route}: {error}") from error
 
 
@@ -111,6 +117,7 @@ class _Connection:
     def __init__(self, path: Path, seconds: float | None) -> None:
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self._file: BinaryIO | None = None
+        self.was_shut = False
         self.sock.settimeout(seconds)
         try:
             self.sock.connect(str(path))
@@ -126,6 +133,12 @@ class _Connection:
     def reply(self) -> _Reply:
         self._file = self.sock.makefile("rb")
         return _Reply(self._file)
+
+    def shut(self) -> None:
+        """End the connection for the thread that reads from it, too."""
+        self.was_shut = True
+        with contextlib.suppress(OSError):
+            self.sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         if self._file:

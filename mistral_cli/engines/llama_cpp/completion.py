@@ -14,6 +14,7 @@ from mistral_cli.engines.types import (
     PrefillProgress,
     Sampling,
     TextDelta,
+    TokenLogprob,
 )
 
 if TYPE_CHECKING:
@@ -102,10 +103,27 @@ def _events(chunk: dict[str, Any]) -> Iterator[Event]:
         # A cut at the limit can leave half a character, which arrives as U+FFFD.
         text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
         if text or not reason:
-            yield TextDelta(text)
+            yield TextDelta(text, _logprobs(choice))
         if reason:
             tokens = chunk.get("usage", {}).get("completion_tokens", 0)
             yield Finish("length" if reason == "length" else "stop", tokens)
+
+
+def _logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:
+    tokens = (choice.get("logprobs") or {}).get("content", ())
+    return tuple(
+        TokenLogprob(
+            token["token"],
+            tuple(token["bytes"]),
+            token["logprob"],
+            tuple(
+                TokenLogprob(other["token"], tuple(other["bytes"]), other["logprob"])
+                for other in token["top_logprobs"]
+            ),
+        )
+        for token in tokens
+        if token["bytes"]  # the token that ends the answer has none
+    )
 
 
 def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int) -> dict[str, Any]:
@@ -124,6 +142,8 @@ def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int)
         "min_p": 0.0,
         "repeat_penalty": sampling.repetition_penalty,
         "repeat_last_n": PENALTY_WINDOW,
+        "frequency_penalty": sampling.frequency_penalty,
+        "presence_penalty": sampling.presence_penalty,
         "xtc_probability": 0.0,
         "mirostat": 0,  # the others would replace these samplers
         "samplers": ["penalties", "top_k", "top_p", "temperature"],

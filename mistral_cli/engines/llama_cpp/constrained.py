@@ -62,7 +62,7 @@ class ConstrainedSampler:
         if self._forbidden.sum() <= _FEW_FORBIDDEN:
             run = {"max_tokens": min(_RUN, self._room()), "stop": ['"']} if greedy else {}
             return self._sample(_forbid(self._forbidden) | run)
-        if greedy and sampling.repetition_penalty == 1.0:
+        if greedy and not sampling.penalizes:
             for token in self._likeliest():
                 if allowed[token]:
                     return token

@@ -51,13 +51,12 @@ class NativeServer:
         settings = ServerSettings.of(model, options, listening)
         verbosity = _DETAILS if options.gpu_layers else _ERRORS
         command = [str(program), *settings.flags(), "--verbosity", verbosity]
-        socket, keys = listening.socket, listening.api_keys
-        self.client = LlamaServerClient(socket, keys[0])
+        self.client = LlamaServerClient(listening.socket, listening.api_key)
         try:
-            self._process = self._start(command, ",".join(keys))
+            self._process = self._start(command, listening.api_key)
             self._reader = threading.Thread(target=self._read_log, daemon=True, name="native-log")
             self._reader.start()
-            self._wait(socket)
+            self._wait(listening.socket)
         except BaseException:
             self.close()
             raise
@@ -95,14 +94,14 @@ class NativeServer:
             self._process.wait()
         self._resources.close()
 
-    def _start(self, command: Sequence[str], api_keys: str) -> subprocess.Popen[str]:
+    def _start(self, command: Sequence[str], api_key: str) -> subprocess.Popen[str]:
         life, our_life = os.pipe()
         self._resources.callback(os.close, our_life)
         # llama.cpp's own variables would change our settings.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("LLAMA_")}
-        # The keys are not on the command line, which every user can see. Without the other variable
+        # The key is not on the command line, which every user can see. Without the other variable
         # ggml would call a debugger when it crashes.
-        environment |= {"LLAMA_API_KEY": api_keys, "GGML_NO_BACKTRACE": "1"}
+        environment |= {"LLAMA_API_KEY": api_key, "GGML_NO_BACKTRACE": "1"}
         try:
             return subprocess.Popen(
                 [sys.executable, "-I", "-S", children.__file__, str(life), *command],

@@ -19,7 +19,6 @@ from mistral_cli.engines.llama_cpp.completion import (
 )
 from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
-from mistral_cli.models.gguf.plain_text import tokenize_plain
 from mistral_cli.models.gguf.token_text import token_bytes
 from mistral_cli.system.files import scratch_folder
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 def private_listening(resources: ExitStack) -> ListenAddress:
     """A socket in a new folder, which `resources` removes, and a key: for this process only."""
     folder = resources.enter_context(scratch_folder())
-    return ListenAddress(folder / "s.sock", (os.urandom(16).hex(),))
+    return ListenAddress(folder / "s.sock", os.urandom(16).hex())
 
 
 class ServerSession(Session):
@@ -85,9 +84,6 @@ class ServerSession(Session):
     def tokenize(self, text: str) -> list[int]:
         """Token ids from the server's tokenizer."""
         self._check_open()
-        return tokenize_plain(self._model, text, self._parse)
-
-    def _parse(self, text: str) -> list[int]:
         body = {
             "content": for_native_code(text).decode(),
             "add_special": False,
@@ -114,6 +110,8 @@ class ServerSession(Session):
     def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
         body = completion(request.prompt_token_ids, request.sampling, limit, slot)
         body["ignore_eos"] = request.ignore_eos
+        if request.logprobs is not None:
+            body["n_probs"] = max(1, request.logprobs)  # with 0 it reports none at all
         if request.grammar is not None and self._leaves_grammars:
             from mistral_cli.engines.decoding.constraint import refuse_uncompilable
 

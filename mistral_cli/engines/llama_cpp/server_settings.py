@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.memory import batch_of
-from mistral_cli.engines.protocol import LOOPBACK
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import ListenAddress, LoadOptions, LoraAdapter
@@ -16,9 +15,6 @@ if TYPE_CHECKING:
 
 _MORE_HTTP_THREADS = 2
 """More than streams: for streams that were closed a moment ago, and for other requests."""
-
-_NO_ORIGIN = "null.invalid"
-"""An origin for CORS that does not exist: by default the server allows every web page."""
 
 NGRAM_MATCH = 8
 """Prompt lookup: the last tokens that must have occurred before. With 12, fewer are found."""
@@ -65,8 +61,9 @@ class ServerSettings:
     """What we set on a llama.cpp server, apart from how much it logs.
 
     Both renderings also switch these off: `fit` takes seconds, and would change the context
-    length; the warm-up costs time; the prompt cache in memory would grow to 8 GiB; and the web
-    interface and the page about the slots would answer anyone who finds them.
+    length; the warm-up costs time; the prompt cache in memory would grow to 8 GiB; and nobody
+    needs the web interface and the page about the slots. The chat template is a fixed one: prompts
+    are sent as token ids, so a broken template in the file must not matter.
     """
 
     model: Path
@@ -107,10 +104,9 @@ class ServerSettings:
         return f"{self.states}/" if self.states else ""
 
     @property
-    def hosts(self) -> list[str]:
+    def host(self) -> str:
         """Where the server listens: by default on TCP, without a key, for every local user."""
-        socket = os.fspath(self.listening.socket)
-        return [socket] if self.listening.port is None else [socket, LOOPBACK]
+        return os.fspath(self.listening.socket)
 
     @property
     def http_threads(self) -> int:
@@ -140,14 +136,8 @@ class ServerSettings:
         params.cache_ram_mib = 0
         params.endpoint_metrics = True
         params.sampling.user_sampling_config = _SET_BY_USER
-        params.hostnames, params.api_keys = self.hosts, list(self.listening.api_keys)
-        if self.listening.port is None:
-            # Prompts are sent as token ids: a broken template in the file must not matter.
-            params.chat_template = "chatml"
-        else:
-            params.port = self.listening.port
-            params.model_alias = {self.listening.name}
-            params.cors_origins, params.cors_origins_explicit = _NO_ORIGIN, True
+        params.hostnames, params.api_keys = [self.host], [self.listening.api_key]
+        params.chat_template = "chatml"
         self._set_speculative(params.speculative, library.common_speculative_type)
         return params
 
@@ -167,7 +157,7 @@ class ServerSettings:
     def flags(self) -> list[str]:
         """The settings for llama-server.
 
-        Two are missing: the keys, because every user can see a command line, and the scales of
+        Two are missing: the key, because every user can see a command line, and the scales of
         adapters, because `--lora-scaled` does not take a path with a colon.
         """
         batch, threads = str(self.batch), str(self.threads)
@@ -183,7 +173,8 @@ class ServerSettings:
             "--threads-http": str(self.http_threads),
             "--fit": "off",
             "--cache-ram": "0",
-            "--host": ",".join(self.hosts),
+            "--host": self.host,
+            "--chat-template": "chatml",
         }
         if not self.gpu_layers:
             values["--device"] = "none"
@@ -191,12 +182,6 @@ class ServerSettings:
             values["--slot-save-path"] = self.states_prefix
         if self.adapters:
             values["--lora"] = ",".join(_quoted(each.path) for each in self.adapters)
-        if self.listening.port is None:
-            values["--chat-template"] = "chatml"
-        else:
-            values["--port"] = str(self.listening.port)
-            values["--alias"] = self.listening.name
-            values["--cors-origins"] = _NO_ORIGIN
         values |= _SAMPLING_FLAGS | self._speculative_flags()
         switches = ["--no-warmup", "--no-kv-unified", "--no-ui", "--no-slots", "--metrics"]
         switches.append("--repack" if self.repack else "--no-repack")

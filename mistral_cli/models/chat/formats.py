@@ -3,23 +3,23 @@
 The Mistral formats follow the `mistral-common` package, Mistral's reference; the vocabulary of a
 model determines which one it uses. Every other instruct model has a chat template.
 
-The user's text is tokenized as plain text (`gguf/plain_text.py`), so control tokens in it (`</s>`,
-`[/INST]`, `<|im_end|>`) remain ordinary text. Only in v1 is `[/INST]` itself ordinary text, by
-design.
+The user's text is tokenized as plain text, so control tokens in it (`</s>`, `[/INST]`,
+`<|im_end|>`) remain ordinary text. Only in v1 is `[/INST]` itself ordinary text, by design.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import ModelUnusable
+from mistral_cli.models.chat.turns import merge_turns
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
     from mistral_cli.models.gguf import GGUF
-    from mistral_cli.models.gguf.plain_text import Tokenize
 
+Tokenize = Callable[[str], list[int]]
 Segments = tuple[int | str, ...]
 """A prompt in a model's format: ids of control tokens, and the plain text between them."""
 
@@ -43,9 +43,9 @@ def chat_format(model: GGUF) -> ChatFormat | None:
 def render(messages: Sequence[Message], model: GGUF) -> Segments:
     """Return the segments of a prompt that asks for the next assistant turn.
 
-    `messages` alternate between user and assistant after an optional system message, and end with
-    a user message. There is exactly one BOS if the model uses one. Raises `ModelUnusable` for a
-    model without a chat format.
+    `messages` are not empty, and the last one is not from the assistant. Consecutive ones of one
+    role are merged where the format demands it. There is exactly one BOS if the model uses one.
+    Raises `ModelUnusable` for a model without a chat format.
     """
     match chat_format(model):
         case "mistral-v1":
@@ -90,7 +90,7 @@ def encode_raw(text: str, model: GGUF, tokenize: Tokenize) -> list[int]:
 def _mistral_v1(messages: Sequence[Message], model: GGUF) -> Iterator[int | str]:
     """`<s>[INST] user [/INST]answer</s>[INST] …`, where only BOS and EOS are control tokens."""
     yield _bos(model)
-    system, turns = _split_system(messages)
+    system, turns = _split_system(merge_turns(messages))
     for index, turn in enumerate(turns):
         if turn.role == "assistant":
             yield turn.content
@@ -107,7 +107,7 @@ def _mistral_control(messages: Sequence[Message], model: GGUF) -> Iterator[int |
     """
     control = model.control_tokens
     yield _bos(model)
-    system, turns = _split_system(messages)
+    system, turns = _split_system(merge_turns(messages))
     if system and "[SYSTEM_PROMPT]" in control:
         yield control["[SYSTEM_PROMPT]"]
         yield system
@@ -124,9 +124,9 @@ def _mistral_control(messages: Sequence[Message], model: GGUF) -> Iterator[int |
             yield control["[/INST]"]
 
 
-def _split_system(messages: Sequence[Message]) -> tuple[str, list[Message]]:
-    system = "\n\n".join(m.content for m in messages if m.role == "system")
-    return system, [m for m in messages if m.role != "system"]
+def _split_system(messages: Sequence[Message]) -> tuple[str, Sequence[Message]]:
+    first, *others = messages
+    return (first.content, others) if first.role == "system" else ("", messages)
 
 
 def _bos(model: GGUF) -> int:

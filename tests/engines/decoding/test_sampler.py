@@ -108,6 +108,16 @@ def test_the_penalty(value: float, penalized: float) -> None:
     assert sampler.sample(logits(value, penalized + 0.01), [0, 0, 0]) == 1
 
 
+def test_openais_penalties_are_subtracted() -> None:
+    twice_of_zero = [0, 0, 1]
+    by_count = Sampler(Sampling(0.0, 0, 1.0, 1.0, 1, frequency_penalty=0.5))
+    assert by_count.sample(logits(2.0, 0.0, 0.99), twice_of_zero) == 0
+    assert by_count.sample(logits(2.0, 0.0, 1.01), twice_of_zero) == 2
+    once = Sampler(Sampling(0.0, 0, 1.0, 1.0, 1, presence_penalty=0.5))
+    assert once.sample(logits(2.0, 0.0, 1.49), twice_of_zero) == 0
+    assert once.sample(logits(2.0, 0.0, 1.51), twice_of_zero) == 2
+
+
 def test_the_penalty_forgets() -> None:
     sampler = Sampler(Sampling(0.0, 0, 1.0, 2.0, 1))
     assert sampler.sample(logits(2.0, 1.5, 0.0), [0] + [2] * (PENALTY_WINDOW - 1)) == 1

@@ -19,13 +19,13 @@ from mistral_cli.engines.protocol import (
 from mistral_cli.models.gguf import read_gguf
 
 OPTIONS = LoadOptions(512, threads=3, parallel=2)
-PRIVATE = ListenAddress(Path("/private/s.sock"), ("key",))
+PRIVATE = ListenAddress(Path("/private/s.sock"), "key")
 
 
 @pytest.fixture
 def settings(mistral: Path) -> Any:
-    def settings(listening: ListenAddress = PRIVATE, **changes: Any) -> ServerSettings:
-        return ServerSettings.of(read_gguf(mistral), replace(OPTIONS, **changes), listening)
+    def settings(**changes: Any) -> ServerSettings:
+        return ServerSettings.of(read_gguf(mistral), replace(OPTIONS, **changes), PRIVATE)
 
     return settings
 
@@ -51,7 +51,9 @@ def test_both_say_the_same(settings: Any, mistral: Path) -> None:
         assert flags["--threads"] == str(params.cpuparams.n_threads) == "3"
         assert flags["--threads-http"] == str(params.n_threads_http) == "4"
         assert flags["--slot-save-path"] == params.slot_save_path == "/states/"
-        assert flags["--host"] == ",".join(params.hostnames) == "/private/s.sock"
+        # On this socket alone, and never on TCP.
+        assert [flags["--host"]] == list(params.hostnames) == ["/private/s.sock"]
+        assert "--port" not in flags
         assert flags["--chat-template"] == params.chat_template == "chatml"
         assert (flags["--fit"], params.fit_params) == ("off", False)
         assert (flags["--cache-ram"], params.cache_ram_mib) == ("0", 0)
@@ -65,18 +67,7 @@ def test_the_weights_are_repacked_on_request(settings: Any, repack: bool) -> Non
     assert ("--repack" in each.flags()) == repack == (not each.parameters(xllamacpp).no_extra_bufts)
 
 
-def test_on_tcp_no_web_page_may_use_it(settings: Any) -> None:
-    xllamacpp = pytest.importorskip("xllamacpp")
-    public = ListenAddress(Path("/private/s.sock"), ("key",), 4000, "mistral")
-    params, flags = settings(public).parameters(xllamacpp), values(settings(public))
-    assert flags["--host"] == ",".join(params.hostnames) == "/private/s.sock,127.0.0.1"
-    assert flags["--port"] == str(params.port) == "4000"
-    assert flags["--alias"] == "mistral" in params.model_alias
-    assert flags["--cors-origins"] == params.cors_origins == "null.invalid"
-    assert "--chat-template" not in flags  # others send messages, in the model's own format
-
-
-def test_keys_are_not_on_the_command_line(settings: Any) -> None:
+def test_the_key_is_not_on_the_command_line(settings: Any) -> None:
     assert "key" not in " ".join(settings().flags()).replace("--no-kv", "")
 
 

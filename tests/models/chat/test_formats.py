@@ -144,6 +144,23 @@ def test_one_turn(subject: Subject, text: str) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_consecutive_messages_of_one_role_are_one_turn(subject: Subject, text: str) -> None:
+    first, second = user("first " + text), user("second " + text)
+    assert subject.ids(first, second) == subject.expected(first, second)
+    answers = Message("assistant", "a " + text), Message("assistant", "b " + text)
+    assert subject.ids(first, *answers, second) == subject.expected(first, *answers, second)
+
+
+def test_system_messages_are_one_wherever_they_are(subject: Subject) -> None:
+    one, two = Message("system", "one"), Message("system", "two")
+    together = subject.ids(Message("system", "one\n\ntwo"), user("a\n\nb"))
+    assert subject.ids(one, two, user("a"), user("b")) == together
+    assert subject.ids(one, user("a"), two, user("b")) == together
+    assert subject.ids(user("a"), user("b"), one, two) == together
+    assert subject.ids(one, two) == subject.ids(user("one\n\ntwo"))
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
 def test_a_system_text_and_several_turns(subject: Subject, text: str) -> None:
     conversation = (
         Message("system", text),

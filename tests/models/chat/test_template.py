@@ -197,8 +197,22 @@ def test_odd_templates(template: str, expected: str) -> None:
     assert spell(template, ids) == expected
 
 
-@pytest.mark.parametrize("adds_bos", [True, False])
+def test_turns_are_merged_only_if_the_template_demands_it() -> None:
+    one, two = Message("user", "one"), Message("user", "two")
+    system, more = Message("system", "be"), Message("system", "kind")
+    merged = Message("user", "one\n\ntwo")
+    for template in (GEMMA, MISTRAL_V3):
+        assert ids_of(template, one, two) == ids_of(template, merged)
+        expected = ids_of(template, Message("system", "be\n\nkind"), merged)
+        assert ids_of(template, system, one, more, two) == expected
+        assert ids_of(template, system, more) == ids_of(template, Message("user", "be\n\nkind"))
+    for template in (CHATML, LLAMA3, ZEPHYR):
+        assert ids_of(template, one, two) != ids_of(template, merged)
+    assert "⟧system\nbe⟦<|im_end|>⟧" in spell(CHATML, ids_of(CHATML, system))
+
+
 @pytest.mark.parametrize("written", [0, 1, 2, 3])
+@pytest.mark.parametrize("adds_bos", [True, False])
 def test_there_is_one_bos_or_none_if_neither_model_nor_template_adds_it(
     adds_bos: bool, written: int
 ) -> None:
@@ -240,7 +254,6 @@ def test_templates_can_strip_whitespace_around_a_text() -> None:
         "{% extends 'x' %}",
         "{{ strftime_now(5) }}",
         "{{ messages[0].content.encode('nonsense') }}",
-        "{{ messages[0].content * 5 }}",
         "constant",
         "",
     ],

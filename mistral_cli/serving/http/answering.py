@@ -1,0 +1,245 @@
+"""From the body of a request to its reply.
+
+Requests are rendered by our own templates and reach the engine as token ids, so that nothing in
+them can become a control token.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Coroutine
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from starlette.responses import JSONResponse
+
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    FinishReason,
+    PrefillProgress,
+    Request,
+    TextDelta,
+    TokenLogprob,
+)
+from mistral_cli.errors import MistralCliError
+from mistral_cli.models.chat.formats import tokenize_segments
+from mistral_cli.serving.http.errors import ApiError, as_api_error, bad_request
+from mistral_cli.serving.http.replies import ReplyWriter, Usage
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+    from mistral_cli.engines.protocol import Session
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.serving.http.replies import Json
+    from mistral_cli.serving.http.requests import ChatRequest, CompletionRequest
+    from mistral_cli.serving.http.streams import AsyncStreams
+
+MAX_BODY = 16 << 20
+"""Bytes. English text for a context of 128,000 tokens takes less than one of the 16 MiB."""
+
+_BODY_SECONDS = 30.0
+_EVENT_STREAM = [
+    (b"content-type", b"text/event-stream; charset=utf-8"),
+    (b"cache-control", b"no-cache"),
+]
+
+
+@dataclass(frozen=True)
+class ServedApi:
+    """What the routes work with: `model`, loaded at the time `created` and known as `name`."""
+
+    name: str
+    created: int
+    model: GGUF
+    session: Session
+    streams: AsyncStreams
+
+    def prepare(self, request: ChatRequest | CompletionRequest) -> Request:
+        """The request for the engine. Raises ApiError and MistralCliError."""
+        segments, context = request.render(self.model), self.session.context_length
+        size = sum(len(each.encode()) for each in segments if isinstance(each, str))
+        if size > context * self._longest_token:  # counting the tokens would take seconds
+            raise _too_long(f"more than {size // self._longest_token}", context)
+        ids = tokenize_segments(segments, self.session.tokenize)
+        if not ids:
+            raise bad_request("the prompt is empty", "prompt")
+        if len(ids) >= context:
+            raise _too_long(f"{len(ids)}", context)
+        options = request.options
+        return Request(
+            ids,
+            options.max_tokens or context,
+            options.sampling,
+            request.spec.grammar if request.spec else None,
+            logprobs=options.logprobs,
+        )
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """The most bytes of a text that one token can stand for."""
+        return max(map(len, self.model.tokens))
+
+
+def _too_long(tokens: str, context: int) -> ApiError:
+    message = f"the prompt has {tokens} tokens, and the context {context}, with the answer"
+    return bad_request(message, code="context_length_exceeded")
+
+
+@dataclass(frozen=True)
+class AnsweringRoute:
+    """Answers requests of one `kind` with replies of `writer`, as an ASGI application."""
+
+    api: ServedApi
+    kind: type[ChatRequest] | type[CompletionRequest]
+    writer: type[ReplyWriter]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, unless the client hangs up. Raises ApiError and MistralCliError."""
+        body = await _read(receive)
+        if body is not None:
+            await _unless_disconnected(receive, self._answer(body, scope, receive, send))
+
+    async def _answer(self, body: bytes, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = _EventStream(send)
+        try:
+            reply = await self._reply(body, stream)
+        except (ApiError, MistralCliError) as error:
+            if not stream.started:
+                raise
+            await stream.write(as_api_error(error).body())
+            await stream.end()
+        else:
+            if reply is not None:
+                await JSONResponse(reply)(scope, receive, send)
+
+    async def _reply(self, body: bytes, stream: _EventStream) -> Json | None:
+        """The whole reply, or None once all of it was written to `stream`."""
+        asked, request = await asyncio.to_thread(self._prepare, body)
+        options, answer = asked.options, _Answer(len(request.prompt_token_ids))
+        writer = self.writer(
+            self.api.name, logprobs=options.logprobs, include_usage=options.include_usage
+        )
+        async with aclosing(self.api.streams.events(request, options.stop)) as events:
+            async for event in events:
+                answer.add(event)
+                if options.stream and isinstance(event, TextDelta) and event != TextDelta(""):
+                    await stream.write(writer.chunk(event.text, event.logprobs))
+        reason = answer.reason
+        if options.stream:
+            await stream.write(writer.last_chunk(reason))
+            if options.include_usage:
+                await stream.write(writer.usage_chunk(answer.usage))
+            await stream.end()
+            return None
+        if asked.spec and reason == "stop" and not options.stop:  # a stop text may cut the JSON
+            await asyncio.to_thread(asked.spec.bind("").parse, answer.text)
+        return writer.whole(answer.text, answer.logprobs, reason, answer.usage)
+
+    def _prepare(self, body: bytes) -> tuple[ChatRequest | CompletionRequest, Request]:
+        asked = self.kind.parse(body)
+        return asked, self.api.prepare(asked)
+
+
+@dataclass
+class _Answer:
+    """What has arrived of an answer to a prompt of `prompt_tokens`."""
+
+    prompt_tokens: int
+    text: str = ""
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    finish: Finish | None = None
+    cached: int = 0
+
+    def add(self, event: Event) -> None:
+        """Add the next event."""
+        match event:
+            case PrefillProgress():
+                self.cached = event.cached
+            case TextDelta():
+                self.text += event.text
+                self.logprobs += event.logprobs
+            case Finish():
+                self.finish = event
+
+    @property
+    def reason(self) -> FinishReason:
+        """Why it ended. Raises ApiError if the engine did not say so."""
+        if self.finish is None:
+            raise ApiError(500, "the engine stopped without a result", code="engine_failed")
+        return self.finish.reason
+
+    @property
+    def usage(self) -> Usage:
+        """The tokens of prompt and answer."""
+        tokens = self.finish.completion_tokens if self.finish else 0
+        return Usage(self.prompt_tokens, tokens, self.cached)
+
+
+class _EventStream:
+    """Server-sent events; the reply begins with the first one, so that until then it can fail."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.started = False
+
+    async def write(self, event: Json) -> None:
+        """Send one event."""
+        if not self.started:
+            self.started = True
+            await self._send(
+                {"type": "http.response.start", "status": 200, "headers": _EVENT_STREAM}
+            )
+        await self._write(json.dumps(event), more=True)
+
+    async def end(self) -> None:
+        """Send the event that ends the stream."""
+        await self._write("[DONE]", more=False)
+
+    async def _write(self, data: str, *, more: bool) -> None:
+        body = f"data: {data}\n\n".encode()
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+
+
+async def _read(receive: Receive) -> bytes | None:
+    """Read the body; None if the client hangs up. Raises ApiError if it is too large or slow."""
+    body, size, more = bytearray(), 0, True
+    try:
+        async with asyncio.timeout(_BODY_SECONDS):
+            while more:
+                event = await receive()
+                if event["type"] == "http.disconnect":
+                    return None
+                part, more = event.get("body", b""), event.get("more_body", False)
+                size += len(part)
+                # Read to its end all the same: most clients read no reply while they send.
+                body += part if size <= MAX_BODY else b""
+    except TimeoutError as error:
+        message = f"the body did not arrive within {_BODY_SECONDS:.0f} seconds"
+        raise ApiError(408, message) from error
+    if size > MAX_BODY:
+        raise ApiError(413, f"the body has {size} bytes; {MAX_BODY} are the most")
+    return bytes(body)
+
+
+async def _unless_disconnected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
+    """Do `work` until it is done or the client hangs up. Raises what it raises."""
+    task = asyncio.create_task(work)
+    disconnection = asyncio.create_task(_disconnection(receive))
+    try:
+        await asyncio.wait((task, disconnection), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        task.cancel()  # without effect if it is done
+        disconnection.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+async def _disconnection(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

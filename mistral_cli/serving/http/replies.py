@@ -1,0 +1,159 @@
+"""The JSON objects that answer a request, written field by field as OpenAI's API does."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.types import FinishReason, TokenLogprob
+
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tokens of a request and its answer; `cached` of the prompt's needed no prefill."""
+
+    prompt: int
+    completion: int
+    cached: int
+
+    def fields(self) -> Json:
+        """The object `usage`."""
+        return {
+            "prompt_tokens": self.prompt,
+            "completion_tokens": self.completion,
+            "total_tokens": self.prompt + self.completion,
+            "prompt_tokens_details": {"cached_tokens": self.cached},
+        }
+
+
+class ReplyWriter(ABC):
+    """Writes the reply to one request: `whole`, or as chunks in the order of its methods."""
+
+    kind: ClassVar[str]
+    chunk_kind: ClassVar[str]
+    id_prefix: ClassVar[str]
+
+    def __init__(self, model: str, *, logprobs: int | None, include_usage: bool) -> None:
+        """`model` is the name of the model that answers; the rest is as in the request."""
+        self._model = model
+        self._logprobs = logprobs
+        self._include_usage = include_usage
+        self._id = self.id_prefix + secrets.token_hex(12)
+        self._created = int(time.time())
+        self._written = False
+        self._length = 0
+
+    def whole(
+        self, text: str, logprobs: Sequence[TokenLogprob], reason: FinishReason, usage: Usage
+    ) -> Json:
+        """The whole reply."""
+        choice = {
+            "index": 0,
+            **self._text(text),
+            "logprobs": self._logprobs_of(logprobs),
+            "finish_reason": reason,
+        }
+        return {**self._head(self.kind), "choices": [choice], "usage": usage.fields()}
+
+    def chunk(self, text: str, logprobs: Sequence[TokenLogprob]) -> Json:
+        """A piece of text."""
+        return self._chunk(self._delta(text), self._logprobs_of(logprobs), None)
+
+    def last_chunk(self, reason: FinishReason) -> Json:
+        """Why the text ended."""
+        return self._chunk(self._delta(""), None, reason)
+
+    def usage_chunk(self, usage: Usage) -> Json:
+        """The number of tokens, for a request with `include_usage`."""
+        return {**self._head(self.chunk_kind), "choices": [], "usage": usage.fields()}
+
+    def _chunk(self, delta: Json, logprobs: Json | None, reason: FinishReason | None) -> Json:
+        choice = {"index": 0, **delta, "logprobs": logprobs, "finish_reason": reason}
+        no_usage = {"usage": None} if self._include_usage else {}
+        return {**self._head(self.chunk_kind), "choices": [choice], **no_usage}
+
+    def _head(self, kind: str) -> Json:
+        return {"id": self._id, "object": kind, "created": self._created, "model": self._model}
+
+    def _logprobs_of(self, tokens: Sequence[TokenLogprob]) -> Json | None:
+        return None if self._logprobs is None else self._token_fields(tokens)
+
+    @abstractmethod
+    def _text(self, text: str) -> Json:
+        """The fields of a whole text."""
+
+    @abstractmethod
+    def _delta(self, text: str) -> Json:
+        """The fields of a piece of text, which is empty at the end."""
+
+    @abstractmethod
+    def _token_fields(self, tokens: Sequence[TokenLogprob]) -> Json:
+        """The object `logprobs`."""
+
+
+class ChatWriter(ReplyWriter):
+    """The replies of /v1/chat/completions."""
+
+    kind, chunk_kind, id_prefix = "chat.completion", "chat.completion.chunk", "chatcmpl-"
+
+    def _text(self, text: str) -> Json:
+        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+
+    def _delta(self, text: str) -> Json:
+        role = {} if self._written else {"role": "assistant"}
+        self._written = True
+        return {"delta": {**role, **({"content": text} if text else {})}}
+
+    def _token_fields(self, tokens: Sequence[TokenLogprob]) -> Json:
+        content = [
+            {
+                **_token(token),
+                "top_logprobs": [_token(each) for each in token.likeliest[: self._logprobs]],
+            }
+            for token in tokens
+        ]
+        return {"content": content, "refusal": None}
+
+
+class CompletionWriter(ReplyWriter):
+    """The replies of /v1/completions."""
+
+    kind = chunk_kind = "text_completion"
+    id_prefix = "cmpl-"
+
+    def _text(self, text: str) -> Json:
+        return {"text": text}
+
+    def _delta(self, text: str) -> Json:
+        return {"text": text}
+
+    def _token_fields(self, tokens: Sequence[TokenLogprob]) -> Json:
+        offsets = []
+        for token in tokens:
+            offsets.append(self._length)
+            self._length += len(token.text)
+        return {
+            "tokens": [token.text for token in tokens],
+            "token_logprobs": [token.logprob for token in tokens],
+            "top_logprobs": [
+                {each.text: each.logprob for each in token.likeliest[: self._logprobs]}
+                for token in tokens
+            ],
+            "text_offset": offsets,
+        }
+
+
+def model_fields(name: str, created: int) -> Json:
+    """A model as /v1/models lists it; `created` is when it was loaded."""
+    return {"id": name, "object": "model", "created": created, "owned_by": "mistral-cli"}
+
+
+def _token(token: TokenLogprob) -> Json:
+    return {"token": token.text, "bytes": list(token.bytes), "logprob": token.logprob}

@@ -1,0 +1,259 @@
+"""The body of a request → what it asks for, with every field checked.
+
+A field that would change the answer and is not supported is refused, not ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from mistral_cli.engines.types import Sampling
+from mistral_cli.errors import UsageError, first_line
+from mistral_cli.models.chat import Message
+from mistral_cli.models.chat.formats import Segments, render, render_raw
+from mistral_cli.serving.http.errors import bad_request
+from mistral_cli.serving.http.fields import Fields, quoted
+from mistral_cli.structured.schema import ANY_OBJECT, Schema, one_line
+from mistral_cli.structured.spec import OutputSpec
+from mistral_cli.system.strict_json import loads
+
+if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
+
+_ROLES: dict[str, Literal["system", "user", "assistant"]] = {
+    "system": "system",
+    "developer": "system",  # its name in OpenAI's newer models
+    "user": "user",
+    "assistant": "assistant",
+}
+_MOST = 2**31 - 1
+_MOST_STOP_TEXTS = 4  # as in OpenAI's API
+_LIMITS = ("max_completion_tokens", "max_tokens")  # the second is the older name
+_COMPLETION_TOKENS = 16  # OpenAI's default for /v1/completions
+
+# llama.cpp's defaults, which its own HTTP server uses.
+_TEMPERATURE, _TOP_K, _TOP_P = 0.8, 40, 0.95
+
+
+@dataclass(frozen=True)
+class AnswerOptions:
+    """How to answer. `max_tokens` None: as many as fit the context.
+
+    `logprobs` is how many of the likeliest tokens to report beside each token; None: nothing.
+    """
+
+    sampling: Sampling
+    max_tokens: int | None
+    stop: tuple[str, ...]
+    logprobs: int | None
+    stream: bool
+    include_usage: bool
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A request to /v1/chat/completions; with `spec` the answer is JSON."""
+
+    messages: tuple[Message, ...]
+    options: AnswerOptions
+    spec: OutputSpec | None
+
+    @classmethod
+    def parse(cls, body: bytes) -> ChatRequest:
+        """Read and check a body. Raises ApiError."""
+        fields = Fields(_json(body))
+        messages = _messages(fields.require("messages", list))
+        wanted, top = fields.flag("logprobs"), fields.integer("top_logprobs", 0, 20)
+        if top is not None and not wanted:
+            raise bad_request("top_logprobs needs logprobs to be true", "top_logprobs")
+        limits = [fields.integer(name, 1, _MOST) for name in _LIMITS]
+        if None not in limits:
+            raise bad_request(f"{' and '.join(_LIMITS)} are the same: give one", _LIMITS[1])
+        spec = _output_spec(fields)
+        if spec and wanted:
+            raise bad_request("logprobs are not supported together with JSON", "logprobs")
+        options = _options(fields, limits[0] or limits[1], (top or 0) if wanted else None)
+        _refuse_unsupported(fields)
+        return cls(messages, options, spec)
+
+    def render(self, model: GGUF) -> Segments:
+        """The messages in the chat format of `model`. Raises ModelUnusable."""
+        return render(self.messages, model)
+
+
+@dataclass(frozen=True)
+class CompletionRequest:
+    """A request to /v1/completions: the model continues `prompt`, which is plain text."""
+
+    prompt: str
+    options: AnswerOptions
+    spec: None = None
+
+    @classmethod
+    def parse(cls, body: bytes) -> CompletionRequest:
+        """Read and check a body. Raises ApiError."""
+        fields = Fields(_json(body))
+        prompt = fields.any("prompt")
+        if isinstance(prompt, list) and len(prompt) == 1:
+            (prompt,) = prompt
+        if not isinstance(prompt, str):
+            # Ids of tokens are refused too: they could be those of control tokens.
+            raise bad_request("prompt must be one string", "prompt")
+        logprobs = fields.integer("logprobs", 0, 5)
+        max_tokens = fields.integer("max_tokens", 1, _MOST)
+        options = _options(fields, max_tokens or _COMPLETION_TOKENS, logprobs)
+        _refuse_unsupported(fields)
+        return cls(prompt, options)
+
+    def render(self, model: GGUF) -> Segments:
+        """The prompt alone, after a BOS if `model` uses one."""
+        return render_raw(self.prompt, model)
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return loads(body.decode("utf-8"))
+    except UnicodeDecodeError as error:
+        raise bad_request("the body is not UTF-8") from error
+    except UnicodeEncodeError as error:
+        raise bad_request("the body has half a surrogate pair, which is not text") from error
+    except RecursionError as error:
+        raise bad_request("the body is nested too deeply") from error
+    except ValueError as error:
+        raise bad_request(f"the body is not valid JSON: {first_line(error)[:200]}") from error
+
+
+def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> AnswerOptions:
+    fields.take("model", str)  # the reply names the only one there is
+    seed = fields.integer("seed", -(2**63), 2**63 - 1)
+    top_k = fields.integer("top_k", 0, _MOST)
+    sampling = Sampling(
+        temperature=fields.number("temperature", 0, 2, _TEMPERATURE),
+        top_k=_TOP_K if top_k is None else top_k,
+        top_p=fields.number("top_p", 0, 1, _TOP_P),
+        repetition_penalty=fields.number("repetition_penalty", 0.01, 1000, 1.0),
+        seed=int.from_bytes(os.urandom(4)) >> 1 if seed is None else seed,
+        frequency_penalty=fields.number("frequency_penalty", -2, 2, 0.0),
+        presence_penalty=fields.number("presence_penalty", -2, 2, 0.0),
+    )
+    stream = fields.flag("stream")
+    stream_options = Fields(fields.take("stream_options", dict) or {}, "stream_options")
+    include_usage = stream_options.flag("include_usage")
+    stream_options.ignore(include_obfuscation=bool)
+    stream_options.refuse_rest()
+    if include_usage and not stream:
+        raise bad_request("stream_options needs stream to be true", "stream_options")
+    return AnswerOptions(
+        sampling, max_tokens, _stop_texts(fields.any("stop")), logprobs, stream, include_usage
+    )
+
+
+def _stop_texts(value: Any) -> tuple[str, ...]:
+    texts = [value] if isinstance(value, str) else value or []
+    if not isinstance(texts, list) or not all(isinstance(each, str) and each for each in texts):
+        raise bad_request("stop must be a text, or a list of texts, none of them empty", "stop")
+    if len(texts) > _MOST_STOP_TEXTS:
+        raise bad_request(f"stop has more than {_MOST_STOP_TEXTS} texts", "stop")
+    return tuple(texts)
+
+
+def _messages(values: list[Any]) -> tuple[Message, ...]:
+    if not values:
+        raise bad_request("messages is empty", "messages")
+    messages = tuple(_message(value, f"messages[{at}]") for at, value in enumerate(values))
+    if messages[-1].role == "assistant":
+        message = "the last message is the assistant's: there is nothing to answer"
+        raise bad_request(message, f"messages[{len(messages) - 1}].role")
+    return messages
+
+
+def _message(value: Any, path: str) -> Message:
+    fields = Fields(value, path)
+    role = fields.require("role", str)
+    if role not in _ROLES:
+        message = f"{path}.role must be {', '.join(_ROLES)}, not {quoted(role)}"
+        raise bad_request(message, f"{path}.role")
+    content = _content(fields.any("content"), f"{path}.content")
+    fields.ignore(name=str)
+    fields.only(annotations=([],), tool_calls=([],))  # as OpenAI's replies may have them
+    fields.refuse_rest()
+    return Message(_ROLES[role], content)
+
+
+def _content(value: Any, path: str) -> str:
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list) or not value:
+        raise bad_request(f"{path} must be a text, or a list of text parts", path)
+    texts = []
+    for at, each in enumerate(value):
+        part = Fields(each, f"{path}[{at}]")
+        if (kind := part.require("type", str)) != "text":
+            message = f"{path}[{at}] has the type {quoted(kind)}: only text is supported"
+            raise bad_request(message, f"{path}[{at}].type")
+        texts.append(part.require("text", str))
+        part.refuse_rest()
+    return "\n".join(texts)
+
+
+def _output_spec(fields: Fields) -> OutputSpec | None:
+    """What `response_format` asks for."""
+    value = fields.take("response_format", dict)
+    if value is None:
+        return None
+    wanted = Fields(value, "response_format")
+    schema: Schema | None
+    match kind := wanted.require("type", str):
+        case "text":
+            schema = None
+        case "json_object":
+            schema = ANY_OBJECT
+        case "json_schema":
+            inner = Fields(wanted.require("json_schema", dict), wanted.path("json_schema"))
+            inner.ignore(name=str, description=str, strict=bool)
+            schema = inner.require("schema", dict)
+            inner.refuse_rest()
+        case _:
+            message = f"must be text, json_object or json_schema, not {quoted(kind)}"
+            raise bad_request(f"response_format.type {message}", "response_format.type")
+    wanted.refuse_rest()
+    if schema is None:
+        return None
+    spec = OutputSpec(schema)
+    try:
+        unenforced = spec.check()
+    except UsageError as error:
+        raise bad_request(error.message, "response_format") from error
+    if unenforced:  # a validation at the end would come too late for a stream
+        message = f"the schema cannot be enforced: {one_line(unenforced[0])}"
+        raise bad_request(message, "response_format")
+    return spec
+
+
+def _refuse_unsupported(fields: Fields) -> None:
+    """Refuse what is left, but for fields and values that have no effect on an answer."""
+    fields.ignore(
+        user=str,
+        metadata=dict,
+        store=bool,
+        service_tier=str,
+        safety_identifier=str,
+        prompt_cache_key=str,
+        prompt_cache_retention=str,
+        parallel_tool_calls=bool,
+    )
+    fields.only(
+        n=(1,),
+        best_of=(1,),
+        echo=(False,),
+        suffix=("",),
+        logit_bias=({},),
+        tools=([],),
+        functions=([],),
+        tool_choice=("none", "auto"),
+        function_call=("none", "auto"),
+        modalities=(["text"],),
+    )
+    fields.refuse_rest()

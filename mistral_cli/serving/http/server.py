@@ -1,0 +1,82 @@
+"""The HTTP server in front of a served model: it runs in a thread of the process that serves."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mistral_cli.errors import MistralCliError, UsageError
+from mistral_cli.serving.client import ServedSession
+
+if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.serving.registry import ServedModel
+
+LOOPBACK = "127.0.0.1"
+
+_NEEDED = ("starlette", "uvicorn")
+_INSTALL = "pip install 'mistral-cli[http]'"
+_GRACE_SECONDS = 1
+_POLL_SECONDS = 0.005
+
+
+def check_installed() -> None:
+    """Raise UsageError with the install command if a library is missing."""
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(f"--http needs {' and '.join(missing)}", hint=f"Install: {_INSTALL}")
+
+
+def listen(port: int | None) -> socket.socket:
+    """Listen on loopback, at any free port by default. Raises UsageError."""
+    try:
+        return socket.create_server((LOOPBACK, port or 0))
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on port {port}: {error.strerror}",
+            hint="Choose another --port, or leave it out for a free one.",
+        ) from error
+
+
+@contextlib.contextmanager
+def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Iterator[None]:
+    """Answer HTTP requests on `listener` with the served `model`; at the end, cancel them."""
+    import uvicorn
+
+    from mistral_cli.serving.http.answering import ServedApi
+    from mistral_cli.serving.http.app import http_app
+    from mistral_cli.serving.http.streams import AsyncStreams
+
+    session = ServedSession(served, model, served.slots)
+    streams = AsyncStreams(session, served.slots)
+    api = ServedApi(served.model, int(served.started), model, session, streams)
+    config = uvicorn.Config(
+        http_app(api, served.http_key or ""),
+        http="h11",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([listener],), daemon=True, name="http")
+    thread.start()
+    try:
+        while not server.started:
+            if not thread.is_alive():
+                raise MistralCliError("the HTTP server did not start", hint="Drop --http.")
+            time.sleep(_POLL_SECONDS)
+        yield
+    finally:
+        streams.stop()
+        server.should_exit = True
+        thread.join(2 * _GRACE_SECONDS)
