@@ -22,6 +22,7 @@ class ExitCode(IntEnum):
     GPU_REQUIRED = 8
     ENGINE_FAILED = 9
     ROWS_FAILED = 10
+    HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
 
@@ -43,8 +44,9 @@ _MEANINGS = {
     ExitCode.GPU_REQUIRED: "a GPU is required but not available",
     ExitCode.ENGINE_FAILED: "the engine failed",
     ExitCode.ROWS_FAILED: "some rows of a batch failed, now or in an earlier run",
+    ExitCode.HUNG_UP: "stopped because the terminal was closed (SIGHUP)",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
-    ExitCode.TERMINATED: "a batch was terminated (SIGTERM)",
+    ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
 
 
@@ -144,14 +146,24 @@ class RowsFailed(MistralCliError):
     exit_code = ExitCode.ROWS_FAILED
 
 
-class Interrupted(MistralCliError):
-    """Ctrl-C ended a batch between two rows."""
+class Stopped(MistralCliError):
+    """A stop signal ended a batch between two rows, or training after a step."""
+
+
+class HungUp(Stopped):
+    """SIGHUP did: the terminal was closed."""
+
+    exit_code = ExitCode.HUNG_UP
+
+
+class Interrupted(Stopped):
+    """Ctrl-C did."""
 
     exit_code = ExitCode.INTERRUPTED
 
 
-class Terminated(MistralCliError):
-    """SIGTERM ended a batch between two rows."""
+class Terminated(Stopped):
+    """SIGTERM did."""
 
     exit_code = ExitCode.TERMINATED
 

@@ -80,9 +80,9 @@ def _budgets(
     for number, item in enumerate(todo, start=1):
         reporter.status(f"counting tokens: row {number:,} of {len(todo):,} …")
         with contextlib.suppress(MistralCliError):
-            encoded = sizer.encode(item.built_prompt())
             row_sizer = replace(sizer, builder=prompts.builder_of(item.row))
-            yield item.key, row_sizer.budget(row_sizer.chunk(encoded))
+            rendered = item.built_prompt().render(sizer.config.model)
+            yield item.key, row_sizer.budget(row_sizer.chunk(rendered))
     reporter.clear_status()
 
 
@@ -91,7 +91,9 @@ def _shared_prefix(planner: RequestPlanner, todo: Sequence[WorkItem]) -> tuple[i
     encoded = []
     for item in todo[:_COMPARED_ROWS]:
         with contextlib.suppress(MistralCliError):
-            encoded.append(planner.encode(item.built_prompt()).token_ids)
+            prompt = item.built_prompt()
+            if not planner.is_far_too_long(prompt):  # it takes long, and is cut or split later
+                encoded.append(planner.encode(prompt).token_ids)
     if len(encoded) < 2:
         return ()
     return encoded[0][: min(common_length(encoded[0], other) for other in encoded[1:])]

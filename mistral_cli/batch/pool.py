@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from mistral_cli.batch.prompts import WorkItem
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
-from mistral_cli.system.signals import StopRequested, on_stop
+from mistral_cli.system.signals import on_stop, request_stop
 from mistral_cli.system.threads import drain, start_workers
 
 if TYPE_CHECKING:
@@ -99,7 +99,8 @@ class WorkerPool:
                 working -= 1
                 continue
             if isinstance(event, int):
-                raise StopRequested(event)
+                request_stop(event)
+                continue
             item, outcome = event
             if isinstance(outcome, BaseException) and not isinstance(outcome, EngineDied):
                 raise outcome

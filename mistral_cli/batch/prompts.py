@@ -96,8 +96,11 @@ class RowPrompts:
         if row.conversation:
             return _request_prompt(row)
         contains_text = self.instruction is not None and "{text}" in self.instruction
-        text = _fill(self.instruction or "", row) if contains_text else row.text
-        return self.builder_of(row).build(Text(text, row.source))
+        if contains_text:
+            text = Text(_fill(self.instruction or "", row), row.source)
+        else:
+            text = Text(row.text, row.source, row.original)
+        return self.builder_of(row).build(text)
 
     @property
     def _has_own_instruction(self) -> bool:
@@ -154,12 +157,15 @@ def _identity(
     content = prompt.content
     messages = content if isinstance(content, str) else [(m.role, m.content) for m in content]
     adapters = [adapter.identity for adapter in config.adapters]
+    text = prompt.text
+    original = text.original if task.strategy.rewrites and text.original != text.text else ""
     return {
         "version": 1,
         "task": task.name,
         "values": dict(task.values),
         "prompt": messages,
         **task.strategy.identity(builder),
+        **({"original": original} if original else {}),
         "settings": _settings(prompt, config),
         "stop": config.generation.stop,
         "shape": spec and [spec.schema, spec.many, spec.grounded],

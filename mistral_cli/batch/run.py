@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Generator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -21,10 +20,9 @@ from mistral_cli.batch.sinks.open import Sink, open_sink
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.errors import (
-    Interrupted,
     MistralCliError,
     RowsFailed,
-    Terminated,
+    Stopped,
     UsageError,
     first_line,
 )
@@ -33,7 +31,7 @@ from mistral_cli.generation.run import prompt_builder
 from mistral_cli.generation.session import open_planned
 from mistral_cli.models.call import prepare_call
 from mistral_cli.models.checksums import cached_sha256
-from mistral_cli.system.signals import StopRequested, on_stop, request_stop
+from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -50,7 +48,8 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
             _run(task, names, options, terminal)
         except StopRequested as stopped:
             terminal.clear_status()
-            raise _stop_error(stopped, "stopped before the first row", options) from None
+            message = "stopped before the first row"
+            raise stop_error(stopped.number, message, _resume_hint(options)) from None
 
 
 def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
@@ -87,7 +86,10 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     model_digest = cached_sha256(config.model.path, terminal)
     items = [prompts.item(row, config, model_digest) for row in rows]
     structured = builder.spec is not None
-    with open_sink(options, items, structured=structured, terminal=terminal) as sink:
+    rewrites = task.strategy.rewrites
+    with open_sink(
+        options, items, structured=structured, rewrites=rewrites, terminal=terminal
+    ) as sink:
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
         for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
@@ -121,7 +123,8 @@ class BatchRun:
             if todo:
                 self._process(todo)
         except StopRequested as stopped:
-            error = _stop_error(stopped, f"stopped: {self._tally}", self.options)
+            message = f"stopped: {self._tally}"
+            error = stop_error(stopped.number, message, _resume_hint(self.options))
         except MistralCliError as raised:
             error = raised
         if error is None and self._failed:
@@ -207,7 +210,7 @@ class BatchRun:
     def _summarize(self, error: MistralCliError | None) -> None:
         """Print the tally, unless `error` contains it, and the table of failures."""
         self.reporter.clear_status()
-        if not isinstance(error, (Interrupted, Terminated)):
+        if not isinstance(error, Stopped):
             self.reporter.note(self._tally)
         failed = [record for record in self.records if record["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:
@@ -233,13 +236,6 @@ class BatchRun:
                 f"cannot write {path}: {error.strerror or first_line(error)}",
                 hint="Choose another --report.",
             ) from error
-
-
-def _stop_error(
-    stopped: StopRequested, message: str, options: BatchOptions
-) -> Interrupted | Terminated:
-    kind = Interrupted if stopped.number == signal.SIGINT else Terminated
-    return kind(message, hint=_resume_hint(options))
 
 
 def _retry_hint(options: BatchOptions) -> str:

@@ -43,7 +43,7 @@ class Worker:
         """Return the record of an item, which may be that of a failure. Raises EngineDied."""
         try:
             planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
-            job = planner.job(planner.encode(item.built_prompt()))
+            job = planner.job(item.built_prompt().render(planner.config.model))
             partial = PartialAnswers.of(planner, job.requests)
             ask = self._ask_within_limit()
             executor = Executor(planner, ask, planner.load.parallel, partial=partial)

@@ -14,6 +14,8 @@ import typer
 from mistral_cli import __version__
 from mistral_cli.cli.framework import WIDTH, LazyGroup
 from mistral_cli.errors import ExitCode, MistralCliError
+from mistral_cli.system.files import remove_leftovers
+from mistral_cli.system.signals import StopRequested, stoppable, watch
 from mistral_cli.system.terminal import Terminal, drop_the_rest
 from mistral_cli.tasks import TASKS
 
@@ -52,13 +54,14 @@ class Program(LazyGroup):
         """Run the command."""
         terminal = ctx.obj = ctx.obj or Terminal.from_process()
         try:
-            return super().invoke(ctx)
+            with stoppable():
+                return super().invoke(ctx)
         except MistralCliError as error:
             terminal.error(error.message, error.hint, error.details)
             raise typer.Exit(error.exit_code) from error
-        except KeyboardInterrupt as interrupt:
+        except StopRequested as stopped:
             terminal.clear_status()
-            raise typer.Exit(ExitCode.INTERRUPTED) from interrupt
+            raise typer.Exit(128 + stopped.number) from stopped
         except BrokenPipeError as error:
             # The reader has had enough, as `| head -1` does.
             raise typer.Exit(ExitCode.SUCCESS) from error
@@ -99,6 +102,7 @@ def _root(
 
 def main() -> None:
     """Run the program and end the process."""
+    watch()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     try:
         app()
@@ -124,6 +128,7 @@ def _end(status: int) -> None:
     Python's own shutdown takes 20 ms, and it runs the destructors of native libraries, which
     must neither free what a thread still uses nor wait for that thread.
     """
+    remove_leftovers()  # of a clean-up that a stop signal interrupted
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream and not stream.closed:

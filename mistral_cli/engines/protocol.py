@@ -135,7 +135,7 @@ class Session(ABC):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        if kind is KeyboardInterrupt:
+        if kind and issubclass(kind, KeyboardInterrupt):
             self.abandon()
         else:
             self.close()

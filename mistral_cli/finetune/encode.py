@@ -14,11 +14,12 @@ from mistral_cli.errors import (
     ModelUnusable,
 )
 from mistral_cli.finetune.data import Example, TrainingData, list_problems
-from mistral_cli.models.chat.formats import Tokenize, chat_format, encode, encode_raw
+from mistral_cli.models.chat.formats import chat_format, encode, encode_raw
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Backend
     from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf.plain_text import Tokenize
 
 
 @dataclass(frozen=True)

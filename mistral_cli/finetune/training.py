@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import signal
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,10 +17,10 @@ from transformers.trainer_callback import PrinterCallback
 from trl import SFTConfig, SFTTrainer
 from trl.trainer.sft_trainer import DataCollatorForLanguageModeling
 
-from mistral_cli.errors import Interrupted, MistralCliError, Terminated, UsageError
+from mistral_cli.errors import UsageError
 from mistral_cli.finetune.network import compute_dtype
 from mistral_cli.finetune.report import HELD_OUT, History
-from mistral_cli.system.signals import on_stop
+from mistral_cli.system.signals import on_stop, request_stop, stop_error
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.encode import EncodedExample
@@ -63,15 +62,16 @@ class Training:
     def run(self, checkpoint: Path | None) -> History:
         """Train, from `checkpoint` if there is one, and return the losses.
 
-        Ctrl-C and SIGTERM end training after the current step with a checkpoint; this then raises
-        Interrupted or Terminated. Raises UsageError if the loss is no longer finite.
+        A stop signal ends training after the current step with a checkpoint; this then raises
+        Stopped. Raises UsageError if the loss is no longer finite.
         """
         started = time.monotonic()
-        with on_stop(self._stop):
+        with on_stop(self._stop, patient=True):
             self._trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         step = self._trainer.state.global_step
         if self._stopped_by is not None and step < self._plan.steps:
-            raise _interrupted(self._stopped_by, step)
+            message = f"stopped after step {step}"
+            raise stop_error(self._stopped_by, message, "Use --resume to continue.")
         return History.from_trainer_log(self._trainer.state.log_history, time.monotonic() - started)
 
     def save(self, folder: Path) -> None:
@@ -86,7 +86,7 @@ class Training:
 
     def _stop(self, number: int) -> None:
         if self._stopped_by is not None:
-            raise KeyboardInterrupt
+            request_stop(number)
         self._stopped_by = number
         self._progress.note("stopping after this step; a second Ctrl-C stops now and loses it")
 
@@ -217,10 +217,3 @@ def _placeholder_tokenizer(plan: TrainingPlan) -> PreTrainedTokenizerFast:
     end = "<end>"
     words = Tokenizer(WordLevel({end: _end_token(plan)}, unk_token=end))
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token=end, eos_token=end)
-
-
-def _interrupted(number: int, step: int) -> MistralCliError:
-    message, hint = f"stopped after step {step}", "Use --resume to continue."
-    if number == signal.SIGTERM:
-        return Terminated(message, hint=hint)
-    return Interrupted(message, hint=hint)

@@ -18,6 +18,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
+from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
@@ -144,7 +145,8 @@ def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
 def _content_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     extraction, spec = result.extraction, result.prepared.prompt.spec
     if extraction is None:
-        return {"text": result.answer.text if exact else result.answer.text.strip()}
+        text = result.answer.text
+        return {"text": text if exact else text.removeprefix(BYTE_ORDER_MARK).strip()}
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]

@@ -12,8 +12,8 @@ from mistral_cli.generation.prompt import EncodedPrompt, Prompt
 
 if TYPE_CHECKING:
     from mistral_cli.generation.config import GenerationConfig, RunConfig
-    from mistral_cli.generation.prompt import PromptBuilder
-    from mistral_cli.models.chat.formats import Tokenize
+    from mistral_cli.generation.prompt import PromptBuilder, RenderedPrompt
+    from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import OutputSpec
     from mistral_cli.texts.structure import TextFormat
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 # Tokens of a prompt about a chunk. Prefill time grows with the square of the length, and shorter
 # chunks mean more summaries: 2,048 to 4,096 tokens are fastest on a CPU, measured and calculated.
 LONGEST_CHUNK = 3072
+_MAX_DENSITY = 8  # characters per token; hardly any text has more
 MARGIN = 8  # extra tokens that a text may have between two other texts
 ANY_TEXT = "."
 
@@ -109,6 +110,10 @@ class PromptSizer:
         """True if the prompt leaves the answer its share of the context."""
         return len(prompt) <= self.room(prompt.prompt)
 
+    def is_far_too_long(self, prompt: Prompt) -> bool:
+        """True if the text hardly fits; counting its tokens takes a minute for 10 MB."""
+        return len(prompt.text.text) > _MAX_DENSITY * self.room(prompt)
+
     def longest_answer(self, prompt: Prompt) -> int:
         """The most tokens of context that an answer may take besides the prompt.
 
@@ -117,9 +122,15 @@ class PromptSizer:
         longest = self.generation(prompt).max_tokens
         return longest * MORE_ROOM + _RETRY_TOKENS if prompt.spec else longest
 
-    def chunk(self, prompt: EncodedPrompt) -> ChunkedText:
-        """The chunks of a text. Raises ContextExceeded."""
-        return self.strategy.chunk(self, prompt)
+    def chunk(self, prompt: RenderedPrompt) -> ChunkedText:
+        """The chunks of a text. Raises ContextExceeded.
+
+        If the text is far too long, only the tokens of the part that is kept are counted.
+        """
+        policy = self.config.overflow
+        if policy in (Overflow.HEAD, Overflow.TAIL) and self.is_far_too_long(prompt.prompt):
+            return _cut(self, prompt.prompt, policy)
+        return self.strategy.chunk(self, prompt.encode(self.tokenize))
 
     def budget(self, chunked: ChunkedText) -> TokenBudget:
         """The tokens that the requests about `chunked` need."""
@@ -209,5 +220,6 @@ def _cut(sizer: PromptSizer, prompt: Prompt, policy: Overflow) -> ChunkedText:
     check_overhead(sizer, prompt)
     kept = keep_head(text, fits) if policy is Overflow.HEAD else keep_tail(text, fits)
     where = "last" if policy is Overflow.HEAD else "first"
-    left_out = f"the {where} {len(text) - len(kept)} of {len(text)} characters"
+    rest = len(text) - len(kept)
+    left_out = f"the {where} {rest} of {len(text)} characters" if rest else ""
     return ChunkedText(prompt, (sizer.encode(builder.with_text(prompt, kept)),), left_out)

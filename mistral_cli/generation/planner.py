@@ -113,7 +113,7 @@ class RequestPlanner(PromptSizer):
         """This planner for a model that is opened with other `LoadOptions`."""
         return replace(self, load=replace(self.load, **changes))
 
-    def job(self, prompt: EncodedPrompt, subject: str = "") -> Job:
+    def job(self, prompt: RenderedPrompt, subject: str = "") -> Job:
         """The job for one text. Raises UsageError, ContextExceeded."""
         return self.job_of(self.chunk(prompt), subject)
 
@@ -218,7 +218,7 @@ def plan_jobs(
         chunked = []
         for each in prompts:
             with about(each.subject):
-                chunked.append(sizer.chunk(each.rendered.encode(sizer.tokenize)))
+                chunked.append(sizer.chunk(each.rendered))
         planner = fix_context(sizer, [sizer.budget(each) for each in chunked], reporter)
         jobs = []
         for each, chunks in zip(prompts, chunked, strict=True):
@@ -245,10 +245,13 @@ def plan_short_prompts(
     sizer = PromptSizer(builder, config, strategy, _one_token_per_byte)
     budgets = []
     for each in prompts:
-        prompt, bound = each.rendered.prompt, each.rendered.most_tokens
+        prompt = each.rendered.prompt
+        if len(prompt.text.text) > _SHORT_PROMPT:
+            return None
+        bound = each.rendered.most_tokens
         if bound > min(_SHORT_PROMPT, sizer.room(prompt)):
             return None
-        budget = sizer.budget(sizer.chunk(EncodedPrompt(prompt, (0,) * bound)))
+        budget = sizer.budget(strategy.chunk(sizer, EncodedPrompt(prompt, (0,) * bound)))
         if len(budget.prompts) != 1:
             return None
         budgets.append(replace(budget, prompts=(bound // _BYTES_PER_TOKEN,)))
@@ -260,7 +263,7 @@ def jobs_of(planner: RequestPlanner, prompts: Sequence[NamedPrompt]) -> list[Job
     jobs = []
     for each in prompts:
         with about(each.subject):
-            jobs.append(planner.job(each.rendered.encode(planner.tokenize), each.subject))
+            jobs.append(planner.job(each.rendered, each.subject))
     return jobs
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.generation.task_prompt import TaskPrompt
     from mistral_cli.generation.templates import Template
-    from mistral_cli.models.chat.formats import Tokenize
     from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
 
@@ -36,18 +37,27 @@ class Prompt:
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def render(self, model: GGUF) -> RenderedPrompt:
-        """The prompt in the format of `model`. Raises ModelUnusable."""
-        if isinstance(self.content, str):
-            return RenderedPrompt(self, render_raw(self.content, model))
-        return RenderedPrompt(self, render(self.content, model))
+        """The prompt in the format of `model`."""
+        return RenderedPrompt(self, model)
 
 
 @dataclass(frozen=True)
 class RenderedPrompt:
-    """A prompt in a model's format, before its text is tokenized."""
+    """A prompt in a model's format, before its text is tokenized.
+
+    It is rendered when its segments are needed: a text that is far too long is cut first.
+    """
 
     prompt: Prompt
-    segments: Segments
+    model: GGUF
+
+    @cached_property
+    def segments(self) -> Segments:
+        """The control tokens and the texts between them. Raises ModelUnusable."""
+        content = self.prompt.content
+        if isinstance(content, str):
+            return render_raw(content, self.model)
+        return render(content, self.model)
 
     @property
     def most_tokens(self) -> int:

@@ -38,6 +38,9 @@ class Strategy:
     asks_about_answers: ClassVar[bool] = False
     """True if the strategy also sends prompts about answers, which no plan can count in advance."""
 
+    rewrites: ClassVar[bool] = False
+    """True if an answer takes the place of its text, between the `ends` of that."""
+
     def template_values(self, text: str) -> Mapping[str, Any]:  # noqa: ARG002
         """Values for the template that depend on the text of one chunk."""
         return {}

@@ -23,6 +23,9 @@ class ResultWriter:
     def delta(self, text: str) -> None:
         """Receive the next delta of an answer's text."""
 
+    def frame(self, start: str, end: str) -> None:
+        """Receive what stands before and after the next text in its document."""
+
     def item(self, value: Any) -> None:
         """Receive one complete item of a JSON list."""
 
@@ -56,7 +59,10 @@ def choose_writer(
 
 
 class TextWriter(ResultWriter):
-    """Writes the text as it streams, without leading space, and one newline at the end."""
+    """Writes the text as it streams, without leading space, and one newline at the end.
+
+    A text that has a frame gets that instead, except on a terminal.
+    """
 
     def __init__(
         self, terminal: Terminal, wrapper: Wrapper | None, *, keep_leading_space: bool
@@ -65,12 +71,19 @@ class TextWriter(ResultWriter):
         self._wrapper = wrapper
         self._keep_leading_space = keep_leading_space
         self._results = 0
+        self._ends_line = True
         self._reset()
 
     def _reset(self) -> None:
         self._started = self._keep_leading_space
         self._held_space = ""
         self._printed = False
+        self._start, self._end = "", "\n"
+
+    def frame(self, start: str, end: str) -> None:
+        """Keep the frame for the text that follows."""
+        if not self._terminal.stdout_is_terminal:
+            self._start, self._end = start, end
 
     def delta(self, text: str) -> None:
         """Write the delta, but hold back trailing space, which may be the end of the text."""
@@ -92,12 +105,14 @@ class TextWriter(ResultWriter):
     def abort(self) -> None:
         """End an unfinished line."""
         if self._printed:
+            self._end = "\n"
             self._end_line()
 
     def _end_line(self) -> None:
         rest = self._wrapper.finish() if self._wrapper else ""
-        self._write(rest + "\n")
+        self._write(rest + self._end)
         self._results += 1
+        self._ends_line = self._end.endswith(("\n", "\r"))
         self._reset()
 
     def _write(self, text: str) -> None:
@@ -107,6 +122,8 @@ class TextWriter(ResultWriter):
             if self._results and not self._printed:
                 text = "\n" + text  # a blank line separates several answers for a person
             self._terminal.line_begun = not text.endswith("\n")
+        elif not self._printed:
+            text = ("" if self._ends_line else "\n") + self._start + text
         self._printed = True  # before the write, which Ctrl-C can interrupt
         write(self._terminal, text)
 

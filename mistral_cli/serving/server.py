@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import secrets
 import signal
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,6 +29,7 @@ from mistral_cli.models.context import choose_context_length
 from mistral_cli.serving.http.server import check_installed, listen, serve_http
 from mistral_cli.serving.registry import Registration, ServedModel, claim, file_identity
 from mistral_cli.system.machine import usable_cores
+from mistral_cli.system.signals import on_stop, request_stop
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -80,7 +79,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
         terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
     )
     model = _model_to_serve(options, call, terminal)
-    with claim(model.file.path) as registration, _sigterm() as stop:
+    with claim(model.file.path) as registration:
         address = ListenAddress(registration.socket, secrets.token_hex(16))
         load = replace(model.load, listening=address)
         terminal.status(f"loading {model.name} …")
@@ -92,7 +91,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
                 _announce(served, terminal)
                 registration.publish(served)
                 client = LlamaServerClient(address.socket, address.api_key)
-                reason = _wait(client, registration, options.idle_timeout, stop)
+                reason = _wait(client, registration, options.idle_timeout)
                 terminal.note(f"stopped serving {model.name}: {reason}")
                 registration.clear()
             terminal.stderr.flush()
@@ -173,33 +172,28 @@ def _announce(served: ServedModel, terminal: Terminal) -> None:
         terminal.note(f"OpenAI's API is at {served.http}, API key {key}")
 
 
-@contextlib.contextmanager
-def _sigterm() -> Iterator[threading.Event]:
-    """Yield an event that SIGTERM sets. Ctrl-C raises KeyboardInterrupt as always."""
+def _wait(client: LlamaServerClient, registration: Registration, idle_seconds: float) -> str:
+    """Wait until there is a reason to stop serving, and return it. Raises EngineFailed.
+
+    SIGTERM is one; other stop signals raise StopRequested.
+    """
     stop = threading.Event()
-    previous = signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    try:
-        yield stop
-    finally:
-        signal.signal(signal.SIGTERM, previous)
 
+    def stop_serving(number: int) -> None:
+        if number != signal.SIGTERM:
+            request_stop(number)
+        stop.set()
 
-def _wait(
-    client: LlamaServerClient,
-    registration: Registration,
-    idle_seconds: float,
-    stop: threading.Event,
-) -> str:
-    """Wait until there is a reason to stop serving, and return it. Raises EngineFailed."""
     before: list[float] = []
     active = time.monotonic()
     poll = min(_POLL_SECONDS, idle_seconds / 4) if idle_seconds else _POLL_SECONDS
-    while not stop.wait(poll):
-        metrics = client.metrics()
-        work = [metrics.get(name, 0.0) for name in _WORK_COUNTERS]
-        if work != before or metrics.get("requests_processing"):
-            registration.touch()
-            before, active = work, time.monotonic()
-        elif idle_seconds and time.monotonic() - active >= idle_seconds:
-            return f"no work for {idle_seconds:g} seconds"
+    with on_stop(stop_serving):
+        while not stop.wait(poll):
+            metrics = client.metrics()
+            work = [metrics.get(name, 0.0) for name in _WORK_COUNTERS]
+            if work != before or metrics.get("requests_processing"):
+                registration.touch()
+                before, active = work, time.monotonic()
+            elif idle_seconds and time.monotonic() - active >= idle_seconds:
+                return f"no work for {idle_seconds:g} seconds"
     return "SIGTERM received"

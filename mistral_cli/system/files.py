@@ -11,6 +11,9 @@ from typing import BinaryIO
 
 from mistral_cli.errors import MistralCliError
 
+_leftovers = set[Path]()
+"""Temporary files and folders that this process must not leave behind, however it is stopped."""
+
 _PREFIX = "mistral-cli-"
 _LOCK, _NEW_LOCK = "lock", "new"
 _LONGEST_BASE = 64  # bytes: the whole path of a Unix socket may have 103 (macOS)
@@ -42,6 +45,7 @@ def atomic_writer(path: Path, temporary: Path) -> Iterator[BinaryIO]:
 
     Raises OSError.
     """
+    _leftovers.add(temporary)
     try:
         # Not `tempfile`: it makes files that only the owner can read; these obey the umask.
         with temporary.open("xb") as file:
@@ -52,6 +56,8 @@ def atomic_writer(path: Path, temporary: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    finally:
+        _leftovers.discard(temporary)
     sync_folder(path.parent)
 
 
@@ -82,6 +88,7 @@ def scratch_folder(base: Path | None = None) -> Iterator[Path]:
                 base = _SHORT_BASE
         _remove_abandoned(base)
         folder = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=base))
+        _leftovers.add(folder)
         lock = _lock(folder)
     except OSError as error:
         raise MistralCliError(
@@ -92,7 +99,47 @@ def scratch_folder(base: Path | None = None) -> Iterator[Path]:
         yield folder
     finally:
         _remove(folder)
+        _leftovers.discard(folder)
         os.close(lock)
+
+
+def remove_leftovers() -> None:
+    """Remove the temporary files and folders of this process, which is about to end."""
+    for path in list(_leftovers):
+        _remove(path)
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+@contextlib.contextmanager
+def removed_if_killed() -> Iterator[None]:
+    """Have a shell remove the temporary folders if this process ends within the `with` block.
+
+    It waits at a pipe that the kernel closes when we end: 2 ms, since no code of ours can run where
+    a signal ends the process.
+    """
+    import subprocess
+
+    if not _leftovers:
+        yield
+        return
+    waiting = 'read -r _ || exec rm -rf -- "$@"'
+    try:
+        shell = subprocess.Popen(
+            ["/bin/sh", "-c", waiting, "sh", *map(os.fspath, _leftovers)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C must not reach it
+        )
+    except OSError:  # the next start removes the folders
+        yield
+        return
+    with shell:
+        yield
+        assert shell.stdin
+        with contextlib.suppress(OSError):
+            shell.stdin.write(b"\n")
 
 
 def _lock(folder: Path) -> int:

@@ -8,10 +8,11 @@ points, the model is asked once more; a summary that is still too long is cut.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
 
@@ -154,55 +155,81 @@ class SummaryStrategy(Strategy):
         )
 
 
+class Units(Protocol):
+    """The sentences or bullet points of a text."""
+
+    @property
+    def count(self) -> int:
+        """Their number."""
+
+    @property
+    def possible(self) -> set[int]:
+        """Every number that some reading of the text has."""
+
+    def first(self, number: int, *, complete: bool = True) -> str | None:
+        """The first `number` of them; None if there are fewer.
+
+        If the text is not `complete`, its last unit is unfinished and does not count.
+        """
+
+
 @dataclass(frozen=True)
 class LengthTarget:
-    """Exactly `number` sentences or bullet points.
-
-    `count_units` counts them in a text; `units` splits a text where it may be cut.
-    """
+    """Exactly `number` sentences or bullet points; `units` finds them in a text."""
 
     number: int
     name: str
-    count_units: Callable[[str], int]
-    units: Callable[[str], Iterable[str]]
+    units: Callable[[str], Units]
 
     def __str__(self) -> str:
         return _count_of(self.number, self.name)
 
     def is_met(self, text: str) -> bool:
-        """True if `text` has exactly that number."""
-        return self.count_units(text) == self.number
+        """True if some reading of `text` has exactly that number."""
+        return self.number in self.units(text).possible
 
     def describe(self, text: str) -> str:
         """The number that `text` has, in words."""
-        return _count_of(self.count_units(text), self.name)
+        return _count_of(self.units(text).count, self.name)
 
     def cut(self, text: str, *, complete: bool = True) -> str | None:
-        """Cut a text that is too long after the target; None if it is too short.
+        """Cut a text that is too long after the target; None if it is too short."""
+        return self.units(text.strip()).first(self.number, complete=complete)
 
-        If the text is not `complete`, its last unit is unfinished and does not count.
-        """
-        units = list(self.units(text.strip()))
-        ends = accumulate(units if complete else units[:-1])
-        return next((end.rstrip() for end in ends if self.is_met(end)), None)
+
+@dataclass(frozen=True)
+class BulletPoints:
+    """The lines of `text` that start like an item of a list."""
+
+    text: str
+
+    @property
+    def count(self) -> int:
+        """Their number."""
+        return len(_BULLET.findall(self.text))
+
+    @property
+    def possible(self) -> set[int]:
+        """Their number: there is no doubt."""
+        return {self.count}
+
+    def first(self, number: int, *, complete: bool = True) -> str | None:
+        """The text up to the end of the first `number` bullet points; None if there are fewer."""
+        lines = self.text.splitlines(keepends=True)
+        ends = accumulate(lines if complete else lines[:-1])
+        return next((e.rstrip() for e in ends if BulletPoints(e).count == number), None)
 
 
 def length_target(values: Mapping[str, Any]) -> LengthTarget | None:
     """The target in a task's values, or None."""
-    from mistral_cli.texts.sentences import count_sentences
+    from mistral_cli.texts.sentences import Sentences
 
     if number := values.get("sentences"):
-        return LengthTarget(number, "sentence", count_sentences, _sentences)
+        find = partial(Sentences.of, language=values.get("language"))
+        return LengthTarget(number, "sentence", find)
     if number := values.get("bullets"):
-        return LengthTarget(
-            number, "bullet point", count_bullets, lambda text: text.splitlines(True)
-        )
+        return LengthTarget(number, "bullet point", BulletPoints)
     return None
-
-
-def count_bullets(text: str) -> int:
-    """The number of lines that start like an item of a list."""
-    return len(_BULLET.findall(text))
 
 
 def without_introduction(answer: Answer) -> Answer:
@@ -269,12 +296,6 @@ def _retry(
     correction = f"That has {target.describe(answer.text)}. Write it again in exactly {target}."
     request = executor.planner.with_correction(prepared, answer.text, correction)
     return request or prepared.request
-
-
-def _sentences(text: str) -> Iterable[str]:
-    from sentencex import segment
-
-    return list(segment("en", text))
 
 
 def _count_of(number: int, name: str) -> str:

@@ -73,6 +73,7 @@ class TranslationStrategy(Strategy):
     """Translates each segment by itself and puts it in the place of the original."""
 
     default_overflow = "split"
+    rewrites = True
 
     def __init__(self, glossary: Glossary | None = None) -> None:
         self._glossary = glossary
@@ -94,63 +95,77 @@ class TranslationStrategy(Strategy):
         from mistral_cli.generation.chunking import ChunkedText, format_of
         from mistral_cli.generation.options import Overflow
         from mistral_cli.generation.prompt import EncodedPrompt
+        from mistral_cli.texts.subtitles import check_subtitles
 
         whole = prompt.prompt
         if sizer.config.overflow is not Overflow.SPLIT or not isinstance(whole.content, list):
             return super().chunk(sizer, prompt)
+        check_subtitles(whole.text.source, whole.text.document)
         text_format = format_of(whole)
-        chunks = tuple(self._segments(sizer, prompt, text_format))
+        chunks = tuple(self._chunks(sizer, prompt, text_format))
         if any(isinstance(chunk, EncodedPrompt) for chunk in chunks):
             return ChunkedText(whole, chunks, text_format=text_format)
-        return ChunkedText(whole, (prompt,))  # nothing but code or timings: leave it to the model
+        return ChunkedText(whole, (prompt,))  # no words: leave it to the model
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """Translate the whole document, and write it in order."""
-        plain = len(job.chunks) == len(job.requests) == 1 and job.text_format == "text"
-        if plain and self._glossary is None:
+        document = job.prompt.text
+        if isinstance(job.prompt.content, list):  # --raw does not ask for a translation
+            writer.frame(*document.ends)
+        if self._streams(job):
             return super().answer(job, executor, writer)
         from mistral_cli.generation.answer import Result, joined
+        from mistral_cli.texts.structure import left_out, place, with_breaks
 
         requests = job.requests
         answers = executor.answers(requests, lambda each: self._translate(job, each, executor))
         completed: list[Answer] = []
         texts: list[str] = []
-        problems: dict[int, str] = {}
+        warnings: list[str] = []
+        position = 0
         for chunk in job.chunks:
             if isinstance(chunk, str):
-                text = chunk
+                text = original = chunk
             else:
-                answer = next(answers)
+                answer, original = next(answers), chunk.prompt.text.document
                 completed.append(answer)
                 executor.status(f"{len(completed)} of {len(requests)} segments translated …")
-                text = _fit_lines(chunk, answer)
+                text = with_breaks(original, _fit_lines(chunk, answer), job.text_format)
                 if problem := self._problem(job, chunk, answer):
-                    problems[len(completed)] = problem
+                    where = place(document.document, position, job.text_format)
+                    warnings.append(f"{where}: {problem}")
+            writer.delta(text if position else text.removeprefix(document.ends[0]))
             texts.append(text)
-            writer.delta(text)
-        warnings = tuple(
-            f"segment {number} of {len(requests)}: {problem}"
-            for number, problem in problems.items()
-        )
+            position += len(original)
         return Result(
             executor.planner,
             replace(requests[0], prompt=job.prompt),
             joined(completed, "".join(texts)),
             None,
-            warnings,
+            (*warnings, *left_out(document.document, job.text_format)),
             chunks=len(requests),
         )
 
-    def _segments(
+    def _streams(self, job: Job) -> bool:
+        """Whether the answer is the document: nothing has to be checked or put back in place."""
+        if len(job.requests) != 1 or job.text_format != "text" or self._glossary:
+            return False
+        from mistral_cli.texts.inputs import BYTE_ORDER_MARK
+        from mistral_cli.texts.markup import has_markup
+
+        text = job.requests[0].prompt.text
+        around = "".join(chunk for chunk in job.chunks if isinstance(chunk, str))
+        is_alone = not around.removeprefix(BYTE_ORDER_MARK).strip()
+        return is_alone and text.document == text.text and not has_markup(text.text)
+
+    def _chunks(
         self, sizer: PromptSizer, whole: EncodedPrompt, text_format: TextFormat
     ) -> Iterator[EncodedPrompt | str]:
-        from mistral_cli.generation.prompt import EncodedPrompt
         from mistral_cli.texts.split import split
         from mistral_cli.texts.structure import segments
 
-        prompt = whole.prompt
         limit = _chunk_limit(sizer, whole)
-        for segment in segments(prompt.text.text, text_format):
+        for segment in segments(whole.prompt.text.document, text_format):
             if not segment.translate:
                 yield segment.text
                 continue
@@ -158,12 +173,25 @@ class TranslationStrategy(Strategy):
                 words = part.strip()
                 start = part.index(words)
                 yield from filter(None, (part[:start],))
-                if words == prompt.text.text and not self._glossary:
-                    yield EncodedPrompt(_with_limit(sizer, prompt), whole.token_ids)
-                else:
-                    chunk = sizer.builder.with_text(prompt, words)
-                    yield sizer.encode(_with_limit(sizer, chunk))
+                yield self._encoded(sizer, whole, words, text_format)
                 yield from filter(None, (part[start + len(words) :],))
+
+    def _encoded(
+        self, sizer: PromptSizer, whole: EncodedPrompt, original: str, text_format: TextFormat
+    ) -> EncodedPrompt:
+        """The prompt about a part of a document; its text has LF line ends."""
+        from mistral_cli.generation.prompt import EncodedPrompt
+        from mistral_cli.texts.structure import without_breaks
+
+        words = without_breaks(original, text_format)
+        if words == whole.prompt.text.text and not self._glossary:
+            prompt = whole.prompt
+        else:
+            prompt = sizer.builder.with_text(whole.prompt, words)
+        prompt = _with_limit(sizer, replace(prompt, text=replace(prompt.text, original=original)))
+        if prompt.content == whole.prompt.content:
+            return EncodedPrompt(prompt, whole.token_ids)
+        return sizer.encode(prompt)
 
     def _translate(self, job: Job, prepared: PreparedRequest, executor: Executor) -> Answer:
         """Translate one segment, with one retry if the translation has a problem."""
@@ -176,17 +204,18 @@ class TranslationStrategy(Strategy):
         return answer
 
     def _problem(self, job: Job, prepared: PreparedRequest, answer: Answer) -> str | None:
-        """The problem with a translation, or None."""
+        """All problems with a translation, or None."""
         from mistral_cli.texts.structure import translation_problem
 
-        if answer.finish_reason == "length":
-            return f"the translation was cut at {answer.completion_tokens} tokens"
         original, text = prepared.prompt.text.text, answer.text.strip()
+        problems = []
+        if answer.finish_reason == "length":
+            problems.append(f"the translation was cut at {answer.completion_tokens} tokens")
         if problem := translation_problem(original, text, job.text_format):
-            return problem
+            problems.append(problem)
         if self._glossary and (missing := self._glossary.missing(original, text)):
-            return f"the glossary's {', '.join(missing)} is not used"
-        return None
+            problems.append(f"the glossary's {', '.join(missing)} is not used")
+        return "; ".join(problems) or None
 
 
 def _chunk_limit(sizer: PromptSizer, whole: EncodedPrompt) -> int:

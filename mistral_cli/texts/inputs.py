@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -21,6 +21,7 @@ _HOW_TO = "Give it as an argument, with -f FILE, or through a pipe: command | mi
 _WAIT = "With -f - the program waits for stdin as long as it takes."
 _BINARY_CHECK = 8192  # bytes in which a NUL means a binary file, as in grep and git
 _REPLACEMENT = "\ufffd"
+BYTE_ORDER_MARK = "\ufeff"
 
 # The order matters: the UTF-32-LE mark starts with the UTF-16-LE mark.
 _BYTE_ORDER_MARKS = [
@@ -44,10 +45,28 @@ STDIN_TIMEOUTS = StdinTimeouts(with_other_input=1.0, alone=10.0)
 
 @dataclass(frozen=True)
 class Text:
-    """An input text; `source` is "argument", "stdin" or the name of a file."""
+    """An input text; `source` is "argument", "stdin" or the name of a file.
+
+    `text` has neither a byte order mark nor CRLF nor the last newline. `original` is the file's
+    text where it differs in more than the last newline; else it is empty.
+    """
 
     text: str
     source: str
+    original: str = field(default="", compare=False)
+
+    @property
+    def document(self) -> str:
+        """The text with the byte order mark and the line ends that its file has."""
+        return self.original or self.text
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The byte order mark and whitespace before the first word, and that after the last."""
+        whole = self.original or f"{self.text}\n"
+        words = whole.removeprefix(BYTE_ORDER_MARK).strip()
+        start = whole.index(words)
+        return whole[:start], whole[start + len(words) :]
 
 
 @dataclass(frozen=True)
@@ -160,10 +179,12 @@ def text_from_bytes(data: bytes, source: str, reporter: Reporter) -> Text:
     from mistral_cli.texts.documents import is_document, read_document
 
     if is_document(source, data):
-        text = read_document(data, source)
-    else:
-        text = decode(data, source, reporter).replace("\r\n", "\n")
-    return Text(text.removesuffix("\n"), source)
+        return Text(read_document(data, source).removesuffix("\n"), source)
+    original = decode(data, source, reporter)
+    if any(data.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
+        original = BYTE_ORDER_MARK + original
+    text = original.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").removesuffix("\n")
+    return Text(text, source, original if original != f"{text}\n" else "")
 
 
 def decode(data: bytes, source: str, reporter: Reporter) -> str:

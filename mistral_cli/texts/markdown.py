@@ -3,77 +3,135 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator
 from functools import cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.texts.html_blocks import html_spans
+from mistral_cli.texts.markup import has_words
+from mistral_cli.texts.spans import Span, lines_of, stripped
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
+# A document may also begin with a rule (---). Front matter is not empty, and has nothing but
+# keys, list items, comments and indented lines.
+_YAML_LINE = r"(?:[\w\"'].*?:(?:[ \t].*)?|-[ \t].*|[ \t#].*|[\]}],?)?[ \t]*"
+_TOML_LINE = r"(?:[\w\"'][\w\"' .-]*=.*|\[.*|[ \t#\]\"'].*)?[ \t]*"
+_END = r"[ \t]*(?:\r?\n|\Z)"
 _FRONT_MATTER = re.compile(
-    r"\ufeff?(?:---[ \t]*\r?\n(?:.*\r?\n)*?(?:---|\.\.\.)|\+\+\+[ \t]*\r?\n(?:.*\r?\n)*?\+\+\+)"
-    r"[ \t]*(?:\r?\n|\Z)|\ufeff"
+    rf"(---)[ \t]*\r?\n(?=\S)(?:(?!---|\.\.\.)(?>{_YAML_LINE}\r?\n))++(?:---|\.\.\.){_END}"
+    rf"|(\+\+\+)[ \t]*\r?\n(?:(?!\+\+\+)(?>{_TOML_LINE}\r?\n))*+\+\+\+{_END}"
 )
-_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
-_CELL = re.compile(r"(?:\\.|[^|\\]|\\(?=\Z))+")
-# Extensions that CommonMark lacks: check boxes, footnotes, definitions, alerts, attributes.
-_MARKER = re.compile(r"\[[ xX]\]\s+|\[\^[^\]\s]+\]:\s*|:\s+|\[!\w+\]\s*|:::.*\Z|\{[:%#.].*\}\s*\Z")
+# Extensions that CommonMark lacks: check boxes, alerts, containers, attributes.
+_MARKER = re.compile(
+    r"\[[ xX]\]\s+|\[!\w+\][-+]?\s*|:\s+|\[\^[^\]\s]+\]:\s*"
+    r"|:::+[ \t]*(?:\{[^{}]*\}|[\w-]*)[ \t]*|\{[:%#.][^{}]*\}\s*\Z"
+)
+_TITLE = re.compile(r"\[!\w+\]|:::")  # such a line is not continued by the next one
 _FENCE = "$$"
 
 
-def markdown_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each paragraph, heading and table cell, without its markers.
+def markdown_spans(text: str) -> Iterator[Span]:
+    """Yield each paragraph, heading, table cell and HTML sentence, without its markers, in order.
 
-    Front matter, code, HTML, link definitions and `$$` formulas are left out.
+    Front matter, code, formulas, HTML comments and the titles of link definitions are left out.
     """
-    front = _FRONT_MATTER.match(text)
-    begin = front.end() if front else 0
-    lines = [(line.start(1), line.end(1)) for line in _LINE.finditer(text, begin)]
-    in_row = False
-    for token in _parser().parse(text[begin:]):
-        in_row = token.type != "tr_close" and (in_row or token.type == "tr_open")
-        if token.type == "tr_open" and token.map:
-            for cell in _CELL.finditer(text, *lines[token.map[0]]):
-                yield _stripped(text, cell.start(), cell.end())
-        elif token.type == "inline" and token.map and not in_row:
+    begin = 1 if text.startswith("\ufeff") else 0
+    if front := _FRONT_MATTER.match(text, begin):
+        yield Span(front.end(front.lastindex or 0), front.end(), "front matter block")
+        begin = front.end()
+    source = text.replace("\0", "\ufffd")  # as the parser does
+    yield from sorted(_block_spans(source, begin))
+
+
+def _block_spans(text: str, begin: int) -> Iterator[Span]:
+    lines = lines_of(text, begin)
+    env: dict[str, Any] = {}
+    row: Span | None = None  # what is left of the table row
+    for token in _parser().parse(text[begin:], env):
+        if token.type == "tr_close":
+            row = None
+        if token.map is None:
+            continue
+        first, last = token.map
+        if token.type == "tr_open":
+            row = lines[first]
+        elif token.type == "inline" and row:
+            cell = _cell(text, row, token.content)
+            row = Span(cell.end, row.end)
+            yield cell
+        elif token.type == "inline":
             content = token.content.split("\n")
-            yield from _runs(text, lines[token.map[0] :][: len(content)], content)
+            yield from _runs(text, lines[first:][: len(content)], content)
+        elif token.type == "fence" and first + 1 < last:
+            yield Span(lines[first + 1].start, lines[last - 1].end, "code block")
+        elif token.type == "code_block":
+            yield Span(lines[first].start, lines[last - 1].end, "code block")
+        elif token.type == "html_block":
+            yield from _html(lines[first:last], token.content)
+    for definition in (*env.get("references", {}).values(), *env.get("duplicate_refs", ())):
+        first, last = definition["map"]
+        if definition["title"]:
+            yield Span(lines[first].start, lines[last - 1].end, "link title")
 
 
 @cache
 def _parser() -> MarkdownIt:
     from markdown_it import MarkdownIt
+    from mdit_py_plugins.deflist import deflist_plugin
+    from mdit_py_plugins.footnote import footnote_plugin
 
-    return MarkdownIt("commonmark").enable("table").disable("inline")
+    parser = MarkdownIt("commonmark").enable("table").use(deflist_plugin).use(footnote_plugin)
+    return parser.disable(["inline", "footnote_tail"])
 
 
-def _runs(text: str, lines: list[tuple[int, int]], content: list[str]) -> Iterator[tuple[int, int]]:
+def _cell(text: str, row: Span, content: str) -> Span:
+    """The span of a cell in what is left of its row; the parser removed the escapes of bars."""
+    words = content.strip().replace("|", "\\|")
+    start = text.find(words, row.start, row.end) if has_words(words) else -1
+    return Span(start, start + len(words)) if start >= 0 else Span(row.start, row.start)
+
+
+def _html(lines: list[Span], content: str) -> Iterator[Span]:
+    """Yield the spans in a block of HTML, whose `content` lacks what stands before each line."""
+    ends = [0, *(line_end.end() for line_end in re.finditer("\n", content))]
+
+    def position(at: int) -> int:
+        number = bisect_right(ends, at) - 1
+        line = content[ends[number] :].partition("\n")[0]
+        return lines[number].end - len(line) + at - ends[number]
+
+    for start, end, kind in html_spans(content):
+        yield Span(position(start), position(end - 1) + 1, kind)
+
+
+def _runs(text: str, lines: list[Span], content: list[str]) -> Iterator[Span]:
     """Yield runs of neighbouring lines of a paragraph, outside its formulas and markers."""
-    run: list[tuple[int, int]] = []
-    formula = False
-    for (start, end), line in zip(lines, content, strict=True):
+    run: list[Span] = []
+    formula = after_title = False
+    for (start, end, _), line in zip(lines, content, strict=True):
         words = line.strip()
         at = max(text.rfind(words, start, end), start)
-        begin, end = _unmarked(text, at, at + len(words))
+        begin, end, _ = _unmarked(text, at, at + len(words))
         fences = words.count(_FENCE)
         in_formula = formula or (fences and words.startswith(_FENCE))
         formula ^= bool(fences % 2)
-        if run and (begin > at or in_formula or begin == end):
-            yield run[0][0], run[-1][1]
+        if run and (after_title or begin > at or in_formula or begin == end):
+            yield Span(run[0].start, run[-1].end)
             run = []
-        if begin < end and not in_formula:
-            run.append((begin, end))
+        after_title = bool(_TITLE.match(text, at, end))
+        if begin < end:
+            if in_formula:
+                yield Span(begin, end, "formula")
+            else:
+                run.append(Span(begin, end))
     if run:
-        yield run[0][0], run[-1][1]
+        yield Span(run[0].start, run[-1].end)
 
 
-def _unmarked(text: str, start: int, end: int) -> tuple[int, int]:
+def _unmarked(text: str, start: int, end: int) -> Span:
     while marker := _MARKER.match(text, start, end):
         start = marker.end()
-    return _stripped(text, start, end)
-
-
-def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
-    words = text[start:end]
-    start += len(words) - len(words.lstrip())
-    return start, start + len(words.strip())
+    return stripped(text, start, end)

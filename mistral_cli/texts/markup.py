@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections import Counter
 from collections.abc import Iterator
 
 _CODE = r"(?<!`)(?P<ticks>`+)(?!`).+?(?<!`)(?P=ticks)(?!`)"
 _FORMULA = r"\$\$.+?\$\$|(?<![\\$\w])\$(?=\S)[^$\n]+?(?<=\S)\$(?![\w$])"
-_TAG = r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>|<!--.*?-->"
+_CODE_ELEMENT = r"<(?P<element>code|kbd|samp|tt)\b[^<>]*>.*?</(?P=element)\s*>"
+_TAG = (
+    r"</?[A-Za-z][\w.-]*(?:\s(?:\"[^\"]*\"|'[^']*'|[^<>\"'])*)?/?>|<!--.*?-->"
+    r"|<\d[\d:.]*>"  # a time inside a WebVTT cue
+)
+_OVERRIDE = r"\{\\[^{}]*\}|\\[hn](?![a-z])"  # of SSA and ASS
 _AUTOLINK = r"<[A-Za-z][A-Za-z0-9+.-]*:[^\s<>]*>|<[^\s<>@]+@[^\s<>@]+>"
 _TARGET = r"(?<=\])\(\s*<?(?P<target>[^\s()<>]*(?:\([^\s()]*\)[^\s()<>]*)*)"
 _LABEL = r"(?<=\])\[[^\]]*\]|\[\^[^\]\s]+\]"
-_URL = r"\b(?:https?|ftp)://[^\s<>\"'`)\]|]*[^\s<>\"'`)\]|.,;:!?]"
+_URL = r"\b(?:(?:https?|ftp)://|www\.)[^\s<>\"'`)\]|]*[^\s<>\"'`)\]|.,;:!?]"
 _PLACEHOLDER = (
     r"\{\{.*?\}\}|\$?\{[\w.:!-]*\}|(?<![\d%])%(?:\(\w+\))?[#0+-]*\d*(?:\.\d+)?[sdifrxg]\b"
 )
 
 _MARKUP = re.compile(
-    f"{_CODE}|{_FORMULA}|{_AUTOLINK}|{_TAG}|{_TARGET}|{_LABEL}|{_URL}|{_PLACEHOLDER}", re.DOTALL
+    f"{_CODE}|{_CODE_ELEMENT}|{_FORMULA}|{_AUTOLINK}|{_TAG}|{_OVERRIDE}|{_TARGET}|{_LABEL}|{_URL}"
+    f"|{_PLACEHOLDER}",
+    re.DOTALL,
 )
 _TAG_NAME = re.compile(r"</?[A-Za-z][\w-]*")
 _ADDRESS = re.compile(r"(?:src|href)\s*=\s*[\"']?([^\"'\s>]+)")
+_LETTER = re.compile(r"[^\W\d_]")
 _WORD = re.compile(r"[^\W\d_]{2}|[\u2e80-\uffdc]")
+_SHOWN = 5  # lost or added marks in a message
 
 _BLOCK = re.compile(r"(?:#{1,6}[ \t]|>|[-*+][ \t]|\d{1,9}[.)][ \t]|```|~~~|\||[-=]{2,}\s*$)")
 _BAR = re.compile(r"(?<!\\)\|")
 
 
-def has_words(text: str) -> bool:
-    """Whether `text` has more than markup, numbers and single letters."""
-    return bool(_WORD.search(_MARKUP.sub(" ", text)))
+def has_words(text: str, letters: int = 2) -> bool:
+    """Whether `text` has more than markup and numbers: a word of at least 1 or 2 `letters`."""
+    word = _WORD if letters > 1 else _LETTER
+    return bool(word.search(html.unescape(_MARKUP.sub(" ", text))))
+
+
+def has_markup(text: str) -> bool:
+    """Whether `text` has markup that a translation must keep."""
+    return bool(_MARKUP.search(text))
 
 
 def changed_markup(original: str, translation: str, *, markdown: bool) -> str | None:
-    """Name the first markup that `translation` lacks or adds; None if it kept all of it."""
+    """Name the markup that `translation` lacks or adds; None if it kept all of it."""
     before, after = Counter(_markup(original)), Counter(_markup(translation))
-    for text in before - after:
-        return f"the answer lacks {text}"
-    for text in after - before:
-        return f"the answer adds {text}"
+    changes = (("lacks", list(before - after)), ("adds", list(after - before)))
+    if problems := [f"the answer {verb} {_listed(marks)}" for verb, marks in changes if marks]:
+        return "; ".join(problems)
     if not markdown:
         return None
     if (block := _BLOCK.match(translation.lstrip())) and not _BLOCK.match(original.lstrip()):
         return f"the answer begins with {block.group().strip()}"
     bars = [len(_BAR.findall(_MARKUP.sub("", text))) for text in (original, translation)]
     return None if bars[0] == bars[1] else "the answer has other column separators (|)"
+
+
+def _listed(marks: list[str]) -> str:
+    more = [f"{len(marks) - _SHOWN} more"] if len(marks) > _SHOWN else []
+    return ", ".join([*marks[:_SHOWN], *more])
 
 
 def _markup(text: str) -> Iterator[str]:

@@ -1,26 +1,31 @@
-"""Splits a text into segments to translate, and checks that a translation kept the markup."""
+"""Splits a document into segments to translate, and checks that a translation kept the markup."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Literal
 
+from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 from mistral_cli.texts.markdown import markdown_spans
 from mistral_cli.texts.markup import changed_markup, has_words
-from mistral_cli.texts.subtitles import TIMING, subtitle_spans
+from mistral_cli.texts.spans import Span, line_number
+from mistral_cli.texts.subtitles import (
+    SUFFIXES,
+    looks_like_subtitles,
+    place_in_subtitles,
+    subtitle_spans,
+)
 
 TextFormat = Literal["text", "markdown", "subtitles"]
 
 _BY_NAME: dict[str, TextFormat] = {
     ".md": "markdown",
     ".markdown": "markdown",
-    ".srt": "subtitles",
-    ".vtt": "subtitles",
+    **dict.fromkeys(SUFFIXES, "subtitles"),
 }
-_SUBTITLES = re.compile(rf"\ufeff?(?:WEBVTT(?:\s|\Z)|\s*(?:\d+[ \t]*\r?\n)?{TIMING})")
 _MARKDOWN = [  # two must match: a script has comments like headings, an e-mail may have a link
     re.compile(r"^ {0,3}#{1,6} \S.*\n(?:.*\n)*? {0,3}#{1,6} \S", re.MULTILINE),
     re.compile(r"^ {0,3}(```|~~~).*\n(?:.*\n)*? {0,3}\1", re.MULTILINE),
@@ -31,9 +36,15 @@ _SAMPLE = 100_000  # characters that decide the format
 
 _PARAGRAPH = re.compile(r"\S(?:.*(?:\r?\n[ \t]*(?=[^\s]))?)*")
 
+_SHOWN_LINES = 5  # in a message
 _SHORT_TEXT = 60  # characters; the two ratios apply to longer texts only
 _MAX_GROWTH = 3
 _MAX_SHRINKAGE = 5
+
+
+# Line breaks in a subtitle file that has a line for each cue: ASS, SubViewer, MicroDVD.
+_BREAK = re.compile(r"\r\n|\r|\n")
+_SUBTITLE_BREAK = re.compile(r"\r\n|\r|\n|\\N|\[br\]|\|")
 
 
 @dataclass(frozen=True)
@@ -46,23 +57,56 @@ class Segment:
 
 def segments(text: str, text_format: TextFormat) -> list[Segment]:
     """Split `text` into the segments to translate and those that stay as they are."""
-    spans = {"text": _paragraphs, "markdown": markdown_spans, "subtitles": subtitle_spans}
     result: list[Segment] = []
     end = 0
-    for span in spans[text_format](text):
-        if has_words(text[span[0] : span[1]]):
-            if end < span[0]:
-                result.append(Segment(text[end : span[0]], translate=False))
-            result.append(Segment(text[span[0] : span[1]], translate=True))
-            end = span[1]
+    for span in _spans(text, text_format):
+        if span.kind:
+            continue
+        if end < span.start:
+            result.append(Segment(text[end : span.start], translate=False))
+        result.append(Segment(text[span.start : span.end], translate=True))
+        end = span.end
     return [*result, Segment(text[end:], translate=False)] if end < len(text) else result
+
+
+def left_out(text: str, text_format: TextFormat) -> list[str]:
+    """Count the parts of `text` that have words and are not translated, and name their lines.
+
+    The list has one message, or none if nothing is left out.
+    """
+    lines = dict[str, list[int]]()
+    for span in _spans(text, text_format):
+        if span.kind:
+            lines.setdefault(span.kind, []).append(line_number(text, span.start))
+    parts = [_counted(kind, numbers) for kind, numbers in lines.items()]
+    return [f"not translated: {', '.join(parts)}"] if parts else []
+
+
+def place(text: str, position: int, text_format: TextFormat) -> str:
+    """Name the cue or the line of the document `text` that contains `position`."""
+    if text_format == "subtitles":
+        return place_in_subtitles(text, position)
+    return f"line {line_number(text, position)}"
+
+
+def without_breaks(text: str, text_format: TextFormat) -> str:
+    """Return `text` with each of its line breaks, however it is written, as a newline."""
+    return _break(text_format).sub("\n", text)
+
+
+def with_breaks(original: str, translation: str, text_format: TextFormat) -> str:
+    """Return `translation` with its newlines written as the line breaks in `original`."""
+    breaks, lines = _break(text_format).findall(original), translation.split("\n")
+    if len(breaks) != len(lines) - 1:
+        breaks = (breaks or ["\n"])[:1] * (len(lines) - 1)
+    return "".join(line + end for line, end in zip(lines, [*breaks, ""], strict=True))
 
 
 def detect_format(source: str, text: str) -> TextFormat:
     """Detect the format of `text` by the name of its file, or else by its content."""
     if known := _BY_NAME.get(PurePath(source).suffix.lower()):
         return known
-    if _SUBTITLES.match(text):
+    if looks_like_subtitles(text):
         return "subtitles"
     signs = sum(bool(sign.search(text[:_SAMPLE])) for sign in _MARKDOWN)
     return "markdown" if signs >= 2 else "text"
@@ -82,9 +126,33 @@ def translation_problem(original: str, translation: str, text_format: TextFormat
     )
 
 
-def _paragraphs(text: str) -> Iterable[tuple[int, int]]:
-    for paragraph in _PARAGRAPH.finditer(text):
-        yield paragraph.start(), paragraph.start() + len(paragraph.group().rstrip())
+def _spans(text: str, text_format: TextFormat) -> Iterator[Span]:
+    """Yield the spans of `text` that have words, in order."""
+    if text_format == "subtitles":
+        spans: Iterable[Span] = subtitle_spans(text)
+    elif text_format == "markdown":
+        spans = markdown_spans(text)
+    else:
+        spans = _paragraphs(text)
+    letters = 1 if text_format == "subtitles" else 2
+    return (span for span in spans if has_words(text[span.start : span.end], letters))
+
+
+def _paragraphs(text: str) -> Iterator[Span]:
+    for paragraph in _PARAGRAPH.finditer(text, text.startswith(BYTE_ORDER_MARK)):
+        yield Span(paragraph.start(), paragraph.start() + len(paragraph.group().rstrip()))
+
+
+def _break(text_format: TextFormat) -> re.Pattern[str]:
+    return _SUBTITLE_BREAK if text_format == "subtitles" else _BREAK
+
+
+def _counted(kind: str, lines: list[int]) -> str:
+    if len(lines) == 1:
+        return f"1 {kind} (line {lines[0]})"
+    shown = ", ".join(map(str, lines[:_SHOWN_LINES]))
+    more = ", …" if len(lines) > _SHOWN_LINES else ""
+    return f"{len(lines)} {kind}s (lines {shown}{more})"
 
 
 def _size(text: str) -> int:

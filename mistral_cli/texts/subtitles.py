@@ -1,50 +1,205 @@
-"""Finds the spoken words in SRT and WebVTT subtitles."""
+"""Finds the spoken words in subtitles.
+
+Three kinds of files: cues, where the words follow a line with two times (SRT, WebVTT, SBV,
+SubViewer); lines that begin with their time (LRC, MicroDVD, MPL2, TMPlayer); and SSA and ASS,
+whose lines are comma-separated fields. Libraries for subtitles convert them, and keep neither
+comments nor cue settings nor line ends.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import PurePath
 
-TIMING = r"[ \t]*(?:\d+:)?\d+:\d\d[.,]\d+[ \t]*-->[ \t]*(?:\d+:)?\d+:\d\d[.,]\d+"
+from mistral_cli.errors import UsageError
+from mistral_cli.texts.spans import Span, line_number, lines_of, stripped
 
-_TIMING = re.compile(TIMING)
-_LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
-_BEFORE = re.compile(r"(?:\s|\{\\[^}]*\}|<[^>/]*>|[-\u2010-\u2015](?=\s)|[\u266a\u266b#](?=\s))*")
-_AFTER = re.compile(r"(?:\s|</[^>]*>|[\u266a\u266b#])*\Z")
+SUFFIXES = frozenset((".srt", ".vtt", ".webvtt", ".sbv", ".sub", ".ass", ".ssa", ".lrc"))
+_REFUSED = {
+    ".ttml": "TTML",
+    ".dfxp": "TTML",
+    ".itt": "TTML",
+    ".smi": "SAMI",
+    ".sami": "SAMI",
+    ".scc": "SCC",
+    ".stl": "STL",
+    ".usf": "USF",
+}
+_REFUSED_CONTENT = re.compile(r"\ufeff?\s*(?:<\?xml[^>]*>\s*)?<(tt|sami)[\s>]", re.IGNORECASE)
+
+# Times as programs and people write them: with and without hours, milliseconds and spaces.
+_TIME = r"(?:\d+[ \t]*:[ \t]*)?\d+[ \t]*:[ \t]*\d\d(?:[ \t]*[.,:;][ \t]*\d+)?"
+_FULL_TIME = r"\d+:\d\d:\d\d[.,:;]\d+"
+_ARROW = r"[ \t]*(?:(?:[-=~\u2010-\u2015][ \t]?)+>|\u2192)[ \t]*"
+_TIMING = re.compile(
+    rf"[ \t]*(?:{_TIME}{_ARROW}(?:{_TIME}|[ \t]*$)|{_FULL_TIME}[^\w\r\n]{{1,9}}{_FULL_TIME})", re.M
+)
+_SETTINGS = re.compile(r"(?:[ \t]+[A-Za-z]\w*:\S+)*[ \t]*")
+_BLOCK = re.compile(r"(NOTE|STYLE|REGION)(?=\s|\Z)")
+_TIMED_LINE = re.compile(
+    r"[ \t]*(?:(?:\[\d+:\d\d?(?:[.:]\d+)?\][ \t]*)+(?:<\d+:\d\d[.:]\d+>[ \t]*)?"  # LRC
+    r"|\{\d+\}\{\d*\}(?:\{[^}]*\})*/?|\[\d+\]\[\d*\]/?"  # MicroDVD, MPL2
+    r"|\d+:\d\d:\d\d[:=,](?!\d))"  # TMPlayer
+)
+_TAG_LINE = re.compile(r"[ \t]*\[([A-Za-z#]+):([^\]\r\n]*)\][ \t]*$", re.M)
+_ASS = re.compile(r"^\ufeff?\[(?:Script Info|Events)\]|^Dialogue:", re.I | re.M)
+_SECTION = re.compile(r"[ \t]*\[([^\]\r\n]+)\]")
+_FIELD = re.compile(r"[ \t]*([\w ]+):[ \t]*")
+_ASS_FIELDS = 10  # of an event, unless a Format line says otherwise; the text is the last
+_DRAWING = re.compile(r"\{[^}]*\\p[1-9]")
+_BEFORE = re.compile(r"(?:\s|\\N|\{[^}]*\}|<[^>/]*>|[-\u2010-\u2015](?=\s)|[\u266a\u266b#](?=\s))*")
+_AFTER = re.compile(r"(?:\s|\\N|\{\\[^}]*\}|</[^>]*>|[\u266a\u266b#])*\Z")
 _SPEAKER = re.compile(r"\s*[-\u2010-\u2015]\s*\S")
+_SAMPLE = 20_000  # characters that decide the kind
 
 
-def subtitle_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each cue's words, or of each line if every line has a speaker."""
-    lines = [(line.start(1), line.end(1)) for line in _LINE.finditer(text)]
-    cue: list[tuple[int, int]] | None = None  # None: not in a cue
-    for number, (start, end) in enumerate(lines):
+def looks_like_subtitles(text: str) -> bool:
+    """Whether a text without a telling name is subtitles, judged by its first lines."""
+    first = [text[line.start : line.end] for line in lines_of(text.lstrip("\ufeff \t\r\n")[:1000])]
+    if first[0].startswith("WEBVTT") or first[0].lower().startswith("[script info]"):
+        return True
+    timing = first[1] if first[0].strip().isdigit() and len(first) > 1 else first[0]
+    if _TIMING.match(timing):
+        return True
+    return len(first) > 2 and all(map(_TIMED_LINE.match, first[:3]))
+
+
+def check_subtitles(source: str, text: str) -> None:
+    """Refuse subtitles that cannot be translated with their structure. Raises UsageError."""
+    suffix = PurePath(source).suffix.lower()
+    content = _REFUSED_CONTENT.match(text)
+    hint = "Save them as SRT or WebVTT first, for example with Subtitle Edit."
+    if (name := _REFUSED.get(suffix)) or content:
+        name = name or ("TTML" if content and content[1].lower() == "tt" else "SAMI")
+        raise UsageError(f"{source} has {name} subtitles, which cannot be translated", hint=hint)
+    if suffix in SUFFIXES and not _has_times(text):
+        raise UsageError(f"{source} has no cue with a time that can be read", hint=hint)
+
+
+def subtitle_spans(text: str) -> Iterator[Span]:
+    """Yield the words of each cue, or of each of its lines if every line has a speaker."""
+    if _ASS.search(text[:_SAMPLE]):
+        yield from _event_spans(text)
+    elif _is_timed_lines(text):
+        yield from _timed_line_spans(text)
+    else:
+        yield from _cue_spans(text)
+
+
+def place_in_subtitles(text: str, position: int) -> str:
+    """Name the cue, by its number in the file, or the line that contains `position`."""
+    if _ASS.search(text[:_SAMPLE]) or _is_timed_lines(text):
+        return f"line {line_number(text, position)}"
+    number, label, before = 0, "", ""
+    for start, end, _ in lines_of(text):
+        if start > position:
+            break
+        line = text[start:end].strip("\ufeff \t")
         if _TIMING.match(text, start, end):
-            yield from _words(text, cue or [])
-            cue = []
-        elif cue is not None and _ends_cue(text, lines, number):
-            yield from _words(text, cue)
-            cue = None
-        elif cue is not None:
-            cue.append((start, end))
-    yield from _words(text, cue or [])
+            number += 1
+            label = before if before.isdigit() else str(number)
+        before = line
+    return f"cue {label}" if label else f"line {line_number(text, position)}"
 
 
-def _ends_cue(text: str, lines: list[tuple[int, int]], number: int) -> bool:
-    """Whether a line is blank, or is the number of the next cue without a blank line before it."""
-    line = text[slice(*lines[number])].strip()
-    following = lines[number + 1] if number + 1 < len(lines) else (len(text), len(text))
-    return not line or (line.isdigit() and bool(_TIMING.match(text, *following)))
+def _has_times(text: str) -> bool:
+    return bool(_ASS.search(text[:_SAMPLE])) or any(
+        _TIMING.match(text, line.start, line.end) or _TIMED_LINE.match(text, line.start, line.end)
+        for line in lines_of(text)
+    )
 
 
-def _words(text: str, cue: list[tuple[int, int]]) -> Iterator[tuple[int, int]]:
-    if len(cue) > 1 and all(_SPEAKER.match(text, *line) for line in cue):
+def _is_timed_lines(text: str) -> bool:
+    """Whether more lines begin with their time than lines are the times of a cue."""
+    sample = text[:_SAMPLE]
+    lines = [line[:2] for line in lines_of(sample)]
+    timings = sum(bool(_TIMING.match(sample, *line)) for line in lines)
+    return sum(bool(_TIMED_LINE.match(sample, *line)) for line in lines) > timings
+
+
+def _cue_spans(text: str) -> Iterator[Span]:
+    lines = lines_of(text, 1 if text.startswith("\ufeff") else 0)
+    is_vtt = text.startswith("WEBVTT", lines[0].start)
+    lines.append(Span(len(text), len(text)))
+    block, in_cue, words = "header" if is_vtt else "", False, list[Span]()
+    separated = True  # by a blank line
+    for number, line in enumerate(lines[:-1]):
+        start, end, _ = line
+        following = lines[number + 1]
+        if timing := _TIMING.match(text, start, end):
+            yield from _words(text, words)
+            block, in_cue, separated, words = "", True, False, []
+            if not _SETTINGS.fullmatch(text, timing.end(), end):
+                words.append(Span(timing.end(), end))
+        elif not text[start:end].strip():
+            yield from _words(text, words)
+            block, separated, words = "", True, []
+        elif block:
+            if block == "NOTE":
+                yield stripped(text, start, end, "comment")
+        elif is_vtt and separated and (head := _BLOCK.match(text, start, end)):
+            block = head[1]
+            if block == "NOTE":
+                yield stripped(text, head.end(), end, "comment")
+        elif _TIMING.match(text, *following[:2]) and (
+            text[start:end].strip().isdigit() or (is_vtt and separated)
+        ):
+            yield from _words(text, words)
+            words = []
+        elif in_cue:
+            words.append(line)
+            separated = False
+        else:
+            yield stripped(text, start, end, "untimed line")
+    yield from _words(text, words)
+
+
+def _words(text: str, cue: list[Span]) -> Iterator[Span]:
+    if len(cue) > 1 and all(_SPEAKER.match(text, *line[:2]) for line in cue):
         parts = cue
     else:
-        parts = [(cue[0][0], cue[-1][1])] if cue else []
-    for start, end in parts:
-        words = text[start:end]
-        inside = _BEFORE.match(words)
-        first = inside.end() if inside else 0
-        after = _AFTER.search(words, first)
-        yield start + first, start + (after.start() if after else len(words))
+        parts = [Span(cue[0].start, cue[-1].end)] if cue else []
+    for start, end, _ in parts:
+        yield _unmarked(text, start, end)
+
+
+def _unmarked(text: str, start: int, end: int) -> Span:
+    """The span without tags, dashes and notes at its ends."""
+    words = text[start:end]
+    inside = _BEFORE.match(words)
+    first = inside.end() if inside else 0
+    after = _AFTER.search(words, first)
+    return Span(start + first, start + (after.start() if after else len(words)))
+
+
+def _timed_line_spans(text: str) -> Iterator[Span]:
+    for start, end, _ in lines_of(text, 1 if text.startswith("\ufeff") else 0):
+        if timed := _TIMED_LINE.match(text, start, end):
+            yield _unmarked(text, timed.end(), end)
+        elif tag := _TAG_LINE.match(text, start, end):
+            yield Span(*tag.span(2), "header field")
+        else:
+            yield _unmarked(text, start, end)
+
+
+def _event_spans(text: str) -> Iterator[Span]:
+    """Yield the text of the events of SSA or ASS."""
+    section, fields = "", _ASS_FIELDS
+    for start, end, _ in lines_of(text, 1 if text.startswith("\ufeff") else 0):
+        if head := _SECTION.match(text, start, end):
+            section = head[1].strip().lower()
+        elif text.startswith((";", "!"), start):
+            yield Span(start + 1, end, "comment")
+        elif (field := _FIELD.match(text, start, end)) is None:
+            continue
+        elif section == "script info" and field[1] == "Title":
+            yield Span(field.end(), end, "header field")
+        elif section == "events" and field[1] == "Format":
+            fields = text.count(",", start, end) + 1
+        elif field[1] in ("Dialogue", "Comment"):
+            *_, words = text[field.end() : end].split(",", fields - 1)
+            if field[1] == "Comment":
+                yield Span(end - len(words), end, "comment")
+            elif not _DRAWING.match(words):
+                yield _unmarked(text, end - len(words), end)

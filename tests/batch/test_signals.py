@@ -1,12 +1,16 @@
-"""Batches that are stopped by SIGINT or SIGTERM."""
+"""Batches that stop signals end."""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
+import sys
+import termios
 import time
 from pathlib import Path
+from typing import IO
 
 import pytest
 from support.batch_program import OURS, Start, count, texts_of, write_rows
@@ -16,7 +20,10 @@ from support.processes import children_of, wait_for
 OUT = ("-o", "out.jsonl")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+STOPS = [(signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGTERM, 143)]
+
+
+@pytest.mark.parametrize(("number", "code"), STOPS)
 def test_a_signal_keeps_the_finished_rows(
     start: Start, here: Path, script: Script, number: int, code: int
 ) -> None:
@@ -36,13 +43,15 @@ def test_a_signal_keeps_the_finished_rows(
     assert not Path(f"/proc/{child}").exists()
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(("number", "code"), STOPS)
 def test_a_signal_before_the_first_row(here: Path, number: int, code: int, mistral: Path) -> None:
     """The batch waits for stdin: no engine is open yet, and nothing is written."""
     command = [*OURS, "generate", "-", *OUT, "--engine", "fake", "-m", str(mistral), "-v"]
     running = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: b"batch" in Path(f"/proc/{running.pid}/cmdline").read_bytes())
-    wait_for(lambda: catches(running.pid, signal.SIGTERM))
+    assert running.stdin
+    running.stdin.write("a row\n")
+    running.stdin.flush()
+    wait_for(lambda: not unread_bytes(running.stdin))
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == code
@@ -58,7 +67,7 @@ def test_a_signal_while_the_model_is_loading(
     (tmp_path / "script" / "fake.json").unlink()
     os.mkfifo(tmp_path / "script" / "fake.json")  # opening the engine blocks
     running = start("generate", "rows.jsonl", *OUT)
-    wait_for(lambda: catches(running.pid, signal.SIGTERM))
+    wait_for(lambda: children_of(running.pid))
     time.sleep(0.3)
     running.send_signal(signal.SIGTERM)
     _, stderr = running.communicate(timeout=60)
@@ -77,7 +86,14 @@ def test_an_ignored_signal_stays_ignored(here: Path, mistral: Path, script: Scri
 
 
 def catches(pid: int, number: int) -> bool:
-    """Return whether the process handles the signal (SIGTERM: only while a batch runs)."""
+    """Return whether the process handles the signal."""
     status = Path(f"/proc/{pid}/status").read_text()
     (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
     return bool(int(caught, 16) >> (number - 1) & 1)
+
+
+def unread_bytes(pipe: IO[str] | None) -> int:
+    """Return how many bytes the reader of a pipe has not read yet."""
+    assert pipe
+    number = fcntl.ioctl(pipe.fileno(), termios.FIONREAD, bytes(4))
+    return int.from_bytes(number, sys.byteorder)

@@ -27,7 +27,7 @@ main()
 """
 _TO_LIST_COMMANDS = {
     *("cli", "cli.app", "cli.commands", "cli.framework", "errors"),
-    *("system", "system.reporter", "system.terminal", "tasks"),
+    *("system", "system.files", "system.reporter", "system.signals", "system.terminal", "tasks"),
 }
 _OF_OPTIONS_AND_TEMPLATES = {
     *("engines", "engines.options", "models", "models.chat"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from mistral_cli.generation.options import Overflow
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
 from mistral_cli.structured.fields import schema_from_fields
+from mistral_cli.texts.inputs import Text
 
 
 @pytest.mark.parametrize("name", ["generate", "json-extract"])
@@ -35,6 +37,37 @@ def test_head_or_tail_is_kept_and_the_rest_is_reported(mistral: Path, policy: Ov
     result = respond(job, Executor(planner, Model(planner, str.upper)))
     assert result.left_out == job.left_out
     assert job.left_out in result.warnings[0]
+
+
+@pytest.mark.parametrize("policy", [Overflow.HEAD, Overflow.TAIL])
+@pytest.mark.parametrize("text", ["Short.", LONG[:900], LONG, LONG * 9, "x" * 9000, " \n" * 9000])
+def test_a_text_that_is_far_too_long_is_cut_as_any_other(
+    mistral: Path, monkeypatch: pytest.MonkeyPatch, policy: Overflow, text: str
+) -> None:
+    def cut(density: int) -> tuple[list[str], str]:
+        monkeypatch.setattr("mistral_cli.generation.chunking._MAX_DENSITY", density)
+        ((job,), _) = jobs_of(Task("generate"), mistral, text, overflow=policy)
+        return [each.prompt.text.text for each in job.requests], job.left_out
+
+    assert cut(0) == cut(10**9)
+
+
+@pytest.mark.parametrize("policy", [Overflow.HEAD, Overflow.TAIL])
+def test_only_the_part_that_is_kept_is_counted(mistral: Path, policy: Overflow) -> None:
+    (_, planner) = jobs_of(Task("generate"), mistral, "x", overflow=policy)
+    counted: list[int] = []
+
+    def tokenize(text: str) -> list[int]:
+        counted.append(len(text))
+        return planner.tokenize(text)
+
+    text = LONG * 2000
+    prompt = planner.builder.build(Text(text, "stdin"))
+    chunked = replace(planner, tokenize=tokenize).chunk(prompt.render(planner.config.model))
+    kept = chunked.prompts[0].prompt.text.text
+    assert text.startswith(kept) if policy is Overflow.HEAD else text.endswith(kept)
+    assert len(text) > 8_000_000
+    assert sum(counted) < 40 * len(kept)
 
 
 def test_chunks_cover_the_text_and_fit(mistral: Path) -> None:

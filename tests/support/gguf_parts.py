@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import struct
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf import GGUF, Array, read_gguf, types
+from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
 
 
 def text(value: str | bytes) -> bytes:
@@ -71,6 +73,23 @@ class GGUFParts:
         self.tensors = [
             replace(each, **values) if each.name == tensor else each for each in self.tensors
         ]
+
+
+def retyped(source: Path, path: Path, kind: int, marks: Collection[str], template: str) -> GGUF:
+    """Write to `path` the vocabulary of `source`, where the tokens `marks` have the type `kind`.
+
+    It has the chat template `template`, and weights of zero.
+    """
+    model = read_gguf(source)
+    write_vocabulary_model(model, path)
+    parts = GGUFParts(path)
+    texts, kinds = {mark.encode() for mark in marks}, list(model.token_types or ())
+    for token, text_of_token in enumerate(model.tokens):
+        kinds[token] = kind if text_of_token in texts else kinds[token]
+    parts.put(numbers("tokenizer.ggml.token_type", kinds))
+    parts.put(words("tokenizer.chat_template", template))
+    path.write_bytes(parts.build())
+    return read_gguf(path)
 
 
 def fields(model: GGUF) -> list[tuple[int, int]]:

@@ -68,6 +68,9 @@ ONE = "The committee met on Monday."
 TWO = f"{ONE} It bought a boat."
 
 
+DATE = "Er kam am 12. M\u00e4rz. Sie blieb."
+
+
 THREE = f"{TWO} All were in favour of it."
 
 
@@ -82,13 +85,21 @@ THREE = f"{TWO} All were in favour of it."
         ({"sentences": 2}, [f"It said:\n\n{ONE}"], f"It said:\n\n{ONE}", None),
         ({"sentences": 2}, [THREE, ONE], TWO, "wrote 3 sentences: cut after 2 sentences"),
         ({"sentences": 3}, [TWO, ONE], TWO, "2 sentences, not 3 sentences"),
+        ({"sentences": 2, "language": "German"}, [DATE], DATE, None),
+        ({"sentences": 2}, [DATE], DATE, None),
+        (
+            {"sentences": 1, "language": "de"},
+            [DATE, DATE],
+            "Er kam am 12. M\u00e4rz.",
+            "wrote 2 sentences: cut after 1 sentence",
+        ),
         ({"bullets": 2}, ["- a\n- b\n- c", "- one\n- two"], "- one\n- two", None),
         ({"bullets": 2}, ["- a", "So:\n- a\n- b\n- c"], "So:\n- a\n- b", "3 bullet points"),
         ({"bullets": 1}, ["none at all"] * 2, "none at all", "0 bullet points, not 1 bullet"),
     ],
 )
 def test_a_wrong_number_is_retried_once_and_then_cut(
-    mistral: Path, values: dict[str, int], answers: list[str], expected: str, warning: str | None
+    mistral: Path, values: dict[str, Any], answers: list[str], expected: str, warning: str | None
 ) -> None:
     left = list(answers)
     task = Task("summarize", values, strategy=SummaryStrategy())

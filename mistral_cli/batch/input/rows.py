@@ -16,6 +16,7 @@ from mistral_cli.texts.documents import is_document
 from mistral_cli.texts.inputs import (
     STDIN,
     STDIN_TIMEOUTS,
+    Text,
     decode,
     display_name,
     read_bytes,
@@ -44,8 +45,8 @@ class Row:
     `source` is a file, or a file (or "stdin") and a line. `fields` are the columns as texts, for
     {name} in a prompt, except a column called "text": {text} is this row's text. An OpenAI
     request has a `conversation` and `overrides` (settings under our options' names) instead of a
-    text. If the row is a whole file, `path` is that file and `relative` its path below the folder
-    or the fixed part of the glob.
+    text. If the row is a whole file, `path` is that file, `relative` its path below the folder or
+    the fixed part of the glob, and `original` as in `Text`.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Row:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
     relative: Path | None = None
+    original: str = field(default="", compare=False)
     error: MistralCliError | None = None
 
 
@@ -99,8 +101,7 @@ def _rows_of(
         data = _read(file.path, named, terminal)
         input_format = input_format or _default_format(file.path, data)
         if input_format is InputFormat.TEXT:
-            text = text_from_bytes(data, name, terminal).text
-            return [_not_blank(_file_row(file, text))]
+            return [_not_blank(_file_row(file, text_from_bytes(data, name, terminal)))]
         text = decode(data, name, terminal)
     except UsageError as error:
         if file.path == STDIN:
@@ -138,11 +139,12 @@ def _default_format(path: Path, data: bytes) -> InputFormat:
     return _FORMAT_OF_SUFFIX.get(path.suffix.lower(), InputFormat.TEXT)
 
 
-def _file_row(file: InputFile, text: str = "", error: MistralCliError | None = None) -> Row:
+def _file_row(file: InputFile, text: Text | None = None, error: UsageError | None = None) -> Row:
     name = display_name(file.path)
-    if file.path == STDIN:
-        return Row(name, name, text, error=error)
-    return Row(name, name, text, path=file.path, relative=file.relative, error=error)
+    row = Row(name, name, error=error)
+    if text:
+        row = replace(row, text=text.text, original=text.original)
+    return row if file.path == STDIN else replace(row, path=file.path, relative=file.relative)
 
 
 def _line_rows(text: str, name: str) -> Iterator[Row]:

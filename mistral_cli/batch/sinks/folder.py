@@ -15,6 +15,7 @@ from mistral_cli.batch.resume import ResumePlan
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
 from mistral_cli.system.files import atomic_writer, sync_folder
+from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -37,8 +38,14 @@ class FolderSink(FileSink):
         reporter: Reporter,
         *,
         structured: bool,
+        rewrites: bool,
         dry_run: bool,
     ) -> None:
+        """Open the ledger as FileSink does; `structured` results are JSON.
+
+        With `rewrites` a result takes the place of its text: its file begins and ends as that.
+        """
+        self._ends = {item.row.id: _ends(item.row) for item in items if rewrites}
         self._targets = _targets(folder, [item.row for item in items], structured=structured)
         ledger = folder / _LEDGER
         super().__init__(ledger, NativeFormat(), reporter, dry_run=dry_run, ids_are_fixed=True)
@@ -80,7 +87,7 @@ class FolderSink(FileSink):
             target.parent.mkdir(parents=True, exist_ok=True)
             self._new_file.unlink(missing_ok=True)
             with atomic_writer(target, self._new_file) as file:
-                file.write(_content(record))
+                file.write(self._content(record))
                 file.flush()  # a full disk must fail here, before anything else changes
                 if target.exists():  # the old file must not pass for the new line's result
                     target.unlink()
@@ -94,16 +101,21 @@ class FolderSink(FileSink):
         with contextlib.suppress(OSError):
             for last in deque(self.existing_records(), maxlen=1):
                 target = self._targets.get(last["id"])
-                if target and not target.exists() and _content(last) == self._new_file.read_bytes():
+                content = self._content(last)
+                if target and not target.exists() and content == self._new_file.read_bytes():
                     self._new_file.replace(target)
             self._new_file.unlink(missing_ok=True)
 
+    def _content(self, record: Record) -> bytes:
+        text = record.get("text")
+        if "data" in record:
+            text = json.dumps(record["data"], ensure_ascii=False, indent=2)
+        start, end = self._ends.get(record["id"], ("", "\n"))
+        return f"{start}{text}{end}".encode("utf-8", "replace")
 
-def _content(record: Record) -> bytes:
-    text = record.get("text")
-    if "data" in record:
-        text = json.dumps(record["data"], ensure_ascii=False, indent=2)
-    return f"{text}\n".encode("utf-8", "replace")
+
+def _ends(row: Row) -> tuple[str, str]:
+    return Text(row.text, row.source, row.original).ends
 
 
 def _targets(folder: Path, rows: Sequence[Row], *, structured: bool) -> dict[str, Path]:

@@ -21,9 +21,17 @@ Sink = FileSink | StdoutSink
 
 
 def open_sink(
-    options: BatchOptions, items: Sequence[WorkItem], *, structured: bool, terminal: Terminal
+    options: BatchOptions,
+    items: Sequence[WorkItem],
+    *,
+    structured: bool,
+    rewrites: bool,
+    terminal: Terminal,
 ) -> Sink:
-    """Open the sink that the options name. Raises UsageError."""
+    """Open the sink that the options name; `structured` and `rewrites` as in FolderSink.
+
+    Raises UsageError.
+    """
     is_openai = options.format is ResultFormat.OPENAI
     if options.output and options.output_dir:
         raise UsageError("-o and --output-dir exclude each other", hint="Give only one of them.")
@@ -33,7 +41,12 @@ def open_sink(
                 "--format openai does not apply to --output-dir", hint="Use it with -o FILE."
             )
         return FolderSink(
-            options.output_dir, items, terminal, structured=structured, dry_run=options.dry_run
+            options.output_dir,
+            items,
+            terminal,
+            structured=structured,
+            rewrites=rewrites,
+            dry_run=options.dry_run,
         )
     line_format = OpenAIFormat() if is_openai else NativeFormat()
     if options.output and str(options.output) != "-":

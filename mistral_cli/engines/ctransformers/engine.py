@@ -23,6 +23,7 @@ from mistral_cli.engines.decoding.streams import Emit, ThreadedStreams
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.memory import Memory, needed_in_2023
 from mistral_cli.engines.protocol import Backend, GpuFix, LoadOptions, Session
+from mistral_cli.models.gguf.plain_text import tokenize_plain
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.constraint import Constraint, Mask
@@ -117,7 +118,7 @@ class CTransformersSession(Session):
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids from the library's own tokenizer."""
-        return self._opened().tokenize(text)
+        return tokenize_plain(self._model, text, self._opened().tokenize)
 
     def stream(self, request: Request) -> Generator[Event, None, None]:
         """Run the decoding loop in a thread."""
@@ -154,7 +155,9 @@ class CTransformersSession(Session):
 
         if self._llguidance is None:
             self._llguidance = llguidance_tokenizer(
-                self._model, native.tokenize, native.token_bytes
+                self._model,
+                lambda text: tokenize_plain(self._model, text, native.tokenize),
+                native.token_bytes,
             )
         return Constraint(self._llguidance, request.grammar, native.vocabulary_size)
 

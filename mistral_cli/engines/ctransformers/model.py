@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.ctransformers.limits import load_failure, missing_bytes, variant
 from mistral_cli.engines.hardware.memory import CPU_BATCH_IN_2023, GPU_BATCH
-from mistral_cli.engines.isolated.native_calls import interruptible
 from mistral_cli.engines.protocol import LoadOptions, for_native_code
 from mistral_cli.engines.types import PrefillProgress
 from mistral_cli.errors import EngineFailed
+from mistral_cli.system.signals import native_load
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.sampler import Logits
@@ -41,7 +41,7 @@ class LoadedModel:
             context_length=options.context_length, gpu_layers=layers_as_it_counts(model, options)
         )
         try:
-            with interruptible():
+            with native_load():
                 self.llm: Any = library.LLM(
                     os.fspath(model.path), "gguf", config=config, lib=library_name
                 )

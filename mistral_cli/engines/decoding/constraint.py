@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import EngineFailed
-from mistral_cli.models.gguf.types import CONTROL_TOKEN, UNKNOWN_TOKEN
+from mistral_cli.models.gguf.plain_text import Tokenize, tokenize_continued
+from mistral_cli.models.gguf.types import UNKNOWN_TOKEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     Mask = npt.NDArray[np.bool_]
     """Of shape (vocabulary,): True where the token may come next."""
-
-
-_SPECIAL = (UNKNOWN_TOKEN, CONTROL_TOKEN)
 
 
 class Constraint:
@@ -78,7 +76,6 @@ def _grammar_failed(report: str) -> EngineFailed:
     return EngineFailed(f"the grammar failed: {problem}", hint="Simplify the schema.")
 
 
-Tokenize = Callable[[str], list[int]]
 TokenBytes = Callable[[int], bytes]
 
 
@@ -101,16 +98,13 @@ class _Vocabulary:
         self.eos_token_id = model.eos_id
         self.bos_token_id = model.bos_id
         self._tokenize = tokenize
-        self._sentencepiece = model.tokenizer_model == "llama"
+        self._model = model
         types: Sequence[int] = model.token_types or ()
-        self.special_token_ids = [i for i, t in enumerate(types) if t in _SPECIAL]
+        unknown = (token for token, kind in enumerate(types) if kind == UNKNOWN_TOKEN)
+        self.special_token_ids = sorted(model.control_ids.union(unknown))
         self.tokens = [token_bytes(token) for token in range(len(model.tokens))]
 
     def __call__(self, text: str | bytes) -> list[int]:
         if isinstance(text, bytes):
             text = text.decode("utf-8", "ignore")
-        if not self._sentencepiece:
-            return self._tokenize(text)
-        # SentencePiece puts a space before a text, but not after a newline.
-        newline = self._tokenize("\n")
-        return self._tokenize("\n" + text)[len(newline) :]
+        return tokenize_continued(self._model, text, self._tokenize)

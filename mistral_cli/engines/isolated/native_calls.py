@@ -1,31 +1,14 @@
-"""Around a native call that opens a model: Ctrl-C, and the library's log."""
+"""Around a native call that opens a model: the library's log."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[None]:
-    """Let Ctrl-C end the process at once; Python would wait until the native call returns."""
-    previous = signal.getsignal(signal.SIGINT)
-    in_main_thread = threading.current_thread() is threading.main_thread()
-    if not in_main_thread or previous is not signal.default_int_handler:  # nohup ignores it
-        yield
-        return
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, previous)
 
 
 def _log(file: Path | None) -> IO[bytes]:

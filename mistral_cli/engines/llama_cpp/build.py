@@ -30,7 +30,6 @@ from mistral_cli.engines.llama_cpp.machine_build import (
 )
 from mistral_cli.errors import MistralCliError
 from mistral_cli.system.files import scratch_folder
-from mistral_cli.system.signals import on_stop, request_stop
 
 TOOLS = ("llama-bench", "llama-completion", "llama-quantize")
 """More programs of llama.cpp, for those who want to compare."""
@@ -93,7 +92,7 @@ def build(options: BuildOptions, into: Path, say: Say) -> None:
     into = into.absolute()
     into.parent.mkdir(parents=True, exist_ok=True)
     _check_space(into.parent)
-    with on_stop(request_stop), scratch_folder(into.parent) as work:
+    with scratch_folder(into.parent) as work:
         sdist = options.sdist or _download(work, say)
         source = _unpack(_checked(sdist), work / "source")
         patches.apply(patches.PATCHES, source)

@@ -19,6 +19,7 @@ from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
 from mistral_cli.engines.protocol import Backend, GpuFix, LoadOptions
 from mistral_cli.engines.repacking import AVX2
 from mistral_cli.errors import first_line
+from mistral_cli.system.signals import native_load
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
@@ -113,9 +114,10 @@ class LlamaCppSession(ServerSession):
             from mistral_cli.engines.llama_cpp.load_log import load, without_log
 
             params = ServerSettings.of(model, options, listening).parameters(xllamacpp)
-            self._server, gpu_layers = load(xllamacpp, params, options.log_file)
             # A server that is freed before its loop runs waits forever for that loop to end.
-            client.wait_ready()
+            with native_load():
+                self._server, gpu_layers = load(xllamacpp, params, options.log_file)
+                client.wait_ready()
         except BaseException:
             self._resources.close()
             raise

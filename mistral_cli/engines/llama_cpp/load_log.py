@@ -10,11 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.engines.isolated.native_calls import (
-    captured_stderr,
-    first_error,
-    interruptible,
-)
+from mistral_cli.engines.isolated.native_calls import captured_stderr, first_error
 from mistral_cli.engines.llama_cpp.client import engine_failed
 from mistral_cli.errors import OutOfGpuMemory
 
@@ -37,7 +33,7 @@ def load(library: Any, params: Any, log_file: Path | None = None) -> tuple[Any, 
     """
     quieten = _verbosity_setter(library) if params.n_gpu_layers > 0 else None
     params.verbosity = _DETAILS if quieten else _ERRORS
-    with captured_stderr(log_file) as read_log, interruptible():
+    with captured_stderr(log_file) as read_log:
         try:
             server = library.Server(params)
             # Other threads write the log; the rest of it must not reach the terminal.

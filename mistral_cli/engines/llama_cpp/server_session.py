@@ -19,6 +19,7 @@ from mistral_cli.engines.llama_cpp.completion import (
 )
 from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
+from mistral_cli.models.gguf.plain_text import tokenize_plain
 from mistral_cli.models.gguf.token_text import token_bytes
 from mistral_cli.system.files import scratch_folder
 
@@ -84,6 +85,9 @@ class ServerSession(Session):
     def tokenize(self, text: str) -> list[int]:
         """Token ids from the server's tokenizer."""
         self._check_open()
+        return tokenize_plain(self._model, text, self._parse)
+
+    def _parse(self, text: str) -> list[int]:
         body = {
             "content": for_native_code(text).decode(),
             "add_special": False,

@@ -3,13 +3,14 @@
 The Mistral formats follow the `mistral-common` package, Mistral's reference; the vocabulary of a
 model determines which one it uses. Every other instruct model has a chat template.
 
-The user's text is tokenized as plain text, so control tokens in it (`</s>`, `[/INST]`,
-`<|im_end|>`) remain ordinary text. Only in v1 is `[/INST]` itself ordinary text, by design.
+The user's text is tokenized as plain text (`gguf/plain_text.py`), so control tokens in it (`</s>`,
+`[/INST]`, `<|im_end|>`) remain ordinary text. Only in v1 is `[/INST]` itself ordinary text, by
+design.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import ModelUnusable
@@ -18,8 +19,8 @@ from mistral_cli.models.chat.turns import merge_turns
 if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
     from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf.plain_text import Tokenize
 
-Tokenize = Callable[[str], list[int]]
 Segments = tuple[int | str, ...]
 """A prompt in a model's format: ids of control tokens, and the plain text between them."""
 

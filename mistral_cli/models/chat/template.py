@@ -2,56 +2,106 @@
 
 from __future__ import annotations
 
-import json
 import re
-import sys
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
-from functools import cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.errors import ModelUnusable, first_line
+from mistral_cli.errors import ContextExceeded, ModelUnusable
 from mistral_cli.models.chat import Message
+from mistral_cli.models.chat.skeleton import TemplateFailed, skeleton
 from mistral_cli.models.chat.turns import merge_turns
+from mistral_cli.models.gguf.model import MAX_TEMPLATE_BYTES
 from mistral_cli.models.gguf.token_text import token_text
 
 if TYPE_CHECKING:
-    from jinja2 import Template
-
     from mistral_cli.models.gguf import GGUF
 
-_FIRST_PRIVATE_USE = 0xE000
+# The template gets a private character of Unicode's last plane in place of each text.
+_FIRST_PLACE, _LAST_PLACE = 0x100000, 0x10FFFD
+_PLACE = re.compile(f"[{chr(_FIRST_PLACE)}-{chr(_LAST_PLACE)}]")
 
-# Tags for training that Jinja does not know. A comment in their place strips whitespace like them.
-_GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
+_MOST_COPIES = 4
+"""How often a template may write one text; those that we know write it once."""
 
 
 def render_chat_template(messages: Sequence[Message], model: GGUF) -> list[int | str]:
     """Return the segments of `messages` in the model's template, ready for the assistant's turn.
 
-    Only the template can write control tokens. Raises `ModelUnusable` if the template fails.
+    Only the template can write control tokens, because it does not see the texts. They keep the
+    whitespace around them, which templates may strip. Raises `ModelUnusable` if the template fails.
     """
-    controls = {text: token for text, token in model.control_tokens.items() if len(text) > 1}
-    marker = _unused_character(messages, model)
-    shielded = [Message(m.role, _shield(m.content, controls, marker)) for m in messages]
+    if len(messages) > _LAST_PLACE - _FIRST_PLACE:
+        raise ContextExceeded(
+            f"a conversation of {len(messages)} turns fits no context", hint="Send fewer turns."
+        )
+    texts = {chr(_FIRST_PLACE + n): each.content.strip() for n, each in enumerate(messages)}
+    rendered = _render(messages, model)
+    controls = {
+        text: token
+        for text, token in model.control_tokens.items()
+        if len(text) > 1 and text in rendered
+    }
     segments = list[int | str]()
-    for part in _split(_render_complete(shielded, model), controls):
+    for part in _split(rendered, controls):
         if part in controls:
             segments.append(controls[part])
-        elif text := part.replace(marker, ""):
+        elif text := _PLACE.sub(lambda place: texts.get(place[0], place[0]), part):
             segments.append(text)
     return _with_one_bos(segments, model)
 
 
-def _shield(content: str, controls: Iterable[str], marker: str) -> str:
-    """Break up everything in `content` that is, or could become, part of a control token.
+def _render(messages: Sequence[Message], model: GGUF) -> str:
+    """The output of the template, with the place of each text in it."""
+    source = model.chat_template or ""
+    try:
+        if len(source.encode("utf-8", "replace")) > MAX_TEMPLATE_BYTES:
+            raise TemplateFailed(f"it has more than {MAX_TEMPLATE_BYTES} bytes")
+        turns = [Message(m.role, _with_place(m.content, n)) for n, m in enumerate(messages)]
+        rendered = skeleton(
+            source,
+            list(_variants(turns)),
+            needed="".join(
+                _PLACE.findall("".join(t.content for t in turns if t.role != "assistant"))
+            ),
+            values={
+                "bos_token": token_text(model, model.bos_id),
+                "eos_token": token_text(model, model.eos_id),
+            },
+        )
+        copies = Counter(_PLACE.findall(rendered))
+        if any(count > _MOST_COPIES for count in copies.values()):
+            raise TemplateFailed("it repeats the text")
+    except TemplateFailed as error:
+        reason = _PLACE.sub("…", str(error)).splitlines()[0]
+        raise ModelUnusable(
+            f"the chat template of {model.path.name} fails: {reason}",
+            hint="Use --raw with a prompt of your own, or another file of this model.",
+        ) from error
+    return rendered
 
-    The marker comes after every possible first character. It also comes before the text itself, in
-    case the template has half a control token just before it.
+
+def _with_place(content: str, number: int) -> str:
+    """`content` with a character in place of all but the whitespace around it."""
+    text = content.strip()
+    return content.replace(text, chr(_FIRST_PLACE + number)) if text else content
+
+
+def _variants(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
+    """The conversation in the forms that templates accept.
+
+    Templates differ in whether they know a system role, whether turns must alternate, and whether a
+    content is a text or a list of parts. Some raise an error for what they do not know, others
+    leave it out.
     """
-    first_characters = {ord(text[0]): text[0] + marker for text in controls}
-    # Whitespace stays outermost, so that templates can strip it.
-    return re.sub(r"(?=\S)", marker, content.translate(first_characters), count=1)
+    merged = merge_turns(messages)
+    variants = [messages] if merged == messages else [messages, merged]
+    if merged[0].role == "system":
+        variants.append(merge_turns([Message("user", merged[0].content), *merged[1:]]))
+    for variant in variants:
+        yield [{"role": m.role, "content": m.content} for m in variant]
+    for variant in variants:
+        yield [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in variant]
 
 
 def _split(rendered: str, controls: dict[str, int]) -> list[str]:
@@ -68,75 +118,3 @@ def _with_one_bos(segments: list[int | str], model: GGUF) -> list[int | str]:
         return segments
     written = next((index for index, each in enumerate(segments) if each != bos), len(segments))
     return [*([bos] if written or model.adds_bos else []), *segments[written:]]
-
-
-def _unused_character(messages: Sequence[Message], model: GGUF) -> str:
-    used = set(model.chat_template or "").union(*(m.content for m in messages))
-    codes = range(_FIRST_PRIVATE_USE, sys.maxunicode + 1)
-    return next(chr(code) for code in codes if chr(code) not in used)
-
-
-def _render_complete(messages: Sequence[Message], model: GGUF) -> str:
-    """Render all the text, with the first variant of the messages that the template accepts.
-
-    Templates differ in whether they know a system role, whether turns must alternate, and whether a
-    content is a text or a list of parts. Some raise an error for what they do not know, others
-    leave it out.
-    """
-    problem: Exception | None = None
-    for variant in _variants(messages):
-        try:
-            rendered = _render(variant, model)
-        except Exception as error:  # the template is foreign code, which can raise anything
-            problem = problem or error
-        else:
-            if all(m.content.strip() in rendered for m in messages if m.role != "assistant"):
-                return rendered
-    reason = first_line(problem) if problem else "it leaves out the text"
-    raise ModelUnusable(
-        f"the chat template of {model.path.name} fails: {reason}",
-        hint="Use --raw with a prompt of your own, or another file of this model.",
-    )
-
-
-def _variants(messages: Sequence[Message]) -> Iterator[list[dict[str, Any]]]:
-    merged = merge_turns(messages)
-    variants = [messages] if merged == messages else [messages, merged]
-    if merged[0].role == "system":
-        variants.append(merge_turns([Message("user", merged[0].content), *merged[1:]]))
-    for variant in variants:
-        yield [{"role": m.role, "content": m.content} for m in variant]
-    for variant in variants:
-        yield [{"role": m.role, "content": [{"type": "text", "text": m.content}]} for m in variant]
-
-
-def _render(messages: list[dict[str, Any]], model: GGUF) -> str:
-    return _compiled(model.chat_template or "").render(
-        messages=messages,
-        add_generation_prompt=True,
-        bos_token=token_text(model, model.bos_id),
-        eos_token=token_text(model, model.eos_id),
-    )
-
-
-@cache
-def _compiled(source: str) -> Template:
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    # The settings and functions of Hugging Face's `apply_chat_template`, as documented.
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals.update(raise_exception=_refuse, strftime_now=_now)
-    environment.filters["tojson"] = partial(json.dumps, ensure_ascii=False)
-    return environment.from_string(_GENERATION.sub(r"{#\1\2#}", source))
-
-
-def _refuse(message: str) -> NoReturn:
-    import jinja2
-
-    raise jinja2.TemplateError(message)
-
-
-def _now(pattern: str) -> str:
-    return datetime.now().strftime(pattern)

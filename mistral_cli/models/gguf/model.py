@@ -11,8 +11,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from mistral_cli.models.gguf.control_tokens import find_control_tokens
 from mistral_cli.models.gguf.types import (
-    CONTROL_TOKEN,
     FILE_TYPES,
     SCALARS,
     STRING,
@@ -25,6 +25,9 @@ _BOS_BY_DEFAULT = {
     *("falcon-h1", "falcon3", "jina-v5-nano", "lfm2", "llama-bpe", "llama-v3", "llama3"),
     *("midm-2.0", "pixtral", "tekken"),
 }
+
+MAX_TEMPLATE_BYTES = 1 << 17
+"""More than any chat template has: the longest of 67 that llama.cpp keeps for tests has 16,738."""
 
 
 @dataclass(frozen=True)
@@ -169,13 +172,26 @@ class GGUF:
 
     @cached_property
     def control_tokens(self) -> Mapping[str, int]:
-        """The ids of the control tokens, such as `</s>` or `[INST]`, by their text."""
-        types, tokens = self.token_types or (), self.tokens
-        return {
-            tokens[i].decode("utf-8", "replace"): i
-            for i, kind in enumerate(types)
-            if kind == CONTROL_TOKEN
-        }
+        """The ids of the control tokens, such as `</s>` or `[INST]`, by their text.
+
+        A text from a user must never be encoded as one of them.
+        """
+        special = (
+            value
+            for key, value in self.metadata.items()
+            if key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
+        )
+        return find_control_tokens(
+            self.tokens,
+            self.token_types or (),
+            (self.chat_template or "").encode("utf-8", "replace")[:MAX_TEMPLATE_BYTES],
+            [token for token in special if isinstance(token, int)],
+        )
+
+    @cached_property
+    def control_ids(self) -> frozenset[int]:
+        """The ids of the control tokens."""
+        return frozenset(self.control_tokens.values())
 
     @property
     def tokenizer_model(self) -> str:

@@ -254,6 +254,7 @@ def test_templates_can_strip_whitespace_around_a_text() -> None:
         "{% extends 'x' %}",
         "{{ strftime_now(5) }}",
         "{{ messages[0].content.encode('nonsense') }}",
+        "{{ messages[0].content * 5 }}",
         "constant",
         "",
     ],

@@ -1,0 +1,125 @@
+"""What a chat template writes around the texts of a conversation, from a process with limits.
+
+A template comes from the network, and Jinja's sandbox bounds neither time nor memory: nested
+loops, `'x' * 10**9`, `'%999999999d' % 1`, `| center(10**9)`, macros that call themselves. A sandbox
+that counts would have to know every operation of Jinja and Python; the kernel limits a process
+whatever it does. The process takes 80 ms of CPU time (Qwen3's template, 2 cores), where compiling
+and rendering took 30 ms in ours. So each result is kept: it has the places of the texts and not
+the texts, which makes it the same for all texts. A call that finds one takes 0.2 ms.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from mistral_cli.errors import MistralCliError
+from mistral_cli.models.chat.jinja_process import CPU_SECONDS
+from mistral_cli.system.config import cache_dir
+from mistral_cli.system.files import write_atomically
+
+Conversation = Sequence[Mapping[str, Any]]
+"""The messages in the form that templates read."""
+
+_PROGRAM = Path(__file__).with_name("jinja_process.py")
+_WALL_SECONDS = 30  # on a busy machine; a template cannot wait for anything
+_MOST_KEPT = 200  # files of some kilobytes, one for each template and number of turns
+_MOST_TIMES, _LONGEST_PATTERN = 8, 64
+
+_known: dict[str, dict[str, Any]] = {}
+
+
+def skeleton(
+    source: str, conversations: Sequence[Conversation], needed: str, values: Mapping[str, str]
+) -> str:
+    """Return the output of the template `source` for the first conversation that it accepts.
+
+    It accepts one by writing all the `needed` characters. `values` are its other variables. Raises
+    TemplateFailed, and MistralCliError if no process can be started.
+    """
+    job = {"source": source, "conversations": conversations, "needed": needed, "values": values}
+    content = json.dumps(job).encode()
+    key = hashlib.sha256(_PROGRAM.read_bytes() + content).hexdigest()
+    result = _known.get(key) or _load(key)
+    if result is None or not _is_current(result):
+        result = _run(job)
+        if "text" in result and _is_current(result):
+            _save(key, result)
+    if len(_known) >= _MOST_KEPT:
+        _known.clear()
+    _known[key] = result
+    if "problem" in result:
+        raise TemplateFailed(str(result["problem"]))
+    return str(result["text"])
+
+
+class TemplateFailed(Exception):
+    """The template cannot render the conversation; the message says why."""
+
+
+def _is_current(result: Mapping[str, Any]) -> bool:
+    """Whether the template would get the same answers from the clock now."""
+    clock: Mapping[str, str] = result.get("clock", {})
+    if len(clock) > _MOST_TIMES or any(len(pattern) > _LONGEST_PATTERN for pattern in clock):
+        return False
+    return all(datetime.now().strftime(pattern) == time for pattern, time in clock.items())
+
+
+def _load(key: str) -> dict[str, Any] | None:
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        path = _folder() / f"{key}.json"
+        result = json.loads(path.read_bytes())
+        os.utime(path)
+        return {"text": str(result["text"]), "clock": dict(result["clock"])}
+    return None
+
+
+def _save(key: str, result: Mapping[str, Any]) -> None:
+    with contextlib.suppress(OSError):  # a full disk, or a folder of another user
+        folder = _folder()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+        for path in files[:-_MOST_KEPT]:
+            path.unlink(missing_ok=True)
+        write_atomically(folder / f"{key}.json", json.dumps(result).encode())
+
+
+def _folder() -> Path:
+    return cache_dir() / "chat-templates"
+
+
+def _run(job: Mapping[str, Any]) -> dict[str, Any]:
+    """Run the job in a process of its own, and return what it writes or why it wrote nothing."""
+    command = [sys.executable, "-I", "-S", os.fspath(_PROGRAM)]
+    content = json.dumps({**job, "path": sys.path}).encode()
+    try:
+        done = subprocess.run(
+            command,
+            input=content,
+            capture_output=True,
+            timeout=_WALL_SECONDS,
+            start_new_session=True,  # the terminal's Ctrl-C is for us
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return {"problem": f"it takes more than {_WALL_SECONDS} seconds"}
+    except OSError as error:
+        raise MistralCliError(
+            f"cannot start a process for the chat template: {error}", hint="Close other programs."
+        ) from error
+    if done.returncode == -signal.SIGXCPU:
+        return {"problem": f"it takes more than {CPU_SECONDS} seconds"}
+    with contextlib.suppress(ValueError):
+        result: dict[str, Any] = json.loads(done.stdout)
+        return result
+    reason = done.stderr.decode(errors="replace").strip().splitlines()
+    return {"problem": reason[-1] if reason else f"its process ends with {done.returncode}"}
