@@ -19,6 +19,7 @@ from mistral_cli.finetune.tensors import read_floats
 from mistral_cli.models.call import prepare_call
 from mistral_cli.models.gguf import GGUF, Array, Tensor
 from mistral_cli.models.gguf.types import STRING, TENSOR_TYPES
+from mistral_cli.system.files import refuse_to_overwrite
 from mistral_cli.system.stdout import write_paths
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def export_adapter(
     check_installed()
     call = prepare_call(terminal, quiet=quiet, offline=offline)
     model = call.read_model(reference)
+    refuse_to_overwrite([adapter, model.path], "-o", destination)
     with quiet_libraries():
         lora = read_lora(adapter, model)
         if merge:

@@ -32,6 +32,7 @@ from mistral_cli.finetune.strategy import (
 )
 from mistral_cli.models.call import CallContext, prepare_call
 from mistral_cli.models.hub.api import download_weights
+from mistral_cli.system.files import refuse_to_overwrite
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.options import TrainingOptions
@@ -54,6 +55,8 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
         return
     check_installed(nf4=options.nf4)
     base = _base_folder(options, terminal)
+    inputs = [path, plan.model.path, *([base] if base else [])]
+    refuse_to_overwrite(inputs, "-o", *directory.written)
     state = directory.open(plan.settings, resume=options.resume, force=options.force)
     with quiet_libraries():
         strategy = saved_strategy(state) or choose_strategy(plan, this_device())

@@ -37,6 +37,11 @@ class RunDirectory:
         return self.adapter.with_suffix(".json")
 
     @property
+    def written(self) -> tuple[Path, ...]:
+        """Everything that the run writes to, and replaces with --force."""
+        return self.adapter, self.folder, self.plot, self.log
+
+    @property
     def _state(self) -> Path:
         return self.folder / "run.json"
 
@@ -50,18 +55,27 @@ class RunDirectory:
             self._check_resumable(state, settings)
             return state
         if force:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            self._remove_folder()
         elif state:
             raise UsageError(
                 f"{self.folder} holds an interrupted run",
                 hint="Use --resume to continue it, or --force to start over.",
             )
-        elif existing := next((p for p in (self.adapter, self.folder) if p.exists()), None):
+        elif existing := next((p for p in self.written if p.exists()), None):
             raise UsageError(
                 f"{existing} already exists", hint="Use another -o, or --force to replace it."
             )
         self._create(settings)
         return {}
+
+    def _remove_folder(self) -> None:
+        """Remove the folder of an earlier run. Raises UsageError if no run made it."""
+        made = (self._state, self.folder / "adapter_config.json")
+        if self.folder.exists() and not any(each.exists() for each in made):
+            raise UsageError(
+                f"{self.folder} exists and is not the folder of a run", hint="Use another -o."
+            )
+        shutil.rmtree(self.folder, ignore_errors=True)
 
     def _create(self, settings: dict[str, Any]) -> None:
         try:

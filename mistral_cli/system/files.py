@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mistral_cli.errors import MistralCliError
+from mistral_cli.errors import MistralCliError, UsageError
 
 _leftovers = set[Path]()
 """Temporary files and folders that this process must not leave behind, however it is stopped."""
@@ -32,6 +32,26 @@ def write_atomically(path: Path, data: bytes) -> None:
         return
     with atomic_writer(path, temporary_beside(path)) as file:
         file.write(data)
+
+
+def is_same_file(one: Path, other: Path) -> bool:
+    """True if both names lead to one file or folder, through links of either kind."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one of them does not exist
+        return os.path.realpath(one) == os.path.realpath(other)
+
+
+def refuse_to_overwrite(inputs: Iterable[Path], option: str, *outputs: Path) -> None:
+    """Raise UsageError if one of the `outputs`, which `option` names, is an input or contains it.
+
+    No --force may allow that.
+    """
+    for path in inputs:
+        for output in outputs:
+            if any(is_same_file(output, each) for each in (path, *path.absolute().parents)):
+                what = "is an input" if is_same_file(output, path) else f"contains the input {path}"
+                raise UsageError(f"{output} {what} of this command", hint=f"Use another {option}.")
 
 
 def temporary_beside(path: Path) -> Path:

@@ -61,6 +61,15 @@ def test_an_existing_adapter_is_replaced_only_with_force(directory: RunDirectory
     assert directory.open(SETTINGS, resume=False, force=True) == {}
 
 
+def test_a_folder_that_no_run_made_is_never_removed(directory: RunDirectory) -> None:
+    directory.folder.mkdir()
+    data = directory.folder / "train.csv"
+    data.touch()
+    with pytest.raises(UsageError, match="is not the folder of a run"):
+        directory.open(SETTINGS, resume=False, force=True)
+    assert data.exists()
+
+
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     directory = RunDirectory(tmp_path / "file" / "a.gguf")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli.errors import MistralCliError
+from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.system import files
-from mistral_cli.system.files import scratch_folder, write_atomically
+from mistral_cli.system.files import refuse_to_overwrite, scratch_folder, write_atomically
 
 
 def test_the_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -124,3 +124,19 @@ def test_no_temporary_folder(monkeypatch: pytest.MonkeyPatch) -> None:
         scratch_folder(),
     ):
         pass
+
+
+@pytest.mark.parametrize("link", [None, "symbolic", "hard"])
+def test_an_input_is_not_an_output_under_another_name(tmp_path: Path, link: str | None) -> None:
+    model = tmp_path / "models" / "a.gguf"
+    model.parent.mkdir()
+    model.touch()
+    output = model
+    if link:
+        output = tmp_path / "b.gguf"
+        (output.symlink_to if link == "symbolic" else output.hardlink_to)(model)
+    with pytest.raises(UsageError, match="is an input of this command"):
+        refuse_to_overwrite([model], "-o", output)
+    with pytest.raises(UsageError, match="contains the input"):
+        refuse_to_overwrite([model], "-o", tmp_path / "models")
+    refuse_to_overwrite([model], "-o", tmp_path / "c.gguf")

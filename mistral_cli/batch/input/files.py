@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
+from mistral_cli.system.files import is_same_file
 from mistral_cli.texts.inputs import STDIN, display_name
 
 if TYPE_CHECKING:
@@ -41,9 +42,11 @@ def find_input_files(
 
     If a file's own name looks like a glob, the name stands for that file. Files that the batch
     itself wrote are left out: `outputs`, and what is in a folder among them that lies below the
-    folder being read. Raises UsageError for a name that matches no file.
+    folder being read. Raises UsageError for a name that matches no file,
+    and if nothing but such files is left.
     """
     files: dict[Path, InputFile] = {}
+    left_out: list[str] = []
     for name in names or ("-",):
         try:
             matches = _matching(name, reporter)
@@ -51,8 +54,15 @@ def find_input_files(
             raise UsageError(f"{name!r} cannot be read: {error}", hint="Check the name.") from error
         for file in matches:
             if any(_is_output(file, output) for output in outputs):
-                continue
-            files.setdefault(_identity(file.path), file)
+                left_out.append(display_name(file.path))
+            else:
+                files.setdefault(_identity(file.path), file)
+    if left_out and not files:
+        more = f" and {len(left_out) - 1} more" if len(left_out) > 1 else ""
+        raise UsageError(
+            f"the batch would read only what it writes: {left_out[0]}{more}",
+            hint="Name other inputs, or write the results to another file or folder.",
+        )
     return list(files.values())
 
 
@@ -123,11 +133,13 @@ def _list_folder(reporter: Reporter, folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_output(file: InputFile, output: Path) -> bool:
+    if is_same_file(file.path, output):  # also through a hard link
+        return True
     path, written = Path(os.path.realpath(file.path)), Path(os.path.realpath(output))
     if written not in (path, *path.parents):
         return False
     above = path.parents[len(file.relative.parts) - 1]
-    return path == written or above in written.parents
+    return above in written.parents
 
 
 def _is_pattern(part: str) -> bool:

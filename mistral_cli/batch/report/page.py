@@ -27,7 +27,7 @@ from mistral_cli.batch.report.table import (
     timings_of,
 )
 from mistral_cli.errors import UsageError
-from mistral_cli.system.files import write_atomically
+from mistral_cli.system.files import is_same_file, write_atomically
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -43,7 +43,7 @@ _LISTED_GROUPS, _LISTED_ROWS = 50, 20
 
 def check_report(path: Path, results: Path | None) -> None:
     """Raise UsageError if the report would overwrite `results`, or a file that is not a report."""
-    if results and path.resolve() == results.resolve():
+    if results and is_same_file(path, results):
         raise UsageError("-o and --report are the same file", hint="Choose another --report.")
     with contextlib.suppress(OSError):  # a file that cannot be read fails later, on writing
         head = path.read_bytes()[:_HEAD_BYTES] if path.is_file() else b""

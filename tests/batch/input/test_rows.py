@@ -320,6 +320,19 @@ def test_inputs_without_rows_are_an_error(stdin: bytes) -> None:
     assert surroundings.warnings == ["a.csv has no rows"]
 
 
+@pytest.mark.parametrize("link", [None, "symbolic", "hard"])
+def test_an_only_input_that_is_also_the_output_is_named(link: str | None) -> None:
+    output = Path(write("a.csv", "text\nx\n"))
+    if link:
+        output = Path("b.csv")
+        (output.symlink_to if link == "symbolic" else output.hardlink_to)("a.csv")
+    with pytest.raises(UsageError, match=r"read only what it writes: a\.csv") as error:
+        read_rows(["a.csv"], make_terminal(), outputs=[output])
+    assert "to another file" in error.value.hint
+    other = write("c.txt", "text")
+    assert len(read_rows(["a.csv", other], make_terminal(), outputs=[output])) == 1
+
+
 def test_a_stdin_without_rows_is_an_error() -> None:
     person = make_terminal(TerminalStream("typed"))
     with pytest.raises(UsageError, match="there are no rows"):
