@@ -34,7 +34,7 @@ def answer_record(
         **answer,
         "timings": {**answer["timings"], **clock},
         "seed": result.prepared.request.sampling.seed,
-        "warnings": list(result.warnings),
+        "warnings": [*row.warnings, *result.warnings],
         "model": planner.config.model_name,
         "adapters": adapter_fields(planner),
         "engine": planner.config.selection.backend.name,
@@ -57,7 +57,7 @@ def failure_record(
         "cached_tokens": 0,
         "completion_tokens": 0,
         "timings": dict(clock),
-        "warnings": [],
+        "warnings": list(row.warnings),
         "error": {
             "code": int(error.exit_code),
             "message": error.message,

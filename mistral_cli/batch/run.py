@@ -60,11 +60,16 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         )
     requested_slots(options)
     call = prepare_call(
-        terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
+        terminal,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        offline=options.offline,
+        encoding=options.encoding,
     )
     if options.report:
         check_report(options.report, options.output)
-    builder = prompt_builder(task, options, terminal)
+    task = task.with_files(call)
+    builder = prompt_builder(task, options, call)
     written = filter(None, (options.output, options.output_dir, options.report))
     rows = read_rows(
         names,
@@ -73,6 +78,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         input_format=options.input_format,
         text_field=options.text_field,
         id_field=options.id_field,
+        encoding=call.encoding,
     )
     prompts = RowPrompts(task, builder, options.prompt)
     prompts.check(rows)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from mistral_cli.errors import UsageError
 from mistral_cli.models.chat import Message, Role
-from mistral_cli.texts.inputs import decode, display_name, read_bytes
+from mistral_cli.system.encodings import AUTO, decode, is_utf8
+from mistral_cli.texts.inputs import display_name, read_bytes
 from mistral_cli.texts.tabular import ParsedRow, parse_jsonl, parse_table
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ class TrainingData:
     """The examples of a file.
 
     Each of its `rows` gives one example, or one for every answer if it is a conversation.
-    `unused` are columns that training ignores; `digest` is the file's SHA-256.
+    `unused` are columns that training ignores; `digest` is the SHA-256 of the file, or of its
+    text if that is not UTF-8.
     """
 
     name: str
@@ -59,7 +61,7 @@ class TrainingData:
     digest: str
 
 
-def read_data(path: Path, terminal: Terminal) -> TrainingData:
+def read_data(path: Path, terminal: Terminal, encoding: str = AUTO) -> TrainingData:
     """Read and check the file at `path`.
 
     White space around prompts and completions is stripped; the model's own token will end each
@@ -69,7 +71,8 @@ def read_data(path: Path, terminal: Terminal) -> TrainingData:
     if not path.is_file():
         raise UsageError(f"{name} is not a file", hint="Give a .csv or .jsonl file.")
     raw = read_bytes(path, terminal)
-    records, hint = _records(path, name, decode(raw, name, terminal))
+    text = decode(raw, name, encoding).reported(terminal)
+    records, hint = _records(path, name, text)
     examples: list[Example] = []
     problems: list[str] = []
     rows, columns = 0, dict[str, None]()
@@ -89,7 +92,8 @@ def read_data(path: Path, terminal: Terminal) -> TrainingData:
         raise UsageError(f"{name} has no rows", hint=hint)
     used = {*_PAIR} if _PAIR[0] in columns else {_TEXT, _CHAT}
     unused = tuple(column for column in columns if column not in used)
-    return TrainingData(name, tuple(examples), rows, unused, hashlib.sha256(raw).hexdigest())
+    digest = hashlib.sha256(raw if is_utf8(raw) else text.encode()).hexdigest()
+    return TrainingData(name, tuple(examples), rows, unused, digest)
 
 
 def _records(path: Path, name: str, text: str) -> tuple[Iterable[ParsedRow], str]:

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from mistral_cli.system.options import (
     OUTPUT,
+    EncodingOption,
     JsonOption,
     ModelOption,
     OfflineOption,
@@ -46,6 +47,7 @@ class TrainingOptions:
 
     model: ModelOption = None
     offline: OfflineOption = False
+    encoding: EncodingOption = None
     output: Annotated[
         Path | None,
         option(

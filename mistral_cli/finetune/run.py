@@ -45,9 +45,11 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
 
     Raises every MistralCliError.
     """
-    call = prepare_call(terminal, quiet=options.quiet, offline=options.offline)
+    call = prepare_call(
+        terminal, quiet=options.quiet, offline=options.offline, encoding=options.encoding
+    )
     directory = run_directory(options.output, path)
-    data = read_data(path, terminal)
+    data = read_data(path, terminal, call.encoding)
     plan = _plan(data, options, call)
     if options.dry_run:
         strategy = choose_strategy(plan, this_device())

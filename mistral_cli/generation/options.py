@@ -16,6 +16,7 @@ from mistral_cli.system.options import (
     OUTPUT,
     PROMPT,
     SAMPLING,
+    EncodingOption,
     JsonOption,
     QuietOption,
     VerboseOption,
@@ -134,6 +135,7 @@ class TaskOptions(ModelOptions):
             help="Set a template parameter (repeatable).",
         ),
     ] = None
+    encoding: EncodingOption = None
     no_cache: Annotated[
         bool,
         option(

@@ -11,6 +11,7 @@ from mistral_cli.errors import UsageError
 from mistral_cli.generation.templates import find_template
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import Segments, render, render_raw, tokenize_segments
+from mistral_cli.system.encodings import AUTO
 from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
+    from mistral_cli.system.reporter import Reporter
 
 
 @dataclass(frozen=True)
@@ -99,15 +101,21 @@ class PromptBuilder:
     spec: OutputSpec | None = None
 
     @classmethod
-    def of(cls, task: TaskPrompt, options: TaskOptions) -> PromptBuilder:
+    def of(
+        cls,
+        task: TaskPrompt,
+        options: TaskOptions,
+        reporter: Reporter | None = None,
+        encoding: str = AUTO,
+    ) -> PromptBuilder:
         """Find the templates of a task and return its builder. Raises UsageError."""
-        template = find_template(options.template or task.name)
+        template = find_template(options.template or task.name, reporter, encoding)
         name = task.chunk_template
         return cls(
             task,
             template,
             options,
-            chunk_template=find_template(name) if name else None,
+            chunk_template=find_template(name, reporter, encoding) if name else None,
             spec=_spec(task, template),
         )
 

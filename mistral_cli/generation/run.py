@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import ActiveSession
     from mistral_cli.generation.task import Task
     from mistral_cli.generation.writers import ResultWriter
+    from mistral_cli.models.call import CallContext
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
@@ -38,11 +39,18 @@ def run_task(
     if options.lookup and options.draft_model:
         raise UsageError("--lookup and --draft-model cannot be combined", hint="Drop one of them.")
     call = prepare_call(
-        terminal, quiet=options.quiet, verbose=options.verbose, offline=options.offline
+        terminal,
+        quiet=options.quiet,
+        verbose=options.verbose,
+        offline=options.offline,
+        encoding=options.encoding,
     )
     # 1. Texts become prompts. A user error ends the run here, before a model is opened.
-    builder = prompt_builder(task, options, terminal)
-    inputs = read_inputs(_text_arguments(task, arguments), options.file or (), terminal)
+    task = task.with_files(call)
+    builder = prompt_builder(task, options, call)
+    inputs = read_inputs(
+        _text_arguments(task, arguments), options.file or (), terminal, encoding=call.encoding
+    )
     builder = replace(builder, instruction=inputs.instruction)
     prompts = _prompts(builder, inputs)
     config = resolve_config(
@@ -99,12 +107,12 @@ def _plan(
     )
 
 
-def prompt_builder(task: Task, options: TaskOptions, reporter: Reporter) -> PromptBuilder:
+def prompt_builder(task: Task, options: TaskOptions, call: CallContext) -> PromptBuilder:
     """The prompt builder of a run. Raises UsageError for wrong options, templates and schemas."""
-    builder = PromptBuilder.of(task, options)
+    builder = PromptBuilder.of(task, options, call.terminal, call.encoding)
     task.strategy.check(builder, options.overflow)
     for note in builder.spec.check() if builder.spec else ():
-        reporter.info(f"checked after generation, not while sampling: {note}")
+        call.terminal.info(f"checked after generation, not while sampling: {note}")
     return builder
 
 

@@ -5,7 +5,7 @@ Task files import this module to list their options, so it imports nothing heavy
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
+    from mistral_cli.models.call import CallContext
+    from mistral_cli.system.reporter import Reporter
 
 
 class Strategy:
@@ -113,6 +115,9 @@ class Strategy:
 class Task(TaskPrompt):
     """A command's prompts and the strategy that answers them.
 
+    `read_files` completes the task with the files that its options name (a schema, a glossary),
+    whose encoding is known only when the configuration has been read.
+
     With `jsonl` each item of a list is printed as soon as it is complete. With `one_argument`
     the words on the command line are one text, not several.
     """
@@ -120,6 +125,13 @@ class Task(TaskPrompt):
     jsonl: bool = False
     one_argument: bool = False
     strategy: Strategy = field(default_factory=Strategy)
+    read_files: Callable[[Task, Reporter, str], Task] | None = None
+
+    def with_files(self, call: CallContext) -> Task:
+        """The task with what is in its files. Raises UsageError."""
+        if self.read_files is None:
+            return self
+        return self.read_files(self, call.terminal, call.encoding)
 
     @property
     def chunk_template(self) -> str | None:

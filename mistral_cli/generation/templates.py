@@ -17,11 +17,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError, first_line
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
+from mistral_cli.system.encodings import AUTO, read_supplement
+
+if TYPE_CHECKING:
+    from mistral_cli.system.reporter import Reporter
 
 SUFFIX = ".txt"
 _HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -106,8 +110,10 @@ class Template:
             ) from error
 
 
-def find_template(reference: str) -> Template:
-    """Find a template by its file or its name. Raises UsageError.
+def find_template(
+    reference: str, reporter: Reporter | None = None, encoding: str = AUTO
+) -> Template:
+    """Find a template by its file or its name; `encoding` is that of the user's. Raises UsageError.
 
     The user's prompts folder is searched for a name before the built-in templates.
     """
@@ -115,13 +121,13 @@ def find_template(reference: str) -> Template:
         try:
             path = Path(reference).expanduser()
             if path.is_file():
-                return read_template(path)
+                return read_template(path, reporter, encoding)
         except (OSError, RuntimeError):
             pass  # too long for a path, or the home folder of an unknown user
     for folder in (prompts_dir(), builtin_folder()) if "/" not in reference else ():
         with contextlib.suppress(OSError):  # as in `_paths`
             if (path := folder / f"{reference}{SUFFIX}").is_file():
-                return read_template(path)
+                return read_template(path, reporter, encoding)
     names = ", ".join(_paths())
     raise UsageError(f"there is no template {reference!r}", hint=f"Use a file or one of: {names}.")
 
@@ -151,11 +157,11 @@ def _paths() -> dict[str, Path]:
     return dict(sorted(paths.items()))
 
 
-def read_template(path: Path) -> Template:
+def read_template(path: Path, reporter: Reporter | None = None, encoding: str = AUTO) -> Template:
     """Read and check one file. Raises UsageError that names the problem."""
     try:
-        content = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        content = read_supplement(path, reporter, encoding)
+    except OSError as error:
         raise UsageError(f"cannot read the template {path}: {error}", hint="Check it.") from error
     header: dict[str, Any] = {}
     if content.startswith("+++"):

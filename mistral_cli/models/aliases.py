@@ -15,6 +15,7 @@ from mistral_cli.models.lock import hold_lock
 from mistral_cli.models.references import is_text, parse_reference
 from mistral_cli.models.sources import LocalFile
 from mistral_cli.system.config import Config, cache_dir, config_file
+from mistral_cli.system.encodings import decode
 
 if TYPE_CHECKING:
     from tomlkit import TOMLDocument
@@ -83,7 +84,8 @@ def _read_document() -> TOMLDocument:
     import tomlkit
 
     try:
-        return tomlkit.parse(config_file().read_bytes())  # bytes: line ends do not change
+        data = config_file().read_bytes()  # bytes: line ends do not change
+        return tomlkit.parse(decode(data, str(config_file()), "utf-8").text)
     except (FileNotFoundError, NotADirectoryError):
         return tomlkit.document()
 

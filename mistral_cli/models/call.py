@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.system.config import Config, load_config
+from mistral_cli.system.encodings import check_encoding
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -14,10 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class CallContext:
-    """The configuration that applies to a call, and the terminal that it runs on."""
+    """The configuration that applies to a call, and the terminal that it runs on.
+
+    `encoding` is that of its input files, or AUTO.
+    """
 
     config: Config
     terminal: Terminal
+    encoding: str
 
     def model_name(self, given: str | None) -> str:
         """Return the model reference `given` on the command line, or the default model."""
@@ -35,7 +40,12 @@ class CallContext:
 
 
 def prepare_call(
-    terminal: Terminal, *, quiet: bool = False, verbose: bool = False, offline: bool = False
+    terminal: Terminal,
+    *,
+    quiet: bool = False,
+    verbose: bool = False,
+    offline: bool = False,
+    encoding: str | None = None,
 ) -> CallContext:
     """Apply the options that every call has, and load the configuration. Raises UsageError."""
     terminal.quiet, terminal.verbose = quiet, verbose
@@ -43,4 +53,5 @@ def prepare_call(
         from mistral_cli.models.hub.api import go_offline
 
         go_offline()
-    return CallContext(load_config(terminal.env), terminal)
+    config = load_config(terminal.env)
+    return CallContext(config, terminal, check_encoding(encoding or config.encoding))

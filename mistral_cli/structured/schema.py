@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import OutputInvalid, UsageError
+from mistral_cli.system.encodings import AUTO, read_supplement
 from mistral_cli.system.strict_json import loads, refuse_non_json
+
+if TYPE_CHECKING:
+    from mistral_cli.system.reporter import Reporter
 
 Schema = dict[str, Any]
 
@@ -15,12 +19,12 @@ ANY_OBJECT: Schema = {"type": "object"}
 _MAX_MESSAGE = 300  # characters of a library's message
 
 
-def load_schema(reference: str) -> Schema:
+def load_schema(reference: str, reporter: Reporter | None = None, encoding: str = AUTO) -> Schema:
     """Load a JSON schema from `reference`: JSON text, or a path. Raises UsageError."""
     text = reference
     if not reference.lstrip().startswith("{"):
         try:
-            text = Path(reference).expanduser().read_text(encoding="utf-8-sig")
+            text = read_supplement(Path(reference).expanduser(), reporter, encoding)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
                 f"cannot read the schema {reference}: {error}",

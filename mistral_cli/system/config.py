@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import UsageError
+from mistral_cli.system.encodings import AUTO, decode
 
 APP = "mistral-cli"
 
@@ -27,6 +28,8 @@ class Config:
     """The user's own names for model references."""
     prompt_cache: str = "4 GB"
     """The largest size of the prompt cache; "0" turns it off."""
+    encoding: str = AUTO
+    """The encoding of input files that applies without `--encoding`."""
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -91,12 +94,12 @@ def prompts_dir() -> Path:
 def load_config(env: Mapping[str, str]) -> Config:
     """Return the configuration: the environment overrides the file, the file the defaults.
 
-    The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE` and `MISTRAL_CLI_PROMPT_CACHE`;
-    an empty one counts as unset. Raises `UsageError` if the file cannot be read, is not TOML, or
-    has an unknown key or a value of the wrong type.
+    The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`, `MISTRAL_CLI_PROMPT_CACHE` and
+    `MISTRAL_CLI_ENCODING`; an empty one counts as unset. Raises `UsageError` if the file
+    cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
     """
     settings = _read(config_file())
-    for key in ("model", "engine", "prompt_cache"):
+    for key in ("model", "engine", "prompt_cache", "encoding"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
             settings[key] = value
     return Config(**settings)
@@ -106,7 +109,7 @@ def _read(path: Path) -> dict[str, Any]:
     import tomllib
 
     try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = tomllib.loads(decode(path.read_bytes(), str(path), "utf-8").text)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
@@ -114,7 +117,9 @@ def _read(path: Path) -> dict[str, Any]:
             f"cannot read {path}: {error.strerror}",
             hint="Make the file readable, or remove it.",
         ) from error
-    except ValueError as error:  # bad TOML and bad UTF-8 both
+    except UsageError as error:
+        raise UsageError(error.message, hint="Save the file as UTF-8.") from error
+    except ValueError as error:
         raise UsageError(
             f"{path} is not valid TOML: {error}", hint="Correct the file, or remove it."
         ) from error

@@ -67,3 +67,13 @@ ThreadsOption = Annotated[
         help="CPU threads (default: the cores this process may use).",
     ),
 ]
+EncodingOption = Annotated[
+    str | None,
+    option(
+        "--encoding",
+        panel=PROMPT,
+        metavar="NAME|auto",
+        help="Encoding of the input files, such as cp1252 (default: auto, which reads UTF-8 and "
+        "else guesses, with a warning).",
+    ),
+]

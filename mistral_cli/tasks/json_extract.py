@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -13,6 +15,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.planner import Job
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
+    from mistral_cli.system.reporter import Reporter
 
 
 def json_extract(
@@ -54,21 +57,32 @@ def json_extract(
     if fields is not None and schema is not None:
         raise UsageError("--fields and --schema cannot be combined", hint="Drop one of them.")
     grounded = fields is not None if grounded is None else grounded
-    return _task(fields, schema, many=many or jsonl, jsonl=jsonl, grounded=grounded)
+    task = _task(fields, many=many or jsonl, jsonl=jsonl, grounded=grounded)
+    if schema is None:
+        return task
+    return replace(task, read_files=partial(_with_schema, schema))
 
 
-def _task(
-    fields: str | None, schema: str | None, *, many: bool, jsonl: bool, grounded: bool
-) -> Task:
+def _with_schema(reference: str, task: Task, reporter: Reporter, encoding: str) -> Task:
+    from mistral_cli.structured.fields import describe_fields
+    from mistral_cli.structured.schema import load_schema
+
+    schema = load_schema(reference, reporter, encoding)
+    fields = describe_fields(schema)
+    values = {"fields": fields, **task.values} if fields else task.values
+    return replace(task, values=values, schema=schema)
+
+
+def _task(fields: str | None, *, many: bool, jsonl: bool, grounded: bool) -> Task:
     from mistral_cli.structured.fields import describe_fields, schema_from_fields
-    from mistral_cli.structured.schema import ANY_OBJECT, load_schema
+    from mistral_cli.structured.schema import ANY_OBJECT
 
-    required = None if schema is None else load_schema(schema)
-    described = required if fields is None else schema_from_fields(fields)
+    required, described = None, ""
     if fields is not None:
         required = schema_from_fields(fields, nullable=grounded)
+        described = describe_fields(schema_from_fields(fields))
     nullable = grounded and fields is not None
-    values = {"fields": describe_fields(described) if described else "", "many": many}
+    values = {"fields": described, "many": many}
     values |= {"grounded": grounded, "nullable": nullable}
     return Task(
         "json-extract",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
+    from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.glossary import Glossary
     from mistral_cli.texts.structure import TextFormat
 
@@ -59,14 +61,19 @@ def translate(
 ) -> Task:
     """Translate texts, each by itself, and keep their structure."""
     from mistral_cli.errors import UsageError
-    from mistral_cli.texts.glossary import read_glossary
 
     languages = {"to": to, "from": source}
     values = {name: value for name, value in languages.items() if value is not None}
     if not all(map(str.strip, values.values())):
         raise UsageError("a language is empty", hint="Write for example --to French.")
-    terms = read_glossary(glossary) if glossary else None
-    return Task("translate", values, strategy=TranslationStrategy(terms))
+    read_files = partial(_with_glossary, glossary) if glossary else None
+    return Task("translate", values, strategy=TranslationStrategy(), read_files=read_files)
+
+
+def _with_glossary(path: Path, task: Task, reporter: Reporter, encoding: str) -> Task:
+    from mistral_cli.texts.glossary import read_glossary
+
+    return replace(task, strategy=TranslationStrategy(read_glossary(path, reporter, encoding)))
 
 
 class TranslationStrategy(Strategy):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import contextlib
 import re
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from mistral_cli.errors import UsageError
+from mistral_cli.system.encodings import AUTO, Decoded, check_encoding, decode, is_utf8
 
 _INSTALL = "pip install 'mistral-cli[docs]'"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -70,8 +72,10 @@ def is_document(path_or_name: str, start: bytes) -> bool:
     return bool(start.strip()) and _kind(path_or_name, start) is not None
 
 
-def read_document(data: bytes, name: str) -> str:
+def read_document(data: bytes, name: str, encoding: str = AUTO) -> Decoded:
     """Convert a document to text, with its structure as Markdown.
+
+    `encoding` is that of a web page; other documents contain theirs.
 
     Raises UsageError if the extra is not installed, or if the document is damaged, needs a
     password or contains no text.
@@ -88,8 +92,10 @@ def read_document(data: bytes, name: str) -> str:
         ) from None
     if data.startswith(_OLE) and kind is not _HTML:
         raise _needs_password(name) if _ENCRYPTED_OLE in data else _damaged(name, kind)
+    warnings: tuple[str, ...] = ()
     if kind is _HTML:
-        data = _METADATA.sub("", _decode_html(data)).encode("utf-8", "replace")
+        page = _decode_html(data, name, encoding)
+        data, warnings = _METADATA.sub("", page.text).encode("utf-8", "replace"), page.warnings
     try:
         text = _extract(data, kind)
     except (kreuzberg.KreuzbergError, OSError, RuntimeError, ValueError) as error:
@@ -100,7 +106,7 @@ def read_document(data: bytes, name: str) -> str:
             f"{name} contains no text (a scan contains only pictures)",
             hint="Run it through OCR first, for example with ocrmypdf.",
         )
-    return text
+    return Decoded(text, warnings)
 
 
 def _extract(data: bytes, kind: _Kind) -> str:
@@ -145,18 +151,17 @@ def _kind(name: str, data: bytes) -> _Kind | None:
     return _SUFFIXES.get(Path(name).suffix.lower())
 
 
-def _decode_html(data: bytes) -> str:
-    """Decode by the byte order mark, else as UTF-8 if valid, else as the page declares."""
-    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return data.decode("utf-16", "replace")
+def _decode_html(data: bytes, name: str, encoding: str) -> Decoded:
+    """Decode as any text, but trust what the page declares before guessing."""
     # Text in another encoding is hardly ever valid UTF-8, but pages often declare a wrong one.
     declared = _CHARSET.search(data[:_HEAD])
-    for encoding in ("utf-8-sig", declared[1].decode() if declared else ""):
-        try:
-            return data.decode(encoding)
-        except (UnicodeError, LookupError):
-            continue
-    return data.decode("windows-1252", "replace")
+    if encoding == AUTO and declared and not is_utf8(data):
+        with contextlib.suppress(UsageError):
+            charset = check_encoding(declared[1].decode())
+            # Browsers read a page in Latin-1 as Windows-1252, and so do those who write it.
+            is_latin = codecs.lookup(charset).name == "iso8859-1"
+            return decode(data, name, "cp1252" if is_latin else charset)
+    return decode(data, name, encoding)
 
 
 def _needs_password(name: str) -> UsageError:

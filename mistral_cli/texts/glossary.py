@@ -8,8 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
+from mistral_cli.system.encodings import AUTO, read_supplement
+
+if TYPE_CHECKING:
+    from mistral_cli.system.reporter import Reporter
 
 _HEADERS = {("term", "translation"), ("source", "target")}
 _FORM = 'Write one "term,translation" per line, in UTF-8.'
@@ -55,7 +60,7 @@ class Glossary:
         return re.compile(pattern or r"(?!)", re.IGNORECASE)
 
 
-def read_glossary(path: Path) -> Glossary:
+def read_glossary(path: Path, reporter: Reporter, encoding: str = AUTO) -> Glossary:
     """Read a CSV or TSV file with a term and its translation on each line.
 
     Blank lines, `#` comments and a header are skipped. Raises UsageError, with the line number,
@@ -63,7 +68,7 @@ def read_glossary(path: Path) -> Glossary:
     """
     terms: dict[str, str] = {}
     known: dict[str, tuple[str, int]] = {}
-    for number, row in _rows(path):
+    for number, row in _rows(path, reporter, encoding):
         if len(row) != 2 or not all(row):
             raise UsageError(f"{path}, line {number}: not a term and its translation", hint=_FORM)
         term, translation = row
@@ -81,17 +86,15 @@ def read_glossary(path: Path) -> Glossary:
     return Glossary(terms)
 
 
-def _rows(path: Path) -> list[tuple[int, list[str]]]:
+def _rows(path: Path, reporter: Reporter, encoding: str) -> list[tuple[int, list[str]]]:
     """Return the lines with terms, and their numbers."""
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_supplement(path, reporter, encoding)
     except OSError as error:
         raise UsageError(
             f"the glossary {path} cannot be read: {error.strerror or error}",
             hint="Check its name and permissions.",
         ) from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"the glossary {path} is not UTF-8 text", hint=_FORM) from error
     tabs = path.suffix.lower() in {".tsv", ".tab"} or "\t" in text
     rows = []
     for number, line in enumerate(text.splitlines(), 1):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -10,27 +9,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_cli.errors import UsageError
+from mistral_cli.system.encodings import AUTO, decode, decode_supplement
 from mistral_cli.texts.stdin import NoInput, is_pipe, read_stdin
 
 if TYPE_CHECKING:
-    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 STDIN = Path("-")
 _HOW_TO = "Give it as an argument, with -f FILE, or through a pipe: command | mistral-cli ..."
 _WAIT = "With -f - the program waits for stdin as long as it takes."
-_BINARY_CHECK = 8192  # bytes in which a NUL means a binary file, as in grep and git
-_REPLACEMENT = "\ufffd"
 BYTE_ORDER_MARK = "\ufeff"
-
-# The order matters: the UTF-32-LE mark starts with the UTF-16-LE mark.
-_BYTE_ORDER_MARKS = [
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    (codecs.BOM_UTF32_LE, "utf-32"),
-    (codecs.BOM_UTF32_BE, "utf-32"),
-    (codecs.BOM_UTF16_LE, "utf-16"),
-    (codecs.BOM_UTF16_BE, "utf-16"),
-]
 
 
 class StdinTimeouts(NamedTuple):
@@ -48,12 +36,14 @@ class Text:
     """An input text; `source` is "argument", "stdin" or the name of a file.
 
     `text` has neither a byte order mark nor CRLF nor the last newline. `original` is the file's
-    text where it differs in more than the last newline; else it is empty.
+    text where it differs in more than the last newline; else it is empty. `warnings` are about
+    how it was decoded.
     """
 
     text: str
     source: str
     original: str = field(default="", compare=False)
+    warnings: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def document(self) -> str:
@@ -82,37 +72,42 @@ def read_inputs(
     files: Sequence[Path],
     terminal: Terminal,
     *,
+    encoding: str = AUTO,
     timeouts: StdinTimeouts = STDIN_TIMEOUTS,
 ) -> Inputs:
     """Collect the texts from arguments, `-f` files (`-` is stdin) and piped stdin.
 
     With files or piped text, the joined arguments are the instruction; alone, each argument is a
-    text. Raises UsageError if there is no text, or a text is empty, binary or unreadable.
+    text. Raises UsageError if there is no text, or a text is empty, binary, unreadable or not in
+    `encoding`.
     """
     words = [argument for argument in arguments if argument != "-"]
     if len(words) < len(arguments):
         files = [*files, STDIN]
-    from_arguments = [_argument(word, terminal) for word in words]
+    from_arguments = [_argument(word, encoding) for word in words]
     # Stdin can be read only once, however often the user names it.
     paths = [path for i, path in enumerate(files) if path != STDIN or STDIN not in files[:i]]
-    texts = [_from_file(path, terminal) for path in paths]
-    if STDIN not in files and (piped := _piped(bool(words or files), terminal, timeouts)):
+    texts = [_from_file(path, terminal, encoding) for path in paths]
+    if STDIN not in files and (piped := _piped(bool(words or files), terminal, timeouts, encoding)):
         texts.append(piped)
+    for warning in (warning for text in (*from_arguments, *texts) for warning in text.warnings):
+        terminal.warn(warning)
     if not texts:
         return Inputs(None, tuple(from_arguments))
     return Inputs(" ".join(text.text for text in from_arguments) or None, tuple(texts))
 
 
-def _argument(word: str, reporter: Reporter) -> Text:
+def _argument(word: str, encoding: str) -> Text:
     # Python keeps undecodable bytes of argv as lone surrogates, which cannot be encoded again.
     data = word.encode("utf-8", "surrogateescape")
-    return not_blank(Text(_decode(data, "utf-8", "argument", reporter), "argument"))
+    decoded = decode_supplement(data, "argument", encoding)
+    return not_blank(Text(decoded.text, "argument", warnings=decoded.warnings))
 
 
-def _from_file(path: Path, terminal: Terminal) -> Text:
+def _from_file(path: Path, terminal: Terminal, encoding: str) -> Text:
     """Read a file, or stdin to its end if the user named it."""
     source = display_name(path)
-    return not_blank(text_from_bytes(read_bytes(path, terminal), source, terminal))
+    return not_blank(text_from_bytes(read_bytes(path, terminal), source, encoding))
 
 
 def display_name(path: Path) -> str:
@@ -141,7 +136,9 @@ def read_bytes(path: Path, terminal: Terminal) -> bytes:
     return data
 
 
-def _piped(has_other_input: bool, terminal: Terminal, timeouts: StdinTimeouts) -> Text | None:
+def _piped(
+    has_other_input: bool, terminal: Terminal, timeouts: StdinTimeouts, encoding: str
+) -> Text | None:
     """Read a pipe or file at stdin; None if it has no text and there is other input."""
     timeout = timeouts.with_other_input if has_other_input else timeouts.alone
     try:
@@ -161,7 +158,7 @@ def _piped(has_other_input: bool, terminal: Terminal, timeouts: StdinTimeouts) -
         return None
     if isinstance(data, NoInput):
         raise UsageError("there is no text to work on", hint=_HOW_TO)
-    return not_blank(text_from_bytes(data, "stdin", terminal))
+    return not_blank(text_from_bytes(data, "stdin", encoding))
 
 
 def _unreadable(source: str, error: OSError) -> UsageError:
@@ -171,46 +168,20 @@ def _unreadable(source: str, error: OSError) -> UsageError:
     )
 
 
-def text_from_bytes(data: bytes, source: str, reporter: Reporter) -> Text:
+def text_from_bytes(data: bytes, source: str, encoding: str) -> Text:
     """Decode the content of a file or stdin; convert it if it is a document.
 
-    Raises UsageError if it is binary, or a document that cannot be converted.
+    Raises UsageError if it is binary, a document that cannot be converted, or not in `encoding`.
     """
     from mistral_cli.texts.documents import is_document, read_document
 
     if is_document(source, data):
-        return Text(read_document(data, source).removesuffix("\n"), source)
-    original = decode(data, source, reporter)
-    if any(data.startswith(mark) for mark, _ in _BYTE_ORDER_MARKS):
-        original = BYTE_ORDER_MARK + original
-    text = original.removeprefix(BYTE_ORDER_MARK).replace("\r\n", "\n").removesuffix("\n")
-    return Text(text, source, original if original != f"{text}\n" else "")
-
-
-def decode(data: bytes, source: str, reporter: Reporter) -> str:
-    """Decode by the byte order mark, or as UTF-8. Raises UsageError if it is binary.
-
-    Invalid bytes are replaced, with a warning.
-    """
-    marks = (encoding for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark))
-    encoding = next(marks, "utf-8")
-    if encoding.startswith("utf-8") and b"\0" in data[:_BINARY_CHECK]:
-        raise UsageError(
-            f"{source} is not a text file (it has NUL bytes)",
-            hint="Convert it to UTF-8 text first, for example with pdftotext or iconv.",
-        )
-    return _decode(data, encoding, source, reporter)
-
-
-def _decode(data: bytes, encoding: str, source: str, reporter: Reporter) -> str:
-    text = data.decode(encoding, "replace")
-    if _REPLACEMENT in text:
-        # The text may contain U+FFFD itself, which is not an error.
-        bad = text.count(_REPLACEMENT) - data.decode(encoding, "ignore").count(_REPLACEMENT)
-        if bad:
-            places = "1 place" if bad == 1 else f"{bad} places"
-            reporter.warn(f"{source} has invalid bytes in {places}; replaced with {_REPLACEMENT}")
-    return text
+        decoded = read_document(data, source, encoding)
+        return Text(decoded.text.removesuffix("\n"), source, warnings=decoded.warnings)
+    decoded = decode(data, source, encoding)
+    text = decoded.text.replace("\r\n", "\n").removesuffix("\n")
+    original = BYTE_ORDER_MARK * decoded.has_mark + decoded.text
+    return Text(text, source, original if original != f"{text}\n" else "", decoded.warnings)
 
 
 def not_blank(text: Text) -> Text:

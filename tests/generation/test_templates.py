@@ -273,7 +273,7 @@ def test_header_errors_name_the_file_and_the_key(header: str, problem: str) -> N
         ("{{ text }", "unexpected"),
         ("{{ text | no_such }}", "no_such"),
         ("{{ text }}{{ " + "(" * 5000, "recursion"),
-        (b"\xff{{ text }}", "cannot read"),
+        (b"\xff\0{{ text }}", "not a text file"),
     ],
 )
 def test_files_that_are_not_templates(content: str | bytes, problem: str) -> None:

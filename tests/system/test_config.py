@@ -42,7 +42,7 @@ def test_environment_before_file_before_default(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("modle = 'x'", "unknown key 'modle'", "aliases, engine, model, prompt_cache"),
+        ("modle = 'x'", "unknown key 'modle'", "aliases, encoding, engine, model, prompt_cache"),
         ("model = 3", "'model' must be a non-empty string, not 3", 'model = "mistral"'),
         ("engine = ''", "'engine' must be a non-empty string", 'engine = "auto"'),
         ("aliases = 'x'", "'aliases' must be a table", "[aliases]"),
@@ -77,7 +77,7 @@ def test_invalid_sizes_of_the_prompt_cache(text: str) -> None:
 
 def test_a_file_that_cannot_be_read(file: Path) -> None:
     file.write_bytes(b'model = "\xff"')
-    with pytest.raises(UsageError, match="not valid TOML"):
+    with pytest.raises(UsageError, match="is not utf-8: line 1"):
         config.load_config({})
     file.unlink()
     file.mkdir()

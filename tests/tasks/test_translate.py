@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from support.plans import answered, jobs_of
+from support.terminals import make_terminal
 
 from mistral_cli.generation.task import Task
 from mistral_cli.tasks.translate import TranslationStrategy
@@ -94,7 +95,7 @@ def test_glossary_terms_in_a_segment_are_in_the_prompt_and_enforced(
 ) -> None:
     path = tmp_path / "terms.csv"
     path.write_text("harbour,puerto\npier,muelle\n", encoding="utf-8")
-    task = Task("translate", strategy=TranslationStrategy(read_glossary(path)))
+    task = Task("translate", strategy=TranslationStrategy(read_glossary(path, make_terminal())))
 
     def reply(prompt: str) -> str:
         return "El puerto" if "That is wrong" in prompt else "La bahía"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from support.terminals import make_terminal
 
 from mistral_cli.errors import UsageError
 from mistral_cli.texts.glossary import Glossary, read_glossary
@@ -24,7 +25,7 @@ LAMPS = Glossary({"lamp": "Leuchte", "lamp post": "Laternenpfahl", "Owner": "Eig
 def test_a_file_is_comma_or_tab_separated(tmp_path: Path, name: str, text: str) -> None:
     path = tmp_path / name
     path.write_text(text, encoding="utf-8", newline="")
-    assert read_glossary(path).terms == {"lamp": "Leuchte", "hello, world": "x"}
+    assert read_glossary(path, make_terminal()).terms == {"lamp": "Leuchte", "hello, world": "x"}
 
 
 @pytest.mark.parametrize(
@@ -42,16 +43,27 @@ def test_a_file_in_another_form_is_rejected(tmp_path: Path, text: str, problem: 
     path = tmp_path / "a.csv"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(UsageError, match=problem) as caught:
-        read_glossary(path)
+        read_glossary(path, make_terminal())
     assert caught.value.hint
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        read_glossary(tmp_path / "missing.csv")
-    (tmp_path / "latin1.csv").write_bytes("lamp,Stra\u00dfe".encode("latin-1"))
-    with pytest.raises(UsageError, match="not UTF-8"):
-        read_glossary(tmp_path / "latin1.csv")
+        read_glossary(tmp_path / "missing.csv", make_terminal())
+    (tmp_path / "binary.csv").write_bytes(b"lamp,\0\xff")
+    with pytest.raises(UsageError, match="not a text file"):
+        read_glossary(tmp_path / "binary.csv", make_terminal())
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_a_file_may_have_any_encoding(tmp_path: Path, encoding: str) -> None:
+    path, terminal = tmp_path / "a.csv", make_terminal()
+    path.write_bytes("lamp,Straßenleuchte\nowner,Eigentümer\n".encode(encoding))
+    terms = {"lamp": "Straßenleuchte", "owner": "Eigentümer"}
+    assert read_glossary(path, terminal, "cp1252").terms == terms
+    assert terminal.warnings == []
+    assert read_glossary(path, terminal).terms == terms
+    assert len(terminal.warnings) == (encoding == "cp1252")
 
 
 @pytest.mark.parametrize(

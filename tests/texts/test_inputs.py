@@ -177,8 +177,12 @@ def test_decoding(data: bytes, text: str) -> None:
 @pytest.mark.parametrize(
     ("data", "text", "places"),
     [
-        (b"a\xffb", "a\ufffdb", "1 place"),
-        (b"\xff \xc3 \xef\xbf\xbd", "\ufffd \ufffd \ufffd", "2 places"),
+        (
+            "grün\xff, müde\xc3".encode("latin-1").replace(b"\xfc", "ü".encode()),
+            "grün\ufffd, müde\ufffd",
+            "2 places",
+        ),
+        (b"\xff \xef\xbf\xbd", "\ufffd \ufffd", "1 place"),
         (b"\xff\xfea\0b", "a\ufffd", "1 place"),
     ],
 )
@@ -189,11 +193,13 @@ def test_invalid_bytes_are_replaced_with_a_warning(data: bytes, text: str, place
     assert warning.endswith(f"stdin has invalid bytes in {places}; replaced with \ufffd")
 
 
-def test_invalid_bytes_in_an_argument_are_replaced() -> None:
+def test_an_argument_in_another_encoding_is_guessed_or_named() -> None:
     surroundings = make_terminal()
-    inputs = read_inputs([b"caf\xe9".decode("utf-8", "surrogateescape")], [], surroundings)
-    assert inputs.texts == (Text("caf\ufffd", "argument"),)
-    assert "argument has invalid bytes in 1 place" in shown(surroundings)
+    argument = b"caf\xe9".decode("utf-8", "surrogateescape")
+    assert read_inputs([argument], [], surroundings).texts == (Text("café", "argument"),)
+    assert "argument is not UTF-8: read as cp1252, a doubtful guess" in shown(surroundings)
+    inputs = read_inputs([argument, "Grüße"], [], surroundings, encoding="koi8-r")
+    assert [text.text for text in inputs.texts] == ["cafИ", "Grüße"]
 
 
 @given(st.binary(max_size=40))

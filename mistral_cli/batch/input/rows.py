@@ -12,12 +12,12 @@ from mistral_cli.batch.input.files import InputFile, find_input_files
 from mistral_cli.batch.input.openai import is_request, read_request
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import MistralCliError, UsageError
+from mistral_cli.system.encodings import AUTO, Decoded, decode
 from mistral_cli.texts.documents import is_document
 from mistral_cli.texts.inputs import (
     STDIN,
     STDIN_TIMEOUTS,
     Text,
-    decode,
     display_name,
     read_bytes,
     text_from_bytes,
@@ -46,7 +46,8 @@ class Row:
     {name} in a prompt, except a column called "text": {text} is this row's text. An OpenAI
     request has a `conversation` and `overrides` (settings under our options' names) instead of a
     text. If the row is a whole file, `path` is that file, `relative` its path below the folder or
-    the fixed part of the glob, and `original` as in `Text`.
+    the fixed part of the glob, and `original` as in `Text`. `warnings` are about how the row was
+    read.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Row:
     relative: Path | None = None
     original: str = field(default="", compare=False)
     error: MistralCliError | None = None
+    warnings: tuple[str, ...] = ()
 
 
 def read_rows(
@@ -69,6 +71,7 @@ def read_rows(
     input_format: InputFormat | None = None,
     text_field: str | None = None,
     id_field: str | None = None,
+    encoding: str = AUTO,
 ) -> list[Row]:
     """Return the rows in files, globs, folders and stdin ("-", or no name at all), in order.
 
@@ -80,7 +83,7 @@ def read_rows(
     rows: list[Row] = []
     for file in find_input_files(names, terminal, outputs):
         before = len(rows)
-        rows += _rows_of(file, input_format, columns, bool(names), terminal)
+        rows += _rows_of(file, input_format, columns, encoding, bool(names), terminal)
         if len(rows) == before:
             terminal.warn(f"{display_name(file.path)} has no rows")
     if not rows:
@@ -93,6 +96,7 @@ def _rows_of(
     file: InputFile,
     input_format: InputFormat | None,
     columns: Columns,
+    encoding: str,
     named: bool,
     terminal: Terminal,
 ) -> Iterable[Row]:
@@ -101,12 +105,26 @@ def _rows_of(
         data = _read(file.path, named, terminal)
         input_format = input_format or _default_format(file.path, data)
         if input_format is InputFormat.TEXT:
-            return [_not_blank(_file_row(file, text_from_bytes(data, name, terminal)))]
-        text = decode(data, name, terminal)
+            text: Text | Decoded = text_from_bytes(data, name, encoding)
+        else:
+            text = decode(data, name, encoding)
     except UsageError as error:
         if file.path == STDIN:
             raise
         return [_file_row(file, error=error)]
+    for warning in text.warnings:
+        terminal.warn(warning)
+    if isinstance(text, Text):
+        rows: Iterable[Row] = [_not_blank(_file_row(file, text))]
+    else:
+        rows = _parsed_rows(file, text.text, input_format, columns)
+    return (replace(row, warnings=text.warnings + row.warnings) for row in rows)
+
+
+def _parsed_rows(
+    file: InputFile, text: str, input_format: InputFormat, columns: Columns
+) -> Iterable[Row]:
+    name = display_name(file.path)
     if input_format is InputFormat.LINES:
         return _line_rows(text, name)
     if input_format is InputFormat.JSONL:

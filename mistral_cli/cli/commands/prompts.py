@@ -37,9 +37,10 @@ def list_prompts(context: typer.Context, json: JsonOption = False) -> None:
 def show(context: typer.Context, name: Name) -> None:
     """Print the text of a template."""
     from mistral_cli.generation.templates import find_template
+    from mistral_cli.system.encodings import read_supplement
     from mistral_cli.system.stdout import write
 
-    write(context.obj, find_template(name).path.read_text(encoding="utf-8"))
+    write(context.obj, read_supplement(find_template(name).path, context.obj))
 
 
 @group.command()

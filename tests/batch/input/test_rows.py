@@ -95,13 +95,35 @@ def test_an_unreadable_file_is_a_row_with_an_error(monkeypatch: pytest.MonkeyPat
     assert problem(row("a.txt")) == "a.txt cannot be read: Permission denied"
 
 
-def test_undecodable_bytes_are_replaced_with_a_warning() -> None:
-    surroundings = make_terminal()
-    assert read_rows([write("a.txt", b"caf\xe9")], surroundings)[0].text == "caf\ufffd"
-    assert (
-        read_rows([write("a.jsonl", b'{"text": "caf\xe9"}')], surroundings)[0].text == "caf\ufffd"
-    )
-    assert [warning.split()[0] for warning in surroundings.warnings] == ["a.txt", "a.jsonl"]
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "{}\n"),
+        ("a.jsonl", '{{"text": "{}"}}\n'),
+        ("a.csv", "id,text\n1,{}\n"),
+        ("-", "{}\n"),
+    ],
+)
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16-le", "utf-16"])
+def test_a_row_says_how_its_file_was_decoded(name: str, content: str, encoding: str) -> None:
+    text = "Grüße aus der Müllerstraße"
+    data = content.format(text).encode(encoding)
+    terminal = make_terminal(data if name == "-" else None)
+    if name != "-":
+        write(name, data)
+    [parsed] = read_rows([name], terminal)
+    assert parsed.text == text
+    guessed = encoding != "utf-16"  # which has a byte order mark
+    assert [*parsed.warnings] == terminal.warnings
+    assert [f"read as {encoding}" in warning for warning in parsed.warnings] == [True] * guessed
+    terminal = make_terminal(data if name == "-" else None)
+    [parsed] = read_rows([name], terminal, encoding=encoding)
+    assert (parsed.text, parsed.warnings, terminal.warnings) == (text, (), [])
+
+
+def test_a_damaged_file_says_so_in_its_row() -> None:
+    parsed = row(write("a.txt", "grün ".encode() + b"\xff"))
+    assert (parsed.text, len(parsed.warnings)) == ("grün \ufffd", 1)
 
 
 def test_a_name_that_is_not_utf8_can_be_printed() -> None:

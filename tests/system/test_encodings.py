@@ -1,0 +1,200 @@
+"""Bytes → text: byte order marks, UTF-8, named encodings, guesses, and files that are not text."""
+
+from __future__ import annotations
+
+import codecs
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.terminals import make_terminal
+
+from mistral_cli.errors import UsageError
+from mistral_cli.system.encodings import (
+    AUTO,
+    check_encoding,
+    decode,
+    decode_supplement,
+    read_supplement,
+)
+
+MARKS = {
+    "utf-8": codecs.BOM_UTF8,
+    "utf-16-le": codecs.BOM_UTF16_LE,
+    "utf-16-be": codecs.BOM_UTF16_BE,
+    "utf-32-le": codecs.BOM_UTF32_LE,
+    "utf-32-be": codecs.BOM_UTF32_BE,
+    "gb18030": b"\x84\x31\x95\x33",
+}
+GERMAN = "Die Straße ist heute gesperrt. Bitte fahren Sie über die Müllerstraße nach Köln."
+FRENCH = "Le garçon a mangé une crème brûlée à l'hôtel, puis il est allé se coucher très tôt."
+ENGLISH = "The café’s owner said “we don’t accept cards” – so I paid €5 in cash, and £2 for tea."
+SPANISH = "¿Dónde está la estación? Mañana saldrá el tren a las ocho y no podré llegar."
+POLISH = "Proszę o przesłanie faktury za usługę. Płatność zostanie dokonana w ciągu siedmiu dni."
+CZECH = "Dobrý den, prosím o zaslání nabídky na opravu střechy. Děkuji a těším se na odpověď."
+RUSSIAN = "Уважаемые господа! Направляем вам счёт за услуги, оказанные в марте этого года."
+UKRAINIAN = "Завтра вранці потяг вирушає о восьмій годині, не запізнюйтеся, будь ласка."
+GREEK = "Η πτήση καθυστερεί δύο ώρες λόγω κακοκαιρίας στην Αθήνα."
+TURKISH = "Toplantı yarın sabah saat dokuzda başlayacak, lütfen gecikmeyin. Teşekkürler."
+HEBREW = "הפגישה נדחתה למחר בבוקר בשעה תשע, נא לאשר את הגעתכם."
+ARABIC = "تم تأجيل الاجتماع إلى صباح الغد في الساعة التاسعة، يرجى التأكيد."
+THAI = "การประชุมถูกเลื่อนไปเป็นพรุ่งนี้เช้าเก้าโมง กรุณายืนยัน"
+JAPANESE = "明日の会議は午前九時から始まります。遅れないようにお願いします。"
+CHINESE = "会议明天早上九点开始，请大家不要迟到。谢谢您的合作。"
+TAIWANESE = "會議明天早上九點開始，請不要遲到。謝謝您的合作。"
+KOREAN = "내일 회의는 오전 아홉 시에 시작합니다. 늦지 않도록 해 주세요."
+
+LEGACY = [
+    (GERMAN, "cp1252"),
+    (GERMAN, "cp850"),
+    (GERMAN, "mac-roman"),
+    (FRENCH, "latin-1"),
+    (FRENCH, "iso8859-15"),
+    (ENGLISH, "cp1252"),
+    (SPANISH, "cp1252"),
+    (POLISH, "cp1250"),
+    (POLISH, "iso8859-2"),
+    (CZECH, "cp1250"),
+    (RUSSIAN, "cp1251"),
+    (RUSSIAN, "koi8-r"),
+    (RUSSIAN, "cp866"),
+    (RUSSIAN, "iso8859-5"),
+    (UKRAINIAN, "koi8-u"),
+    (GREEK, "cp1253"),
+    (GREEK, "iso8859-7"),
+    (TURKISH, "cp1254"),
+    (HEBREW, "cp1255"),
+    (ARABIC, "cp1256"),
+    (THAI, "cp874"),
+    (JAPANESE, "shift_jis"),
+    (JAPANESE, "euc_jp"),
+    (JAPANESE, "iso2022_jp"),
+    (CHINESE, "gb18030"),
+    (CHINESE, "gb2312"),
+    (TAIWANESE, "big5"),
+    (KOREAN, "euc_kr"),
+]
+EVERY_TEXT = sorted({text for text, _ in LEGACY})
+
+
+@pytest.mark.parametrize("text", EVERY_TEXT)
+@pytest.mark.parametrize("encoding", MARKS)
+def test_a_byte_order_mark_tells_the_encoding_whatever_the_user_named(
+    text: str, encoding: str
+) -> None:
+    for named in (AUTO, "cp1252", "utf-8"):
+        decoded = decode(MARKS[encoding] + text.encode(encoding), "a.txt", named)
+        assert (decoded.text, decoded.warnings) == (text, ())
+
+
+@pytest.mark.parametrize(("text", "encoding"), LEGACY)
+def test_another_encoding_is_guessed_and_the_guess_is_reported(text: str, encoding: str) -> None:
+    for plain in ("", "id,text\r\n" + "1,nothing but ASCII\r\n" * 300):
+        decoded = decode(f"{plain}{text}\r\n".encode(encoding), "a.txt")
+        assert decoded.text == f"{plain}{text}\r\n"
+        [warning] = decoded.warnings
+        assert warning.startswith("a.txt is not UTF-8: read as ")
+        assert warning.endswith("; name it with --encoding")
+
+
+@pytest.mark.parametrize("text", EVERY_TEXT)
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be", "utf-32-le", "utf-32-be"])
+def test_utf_16_and_32_need_no_byte_order_mark(text: str, encoding: str) -> None:
+    decoded = decode(text.encode(encoding), "a.txt")
+    assert decoded.text == text
+    assert f"read as {encoding}, a guess" in decoded.warnings[0]
+    assert decode(text.encode(encoding), "a.txt", encoding[:6]).text == text
+
+
+@pytest.mark.parametrize(
+    "text", ["café", "naïve", "It’s", "Müller", "20°C", "Ça va? Où est-il? Voilà.", "¿Qué?", "€5"]
+)
+def test_a_short_text_is_a_doubtful_guess(text: str) -> None:
+    decoded = decode(text.encode("cp1252"), "a.txt")
+    assert decoded.text == text
+    assert "read as cp1252, a doubtful guess" in decoded.warnings[0]
+
+
+@pytest.mark.parametrize(("text", "encoding"), LEGACY)
+def test_a_named_encoding_needs_no_guess(text: str, encoding: str) -> None:
+    decoded = decode(text.encode(encoding), "a.txt", encoding)
+    assert (decoded.text, decoded.warnings) == (text, ())
+
+
+def test_a_text_that_is_not_in_the_named_encoding_is_an_error_with_its_place() -> None:
+    data = b"one\ntwo caf\xe9 \x81\n"
+    for encoding, byte in (("utf-8", "0xe9"), ("cp1252", "0x81"), ("ascii", "0xe9")):
+        with pytest.raises(
+            UsageError, match=f"a.txt is not {encoding}: line 2 has the byte {byte}"
+        ):
+            decode(data, "a.txt", encoding)
+
+
+def test_utf_8_under_another_name_is_reported() -> None:
+    [warning] = decode(GERMAN.encode(), "a.txt", "cp1252").warnings
+    assert warning == "a.txt looks like UTF-8, and was read as cp1252 (--encoding)"
+    assert decode(b"plain ASCII", "a.txt", "cp1252").warnings == ()
+
+
+@pytest.mark.parametrize("wrong", ["utf9", "", "base64", "rot13", "a\0b", "windows", "é"])
+def test_a_name_that_is_not_an_encoding_lists_names(wrong: str) -> None:
+    with pytest.raises(UsageError, match="no encoding") as caught:
+        check_encoding(wrong)
+    assert "cp1252" in caught.value.hint
+    assert check_encoding("Windows-1252") == "Windows-1252"
+
+
+def test_a_damaged_utf_8_text_stays_utf_8() -> None:
+    decoded = decode(GERMAN.encode() + b"\xff and \xc3", "a.txt")
+    assert decoded.text == f"{GERMAN}\ufffd and \ufffd"
+    assert decoded.warnings == ("a.txt has invalid bytes in 2 places; replaced with \ufffd",)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GGUF\x03\0\0\0" * 50,
+        b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0>\0",
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01",
+        b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0",
+        b"\x1f\x8b\x08\x08\xb7\xff\xfe\x01\x02\x03",
+        b"\xff\xd8\xff\xe0\x11\x10JFIF\x01\x01\x90\x8f\x1b",
+        b"a\0b\xff",
+    ],
+)
+def test_a_binary_file_is_refused(data: bytes) -> None:
+    for encoding in (AUTO, "cp1252"):
+        if encoding == AUTO or b"\0" in data:
+            with pytest.raises(UsageError, match=r"a\.bin is not") as caught:
+                decode(data, "a.bin", encoding)
+            assert "--encoding" in caught.value.hint
+
+
+def test_terminal_colours_and_bells_are_utf_8() -> None:
+    text = "\x1b[31mred\x1b(B\x1b[0m\a and \x08Grüße \x1b[?25h"
+    assert decode(text.encode(), "a.log").text == text
+    assert decode(b"\x1b[31mplain ASCII\x1b[0m", "a.log").warnings == ()
+
+
+def test_what_stands_beside_a_text_may_be_utf_8_all_the_same(tmp_path: Path) -> None:
+    assert decode_supplement("Straße".encode(), "a", "cp1252").text == "Straße"
+    assert decode_supplement("Straße".encode("cp1252"), "a", "cp1252").text == "Straße"
+    assert decode_supplement(b"plain", "a", "utf-16").text == "plain"
+    assert decode_supplement("plain".encode("utf-16-be"), "a", "utf-16-be").text == "plain"
+    path, terminal = tmp_path / "a.json", make_terminal()
+    path.write_bytes("Straße\r\n2\r".encode("cp1252"))
+    assert read_supplement(path, terminal) == "Straße\n2\n"
+    assert "read as cp1252" in terminal.warnings[0]
+
+
+@given(st.binary(max_size=60))
+def test_any_bytes_are_decoded_without_loss_or_reported(data: bytes) -> None:
+    try:
+        decoded = decode(data, "a.txt")
+    except UsageError:
+        return
+    if not decoded.warnings:
+        assert decoded.text.encode() in (data, data.removeprefix(codecs.BOM_UTF8)) or any(
+            data == mark + decoded.text.encode(encoding) for encoding, mark in MARKS.items()
+        )
