@@ -14,6 +14,9 @@ from mistral_cli.errors import MistralCliError, UsageError
 _leftovers = set[Path]()
 """Temporary files and folders that this process must not leave behind, however it is stopped."""
 
+_leftovers = set[Path]()
+"""Temporary files and folders that this process must not leave behind, however it is stopped."""
+
 _PREFIX = "mistral-cli-"
 _LOCK, _NEW_LOCK = "lock", "new"
 _LONGEST_BASE = 64  # bytes: the whole path of a Unix socket may have 103 (macOS)
