@@ -36,6 +36,7 @@ _TIMING = re.compile(
     rf"[ \t]*(?:{_TIME}{_ARROW}(?:{_TIME}|[ \t]*$)|{_FULL_TIME}[^\w\r\n]{{1,9}}{_FULL_TIME})", re.M
 )
 _SETTINGS = re.compile(r"(?:[ \t]+[A-Za-z]\w*:\S+)*[ \t]*")
+_VTT, _COMMENT = "WEBVTT", "NOTE"
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)(?=\s|\Z)")
 _TIMED_LINE = re.compile(
     r"[ \t]*(?:(?:\[\d+:\d\d?(?:[.:]\d+)?\][ \t]*)+(?:<\d+:\d\d[.:]\d+>[ \t]*)?"  # LRC
@@ -57,12 +58,13 @@ _SAMPLE = 20_000  # characters that decide the kind
 def looks_like_subtitles(text: str) -> bool:
     """Whether a text without a telling name is subtitles, judged by its first lines."""
     first = [text[line.start : line.end] for line in lines_of(text.lstrip("\ufeff \t\r\n")[:1000])]
-    if first[0].startswith("WEBVTT") or first[0].lower().startswith("[script info]"):
+    if first[0].startswith(_VTT) or first[0].lower().startswith("[script info]"):
         return True
     timing = first[1] if first[0].strip().isdigit() and len(first) > 1 else first[0]
     if _TIMING.match(timing):
         return True
-    return len(first) > 2 and all(map(_TIMED_LINE.match, first[:3]))
+    words = [line for line in first if line and not _TAG_LINE.match(line)]
+    return len(words) > 1 and all(map(_TIMED_LINE.match, words[:2]))
 
 
 def check_subtitles(source: str, text: str) -> None:
@@ -92,35 +94,39 @@ def place_in_subtitles(text: str, position: int) -> str:
     if _ASS.search(text[:_SAMPLE]) or _is_timed_lines(text):
         return f"line {line_number(text, position)}"
     number, label, before = 0, "", ""
-    for start, end, _ in lines_of(text):
+    for start, end, _ in _lines(text):
         if start > position:
             break
-        line = text[start:end].strip("\ufeff \t")
         if _TIMING.match(text, start, end):
             number += 1
             label = before if before.isdigit() else str(number)
-        before = line
+        before = text[start:end].strip()
     return f"cue {label}" if label else f"line {line_number(text, position)}"
 
 
 def _has_times(text: str) -> bool:
     return bool(_ASS.search(text[:_SAMPLE])) or any(
-        _TIMING.match(text, line.start, line.end) or _TIMED_LINE.match(text, line.start, line.end)
-        for line in lines_of(text)
+        _TIMING.match(text, *line[:2]) or _TIMED_LINE.match(text, *line[:2])
+        for line in _lines(text)
     )
+
+
+def _lines(text: str) -> list[Span]:
+    return lines_of(text, 1 if text.startswith("\ufeff") else 0)
 
 
 def _is_timed_lines(text: str) -> bool:
     """Whether more lines begin with their time than lines are the times of a cue."""
     sample = text[:_SAMPLE]
-    lines = [line[:2] for line in lines_of(sample)]
+    lines = [line[:2] for line in _lines(sample)]
     timings = sum(bool(_TIMING.match(sample, *line)) for line in lines)
     return sum(bool(_TIMED_LINE.match(sample, *line)) for line in lines) > timings
 
 
 def _cue_spans(text: str) -> Iterator[Span]:
-    lines = lines_of(text, 1 if text.startswith("\ufeff") else 0)
-    is_vtt = text.startswith("WEBVTT", lines[0].start)
+    lines = _lines(text)
+    if is_vtt := text.startswith(_VTT, lines[0].start):
+        yield stripped(text, lines[0].start + len(_VTT), lines[0].end, "header field")
     lines.append(Span(len(text), len(text)))
     block, in_cue, words = "header" if is_vtt else "", False, list[Span]()
     separated = True  # by a blank line
@@ -128,34 +134,36 @@ def _cue_spans(text: str) -> Iterator[Span]:
         start, end, _ = line
         following = lines[number + 1]
         if timing := _TIMING.match(text, start, end):
-            yield from _words(text, words)
+            yield from _words(text, words, block)
             block, in_cue, separated, words = "", True, False, []
             if not _SETTINGS.fullmatch(text, timing.end(), end):
                 words.append(Span(timing.end(), end))
         elif not text[start:end].strip():
-            yield from _words(text, words)
+            yield from _words(text, words, block)
             block, separated, words = "", True, []
         elif block:
-            if block == "NOTE":
-                yield stripped(text, start, end, "comment")
+            words += [line] if block == _COMMENT else []
         elif is_vtt and separated and (head := _BLOCK.match(text, start, end)):
             block = head[1]
-            if block == "NOTE":
-                yield stripped(text, head.end(), end, "comment")
+            words += [Span(head.end(), end)] if block == _COMMENT else []
         elif _TIMING.match(text, *following[:2]) and (
             text[start:end].strip().isdigit() or (is_vtt and separated)
         ):
-            yield from _words(text, words)
+            yield from _words(text, words, block)
             words = []
         elif in_cue:
             words.append(line)
             separated = False
         else:
             yield stripped(text, start, end, "untimed line")
-    yield from _words(text, words)
+    yield from _words(text, words, block)
 
 
-def _words(text: str, cue: list[Span]) -> Iterator[Span]:
+def _words(text: str, cue: list[Span], block: str) -> Iterator[Span]:
+    """Yield the span of a paragraph of a cue or comment, or of each line of a conversation."""
+    if block and cue:
+        yield stripped(text, cue[0].start, cue[-1].end, "comment")
+        return
     if len(cue) > 1 and all(_SPEAKER.match(text, *line[:2]) for line in cue):
         parts = cue
     else:
@@ -174,7 +182,7 @@ def _unmarked(text: str, start: int, end: int) -> Span:
 
 
 def _timed_line_spans(text: str) -> Iterator[Span]:
-    for start, end, _ in lines_of(text, 1 if text.startswith("\ufeff") else 0):
+    for start, end, _ in _lines(text):
         if timed := _TIMED_LINE.match(text, start, end):
             yield _unmarked(text, timed.end(), end)
         elif tag := _TAG_LINE.match(text, start, end):
@@ -186,7 +194,7 @@ def _timed_line_spans(text: str) -> Iterator[Span]:
 def _event_spans(text: str) -> Iterator[Span]:
     """Yield the text of the events of SSA or ASS."""
     section, fields = "", _ASS_FIELDS
-    for start, end, _ in lines_of(text, 1 if text.startswith("\ufeff") else 0):
+    for start, end, _ in _lines(text):
         if head := _SECTION.match(text, start, end):
             section = head[1].strip().lower()
         elif text.startswith((";", "!"), start):
