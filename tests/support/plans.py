@@ -40,7 +40,7 @@ LLAMA_CPP = backend("llama.cpp")
 def jobs_of(
     task: Task,
     model: Path,
-    *texts: str,
+    *texts: str | Text,
     template: str | Path | None = None,
     source: str = "argument",
     terminal: Terminal | None = None,
@@ -49,7 +49,9 @@ def jobs_of(
     terminal = terminal or make_terminal()
     task_options = TaskOptions(model=str(model), template=template and str(template), **options)
     builder = PromptBuilder.of(task, task_options)
-    prompts = [builder.build(Text(text, source)) for text in texts]
+    prompts = [
+        builder.build(Text(text, source) if isinstance(text, str) else text) for text in texts
+    ]
     config = resolve_config(
         builder.template,
         task_options,
@@ -109,7 +111,7 @@ class Model:
 
 
 def answered(
-    task: Task, model: Path, text: str, reply: Callable[[str], str], **options: Any
+    task: Task, model: Path, text: str | Text, reply: Callable[[str], str], **options: Any
 ) -> tuple[Result, Model]:
     ((job,), planner) = jobs_of(task, model, text, **options)
     scripted = Model(planner, reply)

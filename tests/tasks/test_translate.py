@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import pytest
-from support.plans import answered, jobs_of
+from support.fake_engine import Script
+from support.plans import answered, jobs_of, respond
+from support.program import Run
 from support.terminals import make_terminal
 
+from mistral_cli.engines.types import Request
+from mistral_cli.generation.answer import Answer, Timings
+from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
 from mistral_cli.tasks.translate import TranslationStrategy
 from mistral_cli.texts.glossary import read_glossary
+from mistral_cli.texts.inputs import text_from_bytes
 
 TRANSLATION = Task("translate", {"to": "Spanish"}, strategy=TranslationStrategy())
 
@@ -118,3 +126,111 @@ def test_a_paragraph_that_is_too_long_is_split_at_sentences(mistral: Path) -> No
     result, model = answered(TRANSLATION, mistral, text, upper)
     assert len(model.prompts) > 3
     assert result.answer.text == text.upper()
+
+
+# --- to the character ----------------------------------------------------------------------------
+
+FILES = {
+    "crlf.srt": "\ufeff1\r\n00:00:01,000 --> 00:00:02,000\r\nGood morning, all."
+    "\r\n\r\nIt is late.\r\n\r\n2\r\n00:00:03,000 --> 00:00:04,000\r\n- Who are you?"
+    "\r\n- It is me.\r\n\r\n\r\n",
+    "unix.srt": "1\n00:00:01 -> 00:00:02\nNo final newline.",
+    "mac.vtt": "WEBVTT\r\r00:01.000 --> 00:02.000 line:0\r<v Bob>One short line\r",
+    "film.ass": "\ufeff[Events]\r\nDialogue: 0,0:00:01.00,0:02:00.00,D,,0,0,0,,{\\i1}So he said",
+    "film.lrc": "[00:01.20]Burn, little lamp\n\n\n",
+    "film.sbv": "0:00:01.000,0:00:02.000\r\nOne short line\r\n",
+    "film.sub": "{10}{20}Hi there, you\r\n",
+    "crlf.md": "\ufeff\r\n# The lamp burns  \r\n\r\n- All day long\t\r\n\r\n<p>\r\nBy the way",
+    "mixed.md": "The lamp burns\r\n\n\tcode = 1\n\n* It is off\n\n\n",
+    "plain.txt": "\ufeff\r\n  The lamp burns. \r\n\r\n\tAll day long.\r\n\r\n",
+    "one.txt": "The lamp burns.",
+    "line.txt": "The lamp burns.\r\n",
+}
+LINES = {
+    "a.srt": "\ufeff1\r\n00:01 --> 00:02\r\nOne line\r\nand two\r\n\r\nand\r\nthree\r\n",
+    "a.vtt": "WEBVTT\r\r00:01.000 --> 00:02.000\rOne line\rand two",
+    "a.ass": "[Events]\nDialogue: 0,0:00:01.00,0:00:02.00,D,,0,0,0,,{\\i1}Well,\\Nyes{\\i0}, no\n",
+    "a.sbv": "0:00:01.000,0:00:02.000\r\nOne[br]two\r\nthree\r\n",
+    "a.sub": "{10}{20}{y:i}Hi there|you\n\n",
+    "a.md": "> It burns\r\n> on\r\n\r\n- and\r\n  on\r\n\r\n<td>\r\n a <b>big</b>\r\n lamp</td>",
+    "b.md": "mixed\r\nline\nends  \nhere\n",
+    "a.txt": "\r\n\r\n  Two\r\n  lines {x}\r\n",
+}
+
+
+@pytest.mark.parametrize("name", [*FILES, *LINES])
+def test_a_model_that_repeats_the_text_returns_the_file(mistral: Path, name: str) -> None:
+    document = {**FILES, **LINES}[name]
+    text = text_from_bytes(document.encode(), name, "utf-8")
+    result, model = answered(TRANSLATION, mistral, text, text_of, source=name)
+    start, end = text.ends
+    assert start + result.answer.text.removeprefix("\ufeff").strip() + end == document
+    assert not any("\r" in prompt or "\\N" in prompt for prompt in model.prompts)
+
+
+@pytest.fixture
+def echo(
+    tmp_path: Path, mistral: Path, monkeypatch: pytest.MonkeyPatch, script: Script
+) -> dict[str, bytes]:
+    """Let the model answer with the last three words, and write files with no more in a segment."""
+    script()
+    monkeypatch.setenv("MISTRAL_CLI_MODEL", str(mistral))
+    monkeypatch.setenv("MISTRAL_CLI_ENGINE", "fake")
+    monkeypatch.chdir(tmp_path)
+    data = {name: text.encode() for name, text in FILES.items()}
+    for name, content in data.items():
+        Path(name).write_bytes(content)
+    return data
+
+
+def test_a_translated_file_is_the_file_but_for_its_words(echo: dict[str, bytes], run: Run) -> None:
+    for name, content in echo.items():
+        result = run("translate", "-f", name)
+        assert (result.status, result.stdout.encode()) == (0, content), name
+    piped = run("translate", stdin=FILES["plain.txt"])
+    assert piped.stdout == FILES["plain.txt"]
+
+
+def test_several_files_stay_apart(echo: dict[str, bytes], run: Run) -> None:
+    result = run("translate", "-f", "one.txt", "-f", "line.txt", "-f", "one.txt")
+    assert result.stdout == "The lamp burns.\nThe lamp burns.\r\nThe lamp burns."
+    assert run("translate", "It is late", "and it burns").stdout == "It is late\nand it burns\n"
+
+
+def test_a_batch_writes_the_files_but_for_their_words(echo: dict[str, bytes], run: Run) -> None:
+    result = run("batch", "translate", *echo, "--output-dir", "de")
+    assert result.status == 0, result.stderr
+    assert {name: (Path("de") / name).read_bytes() for name in echo} == echo
+
+
+def test_what_is_not_translated_is_in_the_json_and_in_the_row(
+    echo: dict[str, bytes], run: Run
+) -> None:
+    Path("a.vtt").write_text("WEBVTT\n\nNOTE Keep this\n\n00:01.000 --> 00:02.000\nHi there\n")
+    message = "not translated: 1 comment (line 3)"
+    result = run("translate", "-f", "a.vtt", "--json")
+    assert json.loads(result.stdout)["warnings"] == [message]
+    assert f"warning: {message}" in run("translate", "-f", "a.vtt").stderr
+    row = json.loads(run("batch", "translate", "a.vtt").stdout)
+    assert row["warnings"] == [message]
+
+
+def test_subtitles_that_cannot_be_kept_are_refused(echo: dict[str, bytes], run: Run) -> None:
+    Path("a.smi").write_text("<SAMI><BODY>Hi there</BODY></SAMI>")
+    refused = run("translate", "-f", "a.smi")
+    assert refused.status == 2
+    assert "a.smi has SAMI subtitles" in refused.stderr
+    row = json.loads(run("batch", "translate", "a.smi", "plain.txt").stdout.splitlines()[0])
+    assert "SAMI" in row["error"]["message"]
+
+
+def test_all_problems_of_a_segment_are_reported_with_its_place(mistral: Path) -> None:
+    def cut(request: Request, stop: Any, on_text: Any) -> Answer:
+        return Answer("See.", "length", 3, Timings(0, 1, 1))
+
+    text = "\n\nSee [it](a.md) and[^1] `this`.\n"
+    ((job,), planner) = jobs_of(TRANSLATION, mistral, text, source="a.md")
+    result = respond(job, Executor(planner, cut))
+    assert result.warnings == (
+        "line 3: the translation was cut at 3 tokens; the answer lacks a.md, [^1], `this`",
+    )
