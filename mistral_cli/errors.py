@@ -169,7 +169,9 @@ class Terminated(Stopped):
 
 
 def first_line(error: Exception) -> str:
-    """Return the message of a library's exception, as one line."""
+    """Return the message of a library's or the system's exception, as one line."""
+    if isinstance(error, OSError) and error.strerror:  # without the number and Python's quotes
+        return error.strerror
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from mistral_cli.system.wrap import without_controls
+from mistral_cli.system.controls import on_one_line
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
 
 _NUMBER = re.compile(r"\d[\d,.]*")
-_BIDI_CONTROLS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MAX_KINDS = 10
 _ID_WIDTH, _MESSAGE_WIDTH = 32, 100
 
@@ -55,11 +54,11 @@ def failures_table(records: Iterable[Record]) -> list[str]:
     """Return lines with one row of each kind of failure and its message, for ten kinds at most."""
     groups = group_failures(records)
     listed = groups[:_MAX_KINDS]
-    ids = [_on_one_line(str(group[0].get("id", ""))) for group in listed]
+    ids = [_in_a_line(str(group[0].get("id", ""))) for group in listed]
     width = min(max(map(cell_len, ids), default=0), _ID_WIDTH)
     lines: list[str] = []
     for name, group in zip(ids, listed, strict=True):
-        message = _truncated(_on_one_line(message_of(group[0])), _MESSAGE_WIDTH)
+        message = _truncated(_beside(name, _in_a_line(message_of(group[0]))), _MESSAGE_WIDTH)
         lines.append(f"{set_cell_size(_end_of(name, width), width)}  {message}")
         if len(group) > 1:
             lines.append(f"{'':{width}}  … and {len(group) - 1:,} more: the same")
@@ -82,8 +81,14 @@ def _error(record: Record) -> Mapping[str, Any]:
     return error if isinstance(error, Mapping) else {"message": error}
 
 
-def _on_one_line(text: str) -> str:
-    return " ".join(_BIDI_CONTROLS.sub("", without_controls(text)).split())
+def _in_a_line(text: str) -> str:
+    return on_one_line(" ".join(text.split()))
+
+
+def _beside(name: str, message: str) -> str:
+    """Return `message` for a line that begins with the row's `name`, without repeating it."""
+    rest = message.removeprefix(name)
+    return rest.lstrip(": ") if rest.startswith((": ", " ")) else message
 
 
 def _end_of(text: str, width: int) -> str:

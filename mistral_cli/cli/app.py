@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import errno
 import gc
 import os
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.exceptions import TyperException
+from typer.main import get_command
 
 from mistral_cli import __version__
-from mistral_cli.cli.framework import WIDTH, LazyGroup
+from mistral_cli.cli.framework import WIDTH, LazyGroup, explain_usage_error
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.system.files import remove_leftovers
 from mistral_cli.system.signals import StopRequested, stoppable, watch
-from mistral_cli.system.terminal import Terminal, drop_the_rest
+from mistral_cli.system.terminal import Terminal
 from mistral_cli.tasks import TASKS
 
 COMMANDS = {
@@ -36,9 +38,12 @@ COMMANDS = {
 # garbage: 7 ms.
 _OBJECTS_BETWEEN_COLLECTIONS = 50_000
 
+_DEBUG = "MISTRAL_CLI_DEBUG"
+"""The variable that adds the traceback to every error."""
+
 
 class Program(LazyGroup):
-    """The root command; it turns our errors into a message on stderr and an exit code."""
+    """The root command."""
 
     targets = TASKS | COMMANDS
 
@@ -52,19 +57,12 @@ class Program(LazyGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command."""
-        terminal = ctx.obj = ctx.obj or Terminal.from_process()
+        ctx.obj = ctx.obj or Terminal.from_process()
         try:
             with stoppable():
                 return super().invoke(ctx)
-        except MistralCliError as error:
-            terminal.error(error.message, error.hint, error.details)
-            raise typer.Exit(error.exit_code) from error
         except StopRequested as stopped:
-            terminal.clear_status()
             raise typer.Exit(128 + stopped.number) from stopped
-        except BrokenPipeError as error:
-            # The reader has had enough, as `| head -1` does.
-            raise typer.Exit(ExitCode.SUCCESS) from error
 
 
 def _epilog() -> str:
@@ -102,24 +100,60 @@ def _root(
 
 def main() -> None:
     """Run the program and end the process."""
+    terminal = Terminal.from_process()  # first: it sees that no pipe becomes a closed stream
     watch()
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
+    status = _run(terminal)
+    terminal.clear_status()
+    _end(status)
+
+
+def _run(terminal: Terminal) -> int:
+    """Run the command line, report its error if it fails, and return the exit code."""
     try:
-        app()
-    except SystemExit as end:
-        _end(end.code if isinstance(end.code, int) else ExitCode.FAILURE)
-    except BrokenPipeError:
-        drop_the_rest(sys.stdout)
-        _end(ExitCode.SUCCESS)
+        # Typer returns the code of its `Exit`.
+        return get_command(app).main(obj=terminal, standalone_mode=False) or ExitCode.SUCCESS
+    except SystemExit as end:  # the completion of a shell
+        return end.code if isinstance(end.code, int) else ExitCode.FAILURE
+    except BrokenPipeError:  # the reader has had enough, as `| head -1` does
+        return ExitCode.SUCCESS
+    except TyperException as error:
+        if not (usage := explain_usage_error(error)):  # a group without a command: its help page
+            for line in error.format_message().splitlines():
+                terminal.error_detail(line)
+            return ExitCode.USAGE
+        return _report(terminal, usage)
+    except MistralCliError as error:
+        return _report(terminal, error)
+    except OSError as error:
+        return _report(terminal, _system_error(error))
     except Exception as error:
-        if "MISTRAL_CLI_DEBUG" in os.environ:
-            raise
-        hint = "This is a bug in mistral-cli. MISTRAL_CLI_DEBUG=1 shows where it happened."
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:  # a redirected help page
-            hint = "Free space on the disk that stdout is redirected to."
-            drop_the_rest(sys.stdout)
-        Terminal.from_process().error(f"{type(error).__name__}: {error}", hint)
-        _end(ExitCode.FAILURE)
+        hint = f"This is a bug in mistral-cli. {_DEBUG}=1 shows where it happened."
+        return _report(terminal, MistralCliError(f"{type(error).__name__}: {error}", hint=hint))
+
+
+def _report(terminal: Terminal, error: MistralCliError) -> ExitCode:
+    trace = ""
+    if _DEBUG in os.environ:
+        import traceback
+
+        trace = traceback.format_exc()
+    terminal.error(error.message, error.hint, error.details + trace)
+    return error.exit_code
+
+
+def _system_error(error: OSError) -> MistralCliError:
+    """Return our error for one of the system that no command expects, such as a full disk."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        hint = "Change to a folder that exists, such as: cd ~"
+        return MistralCliError("the current folder has been deleted", hint=hint)
+    name = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
+    hint = "Check the disk, the permissions and the limits (ulimit -a)."
+    if error.errno is None:
+        hint = f"This is a bug in mistral-cli. {_DEBUG}=1 shows where it happened."
+    return MistralCliError(f"{error.strerror or error}{name}", hint=hint)
 
 
 def _end(status: int) -> None:

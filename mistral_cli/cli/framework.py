@@ -6,16 +6,18 @@
    the rest of `--help`.
 4. Plain values are read here. Typer has pydantic check every value, and importing that takes
    longer than importing Typer.
+5. A usage error becomes one of ours, with a next step.
 
-Parts 3 and 4 use names that Typer does not document, hence the upper bound in pyproject.toml.
+Parts 3 to 5 use names that Typer does not document, hence the upper bound in pyproject.toml.
 """
 
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
@@ -25,7 +27,10 @@ from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
+from typer.exceptions import TyperException
 from typer.main import get_group
+
+from mistral_cli.errors import UsageError
 
 WIDTH = 100
 """The widest line of a help page, in columns; on a narrower terminal, its width."""
@@ -94,7 +99,8 @@ class _QuickValues:
 class _QuickReader:
     """Stands in for Typer's reader of one parameter, which `typers_reader` makes.
 
-    Values that are not plain are left to Typer, and so is every error message.
+    Values that are not plain are left to Typer, and so are the errors about those that are
+    neither empty nor numbers.
     """
 
     typers_reader: Callable[[], Any]
@@ -107,14 +113,37 @@ class _QuickReader:
         info, annotation = param.type_descriptor.parameter_info, param.type_descriptor.annotation
         if value is None:
             return () if param.multiple or param.nargs == -1 else None
-        if get_origin(annotation) is list and isinstance(value, (list, tuple)):
+        is_list = get_origin(annotation) is list and isinstance(value, (list, tuple))
+        if is_list:
             (annotation,) = get_args(annotation)
+        if "" in _listed(value) and _must_have_text(param, annotation):
+            raise typer.BadParameter("the value is empty")
+        if is_list:
             values = [_plain(each, annotation, info) for each in value]
             if None not in values:
                 return values
         elif (single := _plain(value, annotation, info)) is not None:
             return single
-        return self.typers_reader().coerce(value, param=param, ctx=ctx)
+        try:
+            coerced = self.typers_reader().coerce(value, param=param, ctx=ctx)
+        except typer.BadParameter as error:
+            if annotation in _NUMBERS:  # pydantic does not say what is wrong with NaN
+                raise _not_a_number(value, annotation, info) from error
+            raise
+        if annotation is float and not math.isfinite(coerced):
+            raise _not_a_number(value, annotation, info)
+        return coerced
+
+
+def _must_have_text(param: Any, annotation: Any) -> bool:
+    """Return true for an option with text or a path; one that may be empty has a parser."""
+    has_parser = param.type_descriptor.parameter_info.parser is not None
+    is_option: bool = param.param_type_name == "option"
+    return is_option and annotation in (str, Path) and not has_parser
+
+
+def _listed(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, (list, tuple)) else (value,)
 
 
 def _plain(value: Any, annotation: Any, info: Any) -> Any:
@@ -151,6 +180,17 @@ def _path(value: Any, info: Any) -> Path | None:
         return None
     new = not info.exists and not os.access(value, os.F_OK)
     return Path(value) if new or os.access(value, os.R_OK) else None
+
+
+def _not_a_number(value: Any, kind: type[Any], info: Any) -> typer.BadParameter:
+    limits = {
+        (False, False): "",
+        (True, False): f" of at least {info.min}",
+        (False, True): f" of at most {info.max}",
+        (True, True): f" from {info.min} to {info.max}",
+    }[info.min is not None, info.max is not None]
+    name = "a whole number" if kind is int else "a number"
+    return typer.BadParameter(f"{' '.join(_listed(value))!r} is not {name}{limits}")
 
 
 # Help pages
@@ -269,3 +309,21 @@ def _summary(target: str) -> str:
     docstring = rf'^def {function}\(.*?\) -> [^\n]*:\n    """(.*?)(?:"""|\n)'
     found = re.search(docstring, source, re.MULTILINE | re.DOTALL)
     return found[1] if found else ""
+
+
+# Usage errors
+
+
+def explain_usage_error(error: TyperException) -> UsageError | None:
+    """Return our error for one of Typer's, or None if it only carries a help page."""
+    from typer._click import exceptions as click
+
+    if isinstance(error, click.NoArgsIsHelpError):
+        return None
+    message = error.format_message().replace("Value error, ", "")  # pydantic's words
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else "mistral-cli"
+    hint = f"`{command} -h` lists the options."
+    if isinstance(error, click.NoSuchOption):
+        hint += " Write -- before a text or a name that begins with a dash."
+    return UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.diagnostics.recommend import gib, gpu_fields, memory_fields
 from mistral_cli.engines.llama_cpp.machine_build import gain
+from mistral_cli.system.controls import as_cell
 from mistral_cli.system.stdout import write, write_envelope
-from mistral_cli.system.wrap import without_controls
 
 if TYPE_CHECKING:
     from mistral_cli.diagnostics.doctor import Diagnosis, MachineBuild, ModelState, Projection
@@ -25,7 +25,7 @@ def print_diagnosis(terminal: Terminal, diagnosis: Diagnosis, *, as_json: bool) 
     if as_json:
         write_envelope(terminal, _envelope(diagnosis))
         return
-    lines = [f"{name:<{_WIDTH}}{without_controls(text)}\n" for name, text in _lines(diagnosis)]
+    lines = [f"{name:<{_WIDTH}}{as_cell(text)}\n" for name, text in _lines(diagnosis)]
     write(terminal, "".join(lines))
 
 

@@ -14,6 +14,7 @@ from mistral_cli.errors import (
     EngineFailed,
     GpuRequired,
     OutOfGpuMemory,
+    first_line,
 )
 from mistral_cli.system.files import scratch_folder
 from mistral_cli.system.machine import available_memory
@@ -165,7 +166,7 @@ def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
             write_vocabulary_model(model, stub)
         except OSError as error:
             raise EngineFailed(
-                f"cannot write the vocabulary to {folder}: {error}",
+                f"cannot write the vocabulary to {folder}: {first_line(error)}",
                 hint="Set TMPDIR to a folder on a disk with free space.",
             ) from error
         # The stub's content was checked in `model`; reading it again takes as long as opening it.

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
-
-import typer
 
 from mistral_cli.engines.options import ModelOptions
 from mistral_cli.system.options import (
@@ -22,13 +19,6 @@ from mistral_cli.system.options import (
     VerboseOption,
     option,
 )
-
-
-def _no_nan(value: float | None) -> float | None:
-    """Refuse NaN, which passes every comparison with a limit."""
-    if value is not None and math.isnan(value):
-        raise typer.BadParameter("nan is not a number")
-    return value
 
 
 class Overflow(StrEnum):
@@ -62,7 +52,6 @@ class TaskOptions(ModelOptions):
             panel=SAMPLING,
             min=0.0,
             max=100.0,
-            callback=_no_nan,
             metavar="T",
             help="Sampling temperature; 0 is greedy (default: from the template).",
         ),
@@ -84,7 +73,6 @@ class TaskOptions(ModelOptions):
             panel=SAMPLING,
             min=0.0,
             max=1.0,
-            callback=_no_nan,
             metavar="P",
             help="Sample from the likeliest tokens with total probability P; 1 is off.",
         ),
@@ -96,7 +84,6 @@ class TaskOptions(ModelOptions):
             panel=SAMPLING,
             min=0.01,
             max=100.0,
-            callback=_no_nan,
             metavar="R",
             help="Penalty for the last 64 tokens; 1 is off.",
         ),
@@ -117,7 +104,15 @@ class TaskOptions(ModelOptions):
         option("--stop", panel=SAMPLING, metavar="TEXT", help="Stop before TEXT (repeatable)."),
     ] = None
     system: Annotated[
-        str | None, option("-s", "--system", panel=PROMPT, metavar="TEXT", help="System prompt.")
+        str | None,
+        option(
+            "-s",
+            "--system",
+            panel=PROMPT,
+            parser=str,  # an empty one is none
+            metavar="TEXT",
+            help="System prompt.",
+        ),
     ] = None
     template: Annotated[
         str | None,

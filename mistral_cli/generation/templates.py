@@ -162,7 +162,9 @@ def read_template(path: Path, reporter: Reporter | None = None, encoding: str = 
     try:
         content = read_supplement(path, reporter, encoding)
     except OSError as error:
-        raise UsageError(f"cannot read the template {path}: {error}", hint="Check it.") from error
+        raise UsageError(
+            f"cannot read the template {path}: {first_line(error)}", hint="Check it."
+        ) from error
     header: dict[str, Any] = {}
     if content.startswith("+++"):
         match = _HEADER.match(content)

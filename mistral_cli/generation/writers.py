@@ -8,8 +8,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.generation.answer import answer_fields, request_fields
+from mistral_cli.system.controls import without_controls
 from mistral_cli.system.stdout import write, write_envelope, write_json
-from mistral_cli.system.wrap import Wrapper, without_controls
+from mistral_cli.system.wrap import Wrapper
 
 if TYPE_CHECKING:
     from mistral_cli.generation.answer import Result

@@ -13,7 +13,13 @@ from mistral_cli.engines.selection import EngineSelection
 from mistral_cli.engines.types import PrefillProgress, Request
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import reread_gguf
-from mistral_cli.serving.registry import ServedModel, file_identity, folder_of, read_served
+from mistral_cli.serving.registry import (
+    ServedModel,
+    file_identity,
+    folder_of,
+    read_served,
+    why_unusable,
+)
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
@@ -74,6 +80,9 @@ def find_served(
     `engine` is the requested engine, or "auto". With -v the reporter explains why a served model
     is not used.
     """
+    if problem := why_unusable():
+        reporter.note(f"a model that is served cannot be found: {problem}")
+        return None
     served = read_served(folder_of(path))
     if served is None:
         return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from mistral_cli.engines.isolated.children import child_command
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
-from mistral_cli.errors import EngineFailed, ExitCode, MistralCliError
+from mistral_cli.errors import EngineFailed, ExitCode, MistralCliError, first_line
 from mistral_cli.serving.registry import ServedModel, served_models
 from mistral_cli.system.config import log_dir
 
@@ -123,7 +123,7 @@ def _appending(path: Path) -> BinaryIO:
         log.seek(0, os.SEEK_END)
     except OSError as error:
         hint = "Set XDG_STATE_HOME to a folder of your own."
-        raise MistralCliError(f"cannot open the log: {error}", hint=hint) from error
+        raise MistralCliError(f"cannot open the log: {first_line(error)}", hint=hint) from error
     return log
 
 

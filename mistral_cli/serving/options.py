@@ -12,7 +12,7 @@ from mistral_cli.engines.options import ModelOptions
 from mistral_cli.system.options import QuietOption, VerboseOption, option
 
 _SERVER = "Server"
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smh]?)")
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)([smh]?)")
 _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 

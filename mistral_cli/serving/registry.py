@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import stat
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -19,13 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli import __version__
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import UsageError, first_line
 from mistral_cli.system.config import runtime_dir
 from mistral_cli.system.files import write_atomically
 
 _SOCKET, _STATE, _LOCK, _ACTIVE = "s.sock", "state.json", "lock", "active"
 _LONGEST_SOCKET = 103  # bytes, on macOS
 _PROBING_SECONDS = 1.0
+_HINT = "Set XDG_RUNTIME_DIR to a folder of your own, with mode 700."
 _POLL_SECONDS = 0.02
 
 
@@ -136,6 +138,8 @@ def claim(model: Path) -> Iterator[Registration]:
 
     Raises UsageError if another process holds it, or if its folder cannot be created.
     """
+    if problem := why_unusable():
+        raise UsageError(f"cannot serve a model: {problem}", hint=_HINT)
     folder = folder_of(model)
     _make_private(folder)
     if len(os.fsencode(folder / _SOCKET)) > _LONGEST_SOCKET:
@@ -161,6 +165,18 @@ def claim(model: Path) -> Iterator[Registration]:
             registration.clear()
 
 
+def why_unusable() -> str:
+    """Return why no model can be served or found here, or an empty text if one can.
+
+    If no runtime folder is set, it is below /tmp, where any user can create it first.
+    """
+    try:
+        folder = runtime_dir()
+    except OSError as error:
+        return first_line(error).partition(";")[0]  # then comes a hint of platformdirs
+    return _problem(folder.parent) or _problem(folder)
+
+
 def read_served(folder: Path) -> ServedModel | None:
     """Return the model described in `folder`, or None if that cannot be trusted or parsed."""
     try:
@@ -168,7 +184,7 @@ def read_served(folder: Path) -> ServedModel | None:
             return None
         state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
         served = ServedModel(**{**state, "file": tuple(state["file"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
     return served if served.folder == folder else None
 
@@ -181,32 +197,47 @@ def served_models() -> list[ServedModel]:
     return []
 
 
+def none_served() -> str:
+    """Return the message that no model is served, with the reason if none can be."""
+    problem = why_unusable()
+    return f"no model is served: {problem}" if problem else "no model is served"
+
+
 def _make_private(folder: Path) -> None:
     try:
-        # One by one, since everyone can enter the parents that `mkdir` creates. If no runtime
-        # folder is set, the outermost one is created below /tmp.
+        # One by one, since everyone can enter the parents that `mkdir` creates.
         for each in (folder.parents[1], folder.parent, folder):
             each.mkdir(mode=0o700, parents=True, exist_ok=True)
-            if not _is_ours_alone(each):
-                raise UsageError(
-                    f"other users can enter {each}, or own it",
-                    hint="Remove it, or set XDG_RUNTIME_DIR to a folder of your own.",
-                )
+            if problem := _problem(each):
+                raise UsageError(f"cannot serve a model: {problem}", hint=_HINT)
     except OSError as error:
         raise UsageError(
-            f"cannot create a folder for the socket: {error}",
-            hint="Set XDG_RUNTIME_DIR to a folder of your own.",
+            f"cannot create a folder for the socket: {first_line(error)}",
+            hint=_HINT,
         ) from error
 
 
 def _is_private(folder: Path) -> bool:
     """Return true if only this user can have put files there. Raises OSError."""
-    return _is_ours_alone(folder.parent) and _is_ours_alone(folder)
+    return not (_problem(folder.parent) or _problem(folder))
 
 
-def _is_ours_alone(folder: Path) -> bool:
-    state = folder.lstat()
-    return state.st_uid == os.getuid() and not state.st_mode & 0o077
+def _problem(folder: Path) -> str:
+    """Return why `folder` is not one that only this user can use, or an empty text if it is."""
+    try:
+        state = folder.lstat()
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{folder} cannot be used: {first_line(error)}"
+    reasons = {
+        "is a symbolic link": stat.S_ISLNK(state.st_mode),
+        "is not a folder": not stat.S_ISDIR(state.st_mode),
+        "belongs to another user": state.st_uid != os.getuid(),
+        "is open to other users": bool(state.st_mode & 0o077),
+        "is not writable": not os.access(folder, os.W_OK | os.X_OK),
+    }
+    return next((f"{folder} {reason}" for reason, applies in reasons.items() if applies), "")
 
 
 @contextlib.contextmanager

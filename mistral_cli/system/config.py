@@ -13,7 +13,7 @@ from mistral_cli.system.encodings import AUTO, decode
 
 APP = "mistral-cli"
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?) *([kmgt]?)b?", re.IGNORECASE)
+_SIZE = re.compile(r"(\d{1,15}(?:\.\d{1,15})?) *([kmgt]?)b?", re.IGNORECASE)
 _UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
 
 
@@ -70,7 +70,10 @@ def data_dir() -> Path:
 
 
 def runtime_dir() -> Path:
-    """Return the folder of this user's sockets; `XDG_RUNTIME_DIR` moves it."""
+    """Return the folder of this user's sockets; `XDG_RUNTIME_DIR` moves it.
+
+    Raises OSError if the folder below /tmp that replaces an unset one is not this user's alone.
+    """
     import warnings
 
     from platformdirs import user_runtime_path
@@ -119,7 +122,7 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     except UsageError as error:
         raise UsageError(error.message, hint="Save the file as UTF-8.") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:  # bad TOML, a thousand brackets
         raise UsageError(
             f"{path} is not valid TOML: {error}", hint="Correct the file, or remove it."
         ) from error

@@ -11,12 +11,18 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TextIO
 
+from mistral_cli.system.controls import LONGEST_LINE, on_one_line
+
 _ERASE_LINE = "\r\x1b[K"
+_MOST_DETAILS = 100  # lines: a traceback, an answer that was rejected
 
 
 @dataclass
 class Reporter:
     """Writes messages to `stderr`. No other module writes there.
+
+    Names and texts of others are part of many messages, so none reaches `stderr` as it is: each
+    is one line, of limited length, in which control characters are shown as escapes.
 
     A passing status line is shown only on a terminal, and never with `quiet` or `dumb` (a
     terminal that cannot erase a line). `line_begun` is true while stdout shows the beginning of
@@ -54,7 +60,7 @@ class Reporter:
     def error(self, message: str, hint: str, details: str = "") -> None:
         """Print what went wrong and what to do about it, even with `-q`."""
         self._print(f"mistral-cli: error: {message}")
-        for line in filter(None, (hint, details)):
+        for line in (*filter(None, [hint]), *_lines(details)):
             self._print(f"  {line}")
 
     def error_detail(self, line: str) -> None:
@@ -66,19 +72,35 @@ class Reporter:
         if self.quiet or self.dumb or self.line_begun or not self.stderr_is_terminal:
             return
         columns = shutil.get_terminal_size((80, 24)).columns
-        self.stderr.write(_ERASE_LINE + text[: columns - 1])
-        self.stderr.flush()
+        self._print_as_it_is(_ERASE_LINE + on_one_line(text)[: columns - 1])
         self._status_shown = True
 
     def clear_status(self) -> None:
         """Erase the status line, before anything else is printed."""
         if self._status_shown:
-            self.stderr.write(_ERASE_LINE)
-            self.stderr.flush()
+            self._print_as_it_is(_ERASE_LINE)
             self._status_shown = False
 
-    def _print(self, text: str) -> None:
+    def _print(self, text: str, end: str = "\n") -> None:
         self.clear_status()
+        self._print_as_it_is(on_one_line(text) + end)
+
+    def _print_as_it_is(self, text: str) -> None:
         # If stderr fails (a full disk, a closed pipe), there is nowhere left to report that.
         with contextlib.suppress(OSError):
-            print(text, file=self.stderr, flush=True)
+            self.stderr.write(text)
+            self.stderr.flush()
+
+
+def _lines(details: str) -> list[str]:
+    """Return the lines of `details`; a long one is continued on the next, since people need it."""
+    longest = LONGEST_LINE // 2  # leaves room for escapes and the indentation
+    pieces = [
+        line[start : start + longest]
+        for line in details.splitlines()
+        for start in range(0, max(len(line), 1), longest)
+    ]
+    if (left_out := len(pieces) - _MOST_DETAILS) > 0:
+        half = _MOST_DETAILS // 2
+        pieces[half:-half] = [f"… ({left_out:,} lines left out)"]
+    return pieces

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.system.stdout import write, write_envelope
-from mistral_cli.system.wrap import without_controls
+from mistral_cli.system.controls import as_cell
+from mistral_cli.system.stdout import write, write_envelope, write_styled
 
 if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
@@ -55,7 +55,7 @@ def print_facts(
         return
     flat = dict(_flatten(facts, show or {}))
     width = max(map(len, flat)) + 2
-    lines = (f"{name:<{width}}{_cell(value, str)}\n" for name, value in flat.items())
+    lines = (f"{as_cell(name):<{width}}{_cell(value, str)}\n" for name, value in flat.items())
     write(terminal, "".join(lines))
 
 
@@ -71,7 +71,7 @@ def _flatten(facts: Row, show: Mapping[str, Callable[[Any], str]]) -> Iterator[t
 
 
 def _cell(value: Any, show: Callable[[Any], str]) -> str:
-    return "-" if value is None else without_controls(show(value))
+    return "-" if value is None else as_cell(show(value))
 
 
 def _print_rich(
@@ -97,4 +97,4 @@ def _print_rich(
         table.add_row(*map(Text, line))  # Text, since rich would take [red] in a string for markup
     with console.capture() as capture:
         console.print(table)
-    write(terminal, capture.get())
+    write_styled(terminal, capture.get())

@@ -6,19 +6,16 @@ instead of patching `sys`.
 
 from __future__ import annotations
 
-import codecs
 import os
 import shutil
 import sys
 from collections.abc import Mapping
-from io import TextIOWrapper
-from pathlib import Path
 from typing import TextIO
 
 from mistral_cli.system.reporter import Reporter
+from mistral_cli.system.streams import open_standard_streams
 
 MAX_WIDTH = 120
-_EXACT_PATHS = "mistral_cli.exact_paths"
 
 
 class Terminal(Reporter):
@@ -41,9 +38,9 @@ class Terminal(Reporter):
 
     @classmethod
     def from_process(cls) -> Terminal:
-        """Return the terminal of this process; a closed stream (`>&-`) discards its output."""
-        stdout, stderr = _printable(sys.stdout), _printable(sys.stderr)
-        return cls(sys.stdin, stdout, stderr)
+        """Return the terminal of this process; call it once."""
+        open_standard_streams()
+        return cls(sys.stdin, sys.stdout, sys.stderr)
 
     @property
     def stdout_is_terminal(self) -> bool:
@@ -67,43 +64,6 @@ class Terminal(Reporter):
 
     def ask(self, question: str) -> bool:
         """Ask a yes/no question and return the answer; an empty line means no."""
-        self.clear_status()
-        self.stderr.write(f"{question} [y/N] ")
-        self.stderr.flush()
+        self._print(f"{question} [y/N] ", end="")
         answer = self.stdin.readline() if self.stdin else ""
         return answer.strip().lower() in ("y", "yes")
-
-
-def _printable(stream: TextIO | None) -> TextIO:
-    if stream is None:
-        return Path(os.devnull).open("w")
-    if isinstance(stream, TextIOWrapper):
-        # Cron's locale may be ASCII: an answer in Japanese must not cause a traceback.
-        if stream.isatty():
-            stream.reconfigure(errors="replace")
-        else:
-            stream.reconfigure(encoding="utf-8", errors=_EXACT_PATHS)
-    return stream
-
-
-def _exact_paths(error: UnicodeError) -> tuple[str | bytes, int]:
-    """Write the bytes of a path that is not UTF-8 as the system returned them; others as "?"."""
-    if not isinstance(error, UnicodeEncodeError):
-        raise error
-    wrong = error.object[error.start]
-    is_byte = "\udc80" <= wrong <= "\udcff"
-    return wrong.encode("utf-8", "surrogateescape") if is_byte else "?", error.start + 1
-
-
-codecs.register_error(_EXACT_PATHS, _exact_paths)
-
-
-def drop_the_rest(stream: TextIO) -> None:
-    """Send a failed `stream` to /dev/null: the interpreter flushes it again at exit."""
-    try:
-        descriptor = stream.fileno()
-    except (OSError, ValueError):
-        return
-    null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, descriptor)
-    os.close(null)

@@ -12,13 +12,11 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, split_graphemes
 
+from mistral_cli.system.controls import without_controls
+
 _ZERO_WIDTH_JOINER = "\u200d"
 _TAB_STOP = 8
 _WHITESPACE = "\n \t"
-
-# A model's text must not control the terminal: ESC, BEL, CR, BS, DEL and the C1 controls could
-# hide text, retitle the window or paste into the shell. Only newline and tab pass.
-_CONTROLS = {c: None for c in (*range(0x20), *range(0x7F, 0xA0)) if chr(c) not in _WHITESPACE}
 
 # Simple kinsoku: Japanese may break between any two characters, except before and after these.
 _NEVER_FIRST = frozenset(
@@ -31,11 +29,6 @@ _NEVER_LAST = frozenset("（［｛〈《「『【〔〖〘｟«“‘([{")  # no
 # the rest of the line means inline code (```like this```), as in CommonMark.
 _MAYBE_FENCE = re.compile(r"`{1,2}|`{3,}[^`]*|~{1,2}|~{3,}.*")
 _FENCE = re.compile(r"`{3,}|~{3,}")
-
-
-def without_controls(text: str) -> str:
-    """Return `text` without control characters, which a terminal would obey."""
-    return text.translate(_CONTROLS)
 
 
 class Wrapper:

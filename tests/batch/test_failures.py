@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from mistral_cli.batch.failures import failures_table
 
 
@@ -19,7 +21,7 @@ def test_similar_failures_share_a_line_with_a_count() -> None:
     records = [failed("z.txt", "no text"), {"id": "fine", "error": None}]
     records += [failed(f"{n}.txt", f"{n}.txt: {n}000 tokens") for n in range(1, 39)]
     assert failures_table(records) == [
-        "1.txt  1.txt: 1000 tokens",
+        "1.txt  1000 tokens",
         "       … and 37 more: the same",
         "z.txt  no text",
     ]
@@ -45,8 +47,21 @@ def test_lines_are_short_and_without_control_characters() -> None:
     assert lines[0].startswith("…日本語日本語")
     assert lines[0].endswith("…")
     assert len(lines[0]) < 130
-    assert lines[1] == "[2Ja b".ljust(32) + "  two lines and a bell"
+    assert lines[1] == r"\x1b[2Ja b\u202e".ljust(32) + r"  two lines and\x07 a bell"
     assert lines[2].strip() == "no message"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("d/a.txt is empty", "d/a.txt  is empty"),
+        ("d/a.txt: 9 tokens", "d/a.txt  9 tokens"),
+        ("d/a.txt.bak is empty", "d/a.txt  d/a.txt.bak is empty"),
+        ("d/a.txt", "d/a.txt  d/a.txt"),
+    ],
+)
+def test_a_line_names_its_row_once(message: str, shown: str) -> None:
+    assert failures_table([failed("d/a.txt", message)]) == [shown]
 
 
 def test_an_error_that_is_a_plain_string_is_shown() -> None:

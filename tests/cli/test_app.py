@@ -258,7 +258,7 @@ FAILURES = [
     (ExitCode.USAGE, ("generate", "hi", "--temperature", "inf"), "--temperature"),
     (ExitCode.USAGE, ("generate", "hi", "-t", "100000"), "--threads"),
     (ExitCode.USAGE, ("translate", "hi", "--to", ""), "--to"),
-    (ExitCode.USAGE, ("json-extract", "hi", "--fields", ""), "field list is empty"),
+    (ExitCode.USAGE, ("json-extract", "hi", "--fields", " "), "field list is empty"),
     (ExitCode.USAGE, ("json-extract", "hi", "--schema", ""), "schema"),
     (ExitCode.USAGE, ("json-extract", "hi", "--jsonl", "--json"), "--jsonl"),
     (

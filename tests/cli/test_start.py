@@ -27,7 +27,8 @@ main()
 """
 _TO_LIST_COMMANDS = {
     *("cli", "cli.app", "cli.commands", "cli.framework", "errors"),
-    *("system", "system.files", "system.reporter", "system.signals", "system.terminal", "tasks"),
+    *("system", "system.controls", "system.files", "system.reporter", "system.signals"),
+    *("system.streams", "system.terminal", "tasks"),
 }
 _OF_OPTIONS_AND_TEMPLATES = {
     *("engines", "engines.options", "models", "models.chat"),

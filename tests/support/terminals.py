@@ -1,8 +1,16 @@
-"""Terminals over streams in memory, for the code that reads, writes or reports."""
+"""Terminals: over streams in memory, and real ones for the program as a process."""
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
+from contextlib import suppress
 from typing import TextIO
 
 from mistral_cli.system.terminal import Terminal
@@ -32,3 +40,24 @@ def shown(terminal: Terminal) -> str:
     """Return what was written to the terminal's stderr."""
     assert isinstance(terminal.stderr, io.StringIO)
     return terminal.stderr.getvalue()
+
+
+def on_a_terminal(
+    *arguments: str | bytes | os.PathLike[str], columns: int = 80, stderr: int | None = None
+) -> str:
+    """Run the program with its streams on a new terminal; return what that receives.
+
+    `stderr` is one of subprocess's constants, to send it elsewhere.
+    """
+    reader, writer = pty.openpty()
+    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    command = [sys.executable, "-m", "mistral_cli", *arguments]
+    process = subprocess.Popen(command, stdin=writer, stdout=writer, stderr=stderr or writer)
+    os.close(writer)
+    received = b""
+    with suppress(OSError):  # the terminal closes with its last writer
+        while data := os.read(reader, 4096):
+            received += data
+    os.close(reader)
+    process.wait(timeout=60)
+    return received.decode().replace("\r\n", "\n")

@@ -47,7 +47,7 @@ def list_entries(context: typer.Context, json: JsonOption = False) -> None:
 @group.command()
 def clear(context: typer.Context, json: JsonOption = False) -> None:
     """Delete all cached prefixes and report the freed space."""
-    from mistral_cli.errors import MistralCliError
+    from mistral_cli.errors import MistralCliError, first_line
     from mistral_cli.generation.prompt_cache.cache import states_path
     from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.disk import format_size
@@ -57,7 +57,7 @@ def clear(context: typer.Context, json: JsonOption = False) -> None:
         freed = Store(states_path(), 0).clear()
     except OSError as error:
         raise MistralCliError(
-            f"cannot clear {states_path()}: {error}", hint="Delete the folder yourself."
+            f"cannot clear {states_path()}: {first_line(error)}", hint="Delete the folder yourself."
         ) from error
     if json:
         write_envelope(context.obj, {"freed": freed})

@@ -36,7 +36,7 @@ def status(context: typer.Context, json: JsonOption = False) -> None:
     """Show each served model: memory, work done, idle time."""
     from mistral_cli.models.disk import format_size
     from mistral_cli.serving.daemon import status_of
-    from mistral_cli.serving.registry import served_models
+    from mistral_cli.serving.registry import none_served, served_models
     from mistral_cli.system.stdout import write_envelope
     from mistral_cli.system.tables import print_facts
 
@@ -45,7 +45,7 @@ def status(context: typer.Context, json: JsonOption = False) -> None:
         write_envelope(context.obj, {"served": served})
         return
     if not served:
-        context.obj.note("no model is served")
+        context.obj.note(none_served())
     for each in served:
         print_facts(context.obj, each, as_json=False, show={"resident": format_size, "pid": str})
 
@@ -55,7 +55,7 @@ def stop(context: typer.Context, model: ModelOption = None, quiet: QuietOption =
     """Stop serving all models, or one; cancels answers in progress."""
     from mistral_cli.errors import UsageError
     from mistral_cli.serving import daemon
-    from mistral_cli.serving.registry import served_models
+    from mistral_cli.serving.registry import none_served, served_models
 
     context.obj.quiet = quiet
     models = [each for each in served_models() if model in (None, each.model, each.path)]
@@ -67,4 +67,4 @@ def stop(context: typer.Context, model: ModelOption = None, quiet: QuietOption =
         daemon.stop(each)
         context.obj.note(f"stopped serving {each.model}")
     if not models:
-        context.obj.note("no model is served")
+        context.obj.note(none_served())

@@ -25,7 +25,7 @@ from mistral_cli.engines.isolated.messages import (
     Reply,
     StreamEnded,
 )
-from mistral_cli.errors import EngineDied, EngineFailed
+from mistral_cli.errors import EngineDied, EngineFailed, first_line
 from mistral_cli.system.files import scratch_folder
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ class EngineProcess:
                 )
         except OSError as error:
             raise EngineFailed(
-                f"cannot start a process for the engine: {error}",
+                f"cannot start a process for the engine: {first_line(error)}",
                 hint="Close other programs.",
             ) from error
         finally:

@@ -238,7 +238,7 @@ def _compile(source: Path, target: Path, options: BuildOptions) -> None:
 
 
 def _run(command: Sequence[str], failure: str, *, quiet: bool = False) -> None:
-    """Run `command`; its output goes to stderr, at once or if it fails.
+    """Run `command`; its output goes to stderr or, if `quiet`, into the error if it fails.
 
     The compilers that it starts end with this process, even if that is killed.
     """
@@ -258,11 +258,12 @@ def _run(command: Sequence[str], failure: str, *, quiet: bool = False) -> None:
         os.close(ours)
         process.wait()
     if process.returncode:
-        if quiet:
-            sys.stderr.buffer.write(output)
-        raise MistralCliError(
-            f"{failure} (exit code {process.returncode})", hint="Its output is above."
+        error = MistralCliError(
+            f"{failure} (exit code {process.returncode})",
+            hint=f"Its output is {'below' if quiet else 'above'}.",
         )
+        error.details = (output or b"").decode(errors="replace")
+        raise error
 
 
 def _check_that_it_starts(build: Path) -> None:

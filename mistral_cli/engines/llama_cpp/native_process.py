@@ -20,7 +20,7 @@ from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_faile
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.llama_cpp.server_session import private_listening
 from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
-from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory
+from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory, first_line
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
@@ -116,7 +116,8 @@ class NativeServer:
             )
         except OSError as error:
             raise EngineFailed(
-                f"cannot start a process for the engine: {error}", hint="Close other programs."
+                f"cannot start a process for the engine: {first_line(error)}",
+                hint="Close other programs.",
             ) from error
         finally:
             os.close(life)

@@ -22,4 +22,4 @@ def test_stdout_that_is_closed_or_full(batch: Batch, here: Path, mistral: Path) 
     assert len(texts_of(result.stdout)) == 300
     closed = shell("2>&1 | head -1")
     assert (closed.count("\n"), closed[:7]) == (1, '{"id": ')
-    assert "cannot write the answer: No space left" in shell("2>&1 >/dev/full | cat")
+    assert "cannot write to stdout: No space left" in shell("2>&1 >/dev/full | cat")

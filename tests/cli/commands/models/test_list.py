@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
-import pty
 import re
 import shutil
-import struct
 import subprocess
 import sys
-import termios
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support.hub_client import without_privileges
 from support.model_store import PLAIN, Q4, Q8, REPO, Store
+from support.terminals import on_a_terminal
 
 from mistral_cli.models.hub.partial import partial_suffix
 from mistral_cli.models.references import ALIASES
@@ -133,7 +129,7 @@ def test_a_narrow_terminal_does_not_cut_texts_that_users_copy(store: Store, comm
     name = "a-rather-long-name-of-a-file-as-they-are-on-the-hub.Q4_0.gguf"
     store.hub.repos[REPO][name] = store.hub.repos[REPO]["tiny.Q4_0.gguf"]
     store.pull(f"{REPO}/{name}")
-    shown = on_a_terminal(80, "models", command)
+    shown = titled("models", command)
     assert max(map(len, shown.splitlines())) <= 80
     (digest,) = (row["sha256"] for row in store.ask("verify")["models"])
     for text in (f"{REPO}/{name}", *([digest] if command == "verify" else [])):
@@ -145,25 +141,15 @@ def test_a_narrow_terminal_does_not_cut_texts_that_users_copy(store: Store, comm
 
 
 def test_a_narrow_terminal_cuts_the_source_first(store: Store) -> None:
-    shown = on_a_terminal(80, "models", "list")
+    shown = titled("models", "list")
     assert [line.split()[0] for line in shown.splitlines()[1:]] == list(ALIASES)
     assert "…" in shown
 
 
-def on_a_terminal(columns: int, *arguments: str) -> str:
-    """Return the output of the program on a terminal with so many columns."""
-    reader, writer = pty.openpty()
-    fcntl.ioctl(writer, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
-    command = [sys.executable, "-m", "mistral_cli", *arguments]
-    process = subprocess.Popen(command, stdin=writer, stdout=writer, stderr=subprocess.DEVNULL)
-    os.close(writer)
-    shown = b""
-    with suppress(OSError):  # the terminal closes with its last writer
-        while data := os.read(reader, 4096):
-            shown += data
-    os.close(reader)
-    process.wait(timeout=60)
-    return re.sub(r"\x1b\[[0-9;]*m", "", shown.decode().replace("\r\n", "\n"))
+def titled(*arguments: str) -> str:
+    """Return the table that the program prints on a terminal, without the titles' style."""
+    shown = on_a_terminal(*arguments, stderr=subprocess.DEVNULL)
+    return re.sub(r"\x1b\[[0-9;]*m", "", shown)
 
 
 def test_paths_are_printed_byte_for_byte(store: Store, mistral: Path, tmp_path: Path) -> None:
