@@ -173,11 +173,13 @@ def text_from_bytes(data: bytes, source: str, encoding: str) -> Text:
 
     Raises UsageError if it is binary, a document that cannot be converted, or not in `encoding`.
     """
+    from mistral_cli.texts.binaries import refuse_binary
     from mistral_cli.texts.documents import is_document, read_document
 
     if is_document(source, data):
         decoded = read_document(data, source, encoding)
         return Text(decoded.text.removesuffix("\n"), source, warnings=decoded.warnings)
+    refuse_binary(data, source)
     decoded = decode(data, source, encoding)
     text = decoded.text.replace("\r\n", "\n").removesuffix("\n")
     original = BYTE_ORDER_MARK * decoded.has_mark + decoded.text

@@ -141,7 +141,7 @@ def test_a_closed_stdin_named_by_the_user_is_an_error() -> None:
 def test_binary_files_are_named(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(b"GGUF\x03\0\0\0")
-    with pytest.raises(UsageError, match=r"model\.gguf is not a text file"):
+    with pytest.raises(UsageError, match=r"model\.gguf is a model \(GGUF\), not text"):
         read([], [path])
     surroundings = make_terminal(b"a\0b\xff")
     with pytest.raises(UsageError, match="stdin is not a text file"):

@@ -13,6 +13,7 @@ from mistral_cli.batch.input.openai import is_request, read_request
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.system.encodings import AUTO, Decoded, decode
+from mistral_cli.texts.binaries import refuse_binary
 from mistral_cli.texts.documents import is_document
 from mistral_cli.texts.inputs import (
     STDIN,
@@ -107,6 +108,7 @@ def _rows_of(
         if input_format is InputFormat.TEXT:
             text: Text | Decoded = text_from_bytes(data, name, encoding)
         else:
+            refuse_binary(data, name)
             text = decode(data, name, encoding)
     except UsageError as error:
         if file.path == STDIN:

@@ -69,9 +69,9 @@ def test_a_document_is_a_row() -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.txt", b"GGUF\0\0", "a.txt is not a text file"),
-        ("a.jsonl", b"GGUF\0\0", "a.jsonl is not a text file"),
-        ("a.csv", b"GGUF\0\0", "a.csv is not a text file"),
+        ("a.txt", b"GGUF\0\0", "a.txt is a model (GGUF), not text"),
+        ("a.jsonl", b"GGUF\0\0", "a.jsonl is a model (GGUF), not text"),
+        ("a.csv", b"GGUF\0\0", "a.csv is a model (GGUF), not text"),
         ("a.txt", b"", "a.txt is empty"),
         ("a.txt", b" \r\n\t", "a.txt is empty"),
         ("a.txt", b"\xff\xfe\0\0", "a.txt is empty"),
