@@ -21,7 +21,9 @@ LOOPBACK = "127.0.0.1"
 
 _NEEDED = ("starlette", "uvicorn")
 _INSTALL = "pip install 'mistral-cli[http]'"
-_GRACE_SECONDS = 1
+_GRACE_SECONDS = 0.8
+"""For replies to the requests that a stop cancels; the process has 1.2 seconds in all."""
+
 _POLL_SECONDS = 0.005
 
 
@@ -65,7 +67,6 @@ def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Ite
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
     )
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True, name="http")
@@ -79,4 +80,4 @@ def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Ite
     finally:
         streams.stop()
         server.should_exit = True
-        thread.join(2 * _GRACE_SECONDS)
+        thread.join(_GRACE_SECONDS)
