@@ -18,6 +18,9 @@ ANY_OBJECT: Schema = {"type": "object"}
 
 _MAX_MESSAGE = 300  # characters of a library's message
 
+_MAX_EXPANDED = 100_000
+"""Subschemas with every `$ref` written out: a validator takes a second for so many."""
+
 
 def load_schema(reference: str, reporter: Reporter | None = None, encoding: str = AUTO) -> Schema:
     """Load a JSON schema from `reference`: JSON text, or a path. Raises UsageError."""
@@ -53,6 +56,8 @@ def check_schema(schema: Schema) -> None:
             raise bad_schema("it uses draft 3; drafts 4 and later are supported")
         draft.check_schema(schema)
         _check_references(schema)
+        if _expanded(*as_resource(schema), _dialect(schema), {}) > _MAX_EXPANDED:
+            raise bad_schema(f"its references stand for more than {_MAX_EXPANDED} subschemas")
         # Following a schema that only refers to itself would never end: this finds it.
         validator(schema).is_valid(None)
     except jsonschema.SchemaError as error:
@@ -69,20 +74,46 @@ def _check_references(schema: Schema) -> None:
     """Look up every `$ref`, including those that neither engine nor validator may ever reach."""
     queue = [as_resource(schema)]
     for resource, resolver in queue:
-        if isinstance(resource.contents, dict):
-            for key in ("$ref", "$dynamicRef", "$recursiveRef"):
-                if isinstance(reference := resource.contents.get(key), str):
-                    resolver.lookup(reference)
+        for reference in _references(resource.contents):
+            resolver.lookup(reference)
         queue += [(each, resolver.in_subresource(each)) for each in resource.subresources()]
+
+
+def _references(schema: Any) -> list[str]:
+    keys = ("$ref", "$dynamicRef", "$recursiveRef") if isinstance(schema, dict) else ()
+    return [schema[key] for key in keys if isinstance(schema.get(key), str)]
+
+
+def _expanded(resource: Any, resolver: Any, dialect: Any, known: dict[int, int]) -> int:
+    """Count the subschemas that `resource` stands for; one that refers to itself counts once.
+
+    `known` has the counts of those that were met before, by their identity.
+    """
+    contents = resource.contents
+    if not isinstance(contents, dict):
+        return 1
+    if id(contents) not in known:
+        known[id(contents)] = 1
+        inner = [(each, resolver.in_subresource(each)) for each in resource.subresources()]
+        for reference in _references(contents):
+            found = resolver.lookup(reference)
+            inner.append((dialect.create_resource(found.contents), found.resolver))
+        known[id(contents)] += sum(_expanded(*each, dialect, known) for each in inner)
+    return known[id(contents)]
 
 
 def as_resource(schema: Schema) -> tuple[Any, Any]:
     """Return `schema` as a resource of its dialect, and a resolver for its `$ref`s."""
-    from referencing.jsonschema import DRAFT202012, EMPTY_REGISTRY, specification_with
+    from referencing.jsonschema import EMPTY_REGISTRY
 
-    dialect = specification_with(schema.get("$schema", ""), default=DRAFT202012)
-    root = dialect.create_resource(schema)
+    root = _dialect(schema).create_resource(schema)
     return root, EMPTY_REGISTRY.resolver_with_root(root)
+
+
+def _dialect(schema: Schema) -> Any:
+    from referencing.jsonschema import DRAFT202012, specification_with
+
+    return specification_with(schema.get("$schema", ""), default=DRAFT202012)
 
 
 def validator(schema: Schema) -> Any:

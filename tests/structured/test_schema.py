@@ -150,6 +150,11 @@ DEEP: Schema = {}
 for _ in range(5000):
     DEEP = {"items": DEEP}
 
+# Each definition refers twice to the one before: a validator would follow 2 ** 29 references.
+LAUGHS: Schema = {"$defs": {"a0": {"type": "integer"}}, "$ref": "#/$defs/a29"}
+for n in range(29):
+    LAUGHS["$defs"][f"a{n + 1}"] = {"anyOf": [{"$ref": f"#/$defs/a{n}"}] * 2}
+
 
 @pytest.mark.parametrize(
     ("schema", "problem"),
@@ -184,9 +189,10 @@ for _ in range(5000):
         ({"const": "\ud800"}, "surrogates"),
         ({"const": object()}, "cannot be used"),
         (DEEP, "nested too deeply"),
+        (LAUGHS, "stand for more than 100000 subschemas"),
         ({"$schema": "http://json-schema.org/draft-03/schema#", "required": True}, "draft 3"),
     ],
-    ids=range(31),
+    ids=range(32),
 )
 def test_unusable_schemas(schema: Schema, problem: str) -> None:
     with warnings.catch_warnings():
