@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import struct
 import subprocess
@@ -54,9 +55,9 @@ def with_sampling(source: Path, path: Path, value: Callable[[str], bytes]) -> Pa
     return path
 
 
-def sampled(run: Run, model: Path, *options: object) -> Result:
+def sampled(run: Run, model: Path, *options: object, **env: str) -> Result:
     command = ("generate", "Once", "-m", model, "--raw", "-q", "--temperature", 1, "--top-k", 40)
-    return run(*command, "--seed", 5, "-n", 12, *options)
+    return run(*command, "--seed", 5, "-n", 12, *options, **env)
 
 
 ENGINES = pytest.mark.parametrize(
@@ -86,14 +87,19 @@ def test_nor_one_of_the_draft_models_file(
         assert (result.stderr, result.status) == ("", 0)
 
 
-def test_nor_one_of_a_served_models_file(run: Run, mistral: Path, tmp_path: Path) -> None:
+def test_nor_one_of_a_served_models_file(
+    run: Run, mistral: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     model = with_sampling(mistral, tmp_path / "served.gguf", VALUES["-1"])
     expected = sampled(run, mistral)
-    assert run("serve", "-d", "-m", model, "-c", 64, "-q").status == 0
+    runtime = {"XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("r"))}
+    assert run("serve", "-d", "-m", model, "-c", 512, "-q", **runtime).status == 0
     try:
-        assert sampled(run, model) == expected
+        result = json.loads(sampled(run, model, "--json", **runtime).stdout)
+        assert result["served"]
+        assert result["text"] == expected.stdout.removesuffix("\n")
     finally:
-        run("serve", "stop")
+        run("serve", "stop", **runtime)
 
 
 def test_a_crash_of_the_library_calls_no_debugger() -> None:
