@@ -8,8 +8,9 @@ from collections.abc import Iterable, Sequence
 from mistral_cli.models.gguf.types import CONTROL_TOKEN
 
 # `<s>`, `[INST]`; MiniMax has `]~b]`, `]~!b[` and `[e~[`, Falcon `>>TITLE<<`, Laguna CJK brackets.
+# Each alternative begins with one byte: `[\[\]]` would make the search five times as slow.
 _MARKER = re.compile(
-    rb"<[^<>\s\0]{1,64}>|[\[\]][^\[\]\s\0]{1,64}[\[\]]|>>[^<>\s\0]{1,64}<<"
+    rb"<[^<>\s\0]{1,64}>|\[[^\[\]\s\0]{1,64}[\[\]]|\][^\[\]\s\0]{1,64}[\[\]]|>>[^<>\s\0]{1,64}<<"
     rb"|\xe3\x80\x88[^\s\0\xe3]{1,64}\xe3\x80\x89"
 )
 # `<|im_start|>`, `<|turn>`, `<turn|>`, `[|user|]`, and DeepSeek's with full-width bars. Templates

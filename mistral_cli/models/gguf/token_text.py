@@ -31,7 +31,7 @@ def token_bytes(model: GGUF, token: int) -> bytes:
     raw, kind = model.tokens[token], (model.token_types or {token: 1})[token]
     if kind == BYTE_TOKEN and (match := _BYTE_NAME.fullmatch(raw)):
         return bytes([int(match[1], 16)])
-    if kind == CONTROL_TOKEN:
+    if kind == CONTROL_TOKEN or token in model.control_ids:
         return raw
     if model.tokenizer_model == "llama":
         return raw.replace(_SPACE.encode(), b" ")

@@ -52,6 +52,13 @@ def test_control_tokens_have_the_control_type() -> None:
     assert BPE.control_tokens == {"<|x|>": 0}
 
 
+def test_the_text_of_a_control_token_of_another_type_is_as_stored() -> None:
+    """Templates write it so, also where `▁` would be a space."""
+    text = "<\uff5cend▁of▁sentence\uff5c>"
+    for kind in (1, 3, 4):
+        assert token_text(make_model("llama", [(text.encode(), kind)]), 0) == text
+
+
 def test_a_vocabulary_without_types_has_no_control_tokens() -> None:
     metadata = {k: v for k, v in SPM.metadata.items() if k != "tokenizer.ggml.token_type"}
     model = replace(SPM, metadata=metadata)
