@@ -5,6 +5,7 @@ The results for the chunks of a text are merged into one.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -23,6 +24,10 @@ from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 if TYPE_CHECKING:
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.spec import Extraction
+
+
+_NUMBER = re.compile(r"\d+")
+_LISTED_CHUNKS = 5
 
 
 @dataclass(frozen=True)
@@ -192,16 +197,30 @@ def merge_results(job: Job, results: Sequence[Result]) -> Result:
     answer = joined(
         [r.answer for r in results], "\n\n".join(r.answer.text.strip() for r in results)
     )
-    warnings = tuple(
-        f"chunk {number}: {warning}"
-        for number, result in enumerate(results, start=1)
-        for warning in result.warnings
-    )
+    warnings = _merge_warnings([result.warnings for result in results])
     extractions = [r.extraction for r in results if r.extraction]
     merged = _merge_extractions(job, results, extractions) if extractions else None
     return replace(
         results[0], answer=answer, extraction=merged, warnings=warnings, chunks=len(results)
     )
+
+
+def _merge_warnings(chunks: Sequence[Sequence[str]]) -> tuple[str, ...]:
+    """Warnings with the numbers of their chunks; those that differ only in numbers are one."""
+    alike: dict[str, list[tuple[int, str]]] = {}
+    for number, warnings in enumerate(chunks, start=1):
+        for warning in warnings:
+            alike.setdefault(_NUMBER.sub("", warning), []).append((number, warning))
+    return tuple(f"{_chunk_numbers(same, len(chunks))}: {same[0][1]}" for same in alike.values())
+
+
+def _chunk_numbers(warnings: Sequence[tuple[int, str]], total: int) -> str:
+    numbers = list(dict.fromkeys(number for number, _ in warnings))
+    if len(numbers) == 1:
+        return f"chunk {numbers[0]}"
+    if len(numbers) > _LISTED_CHUNKS:
+        return f"{len(numbers)} of {total} chunks"
+    return f"chunks {', '.join(map(str, numbers[:-1]))} and {numbers[-1]}"
 
 
 def _merge_extractions(

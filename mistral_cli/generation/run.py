@@ -181,7 +181,8 @@ def _answer(
     if result.chunks > 1:
         terminal.note(f"the text was processed in {result.chunks} chunks")
     for warning in result.warnings:  # after the text, not in the middle of it
-        terminal.note(f"warning: {warning}")
+        named = not job.subject or warning.startswith(job.prompt.text.source)
+        terminal.note(f"warning: {warning if named else f'{job.subject}: {warning}'}")
 
 
 @dataclass

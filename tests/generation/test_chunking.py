@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.plans import LONG, SUMMARY, Model, answered, jobs_of, respond
 
 from mistral_cli.errors import ContextExceeded, UsageError
+from mistral_cli.generation.answer import Answer
 from mistral_cli.generation.chunking import check_mergeable
 from mistral_cli.generation.options import Overflow
 from mistral_cli.generation.session import Executor
@@ -107,6 +109,29 @@ def test_answers_about_chunks_are_concatenated(mistral: Path) -> None:
     assert result.chunks == len(model.prompts) > 2
     assert result.answer.text == "\n\n".join(prompt[-20:].strip() for prompt in model.prompts)
     assert result.answer.prompt_tokens == sum(len(r.prompt_token_ids) for r in model.requests)
+
+
+@pytest.mark.parametrize(
+    ("cut", "warning"),
+    [
+        ({2}, "chunk 2: the answer was cut at"),
+        ({1, 3}, "chunks 1 and 3: the answer was cut at"),
+        (set(range(1, 8)), "7 of 8 chunks: the answer was cut at"),
+    ],
+)
+def test_the_same_warning_about_several_chunks_is_one(
+    mistral: Path, cut: set[int], warning: str
+) -> None:
+    ((job,), planner) = jobs_of(Task("generate"), mistral, LONG * 2, overflow=Overflow.SPLIT)
+    assert len(job.requests) == 8
+    model = Model(planner, lambda prompt: prompt[-10 - len(prompt) % 7 :])
+
+    def ask(*arguments: Any) -> Answer:
+        answer = model(*arguments)
+        return replace(answer, finish_reason="length") if len(model.prompts) in cut else answer
+
+    (only,) = respond(job, Executor(planner, ask)).warnings
+    assert only.startswith(warning)
 
 
 def test_lists_are_concatenated_with_spans_in_the_whole_text(mistral: Path) -> None:
