@@ -7,7 +7,7 @@ for character. A translation that loses something is retried once, and reported 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -76,6 +76,10 @@ def _with_glossary(path: Path, task: Task, reporter: Reporter, encoding: str) ->
     return replace(task, strategy=TranslationStrategy(read_glossary(path, reporter, encoding)))
 
 
+Check = Callable[["PreparedRequest", "Answer"], str | None]
+"""Names all problems with the translation of a segment, or returns None."""
+
+
 class TranslationStrategy(Strategy):
     """Translates each segment by itself and puts it in the place of the original."""
 
@@ -99,6 +103,7 @@ class TranslationStrategy(Strategy):
 
     def chunk(self, sizer: PromptSizer, prompt: EncodedPrompt) -> ChunkedText:
         """The segments to translate, and the text between them."""
+        from mistral_cli.errors import UsageError
         from mistral_cli.generation.chunking import ChunkedText, format_of
         from mistral_cli.generation.options import Overflow
         from mistral_cli.generation.prompt import EncodedPrompt
@@ -112,7 +117,12 @@ class TranslationStrategy(Strategy):
         chunks = tuple(self._chunks(sizer, prompt, text_format))
         if any(isinstance(chunk, EncodedPrompt) for chunk in chunks):
             return ChunkedText(whole, chunks, text_format=text_format)
-        return ChunkedText(whole, (prompt,))  # no words: leave it to the model
+        if text_format != "text":
+            raise UsageError(
+                f"{whole.text.source} has no words to translate",
+                hint="Code, formulas and times stay as they are: copy the file.",
+            )
+        return ChunkedText(whole, (prompt,))  # perhaps a single letter: leave it to the model
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """Translate the whole document, and write it in order."""
@@ -125,7 +135,8 @@ class TranslationStrategy(Strategy):
         from mistral_cli.texts.structure import left_out, place, with_breaks
 
         requests = job.requests
-        answers = executor.answers(requests, lambda each: self._translate(job, each, executor))
+        check = self._check_of(job)
+        answers = executor.answers(requests, lambda each: _translate(each, executor, check))
         completed: list[Answer] = []
         texts: list[str] = []
         warnings: list[str] = []
@@ -138,7 +149,7 @@ class TranslationStrategy(Strategy):
                 completed.append(answer)
                 executor.status(f"{len(completed)} of {len(requests)} segments translated …")
                 text = with_breaks(original, _fit_lines(chunk, answer), job.text_format)
-                if problem := self._problem(job, chunk, answer):
+                if problem := check(chunk, answer):
                     where = place(document.document, position, job.text_format)
                     warnings.append(f"{where}: {problem}")
             writer.delta(text if position else text.removeprefix(document.ends[0]))
@@ -200,29 +211,37 @@ class TranslationStrategy(Strategy):
             return EncodedPrompt(prompt, whole.token_ids)
         return sizer.encode(prompt)
 
-    def _translate(self, job: Job, prepared: PreparedRequest, executor: Executor) -> Answer:
-        """Translate one segment, with one retry if the translation has a problem."""
-        answer = executor.answer(prepared)
-        if problem := self._problem(job, prepared, answer):
-            request = _retry(prepared, answer, problem, executor)
-            second = executor.ask(request, prepared.stop, lambda _: None)
-            if not self._problem(job, prepared, second):
-                return second
-        return answer
-
-    def _problem(self, job: Job, prepared: PreparedRequest, answer: Answer) -> str | None:
-        """All problems with a translation, or None."""
+    def _check_of(self, job: Job) -> Check:
+        """Returns the check of the translations of one document."""
+        from mistral_cli.texts.markdown import link_labels
         from mistral_cli.texts.structure import translation_problem
 
-        original, text = prepared.prompt.text.text, answer.text.strip()
-        problems = []
-        if answer.finish_reason == "length":
-            problems.append(f"the translation was cut at {answer.completion_tokens} tokens")
-        if problem := translation_problem(original, text, job.text_format):
-            problems.append(problem)
-        if self._glossary and (missing := self._glossary.missing(original, text)):
-            problems.append(f"the glossary's {', '.join(missing)} is not used")
-        return "; ".join(problems) or None
+        is_markdown = job.text_format == "markdown"
+        labels = link_labels(job.prompt.text.document) if is_markdown else frozenset[str]()
+
+        def check(prepared: PreparedRequest, answer: Answer) -> str | None:
+            original, text = prepared.prompt.text.text, answer.text.strip()
+            problems = []
+            if answer.finish_reason == "length":
+                problems.append(f"the translation was cut at {answer.completion_tokens} tokens")
+            if problem := translation_problem(original, text, job.text_format, labels):
+                problems.append(problem)
+            if self._glossary and (missing := self._glossary.missing(original, text)):
+                problems.append(f"the glossary's {', '.join(missing)} is not used")
+            return "; ".join(problems) or None
+
+        return check
+
+
+def _translate(prepared: PreparedRequest, executor: Executor, check: Check) -> Answer:
+    """Translate one segment, with one retry if the translation has a problem."""
+    answer = executor.answer(prepared)
+    if problem := check(prepared, answer):
+        request = _retry(prepared, answer, problem, executor)
+        second = executor.ask(request, prepared.stop, lambda _: None)
+        if not check(prepared, second):
+            return second
+    return answer
 
 
 def _chunk_limit(sizer: PromptSizer, whole: EncodedPrompt) -> int:

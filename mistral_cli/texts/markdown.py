@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -30,6 +31,8 @@ _MARKER = re.compile(
     r"|:::+[ \t]*(?:\{[^{}]*\}|[\w-]*)[ \t]*|\{[:%#.][^{}]*\}\s*\Z"
 )
 _TITLE = re.compile(r"\[!\w+\]|:::")  # such a line is not continued by the next one
+_SHORTCUT = re.compile(r"\[((?:\\.|[^\[\]\\])+)\](?:\[\]|(?![\[(:]))")
+_PARAGRAPH = ["paragraph_open", "inline", "paragraph_close"]
 _FENCE = "$$"
 
 
@@ -44,6 +47,40 @@ def markdown_spans(text: str) -> Iterator[Span]:
         begin = front.end()
     source = text.replace("\0", "\ufffd")  # as the parser does
     yield from sorted(_block_spans(source, begin))
+
+
+def link_labels(text: str) -> frozenset[str]:
+    """The labels that the document's link definitions have, in the form that compares them."""
+    env: dict[str, Any] = {}
+    _parser().parse(text, env)
+    return frozenset(env.get("references", {}))
+
+
+def lost_links(original: str, translation: str, labels: frozenset[str]) -> list[str]:
+    """The links of `original` that are their own label, [like this], and lost it."""
+    from markdown_it.common.utils import normalizeReference
+
+    def links(text: str) -> Counter[str]:
+        return Counter(normalizeReference(link[1]) for link in _SHORTCUT.finditer(text))
+
+    lost = links(original) - links(translation)
+    names = (link[1] for link in _SHORTCUT.finditer(original))
+    return [
+        f"[{name}]"
+        for name in dict.fromkeys(names)
+        if normalizeReference(name) in labels.intersection(lost)
+    ]
+
+
+def new_block(original: str, translation: str) -> str | None:
+    """Name the first block in `translation` that `original` has not; None for a paragraph."""
+    blocks, others = (
+        [token.type for token in _parser().parse(text)] for text in (original, translation)
+    )
+    if others in (blocks, _PARAGRAPH):
+        return None
+    new = next((block for block in others if block not in blocks), "other")
+    return new.removesuffix("_open").replace("_", " ")
 
 
 def _block_spans(text: str, begin: int) -> Iterator[Span]:

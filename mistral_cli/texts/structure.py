@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Literal
 
 from mistral_cli.texts.inputs import BYTE_ORDER_MARK
-from mistral_cli.texts.markdown import markdown_spans
+from mistral_cli.texts.markdown import lost_links, markdown_spans, new_block
 from mistral_cli.texts.markup import changed_markup, has_words
 from mistral_cli.texts.spans import Span, line_number
 from mistral_cli.texts.subtitles import (
@@ -112,8 +112,16 @@ def detect_format(source: str, text: str) -> TextFormat:
     return "markdown" if signs >= 2 else "text"
 
 
-def translation_problem(original: str, translation: str, text_format: TextFormat) -> str | None:
-    """Say why `translation` cannot replace the segment `original`; None if it can."""
+def translation_problem(
+    original: str,
+    translation: str,
+    text_format: TextFormat,
+    labels: frozenset[str] = frozenset(),
+) -> str | None:
+    """Say why `translation` cannot replace the segment `original`; None if it can.
+
+    `labels` are those of the link definitions in a Markdown document.
+    """
     if not translation.strip():
         return "the answer is empty"
     before, after = _size(original), _size(translation)
@@ -121,9 +129,16 @@ def translation_problem(original: str, translation: str, text_format: TextFormat
         return f"the answer is {after / before:.0f} times as long as the text"
     if before > _SHORT_TEXT and after * _MAX_SHRINKAGE < before:
         return "the answer is much shorter than the text"
-    return _changed_lines(original, translation.strip(), text_format) or changed_markup(
-        original, translation, markdown=text_format == "markdown"
-    )
+    is_markdown = text_format == "markdown"
+    problems = [
+        _changed_lines(original, translation.strip(), text_format),
+        changed_markup(original, translation, markdown=is_markdown),
+    ]
+    if is_markdown:
+        problems += [f"the answer lacks {x}" for x in lost_links(original, translation, labels)]
+    if is_markdown and not any(problems) and (block := new_block(original, translation.strip())):
+        problems.append(f"the answer has a new block ({block})")
+    return "; ".join(filter(None, problems)) or None
 
 
 def _spans(text: str, text_format: TextFormat) -> Iterator[Span]:

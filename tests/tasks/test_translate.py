@@ -13,6 +13,7 @@ from support.program import Run
 from support.terminals import make_terminal
 
 from mistral_cli.engines.types import Request
+from mistral_cli.errors import UsageError
 from mistral_cli.generation.answer import Answer, Timings
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
@@ -126,6 +127,22 @@ def test_a_paragraph_that_is_too_long_is_split_at_sentences(mistral: Path) -> No
     result, model = answered(TRANSLATION, mistral, text, upper)
     assert len(model.prompts) > 3
     assert result.answer.text == text.upper()
+
+
+def test_a_link_that_is_its_own_label_is_kept(mistral: Path) -> None:
+    text = "See [the lamp] and [sic].\n\n[The Lamp]: /lamp\n"
+    result, _ = answered(TRANSLATION, mistral, text, lambda _: "Siehe [die Lampe].", source="a.md")
+    assert result.warnings == ("line 1: the answer lacks [the lamp]",)
+    result, _ = answered(TRANSLATION, mistral, text, lambda _: "Siehe [The lamp].", source="a.md")
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("source", "text"), [("a.md", "```\nsome code\n```\n"), ("a.srt", "00:01 --> 00:02\n\u266a\n")]
+)
+def test_a_document_without_words_is_refused(mistral: Path, source: str, text: str) -> None:
+    with pytest.raises(UsageError, match="no words to translate"):
+        jobs_of(TRANSLATION, mistral, text, source=source)
 
 
 # --- to the character ----------------------------------------------------------------------------

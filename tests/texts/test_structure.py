@@ -13,8 +13,12 @@ from mistral_cli.texts.structure import (
     Segment,
     TextFormat,
     detect_format,
+    left_out,
+    place,
     segments,
     translation_problem,
+    with_breaks,
+    without_breaks,
 )
 
 DOCUMENTS = Path(__file__).parents[1] / "support" / "files"
@@ -136,7 +140,11 @@ def test_a_text_without_clear_signs_is_plain_text(text: str) -> None:
 
 LINES = """# Heading|Setext|===|---|- item|  - inner|1. one|> quote|> > deep|    code|```|~~~|$$
 | a | b ||---|---||text with `code`|more, [link](u) here|<div>|</div>|***|[ref]: http://x|+++
-00:00:01,000 --> 00:00:02,000|7|- Who?|<v Bob>Hi||\t|:::|: def|- [ ] box|\\|WEBVTT|NOTE x"""
+00:00:01,000 --> 00:00:02,000|7|- Who?|<v Bob>Hi||\t|:::|: def|- [ ] box|\\|WEBVTT|NOTE x
+[00:01.20]Hi|{1}{2}Hi there|[1][2]Hi|0:00:01.0,0:00:02.0|00:00:01:Hi|one\\Ntwo|[ti:x]|;x|00:01 ->
+[Script Info]|[Events]|Format: Start, Text|Dialogue: 0,{\\i1}Hi, you|Comment: a, b|Title: Hi|STYLE
+<p>a|</p>|<!-- a -->|<b>x</b> y|<pre>|</pre>|[^1]: Word|    more|key: value|---|$$a$$
+\ufeff|\x0b|\u2028"""
 
 
 @given(
@@ -149,7 +157,13 @@ def test_nothing_is_lost(lines: list[str], end: str, text_format: TextFormat) ->
     parts = segments(text, text_format)
     assert joined(parts) == text
     assert all(part.text for part in parts)
-    assert all(part.text == part.text.strip() for part in parts if part.translate)
+    for part in parts:
+        if part.translate:
+            assert part.text == part.text.strip()
+            words = without_breaks(part.text, text_format)
+            assert with_breaks(part.text, words, text_format) == part.text
+            assert place(text, len(text), text_format)
+    assert len(left_out(text, text_format)) <= 1
 
 
 WORDS = st.lists(
@@ -225,6 +239,11 @@ def test_a_translation_that_kept_everything(
         ("A heading", "Ein\nTitel", "markdown", "2 lines"),
         ("A heading", "# Ein Titel", "markdown", "begins with #"),
         ("One cell", "Eine | Zelle", "markdown", "column separators"),
+        ("It burns\nall day", "Sie brennt\n- und brennt", "markdown", "new block (bullet list)"),
+        ("It burns\nall day", "Sie brennt\n===", "markdown", "new block (heading)"),
+        ("It burns all day.", "[Sie]: brennt", "markdown", "new block"),
+        ("See [the lamp].", "Siehe [die Lampe].", "markdown", "lacks [the lamp]"),
+        ("Run [it](a.md) `now` %s", "Lauf", "markdown", "lacks a.md, `now`, %s"),
         ("The lamp.", "Here is the translation: " + "Die Lampe. " * 9, "text", "times as long"),
         ("The lamp burns. " * 20, "Die Lampe.", "text", "shorter"),
     ],
@@ -232,7 +251,8 @@ def test_a_translation_that_kept_everything(
 def test_a_translation_that_lost_something(
     original: str, translation: str, text_format: TextFormat, why: str
 ) -> None:
-    assert why in (translation_problem(original, translation, text_format) or "")
+    labels = frozenset(["THE LAMP"])
+    assert why in (translation_problem(original, translation, text_format, labels) or "")
 
 
 def test_every_segment_passes_as_its_own_translation() -> None:
