@@ -99,10 +99,14 @@ def recorded(path: Path) -> Iterator[Api]:
     model = read_gguf(path)
     with open_tokenizer(backend("llama.cpp"), model) as tokenizer:
         session = RecordingSession(tokenizer)
-        api = ServedApi("a-model", 1, model, session, AsyncStreams(session, 2))
-        app = http_app(api, KEY)
+        app = http_app(api_of(model, session), KEY)
         with TestClient(app, base_url="http://127.0.0.1", raise_server_exceptions=False) as client:
             yield Api(model, session, client)
+
+
+def api_of(model: GGUF, session: Session, slots: int = 2) -> ServedApi:
+    """What the routes work with, for `session`."""
+    return ServedApi("a-model", 1, model, session, AsyncStreams(session, slots))
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,9 @@ from typing import Any
 
 from mistral_cli.errors import (
     ContextExceeded,
-    EngineFailed,
     MistralCliError,
     ModelUnusable,
+    OutputInvalid,
     UsageError,
 )
 
@@ -61,7 +61,7 @@ def as_api_error(error: ApiError | MistralCliError) -> ApiError:
             return bad_request(error.message, code="context_length_exceeded")
         case UsageError() | ModelUnusable():
             return bad_request(error.message)
-        case EngineFailed():
-            return ApiError(500, error.message, code="engine_failed")
-        case _:
+        case OutputInvalid():
             return ApiError(500, error.message, code="output_invalid")
+        case _:
+            return ApiError(500, error.message, code="engine_failed")

@@ -14,6 +14,8 @@ from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.serving.registry import ServedModel
 
@@ -48,8 +50,6 @@ def listen(port: int | None) -> socket.socket:
 @contextlib.contextmanager
 def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Iterator[None]:
     """Answer HTTP requests on `listener` with the served `model`; at the end, cancel them."""
-    import uvicorn
-
     from mistral_cli.serving.http.answering import ServedApi
     from mistral_cli.serving.http.app import http_app
     from mistral_cli.serving.http.streams import AsyncStreams
@@ -57,9 +57,23 @@ def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Ite
     session = ServedSession(served, model, served.slots)
     streams = AsyncStreams(session, served.slots)
     api = ServedApi(served.model, int(served.started), model, session, streams)
+    with run_app(http_app(api, served.http_key or ""), listener):
+        try:
+            yield
+        finally:
+            streams.stop()
+
+
+@contextlib.contextmanager
+def run_app(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
+    """Run an application in a thread. At the end it has a moment for its last replies."""
+    import uvicorn
+
+    from mistral_cli.serving.http.connection import TimedConnection
+
     config = uvicorn.Config(
-        http_app(api, served.http_key or ""),
-        http="h11",
+        app,
+        http=TimedConnection,
         ws="none",
         lifespan="off",
         log_config=None,
@@ -78,6 +92,5 @@ def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Ite
             time.sleep(_POLL_SECONDS)
         yield
     finally:
-        streams.stop()
         server.should_exit = True
         thread.join(_GRACE_SECONDS)
