@@ -13,6 +13,7 @@ from mistral_cli.errors import (
     ContextExceeded,
     EngineFailed,
     GpuRequired,
+    ModelUnusable,
     OutOfGpuMemory,
     first_line,
 )
@@ -171,5 +172,10 @@ def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
             ) from error
         # The stub's content was checked in `model`; reading it again takes as long as opening it.
         known = replace(model, path=stub)
-        with backend.open(known, LoadOptions(context_length=512, threads=1)) as tokenizer:
+        try:
+            tokenizer = backend.open(known, LoadOptions(context_length=512, threads=1))
+        except ModelUnusable as error:
+            message = error.message.replace(str(stub), str(model.path))
+            raise error.with_message(message) from error
+        with tokenizer:
             yield tokenizer

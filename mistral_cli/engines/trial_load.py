@@ -14,7 +14,7 @@ from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.protocol import Backend, LoadOptions, LoraAdapter
 from mistral_cli.engines.registry import backend as backend_of
 from mistral_cli.engines.types import Request, Sampling
-from mistral_cli.errors import EngineFailed, MistralCliError, OutOfGpuMemory
+from mistral_cli.errors import EngineFailed, ExitCode, MistralCliError, OutOfGpuMemory
 from mistral_cli.models.gguf import GGUF, read_gguf
 
 _PROMPT_TOKENS = 32
@@ -47,7 +47,7 @@ def trial_load(backend: Backend, model: GGUF, options: LoadOptions) -> None:
             check=False,
         )
         log = (done.stdout + captured.read()).decode(errors="replace")
-    if done.returncode == 0:
+    if done.returncode in (0, ExitCode.MODEL_UNUSABLE):  # the load itself says what is wrong
         return
     # An engine that crashes only when memory runs out is tried only if our estimate is too high.
     crashed = done.returncode < 0 and not backend.gpu_failure_ends_process
@@ -76,7 +76,8 @@ def _main() -> None:
             for _ in session.stream(Request(prompt, 1, _GREEDY)):
                 pass
     except MistralCliError as error:
-        sys.exit(f"error: {error.message}")
+        print(f"error: {error.message}", file=sys.stderr)
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

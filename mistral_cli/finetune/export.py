@@ -116,7 +116,7 @@ def _copy_metadata(writer: Any, model: GGUF, matrix_type: int) -> None:
 
     for key, value in model.metadata.items():
         # The type follows the key and its 8-byte length.
-        value_type = GGUFValueType(model.entries[key][8 + len(key.encode())])
+        value_type = GGUFValueType(model.stored_type(key))
         if key in ("general.architecture", "general.alignment", "general.file_type"):
             continue
         if not isinstance(value, Array):

@@ -162,8 +162,8 @@ _Log = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 _silent = _Log(lambda _level, _text, _data: None)  # llama.cpp keeps a pointer: never free it
 
 
-def load_failure(library: Any, path: Path) -> str:
-    """Load again through the llama.cpp inside `library`, whose log tells the reason."""
+def load_log(library: Any, path: Path) -> str:
+    """Load again through the llama.cpp inside `library`, and return its log."""
     lines: list[str] = []
     log = _Log(lambda _level, text, _data: lines.append(text.decode(errors="replace").strip()))
     library.llama_context_default_params.restype = _Parameters
@@ -178,7 +178,5 @@ def load_failure(library: Any, path: Path) -> str:
         library.llama_log_set(_silent, None)
     if model:
         library.llama_free_model(model)
-        return "there is no room for its context; use a smaller -c/--context-length"
-    # Some lines contain the path, which may contain the word.
-    errors = (line for line in lines if "error" in line.replace(str(path), "").lower())
-    return next(errors, "no reason given")
+        return "there is no room for its context"
+    return "\n".join(lines)

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from ctypes import c_int
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.ctransformers.limits import load_failure, missing_bytes, variant
+from mistral_cli.engines.ctransformers.limits import load_log, missing_bytes, variant
 from mistral_cli.engines.hardware.memory import CPU_BATCH_IN_2023, GPU_BATCH
+from mistral_cli.engines.load_failure import load_failure
 from mistral_cli.engines.protocol import LoadOptions, for_native_code
 from mistral_cli.engines.types import PrefillProgress
 from mistral_cli.errors import EngineFailed
@@ -47,8 +48,8 @@ class LoadedModel:
                 )
         except RuntimeError as error:  # "Failed to create LLM", whatever the reason
             native = library.load_library(library_name, gpu=options.gpu_layers > 0)
-            reason = load_failure(native, model.path)
-            raise engine_failed(f"ctransformers cannot load the model: {reason}") from error
+            log = load_log(native, model.path)
+            raise load_failure("ctransformers", model, log, "no reason given") from error
         except (OSError, ValueError) as error:
             raise engine_failed(f"ctransformers cannot load the model: {error}") from error
         self.vocabulary_size = int(self.llm.vocab_size)

@@ -116,7 +116,7 @@ class LlamaCppSession(ServerSession):
             params = ServerSettings.of(model, options, listening).parameters(xllamacpp)
             # A server that is freed before its loop runs waits forever for that loop to end.
             with native_load():
-                self._server, gpu_layers = load(xllamacpp, params, options.log_file)
+                self._server, gpu_layers = load(xllamacpp, params, model, options.log_file)
                 client.wait_ready()
         except BaseException:
             self._resources.close()

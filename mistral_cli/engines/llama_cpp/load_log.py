@@ -8,11 +8,14 @@ import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.isolated.native_calls import captured_stderr, first_error
-from mistral_cli.engines.llama_cpp.client import engine_failed
+from mistral_cli.engines.isolated.native_calls import captured_stderr
+from mistral_cli.engines.load_failure import load_failure
 from mistral_cli.errors import OutOfGpuMemory
+
+if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
 
 _NOTHING, _ERRORS, _DETAILS = -1, 1, 4  # llama.cpp's verbosity
 _LAST_LINE, _LAST_LINE_OF_FAILURE = "all slots are idle", "exiting due to"
@@ -26,10 +29,10 @@ _NO_MEMORY = re.compile(
 )
 
 
-def load(library: Any, params: Any, log_file: Path | None = None) -> tuple[Any, int]:
+def load(library: Any, params: Any, model: GGUF, log_file: Path | None = None) -> tuple[Any, int]:
     """The server of xllamacpp, the `library`, and the layers that it put on the GPU.
 
-    It logs to `log_file` meanwhile. Raises OutOfGpuMemory and EngineFailed.
+    It logs to `log_file` meanwhile. Raises OutOfGpuMemory, ModelUnusable and EngineFailed.
     """
     quieten = _verbosity_setter(library) if params.n_gpu_layers > 0 else None
     params.verbosity = _DETAILS if quieten else _ERRORS
@@ -39,7 +42,8 @@ def load(library: Any, params: Any, log_file: Path | None = None) -> tuple[Any, 
             # Other threads write the log; the rest of it must not reach the terminal.
             log = _until(read_log, _LAST_LINE) if quieten else ""
         except (RuntimeError, ValueError) as error:
-            raise _failure(params, _until(read_log, _LAST_LINE_OF_FAILURE), error) from error
+            log = _until(read_log, _LAST_LINE_OF_FAILURE)
+            raise _failure(params, model, log, error) from error
         finally:
             if quieten:
                 quieten(_ERRORS)
@@ -70,14 +74,13 @@ def layers_on_gpu(log: str) -> int:
     return int(found[1]) if found else 0
 
 
-def _failure(params: Any, log: str, error: Exception) -> Exception:
-    reason = first_error(log) or str(error)
+def _failure(params: Any, model: GGUF, log: str, error: Exception) -> Exception:
     if params.n_gpu_layers > 0 and out_of_memory(log):
         return OutOfGpuMemory(
             f"{params.n_gpu_layers} layers do not fit into the GPU's memory",
             hint="Use a smaller -ngl/--gpu-layers.",
         )
-    return engine_failed(f"llama.cpp cannot load the model: {reason}")
+    return load_failure("llama.cpp", model, log, str(error))
 
 
 def out_of_memory(log: str) -> bool:

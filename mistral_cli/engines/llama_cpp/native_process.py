@@ -15,12 +15,18 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.engines.isolated import children
 from mistral_cli.engines.isolated.children import DEATH_HINT, describe_exit
-from mistral_cli.engines.isolated.native_calls import first_error
-from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
+from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.load_log import out_of_memory
 from mistral_cli.engines.llama_cpp.server_session import private_listening
 from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
-from mistral_cli.errors import EngineDied, EngineFailed, OutOfGpuMemory, first_line
+from mistral_cli.engines.load_failure import load_failure
+from mistral_cli.errors import (
+    EngineDied,
+    EngineFailed,
+    MistralCliError,
+    OutOfGpuMemory,
+    first_line,
+)
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
@@ -41,10 +47,10 @@ class NativeServer:
     def __init__(self, program: Path, model: GGUF, options: LoadOptions) -> None:
         """Start `program` and wait until it has loaded `model`.
 
-        Raises EngineFailed with the server's reason, and OutOfGpuMemory if it ran out of memory
-        with layers on a GPU.
+        Raises ModelUnusable or EngineFailed with the server's reason, and OutOfGpuMemory if it ran
+        out of memory with layers on a GPU.
         """
-        self._gpu_layers = options.gpu_layers
+        self._model, self._gpu_layers = model, options.gpu_layers
         self._log: deque[str] = deque(maxlen=_LOG_LINES)
         self._resources = contextlib.ExitStack()
         listening = options.listening or private_listening(self._resources)
@@ -138,14 +144,14 @@ class NativeServer:
             time.sleep(min(_LONGEST_PAUSE, 0.001 + waited / 50))
         self.client.wait_ready()
 
-    def _load_failure(self) -> EngineFailed:
+    def _load_failure(self) -> MistralCliError:
         ending = self._how_it_ended()
         if self._gpu_layers and (out_of_memory(self.log) or self._process.returncode < 0):
             return OutOfGpuMemory(
                 f"{self._gpu_layers} layers do not fit into the GPU's memory",
                 hint="Use a smaller -ngl/--gpu-layers.",
             )
-        return engine_failed(f"llama.cpp cannot load the model: {first_error(self.log) or ending}")
+        return load_failure("llama.cpp", self._model, self.log, ending)
 
     def _how_it_ended(self) -> str:
         status = self._process.wait()

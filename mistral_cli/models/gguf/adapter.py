@@ -132,11 +132,11 @@ def _check(header: GGUF) -> None:
 
 def _check_alpha(header: GGUF) -> None:
     alpha = header.metadata.get(_ALPHA)
-    # llama.cpp aborts on any type but FLOAT32. The type follows the key and its 8-byte length.
+    # llama.cpp aborts on any type but FLOAT32.
     if (
         not isinstance(alpha, float)
         or not math.isfinite(alpha)
-        or header.entries[_ALPHA][8 + len(_ALPHA)] != FLOAT32
+        or header.stored_type(_ALPHA) != FLOAT32
     ):
         refuse(f"has an impossible alpha: {alpha!r}", CONVERT)
 

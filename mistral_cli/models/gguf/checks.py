@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Mapping, Sequence
+from itertools import pairwise
 from typing import NoReturn
 
 from mistral_cli.errors import ModelUnusable
@@ -14,6 +16,7 @@ from mistral_cli.models.gguf.types import (
     INT32,
     NOT_FOR_WEIGHTS,
     STRING,
+    TENSOR_TYPES,
     UINT32,
 )
 
@@ -32,6 +35,14 @@ _LIMITS = {  # hyperparameters that every model has, with limits that no trained
     "embedding_length": 1 << 18,
     "attention.head_count": 1 << 12,
     "feed_forward_length": 1 << 20,
+}
+# The architectures whose tensors we know: Llama and Mistral.
+_LLAMA = {"llama", "mistral3"}
+_SCALING = "rope.scaling.type"
+_REALS = {  # with the range of what models are trained with; llama.cpp requires the first
+    "attention.layer_norm_rms_epsilon": (0.0, 0.1),
+    "rope.freq_base": (1.0, 1e12),
+    "rope.scaling.factor": (0.0, 1e6),
 }
 _SAME_IN_ALL_LAYERS = {"block_count", "context_length", "embedding_length"}
 _ROPE_SCALINGS = {"none", "linear", "yarn", "longrope"}
@@ -70,7 +81,7 @@ def _check_kind(model: GGUF) -> None:
         also = ", and pass this file to --lora." if kind == "adapter" else "."
         refuse(f"has the GGUF type {kind!r}, not a model", hint + also)
     if not model.metadata.get("general.architecture"):
-        refuse("does not name its architecture")
+        refuse("does not name its architecture: 'general.architecture' is missing or empty")
     if not model.tensors:
         refuse("has no weights", "It has a vocabulary only: use the GGUF file of the model.")
 
@@ -83,26 +94,56 @@ def _check_hyperparameters(model: GGUF) -> None:
         negative_epsilon = key.endswith("epsilon") and isinstance(value, float) and value < 0
         if negative_epsilon or (isinstance(value, float) and not math.isfinite(value)):
             refuse(f"metadata {key!r} is {value}")
+    _check_reals(model)
     for key, limit in (
         ("nextn_predict_layers", model.block_count),
         ("embedding_length_out", 1 << 18),
     ):
         if not _is_count(model.hparam(key, 0), limit, 0):
             refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
-    if model.hparam("rope.scaling.type", "none") not in _ROPE_SCALINGS:
-        refuse(f"has the unknown RoPE scaling {model.hparam('rope.scaling.type')!r}", CONVERT)
+    scaling = model.hparam(_SCALING, "none")
+    if scaling not in _ROPE_SCALINGS:
+        refuse(f"has the unknown RoPE scaling {_shown(scaling)} {_keys(model, _SCALING)}", CONVERT)
     _check_experts(model)
+
+
+def _check_reals(model: GGUF) -> None:
+    """Refuse real hyperparameters that are missing, absurd, or of another type than FLOAT32."""
+    for key, (low, high) in _REALS.items():
+        name, value = f"{model.architecture}.{key}", model.hparam(key)
+        if value is None:
+            if model.architecture in _LLAMA and key == next(iter(_REALS)):
+                refuse(f"has no metadata {name!r}")
+            continue
+        if not isinstance(value, float) or model.stored_type(name) != FLOAT32:
+            refuse(f"metadata {name!r} is not of the type FLOAT32", CONVERT)
+        if not low <= value <= high:
+            refuse(f"metadata {name!r} has an impossible value: {value:g}")
 
 
 def _check_experts(model: GGUF) -> None:
     """Refuse numbers of experts on which llama.cpp asserts; without experts, all must be zero."""
-    experts, used = model.hparam("expert_count", 0), model.hparam("expert_used_count", 0)
+    names = "expert_count", "expert_used_count"
+    experts, used = (model.hparam(name, 0) for name in names)
     if not (_is_count(experts, _MAX_EXPERTS, 0) and _is_count(used, experts, min(experts, 1))):
-        refuse(f"uses {used!r} of {experts!r} experts")
-    groups, used = model.hparam("expert_group_count", 0), model.hparam("expert_group_used_count", 0)
+        refuse(f"uses {_shown(used)} of {_shown(experts)} experts {_keys(model, *names)}")
+    names = "expert_group_count", "expert_group_used_count"
+    groups, used = (model.hparam(name, 0) for name in names)
     divides = _is_count(groups, experts, 0) and (groups == 0 or experts % groups == 0)
     if not (divides and _is_count(used, groups, 0)):
-        refuse(f"uses {used!r} of {groups!r} groups of experts")
+        of = f"{_shown(used)} of {_shown(groups)} groups of experts"
+        refuse(f"uses {of} {_keys(model, *names)}")
+
+
+def _shown(value: object) -> str:
+    """Return a value of any type, short enough for a message."""
+    is_list = isinstance(value, Array | tuple)
+    return "a list" if is_list else repr(value)[:40]
+
+
+def _keys(model: GGUF, *keys: str) -> str:
+    """Return the names of hyperparameters as a message ends with them."""
+    return f"(metadata {', '.join(f'{model.architecture}.{key}' for key in keys)})"
 
 
 def _is_count(value: object, limit: int, minimum: int = 1) -> bool:
@@ -120,6 +161,8 @@ def _check_counts(model: GGUF, key: str, limit: int) -> None:
         valid = valid and all(_is_count(item, limit, 0) for item in value)
     else:
         valid = _is_count(value, limit)
+        if valid and model.stored_type(f"{model.architecture}.{key}") not in {UINT32, INT32}:
+            refuse(f"metadata '{model.architecture}.{key}' is not of the type UINT32", CONVERT)
     if not valid:
         refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
 
@@ -129,24 +172,31 @@ def _check_attention(model: GGUF) -> None:
     if model.hparam("attention.head_count_kv") is not None:
         _check_counts(model, "attention.head_count_kv", max(heads))
     if any(kv and count % kv for count, kv in zip(heads, model.kv_heads, strict=True)):
-        refuse("has a number of attention heads that is not a multiple of its KV heads")
+        keys = _keys(model, "attention.head_count", "attention.head_count_kv")
+        refuse(f"has a number of attention heads that is not a multiple of its KV heads {keys}")
     if model.hparam("attention.key_length") is None and embedding % max(heads):
-        refuse(f"has {max(heads)} attention heads, which do not divide {embedding}")
+        keys = _keys(model, "attention.head_count", "embedding_length")
+        refuse(f"has {max(heads)} attention heads, which do not divide {embedding} {keys}")
     if not all(_is_count(size, embedding) for size in model.head_sizes):
-        refuse("has attention heads of an impossible size")
-    rotated = model.hparam("rope.dimension_count", 2)
-    if not _is_count(rotated, model.head_sizes[0]) or rotated % 2:
-        refuse(f"rotates {rotated!r} dimensions of attention heads of size {model.head_sizes[0]}")
+        keys = _keys(model, "attention.key_length", "attention.value_length")
+        refuse(f"has attention heads of an impossible size {keys}")
+    rotated, size = model.hparam("rope.dimension_count", 2), model.head_sizes[0]
+    if not _is_count(rotated, size) or rotated % 2:
+        keys = _keys(model, "rope.dimension_count")
+        refuse(f"rotates {_shown(rotated)} dimensions of attention heads of size {size} {keys}")
 
 
 def _check_vocabulary(model: GGUF) -> None:
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     if model.metadata.get("tokenizer.ggml.model", "llama") not in _TOKENIZERS:
-        refuse(f"has the unsupported tokenizer {model.tokenizer_model!r}", CONVERT)
+        tokenizer = model.tokenizer_model[:40]
+        refuse(f"has the unsupported tokenizer {tokenizer!r} ('tokenizer.ggml.model')", CONVERT)
     if "tokenizer.ggml.model" not in model.metadata or not isinstance(tokens, Array):
-        refuse("has no vocabulary", CONVERT)
+        key = "tokens" if "tokenizer.ggml.model" in model.metadata else "model"
+        refuse(f"has no vocabulary: the metadata 'tokenizer.ggml.{key}' is missing", CONVERT)
     if tokens.item_type != STRING or not 1 <= tokens.count <= _MAX_TOKENS:
-        refuse(f"has an impossible vocabulary of {tokens.count} tokens")
+        problem = f"an impossible vocabulary of {tokens.count} tokens"
+        refuse(f"has {problem} ('tokenizer.ggml.tokens')")
     for key, kinds in (("scores", {FLOAT32}), ("token_type", {INT32, UINT32})):
         array = model.metadata.get(f"tokenizer.ggml.{key}", Array(min(kinds), tokens.count, b""))
         valid = isinstance(array, Array) and array.item_type in kinds
@@ -155,11 +205,11 @@ def _check_vocabulary(model: GGUF) -> None:
     merges = model.metadata.get("tokenizer.ggml.merges")
     valid = isinstance(merges, Array) and merges.item_type == STRING
     if not valid and (merges is not None or model.tokenizer_model == "gpt2"):
-        refuse("has a vocabulary without the merges that it needs", CONVERT)
+        refuse("has no valid 'tokenizer.ggml.merges', which its vocabulary needs", CONVERT)
     for key, value in model.metadata.items():
         special = key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
         if special and not _is_count(value, tokens.count - 1, 0):
-            refuse(f"metadata {key!r} is {value!r}, outside the vocabulary of {tokens.count}")
+            refuse(f"metadata {key!r} is {_shown(value)}, outside the vocabulary of {tokens.count}")
     _check_tokens(model)
 
 
@@ -171,30 +221,31 @@ def _check_tokens(model: GGUF) -> None:
     # It gives each empty token a name of its own.
     distinct = set(tokens) - {b""}
     if len(distinct) + tokens.count(b"") != len(tokens):
-        refuse(f"has {len(tokens)} tokens, some of them twice", CONVERT)
+        twice = next(each for each, count in Counter(tokens).items() if each and count > 1)
+        problem = f"{len(tokens)} tokens, some of them twice, such as {twice[:40]!r}"
+        refuse(f"has {problem} ('tokenizer.ggml.tokens')", CONVERT)
     valid = {b"<0x%02X>" % byte for byte in range(256)}
     if BYTE_TOKEN not in (model.token_types or ()):
         return
     for token, kind in zip(model.tokens, model.token_types or (), strict=False):
         if kind == BYTE_TOKEN and token not in valid:
-            refuse(f"has the malformed byte token {token[:40]!r}")
+            refuse(f"has the malformed byte token {token[:40]!r} ('tokenizer.ggml.tokens')")
 
 
-def _check_shapes(model: GGUF) -> None:
-    """Refuse tensors that do not fit the hyperparameters.
+def _check_tensors(model: GGUF) -> None:
+    """Refuse tensors that are missing, or do not fit the hyperparameters.
 
-    All architectures have the embedding. The other shapes are known for "llama" only, and the
-    engines themselves report a tensor that is missing.
+    All architectures have the embedding. The other tensors are known for Llama's only; for the
+    rest, the engine reports what is wrong as it loads them.
     """
     tensors = {tensor.name: tensor for tensor in model.tensors}
-    shapes = _llama_shapes(model) if model.architecture == "llama" else {}
-    embedding = (model.hparam("embedding_length"), len(model.tokens))
-    shapes["token_embd.weight"] = embedding
-    if "token_embd.weight" not in tensors:
-        refuse("has no tensor 'token_embd.weight'", CONVERT)
+    shapes = _llama_shapes(model) if model.architecture in _LLAMA else {}
+    shapes["token_embd.weight"] = model.hparam("embedding_length"), len(model.tokens)
     for name, shape in shapes.items():
         tensor = tensors.get(name)
         if not tensor:
+            if not _may_lack(name, model, tensors):
+                refuse(f"has no tensor {name!r}")
             continue
         if tensor.shape != shape:
             refuse(f"tensor {name!r} has shape {tensor.shape}, expected {shape}")
@@ -202,6 +253,25 @@ def _check_shapes(model: GGUF) -> None:
         wrong = tensor.type_name in NOT_FOR_WEIGHTS if len(tensor.shape) > 1 else tensor.type != 0
         if wrong:
             refuse(f"tensor {name!r} cannot have the type {tensor.type_name}", CONVERT)
+    _check_order(model)
+
+
+def _may_lack(name: str, model: GGUF, tensors: Container[str]) -> bool:
+    """Whether a Llama can do without that tensor, or has another in its place."""
+    layer, _, part = name.rpartition(".weight")[0].rpartition(".")
+    if part.startswith("ffn_") and part != "ffn_norm":
+        return bool(model.hparam("expert_count", 0))
+    if part in {"attn_q", "attn_k", "attn_v"}:
+        return f"{layer}.attn_qkv.weight" in tensors
+    return name == "output.weight"  # it shares the embedding's
+
+
+def _check_order(model: GGUF) -> None:
+    """Refuse gaps between tensors, where another was lost: llama.cpp only reads files without."""
+    for before, after in pairwise(model.tensors):
+        end = before.offset + before.size
+        if before.type in TENSOR_TYPES and after.offset != end + -end % model.alignment:
+            refuse(f"the data of the tensor {after.name!r} does not follow {before.name!r}")
 
 
 def _llama_shapes(model: GGUF) -> dict[str, tuple[int, ...]]:
@@ -233,4 +303,4 @@ def check_model(model: GGUF) -> None:
     _check_kind(model)
     _check_hyperparameters(model)
     _check_vocabulary(model)
-    _check_shapes(model)
+    _check_tensors(model)

@@ -67,8 +67,8 @@ class Tensor:
 
     @property
     def type_name(self) -> str:
-        """The ggml type, such as `Q4_K`."""
-        return TENSOR_TYPES[self.type][0]
+        """The ggml type, such as `Q4_K`; its number if it is newer than this program."""
+        return TENSOR_TYPES[self.type][0] if self.type in TENSOR_TYPES else str(self.type)
 
     @property
     def elements(self) -> int:
@@ -91,6 +91,17 @@ class GGUF:
     entries: Mapping[str, bytes] = field(repr=False)
     tensors: tuple[Tensor, ...] = field(repr=False)
     file_size: int
+
+    def stored_type(self, key: str) -> int:
+        """Return the GGUF type of a metadata entry: it follows the key and its 8-byte length."""
+        return self.entries[key][8 + len(key.encode())]
+
+    @property
+    def alignment(self) -> int:
+        """The alignment of the tensors' data in bytes."""
+        alignment = self.metadata.get("general.alignment", 32)
+        assert isinstance(alignment, int)
+        return alignment
 
     @property
     def architecture(self) -> str:

@@ -8,6 +8,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ _MAGIC = b"GGUF"
 _FIXED_PART = 24  # bytes: magic, version, number of tensors, number of metadata entries
 _MAX_ENTRIES = 1 << 16  # tensors or metadata entries; real models have hundreds
 _MAX_NAME_BYTES = 63  # ggml's GGML_MAX_NAME without the final NUL
+_MAX_TYPE = 256  # a greater number is damage, not a tensor type newer than this program
+_UNKNOWN_TYPE = ("", 1, 0)  # the engine knows how large its blocks are, or refuses it
 _MIN_ALIGNMENT = 32  # ggml computes on the mapped weights and aborts below this
 _OTHER_FORMATS = {
     b"version https://git-lfs": ("is a Git LFS pointer, not the model", "Run `git lfs pull`."),
@@ -176,9 +179,9 @@ def _alignment(metadata: Mapping[str, object], entries: Mapping[str, bytes]) -> 
     # llama.cpp aborts on any type but UINT32. The type follows the key and its 8-byte length.
     stored_as_uint32 = key not in entries or entries[key][8 + len(key)] == UINT32
     if not (isinstance(alignment, int) and stored_as_uint32 and alignment.bit_count() == 1):
-        refuse(f"has an impossible alignment: {alignment!r}")
+        refuse(f"has an impossible {key!r}: {alignment!r}")
     if alignment < _MIN_ALIGNMENT:
-        refuse(f"has an alignment of {alignment}, which is too small for the engines", CONVERT)
+        refuse(f"has a {key!r} of {alignment}, which is too small for the engines", CONVERT)
     return alignment
 
 
@@ -190,10 +193,7 @@ def _parse_tensors(cursor: _Cursor, count: int, alignment: int) -> tuple[Tensor,
             refuse(f"has the tensor {tensor.name!r} twice")
         tensors[tensor.name] = tensor
     start = cursor.position + -cursor.position % alignment
-    return tuple(
-        Tensor(each.name, each.shape, each.type, start + each.offset, each.size)
-        for each in tensors.values()
-    )
+    return tuple(replace(each, offset=start + each.offset) for each in tensors.values())
 
 
 def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
@@ -206,9 +206,9 @@ def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
         refuse(f"tensor {name!r} has {dimensions} dimensions")
     shape = tuple(cursor.number(UINT64) for _ in range(dimensions))
     kind, offset = cursor.number(UINT32), cursor.number(UINT64)
-    if kind not in TENSOR_TYPES:
+    if kind not in TENSOR_TYPES and not max(TENSOR_TYPES) < kind < _MAX_TYPE:
         refuse(f"tensor {name!r} has the unknown type {kind}", CONVERT)
-    _, block, block_bytes = TENSOR_TYPES[kind]
+    _, block, block_bytes = TENSOR_TYPES.get(kind, _UNKNOWN_TYPE)
     if not 0 < math.prod(shape) < 1 << 62 or shape[0] % block:
         refuse(f"tensor {name!r} has an impossible shape: {shape}")
     if offset % alignment:
@@ -217,6 +217,7 @@ def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
 
 
 def _check_extents(tensors: tuple[Tensor, ...], file_size: int) -> None:
+    """Refuse tensors that overlap, or lie outside the file; of unknown types as far as we know."""
     end = 0
     for tensor in sorted(tensors, key=lambda each: each.offset):
         if tensor.offset < end:

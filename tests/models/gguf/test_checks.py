@@ -95,6 +95,34 @@ DAMAGE: dict[str, tuple[Callable[[GGUFParts], object], str]] = {
         lambda d: d.change("token_embd.weight", name="other.weight"),
         "has no tensor",
     ),
+    "no norm": (
+        lambda d: d.change("blk.1.ffn_norm.weight", name="blk.1.ffn_norm"),
+        "has no tensor 'blk.1.ffn_norm.weight'",
+    ),
+    "fewer layers than counted": (
+        lambda d: d.put(number("llama.block_count", 3)),
+        r"has no tensor 'blk.2",
+    ),
+    "no epsilon": (
+        lambda d: d.entries.pop("llama.attention.layer_norm_rms_epsilon"),
+        "has no metadata 'llama.attention.layer_norm_rms_epsilon'",
+    ),
+    "epsilon an integer": (
+        lambda d: d.put(number("llama.attention.layer_norm_rms_epsilon", 1)),
+        "rms_epsilon' is not of the type FLOAT32",
+    ),
+    "rope base a double": (
+        lambda d: d.put(entry("llama.rope.freq_base", 12, struct.pack("<d", 1e4))),
+        "freq_base' is not of the type FLOAT32",
+    ),
+    "rope base 0": (
+        lambda d: d.put(entry("llama.rope.freq_base", 6, struct.pack("<f", 0.0))),
+        "freq_base' has an impossible value: 0",
+    ),
+    "layers in 64 bits": (
+        lambda d: d.put(number("llama.block_count", 2, types.UINT64)),
+        "block_count' is not of the type UINT32",
+    ),
     "short embedding": (lambda d: d.change("token_embd.weight", shape=(32, 299)), "has shape"),
     "narrow embedding": (lambda d: d.change("token_embd.weight", shape=(16, 300)), "has shape"),
     "wrong attention": (lambda d: d.change("blk.0.attn_q.weight", shape=(32, 16)), "has shape"),
@@ -108,13 +136,20 @@ DAMAGE: dict[str, tuple[Callable[[GGUFParts], object], str]] = {
         lambda d: d.change("output.weight", shape=(1 << 32, 1 << 32)),
         "impossible shape",
     ),
-    "unknown tensor type": (lambda d: d.change("output.weight", type=99), "unknown type 99"),
+    "unknown tensor type": (lambda d: d.change("output.weight", type=999), "unknown type 999"),
     "removed tensor type": (lambda d: d.change("output.weight", type=4), "unknown type 4"),
     "partial block": (lambda d: d.change("output.weight", type=12), "impossible shape"),
     "misaligned": (lambda d: d.change("output.weight", offset=16), "not aligned"),
     "overlap": (lambda d: d.change("output.weight", offset=32), "overlaps"),
     "outside": (lambda d: d.change("output.weight", offset=1 << 40), "is truncated"),
     "far outside": (lambda d: d.change("output.weight", offset=(1 << 64) - 32), "is truncated"),
+    "gap": (
+        lambda d: (
+            d.change("output.weight", offset=d.tensors[-1].offset + 32),
+            setattr(d, "tail", bytes(32)),
+        ),
+        "'output.weight' does not follow",
+    ),
     "duplicate tensor": (lambda d: d.change("output.weight", name="output_norm.weight"), "twice"),
     "long tensor name": (lambda d: d.change("output.weight", name="x" * 64), "64 characters"),
     "unnamed tensor": (lambda d: d.change("output.weight", name=""), "0 characters"),
@@ -197,6 +232,16 @@ def test_refuses(
     parts = GGUFParts(tiny_file)
     damage(parts)
     assert_refused(tmp_path / "m.gguf", parts.build(), message)
+
+
+def test_a_tensor_type_newer_than_this_program_is_left_to_the_engine(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    parts = GGUFParts(tiny_file)
+    parts.change("output.weight", type=99)
+    (tmp_path / "m.gguf").write_bytes(parts.build())
+    types_by_name = {each.name: each.type_name for each in read_gguf(tmp_path / "m.gguf").tensors}
+    assert types_by_name["output.weight"] == "99"
 
 
 # --- mutants -----------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 from support.gguf_parts import GGUFParts, number, numbers
 from synthetic.models import write_mistral
 
-from mistral_cli.models.gguf import read_gguf, types
+from mistral_cli.models.gguf import read_gguf, reread_gguf, types
 
 
 def test_reads_the_facts_of_a_mistral_file(tmp_path: Path) -> None:
@@ -72,10 +72,8 @@ def test_reads_a_byte_level_vocabulary(tiny_tekken_file: Path) -> None:
 def test_counts_kv_heads_per_layer(tiny_file: Path, tmp_path: Path) -> None:
     parts = GGUFParts(tiny_file)
     parts.put(numbers("llama.attention.head_count_kv", [1, 2]))
-    parts.change("blk.1.attn_k.weight", shape=(32, 32), offset=0)
-    parts.tensors = [each for each in parts.tensors if each.name.startswith("token_embd")]
     path = tmp_path / "m.gguf"
     path.write_bytes(parts.build())
-    model = read_gguf(path)
+    model = reread_gguf(path)  # its tensors do not fit these heads
     assert model.kv_heads == (1, 2)
     assert model.kv_bytes(10) == 3 * 32 * 2 * 10
