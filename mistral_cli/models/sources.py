@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.disk import check_free_space
+from mistral_cli.models.gguf.kinds import is_never_model, models_among
 from mistral_cli.system.config import cache_dir
 
 if TYPE_CHECKING:
@@ -161,7 +162,7 @@ class HubRepo:
         matching = _matching(names, self.quant)
         if matching:
             return self.only_file([HubFile(self.repo, name, self.revision) for name in matching])
-        quants = sorted({quant for name in names if (quant := quant_of(name))})
+        quants = sorted({quant for name in models_among(names) if (quant := quant_of(name))})
         raise ModelNotAvailable(
             f"{self.repo} has no {self.quant} file",
             hint=f"It has {', '.join(quants)}: write for example {self.repo}:{quants[0]}."
@@ -232,11 +233,12 @@ def quant_of(filename: str) -> str | None:
     """Return the quantization in a GGUF file's name, in upper case."""
     stem = filename.upper().removesuffix(".GGUF")
     names = _QUANT.findall(stem) if stem != filename.upper() else []
-    return names[-1] if names and "MMPROJ" not in stem else None
+    return names[-1] if names and not is_never_model(filename) else None
 
 
 def _matching(names: Iterable[str], quant: str) -> list[str]:
-    return sorted(n for n in names if quant_of(n) == quant.upper() and not _SPLIT.fullmatch(n))
+    same = (n for n in names if quant_of(n) == quant.upper() and not _SPLIT.fullmatch(n))
+    return sorted(models_among(same))
 
 
 def is_file(path: Path) -> bool:

@@ -12,13 +12,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
-from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.kinds import other_kind
+from mistral_cli.models.gguf.reader import open_checked
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
 from mistral_cli.models.hub.leftovers import find_leftovers
 from mistral_cli.models.references import ALIASES, parse_reference
 from mistral_cli.models.sources import HubFile, LocalFile, ModelSource, PyPIWheel, quant_of
 
 if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.config import Config
 
 Storage = Literal["hub cache", "our cache", "user's file"]
@@ -172,21 +174,23 @@ def _listed(
         state = path.stat()
     except OSError:
         return None
+    header = _header(path)
+    kind = other_kind(header) if header else None
     return ListedModel(
         name=name,
-        source=source,
+        source=f"{source}: {kind.name}" if kind else source,
         path=path,
         size=state.st_size,
-        quantization=quantization or _quantization_in_header(path),
+        quantization=quantization or (header.quantization if header and not kind else None),
         last_used=datetime.fromtimestamp(int(state.st_atime), UTC),
         default=default,
     )
 
 
-def _quantization_in_header(path: Path) -> str | None:
+def _header(path: Path) -> GGUF | None:
     try:
         with unchanged_access_time(path):
-            return read_gguf(path).quantization
+            return open_checked(path, lambda _: None)
     except (OSError, ModelUnusable):
         return None
 

@@ -166,10 +166,11 @@ def rearrange(parts: GGUFParts, rng: random.Random) -> bytes:
     return parts.build()
 
 
-def assert_refused(path: Path, content: bytes, message: str) -> None:
-    """Write `content` to `path` and check that `read_gguf` refuses it with a hint."""
+def assert_refused(path: Path, content: bytes, message: str) -> str:
+    """Write `content` to `path`, check that `read_gguf` refuses it, and return the hint."""
     path.write_bytes(content)
     with pytest.raises(ModelUnusable, match=message) as caught:
         read_gguf(path)
     assert caught.value.hint
     assert "\n" not in caught.value.message
+    return caught.value.hint

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf.checks import CONVERT, refuse
+from mistral_cli.models.gguf.kinds import is_adapter, other_kind
 from mistral_cli.models.gguf.reader import open_checked
 from mistral_cli.models.gguf.types import FLOAT32, NOT_FOR_WEIGHTS
 
@@ -108,15 +109,10 @@ def is_adapter_file(path: Path) -> bool:
         return False
 
 
-def is_adapter(header: GGUF) -> bool:
-    """Return True if the metadata in `header` names an adapter."""
-    return header.metadata.get("general.type") == "adapter"
-
-
 def _check(header: GGUF) -> None:
     if not is_adapter(header):
-        kind = header.metadata.get("general.type", "model")
-        refuse(f"has the GGUF type {kind!r}, not an adapter", _NO_ADAPTER)
+        kind = other_kind(header)
+        refuse(f"is {kind.name if kind else 'a model'}, not an adapter", _NO_ADAPTER)
     if header.metadata.get("adapter.type") != "lora":
         refuse(f"is an adapter of type {header.metadata.get('adapter.type')!r}", _NO_ADAPTER)
     architecture = header.metadata.get("general.architecture")

@@ -9,6 +9,7 @@ from itertools import pairwise
 from typing import NoReturn
 
 from mistral_cli.errors import ModelUnusable
+from mistral_cli.models.gguf.kinds import VOCABULARY, other_kind
 from mistral_cli.models.gguf.model import GGUF, Array
 from mistral_cli.models.gguf.types import (
     BYTE_TOKEN,
@@ -69,6 +70,7 @@ def _check_kind(model: GGUF) -> None:
     for key, expected in _TYPES.items():
         if key in model.metadata and type(model.metadata[key]) is not expected:
             refuse(f"metadata {key!r} is not of type {expected.__name__}")
+    refuse_other_kind(model)
     parts = model.metadata.get("split.count", 1)
     if isinstance(parts, int) and parts > 1:
         refuse(
@@ -77,13 +79,17 @@ def _check_kind(model: GGUF) -> None:
         )
     kind = model.metadata.get("general.type", "model")
     if kind != "model":
-        hint = "Use the GGUF file of the base model"
-        also = ", and pass this file to --lora." if kind == "adapter" else "."
-        refuse(f"has the GGUF type {kind!r}, not a model", hint + also)
+        refuse(f"has the GGUF type {str(kind)[:40]!r}, not a model", ANOTHER)
     if not model.metadata.get("general.architecture"):
         refuse("does not name its architecture: 'general.architecture' is missing or empty")
     if not model.tensors:
-        refuse("has no weights", "It has a vocabulary only: use the GGUF file of the model.")
+        refuse(f"is {VOCABULARY.name}", VOCABULARY.advice)
+
+
+def refuse_other_kind(header: GGUF) -> None:
+    """Refuse a file that is known not to be a language model."""
+    if kind := other_kind(header):
+        refuse(f"is {kind.name}", kind.advice)
 
 
 def _check_hyperparameters(model: GGUF) -> None:

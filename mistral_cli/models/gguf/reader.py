@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf.checks import ANOTHER, CONVERT, DAMAGED, refuse
+from mistral_cli.models.gguf.checks import ANOTHER, CONVERT, DAMAGED, refuse, refuse_other_kind
+from mistral_cli.models.gguf.kinds import is_adapter
 from mistral_cli.models.gguf.model import GGUF, Array, Tensor
 from mistral_cli.models.gguf.types import (
     ARRAY,
@@ -35,6 +36,7 @@ _OTHER_FORMATS = {
     b"version https://git-lfs": ("is a Git LFS pointer, not the model", "Run `git lfs pull`."),
     b"<": ("is a web page, not a model", "Download the file itself, not the page about it."),
     b"PK\x03\x04": ("is a ZIP or PyTorch file, not GGUF", ANOTHER),
+    b"algg": ("is a LoRA adapter in the GGLA format, the predecessor of GGUF's", CONVERT),
     b"lmgg": ("is in the GGML format, the predecessor of GGUF", CONVERT),
     b"tjgg": ("is in the GGJT format, a predecessor of GGUF", CONVERT),
 }
@@ -167,10 +169,17 @@ def parse_header(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
             refuse(f"has the metadata key {key!r} twice")
         metadata[key] = cursor.value(key)
         entries[key] = data[start : cursor.position]
-    alignment = _alignment(metadata, entries)
-    tensors = _parse_tensors(cursor, tensor_count, alignment)
-    _check_extents(tensors, file_size)
-    return GGUF(path, version, metadata, entries, tensors, file_size)
+    header = GGUF(path, version, metadata, entries, (), file_size)
+    try:
+        tensors = _parse_tensors(cursor, tensor_count, _alignment(metadata, entries))
+        _check_extents(tensors, file_size)
+    except HeaderCut:
+        raise
+    except ModelUnusable:  # models for videos have tensors that language models cannot have
+        if not is_adapter(header):
+            refuse_other_kind(header)
+        raise
+    return replace(header, tensors=tensors)
 
 
 def _alignment(metadata: Mapping[str, object], entries: Mapping[str, bytes]) -> int:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models.gguf.kinds import models_among
 from mistral_cli.models.hub.calls import hub_call
 from mistral_cli.models.hub.errors import explanation_key
 from mistral_cli.models.hub.remote import RemoteFile, fetch_metadata, open_range
@@ -224,7 +225,7 @@ def _cause(error: ModelNotAvailable) -> str:
 
 def _similar_files(repo: str, filename: str, revision: str | None) -> str:
     try:
-        names = [name for name, _ in list_files(repo, revision) if name.lower().endswith(".gguf")]
+        names = models_among(name for name, _ in list_files(repo, revision))
     except ModelNotAvailable:
         return ""
     if not names:

@@ -115,7 +115,7 @@ A_OF_Q = "blk.0.attn_q.weight.lora_a"
 @pytest.mark.parametrize(
     ("change", "problem"),
     [
-        (_metadata("general.type", "model", STRING), "has the GGUF type 'model', not an adapter"),
+        (_metadata("general.type", "model", STRING), "is a model, not an adapter"),
         (_metadata("adapter.type", "control", STRING), "is an adapter of type 'control'"),
         (_without("adapter.type"), "is an adapter of type None"),
         (_without("general.architecture"), "does not name its architecture"),
