@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mistral_cli.batch.report.table import count, quantity, timings_of
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.loader import open_session
 from mistral_cli.errors import MistralCliError
@@ -42,6 +43,7 @@ def print_estimate(
     resume: ResumePlan,
     todo: Sequence[WorkItem],
     existing: Iterable[Record],
+    orphans: int,
     terminal: Terminal,
 ) -> None:
     """Print counts, tokens and the estimated time as JSON, and the time also as a note."""
@@ -68,6 +70,7 @@ def print_estimate(
             "rows": len(resume.todo) + len(resume.done) + len(resume.failed),
             "done": len(resume.done),
             "failed_before": len(resume.failed),
+            "orphaned": orphans,
             "to_do": len(todo),
             "would_fail": would_fail,
             "requests": len(requests),
@@ -90,14 +93,16 @@ def _speed_of(records: Iterable[Record]) -> Speed | None:
     """Return the speed of rows that were answered, or None if there are none."""
     prompt_tokens = answer_tokens = prefill_seconds = generation_seconds = answers = 0.0
     for record in records:
-        timings = record.get("timings") or {}
-        if record.get("error") is None and timings.get("generation_seconds"):
-            prompt_tokens += record["prompt_tokens"] - record.get("cached_tokens", 0)
-            answer_tokens += record["completion_tokens"]
-            prefill_seconds += timings["prompt_seconds"]
-            generation_seconds += timings["generation_seconds"]
+        timings = timings_of(record)
+        seconds = quantity(timings.get("generation_seconds"))
+        if record.get("error") is None and seconds:
+            read, cached = count(record.get("prompt_tokens")), count(record.get("cached_tokens"))
+            prompt_tokens += max((read or 0) - (cached or 0), 0)
+            answer_tokens += count(record.get("completion_tokens")) or 0
+            prefill_seconds += quantity(timings.get("prompt_seconds")) or 0.0
+            generation_seconds += seconds
             answers += 1
-    if not (prefill_seconds and generation_seconds and answer_tokens):
+    if not (prompt_tokens and prefill_seconds and generation_seconds and answer_tokens):
         return None
     return Speed(
         prompt_tokens / prefill_seconds,

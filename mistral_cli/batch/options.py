@@ -111,6 +111,14 @@ class BatchOptions(TaskOptions):
     force: Annotated[
         bool, option("--force", panel=_RUN, help="Reprocess every row, replacing existing results.")
     ] = False
+    prune: Annotated[
+        bool,
+        option(
+            "--prune",
+            panel=_RUN,
+            help="Remove results of rows that are no longer among the inputs.",
+        ),
+    ] = False
     max_failures: Annotated[
         int | None,
         option(

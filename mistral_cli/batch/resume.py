@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.prompts import WorkItem
 
 _LINE_START = b'{"id": "'
+_LINES_TO_RECOGNIZE = 1000  # of a file without a single result, before it is refused
 
 
 class ResultLine(NamedTuple):
@@ -64,30 +65,64 @@ class ResumePlan:
         return plan
 
 
-def read_result_lines(
-    file: Iterable[bytes], line_format: LineFormat, name: str
-) -> tuple[list[ResultLine], int]:
-    """Return the lines of a file and the end of the last whole one, in bytes.
+class DamagedLine(NamedTuple):
+    """A line of a results file that is not a result any more; `number` counts from 1."""
+
+    number: int
+    raw: bytes
+
+
+class ResultLines(NamedTuple):
+    """The content of a results file: its results, damaged lines, and their end in bytes."""
+
+    results: list[ResultLine]
+    damaged: list[DamagedLine]
+    end: int
+
+
+def read_result_lines(file: Iterable[bytes], line_format: LineFormat, name: str) -> ResultLines:
+    """Return the lines of a file that contains results.
 
     After a crash the last line may be incomplete: it is left out, for the caller to cut off.
-    Raises UsageError if the file contains anything else, of which nothing may be cut off.
+    Raises UsageError if there are other lines but no results: it is a file of another program.
     """
-    lines, end, number = list[ResultLine](), 0, 0
-    raw_lines = iter(file)
-    for number, raw in enumerate(raw_lines, start=1):
+    results, damaged, end = list[ResultLine](), list[DamagedLine](), 0
+    raw_lines = _with_lookahead(file)
+    for number, (raw, is_last) in enumerate(raw_lines, start=1):
         line = parse_line(raw)
         record = None if line is None else line_format.decode(line)
-        if record is None or not raw.endswith(b"\n"):
-            is_last = next(raw_lines, None) is None
-            if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
+        if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
+            break
+        if record is not None:
+            results.append(ResultLine.of(record, end, len(raw)))
+        else:
+            damaged.append(DamagedLine(number, raw))
+            if not results and len(damaged) == _LINES_TO_RECOGNIZE:
                 break
-            raise UsageError(
-                f"line {number} of {name} is not a batch result in this format",
-                hint="Choose another file with -o.",
-            )
-        lines.append(ResultLine.of(record, end, len(raw)))
-        end += len(raw)
-    return lines, end
+        if raw.endswith(b"\n"):
+            end += len(raw)
+    if not results and not all(map(_was_result, damaged)):
+        raise UsageError(
+            f"line {damaged[0].number} of {name} is not a batch result in this format",
+            hint="Choose another file with -o.",
+        )
+    return ResultLines(results, damaged, end)
+
+
+def _was_result(line: DamagedLine) -> bool:
+    """Return whether the line begins as a result does, and is not an object of another program."""
+    return line.raw.startswith(_LINE_START) and parse_line(line.raw) is None
+
+
+def _with_lookahead(lines: Iterable[bytes]) -> Iterator[tuple[bytes, bool]]:
+    """Yield each line, and whether it is the last one."""
+    before = None
+    for line in lines:
+        if before is not None:
+            yield before, False
+        before = line
+    if before is not None:
+        yield before, True
 
 
 def parse_line(raw: bytes) -> dict[str, Any] | None:
@@ -127,12 +162,12 @@ def compacted(
     assigned: Sequence[ResultLine | None],
     *,
     ordered: bool,
+    pruned: Collection[ResultLine] = (),
 ) -> list[tuple[ResultLine, Row | None]]:
     """Return the lines to keep when a run ends, each with its row if that has been renamed.
 
-    The result of an item is kept. Any other line is kept unless it is superseded or repeated:
-    so a changed row keeps its old result until it has a new one, and results of rows that are no
-    longer among the inputs stay.
+    The result of an item is kept. Any other line is kept unless it is superseded, repeated or
+    `pruned`: so a changed row keeps its old result until it has a new one.
     """
     row_of = {line: item.row for item, line in zip(items, assigned, strict=True) if line}
     ids_with_result = {row.id for row in row_of.values()}
@@ -146,8 +181,11 @@ def compacted(
     def is_repeated(line: ResultLine) -> bool:
         return newest[line.key, line.id] is not line
 
+    left_out = set(pruned)
     kept = [
-        line for line in lines if line in row_of or not (is_superseded(line) or is_repeated(line))
+        line
+        for line in lines
+        if line in row_of or not (line in left_out or is_superseded(line) or is_repeated(line))
     ]
     if ordered:
         position = {item.row.id: index for index, item in enumerate(items)}
@@ -166,6 +204,8 @@ def _is_incomplete(raw: bytes, line_format: LineFormat, *, only_line: bool) -> b
 
     If the file has no other lines, the line must begin as a result does.
     """
+    if raw.endswith(b"\n") and b"\0" not in raw:
+        return False
     line = parse_line(raw)
     if line is not None:
         return line_format.decode(line) is not None  # only the newline is missing

@@ -12,6 +12,12 @@ from mistral_cli.batch.capacity import plan_batch
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, requested_slots
+from mistral_cli.batch.orphans import (
+    check_inputs_are_complete,
+    check_prune,
+    orphans_note,
+    reads_stdin,
+)
 from mistral_cli.batch.pool import WorkerPool
 from mistral_cli.batch.progress import BatchProgress
 from mistral_cli.batch.prompts import RowPrompts, WorkItem
@@ -59,6 +65,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
             hint="Use --many instead of --jsonl.",
         )
     requested_slots(options)
+    check_prune(names, options)
     call = prepare_call(
         terminal,
         quiet=options.quiet,
@@ -80,6 +87,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         id_field=options.id_field,
         encoding=call.encoding,
     )
+    check_inputs_are_complete(rows, options, terminal.warnings)
     prompts = RowPrompts(task, builder, options.prompt)
     prompts.check(rows)
     config = resolve_config(
@@ -96,6 +104,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     with open_sink(
         options, items, structured=structured, rewrites=rewrites, terminal=terminal
     ) as sink:
+        orphans = 0 if reads_stdin(names) else len(sink.orphans(items))
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
         for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
@@ -104,14 +113,20 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
             from mistral_cli.batch.estimate import print_estimate
 
             with plan_batch(prompts, config, todo, options, terminal) as plan:
-                print_estimate(prompts, plan, resume, todo, sink.existing_records(), terminal)
+                print_estimate(
+                    prompts, plan, resume, todo, sink.existing_records(), orphans, terminal
+                )
             return
-        BatchRun(prompts, config, options, sink, terminal, items, resume).run(todo)
+        run = BatchRun(prompts, config, options, sink, terminal, items, resume, orphans)
+        run.run(todo)
 
 
 @dataclass
 class BatchRun:
-    """One run of a batch; `records` are those of this run, without their texts."""
+    """One run of a batch; `records` are those of this run, without their texts.
+
+    `orphans` is the number of results whose rows are no longer among the inputs.
+    """
 
     prompts: RowPrompts
     config: RunConfig
@@ -120,7 +135,9 @@ class BatchRun:
     reporter: Reporter
     items: Sequence[WorkItem]
     resume: ResumePlan
+    orphans: int
     records: list[Record] = field(default_factory=list)
+    pruned: bool = False
 
     def run(self, todo: Sequence[WorkItem]) -> None:
         """Process the items `todo`. Raises RowsFailed if rows failed, now or in an earlier run."""
@@ -211,13 +228,16 @@ class BatchRun:
         )
 
     def _finish(self) -> None:
-        self.sink.finish(self.items, ordered=self.options.ordered)
+        self.sink.finish(self.items, ordered=self.options.ordered, prune=self.options.prune)
+        self.pruned = self.options.prune
 
     def _summarize(self, error: MistralCliError | None) -> None:
         """Print the tally, unless `error` contains it, and the table of failures."""
         self.reporter.clear_status()
         if not isinstance(error, Stopped):
             self.reporter.note(self._tally)
+        if self.orphans:
+            self.reporter.note(orphans_note(self.orphans, pruned=self.pruned))
         failed = [record for record in self.records if record["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:
             failed += [each for each in self.sink.existing_records() if each["id"] in earlier]

@@ -18,6 +18,9 @@ from mistral_cli.texts.inputs import STDIN, display_name
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
+SKIPPED = "skipping "
+"""How a warning begins that a folder cannot be read."""
+
 _ANY_DEPTH = "**"
 _WHOLE_FOLDER = (_ANY_DEPTH, "*")
 _ListFolder = Callable[[Path], list[os.DirEntry[str]]]
@@ -130,7 +133,7 @@ def _list_folder(reporter: Reporter, folder: Path) -> list[os.DirEntry[str]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        reporter.warn(f"skipping {display_name(folder)}: {error.strerror}")
+        reporter.warn(f"{SKIPPED}{display_name(folder)}: {error.strerror}")
         return []
 
 

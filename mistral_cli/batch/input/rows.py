@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
     from mistral_cli.system.terminal import Terminal
 
-_FORMAT_OF_SUFFIX = {
+FORMAT_OF_SUFFIX = {
     ".jsonl": InputFormat.JSONL,
     ".ndjson": InputFormat.JSONL,
     ".csv": InputFormat.CSV,
@@ -156,7 +156,7 @@ def _read(path: Path, named: bool, terminal: Terminal) -> bytes:
 def _default_format(path: Path, data: bytes) -> InputFormat:
     if path == STDIN:
         return InputFormat.TEXT if is_document("stdin", data) else InputFormat.LINES
-    return _FORMAT_OF_SUFFIX.get(path.suffix.lower(), InputFormat.TEXT)
+    return FORMAT_OF_SUFFIX.get(path.suffix.lower(), InputFormat.TEXT)
 
 
 def _file_row(file: InputFile, text: Text | None = None, error: UsageError | None = None) -> Row:

@@ -78,7 +78,7 @@ def table_row(number: int, record: Record, limit: int) -> TableRow:
         left_out=max(len(answer) - limit, 0),
         is_data=record.get("text") is None,
         hint=_printable(failures.hint_of(record)),
-        warnings=[_printable(warning) for warning in record.get("warnings") or ()],
+        warnings=[_printable(warning) for warning in _list(record.get("warnings"))],
     )
 
 
@@ -112,6 +112,10 @@ def count(value: Any) -> int | None:
     """Return `value` as a count if it can be one."""
     number = quantity(value)
     return None if number is None else int(number)
+
+
+def _list(value: Any) -> Sequence[Any]:
+    return value if isinstance(value, list) else ()
 
 
 def _name(value: Any) -> str:

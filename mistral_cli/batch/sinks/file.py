@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from mistral_cli.batch.orphans import orphaned
 from mistral_cli.batch.resume import (
     ResultLine,
     ResumePlan,
@@ -53,6 +54,8 @@ class FileSink:
     ) -> None:
         """Open and lock the file and cut off an incomplete last line; in a dry run only read it.
 
+        Damaged lines are kept in a file beside it, and go when the run ends.
+
         With `ids_are_fixed` a result belongs to the row of its id only, even if another row has
         the same content. Raises UsageError if another run holds the file or if it contains
         anything but results.
@@ -67,9 +70,13 @@ class FileSink:
         self._file = _open_to_read(self._path) if dry_run else _open_locked(self._path)
         try:
             with io.BufferedReader(_unclosed(self._file)) as reader:
-                self._lines, self._end = read_result_lines(reader, line_format, str(path))
+                lines = read_result_lines(reader, line_format, str(path))
+            self._lines, self._damaged, self._end = lines
             if not dry_run:
+                self._set_damaged_aside()
                 self._clean_up(reporter)
+            if self._damaged:
+                reporter.warn(self._about_damaged())
         except BaseException:
             self._file.close()
             raise
@@ -103,15 +110,21 @@ class FileSink:
         self._lines.append(ResultLine.of(record, self._end, len(raw)))
         self._end += len(raw)
 
-    def finish(self, items: Sequence[WorkItem], *, ordered: bool) -> None:
+    def orphans(self, items: Sequence[WorkItem]) -> list[ResultLine]:
+        """Return the results of rows that are not among `items`."""
+        return orphaned(self._lines, items, self._assign(items))
+
+    def finish(self, items: Sequence[WorkItem], *, ordered: bool, prune: bool = False) -> None:
         """Reduce the file to the newest line of each row, under the row's present id.
 
-        Nothing can be added afterwards. Raises ResultsNotWritten.
+        With `prune` orphans go too. Nothing can be added afterwards. Raises ResultsNotWritten.
         """
-        kept = compacted(self._lines, items, self._assign(items), ordered=ordered)
+        pruned = self.orphans(items) if prune else ()
+        assigned = self._assign(items)
+        kept = compacted(self._lines, items, assigned, ordered=ordered, pruned=pruned)
         try:
             if _is_at(self._file, self._path):
-                if kept == [(line, None) for line in self._lines]:
+                if kept == [(line, None) for line in self._lines] and not self._damaged:
                     return
             elif self._path.exists():
                 raise UsageError(
@@ -136,6 +149,46 @@ class FileSink:
     def existing_ids(self) -> set[str]:
         """The ids of the rows that have a line."""
         return {line.id for line in self._lines}
+
+    def _set_damaged_aside(self) -> None:
+        """Append the damaged lines to a file, unless an earlier run that was killed has done so."""
+        path = self._damaged_path
+        try:
+            known = _lines_of(path)
+            new = [raw for raw in self._damaged_lines() if raw not in known]
+            if new:
+                with path.open("ab") as file:
+                    os.fchmod(file.fileno(), os.fstat(self._file.fileno()).st_mode & 0o777)
+                    file.writelines(new)
+                    file.flush()
+                    os.fsync(file.fileno())
+        except OSError as error:
+            raise write_error(path, error) from error
+
+    def _damaged_lines(self) -> list[bytes]:
+        return [line.raw.removesuffix(b"\n") + b"\n" for line in self._damaged]
+
+    def _about_damaged(self) -> str:
+        count, first = len(self._damaged), self._damaged[0].number
+        if count == 1:
+            return (
+                f"line {first} of {self._path} is damaged: it is kept in "
+                f"{self._damaged_path.name}, and its row will be processed again"
+            )
+        return (
+            f"{count:,} lines of {self._path} are damaged, the first is line {first}: they are "
+            f"kept in {self._damaged_path.name}, and their rows will be processed again"
+        )
+
+    @property
+    def _damaged_path(self) -> Path:
+        return self._path.with_name(f"{self._path.name}.damaged")
+
+    @property
+    def damaged_results(self) -> int:
+        """How many results damaged lines may have held, now or earlier: two can have merged."""
+        lines = {*_lines_of(self._damaged_path), *self._damaged_lines()}
+        return sum(max(1, line.count(b'"key": "')) for line in lines)
 
     def _assign(self, items: Sequence[WorkItem]) -> list[ResultLine | None]:
         return assign_lines(self._lines, items, ids_are_fixed=self._ids_are_fixed)
@@ -209,6 +262,15 @@ def _is_at(file: io.FileIO, path: Path) -> bool:
         return os.path.samestat(os.fstat(file.fileno()), path.stat())
     except FileNotFoundError:
         return False
+
+
+def _lines_of(path: Path) -> set[bytes]:
+    """Return the lines of a file, none if it is missing."""
+    try:
+        with path.open("rb") as file:
+            return set(file)
+    except FileNotFoundError:
+        return set()
 
 
 def _unclosed(file: io.FileIO) -> io.FileIO:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import json
 import os
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import WorkItem
+    from mistral_cli.batch.resume import ResultLine
     from mistral_cli.system.reporter import Reporter
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
@@ -46,6 +48,7 @@ class FolderSink(FileSink):
         With `rewrites` a result takes the place of its text: its file begins and ends as that.
         """
         self._ends = {item.row.id: _ends(item.row) for item in items if rewrites}
+        self._folder = folder
         self._targets = _targets(folder, [item.row for item in items], structured=structured)
         ledger = folder / _LEDGER
         super().__init__(ledger, NativeFormat(), reporter, dry_run=dry_run, ids_are_fixed=True)
@@ -59,12 +62,13 @@ class FolderSink(FileSink):
         Raises UsageError for a file that a batch has not written.
         """
         plan, known = super().resume_plan(items, options), self.existing_ids
-        foreign = (
+        unknown = [
             target
             for row_id, target in self._targets.items()
             if row_id not in known and target.exists() and not options.force
-        )
-        if (target := next(foreign, None)) is not None:
+        ]
+        if len(unknown) > self.damaged_results:  # else they are the results of damaged lines
+            target = unknown[0]
             raise UsageError(
                 f"{target} exists and is not a result of this batch",
                 hint="Choose another --output-dir, or overwrite the file with --force.",
@@ -96,6 +100,25 @@ class FolderSink(FileSink):
         except OSError as error:
             raise write_error(target, error) from error
 
+    def finish(self, items: Sequence[WorkItem], *, ordered: bool, prune: bool = False) -> None:
+        """Also remove the files of pruned results, unless they have been changed."""
+        if prune:
+            for line in self.orphans(items):
+                self._remove_file(line)
+        super().finish(items, ordered=ordered, prune=prune)
+
+    def _remove_file(self, line: ResultLine) -> None:
+        record, present = json.loads(self._raw(line, None)), set(self._targets.values())
+        parts = [part for part in Path(line.id).parts if part not in ("/", "..")]
+        content = self._content(record)
+        # The id is the path as it was named; the file has the part of it below some folder.
+        for start in range(len(parts)):
+            target = self._folder / _name(Path(*parts[start:]), structured="data" in record)
+            with contextlib.suppress(OSError):
+                if target not in present and _core(target.read_bytes()) == _core(content):
+                    target.unlink()
+                    return
+
     def _recover(self) -> None:
         """Move a file into place if a crash prevented that after its line was written."""
         with contextlib.suppress(OSError):
@@ -112,6 +135,11 @@ class FolderSink(FileSink):
             text = json.dumps(record["data"], ensure_ascii=False, indent=2)
         start, end = self._ends.get(record["id"], ("", "\n"))
         return f"{start}{text}{end}".encode("utf-8", "replace")
+
+
+def _core(content: bytes) -> bytes:
+    """Return the content without what a file may begin and end with as its text does."""
+    return content.removeprefix(codecs.BOM_UTF8).strip()
 
 
 def _ends(row: Row) -> tuple[str, str]:

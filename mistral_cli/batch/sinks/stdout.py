@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
-from mistral_cli.batch.resume import ResumePlan
+from mistral_cli.batch.resume import ResultLine, ResumePlan
 from mistral_cli.system.stdout import write_json
 
 if TYPE_CHECKING:
@@ -47,7 +47,17 @@ class StdoutSink:
         while self._awaited_ids and self._awaited_ids[0] in self._held:
             self._write(self._held.pop(self._awaited_ids.popleft()))
 
-    def finish(self, items: Sequence[WorkItem], *, ordered: bool) -> None:  # noqa: ARG002
+    def orphans(self, items: Sequence[WorkItem]) -> Sequence[ResultLine]:  # noqa: ARG002
+        """Return no lines: nothing is read back."""
+        return ()
+
+    def finish(
+        self,
+        items: Sequence[WorkItem],  # noqa: ARG002
+        *,
+        ordered: bool,  # noqa: ARG002
+        prune: bool = False,  # noqa: ARG002
+    ) -> None:
         """Write the records that waited for rows which were not reached."""
         for row_id in self._awaited_ids:
             if row_id in self._held:

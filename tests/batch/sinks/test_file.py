@@ -77,7 +77,6 @@ FOREIGN = {
     "binary": bytes(range(256)) * 10,
     "of OpenAI": b'{"id": "batch_req_123", "custom_id": "a", "response": {}, "error": null}\n',
     "empty lines": b"\n\n",
-    "ours and more": b'{"id": "1", "error": null, "key": "k"}\nhello\n{"id": "2"',
 }
 
 

@@ -1,0 +1,138 @@
+"""Damaged lines of a results file: set aside, reported, and their rows processed again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from support.batch_program import Batch, lines_of, texts_of, write_rows
+from support.fake_engine import Script
+
+OUT, KEPT = "out.jsonl", "out.jsonl.damaged"
+FORMATS = pytest.mark.parametrize("more", [(), ("--format", "openai")], ids=["jsonl", "openai"])
+
+DAMAGE = {
+    "a byte": lambda line: line.replace(b'"error"', b'"err\xffor"'),
+    "zeros": lambda line: line[:20] + bytes(20) + line[40:],
+    "cut": lambda line: line[: len(line) // 2] + b"\n",
+    "brackets": lambda _: b"[" * 100_000 + b"\n",
+    "nothing": lambda _: b"\n",
+    "another key": lambda line: line.replace(b'"error": null', b'"eroor": null'),
+    "joined": lambda line: line[:-1],
+}
+
+
+@FORMATS
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
+@pytest.mark.parametrize("number", [0, 3])
+def test_a_damaged_line_is_set_aside_and_its_row_processed_again(
+    batch: Batch, here: Path, more: tuple[str, ...], damage: object, number: int
+) -> None:
+    assert callable(damage)
+    write_rows(here / "rows.jsonl", *(f"row {n}" for n in range(6)))
+    arguments = ("generate", "rows.jsonl", "-o", OUT, "--report", "page.html", *more)
+    assert batch(*arguments).status == 0
+    lines = (here / OUT).read_bytes().splitlines(keepends=True)
+    ids = sorted(json.loads(line).get("custom_id", json.loads(line)["id"]) for line in lines)
+    lines[number] = damage(lines[number])
+    (here / OUT).write_bytes(b"".join(lines))
+    damaged = (here / OUT).read_bytes().splitlines(keepends=True)[number]
+    result = batch(*arguments, "--dry-run")
+    assert f"line {number + 1} of {here / OUT} is damaged" in result.stderr
+    assert not (here / KEPT).exists()
+    result = batch(*arguments)
+    assert result.status == 0, result.stderr
+    assert f"line {number + 1} of {here / OUT} is damaged: it is kept in {KEPT}" in result.stderr
+    assert "6 of 6 rows done" in result.stderr
+    assert (here / KEPT).read_bytes() == damaged
+    now = lines_of(here / OUT)
+    assert sorted(line.get("custom_id", line["id"]) for line in now) == ids
+    result = batch(*arguments)
+    assert "damaged" not in result.stderr
+    assert "6 of 6 rows done, 6 of them in earlier runs" in result.stderr
+    assert (here / KEPT).read_bytes() == damaged
+
+
+def test_a_damaged_line_is_kept_once_by_runs_that_are_killed(batch: Batch, here: Path) -> None:
+    """Such a run leaves the line in place; the next one must not keep it a second time."""
+    write_rows(here / "rows.jsonl", "a", "b", "c")
+    arguments = ("generate", "rows.jsonl", "-o", OUT)
+    assert batch(*arguments).status == 0
+    good = (here / OUT).read_bytes().splitlines(keepends=True)
+    (here / OUT).write_bytes(good[0] + b"damaged\n" + good[2])
+    (here / OUT).chmod(0o600)
+    (here / KEPT).write_bytes(b"of last year\ndamaged\n")
+    assert batch(*arguments).status == 0
+    assert (here / KEPT).read_bytes() == b"of last year\ndamaged\n"
+    assert len(texts_of(here / OUT)) == 3
+
+
+def test_several_damaged_lines(batch: Batch, here: Path) -> None:
+    write_rows(here / "rows.jsonl", *"abcde")
+    arguments = ("generate", "rows.jsonl", "-o", OUT)
+    assert batch(*arguments).status == 0
+    good = (here / OUT).read_bytes().splitlines(keepends=True)
+    (here / OUT).chmod(0o600)
+    (here / OUT).write_bytes(good[0] + b"one\n" + b"two\n" + good[3] + good[4][:-5])
+    result = batch(*arguments)
+    assert "2 lines of" in result.stderr
+    assert "the first is line 2" in result.stderr
+    assert "was incomplete" in result.stderr
+    assert "5 of 5 rows done, 2 of them in earlier runs" in result.stderr
+    assert (here / KEPT).read_bytes() == b"one\ntwo\n"
+    assert (here / KEPT).stat().st_mode & 0o777 == 0o600
+
+
+def test_a_damaged_line_of_a_folder_of_results(batch: Batch, here: Path, script: Script) -> None:
+    (here / "in").mkdir()
+    for name in "abc":
+        (here / "in" / f"{name}.txt").write_text(f"text {name}")
+    arguments = ("generate", "in", "--output-dir", "out")
+    assert batch(*arguments).status == 0
+    ledger = here / "out" / ".mistral-cli-batch.jsonl"
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(lines[0] + b"damaged\n" + lines[2])
+    result = batch(*arguments, "--limit", "1")
+    assert "3 of 3 rows done" in result.stderr, result.stderr
+    ledger.write_bytes(lines[0] + b"damaged again\n" + lines[2])
+    script(error="no")
+    assert batch(*arguments).status == 10  # the row has no result now, but its old file
+    script()
+    result = batch(*arguments, "--retry-failed")
+    assert result.status == 0, result.stderr
+    assert len(texts_of(ledger)) == 3
+    (here / "out" / "new.txt").write_text("of somebody else")
+    (here / "in" / "new.txt").write_text("text new")
+    (here / "out" / "newer.txt").write_text("of somebody else")
+    (here / "in" / "newer.txt").write_text("text newer")
+    (here / "out" / "newest.txt").write_text("of somebody else")
+    (here / "in" / "newest.txt").write_text("text newest")
+    assert "is not a result of this batch" in batch(*arguments).stderr
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"timings": 5},
+        {"timings": {"prompt_seconds": "x", "generation_seconds": [1]}},
+        {"prompt_tokens": None, "completion_tokens": {}},
+        {"warnings": 7},
+        {"warnings": None, "source": [], "text": {"a": 1}, "finish_reason": 3},
+        {"error": 5},
+        {"error": {"message": None, "code": "x", "hint": []}},
+    ],
+)
+def test_results_with_values_of_other_types(
+    batch: Batch, here: Path, change: dict[str, object]
+) -> None:
+    """People edit results files."""
+    write_rows(here / "rows.jsonl", "a", "b")
+    arguments = ("generate", "rows.jsonl", "-o", OUT, "--report", "page.html")
+    assert batch(*arguments).status == 0
+    lines = lines_of(here / OUT)
+    lines[0] |= change
+    (here / OUT).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    for result in (batch(*arguments, "--dry-run"), batch(*arguments)):
+        assert "bug" not in result.stderr
+        assert result.status in (0, 10)
