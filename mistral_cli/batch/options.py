@@ -57,6 +57,14 @@ class BatchOptions(TaskOptions):
         InputFormat | None,
         option("--input-format", panel=_ROWS, help="How to read inputs (default: by file suffix)."),
     ] = None
+    no_header: Annotated[
+        bool,
+        option(
+            "--no-header",
+            panel=_ROWS,
+            help="Tables have no header: their columns are named 1, 2, 3 and so on.",
+        ),
+    ] = False
     limit: Annotated[
         int | None,
         option("--limit", panel=_ROWS, min=1, metavar="N", help="Process at most N rows."),

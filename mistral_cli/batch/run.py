@@ -86,6 +86,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         text_field=options.text_field,
         id_field=options.id_field,
         encoding=call.encoding,
+        has_header=not options.no_header,
     )
     check_inputs_are_complete(rows, options, terminal.warnings)
     prompts = RowPrompts(task, builder, options.prompt)

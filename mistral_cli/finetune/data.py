@@ -82,6 +82,8 @@ def read_data(path: Path, terminal: Terminal, encoding: str = AUTO) -> TrainingD
             problems.append(record.value.message)
             continue
         columns |= dict.fromkeys(record.value)
+        for warning in record.warnings:
+            terminal.warn(warning)
         try:
             examples += _examples(record.line, record.value)
         except ValueError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +11,13 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
 from mistral_cli.system.encodings import AUTO, read_supplement
+from mistral_cli.texts.tabular import read_records
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 _HEADERS = {("term", "translation"), ("source", "target")}
-_FORM = 'Write one "term,translation" per line, in UTF-8.'
+_FORM = 'Write one "term,translation" per line.'
 
 _WITHOUT_SPACES = re.compile(r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\u9fff\uf900-\uff9f]")
 _LONG = 5  # letters; a longer word may end in an inflection
@@ -95,12 +95,13 @@ def _rows(path: Path, reporter: Reporter, encoding: str) -> list[tuple[int, list
             f"the glossary {path} cannot be read: {error.strerror or error}",
             hint="Check its name and permissions.",
         ) from error
-    tabs = path.suffix.lower() in {".tsv", ".tab"} or "\t" in text
-    rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        if line.strip() and not line.lstrip().startswith("#"):
-            row = next(csv.reader([line], delimiter="\t" if tabs else ",", skipinitialspace=True))
-            rows.append((number, [cell.strip() for cell in row]))
+    delimiter = "\t" if path.suffix.lower() in {".tsv", ".tab"} else None
+    rows: list[tuple[int, list[str]]] = []
+    for number, cells in read_records(text, str(path), delimiter, width=2, comments=True):
+        if isinstance(cells, UsageError):
+            raise cells
+        stripped = [cell.strip() for cell in cells]
+        rows.append((number, stripped[:2] if not any(stripped[2:]) else stripped))
     if rows and tuple(cell.casefold() for cell in rows[0][1]) in _HEADERS:
         del rows[0]
     return rows

@@ -20,6 +20,10 @@ LAMPS = Glossary({"lamp": "Leuchte", "lamp post": "Laternenpfahl", "Owner": "Eig
         ("a.csv", '\ufeffTerm,Translation\r\n\r\n# by Ann\r\nlamp, Leuchte\r\n"hello, world", x'),
         ("a.tsv", "source\ttarget\nlamp\tLeuchte\nhello, world\tx\n"),
         ("a.txt", "lamp\tLeuchte\nhello, world\tx\nLAMP\tLeuchte\n"),
+        ("a.csv", "lamp;Leuchte\nhello, world;x\n"),
+        ("a.csv", "sep=;\r\nTerm ; Translation\r\nlamp; Leuchte\r\n;\r\nhello, world;x;;\r\n"),
+        ("a.csv", "hello, world|x\nlamp|Leuchte\n|\n"),
+        ("a.csv", "hello, world;x\r# it's an \"old Mac\r\rlamp;Leuchte\r"),
     ],
 )
 def test_a_file_is_comma_or_tab_separated(tmp_path: Path, name: str, text: str) -> None:

@@ -24,7 +24,8 @@ class Columns:
             if header and column not in header:
                 raise UsageError(
                     f"{name} has no column {column!r}; it has {_quoted(header)}",
-                    hint="Name the columns with --text-field and --id-field.",
+                    hint="Name the columns with --text-field and --id-field. If the table has no "
+                    "header, add --no-header: its columns are 1, 2, 3 and so on.",
                 )
 
     def id_of(self, values: Mapping[str, Any], where: str) -> str:

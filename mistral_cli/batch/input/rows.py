@@ -24,7 +24,7 @@ from mistral_cli.texts.inputs import (
     text_from_bytes,
 )
 from mistral_cli.texts.stdin import NoInput, read_stdin
-from mistral_cli.texts.tabular import ParsedRow, parse_jsonl, parse_table
+from mistral_cli.texts.tabular import ParsedRow, parse_jsonl, parse_table, split_lines
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
@@ -35,6 +35,7 @@ FORMAT_OF_SUFFIX = {
     ".ndjson": InputFormat.JSONL,
     ".csv": InputFormat.CSV,
     ".tsv": InputFormat.CSV,
+    ".tab": InputFormat.CSV,
 }
 _TEXT = "text"
 
@@ -73,6 +74,7 @@ def read_rows(
     text_field: str | None = None,
     id_field: str | None = None,
     encoding: str = AUTO,
+    has_header: bool = True,
 ) -> list[Row]:
     """Return the rows in files, globs, folders and stdin ("-", or no name at all), in order.
 
@@ -84,7 +86,7 @@ def read_rows(
     rows: list[Row] = []
     for file in find_input_files(names, terminal, outputs):
         before = len(rows)
-        rows += _rows_of(file, input_format, columns, encoding, bool(names), terminal)
+        rows += _rows_of(file, input_format, columns, encoding, has_header, bool(names), terminal)
         if len(rows) == before:
             terminal.warn(f"{display_name(file.path)} has no rows")
     if not rows:
@@ -98,6 +100,7 @@ def _rows_of(
     input_format: InputFormat | None,
     columns: Columns,
     encoding: str,
+    has_header: bool,
     named: bool,
     terminal: Terminal,
 ) -> Iterable[Row]:
@@ -119,20 +122,20 @@ def _rows_of(
     if isinstance(text, Text):
         rows: Iterable[Row] = [_not_blank(_file_row(file, text))]
     else:
-        rows = _parsed_rows(file, text.text, input_format, columns)
+        rows = _parsed_rows(file, text.text, input_format, columns, has_header)
     return (replace(row, warnings=text.warnings + row.warnings) for row in rows)
 
 
 def _parsed_rows(
-    file: InputFile, text: str, input_format: InputFormat, columns: Columns
+    file: InputFile, text: str, input_format: InputFormat, columns: Columns, has_header: bool
 ) -> Iterable[Row]:
     name = display_name(file.path)
     if input_format is InputFormat.LINES:
         return _line_rows(text, name)
     if input_format is InputFormat.JSONL:
         return _object_rows(parse_jsonl(text, name), name, columns)
-    delimiter = "\t" if file.path.suffix.lower() == ".tsv" else None
-    header, objects = parse_table(text, name, delimiter)
+    delimiter = "\t" if file.path.suffix.lower() in {".tsv", ".tab"} else None
+    header, objects = parse_table(text, name, delimiter, has_header=has_header)
     columns.check(header, name)
     return _object_rows(objects, name, columns)
 
@@ -168,7 +171,7 @@ def _file_row(file: InputFile, text: Text | None = None, error: UsageError | Non
 
 
 def _line_rows(text: str, name: str) -> Iterator[Row]:
-    for number, line in enumerate(text.split("\n"), 1):
+    for number, line in enumerate(split_lines(text), 1):
         if line.strip():
             where = f"{name}:{number}"
             yield _not_blank(Row(where, where, line.removesuffix("\r")))
@@ -178,11 +181,12 @@ def _object_rows(objects: Iterable[ParsedRow], name: str, columns: Columns) -> I
     for parsed in objects:
         where = f"{name}:{parsed.line}"
         if isinstance(parsed.value, UsageError):
-            yield Row(where, where, error=parsed.value)
+            row = Row(where, where, error=parsed.value)
         elif is_request(parsed.value):
-            yield _request_row(parsed.value, where)
+            row = _request_row(parsed.value, where)
         else:
-            yield _fields_row(parsed.value, where, columns)
+            row = _fields_row(parsed.value, where, columns)
+        yield replace(row, warnings=parsed.warnings)
 
 
 def _request_row(request: Mapping[str, Any], where: str) -> Row:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from support.documents import pdf
 from support.terminals import TerminalStream, make_terminal
@@ -255,6 +255,30 @@ def test_tables_as_spreadsheets_write_them(name: str, content: str | bytes) -> N
     assert (row(name).id, row(name).text) == ("1", "a, b; c")
 
 
+def test_blank_rows_are_not_rows_and_a_short_one_says_so() -> None:
+    write("a.csv", "sep=;\nid;text;note\n1;one\n;;\n2;two;n\n;;\n;;\n")
+    short, whole = rows("a.csv")
+    assert (short.text, short.source, whole.text, whole.source) == (
+        "one",
+        "a.csv:3",
+        "two",
+        "a.csv:5",
+    )
+    assert short.warnings == (
+        "a.csv:3 has 2 cells where the header has 3: the last ones are empty",
+    )
+    assert whole.warnings == ()
+
+
+def test_a_table_without_a_header_has_numbered_columns() -> None:
+    write("a.csv", "7;one\n8;two, three\n")
+    parsed = rows("a.csv", has_header=False, text_field="2", id_field="1")
+    assert [(each.id, each.text) for each in parsed] == [("7", "one"), ("8", "two, three")]
+    with pytest.raises(UsageError, match="no column 'text'; it has '7', 'one'") as error:
+        rows("a.csv")
+    assert "--no-header" in error.value.hint
+
+
 def test_a_cell_can_have_any_length() -> None:
     write("a.csv", "text\n" + "x" * 1_000_000)
     assert len(row("a.csv").text) == 1_000_000
@@ -263,7 +287,7 @@ def test_a_cell_can_have_any_length() -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("1", "a.csv:2 has 1 cells where the header has 2"),
+        ("1", "a.csv:2 is empty"),
         ("1,a, b", "a.csv:2 has 3 cells where the header has 2"),
         ('1,"a" b', "a.csv:2 is not CSV"),
         ('1,""', "a.csv:2 is empty"),
@@ -402,11 +426,20 @@ def test_json_rows_round_trip(pairs: list[tuple[str, str]], ascii_only: bool) ->
     assert [one.source for one in parsed] == [f"round.jsonl:{2 * i + 1}" for i in range(len(pairs))]
 
 
-@given(pairs, st.sampled_from(",;\t"))
-@example([("a\nb", '"\r\n\n"'), ("c", "x")], ",")
-def test_csv_rows_round_trip(pairs: list[tuple[str, str]], delimiter: str) -> None:
+@given(pairs, st.sampled_from(",;\t|"), st.booleans(), st.booleans())
+@example([("a\nb", '"\r\n\n"'), ("c", "x")], ",", False, False)
+@example([("'a,", "'b, c'"), ("C:\\", 'say \\"x\\", y')], ",", False, False)
+@example([(', "a"', "b, 'c'"), ("d", ' "')], ";", False, True)
+def test_csv_rows_round_trip(
+    pairs: list[tuple[str, str]], delimiter: str, all_quoted: bool, separator_line: bool
+) -> None:
+    pairs = [pair for pair in pairs if "".join(pair).strip()]  # blank rows are skipped
+    assume(pairs)
     whole = io.StringIO(newline="")
-    writer = csv.writer(whole, delimiter=delimiter)
+    if separator_line:
+        whole.write(f"sep={delimiter}\r\n")
+    quoting = csv.QUOTE_ALL if all_quoted else csv.QUOTE_MINIMAL
+    writer = csv.writer(whole, delimiter=delimiter, quoting=quoting)
     writer.writerow(["id", "text"])
     lines = []
     for pair in pairs:
