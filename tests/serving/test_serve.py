@@ -167,7 +167,62 @@ def test_a_folder_that_others_can_enter_is_not_trusted(
     process.wait()
     result = run("serve", "-m", stories)
     assert result.status == 2
-    assert "other users can enter" in result.stderr
+    assert "is open to other users" in result.stderr
+
+
+def _other_user(folder: Path) -> None:
+    if os.geteuid():
+        pytest.skip("only root can make a folder of another user")
+    folder.mkdir(mode=0o700)
+    os.chown(folder, 65534, 65534)
+
+
+def _file(folder: Path) -> None:
+    folder.write_text("")
+
+
+def _link(folder: Path) -> None:
+    (folder.parent / "target").mkdir(mode=0o700)
+    folder.symlink_to("target")
+
+
+def _open_to_all(folder: Path) -> None:
+    folder.mkdir()
+    folder.chmod(0o777)
+
+
+@pytest.mark.parametrize("where", ["below XDG_RUNTIME_DIR", "below /tmp", "a folder below /tmp"])
+@pytest.mark.parametrize("make", [_other_user, _file, _link, _open_to_all])
+def test_a_runtime_folder_of_others_stops_only_serve(
+    run: Run,
+    smollm2: Path,
+    runtime: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+    make: Callable[[Path], None],
+) -> None:
+    """Cron sets no XDG_RUNTIME_DIR, and any user can create the folder below /tmp first."""
+    folder = runtime / "mistral-cli"
+    if where != "below XDG_RUNTIME_DIR":
+        if Path(f"/run/user/{os.getuid()}").exists():
+            pytest.skip("this system has a runtime folder for each user")
+        monkeypatch.delenv("XDG_RUNTIME_DIR")
+        monkeypatch.setenv("TMPDIR", str(runtime))
+        folder = runtime / f"runtime-{os.getuid()}"
+        if where == "a folder below /tmp":
+            folder.mkdir(mode=0o700)
+            folder /= "mistral-cli"
+    make(folder)
+    answered = run("generate", "hi", "-m", smollm2, "-n", 2, "--json")
+    assert (answered.status, json.loads(answered.stdout)["served"]) == (0, False)
+    assert answered.stderr.count("a model that is served cannot be found: ") == 1
+    assert str(folder) in answered.stderr
+    assert str(folder) in run("serve", "status").stderr
+    refused = run("serve", "-m", smollm2)
+    assert refused.status == 2
+    assert refused.stderr.startswith("mistral-cli: error: cannot serve a model: ")
+    assert str(folder) in refused.stderr
+    assert "Set XDG_RUNTIME_DIR to a folder of your own" in refused.stderr
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"pid": 1}'])
