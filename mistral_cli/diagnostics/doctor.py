@@ -15,7 +15,7 @@ from mistral_cli.engines.llama_cpp import machine_build
 from mistral_cli.engines.protocol import package_version
 from mistral_cli.engines.registry import BACKENDS, DEFAULT, backend, unsupported
 from mistral_cli.engines.selection import EngineRequirements, fit_gpu_layers, select_engine
-from mistral_cli.errors import ExitCode, MistralCliError, ModelNotAvailable
+from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.models.catalog import find_built_in
 from mistral_cli.models.disk import format_size, free_space
 from mistral_cli.models.gguf import GGUF, read_gguf
@@ -143,7 +143,7 @@ def _find_model(reference: str, config: Config) -> ModelState:
         header = read_gguf(path)
         return ModelState(reference, source.describe(), path, header, unsupported(header))
     if isinstance(source, LocalFile):
-        raise ModelNotAvailable(f"{source.path} does not exist", hint="mistral-cli models list")
+        raise source.missing()
     known = find_built_in(reference)
     if known is None:
         return ModelState(reference, source.describe())

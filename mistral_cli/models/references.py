@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import os
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,7 @@ from mistral_cli.models.sources import (
     LocalFile,
     ModelSource,
     PyPIWheel,
+    ggufs_in,
     is_file,
 )
 
@@ -78,10 +80,11 @@ def parse_reference(reference: str, config: Config) -> ModelSource:
     if target := config.aliases.get(reference):
         try:
             # Without the user's aliases: an alias cannot name another alias, or itself.
-            return parse_reference(target, replace(config, aliases={}))
+            named = parse_reference(target, replace(config, aliases={}))
         except MistralCliError as error:
             message = f"the alias {reference!r} in config.toml: {error.message}"
             raise error.with_message(message) from error
+        return replace(named, alias=reference) if isinstance(named, LocalFile) else named
     if source := ALIASES.get(reference):
         return source
     reference = _from_url(reference) or reference
@@ -119,11 +122,20 @@ def is_text(reference: str) -> bool:
 
 
 def _unknown_model(reference: str, config: Config) -> MistralCliError:
+    # Not Path.is_dir, which raises an error for a name that is too long.
+    if reference and os.path.isdir(folder := _expand(reference)):  # noqa: PTH112
+        return _folder(folder)
     if re.search(r"[/\\@:]", reference):
         return UsageError(f"{reference!r} is not a model reference", hint=FORMS)
     close = difflib.get_close_matches(reference, [*ALIASES, *config.aliases], n=3)
     did_you_mean = f"Did you mean {' or '.join(close)}? " if close else ""
     return ModelNotAvailable(f"there is no model {reference!r}", hint=did_you_mean + FORMS)
+
+
+def _folder(folder: Path) -> ModelNotAvailable:
+    names = [shlex.quote(str(path)) for path in ggufs_in(folder)]
+    hint = f"It has a model: use {' or '.join(names[:3])}." if names else "It has no .gguf file."
+    return ModelNotAvailable(f"{folder} is a folder, not a model", hint=hint)
 
 
 def _expand(reference: str) -> Path:

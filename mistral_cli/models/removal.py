@@ -14,7 +14,7 @@ from mistral_cli.models.hub.calls import hub_call
 from mistral_cli.models.hub.leftovers import leftovers_of
 from mistral_cli.models.hub.partial import is_leftover, locked_blobs, partial_files, size_of
 from mistral_cli.models.references import parse_reference
-from mistral_cli.models.sources import HubFile, HubRepo, ModelSource
+from mistral_cli.models.sources import LIST_HINT, HubFile, HubRepo, LocalFile, ModelSource
 from mistral_cli.models.store import StoredFile, find_stored
 
 if TYPE_CHECKING:
@@ -54,8 +54,9 @@ def files_to_remove(reference: str, config: Config) -> list[StoredFile]:
     except ModelNotAvailable as error:
         if leftovers:
             return leftovers
-        hint = "`mistral-cli models list` shows the models on this machine."
-        raise error.with_hint(hint) from error.__cause__
+        if isinstance(source, LocalFile):
+            raise
+        raise error.with_hint(LIST_HINT) from error.__cause__
 
 
 def _file_of(source: HubRepo) -> ModelSource:

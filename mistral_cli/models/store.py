@@ -108,8 +108,7 @@ def locate_model(reference: str, config: Config) -> Path:
     if path := source.locate():
         return path
     if isinstance(source, LocalFile):
-        hint = "Check the path; `mistral-cli models list` shows the models on this machine."
-        raise ModelNotAvailable(f"there is no file {source.path}", hint=hint)
+        raise source.missing()
     raise ModelNotAvailable(
         f"{reference} is not on this machine",
         hint=f"Download it: mistral-cli models pull {shlex.quote(reference)}",

@@ -259,3 +259,29 @@ def test_the_forms_in_the_hint_are_accepted() -> None:
     for form in forms:
         for example in (re.sub(r"\[.*?\]", "", form), re.sub(r"[\[\]]", "", form)):
             assert parse_reference(example.rstrip(",."), Config())
+
+
+@pytest.mark.parametrize(
+    ("reference", "message", "hint"),
+    [
+        (
+            "models/Tiny-Q4.gguf",
+            "there is no file models/Tiny-Q4.gguf",
+            "mean models/tiny.Q4_0.gguf",
+        ),
+        ("models/other.gguf", "there is no file models/other.gguf", "models list -q"),
+        ("no/m.gguf", "there is no file no/m.gguf: the folder no does not exist", "models list -q"),
+        ("gone", "which the alias 'gone' names", "mistral-cli models alias gone FILE"),
+        ("models", "models is a folder, not a model", "use models/tiny.Q4_0.gguf."),
+        (".", ". is a folder, not a model", "It has no .gguf file."),
+    ],
+)
+def test_a_file_that_does_not_exist_leads_to_what_there_is(
+    here: Path, reference: str, message: str, hint: str
+) -> None:
+    (here / "models").mkdir()
+    (here / "models" / "tiny.Q4_0.gguf").touch()
+    with pytest.raises(ModelNotAvailable) as caught:
+        resolve_reference(reference, Config(aliases={"gone": "/gone.gguf"}), make_terminal())
+    assert message in caught.value.message
+    assert hint in caught.value.hint

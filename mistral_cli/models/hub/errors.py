@@ -42,7 +42,7 @@ EXPLANATIONS: dict[str, tuple[str, str]] = {
     ),
     "OfflineModeIsEnabled": (
         "{what} is not on this machine, and the network is disabled (--offline, HF_HUB_OFFLINE)",
-        "Allow the network once, or choose a model from `mistral-cli models list`.",
+        "Allow the network once. `mistral-cli models list -q` prints the models on this machine.",
     ),
     "FileMetadataError": (
         "{endpoint} does not answer like a model hub",
