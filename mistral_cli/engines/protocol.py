@@ -111,7 +111,7 @@ class Session(ABC):
 
     @abstractmethod
     def tokenize(self, text: str) -> list[int]:
-        """Token ids of `text` as plain text: no BOS, and control tokens are never parsed."""
+        """Token ids of `text` as plain text: no BOS, and never one of the model's `control_ids`."""
 
     @abstractmethod
     def stream(self, request: Request) -> Generator[Event, None, None]:

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 CPU_SECONDS = 2
 MEMORY = 256 << 20
-MOST_CHARACTERS = 4 << 20
+MOST_CHARACTERS = 1 << 20
 """Of the template alone: the texts are put in later."""
 
 _MOST_OF_A_REASON = 200
