@@ -97,7 +97,9 @@ def other_kind(header: GGUF) -> FileKind | None:
         return _IMATRIX if any(key.startswith("imatrix.") for key in metadata) else None
     names = {tensor.name for tensor in header.tensors}
     pooling = header.hparam("pooling_type")
-    if pooling == _RANK or not names.isdisjoint({"cls.weight", "cls.output.weight"}):
+    # llama.cpp aborts on an activation that it does not know.
+    classifies = pooling == _RANK or header.hparam("classifier.activation") is not None
+    if classifies or not names.isdisjoint({"cls.weight", "cls.output.weight"}):
         return _RERANKER
     if kind := next((k for k, known in _ARCHITECTURES.items() if architecture in known), None):
         return kind

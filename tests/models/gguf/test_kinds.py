@@ -66,6 +66,11 @@ KINDS: dict[str, tuple[Change, str, str]] = {
         "instruct model",
     ),
     "rank pooling": (lambda d: d.put(number("llama.pooling_type", 4)), "reranker", "instruct"),
+    "classifier by its keys": (
+        lambda d: d.put(words("llama.classifier.activation", "nonsense")),
+        "reranker or classifier",
+        "instruct",
+    ),
     "classifier": (
         lambda d: d.change("output.weight", name="cls.output.weight"),
         "reranker or classifier",
