@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator
 from functools import cache
@@ -63,6 +63,8 @@ def lost_links(original: str, translation: str, labels: frozenset[str]) -> list[
     def links(text: str) -> Counter[str]:
         return Counter(normalizeReference(link[1]) for link in _SHORTCUT.finditer(text))
 
+    if not labels:
+        return []
     lost = links(original) - links(translation)
     names = (link[1] for link in _SHORTCUT.finditer(original))
     return [
@@ -101,7 +103,7 @@ def _block_spans(text: str, begin: int) -> Iterator[Span]:
             yield cell
         elif token.type == "inline":
             content = token.content.split("\n")
-            yield from _runs(text, lines[first:][: len(content)], content)
+            yield from _runs(text, lines[first : first + len(content)], content)
         elif token.type == "fence" and first + 1 < last:
             yield Span(lines[first + 1].start, lines[last - 1].end, "code block")
         elif token.type == "code_block":
@@ -133,12 +135,11 @@ def _cell(text: str, row: Span, content: str) -> Span:
 
 def _html(lines: list[Span], content: str) -> Iterator[Span]:
     """Yield the spans in a block of HTML, whose `content` lacks what stands before each line."""
-    ends = [0, *(line_end.end() for line_end in re.finditer("\n", content))]
+    ends = [end.start() for end in re.finditer(r"\n|\Z", content)]
 
     def position(at: int) -> int:
-        number = bisect_right(ends, at) - 1
-        line = content[ends[number] :].partition("\n")[0]
-        return lines[number].end - len(line) + at - ends[number]
+        number = bisect_left(ends, at)
+        return lines[number].end - ends[number] + at
 
     for start, end, kind in html_spans(content):
         yield Span(position(start), position(end - 1) + 1, kind)

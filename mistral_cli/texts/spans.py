@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
+from collections.abc import Iterable
 from typing import NamedTuple
 
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
@@ -29,6 +31,7 @@ def stripped(text: str, start: int, end: int, kind: str = "") -> Span:
     return Span(start, start + len(words.strip()), kind)
 
 
-def line_number(text: str, position: int) -> int:
-    """The number, from 1, of the line that contains `position`."""
-    return 1 + sum(1 for _ in _LINE_END.finditer(text, 0, position))
+def line_numbers(text: str, positions: Iterable[int]) -> list[int]:
+    """The numbers, from 1, of the lines that contain `positions`."""
+    starts = [0, *(end.end() for end in _LINE_END.finditer(text))]
+    return [bisect_right(starts, position) for position in positions]

@@ -11,7 +11,7 @@ from typing import Literal
 from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 from mistral_cli.texts.markdown import lost_links, markdown_spans, new_block
 from mistral_cli.texts.markup import changed_markup, has_words
-from mistral_cli.texts.spans import Span, line_number
+from mistral_cli.texts.spans import Span, line_numbers
 from mistral_cli.texts.subtitles import (
     SUFFIXES,
     looks_like_subtitles,
@@ -74,10 +74,10 @@ def left_out(text: str, text_format: TextFormat) -> list[str]:
 
     The list has one message, or none if nothing is left out.
     """
+    spans = [span for span in _spans(text, text_format) if span.kind]
     lines = dict[str, list[int]]()
-    for span in _spans(text, text_format):
-        if span.kind:
-            lines.setdefault(span.kind, []).append(line_number(text, span.start))
+    for span, line in zip(spans, line_numbers(text, (s.start for s in spans)), strict=True):
+        lines.setdefault(span.kind, []).append(line)
     parts = [_counted(kind, numbers) for kind, numbers in lines.items()]
     return [f"not translated: {', '.join(parts)}"] if parts else []
 
@@ -86,7 +86,7 @@ def place(text: str, position: int, text_format: TextFormat) -> str:
     """Name the cue or the line of the document `text` that contains `position`."""
     if text_format == "subtitles":
         return place_in_subtitles(text, position)
-    return f"line {line_number(text, position)}"
+    return f"line {line_numbers(text, [position])[0]}"
 
 
 def without_breaks(text: str, text_format: TextFormat) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from mistral_cli.errors import UsageError
-from mistral_cli.texts.spans import Span, line_number, lines_of, stripped
+from mistral_cli.texts.spans import Span, line_numbers, lines_of, stripped
 
 SUFFIXES = frozenset((".srt", ".vtt", ".webvtt", ".sbv", ".sub", ".ass", ".ssa", ".lrc"))
 _REFUSED = {
@@ -40,7 +40,7 @@ _VTT, _COMMENT = "WEBVTT", "NOTE"
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)(?=\s|\Z)")
 _TIMED_LINE = re.compile(
     r"[ \t]*(?:(?:\[\d+:\d\d?(?:[.:]\d+)?\][ \t]*)+(?:<\d+:\d\d[.:]\d+>[ \t]*)?"  # LRC
-    r"|\{\d+\}\{\d*\}(?:\{[^}]*\})*/?|\[\d+\]\[\d*\]/?"  # MicroDVD, MPL2
+    r"|\{\d+\}\{\d*\}/?|\[\d+\]\[\d*\]/?"  # MicroDVD, MPL2
     r"|\d+:\d\d:\d\d[:=,](?!\d))"  # TMPlayer
 )
 _TAG_LINE = re.compile(r"[ \t]*\[([A-Za-z#]+):([^\]\r\n]*)\][ \t]*$", re.M)
@@ -49,8 +49,9 @@ _SECTION = re.compile(r"[ \t]*\[([^\]\r\n]+)\]")
 _FIELD = re.compile(r"[ \t]*([\w ]+):[ \t]*")
 _ASS_FIELDS = 10  # of an event, unless a Format line says otherwise; the text is the last
 _DRAWING = re.compile(r"\{[^}]*\\p[1-9]")
-_BEFORE = re.compile(r"(?:\s|\\N|\{[^}]*\}|<[^>/]*>|[-\u2010-\u2015](?=\s)|[\u266a\u266b#](?=\s))*")
-_AFTER = re.compile(r"(?:\s|\\N|\{\\[^}]*\}|</[^>]*>|[\u266a\u266b#])*\Z")
+_CODE = r"\{(?:\\|[A-Za-z]:)[^}]*\}"  # of SSA and ASS, also in SRT; of MicroDVD
+_BEFORE = re.compile(rf"(?:\s|\\N|{_CODE}|<[^>/]*>|[-\u2010-\u2015](?=\s)|[\u266a\u266b#](?=\s))*")
+_AFTER = re.compile(rf"(?:\s|\\N|{_CODE}|</[^>]*>|[\u266a\u266b#])*\Z")
 _SPEAKER = re.compile(r"\s*[-\u2010-\u2015]\s*\S")
 _SAMPLE = 20_000  # characters that decide the kind
 
@@ -92,7 +93,7 @@ def subtitle_spans(text: str) -> Iterator[Span]:
 def place_in_subtitles(text: str, position: int) -> str:
     """Name the cue, by its number in the file, or the line that contains `position`."""
     if _ASS.search(text[:_SAMPLE]) or _is_timed_lines(text):
-        return f"line {line_number(text, position)}"
+        return f"line {line_numbers(text, [position])[0]}"
     number, label, before = 0, "", ""
     for start, end, _ in _lines(text):
         if start > position:
@@ -101,7 +102,7 @@ def place_in_subtitles(text: str, position: int) -> str:
             number += 1
             label = before if before.isdigit() else str(number)
         before = text[start:end].strip()
-    return f"cue {label}" if label else f"line {line_number(text, position)}"
+    return f"cue {label}" if label else f"line {line_numbers(text, [position])[0]}"
 
 
 def _has_times(text: str) -> bool:

@@ -19,6 +19,7 @@ SRT = """\
 1
 00:00:01,000 --> 00:00:02,500 X1:100 X2:200 Y1:10 Y2:20
 {\\an8}<i>Good morning.</i>
+{name} is here.
 
 After a blank line.
 
@@ -99,7 +100,7 @@ TMPLAYER = "00:00:01:Hi there|you all.\n00:00:04:Bye.\n"
         (
             SRT,
             [
-                "Good morning.",
+                "Good morning.</i>\n{name} is here.",
                 "After a blank line.",
                 "And after two.",
                 "No milliseconds.",
