@@ -76,13 +76,15 @@ def plan_batch(
 def _budgets(
     prompts: RowPrompts, sizer: PromptSizer, todo: Sequence[WorkItem], reporter: Reporter
 ) -> Iterator[tuple[str, TokenBudget]]:
-    """Yield each row's key and budget. A row without a prompt fails later, in its turn."""
+    """Yield each row's key and budget. A row that no context holds fails later, in its turn."""
     for number, item in enumerate(todo, start=1):
         reporter.status(f"counting tokens: row {number:,} of {len(todo):,} …")
         with contextlib.suppress(MistralCliError):
             row_sizer = replace(sizer, builder=prompts.builder_of(item.row))
             rendered = item.built_prompt().render(sizer.config.model)
-            yield item.key, row_sizer.budget(row_sizer.chunk(rendered))
+            chunked = row_sizer.chunk(rendered)
+            if all(map(row_sizer.fits, chunked.prompts)):
+                yield item.key, row_sizer.budget(chunked)
     reporter.clear_status()
 
 

@@ -91,8 +91,8 @@ class PromptSizer:
     tokenize: Tokenize
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
-        """The token ids of the whole prompt."""
-        return prompt.render(self.config.model).encode(self.tokenize)
+        """The prompt with its token ids."""
+        return self._encoded(prompt.render(self.config.model))
 
     def count(self, text: str) -> int:
         """The number of tokens of `text` by itself."""
@@ -130,7 +130,16 @@ class PromptSizer:
         policy = self.config.overflow
         if policy in (Overflow.HEAD, Overflow.TAIL) and self.is_far_too_long(prompt.prompt):
             return _cut(self, prompt.prompt, policy)
-        return self.strategy.chunk(self, prompt.encode(self.tokenize))
+        return self.strategy.chunk(self, self._encoded(prompt))
+
+    def _encoded(self, prompt: RenderedPrompt) -> EncodedPrompt:
+        """The prompt with its token ids; without them if there are too many for any context.
+
+        Counting the tokens of 50 MB takes 4 GB and 100 s.
+        """
+        if least := prompt.least_tokens(self.config.longest):
+            return EncodedPrompt(prompt.prompt, (), least)
+        return prompt.encode(self.tokenize)
 
     def budget(self, chunked: ChunkedText) -> TokenBudget:
         """The tokens that the requests about `chunked` need."""

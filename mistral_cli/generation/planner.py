@@ -23,7 +23,13 @@ from mistral_cli.generation.chunking import (
     TokenBudget,
 )
 from mistral_cli.generation.config import RunConfig, without_server
-from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder, RenderedPrompt
+from mistral_cli.generation.prompt import (
+    BYTE_BOUNDED_TOKENIZERS,
+    EncodedPrompt,
+    Prompt,
+    PromptBuilder,
+    RenderedPrompt,
+)
 from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
@@ -41,10 +47,6 @@ if TYPE_CHECKING:
 # for 49,000: longer than a short prompt's prefill.
 _SHORT_PROMPT = 1024  # tokens, by the upper bound
 _BYTES_PER_TOKEN = 4  # in English text
-
-# Their tokens are at least a byte long. Other tokenizers rewrite the text before they split it,
-# and may make it longer.
-_BYTE_BOUNDED_TOKENIZERS = ("gpt2", "llama")
 
 
 @dataclass(frozen=True)
@@ -195,8 +197,9 @@ class RequestPlanner(PromptSizer):
             remedies.append("lower -n/--max-tokens")
         if config.longest < config.model.context_length:
             remedies.append(f"raise -c/--context-length up to {config.model.context_length}")
+        at_least = "at least " if encoded.least else ""
         return ContextExceeded(
-            f"the prompt has {len(encoded)} tokens, and {room} fit into the context of "
+            f"the prompt has {at_least}{len(encoded)} tokens, and {room} fit into the context of "
             f"{config.longest} beside {config.longest - room} for the answer",
             hint=f"{', '.join(remedies[:-1])} or {remedies[-1]}.",
         )
@@ -240,7 +243,7 @@ def plan_short_prompts(
     for a served model. The planner cannot tokenize before the model is open; then `jobs_of` makes
     the jobs.
     """
-    if config.served or config.model.tokenizer_model not in _BYTE_BOUNDED_TOKENIZERS:
+    if config.served or config.model.tokenizer_model not in BYTE_BOUNDED_TOKENIZERS:
         return None
     sizer = PromptSizer(builder, config, strategy, _one_token_per_byte)
     budgets = []

@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
     from mistral_cli.system.reporter import Reporter
 
+# Their tokens are at least a byte long, and stand for at most as many bytes of text as their own.
+# Other tokenizers rewrite the text before they split it.
+BYTE_BOUNDED_TOKENIZERS = ("gpt2", "llama")
+
 
 @dataclass(frozen=True)
 class Prompt:
@@ -68,20 +72,42 @@ class RenderedPrompt:
         size = sum(len(text.encode("utf-8", "surrogatepass")) + 1 for text in texts)
         return len(self.segments) - len(texts) + size
 
+    def least_tokens(self, limit: int) -> int:
+        """A lower bound of its tokens if that exceeds `limit`, else 0.
+
+        No token covers more bytes than the longest one. The model's template may drop a system
+        message and blanks around a text, but not what a user's message says.
+        """
+        content = self.prompt.content
+        texts = [content] if isinstance(content, str) else _user_texts(content)
+        size = max((len(text.strip()) for text in texts), default=0)
+        if size <= limit or self.model.tokenizer_model not in BYTE_BOUNDED_TOKENIZERS:
+            return 0
+        least = size // self.model.longest_token
+        return least if least > limit else 0
+
     def encode(self, tokenize: Tokenize) -> EncodedPrompt:
         """The prompt with its token ids."""
         return EncodedPrompt(self.prompt, tokenize_segments(self.segments, tokenize))
 
 
+def _user_texts(messages: Sequence[Message]) -> list[str]:
+    return [message.content for message in messages if message.role == "user"]
+
+
 @dataclass(frozen=True)
 class EncodedPrompt:
-    """A prompt and its token ids, which no later step computes again."""
+    """A prompt and its token ids, which no later step computes again.
+
+    A prompt that no context holds has no token ids, but the `least` number of them.
+    """
 
     prompt: Prompt
     token_ids: tuple[int, ...]
+    least: int = 0
 
     def __len__(self) -> int:
-        return len(self.token_ids)
+        return self.least or len(self.token_ids)
 
 
 @dataclass(frozen=True)

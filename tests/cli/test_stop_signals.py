@@ -32,7 +32,7 @@ COMMANDS = {
     "models": "models list",
     "doctor": "doctor",
     "serve": "serve -m {model} --engine llama.cpp",
-    "generate": "generate Hi -n 300 --seed 1 -m {model} --engine",
+    "generate": "generate Hi -n 60 --seed 1 -m {model} --engine",
     "batch": "batch generate rows.jsonl -o out.jsonl --report report.html -n 9 -m {model} --engine",
 }
 CASES = [
@@ -45,7 +45,7 @@ CASES = [
 ]
 DONE = (0, 1, 10)  # a doctor finds something to report
 
-pytestmark = pytest.mark.timeout(120 + 15 * STOPS)
+pytestmark = pytest.mark.timeout(300 + 60 * STOPS)
 
 
 @dataclass

@@ -176,6 +176,11 @@ class GGUF:
         return tokens.strings()
 
     @cached_property
+    def longest_token(self) -> int:
+        """The bytes of the longest token as stored, at least as many as the text it stands for."""
+        return max(map(len, self.tokens), default=1)
+
+    @cached_property
     def token_types(self) -> Sequence[int] | None:
         """The kind of each token: 1 normal, 2 unknown, 3 control, 4 user-defined, 6 byte."""
         types = self.metadata.get("tokenizer.ggml.token_type")
