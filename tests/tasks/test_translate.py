@@ -218,6 +218,10 @@ def test_a_batch_writes_the_files_but_for_their_words(echo: dict[str, bytes], ru
     result = run("batch", "translate", *echo, "--output-dir", "de")
     assert result.status == 0, result.stderr
     assert {name: (Path("de") / name).read_bytes() for name in echo} == echo
+    Path("crlf.md").write_bytes(echo["crlf.md"].replace(b"\r\n", b"\n"))
+    result = run("batch", "translate", *echo, "--output-dir", "de")
+    assert f"{len(echo) - 1} of them in earlier runs" in result.stderr
+    assert Path("de/crlf.md").read_bytes() == Path("crlf.md").read_bytes()
 
 
 def test_what_is_not_translated_is_in_the_json_and_in_the_row(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistral_cli.errors import UsageError
 from mistral_cli.texts.structure import (
@@ -158,6 +162,20 @@ def test_words_are_translated_and_the_rest_is_reported(
     for word in words:
         assert with_breaks(word, without_breaks(word, "subtitles"), "subtitles") == word
     check_subtitles("film.srt", document)
+
+
+LINES = """00:00:01,000 --> 00:00:02,000|00:01 -> 00:02|0:00:03.5 --> 0:00:04 Words|1|14||  |Words
+- Words|Words, words.|<i>Words</i>|[Words]|00:00:01,000 -->|NOTE Words
+{\\an8}Words|10:30 Words|Words:"""
+
+
+@given(st.lists(st.sampled_from(re.split(r"[|\n]", LINES)), max_size=16), st.booleans())
+def test_every_word_is_translated_or_reported(lines: list[str], untimed: bool) -> None:
+    document = "\n".join(["Words"] * untimed + ["1", "00:00:01,000 --> 00:00:02,000", *lines])
+    words = "".join(part.text for part in segments(document, "subtitles") if part.translate)
+    reported = left_out(document, "subtitles") == ["not translated: 1 untimed line (line 1)"]
+    assert reported is untimed
+    assert len(re.findall("(?i)words", words)) + untimed == len(re.findall("(?i)words", document))
 
 
 @pytest.mark.parametrize("text", [SRT, VTT, ASS, SSA, SBV, LRC.partition("\n")[2], MPL2, TMPLAYER])
