@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.engines.ctransformers.limits import load_log, missing_bytes, variant
 from mistral_cli.engines.hardware.memory import CPU_BATCH_IN_2023, GPU_BATCH
 from mistral_cli.engines.load_failure import load_failure
+from mistral_cli.engines.not_a_number import not_a_number
 from mistral_cli.engines.protocol import LoadOptions, for_native_code
 from mistral_cli.engines.types import PrefillProgress
 from mistral_cli.errors import EngineFailed
@@ -34,6 +35,7 @@ class LoadedModel:
         import ctransformers.llm as library
 
         self._threads = threads_for(model, options)
+        self._model, self._gpu_layers = model, options.gpu_layers
         self._missing_bytes = missing_bytes(model)
         # More than 512 ends the process.
         self._batch = GPU_BATCH if options.gpu_layers else CPU_BATCH_IN_2023
@@ -107,7 +109,7 @@ class LoadedModel:
         pointer = self.llm.ctransformers_llm_logits_data()
         logits = np.ctypeslib.as_array(pointer, shape=(self.vocabulary_size,))
         if np.isnan(logits).any():
-            raise engine_failed("the model computes no numbers (NaN): its weights are damaged")
+            raise not_a_number(self._model, self._gpu_layers)
         return logits
 
 

@@ -16,10 +16,15 @@ from mistral_cli.engines.types import (
     TextDelta,
     TokenLogprob,
 )
+from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
     from mistral_cli.engines.llama_cpp.client import LlamaServerClient
+
+
+class NotANumber(EngineFailed):
+    """The model computed NaN instead of the probability of a token."""
 
 
 def complete(
@@ -27,7 +32,7 @@ def complete(
 ) -> bool:
     """Emit the answer to `body`, as the server streams it or at once.
 
-    Returns False when the reader has left.
+    Returns False when the reader has left. Raises NotANumber, if `body` asks for "n_probs".
     """
     if not stream:
         return _complete_at_once(client, body, emit)
@@ -65,6 +70,15 @@ def progress_only(emit: Emit) -> Emit:
     return lambda event: emit(event) if isinstance(event, PrefillProgress) else True
 
 
+def without_logprobs(emit: Emit) -> Emit:
+    """An `emit` that leaves out the log probabilities, which nobody asked for."""
+
+    def plain(event: Event) -> bool:
+        return emit(replace(event, logprobs=()) if isinstance(event, TextDelta) else event)
+
+    return plain
+
+
 def prefill(
     client: LlamaServerClient, body: dict[str, Any], emit: Emit
 ) -> Callable[[Sequence[int]], bool]:
@@ -99,6 +113,7 @@ def _events(chunk: dict[str, Any]) -> Iterator[Event]:
         yield PrefillProgress(progress["processed"], progress["total"], progress["cache"])
         return
     for choice in chunk.get("choices", ()):
+        _check_numbers(choice)
         reason = choice.get("finish_reason")
         # A cut at the limit can leave half a character, which arrives as U+FFFD.
         text = choice["text"].rstrip("\ufffd") if reason == "length" else choice["text"]
@@ -107,6 +122,13 @@ def _events(chunk: dict[str, Any]) -> Iterator[Event]:
         if reason:
             tokens = chunk.get("usage", {}).get("completion_tokens", 0)
             yield Finish("length" if reason == "length" else "stop", tokens)
+
+
+def _check_numbers(choice: dict[str, Any]) -> None:
+    for token in (choice.get("logprobs") or {}).get("content", ()):
+        # In JSON, NaN is null. The likeliest token of a vocabulary never has the probability 0.
+        if any(likeliest["logprob"] is None for likeliest in token["top_logprobs"][:1]):
+            raise NotANumber("the model computes no numbers (NaN)", hint="Use another model.")
 
 
 def _logprobs(choice: dict[str, Any]) -> tuple[TokenLogprob, ...]:

@@ -11,13 +11,16 @@ from mistral_cli.engines.decoding.loop import decode, token_limit
 from mistral_cli.engines.decoding.streams import Emit, ThreadedStreams
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
 from mistral_cli.engines.llama_cpp.completion import (
+    NotANumber,
     complete,
     completion,
     discount_cached,
     prefill,
     progress_only,
+    without_logprobs,
 )
 from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
+from mistral_cli.engines.not_a_number import not_a_number
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
 from mistral_cli.models.gguf.plain_text import tokenize_plain
 from mistral_cli.models.gguf.token_text import token_bytes
@@ -27,6 +30,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.decoding.constraint import Constraint
     from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
     from mistral_cli.engines.types import Event, Request
+    from mistral_cli.errors import MistralCliError
     from mistral_cli.models.gguf import GGUF
 
 
@@ -65,7 +69,8 @@ class ServerSession(Session):
         self._states = states
         self._background = ThreadedStreams(slots)
         self._llguidance: Any = None
-        self._closed = False
+        self._closed = self._computes_numbers = False
+        self._fault: MistralCliError | None = None
 
     @property
     def context_length(self) -> int:
@@ -112,10 +117,25 @@ class ServerSession(Session):
             raise engine_failed("the model is closed")
 
     def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
+        if self._fault:
+            raise self._fault
+        try:
+            if self._complete_checked(slot, request, limit, emit):
+                self._computes_numbers = True
+        except NotANumber:
+            self._fault = not_a_number(self._model, self._gpu_layers)
+            raise self._fault from None
+
+    def _complete_checked(self, slot: int, request: Request, limit: int, emit: Emit) -> bool:
+        """Complete the request. Returns False when the reader has left; raises NotANumber."""
         body = completion(request.prompt_token_ids, request.sampling, limit, slot)
         body["ignore_eos"] = request.ignore_eos
         if request.logprobs is not None:
             body["n_probs"] = max(1, request.logprobs)  # with 0 it reports none at all
+        elif not self._computes_numbers:
+            # The server samples from NaN as if nothing had happened. Weights that are damaged show
+            # in any answer, so the first is enough: probabilities take 0.2 ms per token.
+            body["n_probs"], emit = 1, without_logprobs(emit)
         if request.grammar is not None and self._leaves_grammars:
             from mistral_cli.engines.decoding.constraint import refuse_uncompilable
 
@@ -124,10 +144,12 @@ class ServerSession(Session):
         if self._states:
             fresh = self._states.prepare(slot, request, prefill(self._client, body, emit))
             if fresh is None:
-                return
+                return False
             emit = discount_cached(fresh, emit)
-        if self._answer(slot, body, request, limit, emit) and self._states:
+        answered = self._answer(slot, body, request, limit, emit)
+        if answered and self._states:
             self._states.holds(slot, request.prompt_token_ids)
+        return answered
 
     def _answer(
         self, slot: int, body: dict[str, Any], request: Request, limit: int, emit: Emit

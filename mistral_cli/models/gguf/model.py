@@ -71,6 +71,11 @@ class Tensor:
         return TENSOR_TYPES[self.type][0] if self.type in TENSOR_TYPES else str(self.type)
 
     @property
+    def block_bytes(self) -> int:
+        """The size in bytes of a block of weights, which share scales; of a type that we know."""
+        return TENSOR_TYPES[self.type][2]
+
+    @property
     def elements(self) -> int:
         """The number of weights in the tensor."""
         return math.prod(self.shape)
