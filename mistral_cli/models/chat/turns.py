@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import groupby
 
 from mistral_cli.models.chat import Message
 
@@ -13,14 +14,13 @@ def merge_turns(messages: Sequence[Message]) -> list[Message]:
     Texts of one role are joined by an empty line, as `mistral-common` does. The system message is
     first, wherever its texts were; a conversation without other messages is the user's.
     """
-    system = "\n\n".join(m.content for m in messages if m.role == "system")
-    turns = list[Message]()
-    for message in messages:
-        if message.role == "system":
-            continue
-        if turns and turns[-1].role == message.role:
-            message = Message(message.role, f"{turns.pop().content}\n\n{message.content}")
-        turns.append(message)
+    system = _joined(m for m in messages if m.role == "system")
+    others = groupby((m for m in messages if m.role != "system"), key=lambda m: m.role)
+    turns = [Message(role, _joined(group)) for role, group in others]
     if not turns:
         return [Message("user", system)]
     return [Message("system", system), *turns] if system else turns
+
+
+def _joined(messages: Iterable[Message]) -> str:
+    return "\n\n".join(message.content for message in messages)

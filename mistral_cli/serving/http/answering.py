@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from mistral_cli.engines.protocol import Session
+    from mistral_cli.models.chat.formats import Segments
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.serving.http.replies import Json
     from mistral_cli.serving.http.requests import ChatRequest, CompletionRequest
@@ -63,9 +64,8 @@ class ServedApi:
     def prepare(self, request: ChatRequest | CompletionRequest) -> Request:
         """The request for the engine. Raises ApiError and MistralCliError."""
         segments, context = request.render(self.model), self.session.context_length
-        size = sum(len(each.encode()) for each in segments if isinstance(each, str))
-        if size > context * self._longest_token:  # counting the tokens would take seconds
-            raise _too_long(f"more than {size // self._longest_token}", context)
+        if (fewest := self._fewest_tokens(segments)) > context:  # counting them would take long
+            raise _too_long(f"more than {fewest}", context)
         ids = tokenize_segments(segments, self.session.tokenize)
         if not ids:
             raise bad_request("the prompt is empty", "prompt")
@@ -79,6 +79,11 @@ class ServedApi:
             request.spec.grammar if request.spec else None,
             logprobs=options.logprobs,
         )
+
+    def _fewest_tokens(self, segments: Segments) -> int:
+        size = sum(len(each.encode()) for each in segments if isinstance(each, str))
+        controls = sum(isinstance(each, int) for each in segments)
+        return controls + size // self._longest_token
 
     @cached_property
     def _longest_token(self) -> int:

@@ -275,6 +275,14 @@ def test_a_prompt_that_is_too_long_is_refused(api: Api) -> None:
             assert "4096" in error["message"]
 
 
+def test_a_conversation_of_too_many_messages_is_refused(api: Api, mistral: Path) -> None:
+    turns = [{"role": role, "content": ""} for role in ("user", "assistant")] * 30_000
+    messages = [*turns, *MESSAGES * 5_000]
+    with recorded(mistral) as other:
+        for each in (api, other):
+            refused(each, CHAT, {"messages": messages})
+
+
 def test_a_body_that_is_too_large_is_refused(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "MAX_BODY", 1000)
     assert "1000" in refused(api, TEXT, {"prompt": "x" * 1000}, 413)["message"]
