@@ -19,6 +19,7 @@ AUTO = "auto"
 _REPLACEMENT = "\ufffd"
 _BINARY_CHECK = 8192  # bytes in which a NUL means a binary file, as in grep and git
 _CONTROLS = bytes({*range(0x20)} - {*b"\t\n\f\r"})  # in UTF-16, and in seven-bit encodings
+_CONTROLS_OF_LATIN_1 = frozenset(map(chr, range(0x80, 0xA0)))  # no text has them
 _HOW_TO = (
     "Write auto, or a name such as utf-8, cp1252 (Western Windows), latin-1, cp1250, cp1251, "
     "koi8-r, shift_jis, euc-jp, gb18030, big5, cp949, utf-16 or utf-32."
@@ -72,7 +73,9 @@ def decode(data: bytes, source: str, encoding: str = AUTO) -> Decoded:
         if data.startswith(mark):
             if marked == "utf-8":
                 _refuse_binary(data, source)
-            return replace(_damaged(data.removeprefix(mark), marked, source), has_mark=True)
+            decoded = _damaged(data.removeprefix(mark), marked, source)
+            # Programs that add a mark to a text that has one leave two.
+            return replace(decoded, text=decoded.text.lstrip("\ufeff"), has_mark=True)
     return _detected(data, source) if encoding == AUTO else _named(data, source, encoding)
 
 
@@ -81,8 +84,9 @@ def decode_supplement(data: bytes, source: str, encoding: str = AUTO) -> Decoded
 
     A call may name the encoding of its texts and still have a template in UTF-8.
     """
-    has_switches = b"\0" in data or b"\x1b" in data  # UTF-16, or a seven-bit encoding
-    return decode(data, source, encoding if has_switches or not is_utf8(data) else "utf-8")
+    # UTF-16 and seven-bit encodings can be valid UTF-8 too.
+    is_other = b"\0" in data or (data.isascii() and b"\x1b" in data)
+    return decode(data, source, encoding if is_other or not is_utf8(data) else "utf-8")
 
 
 def read_supplement(path: Path, reporter: Reporter | None, encoding: str = AUTO) -> str:
@@ -114,9 +118,11 @@ def _named(data: bytes, source: str, encoding: str) -> Decoded:
         ) from None
     except UnicodeError as error:
         raise UsageError(f"{source} is not {encoding}: {error}", hint=_HOW_TO) from None
-    if name != "utf-8" and not data.isascii() and is_utf8(data):
-        warning = f"{source} looks like UTF-8, and was read as {encoding} (--encoding)"
-        return Decoded(text, (warning,))
+    if name not in ("utf-8", "utf-8-sig") and not data.isascii() and is_utf8(data):
+        return Decoded(text, (f"{source} looks like UTF-8, and was read as {encoding}",))
+    if name == "iso8859-1" and not _CONTROLS_OF_LATIN_1.isdisjoint(text):
+        text = data.decode("cp1252", "replace")  # as browsers do
+        return Decoded(text, (f"{source} looks like cp1252, and was read so, not as {encoding}",))
     return Decoded(text)
 
 

@@ -22,6 +22,7 @@ _CELL_LIMIT = min(sys.maxsize, 2**31 - 1)  # characters; fits a C long on every 
 _DELIMITERS = "\t;|,"  # of two that fit equally well, the one that is rarer in prose
 _NO_DELIMITER = "\x1f"  # for a table of one column, whose cells may contain any of them
 _SAMPLE_ROWS, _SAMPLE_TEXT = 100, 1_000_000  # rows and characters that are tried in each dialect
+_PADDING = "\0\x1a"  # at the end of files that a crash or DOS has filled up
 _SEPARATOR_LINE = re.compile(r'"?sep=([^\w"\r\n])"?[,;\t|]*(?:\r\n?|\n|\Z)', re.IGNORECASE)
 _QUOTES = re.compile(r'(?m)(?:^|[,;\t|])"')
 _APOSTROPHES = re.compile(r"(?m)(?:^|[,;\t|])'")
@@ -177,7 +178,10 @@ def _score(sample: str, dialect: _Dialect, width: int | None, *, comments: bool)
 
 def _length(cells: Sequence[str]) -> int:
     """Return the number of cells without blank ones at the end, which spreadsheets add."""
-    return max((number for number, cell in enumerate(cells, 1) if cell.strip()), default=0)
+    for number in range(len(cells), 0, -1):
+        if cells[number - 1].strip().strip(_PADDING):
+            return number
+    return 0
 
 
 def _records(
@@ -205,7 +209,7 @@ def _records(
         except csv.Error as error:
             yield number, error
         else:
-            if any(cell.strip() for cell in cells):
+            if _length(cells):
                 yield number, cells
 
 

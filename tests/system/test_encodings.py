@@ -133,8 +133,20 @@ def test_a_text_that_is_not_in_the_named_encoding_is_an_error_with_its_place() -
 
 def test_utf_8_under_another_name_is_reported() -> None:
     [warning] = decode(GERMAN.encode(), "a.txt", "cp1252").warnings
-    assert warning == "a.txt looks like UTF-8, and was read as cp1252 (--encoding)"
+    assert warning == "a.txt looks like UTF-8, and was read as cp1252"
     assert decode(b"plain ASCII", "a.txt", "cp1252").warnings == ()
+    for name in ("utf-8", "UTF8", "utf-8-sig"):
+        assert decode(GERMAN.encode(), "a.txt", name).warnings == ()
+
+
+def test_windows_1252_under_the_name_of_latin_1_is_read_as_browsers_do() -> None:
+    decoded = decode(ENGLISH.encode("cp1252"), "a.txt", "iso-8859-1")
+    assert decoded.text == ENGLISH
+    assert decoded.warnings == ("a.txt looks like cp1252, and was read so, not as iso-8859-1",)
+
+
+def test_two_byte_order_marks_are_none_too_many() -> None:
+    assert decode(codecs.BOM_UTF8 * 2 + GERMAN.encode(), "a.txt").text == GERMAN
 
 
 @pytest.mark.parametrize("wrong", ["utf9", "", "base64", "rot13", "a\0b", "windows", "é"])
@@ -181,6 +193,7 @@ def test_what_stands_beside_a_text_may_be_utf_8_all_the_same(tmp_path: Path) -> 
     assert decode_supplement("Straße".encode(), "a", "cp1252").text == "Straße"
     assert decode_supplement("Straße".encode("cp1252"), "a", "cp1252").text == "Straße"
     assert decode_supplement(b"plain", "a", "utf-16").text == "plain"
+    assert decode_supplement("\x1b[1mStraße".encode(), "a", "cp1252").text == "\x1b[1mStraße"
     assert decode_supplement("plain".encode("utf-16-be"), "a", "utf-16-be").text == "plain"
     path, terminal = tmp_path / "a.json", make_terminal()
     path.write_bytes("Straße\r\n2\r".encode("cp1252"))

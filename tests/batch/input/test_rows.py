@@ -433,7 +433,7 @@ def test_json_rows_round_trip(pairs: list[tuple[str, str]], ascii_only: bool) ->
 def test_csv_rows_round_trip(
     pairs: list[tuple[str, str]], delimiter: str, all_quoted: bool, separator_line: bool
 ) -> None:
-    pairs = [pair for pair in pairs if "".join(pair).strip()]  # blank rows are skipped
+    pairs = [pair for pair in pairs if any(cell.strip().strip("\x1a") for cell in pair)]
     assume(pairs)
     whole = io.StringIO(newline="")
     if separator_line:
