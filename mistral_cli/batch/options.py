@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.options import TaskOptions
@@ -35,6 +35,8 @@ class ResultFormat(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class BatchOptions(TaskOptions):
     """A task's options, and where rows come from, where results go, and how the batch runs."""
+
+    TEXTS: ClassVar[tuple[str, ...]] = (*TaskOptions.TEXTS, "prompt")
 
     prompt: Annotated[
         str | None,

@@ -75,7 +75,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     )
     if options.report:
         check_report(options.report, options.output)
-    task = task.with_files(call)
+    task, options = task.with_files(call), options.decoded(call)
     builder = prompt_builder(task, options, call)
     written = filter(None, (options.output, options.output_dir, options.report))
     rows = read_rows(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from mistral_cli.engines.options import ModelOptions
 from mistral_cli.system.options import (
@@ -20,6 +20,9 @@ from mistral_cli.system.options import (
     option,
 )
 
+if TYPE_CHECKING:
+    from mistral_cli.models.call import CallContext
+
 
 class Overflow(StrEnum):
     """The policy for a text that does not fit the context."""
@@ -33,6 +36,9 @@ class Overflow(StrEnum):
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions(ModelOptions):
     """Options of every task; None leaves a setting to the template or the model."""
+
+    TEXTS: ClassVar[tuple[str, ...]] = ("system", "stop", "param")
+    """The options that are texts, and no paths."""
 
     max_tokens: Annotated[
         int | None,
@@ -160,6 +166,17 @@ class TaskOptions(ModelOptions):
     ] = False
     quiet: QuietOption = False
     verbose: VerboseOption = False
+
+    def decoded(self, call: CallContext) -> Self:
+        """These options with texts that are decoded as the inputs are. Raises UsageError."""
+        changes: dict[str, Any] = {}
+        for name in self.TEXTS:
+            value = getattr(self, name)
+            if isinstance(value, str):
+                changes[name] = call.argument(value, f"--{name}")
+            elif value is not None:
+                changes[name] = [call.argument(each, f"--{name}") for each in value]
+        return replace(self, **changes)
 
 
 @dataclass(frozen=True, kw_only=True)

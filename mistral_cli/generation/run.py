@@ -46,7 +46,7 @@ def run_task(
         encoding=options.encoding,
     )
     # 1. Texts become prompts. A user error ends the run here, before a model is opened.
-    task = task.with_files(call)
+    task, options = task.with_files(call), options.decoded(call)
     builder = prompt_builder(task, options, call)
     inputs = read_inputs(
         _text_arguments(task, arguments), options.file or (), terminal, encoding=call.encoding

@@ -128,10 +128,13 @@ class Task(TaskPrompt):
     read_files: Callable[[Task, Reporter, str], Task] | None = None
 
     def with_files(self, call: CallContext) -> Task:
-        """The task with what is in its files. Raises UsageError."""
-        if self.read_files is None:
-            return self
-        return self.read_files(self, call.terminal, call.encoding)
+        """The task with what is in its files, and with decoded values. Raises UsageError."""
+        values = {
+            name: call.argument(value, f"--{name}") if isinstance(value, str) else value
+            for name, value in self.values.items()
+        }
+        task = replace(self, values=values)
+        return task.read_files(task, call.terminal, call.encoding) if task.read_files else task
 
     @property
     def chunk_template(self) -> str | None:

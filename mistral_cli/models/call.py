@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.system.config import Config, load_config
-from mistral_cli.system.encodings import check_encoding
+from mistral_cli.system.encodings import check_encoding, decode_argument
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -23,6 +23,10 @@ class CallContext:
     config: Config
     terminal: Terminal
     encoding: str
+
+    def argument(self, word: str, name: str) -> str:
+        """Return a text on the command line, decoded. Raises UsageError."""
+        return decode_argument(word, name, self.encoding).reported(self.terminal)
 
     def model_name(self, given: str | None) -> str:
         """Return the model reference `given` on the command line, or the default model."""

@@ -89,6 +89,11 @@ def decode_supplement(data: bytes, source: str, encoding: str = AUTO) -> Decoded
     return decode(data, source, encoding if is_other or not is_utf8(data) else "utf-8")
 
 
+def decode_argument(word: str, source: str, encoding: str = AUTO) -> Decoded:
+    """Decode a text on the command line. Bytes that are not UTF-8 are lone surrogates there."""
+    return decode_supplement(word.encode("utf-8", "surrogateescape"), source, encoding)
+
+
 def read_supplement(path: Path, reporter: Reporter | None, encoding: str = AUTO) -> str:
     """Return the text of a file that stands beside a text, with "\\n" as line ends.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_cli.errors import UsageError
-from mistral_cli.system.encodings import AUTO, decode, decode_supplement
+from mistral_cli.system.encodings import AUTO, decode, decode_argument
 from mistral_cli.texts.stdin import NoInput, is_pipe, read_stdin
 
 if TYPE_CHECKING:
@@ -98,9 +98,7 @@ def read_inputs(
 
 
 def _argument(word: str, encoding: str) -> Text:
-    # Python keeps undecodable bytes of argv as lone surrogates, which cannot be encoded again.
-    data = word.encode("utf-8", "surrogateescape")
-    decoded = decode_supplement(data, "argument", encoding)
+    decoded = decode_argument(word, "argument", encoding)
     return not_blank(Text(decoded.text, "argument", warnings=decoded.warnings))
 
 

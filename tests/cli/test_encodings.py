@@ -44,6 +44,23 @@ def test_a_guess_is_in_the_warnings_even_if_quiet(run: Run, mistral: Path) -> No
     assert (TEXT in prompt, warnings) == (True, [f"stdin {NOTE}"])
 
 
+@pytest.mark.parametrize("named", ["auto", "cp1252"])
+def test_options_that_are_texts_are_decoded_too(run: Run, mistral: Path, named: str) -> None:
+    text = "Straße für Fußgänger, schön".encode("cp1252").decode("utf-8", "surrogateescape")
+    more = ("-m", mistral, "--encoding", named)
+    for arguments in (
+        ("generate", "hi", "-s", text),
+        ("translate", "hi", "--to", text),
+        ("generate", text),
+    ):
+        prompt, warnings, _ = dry_run(run, *arguments, *more)
+        assert "Straße für Fußgänger, schön" in prompt
+        assert len(warnings) == (named == "auto")
+    write("a.txt", "hi")
+    result = run("batch", "generate", "a.txt", "--prompt", text, *more, "-n", 1)
+    assert ("--prompt is not UTF-8" in result.stderr) == (named == "auto")
+
+
 @pytest.mark.parametrize("encoding", ["cp1252", "utf-16-be", "koi8-r", "gb18030"])
 def test_a_named_encoding_is_no_guess(run: Run, mistral: Path, encoding: str) -> None:
     text = {"koi8-r": "Привет, мир", "gb18030": "你好"}.get(encoding, TEXT)
