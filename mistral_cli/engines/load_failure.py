@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import signal
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,6 +65,7 @@ _FILE_PROBLEMS = (
     ),
 )
 _PATH = re.compile(r"failed to load (?:draft )?model,? '(.+)'")
+_CRASHES = {-signal.SIGABRT, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL, -signal.SIGSEGV}
 _COUNT = re.compile(r"wrong number of tensors; expected (\d+), got (\d+)")
 _NO_ROOM = re.compile(
     r"(?:failed|unable|cannot|could not) to (?:allocate|mmap|map|lock|create thread)|mmap failed"
@@ -100,6 +102,19 @@ def load_failure(engine: str, model: GGUF, log: str, ending: str) -> MistralCliE
     # Some lines contain the path, which may contain the word.
     errors = (line for line in lines if "error" in line.replace(str(path), "").lower())
     return _failed(engine, next(errors, ending), f"Check the file: {_verify(path)}")
+
+
+def load_crash(path: Path, status: int, ending: str) -> ModelUnusable | None:
+    """The error if a process that was loading a file crashed in native code; None if it did not.
+
+    `status` is its exit status as `subprocess` reports it, and `ending` describes that.
+    """
+    if status not in _CRASHES or _NO_ROOM.search(ending):
+        return None
+    return ModelUnusable(
+        f"{path}: the engine crashed while it loaded this file: {ending}",
+        hint=f"Check the file: {_verify(path)}",
+    )
 
 
 def _failed(engine: str, reason: str, hint: str) -> EngineFailed:

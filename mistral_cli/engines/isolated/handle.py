@@ -25,6 +25,7 @@ from mistral_cli.engines.isolated.messages import (
     Reply,
     StreamEnded,
 )
+from mistral_cli.engines.load_failure import load_crash
 from mistral_cli.errors import EngineDied, EngineFailed, first_line
 from mistral_cli.system.files import scratch_folder
 
@@ -63,7 +64,8 @@ class EngineProcess:
     def open(self, opening: OpenModel, warn: Callable[[str], None]) -> None:
         """Have it open a model, and wait for that.
 
-        Raises whatever `open_engine` raises there, and EngineDied if the process ends.
+        Raises whatever `open_engine` raises there, ModelUnusable if the engine crashes on the file,
+        and EngineDied if the process ends in another way.
         """
         try:
             self.opened = self._open(opening, warn)
@@ -158,7 +160,10 @@ class EngineProcess:
                 warn(message.text)
         except (EOFError, OSError) as error:
             self._death = self._how_it_ended()
-            raise self.died() from error
+            # With layers on a GPU, its memory is the more likely reason.
+            on_cpu = not opening.options.gpu_layers
+            crash = load_crash(opening.path, self._process.returncode, self._death)
+            raise (crash if crash and on_cpu else self.died()) from error
         if isinstance(message, RemoteError):
             raise message.error()
         opened: ModelOpened = message

@@ -20,6 +20,8 @@ from support.processes import gone
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.isolated import handle as process_handle
+from mistral_cli.engines.isolated.handle import EngineProcess
+from mistral_cli.engines.isolated.messages import OpenModel
 from mistral_cli.engines.isolated.session import IsolatedSession, open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
@@ -179,6 +181,30 @@ def test_errors_of_a_load_arrive_unchanged(tmp_path: Path, mistral: Path, name: 
     with pytest.raises(ContextExceeded, match="KV cache") as exceeded:
         open_in_process(selection(name), read_gguf(mistral), huge, print)
     assert "-c/--context-length" in exceeded.value.hint
+
+
+class CrashingPath:
+    """A path that ends the process that receives it, as native code may."""
+
+    def __reduce__(self) -> tuple[Callable[[], object], tuple[()]]:
+        return os.abort, ()
+
+    def __str__(self) -> str:
+        return "/models/bad.gguf"
+
+
+@pytest.mark.parametrize(("gpu_layers", "error"), [(0, ModelUnusable), (2, EngineDied)])
+def test_a_crash_during_a_load_is_blamed_on_the_file(
+    gpu_layers: int, error: type[MistralCliError]
+) -> None:
+    options = LoadOptions(256, threads=1, gpu_layers=gpu_layers)
+    opening = OpenModel(selection("fake"), CrashingPath(), options)  # type: ignore[arg-type]
+    process = EngineProcess()
+    with pytest.raises(error, match="SIGABRT") as caught:
+        process.open(opening, print)
+    if error is ModelUnusable:
+        assert caught.value.message.startswith("/models/bad.gguf: ")
+        assert "models verify /models/bad.gguf" in caught.value.hint
 
 
 def test_warnings_and_a_required_gpu(mistral: Path) -> None:

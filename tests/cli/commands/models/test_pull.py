@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from support.model_store import Q4, Q8, REPO, Store
+from support.gguf_parts import GGUFParts, words
+from support.model_store import Q4, Q8, REPO, TINY, Store
+from synthetic.models import write_mistral
 
 
 def test_pull_continues_after_a_failure(store: Store) -> None:
@@ -26,6 +29,31 @@ def test_pull_refuses_a_file_that_is_not_a_model(store: Store) -> None:
     assert result.status == 4
     assert "web page" in result.stderr
     assert result.stdout.endswith("tiny.Q4_0.gguf\n")
+
+
+def test_files_beside_a_model_are_not_proposed(store: Store) -> None:
+    files = store.hub.repos[REPO]
+    for name in ("mmproj-tiny-Q4_0.gguf", "mtp-tiny-Q4_0.gguf", "draft/tiny-draft-Q4_0.gguf"):
+        files[name] = files["tiny.Q4_0.gguf"]
+    files["mmproj-tiny-Q6_K.gguf"] = b""
+    (path,) = store.pull(f"{REPO}:Q4_0")
+    assert path.name == "tiny.Q4_0.gguf"
+    missing = store.models("pull", f"{REPO}:Q6_K")
+    assert (missing.status, "It has Q4_0, Q8_0" in missing.stderr) == (3, True)
+
+
+def test_a_projector_is_named_wherever_it_appears(store: Store, tmp_path: Path) -> None:
+    parts = GGUFParts(write_mistral(tmp_path / "m.gguf", **TINY))
+    parts.put(words("general.type", "mmproj"))
+    store.hub.repos[REPO]["mmproj-F16.gguf"] = parts.build()
+    reference = f"{REPO}/mmproj-F16.gguf"
+    pulled = store.models("pull", reference, "-q")
+    assert (pulled.status, pulled.stdout) == (4, "")
+    assert "is a projector for images or sound (mmproj), not a model" in pulled.stderr
+    assert "Use the GGUF file of the model itself" in pulled.stderr
+    row = store.rows()[reference]
+    assert row["source"].startswith("hub cache: a projector")
+    assert row["quantization"] is None
 
 
 def test_pull_dry_run_downloads_nothing(store: Store) -> None:
