@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import os
 import sys
+import threading
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
@@ -102,10 +104,17 @@ def main() -> None:
     """Run the program and end the process."""
     terminal = Terminal.from_process()  # first: it sees that no pipe becomes a closed stream
     watch()
+    _report_to(terminal)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     status = _run(terminal)
     terminal.clear_status()
     _end(status)
+
+
+def _report_to(terminal: Terminal) -> None:
+    """Report what Python would print on stderr as it is: warnings, and errors in threads."""
+    warnings.showwarning = lambda message, *_, **__: terminal.note(f"warning: {message}")
+    threading.excepthook = lambda ended: ended.exc_value and _report(terminal, ended.exc_value)
 
 
 def _run(terminal: Terminal) -> int:
@@ -123,23 +132,31 @@ def _run(terminal: Terminal) -> int:
                 terminal.error_detail(line)
             return ExitCode.USAGE
         return _report(terminal, usage)
-    except MistralCliError as error:
-        return _report(terminal, error)
-    except OSError as error:
-        return _report(terminal, _system_error(error))
     except Exception as error:
-        hint = f"This is a bug in mistral-cli. {_DEBUG}=1 shows where it happened."
-        return _report(terminal, MistralCliError(f"{type(error).__name__}: {error}", hint=hint))
+        return _report(terminal, error)
 
 
-def _report(terminal: Terminal, error: MistralCliError) -> ExitCode:
+def _report(terminal: Terminal, error: BaseException) -> ExitCode:
+    ours = _explained(error)
     trace = ""
     if _DEBUG in os.environ:
         import traceback
 
-        trace = traceback.format_exc()
-    terminal.error(error.message, error.hint, error.details + trace)
-    return error.exit_code
+        trace = "".join(traceback.format_exception(error))
+    terminal.error(ours.message, ours.hint, ours.details + trace)
+    return ours.exit_code
+
+
+def _explained(error: BaseException) -> MistralCliError:
+    if isinstance(error, MistralCliError):
+        return error
+    if isinstance(error, OSError) and error.errno is not None:
+        return _system_error(error)
+    if isinstance(error, MemoryError):
+        hint = "Close other programs, or raise the limit (ulimit -v)."
+        return MistralCliError("there is not enough memory", hint=hint)
+    hint = f"This is a bug in mistral-cli. {_DEBUG}=1 shows where it happened."
+    return MistralCliError(f"{type(error).__name__}: {error}", hint=hint)
 
 
 def _system_error(error: OSError) -> MistralCliError:
@@ -151,9 +168,7 @@ def _system_error(error: OSError) -> MistralCliError:
         return MistralCliError("the current folder has been deleted", hint=hint)
     name = "" if error.filename is None else f": {os.fsdecode(error.filename)}"
     hint = "Check the disk, the permissions and the limits (ulimit -a)."
-    if error.errno is None:
-        hint = f"This is a bug in mistral-cli. {_DEBUG}=1 shows where it happened."
-    return MistralCliError(f"{error.strerror or error}{name}", hint=hint)
+    return MistralCliError(f"{error.strerror}{name}", hint=hint)
 
 
 def _end(status: int) -> None:

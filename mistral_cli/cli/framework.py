@@ -116,7 +116,7 @@ class _QuickReader:
         is_list = get_origin(annotation) is list and isinstance(value, (list, tuple))
         if is_list:
             (annotation,) = get_args(annotation)
-        if "" in _listed(value) and _must_have_text(param, annotation):
+        if "" in _listed(value) and _must_have_text(param, annotation, is_list):
             raise typer.BadParameter("the value is empty")
         if is_list:
             values = [_plain(each, annotation, info) for each in value]
@@ -135,11 +135,14 @@ class _QuickReader:
         return coerced
 
 
-def _must_have_text(param: Any, annotation: Any) -> bool:
-    """Return true for an option with text or a path; one that may be empty has a parser."""
+def _must_have_text(param: Any, annotation: Any, is_list: bool) -> bool:
+    """Return true for text or a path that may not be empty; an option that may be has a parser.
+
+    Commands check lists of arguments themselves: they name the text or the file.
+    """
     has_parser = param.type_descriptor.parameter_info.parser is not None
-    is_option: bool = param.param_type_name == "option"
-    return is_option and annotation in (str, Path) and not has_parser
+    is_single: bool = param.param_type_name == "option" or not is_list
+    return is_single and annotation in (str, Path) and not has_parser
 
 
 def _listed(value: Any) -> Sequence[Any]:
@@ -324,6 +327,8 @@ def explain_usage_error(error: TyperException) -> UsageError | None:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else "mistral-cli"
     hint = f"`{command} -h` lists the options."
+    if isinstance(error, click.BadOptionUsage):
+        hint = f"Write its value after {error.option_name}."
     if isinstance(error, click.NoSuchOption):
         hint += " Write -- before a text or a name that begins with a dash."
     return UsageError(message[:1].lower() + message[1:].rstrip("."), hint=hint)

@@ -201,8 +201,11 @@ def _spec(task: TaskPrompt, template: Template) -> OutputSpec | None:
 
 
 def _parse_params(params: Sequence[str]) -> dict[str, str]:
-    pairs = [param.partition("=") for param in params]
-    for name, equals, _ in pairs:
+    values = {}
+    for param in params:
+        name, equals, value = param.partition("=")
         if not name or not equals:
-            raise UsageError(f"-p {name!r} has no value", hint="Write -p NAME=VALUE.")
-    return {name: value for name, _, value in pairs}
+            missing = "name" if equals else "value"
+            raise UsageError(f"-p {param!r} has no {missing}", hint="Write -p NAME=VALUE.")
+        values[name] = value
+    return values

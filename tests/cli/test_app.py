@@ -255,7 +255,13 @@ FAILURES = [
     (ExitCode.USAGE, ("json-extract", "hi", "--schema", '{"type": "nope"}'), "nope"),
     (ExitCode.USAGE, ("generate", "hi", "--raw", "--system", "be kind"), "--raw"),
     (ExitCode.USAGE, ("generate", "hi", "--temperature", "nan"), "--temperature"),
-    (ExitCode.USAGE, ("generate", "hi", "--temperature", "inf"), "--temperature"),
+    (ExitCode.USAGE, ("generate", "hi", "--temperature", "1e999"), "'1e999' is not a number from"),
+    (ExitCode.USAGE, ("generate", "hi", "--stop", ""), "'--stop': the value is empty"),
+    (ExitCode.USAGE, ("models", "show", ""), "'[MODEL]': the value is empty"),
+    (ExitCode.USAGE, ("generate", "hi", "-p", "=x"), "-p '=x' has no name"),
+    (ExitCode.USAGE, ("generate", "-5 degrees"), "no such option: -5"),
+    (ExitCode.USAGE, ("generate", "-5 degrees"), "Write -- before a text"),
+    (ExitCode.USAGE, ("generate", "hi", "-n"), "Write its value after -n."),
     (ExitCode.USAGE, ("generate", "hi", "-t", "100000"), "--threads"),
     (ExitCode.USAGE, ("translate", "hi", "--to", ""), "--to"),
     (ExitCode.USAGE, ("json-extract", "hi", "--fields", " "), "field list is empty"),
@@ -289,6 +295,7 @@ def test_failures_have_their_exit_code_a_reason_and_a_clean_stdout(
     assert said in result.stderr
     assert result.stdout == ""
     assert "Traceback" not in result.stderr
+    assert result.stderr.startswith("mistral-cli: error: ")
     assert len(result.stderr.splitlines()) >= 2  # the next step
 
 
