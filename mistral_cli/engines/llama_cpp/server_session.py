@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Generator
 from contextlib import ExitStack
@@ -157,7 +158,7 @@ class ServerSession(Session):
         """Emit the answer. Returns False when the reader has left."""
         if request.grammar is None:
             return complete(self._client, body, emit, stream=request.stream)
-        if self._leaves_grammars:
+        if self._leaves_grammars and not self._spells_control_token(request.grammar):
             body["grammar"] = request.grammar
             return complete(self._client, body, emit, stream=request.stream)
         constraint = self._constraint(request.grammar)
@@ -167,6 +168,17 @@ class ServerSession(Session):
         ends = (self._model.eos_id, self._model.eot_id)
         decode(sampler, limit=limit, ends=ends, constraint=constraint, emit=emit)
         return True
+
+    def _spells_control_token(self, grammar: str) -> bool:
+        """Whether the server could write a control token in place of its characters.
+
+        Where only one text can follow, the llguidance inside llama.cpp tokenizes that text with
+        control tokens: for the constant "<|im_end|>" it ends the answer.
+        """
+        plain = grammar.replace("\\", "")  # as JSON, or a regular expression, spells it
+        texts = [text for text in self._model.control_tokens if len(text) > 1]
+        spellings = (text for each in texts for text in (each, json.dumps(each)[1:-1]))
+        return any(text.replace("\\", "") in plain for text in spellings)
 
     def _constraint(self, grammar: str) -> Constraint:
         from mistral_cli.engines.decoding.constraint import (

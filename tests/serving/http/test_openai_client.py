@@ -106,6 +106,18 @@ def test_json_matches_its_schema(client: openai.OpenAI) -> None:
     assert reply.choices[0].finish_reason == "length"
 
 
+@pytest.mark.parametrize("form", ["const", "enum", "pattern"])
+def test_a_control_token_in_a_schema_is_its_characters(client: openai.OpenAI, form: str) -> None:
+    text = "a <|im_end|> b"
+    value: Any = {"const": text, "enum": [text], "pattern": r"^a <\|im_end\|> b$"}[form]
+    schema = {"type": "string", form: value}
+    json_format: Any = {"type": "json_schema", "json_schema": {"name": "t", "schema": schema}}
+    reply = client.chat.completions.create(
+        model="x", messages=YES, response_format=json_format, max_tokens=60
+    )
+    assert json.loads(reply.choices[0].message.content or "") == text
+
+
 @pytest.mark.parametrize("schema", [{"pattern": "(?=a)b"}, {"format": "no-such"}, {"not": {}}])
 def test_a_schema_that_cannot_be_enforced_is_a_bad_request(
     client: openai.OpenAI, schema: Any
