@@ -201,7 +201,7 @@ class RequestPlanner(PromptSizer):
         return ContextExceeded(
             f"the prompt has {at_least}{len(encoded)} tokens, and {room} fit into the context of "
             f"{config.longest} beside {config.longest - room} for the answer",
-            hint=f"{', '.join(remedies[:-1])} or {remedies[-1]}.",
+            hint=f"{', '.join(remedies[:-1])}, or {remedies[-1]}.",
         )
 
 

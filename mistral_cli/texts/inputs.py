@@ -187,5 +187,7 @@ def text_from_bytes(data: bytes, source: str, encoding: str) -> Text:
 def not_blank(text: Text) -> Text:
     """Return `text`. Raises UsageError if it is nothing but whitespace."""
     if not text.text.strip():
-        raise UsageError(f"{text.source} is empty", hint=_HOW_TO)
+        is_file = text.source not in ("argument", "stdin")
+        hint = "Write a text into it, or name another file." if is_file else _HOW_TO
+        raise UsageError(f"{text.source} is empty", hint=hint)
     return text

@@ -401,3 +401,14 @@ def test_without_proc_the_program_waits(
     assert not stdin_module._becomes_ready(idle_pipe[0], 0.01)
     monkeypatch.setattr(Path, "is_dir", lambda self: False)
     assert stdin_module._becomes_ready(idle_pipe[0], 0.01)
+
+
+def test_an_empty_file_and_an_empty_stdin_have_steps_of_their_own(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.touch()
+    with pytest.raises(UsageError, match=r"a\.txt is empty") as caught:
+        read([], [path])
+    assert "Write a text into it" in caught.value.hint
+    with pytest.raises(UsageError, match="stdin is empty") as caught:
+        read_inputs([], [], make_terminal(b" \n"))
+    assert "through a pipe" in caught.value.hint

@@ -93,6 +93,11 @@ def _expand(
     # Cached, because "**" lists a folder twice, and would warn twice.
     list_folder = cache(partial(_list_folder, reporter))
     files = sorted({os.fspath(path) for path in _matches(folder, pattern, list_folder)})
+    if not files and pattern is _WHOLE_FOLDER:
+        raise UsageError(
+            f"the folder {display_name(folder)} has no files",
+            hint="Hidden files do not count; name them if you mean them.",
+        )
     if not files:
         raise UsageError(
             f"{display_name(Path(name))} matches no file",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf.checks import CONVERT, refuse
+from mistral_cli.models.gguf.checks import ANOTHER, CONVERT, refuse
 from mistral_cli.models.gguf.kinds import is_adapter, other_kind
 from mistral_cli.models.gguf.reader import open_checked
 from mistral_cli.models.gguf.types import FLOAT32, NOT_FOR_WEIGHTS
@@ -97,7 +97,10 @@ class Adapter:
 
 def read_adapter(path: Path) -> Adapter:
     """Read and check the header of the adapter at `path`. Raises `ModelUnusable`."""
-    header = open_checked(path, _check)
+    try:
+        header = open_checked(path, _check)
+    except ModelUnusable as error:
+        raise error.with_hint(_NO_ADAPTER if error.hint == ANOTHER else error.hint) from None
     return Adapter(header, _pairs(header))
 
 

@@ -113,7 +113,7 @@ def test_globs_match_regular_files_only(folder: Path) -> None:
         ("*.pdf", "*.pdf matches no file"),
         ("gone/**/*.txt", "gone/**/*.txt matches no file"),
         ("src/de*", "src/de* matches no file"),
-        ("empty", "empty matches no file"),
+        ("empty", "the folder empty has no files"),
         ("other.txt/*", "other.txt/* matches no file"),
         ("x" * 300, "cannot be read"),
     ],
