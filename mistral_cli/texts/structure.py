@@ -177,7 +177,7 @@ def _size(text: str) -> int:
 
 def _changed_lines(original: str, translation: str, text_format: TextFormat) -> str | None:
     lines, expected = translation.splitlines(), len(original.splitlines())
-    if not all(map(str.strip, lines)):
+    if not all(map(str.strip, lines)) and all(map(str.strip, original.splitlines())):
         return "the answer has blank lines, and the text has none"
     if text_format == "subtitles" and len(lines) != expected:
         return f"the answer has {_lines(len(lines))} instead of {expected}"

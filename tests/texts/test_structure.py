@@ -210,6 +210,7 @@ def test_any_markdown_keeps_its_structure(blocks: list[str]) -> None:
         ('<a href="x.html" title="Go">go</a>', '<a href="x.html" title="Geh">geh</a>', "markdown"),
         ("\u4f60\u597d\u4e16\u754c", "Hello, world out there!", "text"),
         ("OK?", "Ist das so in Ordnung?", "text"),
+        ("One.\n\nTwo.", "Eins.\n\nZwei.", "text"),
     ],
 )
 def test_a_translation_that_kept_everything(
