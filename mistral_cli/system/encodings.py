@@ -53,13 +53,12 @@ class Decoded:
 
 def check_encoding(name: str) -> str:
     """Return `name`. Raises UsageError if it is neither AUTO nor an encoding of texts."""
+    if name.lower() == AUTO:
+        return AUTO
     try:
-        # For no bytes at all, Python does not look at the name.
-        known = name == AUTO or isinstance(b"a   ".decode(name, "replace"), str)
+        b"a   ".decode(name, "replace")  # for no bytes, Python would not look at the name
     except (LookupError, ValueError):  # unknown, bytes to bytes, with a NUL
-        known = False
-    if not known:
-        raise UsageError(f"there is no encoding {name!r}", hint=_HOW_TO)
+        raise UsageError(f"there is no encoding {name!r}", hint=_HOW_TO) from None
     return name
 
 
@@ -114,6 +113,7 @@ def _named(data: bytes, source: str, encoding: str) -> Decoded:
         name = guess.name if (guess := guess_wide(data)) else name
     try:
         text = data.decode(name)
+        text.encode()  # UTF-7 and Python's own encodings can give half of a surrogate pair
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UsageError(

@@ -131,6 +131,12 @@ def test_a_text_that_is_not_in_the_named_encoding_is_an_error_with_its_place() -
             decode(data, "a.txt", encoding)
 
 
+@pytest.mark.parametrize("encoding", ["utf-7", "unicode_escape"])
+def test_half_of_a_surrogate_pair_is_not_text(encoding: str) -> None:
+    with pytest.raises(UsageError, match=f"a.txt is not {encoding}: .*surrogates not allowed"):
+        decode({"utf-7": b"+2AA-", "unicode_escape": rb"\ud800"}[encoding], "a.txt", encoding)
+
+
 def test_utf_8_under_another_name_is_reported() -> None:
     [warning] = decode(GERMAN.encode(), "a.txt", "cp1252").warnings
     assert warning == "a.txt looks like UTF-8, and was read as cp1252"
@@ -155,6 +161,7 @@ def test_a_name_that_is_not_an_encoding_lists_names(wrong: str) -> None:
         check_encoding(wrong)
     assert "cp1252" in caught.value.hint
     assert check_encoding("Windows-1252") == "Windows-1252"
+    assert check_encoding("AUTO") == AUTO
 
 
 def test_a_damaged_utf_8_text_stays_utf_8() -> None:
