@@ -119,7 +119,9 @@ def test_data_is_checked_before_heavy_imports(tmp_path: Path) -> None:
     code = (
         "import sys\n"
         "from mistral_cli.cli.app import app\n"
-        "try:\n    app()\nexcept SystemExit:\n"
+        "from mistral_cli.errors import MistralCliError\n"
+        "try:\n    app()\nexcept MistralCliError as error:\n"
+        "    print(error.message, error.details, file=sys.stderr)\n"
         "    heavy = {'torch', 'transformers', 'xllamacpp', 'huggingface_hub'}\n"
         "    print(sorted(heavy & set(sys.modules)))"
     )

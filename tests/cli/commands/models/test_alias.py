@@ -81,7 +81,7 @@ def test_alias_can_replace_a_built_in_name(store: Store) -> None:
     [
         (("a/b", Q4), 2, "cannot be an alias"),
         (("x.gguf", Q4), 2, "cannot be an alias"),
-        (("", Q4), 2, "cannot be an alias"),
+        (("", Q4), 2, "the value is empty"),
         (("work", "o//r"), 2, "not a model reference"),
         (("work", "no-such-name"), 3, "there is no model"),
         (("work",), 2, "needs a model"),
