@@ -205,6 +205,19 @@ def merge_results(job: Job, results: Sequence[Result]) -> Result:
     )
 
 
+def in_whole_text(job: Job, result: Result) -> Result:
+    """`result` about the part of a text that was kept, with spans in the whole text."""
+    if not (job.left_out and result.extraction):
+        return result
+    whole, kept = job.prompt.text.text, result.prepared.prompt.text.text
+    start = 0 if whole.startswith(kept) else len(whole) - len(kept)
+    spans = tuple(
+        replace(each, start=each.start + start, end=each.end + start)
+        for each in result.extraction.spans
+    )
+    return replace(result, extraction=replace(result.extraction, spans=spans))
+
+
 def _merge_warnings(chunks: Sequence[Sequence[str]]) -> tuple[str, ...]:
     """Warnings with the numbers of their chunks; those that differ only in numbers are one."""
     alike: dict[str, list[tuple[int, str]]] = {}

@@ -77,6 +77,9 @@ class Strategy:
         result = self.answer(job, executor, writer)
         executor.partial.delete()
         if job.left_out:
+            from mistral_cli.generation.answer import in_whole_text
+
+            result = in_whole_text(job, result)
             warning = f"the text does not fit: {job.left_out} are left out (--overflow)"
             result = replace(result, left_out=job.left_out, warnings=(warning, *result.warnings))
         return result

@@ -143,6 +143,10 @@ def test_lists_are_concatenated_with_spans_in_the_whole_text(mistral: Path) -> N
         return json.dumps([{"name": f"Person{name}"}])
 
     result, model = answered(task, mistral, text, first_name, overflow=Overflow.SPLIT)
+    for policy in (Overflow.HEAD, Overflow.TAIL):
+        cut = answered(task, mistral, text, first_name, overflow=policy)[0].extraction
+        assert cut
+        assert text[slice(cut.spans[0].start, cut.spans[0].end)] == cut.data[0]["name"]
     assert result.extraction
     names = [item["name"] for item in result.extraction.data]
     assert len(names) == len(model.prompts) > 1
