@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -48,6 +49,10 @@ _MEANINGS = {
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     ExitCode.TERMINATED: "terminated (SIGTERM)",
 }
+
+
+_LIMITS = "Close other programs, free disk space, or raise the limits (ulimit -a)."
+_LIMIT_ERRORS = {errno.EMFILE, errno.ENFILE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM}
 
 
 class MistralCliError(Exception):
@@ -136,6 +141,12 @@ class TimedOut(MistralCliError):
     exit_code = ExitCode.ENGINE_FAILED
 
 
+class LimitReached(EngineFailed):
+    """The system refused memory, threads, open files or disk space: no fault of the engine."""
+
+    exit_code = ExitCode.FAILURE
+
+
 class OutOfGpuMemory(EngineFailed):
     """The layers meant for the GPU do not fit in its memory."""
 
@@ -166,6 +177,17 @@ class Terminated(Stopped):
     """SIGTERM did."""
 
     exit_code = ExitCode.TERMINATED
+
+
+def limit_reached(error: BaseException) -> LimitReached | None:
+    """Return our error for one that Python raises where the system refuses memory or threads."""
+    if isinstance(error, MemoryError):
+        return LimitReached("there is not enough memory", hint=_LIMITS)
+    if isinstance(error, RuntimeError) and "start new thread" in str(error):
+        return LimitReached("the system refuses another thread", hint=_LIMITS)
+    if isinstance(error, OSError) and error.errno in _LIMIT_ERRORS:
+        return LimitReached(error.strerror or str(error), hint=_LIMITS)
+    return None
 
 
 def first_line(error: Exception) -> str:

@@ -259,9 +259,9 @@ class BatchRun:
             path.parent.mkdir(parents=True, exist_ok=True)
             write_report(path, list(self.sink.existing_records()) or self.records, facts)
         except OSError as error:
-            raise UsageError(
+            raise MistralCliError(
                 f"cannot write {path}: {error.strerror or first_line(error)}",
-                hint="Choose another --report.",
+                hint="Free disk space or fix the permissions, or choose another --report.",
             ) from error
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.batch.formats import answer_record, failure_record
 from mistral_cli.engines.isolated.session import IsolatedSession
 from mistral_cli.engines.stop_texts import until_stop
-from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
+from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line, limit_reached
 from mistral_cli.generation.answer import Answer, collect
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.session import Executor
@@ -56,7 +56,7 @@ class Worker:
                 raise EngineDied(error.message, hint=error.hint) from error
             return self.failure(item, error)
         except Exception as error:
-            return self.failure(item, _bug(error))
+            return self.failure(item, limit_reached(error) or _bug(error))
         return answer_record(item.row, item.key, result, exact=self.exact, clock=self._clock())
 
     def failure(self, item: WorkItem, error: MistralCliError) -> Record:

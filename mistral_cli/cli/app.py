@@ -17,7 +17,7 @@ from typer.main import get_command
 
 from mistral_cli import __version__
 from mistral_cli.cli.framework import WIDTH, LazyGroup, explain_usage_error
-from mistral_cli.errors import ExitCode, MistralCliError
+from mistral_cli.errors import ExitCode, MistralCliError, limit_reached
 from mistral_cli.system.files import remove_leftovers
 from mistral_cli.system.signals import StopRequested, stoppable, watch
 from mistral_cli.system.terminal import Terminal
@@ -152,9 +152,8 @@ def _explained(error: BaseException) -> MistralCliError:
         return error
     if isinstance(error, OSError) and error.errno is not None:
         return _system_error(error)
-    if isinstance(error, MemoryError):
-        hint = "Close other programs, or raise the limit (ulimit -v)."
-        return MistralCliError("there is not enough memory", hint=hint)
+    if limit := limit_reached(error):
+        return limit
     hint = f"This is a bug in mistral-cli. {_DEBUG}=1 shows where it happened."
     return MistralCliError(f"{type(error).__name__}: {error}", hint=hint)
 

@@ -13,8 +13,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.errors import EngineFailed, MistralCliError, ModelUnusable
+from mistral_cli.errors import EngineFailed, LimitReached, MistralCliError, ModelUnusable
 from mistral_cli.models.gguf.checks import CONVERT, DAMAGED
+from mistral_cli.system.machine import memory_is_limited
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -82,13 +83,13 @@ _PREFIX = re.compile(r"^[\d.]+ +[A-Z] +(?:\w+ +)?(?:\w+: )?")
 def load_failure(engine: str, model: GGUF, log: str, ending: str) -> MistralCliError:
     """The error for a load of `model` that failed with `log`; `ending` describes how.
 
-    ModelUnusable if the file is the reason, EngineFailed for anything else, such as memory.
+    ModelUnusable if the file is the reason, LimitReached without memory, else EngineFailed.
     """
     lines = [line.strip() for line in log.splitlines()]
     named = next(filter(None, map(_PATH.search, lines)), None)
     path = Path(named[1]) if named else model.path  # it may be the draft model's
     if reason := next((line for line in lines if _NO_ROOM.search(line)), None):
-        return _failed(engine, reason, _ROOM)
+        return LimitReached(_message(engine, reason), hint=_ROOM)
     for pattern, problem, hint in _FILE_PROBLEMS:
         if found := next(filter(None, (re.search(pattern, line) for line in lines)), None):
             values = [_plain(value) for value in found.groups()]
@@ -101,7 +102,8 @@ def load_failure(engine: str, model: GGUF, log: str, ending: str) -> MistralCliE
         return ModelUnusable(f"{path}: {engine} cannot read it: {found[1]}", hint=CONVERT)
     # Some lines contain the path, which may contain the word.
     errors = (line for line in lines if "error" in line.replace(str(path), "").lower())
-    return _failed(engine, next(errors, ending), f"Check the file: {_verify(path)}")
+    hint = f"Check the file: {_verify(path)}"
+    return EngineFailed(_message(engine, next(errors, ending)), hint=hint)
 
 
 def load_crash(path: Path, status: int, ending: str) -> ModelUnusable | None:
@@ -111,15 +113,16 @@ def load_crash(path: Path, status: int, ending: str) -> ModelUnusable | None:
     """
     if status not in _CRASHES or _NO_ROOM.search(ending):
         return None
+    if memory_is_limited():  # an allocation that fails aborts, and its message may be missing
+        return None
     return ModelUnusable(
         f"{path}: the engine crashed while it loaded this file: {ending}",
         hint=f"Check the file: {_verify(path)}",
     )
 
 
-def _failed(engine: str, reason: str, hint: str) -> EngineFailed:
-    message = f"{engine} cannot load the model: {_PREFIX.sub('', reason)}"
-    return EngineFailed(message, hint=hint)
+def _message(engine: str, reason: str) -> str:
+    return f"{engine} cannot load the model: {_PREFIX.sub('', reason)}"
 
 
 def _verify(path: Path) -> str:

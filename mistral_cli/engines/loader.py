@@ -11,14 +11,16 @@ from mistral_cli.engines.hardware.gpu import fits, fits_easily, report_memory
 from mistral_cli.engines.protocol import LoadOptions, Session
 from mistral_cli.errors import (
     ContextExceeded,
+    EngineDied,
     EngineFailed,
     GpuRequired,
+    LimitReached,
     ModelUnusable,
     OutOfGpuMemory,
     first_line,
 )
 from mistral_cli.system.files import scratch_folder
-from mistral_cli.system.machine import available_memory
+from mistral_cli.system.machine import available_memory, memory_is_limited
 
 if TYPE_CHECKING:
     from mistral_cli.engines.isolated.handle import EngineProcess
@@ -59,13 +61,21 @@ def open_session(
 ) -> Session:
     """Open `model`: in this process, or isolated in `process`, which may have started already.
 
+    With a limit on memory it is isolated too: llama.cpp aborts where an allocation fails.
     Raises what `open_engine` raises, and EngineDied if the process ends.
     """
-    if process is None:
+    limited = process is None and not options.listening and memory_is_limited()
+    if process is None and not limited:
         return open_engine(selection, model, options, warn)
     from mistral_cli.engines.isolated.session import open_in_process
 
-    return open_in_process(selection, model, options, warn, process)
+    try:
+        return open_in_process(selection, model, options, warn, process)
+    except EngineDied as error:
+        if not limited:
+            raise
+        hint = "Raise the limit of memory (ulimit -v), or use a smaller model or -c."
+        raise LimitReached(error.message, hint=hint) from error
 
 
 def open_engine(
@@ -166,7 +176,7 @@ def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
         try:
             write_vocabulary_model(model, stub)
         except OSError as error:
-            raise EngineFailed(
+            raise LimitReached(
                 f"cannot write the vocabulary to {folder}: {first_line(error)}",
                 hint="Set TMPDIR to a folder on a disk with free space.",
             ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -18,6 +17,7 @@ from mistral_cli.errors import MistralCliError, UsageError, first_line
 from mistral_cli.finetune.tensors import MODULES, read_floats, rotated_heads
 from mistral_cli.models.gguf.adapter import read_adapter
 from mistral_cli.system import files
+from mistral_cli.system.strict_json import read_object
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -148,7 +148,7 @@ def _read_peft(folder: Path, model: GGUF) -> LoraMatrices:
 
 def _read_config(folder: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / _CONFIG).read_text(encoding="utf-8"))
+        config = read_object((folder / _CONFIG).read_bytes())
         complete = config.get("peft_type") == "LORA" and config["r"] > 0 and config["lora_alpha"]
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(

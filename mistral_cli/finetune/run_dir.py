@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.system.files import write_atomically
+from mistral_cli.system.strict_json import read_object
 
 _SUFFIX = ".gguf"
 _CHECKPOINT = "checkpoint-"
@@ -83,7 +84,9 @@ class RunDirectory:
             self.save_state({"settings": settings})
         except OSError as error:
             hint = "Use -o with a path in a writable folder."
-            raise UsageError(f"cannot create {self.folder}: {error.strerror}", hint=hint) from error
+            raise MistralCliError(
+                f"cannot create {self.folder}: {error.strerror}", hint=hint
+            ) from error
 
     def save_state(self, state: dict[str, Any]) -> None:
         """Save `state` for a later run that resumes this one."""
@@ -91,10 +94,10 @@ class RunDirectory:
 
     def _load_state(self) -> dict[str, Any]:
         try:
-            state: dict[str, Any] = json.loads(self._state.read_text(encoding="utf-8"))
+            state = read_object(self._state.read_bytes())
         except (OSError, ValueError):
             return {}
-        return state
+        return state if isinstance(state.get("settings"), dict) else {}
 
     def _check_resumable(self, state: dict[str, Any], settings: dict[str, Any]) -> None:
         if not state:
@@ -113,7 +116,7 @@ class RunDirectory:
         for path in self.folder.glob(f"{_CHECKPOINT}*"):
             try:
                 # The trainer writes this file last.
-                json.loads((path / "trainer_state.json").read_text(encoding="utf-8"))
+                read_object((path / "trainer_state.json").read_bytes())
                 complete.append((int(path.name.removeprefix(_CHECKPOINT)), path))
             except (OSError, ValueError):
                 shutil.rmtree(path, ignore_errors=True)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.errors import UsageError
 from mistral_cli.finetune.tensors import layer_modules
 from mistral_cli.system.machine import available_memory, usable_cores
+from mistral_cli.system.strict_json import to_dataclass
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.plan import TrainingPlan
@@ -55,17 +56,14 @@ class MemoryStrategy:
 
 
 def saved_strategy(state: Mapping[str, Any]) -> MemoryStrategy | None:
-    """The strategy in the state of an interrupted run, or None for a new run."""
-    if "way" in state:  # as version 0.1.0 wrote it
-        way = state["way"]
-        return MemoryStrategy(
-            device=way["device"],
-            packed=way["packed"],
-            gradient_checkpointing=way["recomputes"],
-            accumulation_steps=way["parts"],
-            memory=way["memory"],
-        )
-    return MemoryStrategy(**state["strategy"]) if "strategy" in state else None
+    """The strategy in the state of an interrupted run, None for a new run or a damaged one."""
+    names: dict[Any, str] = {"recomputes": "gradient_checkpointing", "parts": "accumulation_steps"}
+    try:
+        saved = dict(state.get("strategy") or state.get("way") or {})  # "way" in version 0.1.0
+        values = {str(names.get(name, name)): value for name, value in saved.items()}
+        return to_dataclass(MemoryStrategy, values) if values else None
+    except (ValueError, TypeError):
+        return None
 
 
 def this_device() -> Device:

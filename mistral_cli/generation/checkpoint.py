@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.generation.answer import Answer, Timings
 from mistral_cli.system.config import cache_dir
+from mistral_cli.system.strict_json import read_object, to_dataclass
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,8 +107,9 @@ def _read(path: Path) -> list[tuple[str, Answer]]:
     with contextlib.suppress(OSError):
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(ValueError, TypeError, KeyError):
-                values = json.loads(line)
-                answers.append((values.pop("key"), Answer(**{**values, "timings": _NO_TIME})))
+                values = read_object(line)
+                key = str(values.pop("key"))
+                answers.append((key, to_dataclass(Answer, {**values, "timings": _NO_TIME})))
     return answers
 
 

@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.models.lock import hold_lock
 from mistral_cli.models.references import is_text, parse_reference
 from mistral_cli.models.sources import LocalFile
@@ -71,7 +71,7 @@ def _changes(reporter: Reporter) -> Iterator[TOMLDocument]:
         try:
             stack.enter_context(hold_lock(lock_file, "changing config.toml", reporter))
         except OSError as error:
-            raise UsageError(
+            raise MistralCliError(
                 f"cannot write {lock_file}: {error.strerror}",
                 hint=f"Make {lock_file.parent} writable, or set XDG_CACHE_HOME.",
             ) from error
@@ -104,7 +104,7 @@ def _write_document(document: TOMLDocument) -> None:
                 shutil.copymode(path, new)
             new.replace(path)
     except OSError as error:
-        raise UsageError(
+        raise MistralCliError(
             f"cannot write {path}: {error.strerror}",
             hint="Make the file and its folder writable, or edit the file yourself.",
         ) from error

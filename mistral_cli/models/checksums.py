@@ -16,6 +16,7 @@ from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
+from mistral_cli.system.strict_json import read_object
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -98,9 +99,8 @@ def refetch_command(reference: str) -> str:
 
 def _read_digests(store: Path) -> dict[str, list[Any]]:
     with contextlib.suppress(OSError, ValueError):
-        known = json.loads(store.read_text(encoding="utf-8"))
-        if isinstance(known, dict):
-            return known
+        known = read_object(store.read_bytes())
+        return {path: entry for path, entry in known.items() if isinstance(entry, list)}
     return {}
 
 

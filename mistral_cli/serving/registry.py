@@ -23,6 +23,7 @@ from mistral_cli import __version__
 from mistral_cli.errors import UsageError, first_line
 from mistral_cli.system.config import runtime_dir
 from mistral_cli.system.files import write_atomically
+from mistral_cli.system.strict_json import read_object, to_dataclass
 
 _SOCKET, _STATE, _LOCK, _ACTIVE = "s.sock", "state.json", "lock", "active"
 _LONGEST_SOCKET = 103  # bytes, on macOS
@@ -182,9 +183,9 @@ def read_served(folder: Path) -> ServedModel | None:
     try:
         if not _is_private(folder):
             return None
-        state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
-        served = ServedModel(**{**state, "file": tuple(state["file"])})
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        state: dict[str, Any] = read_object((folder / _STATE).read_bytes())
+        served = to_dataclass(ServedModel, {**state, "file": tuple(state["file"])})
+    except (OSError, ValueError, TypeError, KeyError):
         return None
     return served if served.folder == folder else None
 

@@ -98,3 +98,10 @@ def _cgroup_value(name: str) -> str:
         return (_CGROUP / name).read_text(encoding="ascii").strip()
     except OSError:
         return ""
+
+
+def memory_is_limited() -> bool:
+    """Return whether this process may use only part of the address space (`ulimit -v`)."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY

@@ -3,7 +3,22 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+Value = TypeVar("Value", bound="DataclassInstance")
+
+_PLAIN_TYPES: dict[str, type | tuple[type, ...]] = {
+    "int": int,
+    "float": (int, float),
+    "str": str,
+    "bool": bool,
+    "str | None": (str, type(None)),
+}
+"""The annotation of a field → the types that its value may have; others are not checked."""
 
 
 def loads(text: str) -> Any:
@@ -18,6 +33,33 @@ def loads(text: str) -> Any:
         raise
     refuse_non_json(value)
     return value
+
+
+def read_object(data: bytes) -> dict[str, Any]:
+    """Parse a JSON object that this program has written. Raises ValueError for anything else."""
+    try:
+        value = json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+    if not isinstance(value, dict):
+        raise ValueError("it is not an object")
+    return value
+
+
+def to_dataclass(kind: type[Value], values: dict[str, Any]) -> Value:
+    """Return an object with the values of its fields, which a file of ours contained.
+
+    Raises ValueError for a wrong or missing field, and for a number, text or truth value of
+    another type.
+    """
+    annotations = {each.name: str(each.type) for each in fields(kind)}
+    for name, value in values.items():
+        if not isinstance(value, _PLAIN_TYPES.get(annotations.get(name, ""), object)):
+            raise ValueError(f"{name} cannot be {value!r:.40}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ValueError(str(error)) from error
 
 
 def refuse_non_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.finetune.run_dir import RunDirectory, run_directory
 from mistral_cli.finetune.strategy import MemoryStrategy, saved_strategy
 
@@ -73,7 +73,7 @@ def test_a_folder_that_no_run_made_is_never_removed(directory: RunDirectory) -> 
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     directory = RunDirectory(tmp_path / "file" / "a.gguf")
-    with pytest.raises(UsageError, match="cannot create"):
+    with pytest.raises(MistralCliError, match="cannot create"):
         directory.open(SETTINGS, resume=False, force=False)
 
 

@@ -26,7 +26,7 @@ from mistral_cli.engines.isolated.messages import (
     StreamEnded,
 )
 from mistral_cli.engines.load_failure import load_crash
-from mistral_cli.errors import EngineDied, EngineFailed, first_line
+from mistral_cli.errors import EngineDied, EngineFailed, LimitReached, first_line
 from mistral_cli.system.files import scratch_folder
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class EngineProcess:
                     start_new_session=True,
                 )
         except OSError as error:
-            raise EngineFailed(
+            raise LimitReached(
                 f"cannot start a process for the engine: {first_line(error)}",
                 hint="Close other programs.",
             ) from error

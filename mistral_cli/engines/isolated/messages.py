@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.types import Event, Request
-from mistral_cli.errors import EngineFailed, MistralCliError, first_line
+from mistral_cli.errors import EngineFailed, MistralCliError, first_line, limit_reached
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
@@ -79,6 +79,8 @@ class RemoteError:
         """`error` as a message. An exception that is not one of our errors is reported as a bug."""
         if isinstance(error, MistralCliError):
             return cls(type(error), error.message, error.hint, error.details)
+        if limit := limit_reached(error):
+            return cls.of(limit)
         message = f"the engine's process failed: {type(error).__name__}: {first_line(error)}"
         details = "".join(traceback.format_exception(error))
         return cls(EngineFailed, message, "Please report this.", details)

@@ -13,6 +13,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mistral_cli.system.strict_json import read_object, to_dataclass
+
 SDIST = "llama-cpp-python==0.3.36"
 """The source distribution that carries llama.cpp's source."""
 SDIST_SHA256 = "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"
@@ -93,9 +95,9 @@ def installed(folder: Path) -> bool:
 def read(folder: Path) -> Build | None:
     """The record of the build in `folder`; None if there is none, or it is unreadable."""
     try:
-        values = json.loads((folder / _RECORD).read_text("utf-8"))
+        values = read_object((folder / _RECORD).read_bytes())
         lists = {name: tuple(values[name]) for name in ("instructions", "options")}
-        return Build(**{**values, **lists})
+        return to_dataclass(Build, {**values, **lists})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 

@@ -22,7 +22,7 @@ from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
 from mistral_cli.engines.load_failure import load_failure
 from mistral_cli.errors import (
     EngineDied,
-    EngineFailed,
+    LimitReached,
     MistralCliError,
     OutOfGpuMemory,
     first_line,
@@ -121,7 +121,7 @@ class NativeServer:
                 start_new_session=True,
             )
         except OSError as error:
-            raise EngineFailed(
+            raise LimitReached(
                 f"cannot start a process for the engine: {first_line(error)}",
                 hint="Close other programs.",
             ) from error

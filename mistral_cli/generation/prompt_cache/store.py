@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli.system.files import write_atomically
+from mistral_cli.system.strict_json import read_object
 
 _NAME_LENGTH = 32  # hex digits
 _MAX_ENTRIES = 256  # more would make the search slow, and small states save little time
@@ -150,11 +151,14 @@ def _sweep(files: Sequence[Path]) -> None:
             path.unlink(missing_ok=True)
 
 
+_METADATA_KEYS = {"key", "model", "tokens", "size", "sha256"}
+
+
 def _read(path: Path) -> dict[str, Any] | None:
     """The metadata of a state, or None without any."""
     with contextlib.suppress(OSError, ValueError):
-        metadata = json.loads(path.with_suffix(".json").read_bytes())
-        return metadata if isinstance(metadata, dict) else None
+        metadata = read_object(path.with_suffix(".json").read_bytes())
+        return metadata if metadata.keys() >= _METADATA_KEYS else None
     return None
 
 

@@ -26,6 +26,7 @@ from mistral_cli.errors import MistralCliError
 from mistral_cli.models.chat.jinja_process import CPU_SECONDS
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
+from mistral_cli.system.strict_json import read_object
 
 Conversation = Sequence[Mapping[str, Any]]
 """The messages in the form that templates read."""
@@ -77,7 +78,7 @@ def _is_current(result: Mapping[str, Any]) -> bool:
 def _load(key: str) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         path = _folder() / f"{key}.json"
-        result = json.loads(path.read_bytes())
+        result = read_object(path.read_bytes())
         os.utime(path)
         return {"text": str(result["text"]), "clock": dict(result["clock"])}
     return None

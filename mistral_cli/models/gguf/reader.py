@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mistral_cli.errors import ModelUnusable
+from mistral_cli.errors import ModelUnusable, limit_reached
 from mistral_cli.models.gguf.checks import ANOTHER, CONVERT, DAMAGED, refuse, refuse_other_kind
 from mistral_cli.models.gguf.kinds import is_adapter
 from mistral_cli.models.gguf.model import GGUF, Array, Tensor
@@ -61,6 +61,8 @@ def open_checked(path: Path, check: Callable[[GGUF], None]) -> GGUF:
     except (OSError, ValueError) as error:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else error
         hint = "Check the path and its permissions."
+        if limit := limit_reached(error):
+            raise limit from error
         raise ModelUnusable(f"{path}: cannot be read: {reason}", hint=hint) from error
     return model
 
