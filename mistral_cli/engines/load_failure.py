@@ -76,6 +76,7 @@ _NO_ROOM = re.compile(
 )
 _REASON = re.compile(r"error loading model: (?:error loading model \w+: )?(?:\w+: )?(.+)")
 _LAYER = re.compile(r"blk\.(\d+)\.(.+)")
+_USUAL = re.compile(r"(?:attn_(?:norm|q|k|v|output)|ffn_(?:norm|gate|up|down))\.weight")
 # What llama.cpp writes before a message: the time, the level, the place.
 _PREFIX = re.compile(r"^[\d.]+ +[A-Z] +(?:\w+ +)?(?:\w+: )?")
 
@@ -139,7 +140,7 @@ def _surplus(engine: str, model: GGUF, declared: int, used: int) -> str:
     names = [tensor.name for tensor in model.tensors]
     problem = f"has {declared} tensors, and {engine} knows {used} of them"
     if likely := _odd_ones(names, model.block_count)[: declared - used]:
-        problem += f": not {', '.join(map(repr, likely[:3]))}"
+        problem += f": probably not {', '.join(map(repr, likely[:3]))}"
         problem += f" and {declared - used - 3} more" if declared - used > 3 else ""
     return problem
 
@@ -152,4 +153,6 @@ def _odd_ones(names: Sequence[str], layers: int) -> list[str]:
     rare: Iterable[str] = (n for n, match in blocks.items() if kinds[match[2]] < min(layers, 2))
     usual = ("token_embd", "output", "rope_f")
     others = (n for n in names if n not in blocks and not n.startswith(usual))
-    return list(dict.fromkeys([*beyond, *rare, *others]))
+    unusual = (name for name, match in blocks.items() if not _USUAL.fullmatch(match[2]))
+    last = [name for name in names if name == "output.weight"]  # if it is the embedding's
+    return list(dict.fromkeys([*beyond, *rare, *others, *unusual, *last]))

@@ -51,6 +51,11 @@ DAMAGE: dict[str, tuple[Damage, str, tuple[str, ...]]] = {
         "not 'blk.0.odd.weight'",
         LLAMA_CPP,
     ),
+    "tensor that the architecture shares with another": (
+        lambda d: rename_architecture(d, "gemma"),
+        "probably not 'output.weight'",
+        LLAMA_CPP,
+    ),
     "optional tensor in a wrong shape": (
         lambda d: add(d, "rope_freqs.weight"),
         "tensor 'rope_freqs.weight' has the shape 32, 1, 1, 1, and llama.cpp expects 8",
