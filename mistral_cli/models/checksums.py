@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.errors import MistralCliError, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.checks import DAMAGED
+from mistral_cli.models.gguf.weights import damaged_tensor
 from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
 from mistral_cli.system.strict_json import read_object
 
 if TYPE_CHECKING:
+    from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
 
 _CHUNK = 1 << 22
@@ -29,7 +32,8 @@ class Verdict:
     """The result of verifying a file.
 
     "ok": the digest is the published one. "damaged": it is another one, or the file is not a
-    readable model. "not published": there is no digest to compare, and the header is valid.
+    readable model. "not published": there is no digest to compare; the header is valid, and all
+    weights are numbers.
     """
 
     status: Literal["ok", "damaged", "not published"]
@@ -46,7 +50,7 @@ def verify_file(file: StoredFile, on_progress: Callable[[int], None]) -> Verdict
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
             if file.sha256 is None:
-                read_gguf(file.path)
+                _check_weights(read_gguf(file.path))
     except (ModelUnusable, OSError) as error:
         return Verdict("damaged", None, _read_problem(file, error))
     if file.sha256 in (None, digest):
@@ -89,6 +93,12 @@ def cached_sha256(path: Path, reporter: Reporter) -> str:
         store.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(store, json.dumps({**known, str(path): [*version, digest]}).encode())
     return digest
+
+
+def _check_weights(model: GGUF) -> None:
+    if tensor := damaged_tensor(model):
+        problem = f"its tensor {tensor!r} has weights that are no numbers (NaN or infinity)"
+        raise ModelUnusable(f"{model.path}: {problem}", hint=DAMAGED)
 
 
 def refetch_command(reference: str) -> str:

@@ -29,6 +29,8 @@ _SCALES: Mapping[str, tuple[int, ...]] = {
     "TQ2_0": (64,),
 }
 
+_BLOCKS = 1 << 18  # at a time: up to 55 MB
+
 
 def damaged_tensor(model: GGUF) -> str | None:
     """Return the name of a tensor with weights that are no numbers, or None.
@@ -44,19 +46,20 @@ def damaged_tensor(model: GGUF) -> str | None:
 
 
 def _is_damaged(tensor: Tensor, data: mmap.mmap) -> bool:
+    """Whether any float of a tensor is infinity or NaN; its blocks are read some at a time."""
     import numpy as np
 
-    if tensor.type_name in _FLOATS:
-        kind, exponent = _FLOATS[tensor.type_name]
-        # A copy: the file cannot be closed while an array refers to it.
-        floats = np.frombuffer(data[tensor.offset : tensor.offset + tensor.size], kind)
-        return bool(((floats & exponent) == exponent).any())
-    if tensor.type_name not in _SCALES:
+    is_plain = tensor.type_name in _FLOATS
+    if not is_plain and tensor.type_name not in _SCALES:
         return False
-    content = np.frombuffer(data[tensor.offset : tensor.offset + tensor.size], "<u2")
-    blocks = content.reshape(-1, tensor.block_bytes // 2)
-    _, exponent = _FLOATS["F16"]
-    return any(
-        bool(((blocks[:, place // 2] & exponent) == exponent).any())
-        for place in _SCALES[tensor.type_name]
-    )
+    kind, exponent = _FLOATS[tensor.type_name if is_plain else "F16"]
+    size = np.dtype(kind).itemsize
+    end, step = tensor.offset + tensor.size, tensor.block_bytes * _BLOCKS
+    for start in range(tensor.offset, end, step):
+        # A copy: the file cannot be closed while an array refers to it.
+        content = np.frombuffer(data[start : min(start + step, end)], kind)
+        blocks = content.reshape(-1, tensor.block_bytes // size)
+        for place in _SCALES.get(tensor.type_name, (0,)):
+            if ((blocks[:, place // size] & exponent) == exponent).any():
+                return True
+    return False

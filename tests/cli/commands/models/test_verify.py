@@ -7,7 +7,9 @@ import os
 import shutil
 from pathlib import Path
 
-from support.model_store import Q4, Q8, REPO, Store
+from support.gguf_parts import GGUFParts
+from support.model_store import Q4, Q8, REPO, TINY, Store
+from synthetic.models import write_mistral
 
 
 def test_verify_every_local_file(store: Store, gguf_bytes: dict[str, bytes]) -> None:
@@ -70,3 +72,15 @@ def test_verify_of_the_pinned_model(store: Store, smollm2: Path, tmp_path: Path)
     assert "models rm smollm2 && mistral-cli models pull smollm2" in stderr
     assert store.ask("rm", "smollm2", "--yes")["freed"] == 98_362_433
     assert not copy.exists()
+
+
+def test_weights_that_are_no_numbers_are_damage(store: Store, tmp_path: Path) -> None:
+    path = write_mistral(tmp_path / "m.gguf", **TINY)
+    assert store.verdict(path)[0] == 0
+    parts = GGUFParts(path)
+    place = next(each.offset for each in parts.tensors if each.name == "blk.1.ffn_norm.weight")
+    parts.data = parts.data[:place] + b"\0\0\xc0\x7f" + parts.data[place + 4 :]
+    path.write_bytes(parts.build())
+    status, row, error = store.verdict(path)
+    assert (status, row["status"]) == (4, "damaged")
+    assert "tensor 'blk.1.ffn_norm.weight' has weights that are no numbers" in error
