@@ -192,6 +192,13 @@ def limit_reached(error: BaseException) -> LimitReached | None:
 
 def first_line(error: Exception) -> str:
     """Return the message of a library's or the system's exception, as one line."""
+    if isinstance(error, OSError) and error.strerror and isinstance(error.filename, str):
+        return f"{error.strerror}: {error.filename}"
+    return reason(error)
+
+
+def reason(error: Exception) -> str:
+    """Return the same without the path, for a message that names it."""
     if isinstance(error, OSError) and error.strerror:  # without the number and Python's quotes
         return error.strerror
     return (str(error).strip() or type(error).__name__).splitlines()[0]

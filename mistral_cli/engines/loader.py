@@ -17,7 +17,7 @@ from mistral_cli.errors import (
     LimitReached,
     ModelUnusable,
     OutOfGpuMemory,
-    first_line,
+    reason,
 )
 from mistral_cli.system.files import scratch_folder
 from mistral_cli.system.machine import available_memory, memory_is_limited
@@ -177,7 +177,7 @@ def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
             write_vocabulary_model(model, stub)
         except OSError as error:
             raise LimitReached(
-                f"cannot write the vocabulary to {folder}: {first_line(error)}",
+                f"cannot write the vocabulary to {folder}: {reason(error)}",
                 hint="Set TMPDIR to a folder on a disk with free space.",
             ) from error
         # The stub's content was checked in `model`; reading it again takes as long as opening it.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from mistral_cli.errors import MistralCliError, UsageError, first_line
+from mistral_cli.errors import MistralCliError, UsageError, first_line, reason
 from mistral_cli.finetune.tensors import MODULES, read_floats, rotated_heads
 from mistral_cli.models.gguf.adapter import read_adapter
 from mistral_cli.system import files
@@ -170,7 +170,7 @@ def _read_safetensors(path: Path) -> Iterator[tuple[str, Matrix]]:
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise UsageError(f"{path} cannot be read: {first_line(error)}", hint=_NO_ADAPTER) from error
+        raise UsageError(f"{path} cannot be read: {reason(error)}", hint=_NO_ADAPTER) from error
     for name, tensor in tensors.items():
         yield name, tensor.float().numpy()
 

@@ -19,7 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.errors import UsageError, first_line
+from mistral_cli.errors import UsageError, first_line, reason
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 from mistral_cli.system.encodings import AUTO, read_supplement
@@ -163,7 +163,7 @@ def read_template(path: Path, reporter: Reporter | None = None, encoding: str = 
         content = read_supplement(path, reporter, encoding)
     except OSError as error:
         raise UsageError(
-            f"cannot read the template {path}: {first_line(error)}", hint="Check it."
+            f"cannot read the template {path}: {reason(error)}", hint="Check it."
         ) from error
     header: dict[str, Any] = {}
     if content.startswith("+++"):

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mistral_cli import __version__
-from mistral_cli.errors import UsageError, first_line
+from mistral_cli.errors import UsageError, first_line, reason
 from mistral_cli.system.config import runtime_dir
 from mistral_cli.system.files import write_atomically
 from mistral_cli.system.strict_json import read_object, to_dataclass
@@ -230,7 +230,7 @@ def _problem(folder: Path) -> str:
     except FileNotFoundError:
         return ""
     except OSError as error:
-        return f"{folder} cannot be used: {first_line(error)}"
+        return f"{folder} cannot be used: {reason(error)}"
     reasons = {
         "is a symbolic link": stat.S_ISLNK(state.st_mode),
         "is not a folder": not stat.S_ISDIR(state.st_mode),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.errors import OutputInvalid, UsageError, first_line
+from mistral_cli.errors import OutputInvalid, UsageError, reason
 from mistral_cli.system.encodings import AUTO, read_supplement
 from mistral_cli.system.strict_json import loads, refuse_non_json
 
@@ -30,7 +30,7 @@ def load_schema(reference: str, reporter: Reporter | None = None, encoding: str 
             text = read_supplement(Path(reference).expanduser(), reporter, encoding)
         except (OSError, ValueError, RuntimeError) as error:
             raise UsageError(
-                f"cannot read the schema {reference}: {first_line(error)}",
+                f"cannot read the schema {reference}: {reason(error)}",
                 hint="Give a file, or the JSON itself, starting with '{'.",
             ) from error
     try:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from mistral_cli.errors import MistralCliError, UsageError, first_line
+from mistral_cli.errors import MistralCliError, UsageError, reason
 
 _leftovers = set[Path]()
 """Temporary files and folders that this process must not leave behind, however it is stopped."""
@@ -112,7 +112,7 @@ def scratch_folder(base: Path | None = None) -> Iterator[Path]:
         lock = _lock(folder)
     except OSError as error:
         raise MistralCliError(
-            f"cannot create a temporary folder in {base}: {first_line(error)}",
+            f"cannot create a temporary folder in {base}: {reason(error)}",
             hint="Set TMPDIR to a folder that you may write to, on a disk with free space.",
         ) from error
     try:

@@ -186,7 +186,7 @@ for n in range(29):
         ({"$id": {}}, r"not of type 'string' \(at \$\['\$id'\]\)"),
         ({"items": {"$id": 5}}, "not of type 'string'"),
         ({"const": float("nan")}, "cannot be used"),
-        ({"const": "\ud800"}, "surrogates"),
+        ({"const": "\ud800"}, "half of a surrogate pair"),
         ({"const": object()}, "cannot be used"),
         (DEEP, "nested too deeply"),
         (LAUGHS, "stand for more than 100000 subschemas"),

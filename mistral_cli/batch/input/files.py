@@ -11,7 +11,7 @@ from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.errors import UsageError, first_line
+from mistral_cli.errors import UsageError, reason
 from mistral_cli.system.files import is_same_file
 from mistral_cli.texts.inputs import STDIN, display_name
 
@@ -55,7 +55,7 @@ def find_input_files(
             matches = _matching(name, reporter)
         except (OSError, ValueError) as error:  # name too long, folder not readable, NUL
             raise UsageError(
-                f"{name!r} cannot be read: {first_line(error)}", hint="Check the name."
+                f"{name!r} cannot be read: {reason(error)}", hint="Check the name."
             ) from error
         for file in matches:
             if any(_is_output(file, output) for output in outputs):
