@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.engines.decoding.streams import StreamStopped
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.memory import CPU_BATCH
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
@@ -18,7 +19,7 @@ from mistral_cli.engines.llama_cpp.server_settings import ServerSettings
 from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
 from mistral_cli.engines.protocol import Backend, GpuFix, LoadOptions
 from mistral_cli.engines.repacking import AVX2
-from mistral_cli.errors import first_line
+from mistral_cli.errors import EngineFailed, first_line
 from mistral_cli.system.signals import native_load
 
 if TYPE_CHECKING:
@@ -133,7 +134,13 @@ class LlamaCppSession(ServerSession):
     def _complete(self, *arguments: Any) -> None:
         # Held until its stream is closed: a server freed under a stream waits for it forever.
         _held = self._server
-        super()._complete(*arguments)
+        try:
+            super()._complete(*arguments)
+        except StreamStopped:
+            # Until the batch in progress ends, freeing the server would stop the whole process.
+            with contextlib.suppress(EngineFailed):
+                self._client.wait_ready()
+            raise
 
     def close(self) -> None:
         """End the streams and free the server."""
