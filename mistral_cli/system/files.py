@@ -156,10 +156,12 @@ def removed_if_killed() -> Iterator[None]:
         yield
         return
     with shell:
-        yield
-        assert shell.stdin
-        with contextlib.suppress(OSError):
-            shell.stdin.write(b"\n")
+        try:
+            yield
+        finally:  # also after an error, which this process survives
+            assert shell.stdin
+            with contextlib.suppress(OSError):
+                shell.stdin.write(b"\n")
 
 
 def _lock(folder: Path) -> int:

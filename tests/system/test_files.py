@@ -13,7 +13,12 @@ import pytest
 
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.system import files
-from mistral_cli.system.files import refuse_to_overwrite, scratch_folder, write_atomically
+from mistral_cli.system.files import (
+    refuse_to_overwrite,
+    removed_if_killed,
+    scratch_folder,
+    write_atomically,
+)
 
 
 def test_the_file_is_replaced_and_nothing_is_left_beside_it(tmp_path: Path) -> None:
@@ -106,6 +111,15 @@ def test_folders_of_killed_processes_are_removed(
     with scratch_folder() as folder:
         assert sorted(tmp_path.iterdir()) == sorted([other, folder])
     assert list(tmp_path.iterdir()) == [other]
+
+
+def test_folders_stay_after_an_error_of_a_call_that_could_have_ended_the_process(
+    tmp_path: Path,
+) -> None:
+    with scratch_folder(tmp_path) as folder:
+        with pytest.raises(ValueError, match="failed"), removed_if_killed():
+            raise ValueError("the load failed")
+        assert folder.exists()
 
 
 def test_the_same_process_id_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
