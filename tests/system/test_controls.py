@@ -127,6 +127,8 @@ EXCEPTIONS = {
     ("engines/hardware/probe.py", "print"): "to a pipe, in a process of its own",
     ("engines/isolated/native_calls.py", "sys.stderr"): "flushed before descriptor 2 is replaced",
     ("engines/llama_cpp/build.py", "sys.stderr"): "a compiler's own output",
+    ("engines/trial_load.py", "print"): "in a process of its own, whose output is captured",
+    ("engines/trial_load.py", "sys.stderr"): "in a process of its own, whose output is captured",
     ("models/chat/jinja_process.py", "sys.stdout"): "the pipe to the process that started this one",
     ("serving/server.py", ".stderr.flush"): "flushed before the process ends",
     ("system/tables.py", "Console"): "captured, over cells without controls",
