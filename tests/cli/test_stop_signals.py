@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +59,14 @@ class Stopped:
     stderr: str
 
 
+@pytest.fixture(autouse=True)
+def runtime_folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A folder for sockets, whose paths must be short."""
+    with tempfile.TemporaryDirectory(prefix="stops-") as folder:
+        monkeypatch.setenv("XDG_RUNTIME_DIR", folder)
+        yield
+
+
 @pytest.mark.parametrize(("name", "engine"), CASES, ids=lambda value: "".join(value))
 def test_stop_signals_at_random_moments(
     name: str,
@@ -72,7 +81,6 @@ def test_stop_signals_at_random_moments(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TMPDIR", str(temporary))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", tempfile.mkdtemp(prefix="stops-"))  # a short path
     write_rows(tmp_path / "rows.jsonl", *(f"row {number}" for number in range(30)))
     command = [*COMMANDS[name].format(model=mistral).split(), *engine]
     started = time.monotonic()
