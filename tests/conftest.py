@@ -18,6 +18,8 @@ from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from support.nvidia_driver import put
 from support.program import NATIVE, Result
 from support.prompt_cache import caching_program, text_file  # noqa: F401 - fixtures
+from support.real_files import real_files, real_templates  # noqa: F401 - fixtures
+from support.reasoning_models import qwen3, qwen3_thinker  # noqa: F401 - fixtures
 from support.training import written  # noqa: F401 - a fixture
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 

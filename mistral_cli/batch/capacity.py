@@ -81,7 +81,7 @@ def _budgets(
         reporter.status(f"counting tokens: row {number:,} of {len(todo):,} …")
         with contextlib.suppress(MistralCliError):
             row_sizer = replace(sizer, builder=prompts.builder_of(item.row))
-            rendered = item.built_prompt().render(sizer.config.model)
+            rendered = sizer.config.render(item.built_prompt())
             chunked = row_sizer.chunk(rendered)
             if all(map(row_sizer.fits, chunked.prompts)):
                 yield item.key, row_sizer.budget(chunked)

@@ -96,7 +96,8 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         options,
         call.config,
         terminal,
-        default_overflow=task.strategy.default_overflow,
+        strategy=task.strategy,
+        constrained=prompts.builder.spec is not None,
     )
     model_digest = cached_sha256(config.model.path, terminal)
     items = [prompts.item(row, config, model_digest) for row in rows]

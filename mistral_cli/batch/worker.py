@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import answer_record, failure_record
 from mistral_cli.engines.isolated.session import IsolatedSession
+from mistral_cli.engines.reasoning import Engine, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line, limit_reached
 from mistral_cli.generation.answer import Answer, collect
 from mistral_cli.generation.checkpoint import PartialAnswers
+from mistral_cli.generation.reasoning import refuse_unanswered
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.writers import NULL_WRITER
 
@@ -43,7 +45,7 @@ class Worker:
         """Return the record of an item, which may be that of a failure. Raises EngineDied."""
         try:
             planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
-            job = planner.job(item.built_prompt().render(planner.config.model))
+            job = planner.job(planner.config.render(item.built_prompt()))
             partial = PartialAnswers.of(planner, job.requests)
             ask = self._ask_within_limit()
             executor = Executor(planner, ask, planner.load.parallel, partial=partial)
@@ -83,10 +85,13 @@ class Worker:
         def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
             # Streaming is needed only to end an answer as soon as it has a stop text.
             request = replace(self.active.cache.prepared(request), stream=bool(stop))
-            events = self._session.stream(request, timeout=limit.remaining())
+            engine = Engine(
+                lambda part: self._session.stream(part, timeout=limit.remaining()),
+                self._session.tokenize,
+            )
             try:
                 answer = collect(
-                    until_stop(events, stop),
+                    until_stop(stream_answer(engine, request), stop),
                     prompt_tokens=len(request.prompt_token_ids),
                     load_seconds=0.0,
                     on_progress=lambda _: limit.start(),
@@ -94,8 +99,8 @@ class Worker:
                 )
             except TimedOut:
                 raise limit.error() from None
-            self.count_answer(answer.prompt_tokens + answer.completion_tokens)
-            return answer
+            self.count_answer(answer.tokens)
+            return refuse_unanswered(answer)
 
         return ask
 

@@ -124,9 +124,10 @@ class FakeSession(Session):
         _misbehave(script, prompt)
         whole = _last_words(prompt) if script.echo else script.pieces
         pieces = whole[: request.max_tokens]
+        markers = [text for _, text in request.thinking.tokens] if request.thinking else []
         for piece in pieces:
             time.sleep(script.delay)
-            yield TextDelta(piece)
+            yield TextDelta(piece, marker=piece in markers)
         cut = len(pieces) < len(whole)
         yield Finish("length" if cut else script.finish_reason, len(pieces))
 

@@ -6,7 +6,14 @@ from collections.abc import Generator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 
-from mistral_cli.engines.types import Event, Finish, PrefillProgress, TextDelta, TokenLogprob
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    PrefillProgress,
+    ReasoningDelta,
+    TextDelta,
+    TokenLogprob,
+)
 
 
 def until_stop(
@@ -18,15 +25,16 @@ def until_stop(
     cut is where the earliest stop text begins, however the text is split.
     """
     stop = [text for text in stop if text]
-    held, count = _HeldText(), 0
+    held, count, thought = _HeldText(), 0, 0
     with closing(events):
         for event in events:
-            if isinstance(event, PrefillProgress):
+            if isinstance(event, PrefillProgress | ReasoningDelta):
+                thought += event.tokens if isinstance(event, ReasoningDelta) else 0
                 yield event
                 continue
             if isinstance(event, TextDelta):
                 held.add(event)
-                count += 1
+                count += event.tokens
             last = isinstance(event, Finish)
             length = len(held.text)
             certain = length if last else length - _possible_beginning(held.text, stop)
@@ -34,7 +42,7 @@ def until_stop(
             if end is not None and end <= certain:
                 events.close()  # first, so that the engine stops computing
                 yield held.take(end)
-                yield Finish("stop", count)
+                yield Finish("stop", count, None, thought)
                 return
             if certain or not last:
                 yield held.take(certain)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from mistral_cli.models.chat.reasoning import Markers, PromptEnd
 
 FinishReason = Literal["stop", "length"]
 
@@ -58,6 +63,35 @@ class Prefix:
 
 
 @dataclass(frozen=True)
+class Thinking:
+    """What a model may think before it answers a request.
+
+    `end` is how the prompt ends: inside a thought, after one, or undecided. `tokens` are the ids
+    and texts of the markers, or parts of them, that are tokens of the vocabulary: the engine
+    reports them as `TextDelta.marker`, even if they are control tokens. A thought ends after
+    `limit` tokens: it is closed for the model if it `closes`, and else the answer is cut.
+    """
+
+    markers: Markers
+    end: PromptEnd
+    tokens: tuple[tuple[int, str], ...]
+    limit: int
+    closes: bool = False
+
+    def continued(self, thought: str, tokenize: Callable[[str], list[int]]) -> list[int]:
+        """The token ids of a complete thought, and of what leads from it to the answer."""
+        markers, ids = self.markers, {text: token for token, text in self.tokens}
+        text = f"{thought.rstrip()}{markers.closing}{markers.header}{markers.skipping}"
+        parts = re.split("|".join(f"({re.escape(each)})" for each in ids), text) if ids else [text]
+        return [
+            token
+            for part in parts
+            if part
+            for token in ([ids[part]] if part in ids else tokenize(part))
+        ]
+
+
+@dataclass(frozen=True)
 class Request:
     """One generation: `prompt_token_ids` non-empty and within the context.
 
@@ -67,6 +101,7 @@ class Request:
     is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
     before it. With `logprobs` the deltas of an engine that `listens` have the log probabilities of
     their tokens, and of so many tokens that were likeliest instead; not beside a grammar.
+    `thinking` is for a model that may think; `engines.reasoning` gives effect to it.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -77,6 +112,7 @@ class Request:
     prefixes: tuple[Prefix, ...] = ()
     stream: bool = True
     logprobs: int | None = None
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True)
@@ -104,10 +140,23 @@ class TokenLogprob:
 
 @dataclass(frozen=True)
 class TextDelta:
-    """The next piece of text; empty where a token does not complete a character."""
+    """The next piece of text; empty where a token does not complete a character.
+
+    It stands for so many `tokens`. `marker` is True if it is one of those in `Request.thinking`.
+    """
 
     text: str
     logprobs: tuple[TokenLogprob, ...] = ()
+    tokens: int = 1
+    marker: bool = False
+
+
+@dataclass(frozen=True)
+class ReasoningDelta:
+    """The next piece of a thought, which is not part of the answer, and its `tokens`."""
+
+    text: str
+    tokens: int = 1
 
 
 @dataclass(frozen=True)
@@ -115,11 +164,13 @@ class Finish:
     """The last event. "stop": the model ended its answer; "length": it was cut.
 
     `seconds` are the times of prefill and generation, where the events do not show them.
+    `completion_tokens` are those of the answer, `reasoning_tokens` those of thoughts.
     """
 
     reason: FinishReason
     completion_tokens: int
     seconds: tuple[float, float] | None = None
+    reasoning_tokens: int = 0
 
 
-Event = PrefillProgress | TextDelta | Finish
+Event = PrefillProgress | TextDelta | ReasoningDelta | Finish

@@ -16,6 +16,7 @@ from mistral_cli.engines.types import (
     Finish,
     FinishReason,
     PrefillProgress,
+    ReasoningDelta,
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
@@ -41,7 +42,7 @@ class Timings:
 
 @dataclass(frozen=True)
 class Answer:
-    """A complete answer and its cost.
+    """A complete answer and its cost; `reasoning` is the thought before it.
 
     Of the `prompt_tokens`, `cached_tokens` came from a cache and needed no prefill.
     """
@@ -52,6 +53,13 @@ class Answer:
     timings: Timings
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    reasoning: str = ""
+    reasoning_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """All tokens that the engine evaluated for it."""
+        return self.prompt_tokens + self.reasoning_tokens + self.completion_tokens
 
 
 @dataclass(frozen=True)
@@ -78,11 +86,16 @@ def collect(
     load_seconds: float,
     on_progress: Callable[[PrefillProgress], None],
     on_text: Callable[[str], None],
+    on_reasoning: Callable[[str], None] = lambda _: None,
 ) -> Answer:
-    """Drain `events`, passing on progress and text as they come. Raises EngineFailed."""
+    """Drain `events`, passing on progress and text as they come. Raises EngineFailed.
+
+    `on_reasoning` gets a thought, and an empty text where it ends.
+    """
     started = time.perf_counter()
-    first = started
+    first: float | None = None
     parts: list[str] = []
+    thoughts: list[str] = []
     finish: Finish | None = None
     cached = 0
     for event in events:
@@ -92,20 +105,35 @@ def collect(
                     started = time.perf_counter()
                 on_progress(event)
                 cached = event.cached
+            case ReasoningDelta(text):
+                first = first or time.perf_counter()
+                thoughts.append(text)
+                if text:
+                    on_reasoning(text)
             case TextDelta(text):
-                first = first if parts else time.perf_counter()
+                first = first or time.perf_counter()
+                if thoughts and text and not any(parts):
+                    on_reasoning("")
                 parts.append(text)
                 on_text(text)
             case Finish():
                 finish = event
     if finish is None:
         raise EngineFailed("the engine stopped without a result", hint="Try another --engine.")
+    if thoughts and not any(parts):
+        on_reasoning("")
     ended = time.perf_counter()
-    first = first if parts else ended
-    timings = Timings(load_seconds, *(finish.seconds or (first - started, ended - first)))
-    text = "".join(parts)
-    tokens = finish.completion_tokens
-    return Answer(text, finish.reason, tokens, timings, prompt_tokens, cached)
+    first = first or ended
+    return Answer(
+        "".join(parts),
+        finish.reason,
+        finish.completion_tokens,
+        Timings(load_seconds, *(finish.seconds or (first - started, ended - first))),
+        prompt_tokens,
+        cached,
+        "".join(thoughts).strip(),
+        finish.reasoning_tokens,
+    )
 
 
 def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
@@ -135,12 +163,15 @@ def request_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[s
 def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     """The fields of every JSON object about an answer; with `exact` the text is not stripped."""
     answer = result.answer
+    shows_reasoning = result.planner.builder.options.show_reasoning
     return {
         **_content_fields(result, exact=exact),
+        **({"reasoning": answer.reasoning or None} if shows_reasoning else {}),
         "finish_reason": answer.finish_reason,
         "prompt_tokens": answer.prompt_tokens,
         "cached_tokens": answer.cached_tokens,
         "completion_tokens": answer.completion_tokens,
+        "reasoning_tokens": answer.reasoning_tokens,
         "chunks": result.chunks,
         "left_out": result.left_out or None,
         "timings": timing_fields(answer),
@@ -166,7 +197,8 @@ def adapter_fields(planner: RequestPlanner) -> list[dict[str, Any]]:
 def timing_fields(answer: Answer) -> dict[str, float]:
     """Seconds and tokens a second, rounded for reading."""
     times = answer.timings
-    speed = (answer.completion_tokens - 1) / times.generation if times.generation > 0 else 0.0
+    tokens = answer.reasoning_tokens + answer.completion_tokens
+    speed = (tokens - 1) / times.generation if times.generation > 0 else 0.0
     return {
         "load_seconds": round(times.load, 3),
         "prompt_seconds": round(times.prompt, 3),
@@ -189,6 +221,8 @@ def joined(answers: Sequence[Answer], text: str) -> Answer:
         ),
         sum(answer.prompt_tokens for answer in answers),
         sum(answer.cached_tokens for answer in answers),
+        "\n\n".join(answer.reasoning for answer in answers if answer.reasoning),
+        sum(answer.reasoning_tokens for answer in answers),
     )
 
 

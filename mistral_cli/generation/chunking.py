@@ -62,6 +62,10 @@ ChunkPrompt = Callable[["PromptSizer", Prompt, str], Prompt]
 class ChunkStrategy(Protocol):
     """A task's decisions about chunks; `Strategy` has the defaults."""
 
+    default_overflow: ClassVar[str]
+    """The `Overflow` that applies unless the user chooses one."""
+    default_reasoning: ClassVar[bool]
+    """True if a model that reasons thinks before it answers, unless the user says otherwise."""
     retries: ClassVar[bool]
     """True if a request may be retried."""
 
@@ -92,7 +96,7 @@ class PromptSizer:
 
     def encode(self, prompt: Prompt) -> EncodedPrompt:
         """The prompt with its token ids."""
-        return self._encoded(prompt.render(self.config.model))
+        return self._encoded(self.config.render(prompt))
 
     def count(self, text: str) -> int:
         """The number of tokens of `text` by itself."""
@@ -115,11 +119,12 @@ class PromptSizer:
         return len(prompt.text.text) > _MAX_DENSITY * self.room(prompt)
 
     def longest_answer(self, prompt: Prompt) -> int:
-        """The most tokens of context that an answer may take besides the prompt.
+        """The most tokens of context that an answer and the thought may take besides the prompt.
 
         For JSON that includes a retry, whose prompt contains the first answer.
         """
         longest = self.generation(prompt).max_tokens
+        longest += self.config.thought_room(self.config.longest - longest)
         return longest * MORE_ROOM + _RETRY_TOKENS if prompt.spec else longest
 
     def chunk(self, prompt: RenderedPrompt) -> ChunkedText:

@@ -12,6 +12,7 @@ from mistral_cli.engines.selection import EngineRequirements, EngineSelection, s
 from mistral_cli.engines.types import Sampling
 from mistral_cli.generation.adapters import check_adapters, read_adapters
 from mistral_cli.generation.options import Overflow, TaskOptions
+from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning
 from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.references import resolve_reference
@@ -20,7 +21,10 @@ from mistral_cli.system.machine import usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoraAdapter, SpeculativeConfig
+    from mistral_cli.generation.chunking import ChunkStrategy
+    from mistral_cli.generation.prompt import Prompt, RenderedPrompt
     from mistral_cli.generation.templates import Template
+    from mistral_cli.models.chat.reasoning import Reasoning
     from mistral_cli.serving.registry import ServedModel
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
@@ -82,7 +86,8 @@ class RunConfig:
     `context_length` is the context that the user asked for, `longest` the longest context that
     may be opened, both in tokens. `served` is the server process that already has the model
     loaded, if this run can use one. `cache_limit` is the size limit of the prompt cache in bytes.
-    `adapters` and `speculative` have been checked against the model.
+    `adapters` and `speculative` have been checked against the model. `reasoning` is None for a
+    model that does not reason.
     """
 
     model: GGUF
@@ -98,6 +103,7 @@ class RunConfig:
     cache_limit: int = 0
     adapters: tuple[LoraAdapter, ...] = ()
     speculative: SpeculativeConfig | None = None
+    reasoning: ReasoningConfig | None = None
 
     @property
     def load(self) -> LoadOptions:
@@ -109,7 +115,21 @@ class RunConfig:
     def reserved(self, generation: GenerationConfig) -> int:
         """Tokens of the longest context that are reserved for the answer."""
         share = _USER_SHARE if "max_tokens" in self.generation.set_by_user else _TEMPLATE_SHARE
-        return min(generation.max_tokens, self.longest // share)
+        answer = min(generation.max_tokens, self.longest // share)
+        return answer + self.thought_room(self.longest - answer)
+
+    def render(self, prompt: Prompt) -> RenderedPrompt:
+        """`prompt` in the format of the model, which thinks or not."""
+        return prompt.render(self.model, self.chat_reasoning)
+
+    def thought_room(self, context_length: int) -> int:
+        """Tokens of a context of `context_length` tokens to keep free for a thought."""
+        return min(self.reasoning.room, context_length // 2) if self.reasoning else 0
+
+    @property
+    def chat_reasoning(self) -> Reasoning | None:
+        """How prompts make the model reason or not."""
+        return self.reasoning.prompts if self.reasoning else None
 
 
 def resolve_config(
@@ -118,14 +138,16 @@ def resolve_config(
     config: Config,
     reporter: Reporter,
     *,
-    default_overflow: str = Overflow.ERROR,
+    strategy: ChunkStrategy,
+    constrained: bool = False,
     may_be_served: bool = False,
     lookup: bool = False,
     draft_model: str | None = None,
 ) -> RunConfig:
     """Find the model, select the engine, collect the settings. Downloads a missing model.
 
-    With `may_be_served` the run may use a server process of this user that has the model loaded.
+    `strategy` has the task's defaults; `constrained` says that a grammar limits the answers. With
+    `may_be_served` the run may use a server process of this user that has the model loaded.
     Raises every MistralCliError except those of a running engine.
     """
     requirements = EngineRequirements(
@@ -156,12 +178,21 @@ def resolve_config(
         generation=GenerationConfig.resolve(template, options),
         threads=_threads(options, reporter),
         longest=longest_context(model, options.context_length),
-        overflow=options.overflow or Overflow(default_overflow),
+        overflow=options.overflow or Overflow(strategy.default_overflow),
         context_length=options.context_length,
         served=served,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
         adapters=check_adapters(adapters, model),
         speculative=speculative,
+        reasoning=resolve_reasoning(
+            model,
+            template,
+            options,
+            config,
+            reporter,
+            by_default=strategy.default_reasoning and not constrained,
+            constrained=constrained,
+        ),
     )
 
 

@@ -12,6 +12,7 @@ from mistral_cli.system.options import (
     MODEL,
     OUTPUT,
     PROMPT,
+    REASONING,
     SAMPLING,
     EncodingOption,
     JsonOption,
@@ -31,6 +32,22 @@ class Overflow(StrEnum):
     HEAD = "head"
     TAIL = "tail"
     SPLIT = "split"
+
+
+class ReasoningMode(StrEnum):
+    """Whether a model that reasons thinks before it answers."""
+
+    AUTO = "auto"
+    ON = "on"
+    OFF = "off"
+
+
+class ReasoningEffort(StrEnum):
+    """How much a model thinks, where its chat template has a setting for that."""
+
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +126,41 @@ class TaskOptions(ModelOptions):
         list[str] | None,
         option("--stop", panel=SAMPLING, metavar="TEXT", help="Stop before TEXT (repeatable)."),
     ] = None
+    reasoning: Annotated[
+        ReasoningMode | None,
+        option(
+            "--reasoning",
+            panel=REASONING,
+            help="Whether a model that reasons thinks before it answers (default: auto, which is "
+            "on for generate and off for other tasks).",
+        ),
+    ] = None
+    reasoning_effort: Annotated[
+        ReasoningEffort | None,
+        option(
+            "--reasoning-effort",
+            panel=REASONING,
+            help="How much it thinks, if its chat template has a setting for that.",
+        ),
+    ] = None
+    reasoning_budget: Annotated[
+        int | None,
+        option(
+            "--reasoning-budget",
+            panel=REASONING,
+            min=0,
+            metavar="N",
+            help="End the thought after N tokens, and let the model answer; 0 is off.",
+        ),
+    ] = None
+    show_reasoning: Annotated[
+        bool,
+        option(
+            "--show-reasoning",
+            panel=REASONING,
+            help="Write the thought to stderr, and to the JSON output.",
+        ),
+    ] = False
     system: Annotated[
         str | None,
         option(

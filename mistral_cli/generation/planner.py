@@ -39,6 +39,7 @@ from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions, Session
+    from mistral_cli.engines.types import Thinking
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import TextFormat
 
@@ -136,18 +137,21 @@ class RequestPlanner(PromptSizer):
         prompt, generation = encoded.prompt, self.generation(encoded.prompt)
         if not len(encoded):
             raise UsageError("the prompt is empty", hint="Give some text.")
-        left = self.load.context_length - len(encoded)
-        if not self.fits(encoded) or left < 1:
+        room = self.load.context_length - len(encoded)
+        if not self.fits(encoded) or room < 1:
             raise self._too_long(encoded)
+        left = room - self.config.thought_room(room)
         more = 1 if "max_tokens" in self.config.generation.set_by_user else MORE_ROOM
         longest = min(generation.max_tokens * more, left)
         # Without retries the first request has the higher limit of a retry.
+        answer = min(generation.max_tokens, left) if self.strategy.retries else longest
         request = Request(
             encoded.token_ids,
-            min(generation.max_tokens, left) if self.strategy.retries else longest,
+            answer,
             generation.sampling,
             prompt.spec.grammar if prompt.spec else None,
             prefixes=self._prefixes(encoded),
+            thinking=self._thinking(room, answer, prompt),
         )
         fixed_seed = "seed" in generation.set_by_user or "seed" in prompt.overrides
         return PreparedRequest(
@@ -158,11 +162,13 @@ class RequestPlanner(PromptSizer):
         self, prepared: PreparedRequest, messages: Sequence[Message]
     ) -> Request | None:
         """The request with other messages, or None if they do not fit the context."""
-        ids = tuple(encode(messages, self.config.model, self.tokenize))
-        limit = min(prepared.longest_answer, self.load.context_length - len(ids))
+        ids = tuple(encode(messages, self.config.model, self.tokenize, self.config.chat_reasoning))
+        room = self.load.context_length - len(ids)
+        limit = min(prepared.longest_answer, room - self.config.thought_room(room))
         if limit < 1:
             return None
-        return replace(prepared.request, prompt_token_ids=ids, max_tokens=limit)
+        thinking = self._thinking(room, limit, prepared.prompt)
+        return replace(prepared.request, prompt_token_ids=ids, max_tokens=limit, thinking=thinking)
 
     def with_correction(
         self, prepared: PreparedRequest, answer: str, correction: str
@@ -173,6 +179,12 @@ class RequestPlanner(PromptSizer):
             return None
         turns = [Message("assistant", answer), Message("user", correction)]
         return self.with_messages(prepared, [*messages, *turns])
+
+    def _thinking(self, room: int, answer: int, prompt: Prompt) -> Thinking | None:
+        reasoning = self.config.reasoning
+        if reasoning is None or isinstance(prompt.content, str):
+            return None
+        return reasoning.thinking(room, answer, constrained=prompt.spec is not None)
 
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The exact prompt, with its control tokens written out."""

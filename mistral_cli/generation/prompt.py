@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.generation.task_prompt import TaskPrompt
     from mistral_cli.generation.templates import Template
+    from mistral_cli.models.chat.reasoning import Reasoning
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
@@ -42,9 +43,9 @@ class Prompt:
     spec: BoundSpec | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
 
-    def render(self, model: GGUF) -> RenderedPrompt:
-        """The prompt in the format of `model`."""
-        return RenderedPrompt(self, model)
+    def render(self, model: GGUF, reasoning: Reasoning | None = None) -> RenderedPrompt:
+        """The prompt in the format of `model`, which thinks or not as `reasoning` says."""
+        return RenderedPrompt(self, model, reasoning)
 
 
 @dataclass(frozen=True)
@@ -56,6 +57,7 @@ class RenderedPrompt:
 
     prompt: Prompt
     model: GGUF
+    reasoning: Reasoning | None = None
 
     @cached_property
     def segments(self) -> Segments:
@@ -63,7 +65,7 @@ class RenderedPrompt:
         content = self.prompt.content
         if isinstance(content, str):
             return render_raw(content, self.model)
-        return render(content, self.model)
+        return render(content, self.model, self.reasoning)
 
     @property
     def most_tokens(self) -> int:

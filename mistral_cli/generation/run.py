@@ -58,13 +58,14 @@ def run_task(
         options,
         call.config,
         terminal,
-        default_overflow=task.strategy.default_overflow,
+        strategy=task.strategy,
+        constrained=builder.spec is not None,
         may_be_served=not (options.no_serve or options.lookup or options.draft_model),
         lookup=options.lookup,
         draft_model=options.draft_model,
     )
     # 2. Prompts become jobs, in a context long enough for each of them.
-    named = [NamedPrompt(prompt.render(config.model), subject) for subject, prompt in prompts]
+    named = [NamedPrompt(config.render(prompt), subject) for subject, prompt in prompts]
     if options.dry_run:
         jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
         for prepared in (prepared for job in jobs for prepared in job.requests):
@@ -162,8 +163,8 @@ def _parallel(jobs: Sequence[Job], planner: RequestPlanner, reporter: Reporter) 
 def _answer(
     job: Job, task: Task, active: ActiveSession, writer: ResultWriter, terminal: Terminal
 ) -> None:
-    progress = _Progress(terminal)
-    active.on_progress = progress.prefill
+    progress = _Progress(terminal, shows_reasoning=active.planner.builder.options.show_reasoning)
+    active.on_progress, active.on_reasoning = progress.prefill, progress.reasoning
     partial = PartialAnswers.of(active.planner, job.requests)
     if partial.resumed:
         terminal.note(f"resuming with {partial.resumed} answers about chunks from an earlier run")
@@ -190,7 +191,9 @@ class _Progress:
     """The status line of one job: the current step, and the progress of its prefill."""
 
     terminal: Terminal
+    shows_reasoning: bool = False
     step: str = ""
+    thoughts: int = 0
 
     def status(self, text: str) -> None:
         self.step = text.removesuffix(" …")
@@ -201,6 +204,15 @@ class _Progress:
         if threading.current_thread() is threading.main_thread():
             step = f"{self.step}, prompt:" if self.step else "processing the prompt:"
             self.terminal.status(f"{step} {progress.done} of {progress.total} tokens …")
+
+    def reasoning(self, text: str) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            return
+        self.thoughts += 1
+        if self.shows_reasoning:
+            self.terminal.aside(text)
+        else:
+            self.terminal.status(f"thinking: {self.thoughts} tokens …")
 
 
 def _report_layers(opened: RequestPlanner, planned: RequestPlanner, reporter: Reporter) -> None:

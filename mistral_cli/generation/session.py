@@ -11,10 +11,12 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.loader import open_session
+from mistral_cli.engines.reasoning import Engine, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.generation.answer import Answer, Result, collect, cut_warning
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.prompt_cache.cache import PromptCache, states_folder
+from mistral_cli.generation.reasoning import refuse_unanswered
 from mistral_cli.serving.client import ServedSession
 from mistral_cli.system.threads import drain, start_workers
 
@@ -46,17 +48,21 @@ class ActiveSession:
     cache: PromptCache
     load_seconds: float
     on_progress: Callable[[PrefillProgress], None] = lambda _: None
+    on_reasoning: Callable[[str], None] = ignore
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def ask(self, request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
         """Run a request, as `Ask` describes. The first answer has the load time."""
-        return collect(
-            until_stop(self.session.stream(self.cache.prepared(request)), stop),
+        engine = Engine(self.session.stream, self.session.tokenize)
+        answer = collect(
+            until_stop(stream_answer(engine, self.cache.prepared(request)), stop),
             prompt_tokens=len(request.prompt_token_ids),
             load_seconds=self._take_load_seconds(),
             on_progress=self.on_progress,
             on_text=on_text,
+            on_reasoning=self.on_reasoning,
         )
+        return refuse_unanswered(answer)
 
     def _take_load_seconds(self) -> float:
         with self._lock:

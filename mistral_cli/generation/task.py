@@ -33,6 +33,8 @@ class Strategy:
 
     default_overflow: ClassVar[str] = "error"
     """The `Overflow` that applies unless the user chooses one."""
+    default_reasoning: ClassVar[bool] = True
+    """True if a model that reasons thinks before it answers, unless the user says otherwise."""
     chunk_template: ClassVar[str | None] = None
     """The template for prompts about a chunk, where it is not the task's own."""
     retries: ClassVar[bool] = True

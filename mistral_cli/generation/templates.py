@@ -1,10 +1,10 @@
 """Prompt templates: find one, read its header, fill it with the user's text.
 
 A template is a text file for Jinja2's sandbox. It may begin with a TOML header between `+++` lines:
-`description`; `system`, the system text; `[options]`, sampling defaults; `[params]`, parameters
-and their defaults; `[schema]`, the JSON Schema of the answer. `{{ text }}` is the
-user's text and `{{ instruction }}` their instruction. Values are data: their content is never
-interpreted.
+`description`; `system`, the system text; `reasoning`, as in `--reasoning`; `[options]`, sampling
+defaults; `[params]`, parameters and their defaults; `[schema]`, the JSON Schema of the answer.
+`{{ text }}` is the user's text and `{{ instruction }}` their instruction. Values are data: their
+content is never interpreted.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import UsageError, first_line, reason
+from mistral_cli.generation.options import ReasoningMode
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 from mistral_cli.system.encodings import AUTO, read_supplement
@@ -29,7 +30,10 @@ if TYPE_CHECKING:
 
 SUFFIX = ".txt"
 _HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
-_KEYS = {"description": str, "system": str, "options": dict, "params": dict, "schema": dict}
+_KEYS = {
+    **{"description": str, "system": str, "reasoning": str},
+    **{"options": dict, "params": dict, "schema": dict},
+}
 _OPTIONS = {  # as on the command line: type, lowest and highest value
     "max_tokens": (int, 1, math.inf),
     "temperature": (float, 0, math.inf),
@@ -48,6 +52,7 @@ class Template:
     source: str
     description: str = ""
     system: str = ""
+    reasoning: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
@@ -188,6 +193,9 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
             raise _unusable(path, f"its header has an unknown key {key!r}")
         if not isinstance(value, _KEYS[key]):
             raise _unusable(path, f"{key!r} in its header must be of type {_KEYS[key].__name__}")
+    modes = [mode.value for mode in ReasoningMode]
+    if header.get("reasoning", modes[0]) not in modes:
+        raise _unusable(path, f"'reasoning' in its header must be one of: {', '.join(modes)}")
     for key, value in header.get("options", {}).items():
         if key not in _OPTIONS:
             raise _unusable(path, f"its header has an unknown key 'options.{key}'")

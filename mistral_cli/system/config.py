@@ -30,6 +30,8 @@ class Config:
     """The largest size of the prompt cache; "0" turns it off."""
     encoding: str = AUTO
     """The encoding of input files that applies without `--encoding`."""
+    reasoning: str = "auto"
+    """The mode that applies without `--reasoning`."""
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -97,12 +99,13 @@ def prompts_dir() -> Path:
 def load_config(env: Mapping[str, str]) -> Config:
     """Return the configuration: the environment overrides the file, the file the defaults.
 
-    The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`, `MISTRAL_CLI_PROMPT_CACHE` and
-    `MISTRAL_CLI_ENCODING`; an empty one counts as unset. Raises `UsageError` if the file
-    cannot be read, is not TOML, or has an unknown key or a value of the wrong type.
+    The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`, `MISTRAL_CLI_PROMPT_CACHE`,
+    `MISTRAL_CLI_ENCODING` and `MISTRAL_CLI_REASONING`; an empty one counts as unset. Raises
+    `UsageError` if the file cannot be read, is not TOML, or has an unknown key or a value of the
+    wrong type.
     """
     settings = _read(config_file())
-    for key in ("model", "engine", "prompt_cache", "encoding"):
+    for key in ("model", "engine", "prompt_cache", "encoding", "reasoning"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
             settings[key] = value
     return Config(**settings)

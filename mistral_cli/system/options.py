@@ -6,7 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-MODEL, SAMPLING, PROMPT, OUTPUT = "Model", "Sampling", "Prompt and input", "Output"
+MODEL, SAMPLING, REASONING = "Model", "Sampling", "Reasoning"
+PROMPT, OUTPUT = "Prompt and input", "Output"
 """The panels of the help."""
 
 ModelOption = Annotated[

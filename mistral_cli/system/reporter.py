@@ -11,7 +11,7 @@ import shutil
 from dataclasses import dataclass, field
 from typing import TextIO
 
-from mistral_cli.system.controls import LONGEST_LINE, on_one_line
+from mistral_cli.system.controls import LONGEST_LINE, on_one_line, without_controls
 
 _ERASE_LINE = "\r\x1b[K"
 _MOST_DETAILS = 100  # lines: a traceback, an answer that was rejected
@@ -66,6 +66,17 @@ class Reporter:
     def error_detail(self, line: str) -> None:
         """Print one more line about an error, even with `-q`."""
         self._print(line)
+
+    def aside(self, text: str) -> None:
+        """Print a piece of a model's text that is not its answer, dim on a terminal; with `-q` too.
+
+        An empty piece ends the line.
+        """
+        self.clear_status()
+        text = without_controls(text)
+        if self.stderr_is_terminal and not self.dumb and text:
+            text = f"\x1b[2m{text}\x1b[22m"
+        self._print_as_it_is(text or "\n")
 
     def status(self, text: str) -> None:
         """Show `text` as the passing status line, in place of the one before."""

@@ -77,6 +77,7 @@ class SummaryStrategy(Strategy):
     """Summarizes chunks, then the summaries, and so on; the options apply to the last summary."""
 
     default_overflow = "split"
+    default_reasoning = False
     chunk_template = "summarize-part"
     asks_about_answers = True
 

@@ -84,6 +84,7 @@ class TranslationStrategy(Strategy):
     """Translates each segment by itself and puts it in the place of the original."""
 
     default_overflow = "split"
+    default_reasoning = False
     rewrites = True
 
     def __init__(self, glossary: Glossary | None = None) -> None:

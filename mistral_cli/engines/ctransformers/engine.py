@@ -143,7 +143,14 @@ class CTransformersSession(Session):
         if native.prefill(request.prompt_token_ids, emit):
             decoder = _Decoder(native, Sampler(request.sampling))
             ends = () if request.ignore_eos else (self._model.eos_id, self._model.eot_id)
-            decode(decoder, limit=limit, ends=ends, constraint=constraint, emit=emit)
+            decode(
+                decoder,
+                limit=limit,
+                ends=ends,
+                constraint=constraint,
+                emit=emit,
+                markers=dict(request.thinking.tokens) if request.thinking else {},
+            )
 
     def _constraint(self, native: LoadedModel, request: Request) -> Constraint | None:
         if request.grammar is None:

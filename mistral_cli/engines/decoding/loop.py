@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 from mistral_cli.engines.types import Finish, FinishReason, Request, TextDelta
@@ -34,8 +35,12 @@ def decode(
     ends: Container[int | None],
     constraint: Constraint | None,
     emit: Emit,
+    markers: Mapping[int, str] = MappingProxyType({}),
 ) -> None:
-    """Emit a TextDelta for each of up to `limit` tokens, and a Finish."""
+    """Emit a TextDelta for each of up to `limit` tokens, and a Finish.
+
+    `markers` are the tokens that `TextDelta.marker` is for.
+    """
     # Bytes of a character that the limit cuts off stay in the decoder.
     text = codecs.getincrementaldecoder("utf-8")("replace").decode
     reason: FinishReason = "length"
@@ -52,7 +57,9 @@ def decode(
             tokens += constraint.forced(limit - count)
             count += len(tokens) - 1
         for each in tokens:
-            if not emit(TextDelta(text(model.token_bytes(each)))):
+            marker = markers.get(each)
+            piece = text(model.token_bytes(each)) if marker is None else marker
+            if not emit(TextDelta(piece, marker=marker is not None)):
                 return
         if constraint and constraint.finished:
             reason = "stop"

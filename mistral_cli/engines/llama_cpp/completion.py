@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -53,7 +53,7 @@ def _complete_at_once(client: LlamaServerClient, body: dict[str, Any], emit: Emi
 
     def is_wanted() -> bool:
         client.wait_ready()  # a server that hangs must not look alive
-        return emit(TextDelta(""))
+        return emit(TextDelta("", tokens=0))
 
     at_once = {**body, "stream": False, "return_progress": False}
     reply = client.post_while("/v1/completions", at_once, is_wanted)
@@ -62,7 +62,23 @@ def _complete_at_once(client: LlamaServerClient, body: dict[str, Any], emit: Emi
     times, total = reply["timings"], len(body["prompt"])
     seconds = times["prompt_ms"] / 1000, times["predicted_ms"] / 1000
     events = [replace(e, seconds=seconds) if isinstance(e, Finish) else e for e in _events(reply)]
+    tokens = reply["usage"]["completion_tokens"]
+    events = [replace(e, tokens=tokens) if isinstance(e, TextDelta) else e for e in events]
     return all(map(emit, (PrefillProgress(total, total, times["cache_n"]), *events)))
+
+
+def marking(emit: Emit, markers: Collection[str]) -> Emit:
+    """An `emit` that sets `TextDelta.marker` where the text is one of the `markers`.
+
+    A token has a delta of its own, so no other tokens can give the same delta.
+    """
+
+    def marked(event: Event) -> bool:
+        if isinstance(event, TextDelta) and event.text in markers:
+            event = replace(event, marker=True)
+        return emit(event)
+
+    return marked
 
 
 def progress_only(emit: Emit) -> Emit:

@@ -16,6 +16,7 @@ from mistral_cli.engines.llama_cpp.completion import (
     complete,
     completion,
     discount_cached,
+    marking,
     prefill,
     progress_only,
     without_logprobs,
@@ -137,6 +138,10 @@ class ServerSession(Session):
             # The server samples from NaN as if nothing had happened. Weights that are damaged show
             # in any answer, so the first is enough: probabilities take 0.2 ms per token.
             body["n_probs"], emit = 1, without_logprobs(emit)
+        if request.thinking:
+            markers = [text for _, text in request.thinking.tokens]
+            body["preserved_tokens"] = markers  # else the text of control tokens is left out
+            emit = marking(emit, markers)
         if request.grammar is not None and self._leaves_grammars:
             from mistral_cli.engines.decoding.constraint import refuse_uncompilable
 

@@ -18,6 +18,7 @@ from mistral_cli.models.chat.turns import merge_turns
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat import Message
+    from mistral_cli.models.chat.reasoning import Reasoning
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.models.gguf.plain_text import Tokenize
 
@@ -41,22 +42,28 @@ def chat_format(model: GGUF) -> ChatFormat | None:
     return "chat-template" if template else None
 
 
-def render(messages: Sequence[Message], model: GGUF) -> Segments:
+def render(
+    messages: Sequence[Message], model: GGUF, reasoning: Reasoning | None = None
+) -> Segments:
     """Return the segments of a prompt that asks for the next assistant turn.
 
     `messages` are not empty, and the last one is not from the assistant. Consecutive ones of one
     role are merged where the format demands it. There is exactly one BOS if the model uses one.
-    Raises `ModelUnusable` for a model without a chat format.
+    With `reasoning` the model, whose format has it, thinks before it answers, or does not. Raises
+    `ModelUnusable` for a model without a chat format.
     """
     match chat_format(model):
         case "mistral-v1":
             return tuple(_mistral_v1(messages, model))
         case "mistral-v3" | "mistral-v7":
-            return tuple(_mistral_control(messages, model))
+            thought = (
+                [model.control_tokens[reasoning.suffix]] if reasoning and reasoning.suffix else []
+            )
+            return (*_mistral_control(messages, model), *thought)
         case "chat-template":
             from mistral_cli.models.chat.template import render_chat_template
 
-            return tuple(render_chat_template(messages, model))
+            return tuple(render_chat_template(messages, model, reasoning))
         case None:
             raise ModelUnusable(
                 f"{model.path.name} is a base model without a chat format",
@@ -78,9 +85,14 @@ def tokenize_segments(segments: Segments, tokenize: Tokenize) -> tuple[int, ...]
     return tuple(ids)
 
 
-def encode(messages: Sequence[Message], model: GGUF, tokenize: Tokenize) -> list[int]:
+def encode(
+    messages: Sequence[Message],
+    model: GGUF,
+    tokenize: Tokenize,
+    reasoning: Reasoning | None = None,
+) -> list[int]:
     """Return the token ids of `messages`. Raises the errors of `render`."""
-    return list(tokenize_segments(render(messages, model), tokenize))
+    return list(tokenize_segments(render(messages, model, reasoning), tokenize))
 
 
 def encode_raw(text: str, model: GGUF, tokenize: Tokenize) -> list[int]:

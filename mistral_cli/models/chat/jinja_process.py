@@ -1,4 +1,4 @@
-"""A program that renders one chat template, in a process that the kernel limits.
+"""A program that renders a chat template, in a process that the kernel limits.
 
 It reads a job from stdin and writes what became of it to stdout, both in JSON. It imports Jinja
 only: neither this package nor what an engine needs is in the process of a hostile template.
@@ -27,26 +27,25 @@ _GENERATION = re.compile(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}")
 
 
 def main() -> None:
-    """Render the job's template with the first of its conversations that the template accepts.
-
-    It is accepted if all the `needed` characters are in the output. `clock` is what the template
-    asked the clock for, and what it got.
-    """
+    """Write the result of each of the job's renderings, and what they asked the clock for."""
     _limit()
     job = json.load(sys.stdin)
     sys.path[:] = job["path"]
     clock: dict[str, str] = {}
-    text, problem = _render(job, clock)
-    result = {"problem": problem} if text is None else {"text": text, "clock": clock}
-    json.dump(result, sys.stdout)
+    results = [_render(job["source"], rendering, clock) for rendering in job["renderings"]]
+    json.dump({"results": results, "clock": clock}, sys.stdout)
 
 
-def _render(job: dict[str, Any], clock: dict[str, str]) -> tuple[str | None, str]:
-    problem, template = "", None
-    for messages in job["conversations"]:
+def _render(source: str, rendering: dict[str, Any], clock: dict[str, str]) -> dict[str, str]:
+    """The output for the first of the conversations that the template accepts, or the problem.
+
+    It accepts one if all the `needed` characters are in the output. `values` are the template's
+    other variables.
+    """
+    problem = ""
+    for messages in rendering["conversations"]:
         try:
-            template = template or _template(job["source"], clock)
-            text = template.render(messages=messages, add_generation_prompt=True, **job["values"])
+            text = _template(source, clock).render(messages=messages, **rendering["values"])
         except MemoryError:
             problem = problem or f"it needs more than {MEMORY >> 20} MB"
         except Exception as error:  # the template is foreign code, which can raise anything
@@ -54,9 +53,9 @@ def _render(job: dict[str, Any], clock: dict[str, str]) -> tuple[str | None, str
         else:
             if len(text) > MOST_CHARACTERS:
                 problem = problem or f"it writes more than {MOST_CHARACTERS} characters"
-            elif all(character in text for character in job["needed"]):
-                return text, ""
-    return None, problem or "it leaves out the text"
+            elif all(character in text for character in rendering["needed"]):
+                return {"text": text}
+    return {"problem": problem or "it leaves out the text"}
 
 
 def _limit() -> None:
@@ -72,7 +71,16 @@ def _limit() -> None:
             resource.setrlimit(kind, limit)
 
 
+_compiled: dict[str, Any] = {}
+
+
 def _template(source: str, clock: dict[str, str]) -> Any:
+    if source not in _compiled:
+        _compiled[source] = _compile(source, clock)
+    return _compiled[source]
+
+
+def _compile(source: str, clock: dict[str, str]) -> Any:
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
     def now(pattern: str) -> str:

@@ -18,6 +18,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,37 +40,54 @@ _MOST_TIMES, _LONGEST_PATTERN = 8, 64
 _known: dict[str, dict[str, Any]] = {}
 
 
-def skeleton(
-    source: str, conversations: Sequence[Conversation], needed: str, values: Mapping[str, str]
-) -> str:
-    """Return the output of the template `source` for the first conversation that it accepts.
+@dataclass(frozen=True)
+class Rendering:
+    """One use of a template: for the first of the `conversations` that the template accepts.
 
-    It accepts one by writing all the `needed` characters. `values` are its other variables. Raises
-    TemplateFailed, and MistralCliError if no process can be started.
+    It accepts one by writing all the `needed` characters. `values` are its other variables.
     """
-    job = {"source": source, "conversations": conversations, "needed": needed, "values": values}
-    content = json.dumps(job).encode()
-    key = hashlib.sha256(_PROGRAM.read_bytes() + content).hexdigest()
-    result = _known.get(key) or _load(key)
-    if result is None or not _is_current(result):
-        result = _run(job)
-        if "text" in result and _is_current(result):
-            _save(key, result)
+
+    conversations: Sequence[Conversation]
+    values: Mapping[str, Any]
+    needed: str = ""
+
+
+def skeletons(source: str, renderings: Sequence[Rendering]) -> list[str | TemplateFailed]:
+    """The output of the template `source` for each of the renderings, or why there is none.
+
+    Raises MistralCliError if no process can be started.
+    """
+    job = {"source": source, "renderings": [vars(each) for each in renderings]}
+    key = hashlib.sha256(_PROGRAM.read_bytes() + json.dumps(job).encode()).hexdigest()
+    done = _known.get(key) or _load(key)
+    if done is None or not _is_current(done):
+        done = _run(job)
+        if _is_current(done) and "text" in done["results"][0]:
+            _save(key, done)
     if len(_known) >= _MOST_KEPT:
         _known.clear()
-    _known[key] = result
-    if "problem" in result:
-        raise TemplateFailed(str(result["problem"]))
-    return str(result["text"])
+    _known[key] = done
+    return [
+        str(each["text"]) if "text" in each else TemplateFailed(each["problem"])
+        for each in done["results"]
+    ]
+
+
+def skeleton(source: str, rendering: Rendering) -> str:
+    """The output of the template `source` for one rendering. Raises TemplateFailed too."""
+    [result] = skeletons(source, [rendering])
+    if isinstance(result, TemplateFailed):
+        raise result
+    return result
 
 
 class TemplateFailed(Exception):
     """The template cannot render the conversation; the message says why."""
 
 
-def _is_current(result: Mapping[str, Any]) -> bool:
+def _is_current(done: Mapping[str, Any]) -> bool:
     """Whether the template would get the same answers from the clock now."""
-    clock: Mapping[str, str] = result.get("clock", {})
+    clock: Mapping[str, str] = done["clock"]
     if len(clock) > _MOST_TIMES or any(len(pattern) > _LONGEST_PATTERN for pattern in clock):
         return False
     return all(datetime.now().strftime(pattern) == time for pattern, time in clock.items())
@@ -78,20 +96,20 @@ def _is_current(result: Mapping[str, Any]) -> bool:
 def _load(key: str) -> dict[str, Any] | None:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         path = _folder() / f"{key}.json"
-        result = read_object(path.read_bytes())
+        done = read_object(path.read_bytes())
         os.utime(path)
-        return {"text": str(result["text"]), "clock": dict(result["clock"])}
+        return {"results": [dict(each) for each in done["results"]], "clock": dict(done["clock"])}
     return None
 
 
-def _save(key: str, result: Mapping[str, Any]) -> None:
+def _save(key: str, done: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):  # a full disk, or a folder of another user
         folder = _folder()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
         for path in files[:-_MOST_KEPT]:
             path.unlink(missing_ok=True)
-        write_atomically(folder / f"{key}.json", json.dumps(result).encode())
+        write_atomically(folder / f"{key}.json", json.dumps(done).encode())
 
 
 def _folder() -> Path:
@@ -99,7 +117,7 @@ def _folder() -> Path:
 
 
 def _run(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the job in a process of its own, and return what it writes or why it wrote nothing."""
+    """Run the job in a process of its own, and return what it writes, or why it wrote nothing."""
     command = [sys.executable, "-I", "-S", os.fspath(_PROGRAM)]
     content = json.dumps({**job, "path": sys.path}).encode()
     try:
@@ -112,15 +130,19 @@ def _run(job: Mapping[str, Any]) -> dict[str, Any]:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return {"problem": f"it takes more than {_WALL_SECONDS} seconds"}
+        return _failed(job, f"it takes more than {_WALL_SECONDS} seconds")
     except OSError as error:
         raise MistralCliError(
             f"cannot start a process for the chat template: {error}", hint="Close other programs."
         ) from error
     if done.returncode == -signal.SIGXCPU:
-        return {"problem": f"it takes more than {CPU_SECONDS} seconds"}
+        return _failed(job, f"it takes more than {CPU_SECONDS} seconds")
     with contextlib.suppress(ValueError):
         result: dict[str, Any] = json.loads(done.stdout)
         return result
     reason = done.stderr.decode(errors="replace").strip().splitlines()
-    return {"problem": reason[-1] if reason else f"its process ends with {done.returncode}"}
+    return _failed(job, reason[-1] if reason else f"its process ends with {done.returncode}")
+
+
+def _failed(job: Mapping[str, Any], problem: str) -> dict[str, Any]:
+    return {"results": [{"problem": problem} for _ in job["renderings"]], "clock": {}}

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import ContextExceeded, ModelUnusable
 from mistral_cli.models.chat import Message
-from mistral_cli.models.chat.skeleton import TemplateFailed, skeleton
+from mistral_cli.models.chat.skeleton import Rendering, TemplateFailed, skeleton
 from mistral_cli.models.chat.turns import merge_turns
 from mistral_cli.models.gguf.model import MAX_TEMPLATE_BYTES
 from mistral_cli.models.gguf.token_text import token_text
 
 if TYPE_CHECKING:
+    from mistral_cli.models.chat.reasoning import Reasoning
     from mistral_cli.models.gguf import GGUF
 
 # The template gets a private character of Unicode's last plane in place of each text.
@@ -25,18 +26,22 @@ _MOST_COPIES = 4
 """How often a template may write one text; those that we know write it once."""
 
 
-def render_chat_template(messages: Sequence[Message], model: GGUF) -> list[int | str]:
+def render_chat_template(
+    messages: Sequence[Message], model: GGUF, reasoning: Reasoning | None = None
+) -> list[int | str]:
     """Return the segments of `messages` in the model's template, ready for the assistant's turn.
 
-    Only the template can write control tokens, because it does not see the texts. They keep the
-    whitespace around them, which templates may strip. Raises `ModelUnusable` if the template fails.
+    With `reasoning` the model thinks before it answers, or does not. Only the template can write
+    control tokens, because it does not see the texts. They keep the whitespace around them, which
+    templates may strip. Raises `ModelUnusable` if the template fails.
     """
     if len(messages) > _LAST_PLACE - _FIRST_PLACE:
         raise ContextExceeded(
             f"a conversation of {len(messages)} turns fits no context", hint="Send fewer turns."
         )
     texts = {chr(_FIRST_PLACE + n): each.content.strip() for n, each in enumerate(messages)}
-    rendered = _render(messages, model)
+    rendered = _render(messages, model, reasoning.variables if reasoning else {})
+    rendered += reasoning.suffix if reasoning else ""
     controls = {
         text: token
         for text, token in model.control_tokens.items()
@@ -51,7 +56,15 @@ def render_chat_template(messages: Sequence[Message], model: GGUF) -> list[int |
     return _with_one_bos(segments, model)
 
 
-def _render(messages: Sequence[Message], model: GGUF) -> str:
+def template_values(model: GGUF) -> dict[str, str]:
+    """The variables that every template has."""
+    return {
+        "bos_token": token_text(model, model.bos_id),
+        "eos_token": token_text(model, model.eos_id),
+    }
+
+
+def _render(messages: Sequence[Message], model: GGUF, variables: Mapping[str, Any]) -> str:
     """The output of the template, with the place of each text in it."""
     source = model.chat_template or ""
     try:
@@ -60,14 +73,13 @@ def _render(messages: Sequence[Message], model: GGUF) -> str:
         turns = [Message(m.role, _with_place(m.content, n)) for n, m in enumerate(messages)]
         rendered = skeleton(
             source,
-            list(_variants(turns)),
-            needed="".join(
-                _PLACE.findall("".join(t.content for t in turns if t.role != "assistant"))
+            Rendering(
+                list(_variants(turns)),
+                {**template_values(model), "add_generation_prompt": True, **variables},
+                needed="".join(
+                    _PLACE.findall("".join(t.content for t in turns if t.role != "assistant"))
+                ),
             ),
-            values={
-                "bos_token": token_text(model, model.bos_id),
-                "eos_token": token_text(model, model.eos_id),
-            },
         )
         copies = Counter(_PLACE.findall(rendered))
         if any(count > _MOST_COPIES for count in copies.values()):

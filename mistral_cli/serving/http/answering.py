@@ -22,12 +22,15 @@ from mistral_cli.engines.types import (
     Finish,
     FinishReason,
     PrefillProgress,
+    ReasoningDelta,
     Request,
     TextDelta,
+    Thinking,
     TokenLogprob,
 )
 from mistral_cli.errors import MistralCliError
 from mistral_cli.models.chat.formats import tokenize_segments
+from mistral_cli.models.chat.reasoning import find_reasoning
 from mistral_cli.serving.http.errors import ApiError, as_api_error, bad_request
 from mistral_cli.serving.http.replies import ReplyWriter, Usage
 
@@ -36,6 +39,7 @@ if TYPE_CHECKING:
 
     from mistral_cli.engines.protocol import Session
     from mistral_cli.models.chat.formats import Segments
+    from mistral_cli.models.chat.reasoning import Reasoning, ReasoningFormat
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.serving.http.replies import Json
     from mistral_cli.serving.http.requests import ChatRequest, CompletionRequest
@@ -63,7 +67,8 @@ class ServedApi:
 
     def prepare(self, request: ChatRequest | CompletionRequest) -> Request:
         """The request for the engine. Raises ApiError and MistralCliError."""
-        segments, context = request.render(self.model), self.session.context_length
+        reasoning = request.reasoning(self._reasoning)
+        segments, context = request.render(self.model, reasoning), self.session.context_length
         if (fewest := self._fewest_tokens(segments)) > context:  # counting them would take long
             raise _too_long(f"more than {fewest}", context)
         ids = tokenize_segments(segments, self.session.tokenize)
@@ -78,12 +83,27 @@ class ServedApi:
             options.sampling,
             request.spec.grammar if request.spec else None,
             logprobs=options.logprobs,
+            thinking=self._thinking(reasoning, context - len(ids), request),
         )
 
     def _fewest_tokens(self, segments: Segments) -> int:
         size = sum(len(each.encode()) for each in segments if isinstance(each, str))
         controls = sum(isinstance(each, int) for each in segments)
         return controls + size // self._longest_token
+
+    def _thinking(
+        self, reasoning: Reasoning | None, left: int, request: ChatRequest | CompletionRequest
+    ) -> Thinking | None:
+        """What the model may think with `left` tokens for that and the answer."""
+        if reasoning is None:
+            return None
+        end = "closed" if request.spec and reasoning.end == "undecided" else reasoning.end
+        limit = max(left - (request.options.max_tokens or 0), left // 2)
+        return Thinking(reasoning.markers, end, reasoning.marker_tokens(self.model), limit)
+
+    @cached_property
+    def _reasoning(self) -> ReasoningFormat | None:
+        return find_reasoning(self.model)
 
     @cached_property
     def _longest_token(self) -> int:
@@ -133,7 +153,11 @@ class AnsweringRoute:
         async with aclosing(self.api.streams.events(request, options.stop)) as events:
             async for event in events:
                 answer.add(event)
-                if options.stream and isinstance(event, TextDelta) and event != TextDelta(""):
+                if not options.stream:
+                    continue
+                if isinstance(event, ReasoningDelta) and event.text:
+                    await stream.write(writer.reasoning_chunk(event.text))
+                elif isinstance(event, TextDelta) and (event.text or event.logprobs):
                     await stream.write(writer.chunk(event.text, event.logprobs))
         reason = answer.reason
         if options.stream:
@@ -144,7 +168,8 @@ class AnsweringRoute:
             return None
         if asked.spec and reason == "stop" and not options.stop:  # a stop text may cut the JSON
             await asyncio.to_thread(asked.spec.bind("").parse, answer.text)
-        return writer.whole(answer.text, answer.logprobs, reason, answer.usage)
+        thought = answer.reasoning.strip()
+        return writer.whole(answer.text, thought, answer.logprobs, reason, answer.usage)
 
     def _prepare(self, body: bytes) -> tuple[ChatRequest | CompletionRequest, Request]:
         asked = self.kind.parse(body)
@@ -157,6 +182,7 @@ class _Answer:
 
     prompt_tokens: int
     text: str = ""
+    reasoning: str = ""
     logprobs: list[TokenLogprob] = field(default_factory=list)
     finish: Finish | None = None
     cached: int = 0
@@ -166,6 +192,8 @@ class _Answer:
         match event:
             case PrefillProgress():
                 self.cached = event.cached
+            case ReasoningDelta():
+                self.reasoning += event.text
             case TextDelta():
                 self.text += event.text
                 self.logprobs += event.logprobs
@@ -182,8 +210,9 @@ class _Answer:
     @property
     def usage(self) -> Usage:
         """The tokens of prompt and answer."""
-        tokens = self.finish.completion_tokens if self.finish else 0
-        return Usage(self.prompt_tokens, tokens, self.cached)
+        answered = self.finish.completion_tokens if self.finish else 0
+        thought = self.finish.reasoning_tokens if self.finish else 0
+        return Usage(self.prompt_tokens, thought + answered, self.cached, thought)
 
 
 class _EventStream:

@@ -17,11 +17,15 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Usage:
-    """The tokens of a request and its answer; `cached` of the prompt's needed no prefill."""
+    """The tokens of a request and its answer; `cached` of the prompt's needed no prefill.
+
+    `reasoning` of those of the completion are the thought before the answer.
+    """
 
     prompt: int
     completion: int
     cached: int
+    reasoning: int = 0
 
     def fields(self) -> Json:
         """The object `usage`."""
@@ -30,6 +34,7 @@ class Usage:
             "completion_tokens": self.completion,
             "total_tokens": self.prompt + self.completion,
             "prompt_tokens_details": {"cached_tokens": self.cached},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning},
         }
 
 
@@ -51,12 +56,17 @@ class ReplyWriter(ABC):
         self._length = 0
 
     def whole(
-        self, text: str, logprobs: Sequence[TokenLogprob], reason: FinishReason, usage: Usage
+        self,
+        text: str,
+        reasoning: str,
+        logprobs: Sequence[TokenLogprob],
+        reason: FinishReason,
+        usage: Usage,
     ) -> Json:
         """The whole reply."""
         choice = {
             "index": 0,
-            **self._text(text),
+            **self._text(text, reasoning),
             "logprobs": self._logprobs_of(logprobs),
             "finish_reason": reason,
         }
@@ -65,6 +75,10 @@ class ReplyWriter(ABC):
     def chunk(self, text: str, logprobs: Sequence[TokenLogprob]) -> Json:
         """A piece of text."""
         return self._chunk(self._delta(text), self._logprobs_of(logprobs), None)
+
+    def reasoning_chunk(self, text: str) -> Json:
+        """A piece of the thought before the answer."""
+        return self._chunk(self._delta("", text), None, None)
 
     def last_chunk(self, reason: FinishReason) -> Json:
         """Why the text ended."""
@@ -86,12 +100,12 @@ class ReplyWriter(ABC):
         return None if self._logprobs is None else self._token_fields(tokens)
 
     @abstractmethod
-    def _text(self, text: str) -> Json:
-        """The fields of a whole text."""
+    def _text(self, text: str, reasoning: str) -> Json:
+        """The fields of a whole text, and of the thought before it."""
 
     @abstractmethod
-    def _delta(self, text: str) -> Json:
-        """The fields of a piece of text, which is empty at the end."""
+    def _delta(self, text: str, reasoning: str = "") -> Json:
+        """The fields of a piece of either; both are empty at the end."""
 
     @abstractmethod
     def _token_fields(self, tokens: Sequence[TokenLogprob]) -> Json:
@@ -103,13 +117,16 @@ class ChatWriter(ReplyWriter):
 
     kind, chunk_kind, id_prefix = "chat.completion", "chat.completion.chunk", "chatcmpl-"
 
-    def _text(self, text: str) -> Json:
-        return {"message": {"role": "assistant", "content": text, "refusal": None}}
+    def _text(self, text: str, reasoning: str) -> Json:
+        # The name that vLLM, llama-server and DeepSeek's API have for the thought.
+        thought = {"reasoning_content": reasoning} if reasoning else {}
+        return {"message": {"role": "assistant", "content": text, "refusal": None, **thought}}
 
-    def _delta(self, text: str) -> Json:
+    def _delta(self, text: str, reasoning: str = "") -> Json:
         role = {} if self._written else {"role": "assistant"}
         self._written = True
-        return {"delta": {**role, **({"content": text} if text else {})}}
+        pieces = {"content": text, "reasoning_content": reasoning}
+        return {"delta": {**role, **{name: piece for name, piece in pieces.items() if piece}}}
 
     def _token_fields(self, tokens: Sequence[TokenLogprob]) -> Json:
         content = [
@@ -128,10 +145,10 @@ class CompletionWriter(ReplyWriter):
     kind = chunk_kind = "text_completion"
     id_prefix = "cmpl-"
 
-    def _text(self, text: str) -> Json:
+    def _text(self, text: str, reasoning: str) -> Json:  # noqa: ARG002 - a prompt without turns
         return {"text": text}
 
-    def _delta(self, text: str) -> Json:
+    def _delta(self, text: str, reasoning: str = "") -> Json:  # noqa: ARG002
         return {"text": text}
 
     def _token_fields(self, tokens: Sequence[TokenLogprob]) -> Json:

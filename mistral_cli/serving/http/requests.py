@@ -20,6 +20,7 @@ from mistral_cli.structured.spec import OutputSpec
 from mistral_cli.system.strict_json import loads
 
 if TYPE_CHECKING:
+    from mistral_cli.models.chat.reasoning import Reasoning, ReasoningFormat
     from mistral_cli.models.gguf import GGUF
 
 _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
@@ -28,6 +29,7 @@ _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "user": "user",
     "assistant": "assistant",
 }
+_EFFORTS = ("none", "minimal", "low", "medium", "high")  # OpenAI's
 _MOST = 2**31 - 1
 _MOST_STOP_TEXTS = 4  # as in OpenAI's API
 _LIMITS = ("max_completion_tokens", "max_tokens")  # the second is the older name
@@ -54,11 +56,15 @@ class AnswerOptions:
 
 @dataclass(frozen=True)
 class ChatRequest:
-    """A request to /v1/chat/completions; with `spec` the answer is JSON."""
+    """A request to /v1/chat/completions; with `spec` the answer is JSON.
+
+    `effort` is how much to think before the answer: one of _EFFORTS, or None for the default.
+    """
 
     messages: tuple[Message, ...]
     options: AnswerOptions
     spec: OutputSpec | None
+    effort: str | None = None
 
     @classmethod
     def parse(cls, body: bytes) -> ChatRequest:
@@ -75,12 +81,25 @@ class ChatRequest:
         if spec and wanted:
             raise bad_request("logprobs are not supported together with JSON", "logprobs")
         options = _options(fields, limits[0] or limits[1], (top or 0) if wanted else None)
+        effort = fields.take("reasoning_effort", str)
+        if effort not in (None, *_EFFORTS):
+            message = f"must be one of {', '.join(_EFFORTS)}, not {quoted(effort)}"
+            raise bad_request(f"reasoning_effort {message}", "reasoning_effort")
         _refuse_unsupported(fields)
-        return cls(messages, options, spec)
+        return cls(messages, options, spec, effort)
 
-    def render(self, model: GGUF) -> Segments:
+    def reasoning(self, known: ReasoningFormat | None) -> Reasoning | None:
+        """How the model thinks before it answers: by default it does, but not before JSON."""
+        if known is None:
+            return None
+        if self.effort == _EFFORTS[0] or (self.spec and not self.effort):
+            return known.off
+        reasoning = known.on.opened if self.spec or self.effort else known.on
+        return reasoning.with_variables(known.efforts.get(self.effort or "", {}))
+
+    def render(self, model: GGUF, reasoning: Reasoning | None) -> Segments:
         """The messages in the chat format of `model`. Raises ModelUnusable."""
-        return render(self.messages, model)
+        return render(self.messages, model, reasoning)
 
 
 @dataclass(frozen=True)
@@ -107,7 +126,10 @@ class CompletionRequest:
         _refuse_unsupported(fields)
         return cls(prompt, options)
 
-    def render(self, model: GGUF) -> Segments:
+    def reasoning(self, known: ReasoningFormat | None) -> None:
+        """None: only a chat format has a place for a thought."""
+
+    def render(self, model: GGUF, reasoning: Reasoning | None) -> Segments:  # noqa: ARG002
         """The prompt alone, after a BOS if `model` uses one."""
         return render_raw(self.prompt, model)
 
@@ -176,7 +198,7 @@ def _message(value: Any, path: str) -> Message:
         message = f"{path}.role must be {', '.join(_ROLES)}, not {quoted(role)}"
         raise bad_request(message, f"{path}.role")
     content = _content(fields.any("content"), f"{path}.content")
-    fields.ignore(name=str)
+    fields.ignore(name=str, reasoning_content=str)
     fields.only(annotations=([],), tool_calls=([],))  # as OpenAI's replies may have them
     fields.refuse_rest()
     return Message(_ROLES[role], content)

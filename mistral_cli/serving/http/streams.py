@@ -8,6 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.engines.reasoning import Engine, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.serving.http.errors import ApiError
 from mistral_cli.system.interruption import Interruption
@@ -24,7 +25,7 @@ class AsyncStreams:
     """
 
     def __init__(self, session: Session, slots: int) -> None:
-        self._session = session
+        self._engine = Engine(session.stream, session.tokenize)
         self._free = asyncio.Semaphore(slots)
         self._running: set[_StreamThread] = set()
         self._stopped = False
@@ -39,7 +40,8 @@ class AsyncStreams:
             self._free.release()
             raise _stopping()
         call = _StreamThread(
-            lambda: until_stop(self._session.stream(request), stop), on_end=self._free.release
+            lambda: until_stop(stream_answer(self._engine, request), stop),
+            on_end=self._free.release,
         )
         self._running.add(call)
         try:

@@ -1,0 +1,56 @@
+"""The chat templates and the vocabularies of real models, from llama.cpp's own tests.
+
+They are in the source distribution of llama-cpp-python, which pip downloads once into the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from mistral_cli.system.config import cache_dir
+
+_RELEASE = "llama-cpp-python==0.3.36"
+_MODELS = "vendor/llama.cpp/models/"
+
+
+def _download(destination: Path) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
+        command += ["--no-binary=:all:", "--dest", folder, _RELEASE]
+        subprocess.run(command, check=True, env={**os.environ, "TMPDIR": folder})
+        [archive] = Path(folder).glob("*.tar.gz")
+        models = Path(folder, "models")
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                _, found, name = member.name.partition(_MODELS)
+                if found and member.isfile() and name.endswith((".jinja", ".gguf", ".inp", ".out")):
+                    target = models / name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    content = tar.extractfile(member)
+                    assert content
+                    target.write_bytes(content.read())
+        models.replace(destination)
+
+
+@pytest.fixture(scope="session")
+def real_files() -> Path:
+    """The folder with `templates/NAME.jinja` and `ggml-vocab-NAME.gguf`."""
+    folder = cache_dir() / "tests" / _RELEASE
+    if not folder.exists():
+        _download(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def real_templates(real_files: Path) -> dict[str, str]:
+    """The source of each template, by the name of its model."""
+    files = sorted((real_files / "templates").glob("*.jinja"))
+    return {file.stem: file.read_text(encoding="utf-8") for file in files}
