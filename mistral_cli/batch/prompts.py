@@ -173,7 +173,16 @@ def _identity(
         "context_length": config.context_length,
         "engine": config.selection.backend.name,
         **({"adapters": adapters} if adapters else {}),
+        **({"reasoning": _reasoning(config)} if config.reasoning else {}),
     }
+
+
+def _reasoning(config: RunConfig) -> list[Any]:
+    """Return how the model thinks before it answers, and whether the result has the thought."""
+    reasoning = config.reasoning
+    assert reasoning is not None
+    prompts = reasoning.prompts
+    return [prompts.end, dict(prompts.variables), prompts.suffix, reasoning.budget]
 
 
 def _settings(prompt: Prompt, config: RunConfig) -> dict[str, Any]:

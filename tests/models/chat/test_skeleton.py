@@ -16,7 +16,7 @@ from support.program import Run
 from mistral_cli.errors import MistralCliError
 from mistral_cli.models.chat import skeleton as module
 from mistral_cli.models.chat.jinja_process import CPU_SECONDS, MEMORY
-from mistral_cli.models.chat.skeleton import TemplateFailed, skeleton
+from mistral_cli.models.chat.skeleton import Rendering, TemplateFailed, skeleton
 
 HANG_SECONDS = 60  # on a busy machine: a bound that detects a hang
 CONTENT = "{{ messages[0].content }}"
@@ -45,7 +45,8 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def render(source: str) -> str:
-    return skeleton(source, [[{"role": "user", "content": "x"}]], "x", {})
+    messages = [{"role": "user", "content": "x"}]
+    return skeleton(source, Rendering([messages], {"add_generation_prompt": True}, "x"))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +187,7 @@ def test_the_result_has_no_text_of_the_user(own_cache: Path, run: Run, smollm2: 
     model = ("-m", smollm2, "-q", "-n", 1)
     assert run("generate", "A secret.", *model, "--system", "Another.").status == 0
     (kept,) = (own_cache / "mistral-cli" / "chat-templates").iterdir()
-    text = json.loads(kept.read_text())["text"]
+    text = json.loads(kept.read_text())["results"][0]["text"]
     assert "<|im_start|>user\n" in text
     assert "secret" not in text
     assert "Another" not in text
