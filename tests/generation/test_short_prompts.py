@@ -48,7 +48,7 @@ def _plan_both_ways(
         task_options,
         Config(),
         terminal,
-        default_overflow=task.strategy.default_overflow,
+        strategy=task.strategy,
     )
     prompts = [builder.build(Text(text, "argument")) for text in texts]
     named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]

@@ -57,7 +57,7 @@ def jobs_of(
         task_options,
         Config(),
         terminal,
-        default_overflow=task.strategy.default_overflow,
+        strategy=task.strategy,
     )
     named = [NamedPrompt(prompt.render(config.model)) for prompt in prompts]
     jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
