@@ -40,7 +40,7 @@ _MEANINGS = {
     ExitCode.MODEL_NOT_AVAILABLE: "model not available (hub, network, disk)",
     ExitCode.MODEL_UNUSABLE: "model unusable (damaged or unsupported file)",
     ExitCode.CONTEXT_EXCEEDED: "the prompt does not fit the context",
-    ExitCode.OUTPUT_CUT: "the token limit cut an answer that must be complete (JSON)",
+    ExitCode.OUTPUT_CUT: "a token limit cut JSON or a thought, which must be complete",
     ExitCode.OUTPUT_INVALID: "the output does not match the schema",
     ExitCode.GPU_REQUIRED: "a GPU is required but not available",
     ExitCode.ENGINE_FAILED: "the engine failed",
@@ -108,7 +108,7 @@ class ContextExceeded(MistralCliError):
 
 
 class OutputCut(MistralCliError):
-    """The token limit cut an answer that is only useful when complete (JSON)."""
+    """A token limit cut JSON, or a thought before its answer, which must be complete."""
 
     exit_code = ExitCode.OUTPUT_CUT
 
