@@ -51,9 +51,7 @@ def print_estimate(
     for item in todo:
         try:
             row_planner = replace(planner, builder=prompts.builder_of(item.row))
-            requests += row_planner.job(
-                item.built_prompt().render(row_planner.config.model)
-            ).requests
+            requests += row_planner.job(row_planner.config.render(item.built_prompt())).requests
         except MistralCliError as error:
             would_fail += 1
             terminal.info(f"{item.row.id} would fail: {error.message}")

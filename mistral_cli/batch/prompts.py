@@ -178,7 +178,7 @@ def _identity(
 
 
 def _reasoning(config: RunConfig) -> list[Any]:
-    """Return how the model thinks before it answers, and whether the result has the thought."""
+    """Return how the model thinks before it answers."""
     reasoning = config.reasoning
     assert reasoning is not None
     prompts = reasoning.prompts

@@ -83,8 +83,11 @@ class Worker:
         limit = TimeLimit(self.timeout)
 
         def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
-            # Streaming is needed only to end an answer as soon as it has a stop text.
-            request = replace(self.active.cache.prepared(request), stream=bool(stop))
+            # Streaming is needed to end an answer as soon as it has a stop text, and to tell the
+            # tokens of markers from the same text.
+            marked = request.thinking is not None and bool(request.thinking.tokens)
+            streams = bool(stop) or marked
+            request = replace(self.active.cache.prepared(request), stream=streams)
             engine = Engine(
                 lambda part: self._session.stream(part, timeout=limit.remaining()),
                 self._session.tokenize,

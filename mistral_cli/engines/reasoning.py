@@ -45,9 +45,19 @@ class ThoughtParser:
         self._held += self._with_atoms(delta.text) if delta.marker else delta.text
         yield from self._advance(last=False)
 
-    def finish(self) -> Iterator[TextDelta | ReasoningDelta]:
-        """Yield the text that was held back: nothing more comes."""
+    def finish(self, *, complete: bool = True) -> Iterator[TextDelta | ReasoningDelta]:
+        """Yield the text that was held back: nothing more comes.
+
+        If the model ended its text, but no thought, in code that it did not end either, then the
+        last closing marker in that code was no quotation, and the text after it is the answer.
+        """
         yield from self._advance(last=True)
+        closing = self._markers["closing"]
+        if self.state == "thought" and complete and not self._is_token(closing):
+            _, marker, answer = self._written.rpartition(closing)
+            if marker and answer.strip():
+                self.state = "answer"
+                yield TextDelta(answer.lstrip(), tokens=0)
 
     def _advance(self, *, last: bool) -> Iterator[TextDelta | ReasoningDelta]:
         moved = True
@@ -112,10 +122,13 @@ class ThoughtParser:
         position = self._held.find(marker)
         while position >= 0:
             before = self._written + self._held[:position]
-            if marker[0] in self._atoms.values() or self._counts_as_text(before):
+            if self._is_token(marker) or self._counts_as_text(before):
                 return position
             position = self._held.find(marker, position + 1)
         return None
+
+    def _is_token(self, marker: str) -> bool:
+        return marker[:1] in self._atoms.values()
 
     def _counts_as_text(self, before: str) -> bool:
         if before.count(_FENCE) % 2 or before.endswith("`"):
@@ -202,18 +215,21 @@ def _think(
     with closing(engine.stream(first)) as events:
         for event in events:
             if isinstance(event, Finish):
-                parts, ended = parser.finish(), event.reason == "stop"
+                ended = event.reason == "stop"
+                parts = parser.finish(complete=ended)
             elif isinstance(event, TextDelta):
                 parts = parser.feed(event)
             else:
                 yield event
                 continue
             for part in parts:
-                yield part
                 if isinstance(part, TextDelta):
+                    if request.grammar:  # the beginning of an answer that no grammar limited
+                        continue
                     answered += part.tokens
                 else:
                     thought = ReasoningDelta(thought.text + part.text, thought.tokens + part.tokens)
+                yield part
             last = isinstance(event, Finish)
             if parser.state == "thought":
                 if last or thought.tokens >= thinking.limit:
@@ -263,7 +279,8 @@ def _parts(parser: ThoughtParser | None, event: Event) -> Iterable[TextDelta | R
     """What an event contains; the whole of it without a parser."""
     if isinstance(event, TextDelta):
         return parser.feed(event) if parser else [event]
-    return parser.finish() if parser else []
+    complete = isinstance(event, Finish) and event.reason == "stop"
+    return parser.finish(complete=complete) if parser else []
 
 
 def _parser(thinking: Thinking, state: State, *, streams: bool) -> ThoughtParser:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -79,16 +79,26 @@ class Thinking:
     closes: bool = False
 
     def continued(self, thought: str, tokenize: Callable[[str], list[int]]) -> list[int]:
-        """The token ids of a complete thought, and of what leads from it to the answer."""
+        """The token ids of a complete thought, and of what leads from it to the answer.
+
+        The thought is plain text, whatever it quotes; only the markers are control tokens.
+        """
         markers, ids = self.markers, {text: token for token, text in self.tokens}
-        text = f"{thought.rstrip()}{markers.closing}{markers.header}{markers.skipping}"
-        parts = re.split("|".join(f"({re.escape(each)})" for each in ids), text) if ids else [text]
+        opening = markers.opening if self.end == "undecided" else ""
+        leads_on = f"{markers.closing}{markers.header}{markers.skipping}"
         return [
-            token
-            for part in parts
-            if part
-            for token in ([ids[part]] if part in ids else tokenize(part))
+            *_encoded(opening, ids, tokenize),
+            *tokenize(thought.strip()),
+            *_encoded(leads_on, ids, tokenize),
         ]
+
+
+def _encoded(
+    text: str, ids: Mapping[str, int], tokenize: Callable[[str], list[int]]
+) -> Iterator[int]:
+    parts = re.split("|".join(f"({re.escape(each)})" for each in ids), text) if ids else [text]
+    for part in filter(None, parts):
+        yield from [ids[part]] if part in ids else tokenize(part)
 
 
 @dataclass(frozen=True)
@@ -101,7 +111,7 @@ class Request:
     is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
     before it. With `logprobs` the deltas of an engine that `listens` have the log probabilities of
     their tokens, and of so many tokens that were likeliest instead; not beside a grammar.
-    `thinking` is for a model that may think; `engines.reasoning` gives effect to it.
+    `thinking` is for a model that may think; `engines.reasoning` applies it.
     """
 
     prompt_token_ids: tuple[int, ...]

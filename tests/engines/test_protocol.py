@@ -251,7 +251,7 @@ def test_an_answer_without_streaming_stops_when_its_reader_leaves(smollm2: Path,
         assert isinstance(engine, ServerSession)
         events = engine.stream(endless)
         waiting = [next(events), next(events)]
-        assert waiting == [TextDelta("")] * 2
+        assert waiting == [TextDelta("", tokens=0)] * 2
         events.close()
         assert text(ask(engine, max_tokens=4))
         assert engine._client.metrics()["tokens_predicted_total"] < 1500

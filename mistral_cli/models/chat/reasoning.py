@@ -125,7 +125,7 @@ class Reasoning:
         return tuple(
             (token, text)
             for text, token in model.control_tokens.items()
-            if any(text in marker for marker in markers)
+            if len(text) > 1 and any(text in marker for marker in markers)
         )
 
     def with_variables(self, variables: Variables) -> Reasoning:

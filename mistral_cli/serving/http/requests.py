@@ -89,8 +89,14 @@ class ChatRequest:
         return cls(messages, options, spec, effort)
 
     def reasoning(self, known: ReasoningFormat | None) -> Reasoning | None:
-        """How the model thinks before it answers: by default it does, but not before JSON."""
+        """How the model thinks before it answers: by default it does, but not before JSON.
+
+        An effort that its template does not have only begins the thought. Raises ApiError if a
+        model that does not reason shall think.
+        """
         if known is None:
+            if self.effort not in (None, _EFFORTS[0]):
+                raise bad_request("the model does not reason", "reasoning_effort")
             return None
         if self.effort == _EFFORTS[0] or (self.spec and not self.effort):
             return known.off
