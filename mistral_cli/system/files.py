@@ -140,13 +140,14 @@ def removed_if_killed() -> Iterator[None]:
     """
     import subprocess
 
-    if not _leftovers:
+    folders = list(_leftovers)  # other threads add to the set meanwhile
+    if not folders:
         yield
         return
     waiting = 'read -r _ || exec rm -rf -- "$@"'
     try:
         shell = subprocess.Popen(
-            ["/bin/sh", "-c", waiting, "sh", *map(os.fspath, _leftovers)],
+            ["/bin/sh", "-c", waiting, "sh", *map(os.fspath, folders)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

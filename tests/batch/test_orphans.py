@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from support.batch_program import Batch, lines_of, texts_of, write_rows
+from support.fake_engine import Script
 
 OUT = ("-o", "out.jsonl")
 ARE_ORPHANED = "2 results are of rows that are no longer among the inputs; --prune removes them"
@@ -89,6 +90,20 @@ def test_files_of_pruned_results(batch: Batch, here: Path) -> None:
     assert batch(*arguments, "--prune").status == 0
     left = {str(path.relative_to(here / "out")) for path in (here / "out").rglob("*.txt")}
     assert left == {"a.txt", "deep/d.txt"}
+    assert len(lines_of(here / "out" / ".mistral-cli-batch.jsonl")) == 1
+
+
+def test_a_pruned_failure_has_no_file_to_remove(batch: Batch, here: Path, script: Script) -> None:
+    (here / "in").mkdir()
+    for name in "ab":
+        (here / "in" / f"{name}.txt").write_text(f"text {name}")
+    script(fail_on="text b")
+    arguments = ("generate", str(here / "in"), "--output-dir", "out")
+    assert batch(*arguments).status == 10
+    (here / "in" / "b.txt").unlink()
+    (here / "out" / "b.txt").write_text("None\n")  # by the user
+    assert batch(*arguments, "--prune").status == 0
+    assert (here / "out" / "b.txt").exists()
     assert len(lines_of(here / "out" / ".mistral-cli-batch.jsonl")) == 1
 
 

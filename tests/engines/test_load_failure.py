@@ -13,7 +13,7 @@ from support.gguf_parts import GGUFParts, entry, number, text, words
 from mistral_cli.engines.load_failure import load_failure
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
-from mistral_cli.errors import EngineFailed, ModelUnusable
+from mistral_cli.errors import ExitCode, LimitReached, ModelUnusable
 from mistral_cli.models.gguf import read_gguf, types
 
 BOTH = ("llama.cpp", "ctransformers")
@@ -133,7 +133,8 @@ def test_the_fault_in_the_file_is_named(
 )
 def test_a_lack_of_memory_is_not_blamed_on_the_file(line: str, mistral: Path) -> None:
     error = load_failure("llama.cpp", read_gguf(mistral), line, "")
-    assert type(error) is EngineFailed
+    assert type(error) is LimitReached
+    assert error.exit_code == ExitCode.FAILURE
     assert "-c/--context-length" in error.hint
 
 

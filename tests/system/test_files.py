@@ -122,6 +122,19 @@ def test_folders_stay_after_an_error_of_a_call_that_could_have_ended_the_process
         assert folder.exists()
 
 
+def test_another_thread_may_add_a_folder_where_a_signal_may_end_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Growing(type(tmp_path)):  # type: ignore[misc]
+        def __fspath__(self) -> str:
+            files._leftovers.add(tmp_path / "of-another-thread")
+            return super().__fspath__()
+
+    monkeypatch.setattr(files, "_leftovers", {Growing(tmp_path / name) for name in "ab"})
+    with removed_if_killed():
+        assert len(files._leftovers) == 3
+
+
 def test_the_same_process_id_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In another container that shares the folder, another process or none has this number."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch import failures
 from mistral_cli.errors import ExitCode
+from mistral_cli.system.controls import without_controls
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
 
 _MAX_PREVIEW = 160
 _MAX_NAME = 300
-_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # HTML may not contain them
 
 
 @dataclass(frozen=True)
@@ -139,4 +138,4 @@ def _reason(code: Any) -> str:
 
 
 def _printable(value: Any) -> str:
-    return _CONTROLS.sub("", "" if value is None else str(value))
+    return without_controls("" if value is None else str(value))  # HTML may not contain them

@@ -104,7 +104,8 @@ class FolderSink(FileSink):
         """Also remove the files of pruned results, unless they have been changed."""
         if prune:
             for line in self.orphans(items):
-                self._remove_file(line)
+                if not line.failed:  # a failed row has no file
+                    self._remove_file(line)
         super().finish(items, ordered=ordered, prune=prune)
 
     def _remove_file(self, line: ResultLine) -> None:

@@ -61,7 +61,10 @@ def skeletons(source: str, renderings: Sequence[Rendering]) -> list[str | Templa
     key = hashlib.sha256(_PROGRAM.read_bytes() + json.dumps(job).encode()).hexdigest()
     done = _known.get(key) or _load(key)
     if done is None or not _is_current(done):
-        done = _run(job)
+        try:
+            done = _run(job)
+        except TemplateFailed as failure:  # not kept: the same job may succeed the next time
+            return [failure for _ in renderings]
         if _is_current(done) and "text" in done["results"][0]:
             _save(key, done)
     if len(_known) >= _MOST_KEPT:
@@ -117,7 +120,10 @@ def _folder() -> Path:
 
 
 def _run(job: Mapping[str, Any]) -> dict[str, Any]:
-    """Run the job in a process of its own, and return what it writes, or why it wrote nothing."""
+    """Run the job in a process of its own, and return what it writes.
+
+    Raises TemplateFailed if the process ends for another reason than the template.
+    """
     command = [sys.executable, "-I", "-S", os.fspath(_PROGRAM)]
     content = json.dumps({**job, "path": sys.path}).encode()
     try:
@@ -129,20 +135,17 @@ def _run(job: Mapping[str, Any]) -> dict[str, Any]:
             start_new_session=True,  # the terminal's Ctrl-C is for us
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        return _failed(job, f"it takes more than {_WALL_SECONDS} seconds")
+    except subprocess.TimeoutExpired as error:
+        raise TemplateFailed(f"it takes more than {_WALL_SECONDS} seconds") from error
     except OSError as error:
         raise MistralCliError(
             f"cannot start a process for the chat template: {error}", hint="Close other programs."
         ) from error
-    if done.returncode == -signal.SIGXCPU:
-        return _failed(job, f"it takes more than {CPU_SECONDS} seconds")
+    if done.returncode == -signal.SIGXCPU:  # however busy the machine is
+        problem = f"it takes more than {CPU_SECONDS} seconds"
+        return {"results": [{"problem": problem} for _ in job["renderings"]], "clock": {}}
     with contextlib.suppress(ValueError):
         result: dict[str, Any] = json.loads(done.stdout)
         return result
     reason = done.stderr.decode(errors="replace").strip().splitlines()
-    return _failed(job, reason[-1] if reason else f"its process ends with {done.returncode}")
-
-
-def _failed(job: Mapping[str, Any], problem: str) -> dict[str, Any]:
-    return {"results": [{"problem": problem} for _ in job["renderings"]], "clock": {}}
+    raise TemplateFailed(reason[-1] if reason else f"its process ends with {done.returncode}")

@@ -150,7 +150,6 @@ HOSTILE = [
     "{{ 7 * 7 }} {% raw %}",
     "&lt;b&gt; &amp; &#60;i&#62;",
     "line\u2028separator\u2029s",
-    "\u202eright to left",
     "<!-- not a comment",
     "]]><style>* { display: none }</style>",
 ]
@@ -174,8 +173,8 @@ def test_markup_in_records_is_escaped(html: Any) -> None:
 
 
 def test_control_characters_and_lone_surrogates_are_replaced(html: Any) -> None:
-    page = Page(html([record(1, id="a\0b\x1b[2J", text="half \ud800 of a pair")]))
-    assert page.all("th")[-1] == "ab[2J"
+    page = Page(html([record(1, id="a\0b\x1b[2J\u202etxt.exe", text="half \ud800 of a pair")]))
+    assert page.all("th")[-1] == "ab[2Jtxt.exe"
     assert page.all("div", "text") == ["half ? of a pair"]
 
 

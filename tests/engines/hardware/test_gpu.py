@@ -36,7 +36,7 @@ from mistral_cli.engines.selection import (
     select_engine,
 )
 from mistral_cli.engines.types import Request, Sampling
-from mistral_cli.errors import EngineFailed, GpuRequired, OutOfGpuMemory
+from mistral_cli.errors import EngineFailed, GpuRequired, ModelUnusable, OutOfGpuMemory
 from mistral_cli.models.catalog import find_built_in
 from mistral_cli.models.gguf import GGUF, read_gguf
 
@@ -526,28 +526,31 @@ E srv load_model: exiting due to model loading error"""
 DAMAGED = "E llama_model_load: error loading model: bad tensor\nexiting due to"
 
 
-def test_llama_cpp_out_of_memory_and_damaged(capfd: pytest.CaptureFixture[str]) -> None:
+def test_llama_cpp_out_of_memory_and_damaged(
+    model: GGUF, capfd: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(OutOfGpuMemory, match="33 layers do not fit"):
-        load(Library(NO_ROOM, fails=True), Parameters())
-    with pytest.raises(EngineFailed, match="bad tensor"):
-        load(Library(DAMAGED, fails=True), Parameters())
+        load(Library(NO_ROOM, fails=True), Parameters(), model)
+    with pytest.raises(ModelUnusable, match="bad tensor"):
+        load(Library(DAMAGED, fails=True), Parameters(), model)
     assert capfd.readouterr().err == ""
 
 
 def test_llama_cpp_reports_what_it_did(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    model: GGUF, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     set_to: list[int] = []
     module = sys.modules[load.__module__]
     monkeypatch.setattr(module, "_verbosity_setter", lambda library: set_to.append)
     log = "load_tensors: offloaded 20/33 layers to GPU\nupdate_slots: all slots are idle"
     parameters = Parameters()
-    assert load(Library(log, fails=False), parameters)[1] == 20
-    assert load(Library("update_slots: all slots are idle", fails=False), parameters)[1] == 0
+    assert load(Library(log, fails=False), parameters, model)[1] == 20
+    log_without = "update_slots: all slots are idle"
+    assert load(Library(log_without, fails=False), parameters, model)[1] == 0
     assert (parameters.verbosity, set_to) == (4, [1, 1])
     assert capfd.readouterr().err == ""
     monkeypatch.setattr(module, "_verbosity_setter", lambda library: None)
-    assert load(Library(log, fails=False), parameters)[1] == 33
+    assert load(Library(log, fails=False), parameters, model)[1] == 33
 
 
 def test_the_log_of_a_load_with_details_stays_off_the_terminal(
@@ -565,9 +568,9 @@ def test_without_layers_llama_cpp_does_not_use_the_gpu(
 ) -> None:
     seen: list[tuple[str, int]] = []
 
-    def loaded(library: Any, params: Any, log_file: Path | None) -> Any:
+    def loaded(library: Any, params: Any, of: GGUF, log_file: Path | None) -> Any:
         seen.append((params.split_mode.name, params.main_gpu))
-        return load(library, params)
+        return load(library, params, of)
 
     monkeypatch.setattr("mistral_cli.engines.llama_cpp.load_log.load", loaded)
     greedy = Sampling(0.0, 1, 1.0, 1.0, 1)

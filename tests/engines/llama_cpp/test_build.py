@@ -258,9 +258,11 @@ BUILD = """
 import sys
 from pathlib import Path
 from mistral_cli.engines.llama_cpp import build, patches
+from mistral_cli.system.signals import stoppable
 build._checked = lambda sdist: sdist
 patches.PATCHES = ()
-build.build(build.BuildOptions(1, sdist=Path(sys.argv[1])), Path(sys.argv[2]), print)
+with stoppable():  # as every command runs
+    build.build(build.BuildOptions(1, sdist=Path(sys.argv[1])), Path(sys.argv[2]), print)
 """
 
 CMAKE = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import time
 from collections.abc import Sequence
@@ -128,6 +129,24 @@ def test_failures_are_not_kept_on_disk(own_cache: Path) -> None:
     with pytest.raises(TemplateFailed, match="it leaves out the text"):
         render("nothing")
     assert not own_cache.exists()
+
+
+@pytest.mark.parametrize(
+    "ends", ["raise subprocess.TimeoutExpired", "return subprocess.CompletedProcess"]
+)
+def test_a_process_that_fails_once_is_not_remembered(
+    ends: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(command: Sequence[str], **_: object) -> subprocess.CompletedProcess[bytes]:
+        monkeypatch.undo()
+        if ends.startswith("raise"):
+            raise subprocess.TimeoutExpired(command, 30)
+        return subprocess.CompletedProcess(command, -signal.SIGKILL, b"", b"")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(TemplateFailed):
+        render(CONTENT)
+    assert render(CONTENT) == "x"
 
 
 def test_a_template_that_asks_for_the_time_is_rendered_again_when_the_answer_changes(
