@@ -175,12 +175,14 @@ def _listed(
         return None
     header = _header(path)
     kind = other_kind(header) if header else None
+    if not quantization and header and header.tensors and not kind:
+        quantization = header.quantization
     return ListedModel(
         name=name,
         source=f"{source}: {kind.name}" if kind else source,
         path=path,
         size=state.st_size,
-        quantization=quantization or (header.quantization if header and not kind else None),
+        quantization=quantization,
         last_used=datetime.fromtimestamp(int(state.st_atime), UTC),
         default=default,
     )

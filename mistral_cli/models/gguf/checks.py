@@ -9,7 +9,7 @@ from itertools import pairwise
 from typing import NoReturn
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf.kinds import VOCABULARY, other_kind
+from mistral_cli.models.gguf.kinds import other_kind
 from mistral_cli.models.gguf.model import GGUF, Array
 from mistral_cli.models.gguf.types import (
     BYTE_TOKEN,
@@ -82,13 +82,11 @@ def _check_kind(model: GGUF) -> None:
         refuse(f"has the GGUF type {str(kind)[:40]!r}, not a model", ANOTHER)
     if not model.metadata.get("general.architecture"):
         refuse("does not name its architecture: 'general.architecture' is missing or empty")
-    if not model.tensors:
-        refuse(f"is {VOCABULARY.name}", VOCABULARY.advice)
 
 
-def refuse_other_kind(header: GGUF) -> None:
-    """Refuse a file that is known not to be a language model."""
-    if kind := other_kind(header):
+def refuse_other_kind(header: GGUF, *, complete: bool = True) -> None:
+    """Refuse a file that is known not to be a language model; `complete` as in `other_kind`."""
+    if kind := other_kind(header, complete=complete):
         refuse(f"is {kind.name}", kind.advice)
 
 

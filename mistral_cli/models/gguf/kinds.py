@@ -34,7 +34,7 @@ ADAPTER = FileKind(
 _PROJECTOR = FileKind("a projector for images or sound (mmproj), not a model", _BESIDE)
 _IMATRIX = FileKind("an importance matrix (imatrix), which is used to quantize a model", _BESIDE)
 _CONTROL_VECTOR = FileKind("a control vector, which is added to a model", _BESIDE)
-VOCABULARY = FileKind("a vocabulary that has no weights", _BESIDE)
+_VOCABULARY = FileKind("a vocabulary that has no weights", _BESIDE)
 _DRAFT_HEAD = FileKind(
     "a draft head (MTP, EAGLE), which is a part of a model",
     f"{_BESIDE} --draft-model needs a complete model.",
@@ -53,7 +53,7 @@ _TYPES = {
     "mmproj": _PROJECTOR,
     "clip-vision": _PROJECTOR,
     "imatrix": _IMATRIX,
-    "vocab": VOCABULARY,
+    "vocab": _VOCABULARY,
     "controlvector": _CONTROL_VECTOR,
 }
 # `general.architecture`: llama.cpp's `src/llama-arch.cpp`; images: ComfyUI-GGUF's converter.
@@ -85,8 +85,11 @@ _SELDOM_MODELS = re.compile(
 )
 
 
-def other_kind(header: GGUF) -> FileKind | None:
-    """Return the kind of a file that is not a language model, or None: it is one, or unknown."""
+def other_kind(header: GGUF, *, complete: bool = True) -> FileKind | None:
+    """Return the kind of a file that is not a language model, or None: it is one, or unknown.
+
+    Of a header that is not `complete`, the tensors could not be read.
+    """
     metadata = header.metadata
     if kind := _TYPES.get(str(metadata.get("general.type"))):
         return kind
@@ -107,7 +110,11 @@ def other_kind(header: GGUF) -> FileKind | None:
         return _EMBEDDING
     if header.hparam("attention.causal") is False:
         return _ENCODER
-    return _DRAFT_HEAD if _is_draft_head(names) else None
+    if _is_draft_head(names):
+        return _DRAFT_HEAD
+    # The first part of a split model may have no tensors either.
+    whole = complete and metadata.get("split.count", 1) in (0, 1)
+    return _VOCABULARY if whole and not names else None
 
 
 def is_adapter(header: GGUF) -> bool:

@@ -179,7 +179,7 @@ def parse_header(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
         raise
     except ModelUnusable:  # models for videos have tensors that language models cannot have
         if not is_adapter(header):
-            refuse_other_kind(header)
+            refuse_other_kind(header, complete=False)
         raise
     return replace(header, tensors=tensors)
 

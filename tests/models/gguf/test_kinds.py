@@ -82,6 +82,11 @@ KINDS: dict[str, tuple[Change, str, str]] = {
         "instruct model",
     ),
     "predicted layers only": (only_predictors, "a draft head", "model itself"),
+    "split, its first part": (
+        lambda d: (d.tensors.clear(), d.put(number("split.count", 3))),
+        "3 parts",
+        "llama-gguf-split",
+    ),
     "split": (lambda d: d.put(number("split.count", 3)), "3 parts", "llama-gguf-split"),
     "unknown type": (lambda d: d.put(words("general.type", "odd")), "the GGUF type 'odd'", "GGUF"),
 } | {

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from support.gguf_parts import GGUFParts
 from support.hub_client import without_privileges
 from support.model_store import PLAIN, Q4, Q8, REPO, Store
 from support.terminals import on_a_terminal
@@ -61,6 +62,20 @@ def test_list_survives_a_damaged_cache(store: Store) -> None:
     assert (rows[Q4]["size"], rows[Q4]["source"]) == (None, "hub cache: a broken link")
     assert "broken link" in store.models("list").stdout
     assert store.models("path", Q4).status == 3
+
+
+def test_list_survives_a_file_without_tensors(store: Store) -> None:
+    (path,) = store.pull(PLAIN)
+    parts = GGUFParts(path)
+    parts.tensors.clear()
+    parts.entries.pop("general.file_type", None)
+    path.resolve().write_bytes(parts.build())
+    row = store.rows()[PLAIN]
+    assert row["source"] == "hub cache: a vocabulary that has no weights"
+    assert row["quantization"] is None
+    parts.entries.pop("general.architecture")
+    path.resolve().write_bytes(parts.build())
+    assert store.rows()[PLAIN]["quantization"] is None
 
 
 def test_quiet_list_prints_paths(store: Store) -> None:
