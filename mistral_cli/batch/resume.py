@@ -98,15 +98,21 @@ def read_result_lines(file: Iterable[bytes], line_format: LineFormat, name: str)
         else:
             damaged.append(DamagedLine(number, raw))
             if not results and len(damaged) == _LINES_TO_RECOGNIZE:
-                break
+                _check_were_results(damaged, name)
         if raw.endswith(b"\n"):
             end += len(raw)
-    if not results and not all(map(_was_result, damaged)):
-        raise UsageError(
-            f"line {damaged[0].number} of {name} is not a batch result in this format",
-            hint="Choose another file with -o.",
-        )
+    if not results:
+        _check_were_results(damaged, name)
     return ResultLines(results, damaged, end)
+
+
+def _check_were_results(lines: Iterable[DamagedLine], name: str) -> None:
+    for line in lines:
+        if not _was_result(line):
+            raise UsageError(
+                f"line {line.number} of {name} is not a batch result in this format",
+                hint="Choose another file with -o.",
+            )
 
 
 def _was_result(line: DamagedLine) -> bool:

@@ -54,7 +54,7 @@ class FileSink:
     ) -> None:
         """Open and lock the file and cut off an incomplete last line; in a dry run only read it.
 
-        Damaged lines are kept in a file beside it, and go when the run ends.
+        Damaged lines are copied to a file beside it; `finish` removes them from the results file.
 
         With `ids_are_fixed` a result belongs to the row of its id only, even if another row has
         the same content. Raises UsageError if another run holds the file or if it contains

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.reasoning import Engine, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
+from mistral_cli.errors import limit_reached
 from mistral_cli.serving.http.errors import ApiError
 from mistral_cli.system.interruption import Interruption
 
@@ -39,10 +40,7 @@ class AsyncStreams:
         if self._stopped:
             self._free.release()
             raise _stopping()
-        call = _StreamThread(
-            lambda: until_stop(stream_answer(self._engine, request), stop),
-            on_end=self._free.release,
-        )
+        call = self._start(lambda: until_stop(stream_answer(self._engine, request), stop))
         self._running.add(call)
         try:
             while not self._stopped and (event := await call.events.get()) is not None:
@@ -54,6 +52,14 @@ class AsyncStreams:
         finally:
             self._running.discard(call)
             call.leave()
+
+    def _start(self, stream: Callable[[], Generator[Event, None, None]]) -> _StreamThread:
+        """Start a stream, which frees the slot at its end. Raises LimitReached."""
+        try:
+            return _StreamThread(stream, on_end=self._free.release)
+        except BaseException as error:
+            self._free.release()
+            raise limit_reached(error) or error from error
 
     def stop(self) -> None:
         """End all streams, those that wait too."""

@@ -136,3 +136,44 @@ def test_results_with_values_of_other_types(
     for result in (batch(*arguments, "--dry-run"), batch(*arguments)):
         assert "bug" not in result.stderr
         assert result.status in (0, 10)
+
+
+def _with_comma(line: bytes) -> bytes:
+    return line[:-1] + b",\n"
+
+
+@FORMATS
+@pytest.mark.parametrize(
+    ("damaged", "last"),
+    [(1200, b""), (999, None), (1000, None), (1200, b'{"id": "row')],
+    ids=["all", "999 and a good line", "1000 and a good line", "and a cut line"],
+)
+def test_many_damaged_lines_at_the_start(
+    batch: Batch, here: Path, more: tuple[str, ...], damaged: int, last: bytes | None
+) -> None:
+    """An editor or a script can change all lines alike, such as by a comma behind each."""
+    write_rows(here / "rows.jsonl", "a", "b")
+    arguments = ("generate", "rows.jsonl", "-o", OUT, *more)
+    assert batch(*arguments).status == 0
+    first, good = (here / OUT).read_bytes().splitlines(keepends=True)
+    start = first[: first.index(b'"id": "') + 7]
+    lines = [start + b"%d-" % n + _with_comma(first[len(start) :]) for n in range(damaged)]
+    (here / OUT).write_bytes(b"".join(lines) + (good if last is None else last))
+    result = batch(*arguments)
+    assert result.status == 0, result.stderr
+    assert "2 of 2 rows done" in result.stderr
+    assert ("was incomplete (11 bytes)" in result.stderr) == bool(last)
+    assert (here / KEPT).read_bytes() == b"".join(lines)
+    assert len(lines_of(here / OUT)) == 2
+
+
+def test_a_long_file_of_another_program_is_refused(batch: Batch, here: Path) -> None:
+    write_rows(here / "rows.jsonl", "a")
+    content = b'{"id": "damaged",\n' * 1500 + b"of another program\n" * 1500
+    for foreign in (content, content[-20_000:]):
+        (here / OUT).write_bytes(foreign)
+        result = batch("generate", "rows.jsonl", "-o", OUT)
+        assert result.status == 2
+        assert "is not a batch result in this format" in result.stderr
+        assert (here / OUT).read_bytes() == foreign
+        assert not (here / KEPT).exists()
