@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from mistral_cli.errors import MistralCliError
+from mistral_cli.errors import MistralCliError, limit_reached
 from mistral_cli.serving.http.answering import AnsweringRoute
 from mistral_cli.serving.http.errors import ApiError, as_api_error
 from mistral_cli.serving.http.fields import quoted, shortened
@@ -77,6 +77,8 @@ def _no_route(request: Request, error: Any) -> Response:
 
 
 def _bug(_: Request, error: Exception) -> Response:
+    if limit := limit_reached(error):
+        return _response(as_api_error(limit))
     return _response(ApiError(500, f"{type(error).__name__}: this is a bug; please report it"))
 
 

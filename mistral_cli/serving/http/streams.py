@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.reasoning import Engine, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
-from mistral_cli.errors import limit_reached
 from mistral_cli.serving.http.errors import ApiError
 from mistral_cli.system.interruption import Interruption
 
@@ -54,12 +53,12 @@ class AsyncStreams:
             call.leave()
 
     def _start(self, stream: Callable[[], Generator[Event, None, None]]) -> _StreamThread:
-        """Start a stream, which frees the slot at its end. Raises LimitReached."""
+        """Start a stream, which frees the slot at its end, or now if no thread starts."""
         try:
             return _StreamThread(stream, on_end=self._free.release)
-        except BaseException as error:
+        except BaseException:
             self._free.release()
-            raise limit_reached(error) or error from error
+            raise
 
     def stop(self) -> None:
         """End all streams, those that wait too."""
