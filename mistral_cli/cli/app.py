@@ -104,14 +104,14 @@ def main() -> None:
     """Run the program and end the process."""
     terminal = Terminal.from_process()  # first: it sees that no pipe becomes a closed stream
     watch()
-    _report_to(terminal)
+    report_unhandled(terminal)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     status = _run(terminal)
     terminal.clear_status()
     _end(status)
 
 
-def _report_to(terminal: Terminal) -> None:
+def report_unhandled(terminal: Terminal) -> None:
     """Report what Python would print on stderr as it is: warnings, and errors in threads."""
     warnings.showwarning = lambda message, *_, **__: terminal.note(f"warning: {message}")
     threading.excepthook = lambda ended: ended.exc_value and _report(terminal, ended.exc_value)

@@ -87,7 +87,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
         with open_session(model.selection, model.file, load, terminal.warn) as session:
             assert isinstance(session, ServerSession)
             served = _served_model(model, options, address, http, session, before)
-            with serve_http(served, model.file, http.listener) if http else nullcontext():
+            with serve_http(served, model.file, http.listener, terminal) if http else nullcontext():
                 _announce(served, terminal)
                 registration.publish(served)
                 client = LlamaServerClient(address.socket, address.api_key)

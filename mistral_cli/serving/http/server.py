@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib.util
+import logging
 import socket
 import threading
 import time
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.serving.registry import ServedModel
+    from mistral_cli.system.reporter import Reporter
 
 LOOPBACK = "127.0.0.1"
 
@@ -48,7 +50,9 @@ def listen(port: int | None) -> socket.socket:
 
 
 @contextlib.contextmanager
-def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Iterator[None]:
+def serve_http(
+    served: ServedModel, model: GGUF, listener: socket.socket, reporter: Reporter
+) -> Iterator[None]:
     """Answer HTTP requests on `listener` with the served `model`; at the end, cancel them."""
     from mistral_cli.serving.http.answering import ServedApi
     from mistral_cli.serving.http.app import http_app
@@ -57,7 +61,7 @@ def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Ite
     session = ServedSession(served, model, served.slots)
     streams = AsyncStreams(session, served.slots)
     api = ServedApi(served.model, int(served.started), model, session, streams)
-    with run_app(http_app(api, served.http_key or ""), listener):
+    with run_app(http_app(api, served.http_key or ""), listener, reporter):
         try:
             yield
         finally:
@@ -65,8 +69,11 @@ def serve_http(served: ServedModel, model: GGUF, listener: socket.socket) -> Ite
 
 
 @contextlib.contextmanager
-def run_app(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
-    """Run an application in a thread. At the end it has a moment for its last replies."""
+def run_app(app: ASGIApp, listener: socket.socket, reporter: Reporter) -> Iterator[None]:
+    """Run an application in a thread. At the end it has a moment for its last replies.
+
+    What the libraries log goes to the `reporter`.
+    """
     import uvicorn
 
     from mistral_cli.serving.http.connection import TimedConnection
@@ -85,6 +92,8 @@ def run_app(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, args=([listener],), daemon=True, name="http")
     thread.start()
+    log = _LogHandler(reporter)
+    logging.getLogger().addHandler(log)
     try:
         while not server.started:
             if not thread.is_alive():
@@ -94,3 +103,20 @@ def run_app(app: ASGIApp, listener: socket.socket) -> Iterator[None]:
     finally:
         server.should_exit = True
         thread.join(_GRACE_SECONDS)
+        logging.getLogger().removeHandler(log)
+
+
+class _LogHandler(logging.Handler):
+    """Reports what the libraries log, which Python would print on stderr as it is."""
+
+    def __init__(self, reporter: Reporter) -> None:
+        super().__init__(logging.WARNING)
+        self._reporter = reporter
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Report an exception as one that ends a thread, and anything else as a note."""
+        if record.exc_info and record.exc_info[0]:
+            ended = (*record.exc_info, threading.current_thread())
+            threading.excepthook(threading.ExceptHookArgs(ended))
+        else:
+            self._reporter.note(f"HTTP server: {record.getMessage()}")

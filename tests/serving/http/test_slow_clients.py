@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from support.http_api import KEY, RecordingSession, api_of, until
+from support.terminals import make_terminal
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import backend
@@ -46,7 +47,9 @@ def engine(mistral: Path) -> Iterator[FailingEngine]:
 def address(engine: FailingEngine, mistral: Path) -> Iterator[tuple[str, int]]:
     listener = listen(None)
     name: tuple[str, int] = listener.getsockname()
-    with run_app(http_app(api_of(read_gguf(mistral), engine, slots=1), KEY), listener):
+    with run_app(
+        http_app(api_of(read_gguf(mistral), engine, slots=1), KEY), listener, make_terminal()
+    ):
         yield name
 
 
