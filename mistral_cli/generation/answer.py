@@ -20,6 +20,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
+from mistral_cli.generation.options import Overflow
 from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
@@ -244,7 +245,8 @@ def in_whole_text(job: Job, result: Result) -> Result:
     if not (job.left_out and result.extraction):
         return result
     whole, kept = job.prompt.text.text, result.prepared.prompt.text.text
-    start = 0 if whole.startswith(kept) else len(whole) - len(kept)
+    is_head = result.planner.config.overflow is Overflow.HEAD
+    start = 0 if is_head else len(whole) - len(kept)
     spans = tuple(
         replace(each, start=each.start + start, end=each.end + start)
         for each in result.extraction.spans

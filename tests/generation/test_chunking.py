@@ -156,6 +156,19 @@ def test_lists_are_concatenated_with_spans_in_the_whole_text(mistral: Path) -> N
         assert text[span.start : span.end] == names[index]
 
 
+def test_the_spans_of_a_tail_that_the_text_also_begins_with(mistral: Path) -> None:
+    text = " ".join(["Person7"] * 900)
+    task = Task("json-extract", schema=schema_from_fields("name"), grounded=True)
+    for policy in (Overflow.HEAD, Overflow.TAIL):
+        ((job,), _) = jobs_of(task, mistral, text, overflow=policy)
+        kept = len(job.requests[0].prompt.text.text)
+        result, _ = answered(task, mistral, text, lambda _: '{"name": "Person7"}', overflow=policy)
+        assert result.extraction
+        (span,) = result.extraction.spans
+        first = 0 if policy is Overflow.HEAD else len(text) - kept
+        assert first <= span.start < span.end <= first + kept
+
+
 def test_merged_objects_have_the_first_value_of_each_key(mistral: Path) -> None:
     text = LONG + "\n\nThe chair was Zoë Maier."
     fields = schema_from_fields("chair, boat", nullable=True)

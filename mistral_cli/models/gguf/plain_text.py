@@ -19,6 +19,9 @@ Tokenize = Callable[[str], list[int]]
 # it has in a file where it is a control token.
 _LETTER_BEFORE_SIGN = re.compile(r"(?<=\w)(?=[^\w\s])")
 
+# In a vocabulary with a piece of several newlines, the first would merge with those of the text.
+_BEFORE = ("\n", "\x01")
+
 
 def tokenize_plain(model: GGUF, text: str, tokenize: Tokenize) -> list[int]:
     """Return the ids of `text` without control tokens of `model`, and without BOS.
@@ -43,9 +46,12 @@ def tokenize_continued(model: GGUF, text: str, tokenize: Tokenize) -> list[int]:
     """Return the ids of `text` as the continuation of another."""
     if model.tokenizer_model != "llama":
         return tokenize(text)
-    # SentencePiece puts a space before a text, but not after a newline.
-    newline = tokenize("\n")
-    return tokenize("\n" + text)[len(newline) :]
+    # SentencePiece puts a space before a text, but not after a newline or a control character.
+    for before in _BEFORE:
+        start, ids = tokenize(before), tokenize(before + text)
+        if ids[: len(start)] == start:
+            return ids[len(start) :]
+    return tokenize(text)
 
 
 def _cut(model: GGUF, text: str, control: Collection[int]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import encode
 from mistral_cli.models.gguf import GGUF
-from mistral_cli.models.gguf.plain_text import tokenize_plain
+from mistral_cli.models.gguf.plain_text import tokenize_continued, tokenize_plain
 
 CONTROL, KINDS = 3, {"user-defined": 4, "normal": 1}
 CHATML = (
@@ -129,6 +130,25 @@ def test_a_vocabulary_without_plain_text_is_refused(vocabulary: Vocabulary) -> N
     control = next(iter(vocabulary.model.control_ids))
     with pytest.raises(ModelUnusable, match="no plain text for 'x'"):
         tokenize_plain(vocabulary.model, "xy", lambda _: [control])
+
+
+@pytest.mark.parametrize("text", ["a", "\n", "\n\n", "\na", "\n\na", "a\n\n", "\x01", ""])
+def test_a_continued_text_keeps_newlines_that_are_one_piece(text: str) -> None:
+    model: Any = SimpleNamespace(tokenizer_model="llama")
+    pieces = ["\u2581", "\u2581a", "a", "\n", "\n\n", "\x01"]
+
+    def tokenize(text: str) -> list[int]:
+        ids, rest = list[int](), "\u2581" + text
+        while rest:
+            piece = max(filter(rest.startswith, pieces), key=len)
+            ids.append(pieces.index(piece))
+            rest = rest.removeprefix(piece)
+        return ids
+
+    ids = tokenize_continued(model, text, tokenize)
+    assert "".join(pieces[token] for token in ids) == text
+    pieces += ["\na", "\x01a"]  # then nothing helps, and the text is whole, after a space
+    assert tokenize_continued(model, "a", tokenize) == [1]
 
 
 def test_every_command_counts_the_tokens_of_plain_text(
