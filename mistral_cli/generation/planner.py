@@ -23,16 +23,10 @@ from mistral_cli.generation.chunking import (
     TokenBudget,
 )
 from mistral_cli.generation.config import RunConfig, without_server
-from mistral_cli.generation.prompt import (
-    BYTE_BOUNDED_TOKENIZERS,
-    EncodedPrompt,
-    Prompt,
-    PromptBuilder,
-    RenderedPrompt,
-)
+from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder, RenderedPrompt
 from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
 from mistral_cli.models.chat import Message
-from mistral_cli.models.chat.formats import encode
+from mistral_cli.models.chat.formats import BYTE_BOUNDED_TOKENIZERS, encode
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.serving.client import ServedSession

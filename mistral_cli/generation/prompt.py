@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.templates import find_template
 from mistral_cli.models.chat import Message
-from mistral_cli.models.chat.formats import Segments, render, render_raw, tokenize_segments
+from mistral_cli.models.chat.formats import (
+    Segments,
+    fewest_tokens,
+    render,
+    render_raw,
+    tokenize_segments,
+)
 from mistral_cli.system.encodings import AUTO
 from mistral_cli.texts.inputs import Text
 
@@ -23,10 +29,6 @@ if TYPE_CHECKING:
     from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.structured.spec import BoundSpec, OutputSpec
     from mistral_cli.system.reporter import Reporter
-
-# Their tokens are at least a byte long, and stand for at most as many bytes of text as their own.
-# Other tokenizers rewrite the text before they split it.
-BYTE_BOUNDED_TOKENIZERS = ("gpt2", "llama")
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,15 @@ class RenderedPrompt:
     def least_tokens(self, limit: int) -> int:
         """A lower bound of its tokens if that exceeds `limit`, else 0.
 
-        No token covers more bytes than the longest one. The model's template may drop a system
-        message and blanks around a text, but not what a user's message says.
+        The model's template may drop a system message and blanks around a text, but not what a
+        user's message says.
         """
         content = self.prompt.content
         texts = [content] if isinstance(content, str) else _user_texts(content)
-        size = max((len(text.strip()) for text in texts), default=0)
-        if size <= limit or self.model.tokenizer_model not in BYTE_BOUNDED_TOKENIZERS:
+        longest = max((text.strip() for text in texts), key=len, default="")
+        if len(longest) <= limit:
             return 0
-        least = size // self.model.longest_token
+        least = fewest_tokens([longest], self.model)
         return least if least > limit else 0
 
     def encode(self, tokenize: Tokenize) -> EncodedPrompt:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import backend
 from mistral_cli.generation.prompt import Prompt
 from mistral_cli.models.chat import Message
+from mistral_cli.models.chat.formats import fewest_tokens, tokenize_segments
 from mistral_cli.models.gguf import GGUF, read_gguf
 from mistral_cli.texts.inputs import Text
 
@@ -43,6 +45,16 @@ def test_the_bound_is_never_above_the_number_of_tokens(
     model, tokenize = tokenizer
     prompt = Prompt(Text(text, "test"), [Message("user", text)]).render(model)
     assert prompt.least_tokens(0) <= len(tokenize(text.strip()))
+
+
+def test_the_bound_of_segments(tokenizer: tuple[GGUF, Callable[[str], list[int]]]) -> None:
+    """A tokenizer that rewrites texts first, as gemma4 does, may need fewer tokens."""
+    model, tokenize = tokenizer
+    segments = (1, "\ud800" * 500, 2, "word " * 500)
+    bound = fewest_tokens(segments, model)
+    assert 2 < bound <= len(tokenize_segments(segments, tokenize))
+    rewriting = replace(model, metadata={**model.metadata, "tokenizer.ggml.model": "gemma4"})
+    assert fewest_tokens(segments, rewriting) == 2
 
 
 def test_a_huge_text_is_refused(run: Run, smollm2: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from mistral_cli.engines.types import (
     TokenLogprob,
 )
 from mistral_cli.errors import MistralCliError
-from mistral_cli.models.chat.formats import tokenize_segments
+from mistral_cli.models.chat.formats import fewest_tokens, tokenize_segments
 from mistral_cli.models.chat.reasoning import find_reasoning
 from mistral_cli.serving.http.errors import ApiError, as_api_error, bad_request
 from mistral_cli.serving.http.replies import ReplyWriter, Usage
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from mistral_cli.engines.protocol import Session
-    from mistral_cli.models.chat.formats import Segments
     from mistral_cli.models.chat.reasoning import Reasoning, ReasoningFormat
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.serving.http.replies import Json
@@ -69,7 +68,7 @@ class ServedApi:
         """The request for the engine. Raises ApiError and MistralCliError."""
         reasoning = request.reasoning(self._reasoning)
         segments, context = request.render(self.model, reasoning), self.session.context_length
-        if (fewest := self._fewest_tokens(segments)) > context:  # counting them would take long
+        if (fewest := fewest_tokens(segments, self.model)) > context:
             raise _too_long(f"more than {fewest}", context)
         ids = tokenize_segments(segments, self.session.tokenize)
         if not ids:
@@ -86,11 +85,6 @@ class ServedApi:
             thinking=self._thinking(reasoning, context - len(ids), request),
         )
 
-    def _fewest_tokens(self, segments: Segments) -> int:
-        size = sum(len(each.encode()) for each in segments if isinstance(each, str))
-        controls = sum(isinstance(each, int) for each in segments)
-        return controls + size // self._longest_token
-
     def _thinking(
         self, reasoning: Reasoning | None, left: int, request: ChatRequest | CompletionRequest
     ) -> Thinking | None:
@@ -104,11 +98,6 @@ class ServedApi:
     @cached_property
     def _reasoning(self) -> ReasoningFormat | None:
         return find_reasoning(self.model)
-
-    @cached_property
-    def _longest_token(self) -> int:
-        """The most bytes of a text that one token can stand for."""
-        return max(map(len, self.model.tokens))
 
 
 def _too_long(tokens: str, context: int) -> ApiError:
