@@ -41,8 +41,10 @@ from mistral_cli.system.signals import StopRequested, on_stop, request_stop, sto
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
+    from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.generation.task import Task
+    from mistral_cli.models.call import CallContext
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
@@ -77,18 +79,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         check_report(options.report, options.output)
     task, options = task.with_files(call), options.decoded(call)
     builder = prompt_builder(task, options, call)
-    written = filter(None, (options.output, options.output_dir, options.report))
-    rows = read_rows(
-        names,
-        terminal,
-        outputs=list(written),
-        input_format=options.input_format,
-        text_field=options.text_field,
-        id_field=options.id_field,
-        encoding=call.encoding,
-        has_header=not options.no_header,
-    )
-    check_inputs_are_complete(rows, options, terminal.warnings)
+    rows = _read_rows(names, options, call)
     prompts = RowPrompts(task, builder, options.prompt)
     prompts.check(rows)
     config = resolve_config(
@@ -121,6 +112,23 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
             return
         run = BatchRun(prompts, config, options, sink, terminal, items, resume, orphans)
         run.run(todo)
+
+
+def _read_rows(names: Sequence[str], options: BatchOptions, call: CallContext) -> list[Row]:
+    """The rows of the batch. Raises UsageError."""
+    written = filter(None, (options.output, options.output_dir, options.report))
+    inputs = read_rows(
+        names,
+        call.terminal,
+        outputs=list(written),
+        input_format=options.input_format,
+        text_field=options.text_field,
+        id_field=options.id_field,
+        encoding=call.encoding,
+        has_header=not options.no_header,
+    )
+    check_inputs_are_complete(inputs, options)
+    return inputs.rows
 
 
 @dataclass

@@ -94,7 +94,7 @@ def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
         list(request.prompt_token_ids),
         request.max_tokens,
         request.grammar,
-        vars(request.thinking).get("limit") if request.thinking else None,
+        request.thinking.limit if request.thinking else None,
         sampling,
         prepared.stop,
         *(each.identity for each in planner.load.adapters),

@@ -150,13 +150,7 @@ def resolve_config(
     `may_be_served` the run may use a server process of this user that has the model loaded.
     Raises every MistralCliError except those of a running engine.
     """
-    requirements = EngineRequirements(
-        options.engine or config.engine,
-        options.gpu_layers,
-        options.require_gpu,
-        adapters=bool(options.lora),
-    )
-    requirements.check()
+    requirements = _engine_requirements(options, config)
     adapters = read_adapters(options.lora or (), reporter)
     reference = options.model or config.model
     path = resolve_reference(reference, config, reporter)
@@ -201,6 +195,18 @@ def without_server(config: RunConfig, reporter: Reporter) -> RunConfig:
     selection = select_engine(config.requirements, config.model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     return replace(config, served=None, selection=selection)
+
+
+def _engine_requirements(options: TaskOptions, config: Config) -> EngineRequirements:
+    """What the engine must offer. Raises UsageError if none does."""
+    requirements = EngineRequirements(
+        options.engine or config.engine,
+        options.gpu_layers,
+        options.require_gpu,
+        adapters=bool(options.lora),
+    )
+    requirements.check()
+    return requirements
 
 
 def _threads(options: TaskOptions, reporter: Reporter) -> int:

@@ -34,10 +34,7 @@ def run_task(
     task: Task, arguments: Sequence[str], options: OneOffOptions, terminal: Terminal
 ) -> None:
     """Run `task` on every text of the call and print the results. Raises MistralCliError."""
-    if task.jsonl and options.json:
-        raise UsageError("--jsonl and --json cannot be combined", hint="Drop one of them.")
-    if options.lookup and options.draft_model:
-        raise UsageError("--lookup and --draft-model cannot be combined", hint="Drop one of them.")
+    _check_combination(task, options)
     call = prepare_call(
         terminal,
         quiet=options.quiet,
@@ -92,6 +89,14 @@ def run_task(
             terminal.clear_status()
             writer.abort()
             raise
+
+
+def _check_combination(task: Task, options: OneOffOptions) -> None:
+    """Raise UsageError for options that exclude each other."""
+    if task.jsonl and options.json:
+        raise UsageError("--jsonl and --json cannot be combined", hint="Drop one of them.")
+    if options.lookup and options.draft_model:
+        raise UsageError("--lookup and --draft-model cannot be combined", hint="Drop one of them.")
 
 
 def _plan(

@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from mistral_cli.errors import UsageError, reason
 from mistral_cli.system.files import is_same_file
@@ -18,12 +18,10 @@ from mistral_cli.texts.inputs import STDIN, display_name
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
-SKIPPED = "skipping "
-"""How a warning begins that a folder cannot be read."""
-
 _ANY_DEPTH = "**"
 _WHOLE_FOLDER = (_ANY_DEPTH, "*")
 _ListFolder = Callable[[Path], list[os.DirEntry[str]]]
+_Skip = Callable[[str], None]  # takes the name of a folder and why it cannot be read
 
 
 @dataclass(frozen=True)
@@ -38,21 +36,33 @@ class InputFile:
     relative: Path
 
 
+class InputFiles(NamedTuple):
+    """The files to read, and the folders that cannot be read, each with the reason."""
+
+    files: list[InputFile]
+    unread: list[str]
+
+
 def find_input_files(
     names: Sequence[str], reporter: Reporter, outputs: Sequence[Path] = ()
-) -> list[InputFile]:
+) -> InputFiles:
     """Return the files that `names` stand for, each once; without names, stdin.
 
     If a file's own name looks like a glob, the name stands for that file. Files that the batch
     itself wrote are left out: `outputs`, and what is in a folder among them that lies below the
-    folder being read. Raises UsageError for a name that matches no file,
-    and if nothing but such files is left.
+    folder being read. Raises UsageError for a name that matches no file, and if all files are
+    left out.
     """
     files: dict[Path, InputFile] = {}
-    left_out: list[str] = []
+    left_out, unread = list[str](), list[str]()
+
+    def skip(folder: str) -> None:
+        unread.append(folder)
+        reporter.warn(f"skipping {folder}")
+
     for name in names or ("-",):
         try:
-            matches = _matching(name, reporter)
+            matches = _matching(name, skip)
         except (OSError, ValueError) as error:  # name too long, folder not readable, NUL
             raise UsageError(
                 f"{name!r} cannot be read: {reason(error)}", hint="Check the name."
@@ -68,30 +78,28 @@ def find_input_files(
             f"the batch would read only what it writes: {left_out[0]}{more}",
             hint="Name other inputs, or write the results to another file or folder.",
         )
-    return list(files.values())
+    return InputFiles(list(files.values()), unread)
 
 
-def _matching(name: str, reporter: Reporter) -> list[InputFile]:
+def _matching(name: str, skip: _Skip) -> list[InputFile]:
     if not name:  # an unset variable in a script, which would mean the whole folder
         raise UsageError("an input has an empty name", hint="Use . for the current folder.")
     path = Path(name)
     if path == STDIN:
         return [InputFile(STDIN, STDIN)]
     if path.is_dir():
-        return _expand(name, path, _WHOLE_FOLDER, reporter)
+        return _expand(name, path, _WHOLE_FOLDER, skip)
     if path.exists():
         return [InputFile(path, Path(path.name))]
     fixed = list(takewhile(lambda part: not _is_pattern(part), path.parts))
     if len(fixed) == len(path.parts):
         raise UsageError(f"{display_name(path)} does not exist", hint="Check the name.")
-    return _expand(name, Path(*fixed), path.parts[len(fixed) :], reporter)
+    return _expand(name, Path(*fixed), path.parts[len(fixed) :], skip)
 
 
-def _expand(
-    name: str, folder: Path, pattern: tuple[str, ...], reporter: Reporter
-) -> list[InputFile]:
+def _expand(name: str, folder: Path, pattern: tuple[str, ...], skip: _Skip) -> list[InputFile]:
     # Cached, because "**" lists a folder twice, and would warn twice.
-    list_folder = cache(partial(_list_folder, reporter))
+    list_folder = cache(partial(_list_folder, skip))
     files = sorted({os.fspath(path) for path in _matches(folder, pattern, list_folder)})
     if not files and pattern is _WHOLE_FOLDER:
         raise UsageError(
@@ -131,14 +139,14 @@ def _descend(path: Path, rest: Sequence[str], list_folder: _ListFolder) -> Itera
         yield from _matches(path, rest, list_folder)
 
 
-def _list_folder(reporter: Reporter, folder: Path) -> list[os.DirEntry[str]]:
+def _list_folder(skip: _Skip, folder: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return list(entries)
     except FileNotFoundError:
         return []
     except OSError as error:
-        reporter.warn(f"{SKIPPED}{display_name(folder)}: {error.strerror}")
+        skip(f"{display_name(folder)}: {error.strerror}")
         return []
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mistral_cli.batch.input.columns import Columns, scalar_fields
 from mistral_cli.batch.input.files import InputFile, find_input_files
@@ -65,6 +65,13 @@ class Row:
     warnings: tuple[str, ...] = ()
 
 
+class InputRows(NamedTuple):
+    """The rows of a batch, and the folders that cannot be read, each with the reason."""
+
+    rows: list[Row]
+    unread: list[str]
+
+
 def read_rows(
     names: Sequence[str],
     terminal: Terminal,
@@ -75,7 +82,7 @@ def read_rows(
     id_field: str | None = None,
     encoding: str = AUTO,
     has_header: bool = True,
-) -> list[Row]:
+) -> InputRows:
     """Return the rows in files, globs, folders and stdin ("-", or no name at all), in order.
 
     The suffix decides how a file is read unless `input_format` does; `outputs` are left out, as in
@@ -84,7 +91,8 @@ def read_rows(
     """
     columns = Columns(text_field or _TEXT, id_field)
     rows: list[Row] = []
-    for file in find_input_files(names, terminal, outputs):
+    files, unread = find_input_files(names, terminal, outputs)
+    for file in files:
         before = len(rows)
         rows += _rows_of(file, input_format, columns, encoding, has_header, bool(names), terminal)
         if len(rows) == before:
@@ -92,7 +100,7 @@ def read_rows(
     if not rows:
         raise UsageError("there are no rows", hint="Name files, globs, folders, or - (stdin).")
     _check_unique(rows)
-    return rows
+    return InputRows(rows, unread)
 
 
 def _rows_of(

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def matches(*names: str) -> list[tuple[str, str]]:
-    sources = find_input_files(names, make_terminal())
+    sources = find_input_files(names, make_terminal()).files
     return [(str(source.path), str(source.relative)) for source in sources]
 
 
@@ -138,5 +138,7 @@ def test_an_unreadable_folder_is_skipped_with_one_warning(
 
     monkeypatch.setattr(os, "scandir", closed)
     surroundings = make_terminal()
-    assert len(find_input_files(["src/**/*.md"], surroundings)) == 3
+    found = find_input_files(["src/**/*.md"], surroundings)
+    assert len(found.files) == 3
+    assert found.unread == ["src/deep: Permission denied"]
     assert surroundings.warnings == ["skipping src/deep: Permission denied"]

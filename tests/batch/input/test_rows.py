@@ -19,7 +19,7 @@ from mistral_cli.errors import UsageError
 
 
 def rows(*names: object, stdin: bytes | None = None, **options: Any) -> list[Row]:
-    return read_rows([str(name) for name in names], make_terminal(stdin), **options)
+    return read_rows([str(name) for name in names], make_terminal(stdin), **options).rows
 
 
 def row(*names: object, **options: Any) -> Row:
@@ -111,13 +111,13 @@ def test_a_row_says_how_its_file_was_decoded(name: str, content: str, encoding: 
     terminal = make_terminal(data if name == "-" else None)
     if name != "-":
         write(name, data)
-    [parsed] = read_rows([name], terminal)
+    [parsed] = read_rows([name], terminal).rows
     assert parsed.text == text
     guessed = encoding != "utf-16"  # which has a byte order mark
     assert [*parsed.warnings] == terminal.warnings
     assert [f"read as {encoding}" in warning for warning in parsed.warnings] == [True] * guessed
     terminal = make_terminal(data if name == "-" else None)
-    [parsed] = read_rows([name], terminal, encoding=encoding)
+    [parsed] = read_rows([name], terminal, encoding=encoding).rows
     assert (parsed.text, parsed.warnings, terminal.warnings) == (text, (), [])
 
 
@@ -362,7 +362,7 @@ def test_inputs_without_rows_are_an_error(stdin: bytes) -> None:
     with pytest.raises(UsageError, match="there are no rows"):
         rows("a.csv", "empty.csv")
     surroundings = make_terminal()
-    assert len(read_rows(["a.csv", write("b.txt", "text")], surroundings)) == 1
+    assert len(read_rows(["a.csv", write("b.txt", "text")], surroundings).rows) == 1
     assert surroundings.warnings == ["a.csv has no rows"]
 
 
@@ -376,7 +376,7 @@ def test_an_only_input_that_is_also_the_output_is_named(link: str | None) -> Non
         read_rows(["a.csv"], make_terminal(), outputs=[output])
     assert "to another file" in error.value.hint
     other = write("c.txt", "text")
-    assert len(read_rows(["a.csv", other], make_terminal(), outputs=[output])) == 1
+    assert len(read_rows(["a.csv", other], make_terminal(), outputs=[output]).rows) == 1
 
 
 def test_a_stdin_without_rows_is_an_error() -> None:
