@@ -142,7 +142,7 @@ class TimedOut(MistralCliError):
 
 
 class LimitReached(EngineFailed):
-    """The system refused memory, threads, open files or disk space: no fault of the engine."""
+    """The system, not the engine, refused memory, threads, open files or disk space."""
 
     exit_code = ExitCode.FAILURE
 

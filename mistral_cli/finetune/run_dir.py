@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import MistralCliError, UsageError
-from mistral_cli.system.files import write_atomically
+from mistral_cli.system.files import TEMPORARY, write_atomically
 from mistral_cli.system.strict_json import read_object
 
 _SUFFIX = ".gguf"
@@ -62,17 +63,27 @@ class RunDirectory:
                 f"{self.folder} holds an interrupted run",
                 hint="Use --resume to continue it, or --force to start over.",
             )
-        elif existing := next((p for p in self.written if p.exists()), None):
+        elif existing := self._existing():
             raise UsageError(
                 f"{existing} already exists", hint="Use another -o, or --force to replace it."
             )
         self._create(settings)
         return {}
 
+    def _existing(self) -> Path | None:
+        written = (path for path in self.written if path.exists())
+        return next((path for path in written if path != self.folder or self._holds_files()), None)
+
+    def _holds_files(self) -> bool:
+        """Return whether the folder holds more than a run that was killed at its start leaves."""
+        if not self.folder.is_dir():
+            return self.folder.exists()
+        return any(not fnmatchcase(each.name, TEMPORARY) for each in self.folder.iterdir())
+
     def _remove_folder(self) -> None:
-        """Remove the folder of an earlier run. Raises UsageError if no run made it."""
+        """Remove the folder of an earlier run. Raises UsageError if it has files of others."""
         made = (self._state, self.folder / "adapter_config.json")
-        if self.folder.exists() and not any(each.exists() for each in made):
+        if self._holds_files() and not any(each.exists() for each in made):
             raise UsageError(
                 f"{self.folder} exists and is not the folder of a run", hint="Use another -o."
             )
@@ -80,7 +91,9 @@ class RunDirectory:
 
     def _create(self, settings: dict[str, Any]) -> None:
         try:
-            self.folder.mkdir(parents=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            for temporary in self.folder.glob(TEMPORARY):
+                temporary.unlink(missing_ok=True)
             self.save_state({"settings": settings})
         except OSError as error:
             hint = "Use -o with a path in a writable folder."

@@ -54,9 +54,13 @@ def refuse_to_overwrite(inputs: Iterable[Path], option: str, *outputs: Path) -> 
                 raise UsageError(f"{output} {what} of this command", hint=f"Use another {option}.")
 
 
+TEMPORARY = ".mistral-cli-*.tmp"
+"""The pattern of the names of files that a killed process leaves unfinished."""
+
+
 def temporary_beside(path: Path) -> Path:
     """Return an unused name beside `path`, for `atomic_writer`."""
-    return path.with_name(f".mistral-cli-{os.urandom(8).hex()}.tmp")
+    return path.with_name(TEMPORARY.replace("*", os.urandom(8).hex()))
 
 
 @contextlib.contextmanager

@@ -43,7 +43,7 @@ def stop_error(number: int, message: str, hint: str) -> Stopped:
 
 
 class _Watch:
-    """The thread that ends the process some time after a stop signal; `patient` stays its hand."""
+    """The thread that ends the process some time after a stop signal, unless it is `patient`."""
 
     def __init__(self) -> None:
         self.patient = self.raised = False

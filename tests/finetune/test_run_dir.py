@@ -70,6 +70,18 @@ def test_a_folder_that_no_run_made_is_never_removed(directory: RunDirectory) -> 
     assert data.exists()
 
 
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize("left", [[], [".mistral-cli-0123456789abcdef.tmp"]], ids=str)
+def test_the_folder_of_a_run_that_was_killed_at_its_start_is_used(
+    directory: RunDirectory, left: list[str], force: bool
+) -> None:
+    directory.folder.mkdir()
+    for name in left:
+        (directory.folder / name).touch()
+    assert directory.open(SETTINGS, resume=False, force=force) == {}
+    assert [path.name for path in directory.folder.iterdir()] == ["run.json"]
+
+
 def test_a_folder_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     directory = RunDirectory(tmp_path / "file" / "a.gguf")

@@ -87,7 +87,7 @@ def progress_only(emit: Emit) -> Emit:
 
 
 def without_logprobs(emit: Emit) -> Emit:
-    """An `emit` that leaves out the log probabilities, which nobody asked for."""
+    """An `emit` that leaves out the log probabilities, which the request does not ask for."""
 
     def plain(event: Event) -> bool:
         return emit(replace(event, logprobs=()) if isinstance(event, TextDelta) else event)

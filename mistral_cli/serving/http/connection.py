@@ -1,4 +1,4 @@
-"""A connection of the HTTP server that does not wait for a client without end."""
+"""A connection of the HTTP server that closes when its client sends no request."""
 
 from __future__ import annotations
 
