@@ -10,6 +10,8 @@ from support.program import Run
 from support.reasoning_models import THOUGHT, TOKENS
 from synthetic.scripted import write_scripted
 
+from mistral_cli.models.gguf import reread_gguf
+
 GREEDY = ["--temperature", "0", "--repetition-penalty", "1", "-t", "1", "--no-cache"]
 
 
@@ -95,3 +97,43 @@ def test_a_model_that_does_not_reason_refuses_to(
     result = run("generate", "-m", mistral, *option, "Hello")
     assert (result.status, result.stdout) == (2, "")
     assert "has no reasoning to switch" in result.stderr
+
+
+PLAIN = (
+    "{% for m in messages %}{% if m.role == 'assistant' %}assistant: <think>"
+    "{{ m.reasoning_content }}</think>{{ m.content }}\n{% else %}{{ m.role }}: {{ m.content }}\n"
+    "{% endif %}{% endfor %}{% if add_generation_prompt %}assistant: <think>{% endif %}"
+)
+VOCABULARIES = [
+    *("aquila", "baichuan", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4"),
+    *("gpt-2", "gpt-neox", "llama-bpe", "llama-spm", "mpt", "phi-3", "qwen2", "qwen35", "refact"),
+    "starcoder",
+]
+OLD = ["baichuan", "llama-spm", "phi-3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "engine"),
+    [*((name, "llama.cpp") for name in VOCABULARIES), *((name, "ctransformers") for name in OLD)],
+)
+def test_every_vocabulary_on_every_engine_that_runs_it(
+    run: Run, tmp_path: Path, real_files: Path, name: str, engine: str
+) -> None:
+    vocabulary = real_files / f"ggml-vocab-{name}.gguf"
+    old = reread_gguf(vocabulary)
+    tokens = [text.decode("utf-8", "replace") for text in old.tokens]
+    words = [token for token, text in enumerate(tokens) if text.isascii() and text.isalpha()]
+    words = [token for token in words if len(tokens[token]) > 5]
+    *_, opening, closing = words
+    script = [opening, *words[:2], closing, *words[2:4]]
+    model = write_scripted(
+        tmp_path / "model.gguf",
+        vocabulary,
+        PLAIN,
+        [f"#{token}" for token in (*script, old.eos_id)],
+        respelled={opening: "<think>", closing: "</think>"},
+    )
+    options = ("--engine", engine, "-c", "512", "-n", "9", "--show-reasoning")
+    result = run("generate", "-m", model, *GREEDY, *options, "Hi")
+    thought, answer = ("".join(tokens[word] for word in words[n : n + 2]) for n in (0, 2))
+    assert (result.status, result.stdout, result.stderr) == (0, f"{answer}\n", f"{thought}\n")
