@@ -26,10 +26,12 @@ _BY_NAME: dict[str, TextFormat] = {
     ".markdown": "markdown",
     **dict.fromkeys(SUFFIXES, "subtitles"),
 }
+_LINK = r"\[[^\[\]\n]+\]\([^)\s]{1,2000}\)"
 _MARKDOWN = [  # two must match: a script has comments like headings, an e-mail may have a link
     re.compile(r"^ {0,3}#{1,6} \S.*\n(?:.*\n)*? {0,3}#{1,6} \S", re.MULTILINE),
     re.compile(r"^ {0,3}(```|~~~).*\n(?:.*\n)*? {0,3}\1", re.MULTILINE),
-    re.compile(r"\[[^\]\n]+\]\([^)\s]+\)(?:.*\n)+?.*\[[^\]\n]+\]\([^)\s]+\)"),
+    # The first link, and one on a later line; no other start is tried.
+    re.compile(rf"\A(?>(?s:.*?){_LINK}).*\n(?s:.*?){_LINK}"),
     re.compile(r"^\|?[ \t]*:?-{3,}:?[ \t]*\|[-| :\t]*$", re.MULTILINE),
 ]
 _SAMPLE = 100_000  # characters that decide the format

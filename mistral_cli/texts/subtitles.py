@@ -49,9 +49,9 @@ _SECTION = re.compile(r"[ \t]*\[([^\]\r\n]+)\]")
 _FIELD = re.compile(r"[ \t]*([\w ]+):[ \t]*")
 _ASS_FIELDS = 10  # of an event, unless a Format line says otherwise; the text is the last
 _DRAWING = re.compile(r"\{[^}]*\\p[1-9]")
-_CODE = r"\{(?:\\|[A-Za-z]:)[^}]*\}"  # of SSA and ASS, also in SRT; of MicroDVD
+_CODE = r"\{(?:\\|[A-Za-z]:)[^{}]*\}"  # of SSA and ASS, also in SRT; of MicroDVD
 _BEFORE = re.compile(rf"(?:\s|\\N|{_CODE}|<[^>/]*>|[-\u2010-\u2015](?=\s)|[\u266a\u266b#](?=\s))*")
-_AFTER = re.compile(rf"(?:\s|\\N|{_CODE}|</[^>]*>|[\u266a\u266b#])*\Z")
+_NO_WORDS = re.compile(rf"(?:\s|\\N|{_CODE}|</[^<>]*>|[\u266a\u266b#])++")
 _SPEAKER = re.compile(r"\s*[-\u2010-\u2015]\s*\S")
 _SAMPLE = 20_000  # characters that decide the kind
 
@@ -178,8 +178,10 @@ def _unmarked(text: str, start: int, end: int) -> Span:
     words = text[start:end]
     inside = _BEFORE.match(words)
     first = inside.end() if inside else 0
-    after = _AFTER.search(words, first)
-    return Span(start + first, start + (after.start() if after else len(words)))
+    last = len(words)
+    for part in _NO_WORDS.finditer(words, first):
+        last = part.start() if part.end() == len(words) else len(words)
+    return Span(start + first, start + last)
 
 
 def _timed_line_spans(text: str) -> Iterator[Span]:
