@@ -38,7 +38,8 @@ def test_the_damaged_tensor_is_named(
     engine: str, sampling: Sampling, number: float, tensor: str, mistral: Path, tmp_path: Path
 ) -> None:
     path = poison(mistral, tmp_path / "m.gguf", tensor, struct.pack("<f", number))
-    with backend(engine).open(read_gguf(path), LoadOptions(256, threads=1)) as session:
+    # `read_gguf` refuses damaged norms already.
+    with backend(engine).open(reread_gguf(path), LoadOptions(256, threads=1)) as session:
         for _ in range(2):  # the second request must not sample from NaN either
             with pytest.raises(ModelUnusable, match=f"NaN.*tensor '{tensor}' is damaged"):
                 list(session.stream(Request((1, 300, 301), 3, sampling)))

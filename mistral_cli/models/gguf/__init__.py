@@ -2,7 +2,8 @@
 
 Inference engines are native code that trusts its input: a damaged header crashes the process
 without a Python exception. Therefore no file reaches an engine before `read_gguf` has accepted it.
-`read_gguf` reads the header only, never the weights: milliseconds, whatever the model's size.
+`read_gguf` reads the header, and of the weights only norms and biases: milliseconds, whatever the
+model's size.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf.checks import check_model
 from mistral_cli.models.gguf.model import GGUF, Array, Tensor
 from mistral_cli.models.gguf.reader import HeaderCut, check_magic, open_checked, parse_header
+from mistral_cli.models.gguf.weights import check_vectors
 
 __all__ = ["GGUF", "Array", "Tensor", "read", "read_known", "read_start"]
 
@@ -23,13 +25,18 @@ def read_gguf(path: Path) -> GGUF:
     An engine can load a file that this function accepts without crashing the process. Raises
     `ModelUnusable` for every other file, including one that cannot be opened.
     """
-    return open_checked(path, check_model)
+    return open_checked(path, _check)
+
+
+def _check(model: GGUF) -> None:
+    check_model(model)
+    check_vectors(model)
 
 
 def reread_gguf(path: Path) -> GGUF:
     """Read the header of an unchanged file that `read_gguf` has already accepted.
 
-    Skips the checks of the vocabulary, which take half of the time. Raises `ModelUnusable`.
+    Skips all checks: those of the vocabulary take half of the time. Raises `ModelUnusable`.
     """
     return open_checked(path, lambda _: None)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import mmap
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
+
+from mistral_cli.models.gguf.checks import refuse
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf.model import GGUF, Tensor
@@ -30,6 +33,30 @@ _SCALES: Mapping[str, tuple[int, ...]] = {
 }
 
 _BLOCKS = 1 << 18  # at a time: up to 55 MB
+
+
+def check_vectors(model: GGUF) -> None:
+    """Refuse norms and biases that are no numbers: the tensors of one dimension in F32.
+
+    Not every engine reports what they make of an answer: after a damaged `output_norm.weight`,
+    the sampler of llama.cpp may pick tokens without sense. SmolLM2 has 0.1 MB of them, which takes
+    0.1 ms; a 7B 1.1 MB, which takes 0.2 ms, and 22 ms from a cold disk. Raises `ModelUnusable` and
+    `OSError`.
+    """
+    with model.path.open("rb", buffering=0) as file:
+        for tensor in model.tensors:
+            if len(tensor.shape) == 1 and tensor.type_name == "F32":
+                file.seek(tensor.offset)
+                if not _is_finite(file.read(tensor.size)):
+                    refuse(f"its tensor {tensor.name!r} is damaged: it has NaN or infinity")
+
+
+def _is_finite(floats: bytes) -> bool:
+    """Whether all 32-bit floats are numbers, without numpy, whose import takes 60 ms."""
+    high = floats[3::4]  # the sign, and 7 of the 8 bits of the exponent: all ones in NaN
+    if 0x7F not in high and 0xFF not in high:
+        return True
+    return math.isfinite(sum(memoryview(floats).cast("f")))  # added as doubles: no overflow
 
 
 def damaged_tensor(model: GGUF) -> str | None:

@@ -234,6 +234,26 @@ def test_refuses(
     assert_refused(tmp_path / "m.gguf", parts.build(), message)
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("-inf")])
+@pytest.mark.parametrize("place", [0, 13, 31])
+@pytest.mark.parametrize("tensor", ["output_norm.weight", "blk.1.ffn_norm.weight"])
+def test_refuses_norms_that_are_no_numbers(
+    tensor: str, place: int, value: float, tiny_file: Path, tmp_path: Path
+) -> None:
+    parts = GGUFParts(tiny_file)
+    start = next(each.offset for each in parts.tensors if each.name == tensor) + 4 * place
+    parts.data = parts.data[:start] + struct.pack("<f", value) + parts.data[start + 4 :]
+    assert_refused(tmp_path / "m.gguf", parts.build(), f"tensor '{tensor}' is damaged")
+
+
+def test_accepts_norms_of_the_greatest_numbers(tiny_file: Path, tmp_path: Path) -> None:
+    parts = GGUFParts(tiny_file)
+    start = next(each.offset for each in parts.tensors if each.name == "output_norm.weight")
+    parts.data = parts.data[:start] + struct.pack("<8f", *[3.4e38] * 8) + parts.data[start + 32 :]
+    (tmp_path / "m.gguf").write_bytes(parts.build())
+    read_gguf(tmp_path / "m.gguf")
+
+
 def test_a_tensor_type_newer_than_this_program_is_left_to_the_engine(
     tiny_file: Path, tmp_path: Path
 ) -> None:
