@@ -28,6 +28,8 @@ ASSERTIONS |= {"minLength", "maxLength", "pattern", "format"}
 ASSERTIONS |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 """Keywords that constrain a value; all others are annotations."""
 
+_WALK = 500  # bytes, which take 10 ms
+
 _DEFINITIONS = ("$defs", "definitions")
 _SCHEMAS = ("anyOf", "oneOf", "prefixItems", "items", "additionalProperties")
 _COMBINING = {"allOf", "anyOf", "oneOf", "$ref", "$dynamicRef", "$recursiveRef"}
@@ -74,7 +76,32 @@ def check_grammar(grammar: str, schema: Schema) -> list[str]:
         name = note.removeprefix("Unknown format: ")
         if name != note and name not in validator(schema).format_checker.checkers:
             raise bad_schema(f"the format {name!r} cannot be checked")
+    if problem := _limit_exceeded(grammar):
+        raise bad_schema(f"it is too large to enforce, or no finite value matches it: {problem}")
     return list(notes)
+
+
+def _limit_exceeded(grammar: str) -> str:
+    """Name the limit of llguidance that `grammar` exceeds as it begins; "" if it stays within.
+
+    A grammar that compiles can still fail at some token, and llama.cpp then goes on without it.
+    The walk takes the shortest strings, one item of a list, and every property, so that it soon
+    meets each part.
+    """
+    import llguidance
+
+    matcher = llguidance.LLMatcher(llguidance.LLTokenizer("byte"), grammar, log_level=0)
+    last = None
+    for _ in range(_WALK):
+        bits = matcher.compute_bitmask()
+        if matcher.is_error() or matcher.is_stopped():
+            break
+        allowed = [byte for byte in range(256) if bits[byte // 8] >> byte % 8 & 1]
+        if last == ord("[") and len(allowed) > 1:
+            allowed = [byte for byte in allowed if byte != ord("]")]
+        last = next((byte for byte in b'"]' if byte in allowed), allowed[0])
+        matcher.consume_token(last)
+    return str(matcher.get_error()).partition("\n")[0].partition(";")[0]
 
 
 def _reason(report: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from json import JSONDecodeError
 from typing import Any
 
 from mistral_cli.errors import OutputInvalid
@@ -12,6 +13,7 @@ from mistral_cli.structured.grounding import check_groundable, ground_grammar
 from mistral_cli.structured.schema import (
     Schema,
     check_schema,
+    one_line,
     output_invalid,
     validation_problem,
 )
@@ -121,5 +123,8 @@ class BoundSpec:
 def _load(text: str) -> Any:
     try:
         return loads(text)
+    except JSONDecodeError as error:  # which the grammar excludes
+        message = f"the engine could not enforce the schema: the answer is not JSON: {error}"
+        raise OutputInvalid(one_line(message), hint="Simplify the schema.") from error
     except (ValueError, RecursionError) as error:
         raise output_invalid(f"the answer is not JSON: {error}") from error

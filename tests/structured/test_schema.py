@@ -203,6 +203,28 @@ def test_unusable_schemas(schema: Schema, problem: str) -> None:
     assert len(caught.value.message) < 400
 
 
+WIDE = {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(1000)}}
+NODE = {"type": "array", "items": {"$ref": "#/$defs/node"}, "minItems": 1}
+TREE = {"type": "object", "properties": {"children": NODE}, "required": ["children"]}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        WIDE,
+        {"type": "object", "properties": {"name": {"type": "string"}, "inner": WIDE}},
+        {"enum": [{"number": n} for n in range(3000)]},
+        {"type": "array", "items": {"const": 1}, "minItems": 10_000_000},
+        {"type": "string", "pattern": "^((a{1000}){1000}){1000}$"},
+        {"$ref": "#/$defs/node", "$defs": {"node": TREE}},
+    ],
+)
+@pytest.mark.parametrize("many", [False, True])
+def test_a_schema_that_exceeds_a_limit_of_the_grammar(schema: Schema, many: bool) -> None:
+    with pytest.raises(UsageError, match="too large to enforce, or no finite value"):
+        OutputSpec(schema, many).check()
+
+
 def test_the_grammar_is_lenient_and_allows_no_extra_whitespace() -> None:
     text = json_grammar({"type": "object", "x-guidance": {"lenient": False}}, many=False)
     assert text.startswith("%llguidance {}\nstart: item\nitem: %json ")

@@ -42,6 +42,7 @@ class Constraint:
         import numpy as np
 
         self._fill(self._matcher, self._bits)
+        self._check()  # it may have exceeded a limit of llguidance
         bits = np.unpackbits(self._bits.view(np.uint8), bitorder="little")
         return bits[: self._size].astype(np.bool_)
 

@@ -149,14 +149,14 @@ class AnsweringRoute:
                 elif isinstance(event, TextDelta) and (event.text or event.logprobs):
                     await stream.write(writer.chunk(event.text, event.logprobs))
         reason = answer.reason
+        if asked.spec and reason == "stop" and not options.stop:  # a stop text may cut the JSON
+            await asyncio.to_thread(asked.spec.bind("").parse, answer.text)
         if options.stream:
             await stream.write(writer.last_chunk(reason))
             if options.include_usage:
                 await stream.write(writer.usage_chunk(answer.usage))
             await stream.end()
             return None
-        if asked.spec and reason == "stop" and not options.stop:  # a stop text may cut the JSON
-            await asyncio.to_thread(asked.spec.bind("").parse, answer.text)
         thought = answer.reasoning.strip()
         return writer.whole(answer.text, thought, answer.logprobs, reason, answer.usage)
 

@@ -142,7 +142,7 @@ class CompletionRequest:
 
 def _json(body: bytes) -> Any:
     try:
-        return loads(body.decode("utf-8"))
+        return loads(body.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
         raise bad_request("the body is not UTF-8") from error
     except UnicodeEncodeError as error:
@@ -179,7 +179,7 @@ def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> An
 
 
 def _stop_texts(value: Any) -> tuple[str, ...]:
-    texts = [value] if isinstance(value, str) else value or []
+    texts = [] if value is None else [value] if isinstance(value, str) else value
     if not isinstance(texts, list) or not all(isinstance(each, str) and each for each in texts):
         raise bad_request("stop must be a text, or a list of texts, none of them empty", "stop")
     if len(texts) > _MOST_STOP_TEXTS:

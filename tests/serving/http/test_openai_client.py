@@ -128,6 +128,17 @@ def test_a_schema_that_cannot_be_enforced_is_a_bad_request(
     assert error.value.param == "response_format"
 
 
+def test_a_schema_too_large_for_the_grammar_is_a_bad_request(client: openai.OpenAI) -> None:
+    wide = {"type": "object", "properties": {f"p{n}": {"type": "integer"} for n in range(1000)}}
+    long = {"type": "array", "items": {"const": 1}, "minItems": 10_000_000}
+    for schema in (wide, long):
+        form: Any = {"type": "json_schema", "json_schema": {"name": "q", "schema": schema}}
+        with pytest.raises(openai.BadRequestError, match="too large to enforce"):
+            client.chat.completions.create(
+                model="x", messages=YES, response_format=form, stream=True
+            )
+
+
 def test_errors_have_the_types_of_the_client(served: ServedHttp, client: openai.OpenAI) -> None:
     assert [each.id for each in client.models.list()] == [served.state["model"]]
     assert client.models.retrieve(served.state["model"]).object == "model"

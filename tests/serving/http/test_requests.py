@@ -131,6 +131,9 @@ WRONG = [
     ("seed", 0.5),
     ("seed", 2**64),
     ("stop", 5),
+    ("stop", 0),
+    ("stop", False),
+    ("stop", {}),
     ("stop", [5]),
     ("stop", ""),
     ("stop", ["a", ""]),
@@ -215,6 +218,26 @@ def test_a_schema_that_cannot_be_enforced_is_refused(api: Api, schema: Any) -> N
     for stream in (False, True):
         body = {"messages": MESSAGES, "response_format": json_format(schema), "stream": stream}
         assert refused(api, CHAT, body)["param"] == "response_format"
+
+
+@pytest.mark.parametrize("answer", ['Hello, {"a": 1}', '{"a": 1, "a": 1}', '{"b": "x"}'])
+def test_an_answer_that_does_not_match_is_an_error_even_in_a_stream(
+    api: Api, answer: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api.session, "pieces", [answer])
+    schema = {"type": "object", "patternProperties": {"^.": {"type": "integer"}}}
+    body = {"messages": MESSAGES, "response_format": json_format(schema)}
+    status, reply = api.post(CHAT, body)
+    assert (status, reply["error"]["code"]) == (500, "output_invalid")
+    content = json.dumps(body | {"stream": True})
+    streamed = api.client.post(CHAT, content=content, headers=AUTHORIZED).text
+    *_, error, done = streamed.strip().split("\n\n")
+    assert '"code": "output_invalid"' in error
+    assert done == "data: [DONE]"
+
+
+def test_a_body_may_begin_with_a_byte_order_mark(api: Api) -> None:
+    assert api.post(TEXT, b'\xef\xbb\xbf{"prompt": "hi"}')[0] == 200
 
 
 def test_limits_of_one_meaning_and_logprobs_of_json_are_refused(api: Api) -> None:
