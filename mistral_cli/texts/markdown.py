@@ -16,14 +16,16 @@ from mistral_cli.texts.spans import Span, lines_of, stripped
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
 
-# A document may also begin with a rule (---). Front matter is not empty, and has nothing but
-# keys, list items, comments and indented lines.
+# A document may also begin with a rule (---). Front matter is a mapping: after comments it begins
+# with a key, and has nothing but keys, list items, comments and indented lines.
+_YAML_BEGIN = r"(?=\S)(?=(?:#.*\r?\n|[ \t]*\r?\n)*+[\w\"'].*?:\s)"
+_TOML_BEGIN = r"(?=(?:#.*\r?\n|[ \t]*\r?\n)*+(?:[\w\"'][\w\"' .-]*=|\[[^\r\n]*\][ \t]*[\r\n#]))"
 _YAML_LINE = r"(?:[\w\"'].*?:(?:[ \t].*)?|-[ \t].*|[ \t#].*|[\]}],?)?[ \t]*"
 _TOML_LINE = r"(?:[\w\"'][\w\"' .-]*=.*|\[.*|[ \t#\]\"'].*)?[ \t]*"
 _END = r"[ \t]*(?:\r?\n|\Z)"
 _FRONT_MATTER = re.compile(
-    rf"(---)[ \t]*\r?\n(?=\S)(?:(?!---|\.\.\.)(?>{_YAML_LINE}\r?\n))++(?:---|\.\.\.){_END}"
-    rf"|(\+\+\+)[ \t]*\r?\n(?:(?!\+\+\+)(?>{_TOML_LINE}\r?\n))*+\+\+\+{_END}"
+    rf"(---)[ \t]*\r?\n{_YAML_BEGIN}(?:(?!---|\.\.\.)(?>{_YAML_LINE}\r?\n))++(?:---|\.\.\.){_END}"
+    rf"|(\+\+\+)[ \t]*\r?\n{_TOML_BEGIN}(?:(?!\+\+\+)(?>{_TOML_LINE}\r?\n))*+\+\+\+{_END}"
 )
 # Extensions that CommonMark lacks: check boxes, alerts, containers, attributes.
 _MARKER = re.compile(
@@ -32,6 +34,9 @@ _MARKER = re.compile(
 )
 _TITLE = re.compile(r"\[!\w+\]|:::")  # such a line is not continued by the next one
 _SHORTCUT = re.compile(r"\[((?:\\.|[^\[\]\\])+)\](?:\[\]|(?![\[(:]))")
+_MAX_NESTING = (
+    100  # of blocks, twice per list; the preset's 20 loses 10 lists. 2 Python frames each
+)
 _PARAGRAPH = ["paragraph_open", "inline", "paragraph_close"]
 _FENCE = "$$"
 
@@ -122,7 +127,8 @@ def _parser() -> MarkdownIt:
     from mdit_py_plugins.deflist import deflist_plugin
     from mdit_py_plugins.footnote import footnote_plugin
 
-    parser = MarkdownIt("commonmark").enable("table").use(deflist_plugin).use(footnote_plugin)
+    parser = MarkdownIt("commonmark", {"maxNesting": _MAX_NESTING}).enable("table")
+    parser.use(deflist_plugin).use(footnote_plugin)
     return parser.disable(["inline", "footnote_tail"])
 
 

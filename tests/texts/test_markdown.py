@@ -95,6 +95,10 @@ FRONT = "---\ntitle: A lamp\ntags: [a, b]\nlist:\n- one\n\n# comment\nog:x: |\n 
         (CHAPTERS, False, ["One", "It was late.", "Two"]),
         (SCENES, False, ["She left: nobody saw her.\nThe lamp burned.", "The end."]),
         ("---\n---\nText.\n", False, ["Text."]),
+        ("---\n- item one\n- item two\n---\n", False, ["item one", "item two"]),
+        ("---\n# Title\n\n- item: one\n---\n", False, ["Title", "item: one"]),
+        ("---\n# comment\ntitle: A lamp\n---\nText.\n", True, ["Text."]),
+        ("+++\n# Title\n+++\n", False, ["Title"]),
         (FRONT, True, ["Text."]),
         (FRONT.replace("\n", "\r\n"), True, ["Text."]),
         ('\ufeff+++\ntitle = "Lamp"\n[a]\nb = [\n  1,\n]\n+++\nText.\n', True, ["Text."]),
@@ -106,6 +110,15 @@ def test_front_matter_is_told_from_a_rule(
     parts = [part.text for part in segments(text, "markdown") if part.translate]
     assert parts == translated
     assert ("front matter" in "".join(left_out(text, "markdown"))) is front_matter
+
+
+@pytest.mark.parametrize("levels", [14, 30, 45])
+def test_deeply_nested_blocks_are_translated(levels: int) -> None:
+    words = [f"Level {chr(97 + level % 26) * 2}." for level in range(levels)]
+    lists = "".join(f"{'  ' * level}- {line}\n" for level, line in enumerate(words))
+    assert [part.text for part in segments(lists, "markdown") if part.translate] == words
+    quote = "> " * levels + "Words.\n"
+    assert [part.text for part in segments(quote, "markdown") if part.translate] == ["Words."]
 
 
 HTML = """\
