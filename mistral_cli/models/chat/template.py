@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import ContextExceeded, ModelUnusable
 from mistral_cli.models.chat import Message
+from mistral_cli.models.chat.jinja_process import MOST_CHARACTERS
 from mistral_cli.models.chat.skeleton import Rendering, TemplateFailed, skeleton
 from mistral_cli.models.chat.turns import merge_turns
 from mistral_cli.models.gguf.model import MAX_TEMPLATE_BYTES
@@ -25,6 +26,9 @@ _PLACE = re.compile(f"[{chr(_FIRST_PLACE)}-{chr(_LAST_PLACE)}]")
 _MOST_COPIES = 4
 """How often a template may write one text; those that we know write it once."""
 
+_MOST_BLANKS = MOST_CHARACTERS // 2
+"""Whitespace around texts, which the template copies to its output, beside its own words."""
+
 
 def render_chat_template(
     messages: Sequence[Message], model: GGUF, reasoning: Reasoning | None = None
@@ -33,13 +37,18 @@ def render_chat_template(
 
     With `reasoning` the model thinks before it answers, or does not. Only the template can write
     control tokens, because it does not see the texts. They keep the whitespace around them, which
-    templates may strip. Raises `ModelUnusable` if the template fails.
+    templates may strip. Raises `ModelUnusable` if the template fails, and `ContextExceeded` for
+    too many turns or too much whitespace.
     """
     if len(messages) > _LAST_PLACE - _FIRST_PLACE:
         raise ContextExceeded(
             f"a conversation of {len(messages)} turns fits no context", hint="Send fewer turns."
         )
     texts = {chr(_FIRST_PLACE + n): each.content.strip() for n, each in enumerate(messages)}
+    blanks = sum(len(each.content) for each in messages) - sum(map(len, texts.values()))
+    if blanks > _MOST_BLANKS:
+        message = f"the texts begin and end with {blanks} blanks; {_MOST_BLANKS} are the most"
+        raise ContextExceeded(message, hint="Remove them.")
     rendered = _render(messages, model, reasoning.variables if reasoning else {})
     rendered += reasoning.suffix if reasoning else ""
     controls = {

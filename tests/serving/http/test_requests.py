@@ -298,6 +298,13 @@ def test_a_prompt_that_is_too_long_is_refused(api: Api) -> None:
             assert "4096" in error["message"]
 
 
+def test_a_message_of_too_many_blanks_is_refused(api: Api) -> None:
+    for text in (" " * 2_000_000, " " * (1 << 20), "\n" * 700_000 + "x" + "\t" * 700_000):
+        error = refused(api, CHAT, {"messages": [{"role": "user", "content": text}]})
+        assert error["code"] == "context_length_exceeded"
+        assert "blanks" in error["message"]
+
+
 def test_a_conversation_of_too_many_messages_is_refused(api: Api, mistral: Path) -> None:
     turns = [{"role": role, "content": ""} for role in ("user", "assistant")] * 30_000
     messages = [*turns, *MESSAGES * 5_000]
