@@ -59,6 +59,11 @@ def is_abbreviation(word: str) -> bool:
     return any(language.stands_before(word) for language in _languages().values())
 
 
+def may_be_abbreviation(word: str) -> bool:
+    """True if some language has `word` as an abbreviation."""
+    return is_abbreviation(word) or any(each.may_end(word) for each in _languages().values())
+
+
 def language_code(name: str) -> str | None:
     """The code of a language that a user named: "de", "pt-BR", "Deutsch", "Brazilian Portuguese".
 
