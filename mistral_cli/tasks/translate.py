@@ -108,6 +108,7 @@ class TranslationStrategy(Strategy):
         from mistral_cli.generation.chunking import ChunkedText, format_of
         from mistral_cli.generation.options import Overflow
         from mistral_cli.generation.prompt import EncodedPrompt
+        from mistral_cli.texts.structure import left_out
         from mistral_cli.texts.subtitles import check_subtitles
 
         whole = prompt.prompt
@@ -119,8 +120,9 @@ class TranslationStrategy(Strategy):
         if any(isinstance(chunk, EncodedPrompt) for chunk in chunks):
             return ChunkedText(whole, chunks, text_format=text_format)
         if text_format != "text":
+            rest = "".join(f" ({each})" for each in left_out(whole.text.document, text_format))
             raise UsageError(
-                f"{whole.text.source} has no words to translate",
+                f"{whole.text.source} has no words to translate{rest}",
                 hint="Code, formulas and times stay as they are: copy the file.",
             )
         return ChunkedText(whole, (prompt,))  # perhaps a single letter: leave it to the model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from mistral_cli.texts.spans import Span, stripped
+from mistral_cli.texts.spans import SYNTAX, Span, stripped
 
 _PART = re.compile(
     r"(?P<comment><!--.*?(?:-->|\Z))"
@@ -68,6 +68,7 @@ def _sentence(html: str, run: _Run) -> Iterator[Span]:
         last -= 1
     for start, end, name in (*run[:first], *run[last:]):
         if name:
+            yield Span(start, end, SYNTAX)
             yield from _attributes(html, start, end)
     if first < last:
         yield stripped(html, run[first][0], run[last - 1][1])
@@ -84,8 +85,10 @@ def _left_out(part: re.Match[str]) -> Iterator[Span]:
     elif part["raw"]:
         inside = part.string.find(">", part.start(), part.end()) + 1
         yield Span(inside or part.start(), part.end(), _RAW_KINDS[part["raw"].lower()])
-    elif part["tag"]:
-        yield from _attributes(part.string, *part.span())
+    else:
+        yield Span(*part.span(), SYNTAX)
+        if part["tag"]:
+            yield from _attributes(part.string, *part.span())
 
 
 def _attributes(html: str, start: int, end: int) -> Iterator[Span]:

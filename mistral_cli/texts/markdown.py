@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.texts.html_blocks import html_spans
 from mistral_cli.texts.markup import has_words
-from mistral_cli.texts.spans import Span, lines_of, stripped
+from mistral_cli.texts.spans import SYNTAX, Span, lines_of, stripped
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -109,16 +109,18 @@ def _block_spans(text: str, begin: int) -> Iterator[Span]:
         elif token.type == "inline":
             content = token.content.split("\n")
             yield from _runs(text, lines[first : first + len(content)], content)
-        elif token.type == "fence" and first + 1 < last:
-            yield Span(lines[first + 1].start, lines[last - 1].end, "code block")
+        elif token.type == "fence":
+            yield lines[first]._replace(kind=SYNTAX)
+            if first + 1 < last:
+                yield Span(lines[first + 1].start, lines[last - 1].end, "code block")
         elif token.type == "code_block":
             yield Span(lines[first].start, lines[last - 1].end, "code block")
         elif token.type == "html_block":
             yield from _html(lines[first:last], token.content)
     for definition in (*env.get("references", {}).values(), *env.get("duplicate_refs", ())):
         first, last = definition["map"]
-        if definition["title"]:
-            yield Span(lines[first].start, lines[last - 1].end, "link title")
+        kind = "link title" if definition["title"] else SYNTAX
+        yield Span(lines[first].start, lines[last - 1].end, kind)
 
 
 @cache
@@ -166,6 +168,7 @@ def _runs(text: str, lines: list[Span], content: list[str]) -> Iterator[Span]:
             yield Span(run[0].start, run[-1].end)
             run = []
         after_title = bool(_TITLE.match(text, at, end))
+        yield Span(at, begin, SYNTAX)
         if begin < end:
             if in_formula:
                 yield Span(begin, end, "formula")

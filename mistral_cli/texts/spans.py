@@ -10,6 +10,9 @@ from typing import NamedTuple
 _LINE = re.compile(r"([^\r\n]*)(?:\r\n|\r|\n|\Z)")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 
+SYNTAX = "syntax"
+"""The kind of a span that has letters and no words: an address, a tag, the name of a style."""
+
 
 class Span(NamedTuple):
     """A place in a text. `kind` names what is left as it is there; empty if it is translated."""

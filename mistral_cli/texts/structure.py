@@ -11,7 +11,7 @@ from typing import Literal
 from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 from mistral_cli.texts.markdown import lost_links, markdown_spans, new_block
 from mistral_cli.texts.markup import changed_markup, has_words
-from mistral_cli.texts.spans import Span, line_numbers
+from mistral_cli.texts.spans import SYNTAX, Span, line_numbers, lines_of, stripped
 from mistral_cli.texts.subtitles import (
     SUFFIXES,
     looks_like_subtitles,
@@ -76,7 +76,7 @@ def left_out(text: str, text_format: TextFormat) -> list[str]:
 
     The list has one message, or none if nothing is left out.
     """
-    spans = [span for span in _spans(text, text_format) if span.kind]
+    spans = [span for span in _spans(text, text_format) if span.kind not in ("", SYNTAX)]
     lines = dict[str, list[int]]()
     for span, line in zip(spans, line_numbers(text, (s.start for s in spans)), strict=True):
         lines.setdefault(span.kind, []).append(line)
@@ -144,7 +144,7 @@ def translation_problem(
 
 
 def _spans(text: str, text_format: TextFormat) -> Iterator[Span]:
-    """Yield the spans of `text` that have words, in order."""
+    """Yield the spans of `text` that have words, in order, and those that no reader found."""
     if text_format == "subtitles":
         spans: Iterable[Span] = subtitle_spans(text)
     elif text_format == "markdown":
@@ -152,7 +152,16 @@ def _spans(text: str, text_format: TextFormat) -> Iterator[Span]:
     else:
         spans = _paragraphs(text)
     letters = 1 if text_format == "subtitles" else 2
-    return (span for span in spans if has_words(text[span.start : span.end], letters))
+    end = 0
+    for span in (*spans, Span(len(text), len(text))):
+        if end < span.start and has_words(text[end : span.start], letters):
+            for line in lines_of(text[end : span.start]):
+                start, stop, _ = stripped(text, end + line.start, end + line.end)
+                if has_words(text[start:stop], letters):
+                    yield Span(start, stop, "unread line")
+        if has_words(text[span.start : span.end], letters):
+            yield span
+        end = max(end, span.end)
 
 
 def _paragraphs(text: str) -> Iterator[Span]:

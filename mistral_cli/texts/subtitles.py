@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 
 from mistral_cli.errors import UsageError
-from mistral_cli.texts.spans import Span, line_numbers, lines_of, stripped
+from mistral_cli.texts.spans import SYNTAX, Span, line_numbers, lines_of, stripped
 
 SUFFIXES = frozenset((".srt", ".vtt", ".webvtt", ".sbv", ".sub", ".ass", ".ssa", ".lrc"))
 _REFUSED = {
@@ -36,10 +36,11 @@ _TIMING = re.compile(
     rf"[ \t]*(?:{_TIME}{_ARROW}(?:{_TIME}|[ \t]*$)|{_FULL_TIME}[^\w\r\n]{{1,9}}{_FULL_TIME})", re.M
 )
 _SETTINGS = re.compile(r"(?:[ \t]+[A-Za-z]\w*:\S+)*[ \t]*")
+_CLOCKS = re.compile(r"\d[ \t]{0,9}->[ \t]{0,9}\d|\d:\d[^\r\n]*\d:\d")
 _VTT, _COMMENT = "WEBVTT", "NOTE"
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)(?=\s|\Z)")
 _TIMED_LINE = re.compile(
-    r"[ \t]*(?:(?:\[\d+:\d\d?(?:[.:]\d+)?\][ \t]*)+(?:<\d+:\d\d[.:]\d+>[ \t]*)?"  # LRC
+    r"[ \t]*(?:(?:\[-?\d+:\d\d?(?:[.,:]\d+){0,2}\][ \t]*)+(?:<\d+:\d\d[.:]\d+>[ \t]*)?"  # LRC
     r"|\{\d+\}\{\d*\}/?|\[\d+\]\[\d*\]/?"  # MicroDVD, MPL2
     r"|\d+:\d\d:\d\d[:=,](?!\d))"  # TMPlayer
 )
@@ -48,7 +49,10 @@ _ASS = re.compile(r"^\ufeff?\[(?:Script Info|Events)\]|^Dialogue:", re.I | re.M)
 _SECTION = re.compile(r"[ \t]*\[([^\]\r\n]+)\]")
 _FIELD = re.compile(r"[ \t]*([\w ]+):[ \t]*")
 _ASS_FIELDS = 10  # of an event, unless a Format line says otherwise; the text is the last
-_DRAWING = re.compile(r"\{[^}]*\\p[1-9]")
+_EVENTS = ("dialogue", "comment", "picture", "sound", "movie", "command", "format")
+_DRAWING = re.compile(
+    r"\{(?:[^{}\\]|\\(?!p[1-9]))*+\\p[1-9][^{}]*+\}.*?(?:\{[^{}]*\\p0[^{}]*\}|\Z)"
+)
 _CODE = r"\{(?:\\|[A-Za-z]:)[^{}]*\}"  # of SSA and ASS, also in SRT; of MicroDVD
 _BEFORE = re.compile(rf"(?:\s|\\N|{_CODE}|<[^>/]*>|[-\u2010-\u2015](?=\s)|[\u266a\u266b#](?=\s))*")
 _NO_WORDS = re.compile(rf"(?:\s|\\N|{_CODE}|</[^<>]*>|[\u266a\u266b#])++")
@@ -62,7 +66,7 @@ def looks_like_subtitles(text: str) -> bool:
     if first[0].startswith(_VTT) or first[0].lower().startswith("[script info]"):
         return True
     timing = first[1] if first[0].strip().isdigit() and len(first) > 1 else first[0]
-    if _TIMING.match(timing):
+    if _is_time(timing, 0, len(timing)):
         return True
     words = [line for line in first if line and not _TAG_LINE.match(line)]
     return len(words) > 1 and all(map(_TIMED_LINE.match, words[:2]))
@@ -98,7 +102,7 @@ def place_in_subtitles(text: str, position: int) -> str:
     for start, end, _ in _lines(text):
         if start > position:
             break
-        if _TIMING.match(text, start, end):
+        if _is_time(text, start, end, before):
             number += 1
             label = before if before.isdigit() else str(number)
         before = text[start:end].strip()
@@ -116,6 +120,25 @@ def _lines(text: str) -> list[Span]:
     return lines_of(text, 1 if text.startswith("\ufeff") else 0)
 
 
+def _is_time(text: str, start: int, end: int, before: str = "-") -> bool:
+    """Whether a line has the times of a cue; also in a form that no reader of subtitles knows.
+
+    A line with an arrow is then a time if it has no letters, or stands below `before`, the number
+    of a cue or a blank line: a model would lose the time, and the cue with it.
+    """
+    if _TIMING.match(text, start, end):
+        return True
+    line = text[start:end]
+    begins_cue = not before or before.isdigit()
+    if "-->" in line:
+        return begins_cue or not (_has_letters(line) or line.strip() == "-->")
+    return begins_cue and not _has_letters(line) and bool(_CLOCKS.search(line))
+
+
+def _has_letters(text: str) -> bool:
+    return any(map(str.isalpha, text))
+
+
 def _is_timed_lines(text: str) -> bool:
     """Whether more lines begin with their time than lines are the times of a cue."""
     sample = text[:_SAMPLE]
@@ -127,30 +150,45 @@ def _is_timed_lines(text: str) -> bool:
 def _cue_spans(text: str) -> Iterator[Span]:
     lines = _lines(text)
     if is_vtt := text.startswith(_VTT, lines[0].start):
+        yield Span(lines[0].start, lines[0].start + len(_VTT), SYNTAX)
         yield stripped(text, lines[0].start + len(_VTT), lines[0].end, "header field")
-    lines.append(Span(len(text), len(text)))
+    stripped_lines = ["", *(text[start:end].strip() for start, end, _ in lines)]
+    times = [
+        _is_time(text, *line[:2], before)
+        for line, before in zip(lines, stripped_lines, strict=False)
+    ]
     block, in_cue, words = "header" if is_vtt else "", False, list[Span]()
     separated = True  # by a blank line
-    for number, line in enumerate(lines[:-1]):
+    for number, line in enumerate(lines):
         start, end, _ = line
-        following = lines[number + 1]
-        if timing := _TIMING.match(text, start, end):
+        if times[number]:
             yield from _words(text, words, block)
             block, in_cue, separated, words = "", True, False, []
-            if not _SETTINGS.fullmatch(text, timing.end(), end):
-                words.append(Span(timing.end(), end))
+            timing = _TIMING.match(text, start, end)
+            rest = timing.end() if timing else end
+            if timing is None:
+                yield Span(start, end, "unread line")
+            elif _SETTINGS.fullmatch(text, rest, end):
+                yield Span(rest, end, SYNTAX)
+            elif _has_letters(text[rest:end]):
+                words.append(Span(rest, end))
         elif not text[start:end].strip():
             yield from _words(text, words, block)
             block, separated, words = "", True, []
         elif block:
-            words += [line] if block == _COMMENT else []
+            if block == _COMMENT:
+                words.append(line)
+            else:
+                yield Span(start, end, SYNTAX)
         elif is_vtt and separated and (head := _BLOCK.match(text, start, end)):
             block = head[1]
+            yield Span(start, head.end(), SYNTAX)
             words += [Span(head.end(), end)] if block == _COMMENT else []
-        elif _TIMING.match(text, *following[:2]) and (
+        elif any(times[number + 1 : number + 2]) and (
             text[start:end].strip().isdigit() or (is_vtt and separated)
         ):
             yield from _words(text, words, block)
+            yield Span(start, end, SYNTAX)
             words = []
         elif in_cue:
             words.append(line)
@@ -170,47 +208,64 @@ def _words(text: str, cue: list[Span], block: str) -> Iterator[Span]:
     else:
         parts = [Span(cue[0].start, cue[-1].end)] if cue else []
     for start, end, _ in parts:
-        yield _unmarked(text, start, end)
+        yield from _unmarked(text, start, end)
 
 
-def _unmarked(text: str, start: int, end: int) -> Span:
-    """The span without tags, dashes and notes at its ends."""
+def _unmarked(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield the span without tags, dashes and notes at its ends, and these as syntax."""
     words = text[start:end]
     inside = _BEFORE.match(words)
     first = inside.end() if inside else 0
     last = len(words)
     for part in _NO_WORDS.finditer(words, first):
         last = part.start() if part.end() == len(words) else len(words)
-    return Span(start + first, start + last)
+    yield Span(start, start + first, SYNTAX)
+    yield Span(start + first, start + last)
+    yield Span(start + last, end, SYNTAX)
 
 
 def _timed_line_spans(text: str) -> Iterator[Span]:
     for start, end, _ in _lines(text):
         if timed := _TIMED_LINE.match(text, start, end):
-            yield _unmarked(text, timed.end(), end)
+            yield from _unmarked(text, timed.end(), end)
         elif tag := _TAG_LINE.match(text, start, end):
+            yield Span(start, tag.start(2), SYNTAX)
             yield Span(*tag.span(2), "header field")
         else:
-            yield _unmarked(text, start, end)
+            yield from _unmarked(text, start, end)
 
 
 def _event_spans(text: str) -> Iterator[Span]:
     """Yield the text of the events of SSA or ASS."""
     section, fields = "", _ASS_FIELDS
     for start, end, _ in _lines(text):
+        field = _FIELD.match(text, start, end)
+        name = field[1].strip().lower() if field else ""
         if head := _SECTION.match(text, start, end):
             section = head[1].strip().lower()
+            yield Span(start, end, SYNTAX)
         elif text.startswith((";", "!"), start):
             yield Span(start + 1, end, "comment")
-        elif (field := _FIELD.match(text, start, end)) is None:
-            continue
-        elif section == "script info" and field[1] == "Title":
-            yield Span(field.end(), end, "header field")
-        elif section == "events" and field[1] == "Format":
-            fields = text.count(",", start, end) + 1
-        elif field[1] in ("Dialogue", "Comment"):
+        elif field and name in ("dialogue", "comment"):
             *_, words = text[field.end() : end].split(",", fields - 1)
-            if field[1] == "Comment":
+            yield Span(start, end - len(words), SYNTAX)
+            if name == "comment":
                 yield Span(end - len(words), end, "comment")
-            elif not _DRAWING.match(words):
-                yield _unmarked(text, end - len(words), end)
+            else:
+                yield from _event_words(text, end - len(words), end)
+        elif field and section == "script info" and name == "title":
+            yield Span(start, field.end(), SYNTAX)
+            yield Span(field.end(), end, "header field")
+        elif section not in ("", "events") or name in _EVENTS:
+            yield Span(start, end, SYNTAX)
+            if section == "events" and name == "format":
+                fields = text.count(",", start, end) + 1
+
+
+def _event_words(text: str, start: int, end: int) -> Iterator[Span]:
+    """Yield what stands between the drawings of an event."""
+    for drawing in _DRAWING.finditer(text, start, end):
+        yield from _unmarked(text, start, drawing.start())
+        yield Span(*drawing.span(), SYNTAX)
+        start = drawing.end()
+    yield from _unmarked(text, start, end)

@@ -75,6 +75,8 @@ def test_all_text_of_the_specifications_is_translated_in_its_place(text: str) ->
     for part in parts:
         if part.translate:
             assert translation_problem(part.text, part.text, "markdown") is None
+    dropped_cell = "| bar | baz | boo |" in text
+    assert ("unread line" in "".join(left_out(text, "markdown"))) is dropped_cell
     if text not in BROKEN_HTML:
         assert list(words_of(RENDERER.render(replaced(text, "1")))) == []
         translation = "".join(marked(p.text) if p.translate else p.text for p in parts)
@@ -119,6 +121,21 @@ def test_deeply_nested_blocks_are_translated(levels: int) -> None:
     assert [part.text for part in segments(lists, "markdown") if part.translate] == words
     quote = "> " * levels + "Words.\n"
     assert [part.text for part in segments(quote, "markdown") if part.translate] == ["Words."]
+
+
+@pytest.mark.parametrize(
+    ("text", "report"),
+    [
+        (
+            "".join(f"{'  ' * level}- item\n" for level in range(52)),
+            "3 unread lines (lines 50, 51, 52)",
+        ),
+        ("> " * 200 + "Words\n\nText.\n", "1 unread line (line 1)"),
+        ("| A |\n|---|\n| one | two |\n", "1 unread line (line 3)"),
+    ],
+)
+def test_what_the_parser_drops_is_reported(text: str, report: str) -> None:
+    assert left_out(text, "markdown") == [f"not translated: {report}"]
 
 
 HTML = """\

@@ -164,6 +164,63 @@ def test_words_are_translated_and_the_rest_is_reported(
     check_subtitles("film.srt", document)
 
 
+TWO_CUES = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n%s2\n%s\nTwo.\n"
+
+
+@pytest.mark.parametrize("blank", ["", "\n"])
+@pytest.mark.parametrize(
+    ("time", "reported"),
+    [
+        ("-00:00:03,000 --> 00:00:04,000", False),
+        ("--> 00:00:04,000", False),
+        ("0:3 --> 0:4", False),
+        ("00:00:60:00,000 --> 00:00:61:00,000", False),
+        ("00:00:03,000 --> 00:00:04:00,000", False),
+        ("3 -> 4", False),
+        ("-0:00:03.000,0:00:04.000", False),
+        ("00h03 --> 00h04", True),
+        ("--> 00:00:04,000 On the line", True),
+    ],
+)
+def test_a_time_in_an_unknown_form_stays(time: str, reported: bool, blank: str) -> None:
+    text = TWO_CUES % (blank, time)
+    parts = segments(text, "subtitles")
+    assert [part.text for part in parts if part.translate] == ["One.", "Two."]
+    assert "".join(part.text for part in parts) == text
+    line = 5 + len(blank)
+    assert left_out(text, "subtitles") == (
+        [f"not translated: 1 unread line (line {line})"] if reported else []
+    )
+    assert place(text, text.index("Two"), "subtitles") == "cue 2"
+
+
+def test_an_arrow_between_words_is_translated() -> None:
+    text = TWO_CUES % ("", "00:00:03 --> 00:00:04\nPress A --> B, 3 -> 4.")
+    words = [part.text for part in segments(text, "subtitles") if part.translate]
+    assert words == ["One.", "Press A --> B, 3 -> 4.\nTwo."]
+
+
+@pytest.mark.parametrize(
+    ("line", "translated", "rest"),
+    [
+        ("dialogue: 0,0:00:01.00,0:00:02.00,Default,Bob,0,0,0,,Hi you", ["Hi you"], []),
+        ("Dialogue: 0,1,2,D,B,0,0,0,,{\\p1}m 0 0 l 1 2{\\p0}After.", ["After."], []),
+        ("Dialogue: 0,1,2,D,B,0,0,0,,One {\\b1\\p2}m 0 b c{\\p0} two", ["One", "two"], []),
+        ("Dialog: 0,1,2,D,B,0,0,0,,Hi", [], ["not translated: 1 unread line (line 15)"]),
+        ("a line without its event", [], ["not translated: 1 unread line (line 15)"]),
+        ("Picture: 0,1,2,D,B,0,0,0,,lamp.png", [], []),
+    ],
+)
+def test_every_line_of_events_is_translated_or_reported(
+    line: str, translated: list[str], rest: list[str]
+) -> None:
+    text = ASS.replace("; Made by hand\n", "").replace("Title: The lamp", "x: y")
+    text = text.replace("Comment:", "Command:") + line + "\n"
+    words = [part.text for part in segments(text, "subtitles") if part.translate]
+    assert words[2:] == translated
+    assert left_out(text, "subtitles") == rest
+
+
 LINES = """00:00:01,000 --> 00:00:02,000|00:01 -> 00:02|0:00:03.5 --> 0:00:04 Words|1|14||  |Words
 - Words|Words, words.|<i>Words</i>|[Words]|00:00:01,000 -->|NOTE Words
 {\\an8}Words|10:30 Words|Words:"""
