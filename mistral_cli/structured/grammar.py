@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from mistral_cli.structured.schema import Schema, bad_schema, validator
@@ -28,7 +29,7 @@ ASSERTIONS |= {"minLength", "maxLength", "pattern", "format"}
 ASSERTIONS |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 """Keywords that constrain a value; all others are annotations."""
 
-_WALK = 500  # bytes, which take 10 ms
+_WALK = 500  # bytes
 
 _DEFINITIONS = ("$defs", "definitions")
 _SCHEMAS = ("anyOf", "oneOf", "prefixItems", "items", "additionalProperties")
@@ -81,27 +82,37 @@ def check_grammar(grammar: str, schema: Schema) -> list[str]:
     return list(notes)
 
 
+@lru_cache(maxsize=8)  # requests repeat their schema, and the walks take 30 ms
 def _limit_exceeded(grammar: str) -> str:
     """Name the limit of llguidance that `grammar` exceeds as it begins; "" if it stays within.
 
     A grammar that compiles can still fail at some token, and llama.cpp then goes on without it.
-    The walk takes the shortest strings, one item of a list, and every property, so that it soon
-    meets each part.
+    One walk takes the shortest strings and lists and every property, the other goes as deep as it
+    can, so that they meet most parts of a schema.
     """
     import llguidance
 
     matcher = llguidance.LLMatcher(llguidance.LLTokenizer("byte"), grammar, log_level=0)
+    for preferred in (b'"]', b'{["]'):
+        matcher.reset()
+        _walk(matcher, preferred)
+        if matcher.is_error():
+            break
+    return str(matcher.get_error()).partition("\n")[0].partition(";")[0]
+
+
+def _walk(matcher: Any, preferred: bytes) -> None:
+    """Feed up to _WALK bytes to `matcher`, each the first that is `preferred` and allowed."""
     last = None
     for _ in range(_WALK):
         bits = matcher.compute_bitmask()
         if matcher.is_error() or matcher.is_stopped():
-            break
+            return
         allowed = [byte for byte in range(256) if bits[byte // 8] >> byte % 8 & 1]
-        if last == ord("[") and len(allowed) > 1:
+        if last == ord("[") and len(allowed) > 1:  # no empty list
             allowed = [byte for byte in allowed if byte != ord("]")]
-        last = next((byte for byte in b'"]' if byte in allowed), allowed[0])
+        last = next((byte for byte in preferred if byte in allowed), allowed[0])
         matcher.consume_token(last)
-    return str(matcher.get_error()).partition("\n")[0].partition(";")[0]
 
 
 def _reason(report: str) -> str:

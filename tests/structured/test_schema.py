@@ -213,6 +213,8 @@ TREE = {"type": "object", "properties": {"children": NODE}, "required": ["childr
     [
         WIDE,
         {"type": "object", "properties": {"name": {"type": "string"}, "inner": WIDE}},
+        {"anyOf": [{"type": "string"}, {"type": "null"}, WIDE]},
+        {"type": "object", "properties": {"name": {"type": ["string", "object"]}, "inner": WIDE}},
         {"enum": [{"number": n} for n in range(3000)]},
         {"type": "array", "items": {"const": 1}, "minItems": 10_000_000},
         {"type": "string", "pattern": "^((a{1000}){1000}){1000}$"},
