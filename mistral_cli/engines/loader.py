@@ -75,7 +75,10 @@ def open_session(
         if not limited:
             raise
         hint = "Raise the limit of memory (ulimit -v), or use a smaller model or -c."
-        raise LimitReached(error.message, hint=hint) from error
+        # A thread that cannot start, or an abort without a word, is an allocation that failed too.
+        known = "out of memory" in error.message
+        message = error.message if known else f"{error.message} (out of memory?)"
+        raise LimitReached(message, hint=hint) from error
 
 
 def open_engine(

@@ -15,6 +15,10 @@ import sys
 DEATH_HINT = "Run it again; if that fails too, use a smaller -c, another file or another --engine."
 
 _TELLING_WORDS = ("error", "assert", "fail", "abort", "terminate", "killed")
+_MEMORY_WORDS = (
+    "memoryerror", "bad_alloc", "out of memory", "allocate memory", "failed to allocate",
+    "unable to allocate",
+)  # fmt: skip
 
 
 def child_command(module: str, *arguments: object) -> tuple[list[str], dict[str, str]]:
@@ -57,9 +61,15 @@ def describe_exit(status: int, log: str) -> str:
     Of several such lines the last counts; without any, it is the last line.
     """
     lines = [line.strip() for line in log.splitlines() if line.strip()]
-    telling = [line for line in lines if any(word in line.lower() for word in _TELLING_WORDS)]
+    telling = [line for line in lines if _has(line, (*_TELLING_WORDS, *_MEMORY_WORDS))]
     words = (telling or lines or [""])[-1]
+    if _has(words, _MEMORY_WORDS):
+        return f"the engine ran out of memory: {words}"
     return f"{_ending(status)}: {words}" if words else _ending(status)
+
+
+def _has(line: str, words: tuple[str, ...]) -> bool:
+    return any(word in line.lower() for word in words)
 
 
 def _ending(status: int) -> str:

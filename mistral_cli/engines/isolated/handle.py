@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,7 @@ class EngineProcess:
         # Its temporary files go into our folder, which also goes if it is killed.
         environment["TMPDIR"] = str(self._log.parent)
         try:
-            with self._log.open("wb") as log:
+            with self._log.open("ab") as log:
                 process = subprocess.Popen(
                     command,
                     env=environment,
@@ -155,7 +156,9 @@ class EngineProcess:
 
     def _open(self, opening: OpenModel, warn: Callable[[str], None]) -> ModelOpened:
         try:
-            self._connection.send(opening)
+            # What a library writes before it ends the process stays in our log.
+            options = replace(opening.options, log_file=self._log)
+            self._connection.send(replace(opening, options=options))
             while isinstance(message := self._connection.recv(), LoadWarning):
                 warn(message.text)
         except (EOFError, OSError) as error:

@@ -18,16 +18,17 @@ def _log(file: Path | None) -> IO[bytes]:
 
 @contextlib.contextmanager
 def captured_stderr(file: Path | None = None) -> Iterator[Callable[[], str]]:
-    """Send file descriptor 2 to a file, and yield a function that reads it.
+    """Send file descriptor 2 to a file, and yield a function that reads what arrived there.
 
     By default it is a temporary file. Another process can read `file` if this one crashes.
     """
     with contextlib.suppress(OSError, ValueError, AttributeError):  # closed, or None
         sys.stderr.flush()
     with _log(file) as log, contextlib.ExitStack() as restore:
+        start = log.seek(0, os.SEEK_END)
 
         def read() -> str:
-            log.seek(0)
+            log.seek(start)
             return log.read().decode(errors="replace")
 
         try:

@@ -20,6 +20,7 @@ from support.processes import gone
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.isolated import handle as process_handle
+from mistral_cli.engines.isolated.children import describe_exit
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.isolated.messages import OpenModel
 from mistral_cli.engines.isolated.session import IsolatedSession, open_in_process
@@ -217,6 +218,34 @@ def test_warnings_and_a_required_gpu(mistral: Path) -> None:
 
 
 # --- death -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("log", "words"),
+    [
+        ("", "the engine ended with exit code 1"),
+        ("Traceback:\nMemoryError", "the engine ran out of memory: MemoryError"),
+        ("ggml: failed to allocate 5 MiB", "ran out of memory: ggml: failed to allocate 5 MiB"),
+        ("libgomp: Thread creation failed", "exit code 1: libgomp: Thread creation failed"),
+    ],
+)
+def test_an_end_is_described_with_its_reason(log: str, words: str) -> None:
+    assert describe_exit(1, log).endswith(words)
+
+
+def test_what_a_library_writes_before_it_ends_the_process_is_in_our_log(
+    tmp_path: Path,
+) -> None:
+    log = tmp_path / "stderr"
+    log.write_text("an older load failed\n")
+    program = (
+        "import os, sys; from pathlib import Path;"
+        "from mistral_cli.engines.isolated.native_calls import captured_stderr\n"
+        "with captured_stderr(Path(sys.argv[1])) as read:\n"
+        "    os.write(2, b'bad_alloc'); assert read() == 'bad_alloc'; os._exit(1)"
+    )
+    status = subprocess.run([sys.executable, "-c", program, str(log)], check=False).returncode
+    assert describe_exit(status, log.read_text()) == "the engine ran out of memory: bad_alloc"
 
 
 @pytest.mark.parametrize(
