@@ -381,6 +381,15 @@ def test_bad_answers(text: str, schema: Schema, problem: str) -> None:
     assert len(caught.value.message) < 400
 
 
+def test_free_text_is_a_schema_that_was_not_enforced() -> None:
+    with pytest.raises(OutputInvalid, match="could not enforce the schema") as caught:
+        parse("{Sure, here it is", ANY_OBJECT)
+    assert caught.value.hint == "Simplify the schema."
+    with pytest.raises(OutputInvalid, match="'a' occurs twice") as caught:
+        parse('{"a": 1, "a": 1}', ANY_OBJECT)
+    assert "--seed" in caught.value.hint
+
+
 @given(value=VALUES, ascii_only=st.booleans())
 def test_any_value_survives(value: Any, ascii_only: bool) -> None:
     assert parse(json.dumps(value, ensure_ascii=ascii_only), {}) == value
