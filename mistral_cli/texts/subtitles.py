@@ -36,13 +36,15 @@ _TIMING = re.compile(
     rf"[ \t]*(?:{_TIME}{_ARROW}(?:{_TIME}|[ \t]*$)|{_FULL_TIME}[^\w\r\n]{{1,9}}{_FULL_TIME})", re.M
 )
 _SETTINGS = re.compile(r"(?:[ \t]+[A-Za-z]\w*:\S+)*[ \t]*")
-_CLOCKS = re.compile(r"\d[ \t]{0,9}->[ \t]{0,9}\d|\d:\d[^\r\n]*\d:\d")
+_ODD_ARROW = re.compile(r"[-=~\u2010-\u2015][ \t]?(?:>|&gt;)|\u2192")
+_CLOCKS = re.compile(r"\d:\d.*\d:\d")
+_NUMBERS = re.compile(r"\d\D+\d")
 _VTT, _COMMENT = "WEBVTT", "NOTE"
 _BLOCK = re.compile(r"(NOTE|STYLE|REGION)(?=\s|\Z)")
 _TIMED_LINE = re.compile(
     r"[ \t]*(?:(?:\[-?\d+:\d\d?(?:[.,:]\d+){0,2}\][ \t]*)+(?:<\d+:\d\d[.:]\d+>[ \t]*)?"  # LRC
-    r"|\{\d+\}\{\d*\}/?|\[\d+\]\[\d*\]/?"  # MicroDVD, MPL2
-    r"|\d+:\d\d:\d\d[:=,](?!\d))"  # TMPlayer
+    r"|\{-?\d+\}\{-?\d*\}/?|\[\d+\]\[\d*\]/?"  # MicroDVD, MPL2
+    r"|-?\d+:\d\d?:\d\d?(?:[.,]\d+)?[:=,](?!\d))"  # TMPlayer
 )
 _TAG_LINE = re.compile(r"[ \t]*\[([A-Za-z#]+):([^\]\r\n]*)\][ \t]*$", re.M)
 _ASS = re.compile(r"^\ufeff?\[(?:Script Info|Events)\]|^Dialogue:", re.I | re.M)
@@ -123,16 +125,19 @@ def _lines(text: str) -> list[Span]:
 def _is_time(text: str, start: int, end: int, before: str = "-") -> bool:
     """Whether a line has the times of a cue; also in a form that no reader of subtitles knows.
 
-    A line with an arrow is then a time if it has no letters, or stands below `before`, the number
-    of a cue or a blank line: a model would lose the time, and the cue with it.
+    Such a line stands below `before`, the number of a cue or a blank line, or it has an arrow and
+    no letters. A model would lose the time, and the cue with it.
     """
     if _TIMING.match(text, start, end):
         return True
     line = text[start:end]
-    begins_cue = not before or before.isdigit()
-    if "-->" in line:
-        return begins_cue or not (_has_letters(line) or line.strip() == "-->")
-    return begins_cue and not _has_letters(line) and bool(_CLOCKS.search(line))
+    is_wordless, has_digit = not _has_letters(line), any(map(str.isdigit, line))
+    if "-->" in line and ((is_wordless and has_digit) or not before or before.isdigit()):
+        return True
+    odd = _ODD_ARROW.search(line) or _CLOCKS.search(line)
+    if before.isdigit():
+        return has_digit and bool(odd or (is_wordless and _NUMBERS.search(line)))
+    return not before and is_wordless and has_digit and bool(odd)
 
 
 def _has_letters(text: str) -> bool:

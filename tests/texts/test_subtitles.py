@@ -179,6 +179,12 @@ TWO_CUES = "1\n00:00:01,000 --> 00:00:02,000\nOne.\n%s2\n%s\nTwo.\n"
         ("3 -> 4", False),
         ("-0:00:03.000,0:00:04.000", False),
         ("00h03 --> 00h04", True),
+        ("3s -> 4s", True),
+        ("00:00:03,000 to 00:00:04,000", True),
+        ("00:00:03,000 \u2192 ?", False),
+        ("0.5 \u2014\u2014> 1.5", False),
+        ("12 --&gt; 13", False),
+        ("00;00;03 00;00;04", False),
         ("--> 00:00:04,000 On the line", True),
     ],
 )
@@ -192,6 +198,20 @@ def test_a_time_in_an_unknown_form_stays(time: str, reported: bool, blank: str) 
         [f"not translated: 1 unread line (line {line})"] if reported else []
     )
     assert place(text, text.index("Two"), "subtitles") == "cue 2"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{1}{2}One.\n{-3}{4}Two.\n",
+        "00:00:01:One.\n-00:00:04:Two.\n",
+        "00:00:01:One.\n0:0:5.5:Two.\n",
+        "[-00:01.20]One.\n[00:00:02,00]Two.\n",
+    ],
+)
+def test_an_odd_time_before_the_words_stays(text: str) -> None:
+    parts = [part.text for part in segments(text, "subtitles") if part.translate]
+    assert parts == ["One.", "Two."]
 
 
 def test_an_arrow_between_words_is_translated() -> None:
