@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence, Set
 from itertools import pairwise
 from typing import NoReturn
 
@@ -29,6 +29,11 @@ ANOTHER = "Use a model in GGUF format: a single file whose name ends in .gguf."
 # Other tokenizers are not for text generation; llama.cpp aborts or hangs on some of their files.
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}
 _MAX_TOKENS = 1 << 21
+# The bytes of UTF-8, without NUL: llama.cpp throws at a text with one that has no token.
+_UTF8_BYTES = (*range(0x01, 0xC0), *range(0xC2, 0xF5))
+# Merges to look at. The results of all are tokens in published vocabularies; of half in those for
+# ctransformers, whose tokens are raw bytes and whose merges are in GPT-2's spelling.
+_MERGES = 1000
 _MAX_EXPERTS = 1024  # llama.cpp aborts above this
 _LIMITS = {  # hyperparameters that every model has, with limits that no trained model reaches
     "block_count": 512,
@@ -88,6 +93,16 @@ def refuse_other_kind(header: GGUF, *, complete: bool = True) -> None:
     """Refuse a file that is known not to be a language model; `complete` as in `other_kind`."""
     if kind := other_kind(header, complete=complete):
         refuse(f"is {kind.name}", kind.advice)
+
+
+def _check_architecture(model: GGUF) -> None:
+    """Refuse hyperparameters that are all of another architecture."""
+    suffix = f".{next(iter(_LIMITS))}"
+    named = [key.removesuffix(suffix) for key in model.metadata if key.endswith(suffix)]
+    if named and model.architecture not in named:
+        problem = f"has the architecture {model.architecture[:40]!r} ('general.architecture'), but"
+        other = named[0][:40]
+        refuse(f"{problem} its metadata is for {other!r} ({other}{suffix})", CONVERT)
 
 
 def _check_hyperparameters(model: GGUF) -> None:
@@ -217,8 +232,29 @@ def _check_vocabulary(model: GGUF) -> None:
     _check_tokens(model)
 
 
+def _check_tokenizer(model: GGUF, tokens: Set[bytes]) -> None:
+    """Refuse `tokens` that were made for another tokenizer than the one that the file names."""
+    name = "'tokenizer.ggml.model'"
+    if model.tokenizer_model == "llama":
+        fit = f"is {model.tokenizer_model!r}, which does not fit its vocabulary"
+        if "tokenizer.ggml.scores" not in model.metadata:
+            refuse(f"metadata {name} {fit}: it has no 'tokenizer.ggml.scores'", CONVERT)
+        lacking = (b for b in _UTF8_BYTES if not tokens & {b"<0x%02X>" % b, bytes([b])})
+        if (byte := next(lacking, None)) is not None:
+            refuse(f"metadata {name} {fit}: it has no token '<0x{byte:02X}>'", CONVERT)
+        return
+    merges = model.metadata.get("tokenizer.ggml.merges")
+    if not isinstance(merges, Array) or not merges.count:
+        return
+    first = Array(STRING, min(merges.count, _MERGES), merges.data).strings()
+    known = sum(merge.replace(b" ", b"", 1) in tokens for merge in first)
+    if known < len(first) / 4:
+        problem = f"{known} of the first {len(first)} merges make a token of its vocabulary"
+        refuse(f"only {problem} ('tokenizer.ggml.merges')", CONVERT)
+
+
 def _check_tokens(model: GGUF) -> None:
-    """Refuse tokens on which llama.cpp aborts: duplicates, and malformed byte tokens."""
+    """Refuse tokens on which llama.cpp aborts: duplicates, malformed and missing byte tokens."""
     tokens: Sequence[bytes] = model.tokens
     if b"\0" in b"".join(tokens):  # llama.cpp reads them as C strings
         tokens = [each.partition(b"\0")[0] for each in tokens]
@@ -228,6 +264,7 @@ def _check_tokens(model: GGUF) -> None:
         twice = next(each for each, count in Counter(tokens).items() if each and count > 1)
         problem = f"{len(tokens)} tokens, some of them twice, such as {twice[:40]!r}"
         refuse(f"has {problem} ('tokenizer.ggml.tokens')", CONVERT)
+    _check_tokenizer(model, distinct)
     valid = {b"<0x%02X>" % byte for byte in range(256)}
     if BYTE_TOKEN not in (model.token_types or ()):
         return
@@ -305,6 +342,7 @@ def _llama_shapes(model: GGUF) -> dict[str, tuple[int, ...]]:
 def check_model(model: GGUF) -> None:
     """Raise `ModelUnusable` unless an engine can load `model` without crashing."""
     _check_kind(model)
+    _check_architecture(model)
     _check_hyperparameters(model)
     _check_vocabulary(model)
     _check_tensors(model)

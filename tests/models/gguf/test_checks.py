@@ -115,6 +115,29 @@ DAMAGE: dict[str, tuple[Callable[[GGUFParts], object], str]] = {
         lambda d: d.put(entry("llama.rope.freq_base", 12, struct.pack("<d", 1e4))),
         "freq_base' is not of the type FLOAT32",
     ),
+    "an architecture that nobody knows": (
+        lambda d: d.put(words(ARCHITECTURE, "gpt9")),
+        "has the architecture 'gpt9' .*, but its metadata is for 'llama'",
+    ),
+    "architecture in capitals": (
+        lambda d: d.put(words(ARCHITECTURE, "LLAMA")),
+        "has the architecture 'LLAMA' .*, but its metadata is for 'llama'",
+    ),
+    "another architecture": (
+        lambda d: d.put(words(ARCHITECTURE, "mamba")),
+        "has the architecture 'mamba' .*, but its metadata is for 'llama'",
+    ),
+    "SentencePiece without scores": (
+        lambda d: d.entries.pop("tokenizer.ggml.scores"),
+        "'tokenizer.ggml.model' is 'llama', which does not fit .* no 'tokenizer.ggml.scores'",
+    ),
+    "SentencePiece without a byte": (
+        lambda d: d.entries.update(
+            {TOKENS: d.entries[TOKENS].replace(b"<0x0A>", b"<0xXX>")},
+            **{"tokenizer.ggml.token_type": numbers("tokenizer.ggml.token_type", [1] * 300)},
+        ),
+        "'tokenizer.ggml.model' is 'llama', which does not fit .* no token '<0x0A>'",
+    ),
     "rope base 0": (
         lambda d: d.put(entry("llama.rope.freq_base", 6, struct.pack("<f", 0.0))),
         "freq_base' has an impossible value: 0",
@@ -232,6 +255,27 @@ def test_refuses(
     parts = GGUFParts(tiny_file)
     damage(parts)
     assert_refused(tmp_path / "m.gguf", parts.build(), message)
+
+
+@pytest.mark.parametrize("merges", [[b"zzz"] * 3, [b"a b c", b" ", b""], [b"th zq"] * 2000])
+def test_refuses_merges_of_other_tokens(
+    merges: list[bytes], tiny_tekken_file: Path, tmp_path: Path
+) -> None:
+    parts = GGUFParts(tiny_tekken_file)
+    parts.put(strings("tokenizer.ggml.merges", merges))
+    assert_refused(tmp_path / "m.gguf", parts.build(), "only 0 of the first .* merges")
+
+
+def test_refuses_a_byte_level_vocabulary_as_sentencepiece(
+    tiny_tekken_file: Path, tmp_path: Path
+) -> None:
+    parts = GGUFParts(tiny_tekken_file)
+    parts.put(words("tokenizer.ggml.model", "llama"))
+    path, fault = tmp_path / "m.gguf", "'tokenizer.ggml.model' is 'llama', which does not fit"
+    assert_refused(path, parts.build(), f"{fault}.*scores")
+    floats = numbers("tokenizer.ggml.scores", [0] * len(read_gguf(tiny_tekken_file).tokens), 6)
+    parts.put(floats)
+    assert_refused(path, parts.build(), f"{fault}.*no token '<0x")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("-inf")])
