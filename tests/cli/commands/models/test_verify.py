@@ -78,9 +78,9 @@ def test_weights_that_are_no_numbers_are_damage(store: Store, tmp_path: Path) ->
     path = write_mistral(tmp_path / "m.gguf", **TINY)
     assert store.verdict(path)[0] == 0
     parts = GGUFParts(path)
-    place = next(each.offset for each in parts.tensors if each.name == "blk.1.ffn_norm.weight")
+    place = next(each.offset for each in parts.tensors if each.name == "blk.1.attn_q.weight")
     parts.data = parts.data[:place] + b"\0\0\xc0\x7f" + parts.data[place + 4 :]
     path.write_bytes(parts.build())
     status, row, error = store.verdict(path)
     assert (status, row["status"]) == (4, "damaged")
-    assert "tensor 'blk.1.ffn_norm.weight' has weights that are no numbers" in error
+    assert "tensor 'blk.1.attn_q.weight' has weights that are no numbers" in error
