@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import answer_record, failure_record
 from mistral_cli.engines.isolated.session import IsolatedSession
-from mistral_cli.engines.reasoning import Engine, stream_answer
+from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line, limit_reached
 from mistral_cli.generation.answer import Answer, collect
@@ -88,13 +88,13 @@ class Worker:
             marked = request.thinking is not None and bool(request.thinking.tokens)
             streams = bool(stop) or marked
             request = replace(self.active.cache.prepared(request), stream=streams)
-            engine = Engine(
+            calls = SessionCalls(
                 lambda part: self._session.stream(part, timeout=limit.remaining()),
                 self._session.tokenize,
             )
             try:
                 answer = collect(
-                    until_stop(stream_answer(engine, request), stop),
+                    until_stop(stream_answer(calls, request), stop),
                     prompt_tokens=len(request.prompt_token_ids),
                     load_seconds=0.0,
                     on_progress=lambda _: limit.start(),

@@ -31,6 +31,7 @@ class ThoughtParser:
     def __init__(self, markers: Markers, state: State, tokens: Iterable[str] = ()) -> None:
         self.state: State = state
         self._atoms = {text: chr(_FIRST_NONCHARACTER + n) for n, text in enumerate(tokens)}
+        self._without_atoms = str.maketrans("", "", "".join(self._atoms.values()))
         self._markers = {
             name: self._with_atoms(text.strip()) for name, text in vars(markers).items()
         }
@@ -156,7 +157,7 @@ class ThoughtParser:
     def _event(self, text: str) -> TextDelta | ReasoningDelta:
         """The text as an event, with the tokens that are decided by it."""
         self._written += text
-        visible = "".join(c for c in text if c not in self._atoms.values())
+        visible = text.translate(self._without_atoms)
         tokens, logprobs = self._take_tokens()
         if self.state == "answer":
             return TextDelta(visible, logprobs, tokens)
@@ -174,14 +175,14 @@ class ThoughtParser:
 
 
 @dataclass(frozen=True)
-class Engine:
+class SessionCalls:
     """What a request needs of a session; a batch passes a `stream` with a time limit."""
 
     stream: Callable[[Request], Generator[Event, None, None]]
     tokenize: Callable[[str], list[int]]
 
 
-def stream_answer(engine: Engine, request: Request) -> Generator[Event, None, None]:
+def stream_answer(calls: SessionCalls, request: Request) -> Generator[Event, None, None]:
     """Stream `request` with its thought as ReasoningDelta and its answer as TextDelta.
 
     The thought may have `request.thinking.limit` tokens, and the answer `request.max_tokens`. A
@@ -190,19 +191,19 @@ def stream_answer(engine: Engine, request: Request) -> Generator[Event, None, No
     """
     thinking = request.thinking
     if thinking is None:
-        yield from engine.stream(request)
+        yield from calls.stream(request)
     elif thinking.end == "closed":
-        yield from _answer(engine, request, "start")
+        yield from _answer(calls, request, "start")
     else:
-        thought = yield from _think(engine, request, thinking)
+        thought = yield from _think(calls, request, thinking)
         if thought is not None:
-            ids = thinking.continued(thought.text, engine.tokenize)
+            ids = thinking.continued(thought.text, calls.tokenize)
             request = replace(request, prompt_token_ids=(*request.prompt_token_ids, *ids))
-            yield from _answer(engine, request, "answer", thought.tokens)
+            yield from _answer(calls, request, "answer", thought.tokens)
 
 
 def _think(
-    engine: Engine, request: Request, thinking: Thinking
+    calls: SessionCalls, request: Request, thinking: Thinking
 ) -> Generator[Event, None, ReasoningDelta | None]:
     """Stream up to the end of the answer, or of a thought after which another request must answer.
 
@@ -212,7 +213,7 @@ def _think(
     most = thinking.limit + (0 if request.grammar else request.max_tokens)
     first = replace(request, max_tokens=most, grammar=None, stream=True)
     thought, answered, ended = ReasoningDelta("", 0), 0, False
-    with closing(engine.stream(first)) as events:
+    with closing(calls.stream(first)) as events:
         for event in events:
             if isinstance(event, Finish):
                 ended = event.reason == "stop"
@@ -247,7 +248,7 @@ def _think(
 
 
 def _answer(
-    engine: Engine, request: Request, state: State, reasoning_tokens: int = 0
+    calls: SessionCalls, request: Request, state: State, reasoning_tokens: int = 0
 ) -> Generator[Event, None, None]:
     """Stream an answer; what the model thinks in it all the same is separated."""
     assert request.thinking is not None
@@ -255,7 +256,7 @@ def _answer(
     if not request.grammar:
         parser = _parser(request.thinking, state, streams=request.stream)
     answered, thought = 0, reasoning_tokens
-    with closing(engine.stream(request)) as events:
+    with closing(calls.stream(request)) as events:
         for event in events:
             if isinstance(event, PrefillProgress):
                 if state == "start":  # the prefill of a second request is no news

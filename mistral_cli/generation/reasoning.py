@@ -42,14 +42,8 @@ class ReasoningConfig:
         return _USUAL_THOUGHT if self.budget is None else self.budget
 
     def thinking(self, left: int, answer: int, *, constrained: bool) -> Thinking:
-        """What the model may think in a context with `left` tokens for thought and `answer`.
-
-        An answer that is `constrained` by a grammar begins with it, unless the prompt begins a
-        thought.
-        """
-        end = self.prompts.end
-        if constrained and end == "undecided":
-            end = "closed"
+        """What the model may think in a context with `left` tokens for thought and `answer`."""
+        end = self.prompts.end_for(constrained=constrained)
         limit = min(left - answer, left if self.budget is None else self.budget)
         return Thinking(self.prompts.markers, end, self.tokens, limit, self.budget is not None)
 

@@ -11,7 +11,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.loader import open_session
-from mistral_cli.engines.reasoning import Engine, stream_answer
+from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.generation.answer import Answer, Result, collect, cut_warning
 from mistral_cli.generation.checkpoint import PartialAnswers
@@ -53,9 +53,9 @@ class ActiveSession:
 
     def ask(self, request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
         """Run a request, as `Ask` describes. The first answer has the load time."""
-        engine = Engine(self.session.stream, self.session.tokenize)
+        calls = SessionCalls(self.session.stream, self.session.tokenize)
         answer = collect(
-            until_stop(stream_answer(engine, self.cache.prepared(request)), stop),
+            until_stop(stream_answer(calls, self.cache.prepared(request)), stop),
             prompt_tokens=len(request.prompt_token_ids),
             load_seconds=self._take_load_seconds(),
             on_progress=self.on_progress,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mistral_cli.engines.reasoning import Engine, State, ThoughtParser, stream_answer
+from mistral_cli.engines.reasoning import SessionCalls, State, ThoughtParser, stream_answer
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -117,7 +117,7 @@ class Scripted:
 
     def answer(self, request: Request) -> tuple[str, str, Finish]:
         """The thought, the answer and the end of it."""
-        *parts, finish = stream_answer(Engine(self.stream, self.tokenize), request)
+        *parts, finish = stream_answer(SessionCalls(self.stream, self.tokenize), request)
         assert isinstance(finish, Finish)
         thought = "".join(part.text for part in parts if isinstance(part, ReasoningDelta))
         return thought, "".join(p.text for p in parts if isinstance(p, TextDelta)), finish

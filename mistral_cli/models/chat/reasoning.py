@@ -119,6 +119,13 @@ class Reasoning:
             return self
         return replace(self, end="open", suffix=self.markers.opening)
 
+    def end_for(self, *, constrained: bool) -> PromptEnd:
+        """How a prompt ends for its answer, which is `constrained` if a grammar limits it.
+
+        Such an answer begins with its grammar, unless the prompt begins a thought.
+        """
+        return "closed" if constrained and self.end == "undecided" else self.end
+
     def marker_tokens(self, model: GGUF) -> tuple[tuple[int, str], ...]:
         """The ids and texts of the markers, or parts of them, that are tokens of `model`."""
         markers = vars(self.markers).values()

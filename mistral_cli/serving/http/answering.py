@@ -91,7 +91,7 @@ class ServedApi:
         """What the model may think with `left` tokens for that and the answer."""
         if reasoning is None:
             return None
-        end = "closed" if request.spec and reasoning.end == "undecided" else reasoning.end
+        end = reasoning.end_for(constrained=request.spec is not None)
         limit = max(left - (request.options.max_tokens or 0), left // 2)
         return Thinking(reasoning.markers, end, reasoning.marker_tokens(self.model), limit)
 

@@ -8,7 +8,7 @@ import threading
 from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.engines.reasoning import Engine, stream_answer
+from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.serving.http.errors import ApiError
 from mistral_cli.system.interruption import Interruption
@@ -25,7 +25,7 @@ class AsyncStreams:
     """
 
     def __init__(self, session: Session, slots: int) -> None:
-        self._engine = Engine(session.stream, session.tokenize)
+        self._calls = SessionCalls(session.stream, session.tokenize)
         self._free = asyncio.Semaphore(slots)
         self._running: set[_StreamThread] = set()
         self._stopped = False
@@ -39,7 +39,7 @@ class AsyncStreams:
         if self._stopped:
             self._free.release()
             raise _stopping()
-        call = self._start(lambda: until_stop(stream_answer(self._engine, request), stop))
+        call = self._start(lambda: until_stop(stream_answer(self._calls, request), stop))
         self._running.add(call)
         try:
             while not self._stopped and (event := await call.events.get()) is not None:
