@@ -250,7 +250,7 @@ def _think(
 def _answer(
     calls: SessionCalls, request: Request, state: State, reasoning_tokens: int = 0
 ) -> Generator[Event, None, None]:
-    """Stream an answer; what the model thinks in it all the same is separated."""
+    """Stream an answer; a thought that the model still writes in it is separated."""
     assert request.thinking is not None
     parser = None  # with a grammar, which allows no thought
     if not request.grammar:
@@ -259,7 +259,7 @@ def _answer(
     with closing(calls.stream(request)) as events:
         for event in events:
             if isinstance(event, PrefillProgress):
-                if state == "start":  # the prefill of a second request is no news
+                if state == "start":  # the caller knows the prefill of the first request
                     yield event
                 continue
             for part in _parts(parser, event):

@@ -82,8 +82,8 @@ def resolve_reasoning(
         prompts = prompts.with_variables(_effort(options.reasoning_effort, found, model))
     if mode is ReasoningMode.OFF and found.always_reasons:
         reporter.warn(
-            f"{model.path.name} has no switch for its reasoning: it may think all the same, "
-            "which is not part of the answer"
+            f"{model.path.name} has no switch for its reasoning: it may still think, but the "
+            "thought is not part of the answer"
         )
     reporter.info(f"reasoning {'on' if thinks else 'off'} ({mode.value})")
     return ReasoningConfig(prompts, prompts.marker_tokens(model), options.reasoning_budget or None)

@@ -1,4 +1,4 @@
-"""Looks for weights that are no numbers: one infinity or NaN, and a model computes only NaN."""
+"""Looks for NaN and infinity in the weights: one of them makes a model compute only NaN."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _BLOCKS = 1 << 18  # at a time: up to 55 MB
 
 
 def check_vectors(model: GGUF) -> None:
-    """Refuse norms and biases that are no numbers: the tensors of one dimension in F32.
+    """Refuse NaN and infinity in norms and biases: the tensors of one dimension in F32.
 
     Not every engine reports what they make of an answer: after a damaged `output_norm.weight`,
     the sampler of llama.cpp may pick tokens without sense. SmolLM2 has 0.1 MB of them, which takes
@@ -60,7 +60,7 @@ def _is_finite(floats: bytes) -> bool:
 
 
 def damaged_tensor(model: GGUF) -> str | None:
-    """Return the name of a tensor with weights that are no numbers, or None.
+    """Return the name of a tensor with NaN or infinity in its weights, or None.
 
     Reads the whole file, so it is for models that computed NaN: SmolLM2 (98 MB in Q4_1) takes
     0.1 s from memory, a 7B in Q4_K_M as long as its 4 GB take to read. Raises `OSError`.

@@ -240,7 +240,7 @@ async def _read(receive: Receive) -> bytes | None:
                     return None
                 part, more = event.get("body", b""), event.get("more_body", False)
                 size += len(part)
-                # Read to its end all the same: most clients read no reply while they send.
+                # Read it to its end anyway: most clients do not read a reply while they send.
                 body += part if size <= MAX_BODY else b""
     except TimeoutError as error:
         message = f"the body did not arrive within {_BODY_SECONDS:.0f} seconds"

@@ -87,7 +87,7 @@ class _Guard:
     """Refuses requests without the key, and those that a web page sends under another name.
 
     A page can have its own name resolved to this machine (DNS rebinding), but it cannot change the
-    header `Host`. No reply has a header of CORS, so that browsers show pages none of them.
+    header `Host`. No reply has a CORS header, so browsers do not show it to a page.
     """
 
     app: ASGIApp
