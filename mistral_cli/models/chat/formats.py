@@ -14,10 +14,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.chat.turns import merge_turns
+from mistral_cli.models.chat import Message, merge_turns
 
 if TYPE_CHECKING:
-    from mistral_cli.models.chat import Message
     from mistral_cli.models.chat.reasoning import Reasoning
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.models.gguf.plain_text import Tokenize

@@ -8,10 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import ContextExceeded, ModelUnusable
-from mistral_cli.models.chat import Message
+from mistral_cli.models.chat import Message, merge_turns
 from mistral_cli.models.chat.jinja_process import MOST_CHARACTERS
 from mistral_cli.models.chat.skeleton import Rendering, TemplateFailed, skeleton
-from mistral_cli.models.chat.turns import merge_turns
 from mistral_cli.models.gguf.model import MAX_TEMPLATE_BYTES
 from mistral_cli.models.gguf.token_text import token_text
 
