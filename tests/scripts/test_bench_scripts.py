@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -14,14 +15,44 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize("script", ["batch_bench.py", "json_bench.py", "peers/main.py"])
 def test_a_benchmark_shows_its_help(script: str, tmp_path: Path) -> None:
+    assert "--" in run(script, tmp_path, "--help")
+
+
+def test_the_schemas_of_a_folder_are_accepted_or_refused_and_the_reasons_counted(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "schemas" / "few"
+    folder.mkdir(parents=True)
+    schemas = {"a": '{"type": "integer"}', "b": '{"type": "strng"}', "c": '{"type": "nmber"}'}
+    schemas |= {"d": '{"type": "string", "x": ', "e": '{"allOf": [{"uniqueItems": true}]}'}
+    for name, schema in schemas.items():
+        (folder / f"{name}.json").write_text(schema)
+    arguments = ["schemas", "--json", "checks.json", "--workers", "2"]
+    shown = run("schema_bench.py", tmp_path, *arguments)
+    assert "| few | 5 | 2 | 40.00 | 1 | 20.00 |" in shown
+    assert (
+        "| '…' is not valid under any of the given schemas | 2 | few/b.json, few/c.json |" in shown
+    )
+    checks = json.loads((tmp_path / "checks.json").read_text())
+    assert [*checks] == [f"few/{name}.json" for name in schemas]
+    assert checks["few/a.json"]["plain"]["outcome"] == "accepted"
+    assert "strng" in checks["few/b.json"]["plain"]["reason"]
+    assert checks["few/e.json"]["grounded"]["outcome"] == "refused"
+    assert "uniqueItems" in checks["few/e.json"]["plain"]["unenforced"][0]
+    run("schema_bench.py", tmp_path, *arguments, "--most-seconds", "0")
+    checks = json.loads((tmp_path / "checks.json").read_text())
+    assert {check["plain"]["outcome"] for check in checks.values()} == {"crashed"}
+
+
+def run(script: str, folder: Path, *arguments: str) -> str:
     done = subprocess.run(
-        [sys.executable, ROOT / "scripts" / "bench" / script, "--help"],
-        env={**os.environ, "PYTHONPATH": str(ROOT / "scripts")},
-        cwd=tmp_path,
+        [sys.executable, ROOT / "scripts" / "bench" / script, *arguments],
+        env={**os.environ, "PYTHONPATH": f"{ROOT / 'scripts'}{os.pathsep}{ROOT}"},
+        cwd=folder,
         capture_output=True,
         text=True,
         check=False,
         timeout=60,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert "--" in done.stdout
+    return done.stdout
