@@ -46,7 +46,7 @@ def quote_from_text(
         if span is None and scalar != "" and scalar not in choices:
             raise output_invalid(f"the text does not contain {scalar!r}")
         if span and scalar not in choices:
-            spans.append(ValueSpan(_pointer((*at, *path)), *span))
+            spans.append(ValueSpan(pointer((*at, *path)), *span))
         if span and is_string and (quote := index.text[slice(*span)]) != scalar:
             changed = _replaced(value, path, quote)
             value = value if validation_problem(changed, schema) else changed
@@ -88,5 +88,6 @@ def _replaced(value: Any, path: ValuePath, new: str) -> Any:
     return copy
 
 
-def _pointer(path: ValuePath) -> str:
+def pointer(path: ValuePath) -> str:
+    """Write `path` as a JSON Pointer (RFC 6901)."""
     return "".join("/" + str(key).replace("~", "~0").replace("/", "~1") for key in path)
