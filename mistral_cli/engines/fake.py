@@ -122,7 +122,7 @@ class FakeSession(Session):
             raise EngineFailed(script.error, hint="This failure is scripted.")
         prompt = self._text(request.prompt_token_ids)
         _misbehave(script, prompt)
-        whole = _last_words(prompt) if script.echo else script.pieces
+        whole = _last_words(prompt) if script.echo else _after(request.written, script.pieces)
         pieces = whole[: request.max_tokens]
         markers = [text for _, text in request.thinking.tokens] if request.thinking else []
         for piece in pieces:
@@ -149,6 +149,12 @@ class FakeSession(Session):
         """The text that these tokens encode, without control tokens."""
         codes = (token - self._offset for token in token_ids)
         return bytes(code for code in codes if code >= 0).decode("utf-8", "replace")
+
+
+def _after(written: str, pieces: Sequence[str]) -> Sequence[str]:
+    """The rest of the script after its beginning `written`."""
+    whole = "".join(pieces)
+    return [whole.removeprefix(written)] if written and whole.startswith(written) else pieces
 
 
 def _last_words(prompt: str) -> list[str]:

@@ -105,7 +105,8 @@ def _encoded(
 class Request:
     """One generation: `prompt_token_ids` non-empty and within the context.
 
-    `grammar` is a Lark grammar in llguidance's dialect that the output must match. With
+    `grammar` is a Lark grammar in llguidance's dialect that the output must match. `written` is
+    the beginning of that output, which the last tokens of the prompt contain already. With
     `ignore_eos` the tokens that end a text have no effect: `max_tokens` are written, or what fits.
     `prefixes` are in the order of their lengths; a prefix that the prompt does not begin with
     is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
@@ -123,6 +124,7 @@ class Request:
     stream: bool = True
     logprobs: int | None = None
     thinking: Thinking | None = None
+    written: str = ""
 
 
 @dataclass(frozen=True)

@@ -28,12 +28,14 @@ from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import BYTE_BOUNDED_TOKENIZERS, encode
 from mistral_cli.models.context import choose_context_length
+from mistral_cli.models.gguf.plain_text import tokenize_continued
 from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions, Session
     from mistral_cli.engines.types import Thinking
+    from mistral_cli.generation.answer import Answer
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import TextFormat
 
@@ -173,6 +175,25 @@ class RequestPlanner(PromptSizer):
             return None
         turns = [Message("assistant", answer), Message("user", correction)]
         return self.with_messages(prepared, [*messages, *turns])
+
+    def with_written(
+        self, request: Request, answer: Answer, written: str, max_tokens: int
+    ) -> Request | None:
+        """The request for the rest of an `answer` to `request` after `written`; None without room.
+
+        The rest may have `max_tokens` tokens. `written` is the beginning of the answer's text, or
+        what takes its place; the thought before it stays.
+        """
+        ids, thinking = list(request.prompt_token_ids), request.thinking
+        if thinking and thinking.end != "closed":
+            ids += thinking.continued(answer.reasoning, self.tokenize)
+        ids += tokenize_continued(self.config.model, written, self.tokenize)
+        limit = min(max_tokens, self.load.context_length - len(ids))
+        if limit < 1:
+            return None
+        return replace(
+            request, prompt_token_ids=tuple(ids), max_tokens=limit, written=written, thinking=None
+        )
 
     def _thinking(self, room: int, answer: int, prompt: Prompt) -> Thinking | None:
         reasoning = self.config.reasoning

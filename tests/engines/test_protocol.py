@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from mistral_cli.engines.types import (
 )
 from mistral_cli.errors import EngineFailed, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.plain_text import tokenize_continued
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.grammar import json_grammar
 from mistral_cli.structured.schema import Schema
@@ -510,6 +512,37 @@ def test_a_grounded_answer_occurs_in_the_text(engine: Session) -> None:
             data = expected.parse(text(events)).data
             assert all(value is None or value in source for value in data.values())
     assert whole
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_constrained_answer_continues_from_any_beginning(
+    opened: Callable[..., Session], name: str
+) -> None:
+    age = {"type": "integer", "minimum": -99, "maximum": 99}
+    person = {"name": {"type": "string", "maxLength": 12}, "née 🙂": age}
+    schema = {"type": "object", "properties": person, "required": [*person]}
+    grammar = json_grammar(schema, many=False)
+    wholes = r'{"name": "a\n🙂\u0001b", "née 🙂": -12}', '{"name": "<s></s>", "né'
+    for model, whole in product(("mistral", "smollm2"), wholes):
+        session = opened(name, model)
+        prompt = (1, *session.tokenize("A person as JSON:\n"))
+        for end in range(0, len(whole) + 1, 5):
+            written = whole[:end]
+            file = session._model  # type: ignore[attr-defined]
+            ids = (*prompt, *tokenize_continued(file, written, session.tokenize))
+            request = Request(ids, 100, GREEDY, grammar, written=written)
+            rest = text(list(session.stream(request)))
+            assert OutputSpec(schema).bind("").parse(written + rest).data, (model, written, rest)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_a_complete_answer_has_no_continuation(opened: Callable[..., Session], name: str) -> None:
+    session, grammar = opened(name, "mistral"), 'start: "yes" | "no"'
+    ids = (1, *session.tokenize("yes or no? yes"))
+    events = list(session.stream(Request(ids, 8, GREEDY, grammar, written="yes")))
+    assert (text(events), finish(events).reason) == ("", "stop")
+    with pytest.raises(EngineFailed, match="the grammar failed"):
+        list(session.stream(Request(ids, 8, GREEDY, grammar, written="maybe")))
 
 
 def test_forced_tokens_count_and_are_cut(tiny: Session) -> None:

@@ -166,7 +166,9 @@ class CTransformersSession(Session):
                 lambda text: tokenize_plain(self._model, text, native.tokenize),
                 native.token_bytes,
             )
-        return Constraint(self._llguidance, request.grammar, native.vocabulary_size)
+        return Constraint(
+            self._llguidance, request.grammar, native.vocabulary_size, request.written
+        )
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,14 @@ if TYPE_CHECKING:
 
 
 class Constraint:
-    """The tokens that a grammar allows next. One object for one generation."""
+    """The tokens that a grammar allows next. One object for one generation.
 
-    def __init__(self, tokenizer: Any, grammar: str, vocabulary_size: int) -> None:
+    `written` is the beginning of the output. Raises EngineFailed if the grammar forbids it.
+    """
+
+    def __init__(
+        self, tokenizer: Any, grammar: str, vocabulary_size: int, written: str = ""
+    ) -> None:
         import llguidance
         import llguidance.numpy
 
@@ -30,6 +35,18 @@ class Constraint:
         self._size = vocabulary_size
         self._bits = llguidance.numpy.allocate_token_bitmask(1, vocabulary_size)
         self._fill = llguidance.numpy.fill_next_token_bitmask
+        self._check()
+        if written:
+            self._begin(tokenizer, written.encode())
+
+    def _begin(self, tokenizer: Any, written: bytes) -> None:
+        """Consume `written`, in any tokens with its bytes: the grammar sees bytes alone."""
+        tokens = tokenizer.greedy_tokenize(written.decode())
+        if tokenizer.decode_bytes(tokens) != written:  # a byte has no token of its own
+            tokens = tokenizer.tokenize_bytes(written)
+        if tokenizer.decode_bytes(tokens) != written:
+            raise _grammar_failed("the vocabulary cannot spell the beginning of the answer")
+        self._matcher.consume_tokens(tokens)
         self._check()
 
     @property

@@ -43,9 +43,9 @@ def decode(
     """
     # Bytes of a character that the limit cuts off stay in the decoder.
     text = codecs.getincrementaldecoder("utf-8")("replace").decode
-    reason: FinishReason = "length"
+    reason: FinishReason = "stop" if constraint and constraint.finished else "length"
     count = 0
-    while count < limit:
+    while reason == "length" and count < limit:
         token = model.sample(constraint.allowed() if constraint else None)
         count += 1
         if token in ends:

@@ -163,10 +163,12 @@ class ServerSession(Session):
         """Emit the answer. Returns False when the reader has left."""
         if request.grammar is None:
             return complete(self._client, body, emit, stream=request.stream)
-        if self._leaves_grammars and not self._spells_control_token(request.grammar):
+        # The server cannot be given the beginning of an output, only a whole one to produce.
+        leaves = self._leaves_grammars and not request.written
+        if leaves and not self._spells_control_token(request.grammar):
             body["grammar"] = request.grammar
             return complete(self._client, body, emit, stream=request.stream)
-        constraint = self._constraint(request.grammar)
+        constraint = self._constraint(request.grammar, request.written)
         if not complete(self._client, {**body, "max_tokens": 1}, progress_only(emit)):
             return False
         sampler = ConstrainedSampler(self._model, self._client, request, slot)
@@ -185,7 +187,7 @@ class ServerSession(Session):
         spellings = (text for each in texts for text in (each, json.dumps(each)[1:-1]))
         return any(text.replace("\\", "") in plain for text in spellings)
 
-    def _constraint(self, grammar: str) -> Constraint:
+    def _constraint(self, grammar: str, written: str) -> Constraint:
         from mistral_cli.engines.decoding.constraint import (
             Constraint,
             llguidance_tokenizer,
@@ -196,4 +198,4 @@ class ServerSession(Session):
             self._llguidance = llguidance_tokenizer(
                 model, self.tokenize, lambda token: token_bytes(model, token)
             )
-        return Constraint(self._llguidance, grammar, len(self._model.tokens))
+        return Constraint(self._llguidance, grammar, len(self._model.tokens), written)
