@@ -83,10 +83,10 @@ class Worker:
         limit = TimeLimit(self.timeout)
 
         def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
-            # Streaming is needed to end an answer as soon as it has a stop text, and to tell the
-            # tokens of markers from the same text.
+            # Streaming is needed to end an answer as soon as it has a stop text, or runs away, and
+            # to tell the tokens of markers from the same text.
             marked = request.thinking is not None and bool(request.thinking.tokens)
-            streams = bool(stop) or marked
+            streams = bool(stop) or marked or request.grammar is not None
             request = replace(self.active.cache.prepared(request), stream=streams)
             calls = SessionCalls(
                 lambda part: self._session.stream(part, timeout=limit.remaining()),

@@ -52,14 +52,19 @@ def until_stop(
 
 @dataclass
 class _HeldText:
-    """Text that is held back, and where in it the tokens begin whose log probabilities we have."""
+    """Text that is held back, and where in it the tokens begin whose log probabilities we have.
+
+    `tokens` counts those of the text; they go with the last of it.
+    """
 
     text: str = ""
+    tokens: int = 0
     logprobs: list[tuple[int, TokenLogprob]] = field(default_factory=list)
 
     def add(self, delta: TextDelta) -> None:
         self.logprobs += [(len(self.text), each) for each in delta.logprobs]
         self.text += delta.text
+        self.tokens += delta.tokens
 
     def take(self, length: int) -> TextDelta:
         """The first `length` characters, with the tokens that begin in them."""
@@ -67,7 +72,8 @@ class _HeldText:
         taken = tuple(each for start, each in self.logprobs if whole or start < length)
         text, self.text = self.text[:length], self.text[length:]
         self.logprobs = [(start - length, each) for start, each in self.logprobs[len(taken) :]]
-        return TextDelta(text, taken)
+        tokens, self.tokens = (self.tokens, 0) if whole else (0, self.tokens)
+        return TextDelta(text, taken, tokens)
 
 
 def _first_stop(text: str, stop: Sequence[str]) -> int | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +80,12 @@ class Result:
     left_out: str = ""
 
 
+class AnswerEnded(Exception):
+    """Raised by an `on_text` of `collect`: the answer ends after the text that it was given."""
+
+
 def collect(
-    events: Iterator[Event],
+    events: Generator[Event, None, None],
     *,
     prompt_tokens: int,
     load_seconds: float,
@@ -91,14 +95,15 @@ def collect(
 ) -> Answer:
     """Drain `events`, passing on progress and text as they come. Raises EngineFailed.
 
-    `on_reasoning` gets a thought, and an empty text where it ends.
+    `on_reasoning` gets a thought, and an empty text where it ends. An `on_text` that raises
+    AnswerEnded stops the engine.
     """
     started = time.perf_counter()
     first: float | None = None
     parts: list[str] = []
     thoughts: list[str] = []
     finish: Finish | None = None
-    cached = 0
+    cached = count = thought = 0
     for event in events:
         match event:
             case PrefillProgress(done):
@@ -109,6 +114,7 @@ def collect(
             case ReasoningDelta(text):
                 first = first or time.perf_counter()
                 thoughts.append(text)
+                thought += event.tokens
                 if text:
                     on_reasoning(text)
             case TextDelta(text):
@@ -116,7 +122,13 @@ def collect(
                 if thoughts and text and not any(parts):
                     on_reasoning("")
                 parts.append(text)
-                on_text(text)
+                count += event.tokens
+                try:
+                    on_text(text)
+                except AnswerEnded:
+                    events.close()  # at once, so that the engine stops computing
+                    finish = Finish("stop", count, None, thought)
+                    break
             case Finish():
                 finish = event
     if finish is None:

@@ -17,7 +17,7 @@ from mistral_cli.engines.types import (
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
-from mistral_cli.generation.answer import Answer, Timings, collect
+from mistral_cli.generation.answer import Answer, AnswerEnded, Timings, collect
 
 TEXT = st.text("ab<", max_size=30)
 
@@ -91,7 +91,7 @@ def test_a_stop_text_stops_the_engine(
 def test_the_engine_stops_before_the_last_events_are_yielded() -> None:
     source = Source(["a", "b", "c"])
     for event in until_stop(source.events(), ["b"]):
-        assert source.closed == (event in (TextDelta(""), Finish("stop", 2)))
+        assert source.closed == (event in (TextDelta("", tokens=0), Finish("stop", 2)))
 
 
 def test_closing_the_events_stops_the_engine() -> None:
@@ -156,3 +156,23 @@ def test_an_engine_that_stops_without_a_finish_event_fails() -> None:
             on_progress=lambda progress: None,
             on_text=lambda text: None,
         )
+
+
+def test_a_reader_of_the_text_can_end_the_answer() -> None:
+    source, seen = Source(["a", "b", "c", "d"]), ""
+
+    def read(text: str) -> None:
+        nonlocal seen
+        seen += text
+        if "b" in seen:
+            raise AnswerEnded
+
+    result = collect(
+        until_stop(source.events(), ["x"]),
+        prompt_tokens=3,
+        load_seconds=0,
+        on_progress=lambda _: None,
+        on_text=read,
+    )
+    assert (result.text, result.finish_reason, result.completion_tokens) == ("ab", "stop", 2)
+    assert source.closed
