@@ -36,7 +36,7 @@ from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
 from mistral_cli.generation.session import open_planned
 from mistral_cli.models.call import prepare_call
-from mistral_cli.models.checksums import cached_sha256
+from mistral_cli.models.checksums import model_digest
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         strategy=task.strategy,
         constrained=prompts.builder.spec is not None,
     )
-    model_digest = cached_sha256(config.model.path, terminal)
-    items = [prompts.item(row, config, model_digest) for row in rows]
+    digest = model_digest(config.model, terminal)
+    items = [prompts.item(row, config, digest) for row in rows]
     structured = builder.spec is not None
     rewrites = task.strategy.rewrites
     with open_sink(

@@ -251,16 +251,18 @@ def _random_ids(model: GGUF) -> Iterator[int]:
 
 
 def _read_through(model: GGUF) -> None:
-    with model.path.open("rb", buffering=0) as file:
-        while file.read(_READ_SIZE):
-            pass
+    for path in model.files:
+        with path.open("rb", buffering=0) as file:
+            while file.read(_READ_SIZE):
+                pass
 
 
 def _drop_from_page_cache(model: GGUF) -> None:
     if not hasattr(os, "posix_fadvise"):
         raise UsageError("this system cannot drop a file from its page cache", hint="Drop --cold.")
-    with model.path.open("rb") as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    for path in model.files:
+        with path.open("rb") as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def memory_bandwidth(threads: int) -> float:

@@ -184,7 +184,7 @@ def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
                 hint="Set TMPDIR to a folder on a disk with free space.",
             ) from error
         # The stub's content was checked in `model`; reading it again takes as long as opening it.
-        known = replace(model, path=stub)
+        known = replace(model, path=stub, other_parts=())
         try:
             tokenizer = backend.open(known, LoadOptions(context_length=512, threads=1))
         except ModelUnusable as error:

@@ -55,7 +55,7 @@ def export_adapter(
     check_installed()
     call = prepare_call(terminal, quiet=quiet, offline=offline)
     model = call.read_model(reference)
-    refuse_to_overwrite([adapter, model.path], "-o", destination)
+    refuse_to_overwrite([adapter, *model.files], "-o", destination)
     with quiet_libraries():
         lora = read_lora(adapter, model)
         if merge:
@@ -100,7 +100,7 @@ def write_merged(
         writer.write_kv_data_to_file()
         writer.write_ti_data_to_file()
         for done, tensor in enumerate(model.tensors, 1):
-            values = read_floats(model.path, tensor)
+            values = read_floats(model.file_of(tensor), tensor)
             change = lora.change(tensor.name)
             if change is not None:
                 values = values + change
@@ -118,6 +118,8 @@ def _copy_metadata(writer: Any, model: GGUF, matrix_type: int) -> None:
         # The type follows the key and its 8-byte length.
         value_type = GGUFValueType(model.stored_type(key))
         if key in ("general.architecture", "general.alignment", "general.file_type"):
+            continue
+        if key.startswith("split."):  # of a model in several files
             continue
         if not isinstance(value, Array):
             writer.add_key_value(key, value, value_type)

@@ -192,7 +192,7 @@ class _Weights:
         rows = stored.elements // stored.shape[0]
         shape = (rows, stored.size // rows)
         # Copy-on-write, although nothing writes to it: torch has no read-only memory.
-        mapped = np.memmap(self._model.path, np.uint8, "c", stored.offset, shape)
+        mapped = np.memmap(self._model.file_of(stored), np.uint8, "c", stored.offset, shape)
         return torch.from_numpy(mapped)
 
     def _floats(self, stored: Stored) -> Tensor:

@@ -57,7 +57,7 @@ def finetune(path: Path, options: TrainingOptions, terminal: Terminal) -> None:
         return
     check_installed(nf4=options.nf4)
     base = _base_folder(options, terminal)
-    inputs = [path, plan.model.path, *([base] if base else [])]
+    inputs = [path, *plan.model.files, *([base] if base else [])]
     refuse_to_overwrite(inputs, "-o", *directory.written)
     state = directory.open(plan.settings, resume=options.resume, force=options.force)
     with quiet_libraries():

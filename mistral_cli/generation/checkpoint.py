@@ -81,15 +81,17 @@ class PartialAnswers:
 
 def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
     """A digest of all that an answer depends on, except for a random seed."""
-    path, request = planner.config.model.path, prepared.request
-    model = path.stat()
+    request = prepared.request
+    states = [(path, path.stat()) for path in planner.config.model.files]
     sampling = asdict(request.sampling)
     if not prepared.fixed_seed:
         del sampling["seed"]
     content = [
-        str(path.resolve()),
-        model.st_size,
-        model.st_mtime_ns,
+        *(
+            value
+            for path, state in states
+            for value in (str(path.resolve()), state.st_size, state.st_mtime_ns)
+        ),
         planner.config.selection.backend.name,
         list(request.prompt_token_ids),
         request.max_tokens,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mistral_cli.errors import MistralCliError, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.gguf.checks import DAMAGED
+from mistral_cli.models.gguf.split import missing_part, part_paths
 from mistral_cli.models.gguf.weights import damaged_tensor
 from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
@@ -42,14 +43,18 @@ class Verdict:
 
 
 def verify_file(file: StoredFile, on_progress: Callable[[int], None]) -> Verdict:
-    """Read the whole file and compare its digest; call `on_progress` with the bytes read so far."""
+    """Read the whole file and compare its digest; call `on_progress` with the bytes read so far.
+
+    With the first part of a split model without published digests, the weights of all are checked.
+    """
     if file.size is None:
         message = f"{file.path} is a link to a file that does not exist"
         return Verdict("damaged", None, ModelUnusable(message, hint=_refetch_hint(file)))
     try:
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
-            if file.sha256 is None:
+            leads = file.path == part_paths(file.path)[0] and not missing_part(file.path)
+            if file.sha256 is None and leads:
                 _check_weights(read_gguf(file.path))
     except (ModelUnusable, OSError) as error:
         return Verdict("damaged", None, _read_problem(file, error))
@@ -93,6 +98,14 @@ def cached_sha256(path: Path, reporter: Reporter) -> str:
         store.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(store, json.dumps({**known, str(path): [*version, digest]}).encode())
     return digest
+
+
+def model_digest(model: GGUF, reporter: Reporter) -> str:
+    """Return the digest of a model's file, or one of the digests of its parts, cached as above."""
+    digests = [cached_sha256(path, reporter) for path in model.files]
+    if len(digests) == 1:
+        return digests[0]
+    return hashlib.sha256("".join(digests).encode()).hexdigest()
 
 
 def _check_weights(model: GGUF) -> None:

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelNotAvailable, ModelUnusable
-from mistral_cli.models.gguf import GGUF, read_gguf_start
+from mistral_cli.models.gguf import GGUF, join_gguf, read_gguf_start
 from mistral_cli.models.gguf.checks import DAMAGED
+from mistral_cli.models.gguf.split import part_paths
 from mistral_cli.models.hub.api import get_remote_file, read_range
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
-from mistral_cli.models.hub.partial import partial_files, size_of
-from mistral_cli.models.hub.transfer import is_cached
+from mistral_cli.models.hub.partial import size_of
+from mistral_cli.models.hub.transfer import downloaded_size
 from mistral_cli.models.sources import HubFile, HubRepo, ModelSource, PyPIWheel
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 # Bytes. The vocabulary fills a header: 0.7 MB with 32,000 tokens, 8 MB with 128,000 and merges.
-_FIRST_READ = 1 << 20
+# Other parts of a split model only have the names of their tensors.
+_FIRST_READ, _FIRST_READ_OF_OTHERS = 1 << 20, 1 << 16
 _LONGEST_HEADER = 1 << 26
 
 
@@ -28,7 +30,8 @@ _LONGEST_HEADER = 1 << 26
 class DownloadPlan:
     """The effect of a `pull`: the source of the file, its size in bytes, and how much is missing.
 
-    `path` is the published file on this machine, or None. `missing` counts the bytes to download.
+    Of a split model they are about all parts. `path` is the published file on this machine (the
+    first part, if all are here), or None. `missing` counts the bytes to download.
     It can be 0 without a `path`, if only the link to the bytes is missing.
     """
 
@@ -51,46 +54,68 @@ def inspect_remote(source: ModelSource, reporter: Reporter) -> DownloadPlan:
         missing = 0 if path else source.size
         return DownloadPlan(source=source.describe(), size=source.size, missing=missing, path=path)
     path = source.fetch(reporter)  # a local path: this checks that the file exists
-    return DownloadPlan(source=source.describe(), size=path.stat().st_size, missing=0, path=path)
+    return DownloadPlan(source=source.describe(), size=_size(path), missing=0, path=path)
 
 
 def read_remote_header(source: HubFile | HubRepo, reporter: Reporter) -> GGUF:
     """Read the header of a hub file in ranges, which takes a few megabytes at most.
 
-    Raises `ModelNotAvailable`, and `ModelUnusable` for a file that `read_gguf` would refuse.
+    Of a split model it reads the headers of all parts. Raises `ModelNotAvailable`, and
+    `ModelUnusable` for a file that `read_gguf` would refuse.
     """
-    file, remote = _ask_hub(source, reporter)
-    name = Path(file.repo, file.filename)
-    start, length = b"", _FIRST_READ
+    _, (first, *others) = _ask_hub(source, reporter)
+    headers = [_read_header(first, _FIRST_READ, reporter)]
+    headers += [_read_header(part, _FIRST_READ_OF_OTHERS, reporter) for part in others]
+    return join_gguf(headers)
+
+
+def _read_header(remote: RemoteFile, first_read: int, reporter: Reporter) -> GGUF:
+    name = Path(remote.repo, remote.filename)
+    start, length = b"", first_read
     while len(start) < min(remote.size, _LONGEST_HEADER):
         count = min(length, remote.size) - len(start)
         start += read_range(remote, len(start), count, reporter)
-        if model := read_gguf_start(name, start, remote.size):
-            return model
+        if header := read_gguf_start(name, start, remote.size):
+            return header
         length *= 2
     raise ModelUnusable(f"{name}: has no complete GGUF header", hint=DAMAGED)
 
 
 def _inspect_hub(source: HubFile | HubRepo, reporter: Reporter) -> DownloadPlan:
     try:
-        file, remote = _ask_hub(source, reporter)
+        file, parts = _ask_hub(source, reporter)
     except ModelNotAvailable:
         if not (path := source.locate()):
             raise
-        return DownloadPlan(source=source.describe(), size=size_of(path), missing=0, path=path)
-    path = next((each.path for each in cached_ggufs() if _is_same(each, remote)), None)
-    complete = path or is_cached(remote)
-    missing = 0 if complete else remote.size - _size_of_partial(file, remote.etag)
-    return DownloadPlan(source=file.describe(), size=remote.size, missing=missing, path=path)
+        return DownloadPlan(source=source.describe(), size=_size(path), missing=0, path=path)
+    cached = cached_ggufs()
+    paths = [next((c.path for c in cached if _is_same(c, part)), None) for part in parts]
+    return DownloadPlan(
+        source=file.describe(),
+        size=sum(part.size for part in parts),
+        missing=sum(
+            0 if path else part.size - downloaded_size(part)
+            for path, part in zip(paths, parts, strict=True)
+        ),
+        # Of another commit, some parts may be without a link in its folder.
+        path=paths[0] if len({path and path.parent for path in paths}) == 1 else None,
+    )
 
 
-def _ask_hub(source: HubFile | HubRepo, reporter: Reporter) -> tuple[HubFile, RemoteFile]:
+def _ask_hub(source: HubFile | HubRepo, reporter: Reporter) -> tuple[HubFile, list[RemoteFile]]:
+    """Return the file, and the metadata of all its parts."""
     reporter.status(f"{source.describe()}: asking the hub")
     try:
         file = source.select_file(reporter)
-        return file, get_remote_file(file.repo, file.filename, file.revision, reporter)
+        return file, [
+            get_remote_file(file.repo, name, file.revision, reporter) for name in file.filenames
+        ]
     finally:
         reporter.clear_status()
+
+
+def _size(path: Path) -> int:
+    return sum(size_of(part) for part in part_paths(path))
 
 
 def _is_same(cached: CachedFile, remote: RemoteFile) -> bool:
@@ -99,8 +124,3 @@ def _is_same(cached: CachedFile, remote: RemoteFile) -> bool:
     same = cached.etag == remote.etag if cached.etag else same_name
     # The same content in another repository does not help: each repository has its own blobs.
     return same and cached.repo == remote.repo and cached.size == remote.size
-
-
-def _size_of_partial(file: HubFile, etag: str) -> int:
-    partial = partial_files(file.repo, file.filename)
-    return sum(size_of(path) for path in partial if path.name.startswith(etag))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.models.gguf.split import first_part
 from mistral_cli.models.sources import (
     DEFAULT_QUANT,
     HubFile,
@@ -21,6 +22,7 @@ from mistral_cli.models.sources import (
     PyPIWheel,
     ggufs_in,
     is_file,
+    quant_of,
 )
 
 if TYPE_CHECKING:
@@ -64,8 +66,8 @@ _URL = re.compile(
 )
 _URL_PATH = re.compile(
     r"/(?P<repo>[\w.-]+/[\w.-]+?)"
-    r"(?:/(?:resolve|blob|raw)/(?P<revision>[^/]+)(?P<file>/.+)|/tree/(?P<branch>[^/]+)"
-    r"|(?P<short>/.+\.gguf))?/?(?P<quant>:\w[\w-]*)?",
+    r"(?:/(?:resolve|blob|raw)/(?P<revision>[^/]+)(?P<file>/.+)"
+    r"|/tree/(?P<branch>[^/]+)(?:/(?P<folder>[^:]+?))?|(?P<short>/.+\.gguf))?/?(?P<quant>:\w[\w-]*)?",
     re.IGNORECASE,
 )
 
@@ -90,14 +92,14 @@ def parse_reference(reference: str, config: Config) -> ModelSource:
     reference = _from_url(reference) or reference
     path = _expand(reference)
     if is_file(path):
-        return LocalFile(path)
+        return LocalFile.of(path)
     hub_form = _HUB_REFERENCE.fullmatch(reference) if is_text(reference) else None
     is_gguf = reference.lower().endswith(".gguf")
     if is_gguf and not (hub_form and hub_form["file"] and reference[0] not in ".~"):
-        return LocalFile(path)
+        return LocalFile.of(path)
     if hub_form and not (hub_form["file"] and hub_form["quant"]):
         if hub_form["file"]:
-            return HubFile(hub_form["repo"], hub_form["file"], hub_form["revision"])
+            return HubFile(hub_form["repo"], first_part(hub_form["file"]), hub_form["revision"])
         quant = (hub_form["quant"] or DEFAULT_QUANT).upper()
         return HubRepo(hub_form["repo"], quant, hub_form["revision"])
     raise _unknown_model(reference, config)
@@ -158,15 +160,18 @@ def _from_url(text: str) -> str | None:
             f"{text!r} is not a URL of the model hub",
             hint="Download the file yourself and use its path; HF_ENDPOINT selects another hub.",
         )
-    if not (match := _URL_PATH.fullmatch(url["path"])):
+    match = _URL_PATH.fullmatch(url["path"])
+    folder = unquote(match["folder"] or "") if match else ""
+    quant = quant_of(f"{folder}.gguf") if folder else None
+    if not match or (folder and not quant):
         raise UsageError(
             f"{text!r} does not lead to a model of the hub",
-            hint="Use the URL of a repository's page, or of a .gguf file in it.",
+            hint="Use the URL of a repository's page, of a quantization's folder or a .gguf file.",
         )
     revision = unquote(match["revision"] or match["branch"] or "")
     file = unquote(match["file"] or match["short"] or "")
     at = f"@{revision}" if revision else ""
-    return f"{match['repo']}{file}{at}{match['quant'] or ''}"
+    return f"{match['repo']}{file}{at}{f':{quant}' if quant else match['quant'] or ''}"
 
 
 def _configured_host() -> str:

@@ -35,7 +35,7 @@ class Removal:
 
 
 def files_to_remove(reference: str, config: Config) -> list[StoredFile]:
-    """Return the file of a model reference, and the leftovers of its unfinished downloads.
+    """Return the files of a model reference, and the leftovers of its unfinished downloads.
 
     Raises `ModelNotAvailable` if there are none, and `UsageError` for a quantization of which
     several files are here. Asks the hub only if there is no file but there are leftovers, because
@@ -50,7 +50,7 @@ def files_to_remove(reference: str, config: Config) -> list[StoredFile]:
         with suppress(ModelNotAvailable):  # without a network the leftovers remain
             leftovers = [_leftover(reference, path) for path in leftovers_of(source)]
     try:
-        return [find_stored(reference, config), *leftovers]
+        return [*find_stored(reference, config), *leftovers]
     except ModelNotAvailable as error:
         if leftovers:
             return leftovers

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +14,13 @@ from typing import TYPE_CHECKING, Protocol
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.disk import check_free_space
 from mistral_cli.models.gguf.kinds import is_never_model, models_among
+from mistral_cli.models.gguf.split import (
+    first_part,
+    missing_part,
+    part_names,
+    part_paths,
+    parts_here,
+)
 from mistral_cli.system.config import cache_dir
 
 if TYPE_CHECKING:
@@ -24,9 +31,8 @@ LIST_HINT = "`mistral-cli models list -q` prints the models that are on this mac
 
 _QUANT = re.compile(
     r"(?<![A-Z0-9])((?:UD-)?[IT]?Q\d_(?:[01](?:_\d){0,2}|K(?:_(?:XS|S|M|L|XL))?|XXS|XS|S|M|NL|XL)"
-    r"|MXFP4(?:_MOE)?|BF16|FP?16|FP?32)(?![A-Z0-9])"
+    r"|(?:MX|NV)FP4(?:_MOE)?|BF16|FP?16|FP?32)(?![A-Z0-9])"
 )
-_SPLIT = re.compile(r".+-\d{5}-of-\d{5}\.gguf", re.IGNORECASE)
 
 
 class ModelSource(Protocol):
@@ -40,18 +46,29 @@ class ModelSource(Protocol):
         """The quantization, if the name contains it."""
 
     def locate(self) -> Path | None:
-        """Return the file if it is on this machine. Does not use the network."""
+        """Return the file if it is on this machine. Does not use the network.
+
+        Of a model in several parts: the first, if all are here.
+        """
 
     def fetch(self, reporter: Reporter) -> Path:
-        """Return the file, after downloading it if necessary. Raises `ModelNotAvailable`."""
+        """Return the file, after downloading all parts if necessary. Raises `ModelNotAvailable`."""
 
 
 @dataclass(frozen=True)
 class LocalFile:
-    """A file that the user names by its path, or by an `alias` in config.toml."""
+    """A file that the user names by its path, or by an `alias` in config.toml.
+
+    If any part of a split model was named, `path` is the first; other parts may be missing.
+    """
 
     path: Path
     alias: str | None = field(default=None, compare=False)
+
+    @classmethod
+    def of(cls, path: Path) -> LocalFile:
+        """The model that the file at `path` is, or is a part of."""
+        return cls(part_paths(path)[0])
 
     def describe(self) -> str:
         """Return the path."""
@@ -74,6 +91,8 @@ class LocalFile:
 
     def missing(self) -> ModelNotAvailable:
         """The error that the file does not exist, with what there is instead."""
+        if parts_here(self.path) and (error := missing_part(self.path)):
+            return error
         message = f"there is no file {self.path}"
         if self.alias:
             name = shlex.quote(self.alias)
@@ -98,11 +117,16 @@ def ggufs_in(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class HubFile:
-    """One file of a hub repository."""
+    """One file of a hub repository, or a split model: then it is the name of the first part."""
 
     repo: str
     filename: str
     revision: str | None = None
+
+    @property
+    def filenames(self) -> tuple[str, ...]:
+        """The names of all parts, or the only name."""
+        return part_names(self.filename)
 
     def describe(self) -> str:
         """Return the file's model reference."""
@@ -115,25 +139,24 @@ class HubFile:
         return quant_of(self.filename)
 
     def locate(self) -> Path | None:
-        """Return the file if it is in the shared cache."""
+        """Return the file if it is in the shared cache, with all its parts."""
+        first, *others = self.cached_parts()
+        return first if all(others) else None
+
+    def cached_parts(self) -> list[Path | None]:
+        """Return the path of each part in the shared cache, or None."""
         from mistral_cli.models.hub.api import cached_path
 
-        return cached_path(self.repo, self.filename, self.revision)
+        return [cached_path(self.repo, name, self.revision) for name in self.filenames]
 
     def fetch(self, reporter: Reporter) -> Path:
         """Download the file into the shared cache if it is not there in its newest version."""
-        from mistral_cli.models.hub.api import download_file
+        from mistral_cli.models.hub.api import download_files
 
-        self.select_file()
-        return download_file(self.repo, self.filename, self.revision, reporter)
+        return download_files(self.repo, self.filenames, self.revision, reporter)
 
     def select_file(self, reporter: Reporter | None = None) -> HubFile:  # noqa: ARG002
-        """Return this source itself. Raises `UsageError` for a part of a split model."""
-        if _SPLIT.fullmatch(self.filename):
-            raise UsageError(
-                f"{self.filename} is a part of a split model, which the engines cannot load",
-                hint="Name a file that contains the whole model, such as a smaller quantization.",
-            )
+        """Return this source itself."""
         return self
 
 
@@ -182,8 +205,7 @@ class HubRepo:
         """
         from mistral_cli.models.hub.api import list_files
 
-        listed = [name for name, _ in list_files(self.repo, self.revision, reporter)]
-        names = [name for name in listed if not _SPLIT.fullmatch(name)]
+        names = [name for name, _ in list_files(self.repo, self.revision, reporter)]
         matching = _matching(names, self.quant)
         if matching:
             return self.only_file([HubFile(self.repo, name, self.revision) for name in matching])
@@ -261,9 +283,17 @@ def quant_of(filename: str) -> str | None:
     return names[-1] if names and not is_never_model(filename) else None
 
 
-def _matching(names: Iterable[str], quant: str) -> list[str]:
-    same = (n for n in names if quant_of(n) == quant.upper() and not _SPLIT.fullmatch(n))
-    return sorted(models_among(same))
+def _matching(names: Sequence[str], quant: str) -> list[str]:
+    """Return the models of a quantization, which a file or its folder is named after.
+
+    Of a split model the name of its first part. If none is `quant`, those whose names contain it:
+    so `Q4_K_XL` finds `UD-Q4_K_XL`, as llama.cpp does, and `IQ2_KS` what `quant_of` does not know.
+    """
+    same = [name for name in names if quant_of(name) == quant.upper()]
+    if not same:
+        contained = re.compile(rf"(?<![A-Z0-9_]){re.escape(quant.upper())}(?![A-Z0-9_])")
+        same = [name for name in names if contained.search(name.upper())]
+    return sorted({first_part(name) for name in models_among(same)})
 
 
 def is_file(path: Path) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,11 +13,24 @@ from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
 from mistral_cli.models.gguf.kinds import other_kind
-from mistral_cli.models.gguf.reader import open_checked
+from mistral_cli.models.gguf.split import (
+    first_part,
+    missing_part,
+    open_model,
+    part_paths,
+    parts_here,
+)
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
 from mistral_cli.models.hub.leftovers import find_leftovers
 from mistral_cli.models.references import ALIASES, parse_reference
-from mistral_cli.models.sources import HubFile, LocalFile, ModelSource, PyPIWheel, quant_of
+from mistral_cli.models.sources import (
+    HubFile,
+    HubRepo,
+    LocalFile,
+    ModelSource,
+    PyPIWheel,
+    quant_of,
+)
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -28,7 +41,7 @@ Storage = Literal["hub cache", "our cache", "user's file"]
 
 @dataclass(frozen=True, kw_only=True)
 class StoredFile:
-    """A model file on this machine; `name` is its model reference.
+    """A model file on this machine, or a part of one; `name` is its model reference.
 
     `size` is in bytes, or None for a broken link. `sha256` is the published digest, or None if
     there is none.
@@ -45,9 +58,9 @@ class StoredFile:
 class ListedModel:
     """One line of `models list`: a model that has a name or is on this machine.
 
-    `path` is None for a model that is not on this machine. `size` is in bytes; the leftovers of
-    an unfinished download have a size and no path. `last_used` is when the file was last read,
-    according to the file system: Linux records that at most once a day, and never on a disk
+    `path` is None for a model that is not on this machine. `size` is in bytes, of all parts
+    together; an unfinished download has a size and no path. `last_used` is when the file was last
+    read, according to the file system: Linux records that at most once a day, and never on a disk
     that is mounted with `noatime`.
     """
 
@@ -71,46 +84,77 @@ def list_models(config: Config) -> list[ListedModel]:
         names[config.model] = None
     named = [_named(name, config) for name in names]
     known = {model.path for model in named}
-    others = [file for file in stored if file.path not in known]
-    unnamed = filter(None, (_unnamed(file, config) for file in others))
+    others = [files for files in _by_model(stored) if part_paths(files[0].path)[0] not in known]
+    unnamed = filter(None, (_unnamed(files, config) for files in others))
     return [*named, *unnamed, *_unfinished(names, config)]
 
 
 def stored_files(config: Config) -> list[StoredFile]:
-    """Return every model file in the caches, and those that an alias or the default names."""
+    """Return every model file in the caches, and those that an alias or the default names.
+
+    Each part of a split model is a file of its own.
+    """
     files = {file.path: _in_hub_cache(file) for file in cached_ggufs()}
     for name in dict.fromkeys([*ALIASES, *config.aliases, config.model]):
         with suppress(MistralCliError):
             source = parse_reference(name, config)
             if (path := source.locate()) and path not in files:
-                files[path] = _outside_hub_cache(name, path)
+                files |= {file.path: file for file in _outside_hub_cache(name, path)}
     return list(files.values())
 
 
-def find_stored(reference: str, config: Config) -> StoredFile:
-    """Return the file of a model reference. Raises `ModelNotAvailable` if it is not here.
+def stored_models(config: Config) -> list[list[StoredFile]]:
+    """Return the same files by model: one file, or the parts that are here."""
+    return _by_model(stored_files(config))
 
-    Also finds a broken link in the hub cache, which can be inspected and removed.
+
+def _by_model(files: Iterable[StoredFile]) -> list[list[StoredFile]]:
+    models: dict[Path, list[StoredFile]] = {}
+    for file in files:
+        models.setdefault(part_paths(file.path)[0], []).append(file)
+    return list(models.values())
+
+
+def find_stored(reference: str, config: Config) -> list[StoredFile]:
+    """Return the file of a model reference, or the parts of a split model that are here.
+
+    Raises `ModelNotAvailable` if there are none. Also finds a broken link in the hub cache, which
+    can be inspected and removed.
     """
     source = parse_reference(reference, config)
     path = source.locate()
-    for file in cached_ggufs():
-        # There are several ways to write a path into the cache.
-        same = path and file.path == path.absolute()
-        if same or (path is None and file.size is None and _is_source(source, file)):
-            return _in_hub_cache(file)
+    if not path and isinstance(source, HubRepo) and len(cached := source.cached_files()) == 1:
+        source = cached[0]
+    # There are several ways to write a path into the cache.
+    paths: set[Path | None] = {part.absolute() for part in part_paths(path)} if path else set()
+    if not path and isinstance(source, HubFile):
+        paths.update(source.cached_parts())
+    files = [
+        file
+        for file in cached_ggufs()
+        if file.path in paths or (not path and file.size is None and _is_source(source, file))
+    ]
+    if files:
+        return [_in_hub_cache(file) for file in files]
     return _outside_hub_cache(reference, path or locate_model(reference, config))
 
 
 def locate_model(reference: str, config: Config) -> Path:
-    """Return the path of a model reference's file. Raises `ModelNotAvailable` if it is not here."""
+    """Return the path of a model reference's file, or of the first part of a split model.
+
+    Raises `ModelNotAvailable` if it is not here, or not with all its parts.
+    """
     source = parse_reference(reference, config)
     if path := source.locate():
+        if error := missing_part(path):
+            raise error
         return path
     if isinstance(source, LocalFile):
         raise source.missing()
+    parts = source.cached_parts() if isinstance(source, HubFile) else []
+    incomplete = f"part {parts.index(None) + 1} of {len(parts)} of " if any(parts) else ""
     raise ModelNotAvailable(
-        f"{reference} is not on this machine",
+        f"{incomplete}{reference} is not on this machine",
         hint=f"Download it: mistral-cli models pull {shlex.quote(reference)}",
     )
 
@@ -140,18 +184,22 @@ def _named(name: str, config: Config) -> ListedModel:
     )
 
 
-def _unnamed(file: StoredFile, config: Config) -> ListedModel | None:
-    default = file.name == config.model
-    quantization = quant_of(file.path.name)
-    if file.size is None:
+def _unnamed(files: Sequence[StoredFile], config: Config) -> ListedModel | None:
+    """Return the line of a file, or of the parts of a model."""
+    file, *_ = files
+    reference, at, revision = file.name.partition("@")
+    name = first_part(reference) + at + revision
+    path, default = part_paths(file.path)[0], name == config.model
+    quantization = quant_of(path.name)
+    if any(file.size is None for file in files):
         return ListedModel(
-            name=file.name,
+            name=name,
             source=f"{file.storage}: a broken link",
-            path=file.path,
+            path=path,
             quantization=quantization,
             default=default,
         )
-    return _listed(file.name, file.storage, file.path, quantization, default=default)
+    return _listed(name, file.storage, path, quantization, default=default)
 
 
 def _unfinished(names: Iterable[str], config: Config) -> list[ListedModel]:
@@ -170,6 +218,17 @@ def _listed(
 ) -> ListedModel | None:
     """Return the line of an existing file, or None if it was removed in the meantime."""
     try:
+        size = sum(part.stat().st_size for part in parts_here(path))
+        if missing_part(path):
+            here = f"{len(parts_here(path))} of {len(part_paths(path))} parts"
+            continues = "; `models pull` continues it" if source == "hub cache" else ""
+            return ListedModel(
+                name=name,
+                source=f"{source}: {here}{continues}",
+                size=size,
+                quantization=quantization,
+                default=default,
+            )
         state = path.stat()
     except OSError:
         return None
@@ -181,7 +240,7 @@ def _listed(
         name=name,
         source=f"{source}: {kind.name}" if kind else source,
         path=path,
-        size=state.st_size,
+        size=size,
         quantization=quantization,
         last_used=datetime.fromtimestamp(int(state.st_atime), UTC),
         default=default,
@@ -191,8 +250,8 @@ def _listed(
 def _header(path: Path) -> GGUF | None:
     try:
         with unchanged_access_time(path):
-            return open_checked(path, lambda _: None)
-    except (OSError, ModelUnusable):
+            return open_model(path, lambda _: None)
+    except (OSError, ModelNotAvailable, ModelUnusable):
         return None
 
 
@@ -203,9 +262,11 @@ def _in_hub_cache(file: CachedFile) -> StoredFile:
     )
 
 
-def _outside_hub_cache(name: str, path: Path) -> StoredFile:
+def _outside_hub_cache(name: str, path: Path) -> list[StoredFile]:
+    """Return the file at `path`, or the parts of a split model, of which `name` is the first."""
+    names = {path: name}
     try:
-        size = path.stat().st_size
+        sizes = {part: part.stat().st_size for part in parts_here(path) or [path]}
     except OSError as error:
         raise ModelNotAvailable(
             f"cannot inspect {path}: {error.strerror}",
@@ -213,15 +274,24 @@ def _outside_hub_cache(name: str, path: Path) -> StoredFile:
         ) from error
     for wheel in ALIASES.values():
         if isinstance(wheel, PyPIWheel) and path.absolute() == wheel.locate():
-            return StoredFile(
-                name=name, path=path, storage="our cache", size=size, sha256=wheel.sha256
-            )
-    return StoredFile(name=name, path=path, storage="user's file", size=size)
+            return [
+                StoredFile(
+                    name=name,
+                    path=path,
+                    storage="our cache",
+                    size=sizes[path],
+                    sha256=wheel.sha256,
+                )
+            ]
+    return [
+        StoredFile(name=names.get(part, str(part)), path=part, storage="user's file", size=size)
+        for part, size in sizes.items()
+    ]
 
 
 def _is_source(source: ModelSource, file: CachedFile) -> bool:
-    return isinstance(source, HubFile) and (source.repo, source.filename, source.revision) == (
-        file.repo,
-        file.filename,
-        file.revision,
+    return (
+        isinstance(source, HubFile)
+        and (source.repo, source.revision) == (file.repo, file.revision)
+        and file.filename in source.filenames
     )

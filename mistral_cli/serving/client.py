@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient
@@ -15,15 +14,17 @@ from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import reread_gguf
 from mistral_cli.serving.registry import (
     ServedModel,
-    file_identity,
     folder_of,
+    model_identity,
     read_served,
     why_unusable,
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mistral_cli.engines.decoding.streams import Emit
-    from mistral_cli.engines.options import GpuLayers, ModelOptions
+    from mistral_cli.engines.options import ModelOptions
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
 
@@ -86,7 +87,7 @@ def find_served(
     served = read_served(folder_of(path))
     if served is None:
         return None
-    if reason := _mismatch(served, options, engine):
+    if reason := _mismatch(served, path, options, engine):
         reporter.info(f"the model that process {served.pid} serves is not used: {reason}")
         return None
     return served
@@ -99,16 +100,16 @@ def selection_of(served: ServedModel) -> EngineSelection:
     return EngineSelection(engine, reason, served.gpu_layers, "as the model is served", served=True)
 
 
-def _mismatch(served: ServedModel, options: ModelOptions, engine: str) -> str | None:
+def _mismatch(served: ServedModel, path: Path, options: ModelOptions, engine: str) -> str | None:
     """Return why the served model does not meet the `options`, or None if it does."""
     layers = options.gpu_layers
     if served.version != ServedModel.version:
         return f"mistral-cli {served.version} serves it"
-    if served.file != file_identity(Path(served.path)):
+    if served.file != model_identity(path):
         return "the file has changed since it was loaded"
     if engine not in ("auto", served.engine):
         return f"its engine is {served.engine}"
-    if not layers.automatic and _layers_of(served, layers) != served.gpu_layers:
+    if not layers.automatic and layers.of(reread_gguf(path)) != served.gpu_layers:
         return f"it has {served.gpu_layers} layers on the GPU"
     if options.require_gpu and not served.gpu_layers:
         return "it has no layers on a GPU"
@@ -119,7 +120,3 @@ def _mismatch(served: ServedModel, options: ModelOptions, engine: str) -> str | 
     if not LlamaServerClient(served.socket, served.api_key, seconds=_HEALTH_SECONDS).is_healthy():
         return "it does not respond"
     return None
-
-
-def _layers_of(served: ServedModel, gpu_layers: GpuLayers) -> int:
-    return gpu_layers.of(reread_gguf(Path(served.path)))

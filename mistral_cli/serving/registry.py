@@ -21,6 +21,7 @@ from typing import Any
 
 from mistral_cli import __version__
 from mistral_cli.errors import UsageError, first_line, reason
+from mistral_cli.models.gguf.split import parts_here
 from mistral_cli.system.config import runtime_dir
 from mistral_cli.system.files import write_atomically
 from mistral_cli.system.strict_json import read_object, to_dataclass
@@ -38,14 +39,14 @@ class ServedModel:
 
     The weights are in process `engine_pid`. `context_length` is the context of each slot, in
     tokens. After `idle_seconds` without work the process ends (0: never). `file` is the size,
-    modification time and inode of the model file when it was loaded.
+    modification time and inode of the model file (of each part) when it was loaded.
     """
 
     pid: int
     started: float
     model: str
     path: str
-    file: tuple[int, int, int]
+    file: tuple[int, ...]
     engine: str
     engine_pid: int
     context_length: int
@@ -122,10 +123,10 @@ class Registration:
             (self.folder / name).unlink(missing_ok=True)
 
 
-def file_identity(path: Path) -> tuple[int, int, int]:
-    """Return values that differ if the file was changed or replaced. Raises OSError."""
-    state = path.stat()
-    return state.st_size, state.st_mtime_ns, state.st_ino
+def model_identity(path: Path) -> tuple[int, ...]:
+    """Return values that differ if a file of the model was changed or replaced. Raises OSError."""
+    states = [part.stat() for part in parts_here(path)]
+    return tuple(n for each in states for n in (each.st_size, each.st_mtime_ns, each.st_ino))
 
 
 def folder_of(model: Path) -> Path:

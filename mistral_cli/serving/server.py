@@ -27,7 +27,7 @@ from mistral_cli.errors import ExitCode
 from mistral_cli.models.call import CallContext, prepare_call
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.serving.http.server import check_installed, listen, serve_http
-from mistral_cli.serving.registry import Registration, ServedModel, claim, file_identity
+from mistral_cli.serving.registry import Registration, ServedModel, claim, model_identity
 from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.signals import on_stop, request_stop
 
@@ -83,7 +83,7 @@ def serve(options: ServeOptions, terminal: Terminal) -> None:
         address = ListenAddress(registration.socket, secrets.token_hex(16))
         load = replace(model.load, listening=address)
         terminal.status(f"loading {model.name} …")
-        before = file_identity(model.file.path)
+        before = model_identity(model.file.path)
         with open_session(model.selection, model.file, load, terminal.warn) as session:
             assert isinstance(session, ServerSession)
             served = _served_model(model, options, address, http, session, before)
@@ -138,7 +138,7 @@ def _served_model(
     address: ListenAddress,
     http: _HttpAddress | None,
     session: ServerSession,
-    file: tuple[int, int, int],
+    file: tuple[int, ...],
 ) -> ServedModel:
     return ServedModel(
         pid=os.getpid(),

@@ -38,6 +38,8 @@ _LAYER_TENSORS = (
 
 def unreadable(model: GGUF) -> str | None:
     """Why the library cannot read `model`, which would end the process; None if it can."""
+    if model.other_parts:
+        return f"it loads a model from one file, and this one is split into {len(model.files)}"
     if model.architecture != "llama":
         return f"it reads the llama architecture only, not {model.architecture!r}"
     tensors = {tensor.name for tensor in model.tensors}

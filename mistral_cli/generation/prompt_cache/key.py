@@ -30,15 +30,16 @@ def state_key(model: GGUF, engine: Backend, load: LoadOptions) -> str:
 def fingerprint(model: GGUF) -> str:
     """A digest that distinguishes model files, even of the same shape, within milliseconds.
 
-    It covers the size, the modification time, the metadata and a sample from the middle of each
-    tensor. Reading the whole file would take seconds, and a change sets a new time. Raises OSError.
+    It covers each file's size and modification time, the metadata and a sample from the middle of
+    each tensor. Reading all would take seconds, and a change sets a new time. Raises OSError.
     """
-    stat = model.path.stat()
-    digest = hashlib.sha256(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+    states = [path.stat() for path in model.files]
+    digest = hashlib.sha256(" ".join(f"{s.st_size} {s.st_mtime_ns}" for s in states).encode())
     for entry in model.entries.values():
         digest.update(entry)
-    with model.path.open("rb") as file:
-        for tensor in model.tensors:
-            file.seek(tensor.offset + tensor.size // 2)
-            digest.update(tensor.name.encode() + file.read(_SAMPLE))
+    for path, tensors in model.tensors_by_file():
+        with path.open("rb") as file:
+            for tensor in tensors:
+                file.seek(tensor.offset + tensor.size // 2)
+                digest.update(tensor.name.encode() + file.read(_SAMPLE))
     return digest.hexdigest()

@@ -116,6 +116,8 @@ def _check(header: GGUF) -> None:
     if not is_adapter(header):
         kind = other_kind(header)
         refuse(f"is {kind.name if kind else 'a model'}, not an adapter", _NO_ADAPTER)
+    if header.metadata.get("split.count", 1) not in (0, 1):
+        refuse("is a part of a split adapter, and llama.cpp reads adapters from one file", CONVERT)
     if header.metadata.get("adapter.type") != "lora":
         refuse(f"is an adapter of type {header.metadata.get('adapter.type')!r}", _NO_ADAPTER)
     architecture = header.metadata.get("general.architecture")

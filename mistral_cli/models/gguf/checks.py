@@ -76,12 +76,6 @@ def _check_kind(model: GGUF) -> None:
         if key in model.metadata and type(model.metadata[key]) is not expected:
             refuse(f"metadata {key!r} is not of type {expected.__name__}")
     refuse_other_kind(model)
-    parts = model.metadata.get("split.count", 1)
-    if isinstance(parts, int) and parts > 1:
-        refuse(
-            f"is one of {parts} parts of a split model",
-            "Join them with `llama-gguf-split --merge`, or use a single-file GGUF.",
-        )
     kind = model.metadata.get("general.type", "model")
     if kind != "model":
         refuse(f"has the GGUF type {str(kind)[:40]!r}, not a model", ANOTHER)
@@ -294,7 +288,7 @@ def _check_tensors(model: GGUF) -> None:
         wrong = tensor.type_name in NOT_FOR_WEIGHTS if len(tensor.shape) > 1 else tensor.type != 0
         if wrong:
             refuse(f"tensor {name!r} cannot have the type {tensor.type_name}", CONVERT)
-    _check_order(model)
+    check_order(model)
 
 
 def _may_lack(name: str, model: GGUF, tensors: Container[str]) -> bool:
@@ -307,11 +301,14 @@ def _may_lack(name: str, model: GGUF, tensors: Container[str]) -> bool:
     return name == "output.weight"  # it shares the embedding's
 
 
-def _check_order(model: GGUF) -> None:
-    """Refuse gaps between tensors, where another was lost: llama.cpp only reads files without."""
-    for before, after in pairwise(model.tensors):
+def check_order(header: GGUF) -> None:
+    """Refuse gaps between tensors, where another was lost: llama.cpp only reads files without.
+
+    Of a model in several parts, only the first is looked at: each has its own alignment.
+    """
+    for before, after in pairwise(tensor for tensor in header.tensors if not tensor.part):
         end = before.offset + before.size
-        if before.type in TENSOR_TYPES and after.offset != end + -end % model.alignment:
+        if before.type in TENSOR_TYPES and after.offset != end + -end % header.alignment:
             refuse(f"the data of the tensor {after.name!r} does not follow {before.name!r}")
 
 

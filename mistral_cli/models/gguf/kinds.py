@@ -113,7 +113,7 @@ def other_kind(header: GGUF, *, complete: bool = True) -> FileKind | None:
     if _is_draft_head(names):
         return _DRAFT_HEAD
     # The first part of a split model may have no tensors either.
-    whole = complete and metadata.get("split.count", 1) in (0, 1)
+    whole = complete and (metadata.get("split.count", 1) in (0, 1) or header.other_parts)
     return _VOCABULARY if whole and not names else None
 
 

@@ -56,7 +56,7 @@ class Array:
 class Tensor:
     """One tensor. `shape` is in ggml's order (row length first); `size` is in bytes.
 
-    `offset` counts bytes from the start of the file.
+    `offset` counts bytes from the start of its file: of the part with that index in `GGUF.files`.
     """
 
     name: str
@@ -64,6 +64,7 @@ class Tensor:
     type: int
     offset: int
     size: int
+    part: int = 0
 
     @property
     def type_name(self) -> str:
@@ -83,11 +84,11 @@ class Tensor:
 
 @dataclass(frozen=True, eq=False)
 class GGUF:
-    """The checked header of a GGUF file, as `read_gguf` returns it.
+    """The checked header of a model, as `read_gguf` returns it: of one file, or of several parts.
 
     `metadata` contains numbers, booleans, text and `Array`s. `entries` contains the bytes of each
     metadata entry in the file (key, type, value), so that they can be copied unchanged.
-    `file_size` is in bytes.
+    `path` is the file, or the first part, and `file_size` the bytes of all parts.
     """
 
     path: Path
@@ -96,6 +97,23 @@ class GGUF:
     entries: Mapping[str, bytes] = field(repr=False)
     tensors: tuple[Tensor, ...] = field(repr=False)
     file_size: int
+    other_parts: tuple[Path, ...] = field(default=(), repr=False)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of the model: one, or all its parts in order."""
+        return (self.path, *self.other_parts)
+
+    def file_of(self, tensor: Tensor) -> Path:
+        """Return the file that has the data of `tensor`."""
+        return self.files[tensor.part]
+
+    def tensors_by_file(self) -> list[tuple[Path, list[Tensor]]]:
+        """Return each file of the model with its tensors."""
+        return [
+            (path, [tensor for tensor in self.tensors if tensor.part == number])
+            for number, path in enumerate(self.files)
+        ]
 
     def stored_type(self, key: str) -> int:
         """Return the GGUF type of a metadata entry: it follows the key and its 8-byte length."""

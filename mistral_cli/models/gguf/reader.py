@@ -7,7 +7,8 @@ import mmap
 import os
 import stat
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -47,15 +48,23 @@ def open_checked(path: Path, check: Callable[[GGUF], None]) -> GGUF:
 
     Raises `ModelUnusable`, with the file's name, if the file cannot be opened, parsed or accepted.
     """
-    try:
+    with errors_about(path):
         # Opening a pipe would block, so look at the type first.
         if not stat.S_ISREG(path.stat().st_mode):
             refuse("is not a regular file", ANOTHER)
         with path.open("rb") as file:
             check_magic(file.read(64))
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                model = parse_header(path, data, len(data))
-        check(model)
+                header = parse_header(path, data, len(data))
+        check(header)
+    return header
+
+
+@contextmanager
+def errors_about(path: Path) -> Iterator[None]:
+    """Turn the errors of the block into `ModelUnusable` with the name of the file at `path`."""
+    try:
+        yield
     except ModelUnusable as error:
         raise ModelUnusable(f"{path}: {error.message}", hint=error.hint) from None
     except (OSError, ValueError) as error:
@@ -64,7 +73,6 @@ def open_checked(path: Path, check: Callable[[GGUF], None]) -> GGUF:
         if limit := limit_reached(error):
             raise limit from error
         raise ModelUnusable(f"{path}: cannot be read: {reason}", hint=hint) from error
-    return model
 
 
 def check_magic(start: bytes) -> None:

@@ -43,12 +43,13 @@ def check_vectors(model: GGUF) -> None:
     0.1 ms; a 7B 1.1 MB, which takes 0.2 ms, and 22 ms from a cold disk. Raises `ModelUnusable` and
     `OSError`.
     """
-    with model.path.open("rb", buffering=0) as file:
-        for tensor in model.tensors:
-            if len(tensor.shape) == 1 and tensor.type_name == "F32":
-                file.seek(tensor.offset)
-                if not _is_finite(file.read(tensor.size)):
-                    refuse(f"its tensor {tensor.name!r} is damaged: it has NaN or infinity")
+    for path, tensors in model.tensors_by_file():
+        with path.open("rb", buffering=0) as file:
+            for tensor in tensors:
+                if len(tensor.shape) == 1 and tensor.type_name == "F32":
+                    file.seek(tensor.offset)
+                    if not _is_finite(file.read(tensor.size)):
+                        refuse(f"its tensor {tensor.name!r} is damaged: it has NaN or infinity")
 
 
 def _is_finite(floats: bytes) -> bool:
@@ -62,14 +63,17 @@ def _is_finite(floats: bytes) -> bool:
 def damaged_tensor(model: GGUF) -> str | None:
     """Return the name of a tensor with NaN or infinity in its weights, or None.
 
-    Reads the whole file, so it is for models that computed NaN: SmolLM2 (98 MB in Q4_1) takes
+    Reads all files, so it is for models that computed NaN: SmolLM2 (98 MB in Q4_1) takes
     0.1 s from memory, a 7B in Q4_K_M as long as its 4 GB take to read. Raises `OSError`.
     """
-    with (
-        model.path.open("rb") as file,
-        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
-    ):
-        return next((each.name for each in model.tensors if _is_damaged(each, data)), None)
+    for path, tensors in model.tensors_by_file():
+        with (
+            path.open("rb") as file,
+            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+        ):
+            if damaged := next((each.name for each in tensors if _is_damaged(each, data)), None):
+                return damaged
+    return None
 
 
 def _is_damaged(tensor: Tensor, data: mmap.mmap) -> bool:

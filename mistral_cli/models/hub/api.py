@@ -9,17 +9,24 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models.disk import check_free_space
 from mistral_cli.models.gguf.kinds import models_among
+from mistral_cli.models.hub.cache import cache_folder
 from mistral_cli.models.hub.calls import hub_call
 from mistral_cli.models.hub.errors import explanation_key
 from mistral_cli.models.hub.remote import RemoteFile, fetch_metadata, open_range
-from mistral_cli.models.hub.transfer import DownloadProgress, download_blob, is_resumable
+from mistral_cli.models.hub.transfer import (
+    DownloadProgress,
+    download_blob,
+    downloaded_size,
+    is_resumable,
+)
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -96,6 +103,31 @@ def read_range(
             if len(data) >= length:  # a server that ignores ranges would send the whole file
                 break
         return bytes(data[:length])
+
+
+def download_files(
+    repo: str, filenames: Sequence[str], revision: str | None, reporter: Reporter
+) -> Path:
+    """Download the parts of a model into the shared cache and return the path of the first.
+
+    All are of the same commit, so that they lie in the same folder. Before the first download,
+    the hub must have all of them, and the disk room for all. Raises as `download_file` does.
+    """
+    first, *others = filenames
+    if others and not is_offline():
+        cached = all(cached_path(repo, name, revision) for name in filenames)
+        remote = _newest_parts(repo, filenames, revision, reporter, cached=cached)
+        missing = sum(file.size - downloaded_size(file) for file in remote)
+        name = f"{first.rpartition('/')[2]} with its {len(others)} other parts"
+        check_free_space(name, missing, cache_folder(), "HF_HOME")
+        # Not the revision itself, which may come to mean another commit during the download.
+        revision_of_others = remote[0].commit if remote else revision
+    else:
+        revision_of_others = revision
+    path = download_file(repo, first, revision, reporter)
+    for name in others:
+        download_file(repo, name, revision_of_others, reporter)
+    return path
 
 
 def download_file(repo: str, filename: str, revision: str | None, reporter: Reporter) -> Path:
@@ -188,6 +220,21 @@ def is_offline() -> bool:
         from huggingface_hub import is_offline_mode
 
         return is_offline_mode()
+
+
+def _newest_parts(
+    repo: str, filenames: Sequence[str], revision: str | None, reporter: Reporter, *, cached: bool
+) -> list[RemoteFile]:
+    """Ask the hub for the parts' metadata; returns nothing if all are `cached` and it is silent."""
+    reporter.status(f"{filenames[0].rpartition('/')[2]}: asking the hub")
+    try:
+        return [get_remote_file(repo, name, revision, reporter) for name in filenames]
+    except ModelNotAvailable as error:
+        if not cached or _cause(error) in _GONE:
+            raise
+        return []
+    finally:
+        reporter.clear_status()
 
 
 def _newest(

@@ -49,22 +49,25 @@ def find_leftovers(sources: Iterable[ModelSource]) -> list[Leftover]:
 
 
 def leftovers_of(file: HubFile) -> list[Path]:
-    """Return the leftovers of one file.
+    """Return the leftovers of one file, or of all parts of a split model.
 
     Asks the hub if only its answer shows which file an unlinked blob belongs to. Raises
     `ModelNotAvailable` if the hub does not answer.
     """
-    if partial := partial_files(file.repo, file.filename):
-        return partial
-    if file.locate() or not (blobs := unlinked_blobs(file.repo)):
-        return []
-    etag = get_remote_file(file.repo, file.filename, file.revision).etag
-    return [blob for blob in blobs if blob.name == etag]
+    leftovers = list[Path]()
+    for name, cached in zip(file.filenames, file.cached_parts(), strict=True):
+        if partial := partial_files(file.repo, name):
+            leftovers += partial
+        elif not cached and (blobs := unlinked_blobs(file.repo)):
+            etag = get_remote_file(file.repo, name, file.revision).etag
+            leftovers += [blob for blob in blobs if blob.name == etag]
+    return leftovers
 
 
 def _name(path: Path, repo: str, files: Sequence[HubFile]) -> str:
     for file in files:
-        if file.repo == repo and path.name.endswith(partial_suffix(file.filename)):
+        suffixes = tuple(partial_suffix(name) for name in file.filenames)
+        if file.repo == repo and path.name.endswith(suffixes):
             return file.describe()
     return repo
 

@@ -121,6 +121,14 @@ def is_cached(file: RemoteFile) -> bool:
     )
 
 
+def downloaded_size(file: RemoteFile) -> int:
+    """Return how many bytes of the file the cache has, complete or in a partial file."""
+    if is_cached(file):
+        return file.size
+    blobs = repo_folder(file.repo) / "blobs"
+    return size_of(blobs / (file.etag + partial_suffix(file.filename)))
+
+
 def is_resumable(file: RemoteFile) -> bool:
     """Return True if `download_blob` can fetch the file: SHA-256 known, not too large for HTTP."""
     from huggingface_hub import constants

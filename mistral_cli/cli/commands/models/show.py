@@ -148,6 +148,7 @@ def _facts(model: GGUF) -> dict[str, Any]:
         "parameters": model.parameters,
         "quantization": model.quantization,
         "size": model.file_size,
+        "files": len(model.files),
         "context_length": model.context_length,
         "layers": model.block_count,
         "vocabulary": len(model.tokens),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -26,23 +26,27 @@ def verify(
     json: JsonOption = False,
     quiet: PathsOnlyOption = False,
 ) -> None:
-    """Compare the SHA-256 of local files with the published ones.
+    """Compare the SHA-256 of local files with the published ones, each part of a split model.
 
     With -q, print only the paths of the intact files.
     """
     from mistral_cli.models.call import prepare_call
-    from mistral_cli.models.store import find_stored, stored_files
+    from mistral_cli.models.store import find_stored, stored_models
     from mistral_cli.system.stdout import write_paths
     from mistral_cli.system.tables import print_table
 
     call = prepare_call(context.obj, quiet=quiet)
     config, terminal = call.config, call.terminal
     failures = Failures(terminal)
-    files = {file.name: file for file in stored_files(config)} if models is None else {}
-    rows = [_blank(reference) for reference in models or files]
-    for row in rows:
+    rows: list[dict[str, Any]] = []
+    for files in stored_models(config) if models is None else ():
+        rows += _verify_model(files[0].name, files, failures, terminal)
+    for reference in models or ():
+        row = _blank(reference)
         with failures.collect(row):
-            _verify(files.get(row["model"]) or find_stored(row["model"], config), row, terminal)
+            rows += _verify_model(reference, find_stored(reference, config), failures, terminal)
+        if row["error"]:
+            rows.append(row)
     if quiet and not json:
         write_paths(terminal, (row["path"] for row in rows if row["error"] is None))
     else:
@@ -53,6 +57,26 @@ def verify(
 
 def _blank(reference: str) -> dict[str, Any]:
     return {"model": reference, "path": None, "status": None, "sha256": None, "published": None}
+
+
+def _verify_model(
+    reference: str, files: Sequence[StoredFile], failures: Failures, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """Return a row for the file of a model, or for each part, and for one that is missing."""
+    from mistral_cli.models.gguf.split import missing_part, part_paths
+
+    rows = []
+    for file in files:
+        row = _blank(reference if len(files) == 1 else file.name)
+        with failures.collect(row):
+            _verify(file, row, reporter)
+        rows.append(row)
+    if len(files) < len(part_paths(files[0].path)) and (error := missing_part(files[0].path)):
+        row = _blank(reference)
+        with failures.collect(row):
+            raise error
+        rows.append(row)
+    return rows
 
 
 def _verify(file: StoredFile, row: dict[str, Any], reporter: Reporter) -> None:

@@ -61,7 +61,7 @@ def test_show_of_a_model(store: Store, mistral: Path) -> None:
     facts = store.ask("show", mistral)
     assert list(facts) == [
         *("schema_version", "model", "path", "name", "architecture", "parameters"),
-        *("quantization", "size", "context_length", "layers", "vocabulary", "tokenizer"),
+        *("quantization", "size", "files", "context_length", "layers", "vocabulary", "tokenizer"),
         *("chat_format", "gguf_version", "engines", "memory"),
     ]
     assert list(facts["memory"]) == MEMORY
