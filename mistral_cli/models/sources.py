@@ -212,7 +212,7 @@ class HubRepo:
         quants = sorted({quant for name in models_among(names) if (quant := quant_of(name))})
         raise ModelNotAvailable(
             f"{self.repo} has no {self.quant} file",
-            hint=f"It has {', '.join(quants)}: write for example {self.repo}:{quants[0]}."
+            hint=f"It has {', '.join(quants)}: write for example {self.repo}:{_usual(quants)}."
             if quants
             else "It has no GGUF files; look for a repository whose name ends in -GGUF.",
         )
@@ -281,6 +281,11 @@ def quant_of(filename: str) -> str | None:
     stem = filename.upper().removesuffix(".GGUF")
     names = _QUANT.findall(stem) if stem != filename.upper() else []
     return names[-1] if names and not is_never_model(filename) else None
+
+
+def _usual(quants: Sequence[str]) -> str:
+    """Return one that fits most machines, if there is one: `BF16` of a large model does not."""
+    return min(quants, key=lambda quant: "Q4" not in quant)
 
 
 def _matching(names: Sequence[str], quant: str) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.hub_server import COMMIT, HubServer
@@ -70,6 +71,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("https://huggingface.co/o/r/blob/v1/s/f.gguf?x=1", HubFile("o/r", "s/f.gguf", "v1")),
         ("https://huggingface.co/o/r/", HubRepo("o/r", "Q4_K_M")),
         ("https://huggingface.co/o/r/tree/main", HubRepo("o/r", "Q4_K_M", "main")),
+        ("https://hf.co/o/r/tree/main/UD-Q4_K_XL/", HubRepo("o/r", "UD-Q4_K_XL", "main")),
+        ("hf.co/o/r/tree/v1/s/M-q8_0", HubRepo("o/r", "Q8_0", "v1")),
+        ("o/r/s/m-00002-of-00003.gguf", HubFile("o/r", "s/m-00001-of-00003.gguf")),
+        ("o/r/m-00004-of-00003.gguf", HubFile("o/r", "m-00004-of-00003.gguf")),
+        ("./d/m-00003-of-00003.gguf", LocalFile(Path("d/m-00001-of-00003.gguf"))),
         (
             "https://HF.co/o/r/blob/refs%2Fpr%2F1/a%20b.gguf",
             HubFile("o/r", "a b.gguf", "refs/pr/1"),
@@ -202,7 +208,8 @@ def test_selects_the_file_of_a_quantization(many: HubServer, reference: str, nam
 def test_the_hint_for_a_missing_quantization_lists_the_others(many: HubServer) -> None:
     with pytest.raises(ModelNotAvailable, match="has no Q6_K file") as caught:
         resolve_reference(f"{REPO}:Q6_K", Config(), make_terminal())
-    assert "It has Q4_K_M, Q5_K_M, Q8_0:" in caught.value.hint
+    assert "It has BF16, Q4_K_M, Q5_K_M, Q8_0: write for example " in caught.value.hint
+    assert caught.value.hint.endswith(f"{REPO}:Q4_K_M.")
 
 
 def test_a_repository_without_gguf(many: HubServer) -> None:
@@ -218,15 +225,115 @@ def test_several_files_of_one_quantization(many: HubServer) -> None:
     assert f"{REPO}/one.Q5_K_M.gguf" in caught.value.hint
 
 
-def test_a_split_model_is_refused_before_the_download(many: HubServer) -> None:
-    with pytest.raises(UsageError, match="part of a split model"):
-        parse_reference(f"{REPO}/BF16/many-BF16-00001-of-00002.gguf", Config()).fetch(
-            make_terminal()
-        )
-    with pytest.raises(ModelNotAvailable, match="has no BF16 file") as caught:
-        parse_reference(f"{REPO}:BF16", Config()).fetch(make_terminal())
-    assert "BF16" not in caught.value.hint
-    assert not any("resolve" in request.path for request in many.requests)
+@pytest.mark.parametrize(
+    "reference",
+    [
+        f"{REPO}:BF16",
+        f"{REPO}/BF16/many-BF16-00001-of-00002.gguf",
+        f"{REPO}/BF16/many-BF16-00002-of-00002.gguf",
+        f"https://hf.co/{REPO}/blob/main/BF16/many-BF16-00002-of-00002.gguf",
+        f"https://hf.co/{REPO}/tree/main/BF16",
+    ],
+)
+def test_all_parts_of_a_split_model_are_downloaded(many: HubServer, reference: str) -> None:
+    path = resolve_reference(reference, Config(), make_terminal())
+    assert path.name == "many-BF16-00001-of-00002.gguf"
+    assert path.with_name("many-BF16-00002-of-00002.gguf").exists()
+    many.requests.clear()
+    assert resolve_reference(reference, Config(), make_terminal()) == path
+    assert many.requests == []
+
+
+def test_a_part_that_is_missing_is_downloaded(many: HubServer) -> None:
+    path = resolve_reference(f"{REPO}:BF16", Config(), make_terminal())
+    missing = path.with_name("many-BF16-00002-of-00002.gguf")
+    for link in (missing, path):
+        link.unlink()
+        source = parse_reference(f"{REPO}:BF16", Config())
+        assert source.locate() is None
+        assert source.fetch(make_terminal()) == path
+        assert missing.exists()
+
+
+def test_a_part_that_the_hub_does_not_have(many: HubServer) -> None:
+    """As while the owner still uploads: nothing is downloaded."""
+    many.repos["owner/new"] = {"m-Q8_0-00001-of-00002.gguf": b"GGUF"}
+    with pytest.raises(ModelNotAvailable, match=r"no file m-Q8_0-00002-of-00002\.gguf"):
+        resolve_reference("owner/new:Q8_0", Config(), make_terminal())
+    assert not many.count("storage")
+
+
+FOLDERS = [
+    # As unsloth and bartowski name folders and parts, and as the files of others lie in folders.
+    "BF16/M-BF16-00001-of-00002.gguf",
+    "BF16/M-BF16-00002-of-00002.gguf",
+    "M-Q8_0/M-Q8_0-00001-of-00002.gguf",
+    "M-Q8_0/M-Q8_0-00002-of-00002.gguf",
+    "UD-Q4_K_XL/M-UD-Q4_K_XL-00001-of-00002.gguf",
+    "UD-Q4_K_XL/M-UD-Q4_K_XL-00002-of-00002.gguf",
+    "Q4_K_M/model.gguf",
+    "Q6_K/model-00001-of-00001.gguf",
+    "IQ2_KS/M-IQ2_KS-00001-of-00001.gguf",
+    "M-UD-IQ1_S.gguf",
+    "two/M-Q5_K_M-00001-of-00002.gguf",
+    "two/M-Q5_K_M-00002-of-00002.gguf",
+    "one/M-Q5_K_M.gguf",
+    "mmproj-BF16.gguf",
+    "mmproj/mmproj-Q8_0.gguf",
+    "imatrix_unsloth.gguf",
+    "M-Q8_0.imatrix.gguf",
+]
+
+
+@pytest.mark.parametrize(
+    ("quant", "filename"),
+    [
+        ("BF16", FOLDERS[0]),
+        ("q8_0", FOLDERS[2]),
+        ("UD-Q4_K_XL", FOLDERS[4]),
+        ("Q4_K_XL", FOLDERS[4]),
+        ("Q4_K_M", FOLDERS[6]),
+        ("Q6_K", FOLDERS[7]),
+        ("IQ2_KS", FOLDERS[8]),
+        ("IQ1_S", FOLDERS[9]),
+    ],
+)
+def test_quantizations_in_folders(many: HubServer, quant: str, filename: str) -> None:
+    many.repos[REPO] = {name: name.encode() for name in FOLDERS}
+    source = parse_reference(f"{REPO}:{quant}", Config())
+    assert isinstance(source, HubRepo)
+    assert source.select_file().filename == filename
+
+
+def test_what_a_repository_with_folders_has(many: HubServer) -> None:
+    many.repos[REPO] = {name: name.encode() for name in FOLDERS}
+    with pytest.raises(ModelNotAvailable, match="has no Q3_K_M file") as caught:
+        resolve_reference(f"{REPO}:Q3_K_M", Config(), make_terminal())
+    quants = "BF16, Q4_K_M, Q5_K_M, Q6_K, Q8_0, UD-IQ1_S, UD-Q4_K_XL"
+    assert caught.value.hint == f"It has {quants}: write for example {REPO}:Q4_K_M."
+    with pytest.raises(UsageError, match="has several Q5_K_M files: ") as several:
+        resolve_reference(f"{REPO}:Q5_K_M", Config(), make_terminal())
+    assert several.value.message.endswith("one/M-Q5_K_M.gguf, two/M-Q5_K_M-00001-of-00002.gguf")
+
+
+def test_a_split_model_needs_disk_space_for_all_parts(
+    many: HubServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many.repos[REPO] = {f"m-Q8_0-0000{n}-of-00003.gguf": bytes(600) for n in (1, 2, 3)}
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=1000))
+    with pytest.raises(ModelNotAvailable, match=r"its 2 other parts needs 1\.8 kB more"):
+        resolve_reference(f"{REPO}:Q8_0", Config(), make_terminal())
+    assert not many.count("storage")
+
+
+def test_parts_of_a_local_model_that_are_missing(here: Path) -> None:
+    names = [f"m-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
+    (here / names[2]).touch()
+    with pytest.raises(ModelNotAvailable, match=f"part 1 of 3 .* there is no file {names[0]}"):
+        resolve_reference(names[2], Config(), make_terminal())
+    (here / names[0]).touch()
+    for name in names:
+        assert resolve_reference(name, Config(), make_terminal()) == Path(names[0])
 
 
 @pytest.mark.parametrize(
@@ -242,6 +349,7 @@ def test_a_split_model_is_refused_before_the_download(many: HubServer) -> None:
         ("m-TQ1_0.gguf", "TQ1_0"),
         ("m_bf16.gguf", "BF16"),
         ("gpt-mxfp4.gguf", "MXFP4"),
+        ("m-NVFP4.gguf", "NVFP4"),
         ("ggml-model-f16.gguf", "F16"),
         ("m.gguf", None),
         ("mmproj-F16.gguf", None),

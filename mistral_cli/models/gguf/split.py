@@ -106,12 +106,13 @@ def check_part(header: GGUF) -> None:
 
 
 def _refuse_name(number: object, count: object) -> None:
-    shown = number + 1 if isinstance(number, int) else "?"
-    ending = f"-{shown:05d}-of-{count:05d}.gguf" if isinstance(shown, int) else ".gguf"
-    refuse(
-        f"is part {shown} of {count} of a split model, so its name must end in {ending}",
-        "Give all parts their own names again, or download them again.",
-    )
+    """Refuse a part with another name than an engine looks for; `number` counts from 0."""
+    own_names = "Give all parts their own names again, or download them again."
+    if not isinstance(number, int):
+        refuse(f"is one of {count} parts of a split model, but is not named like one", own_names)
+    ending = f"-{number + 1:05d}-of-{count:05d}.gguf"
+    part = f"part {number + 1} of {count} of a split model"
+    refuse(f"is {part}, so its name must end in {ending}", own_names)
 
 
 def join(parts: Sequence[GGUF]) -> GGUF:

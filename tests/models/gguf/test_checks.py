@@ -58,7 +58,6 @@ DAMAGE: dict[str, tuple[Callable[[GGUFParts], object], str]] = {
     "template a number": (lambda d: d.put(number("tokenizer.chat_template", 1)), "type str"),
     "BOS flag a number": (lambda d: d.put(number("tokenizer.ggml.add_bos_token", 1)), "type bool"),
     "adapter": (lambda d: d.put(words("general.type", "adapter")), "is a LoRA adapter"),
-    "split": (lambda d: d.put(number("split.count", 3)), "3 parts"),
     "no tensors": (lambda d: d.tensors.clear(), "no weights"),
     "alignment 0": (lambda d: d.put(number("general.alignment", 0)), "alignment"),
     "alignment 16": (lambda d: d.put(number("general.alignment", 16)), "too small"),

@@ -84,10 +84,10 @@ KINDS: dict[str, tuple[Change, str, str]] = {
     "predicted layers only": (only_predictors, "a draft head", "model itself"),
     "split, its first part": (
         lambda d: (d.tensors.clear(), d.put(number("split.count", 3))),
-        "3 parts",
-        "llama-gguf-split",
+        "one of 3 parts",
+        "names",
     ),
-    "split": (lambda d: d.put(number("split.count", 3)), "3 parts", "llama-gguf-split"),
+    "split": (lambda d: d.put(number("split.count", 3)), "one of 3 parts", "names"),
     "unknown type": (lambda d: d.put(words("general.type", "odd")), "the GGUF type 'odd'", "GGUF"),
 } | {
     name: (as_architecture(name), message, advice)
