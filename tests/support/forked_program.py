@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import importlib
+import importlib.util
 import os
+import pkgutil
 import runpy
 import subprocess
 import sys
@@ -23,32 +24,34 @@ from multiprocessing.reduction import recv_handle, send_handle
 from pathlib import Path
 from typing import IO, Any
 
-# What the commands import. Nothing here may read the environment at import, as huggingface_hub
-# does, or start a thread, as numpy does.
-_IMPORTED = (
+import mistral_cli
+
+_LIBRARIES = (
     "asyncio",
-    "csv",
+    "filelock",
+    "httpx",
     "httpx2",
     "jinja2.sandbox",
-    "mistral_cli.batch.run",
-    "mistral_cli.cli.app",
-    "mistral_cli.cli.commands.batch",
-    "mistral_cli.cli.commands.models",
-    "mistral_cli.cli.commands.tasks",
-    "mistral_cli.engines.fake",
-    "mistral_cli.engines.isolated.session",
-    "mistral_cli.generation.run",
-    "mistral_cli.models.store",
-    "mistral_cli.tasks.json_extract",
-    "mistral_cli.tasks.summarize",
-    "mistral_cli.tasks.translate",
-    "rich.cells",
+    "jsonschema",
+    "llguidance",
+    "platformdirs",
+    "rich.console",
     "tqdm",
     "yaml",
 )
-_NOT_IMPORTED = ("ctransformers", "huggingface_hub", "numpy", "xllamacpp")
+"""What the commands import, if it is installed."""
 
-_READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON", "TERM", "TYPER_", "TZ")
+# All of these read the environment or start threads while they are imported.
+_NOT_IMPORTED = ("ctransformers", "huggingface_hub", "numpy", "uvicorn", "xllamacpp")
+_OUR_OWN_NOT_IMPORTED = (
+    "mistral_cli.__main__",
+    "mistral_cli.engines.decoding.sampler",
+    "mistral_cli.engines.llama_cpp.in_process",
+    "mistral_cli.finetune",
+    "mistral_cli.serving.http",
+)
+
+_READ_AT_START = ("LANG", "LC_", "LD_", "PYTHON", "TERMINAL_", "TYPER_", "TZ")
 """The variables that the interpreter and those modules read when they start begin with these."""
 
 
@@ -60,7 +63,7 @@ class ForkingProcess:
         self._environment = _read_at_start(os.environ)
         self._process = subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno())],
-            # Pipes as those of the forks will be: Python's streams depend on what they are made for.
+            # Pipes like those of the forks: Python's streams depend on what they are made for.
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -195,12 +198,24 @@ def _become(
     sys.path[0] = folder
 
 
+def _importable() -> Iterator[str]:
+    """The libraries, and every module of ours that may be imported ahead."""
+    for name in _LIBRARIES:
+        with contextlib.suppress(ModuleNotFoundError):
+            if importlib.util.find_spec(name):
+                yield name
+    for each in pkgutil.walk_packages(mistral_cli.__path__, "mistral_cli."):
+        if not each.name.startswith(_OUR_OWN_NOT_IMPORTED):
+            yield each.name
+
+
 def main() -> None:
     """Import the program, then fork until the other end of the connection closes."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
-    for module in _IMPORTED:
+    for module in _importable():
         importlib.import_module(module)
-    assert not {*_NOT_IMPORTED} & {*sys.modules}
+    assert not {*_NOT_IMPORTED} & {*sys.modules}, "forked_program.py must not import this module"
+    assert threading.active_count() == 1
     gc.collect()
     gc.freeze()  # so that collections in a fork copy no pages
     if _forked(connection):

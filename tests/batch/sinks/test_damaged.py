@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from support.fake_engine import Script
 OUT, KEPT = "out.jsonl", "out.jsonl.damaged"
 FORMATS = pytest.mark.parametrize("more", [(), ("--format", "openai")], ids=["jsonl", "openai"])
 
-DAMAGE = {
+DAMAGE: dict[str, Callable[[bytes], bytes]] = {
     "a byte": lambda line: line.replace(b'"error"', b'"err\xffor"'),
     "zeros": lambda line: line[:20] + bytes(20) + line[40:],
     "cut": lambda line: line[: len(line) // 2] + b"\n",
@@ -24,34 +26,48 @@ DAMAGE = {
 
 
 @FORMATS
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE.keys())
-@pytest.mark.parametrize("number", [0, 3])
 def test_a_damaged_line_is_set_aside_and_its_row_processed_again(
-    batch: Batch, here: Path, more: tuple[str, ...], damage: object, number: int
+    batch: Batch, here: Path, more: tuple[str, ...]
 ) -> None:
-    assert callable(damage)
     write_rows(here / "rows.jsonl", *(f"row {n}" for n in range(6)))
     arguments = ("generate", "rows.jsonl", "-o", OUT, "--report", "page.html", *more)
     assert batch(*arguments).status == 0
     lines = (here / OUT).read_bytes().splitlines(keepends=True)
     ids = sorted(json.loads(line).get("custom_id", json.loads(line)["id"]) for line in lines)
-    lines[number] = damage(lines[number])
-    (here / OUT).write_bytes(b"".join(lines))
-    damaged = (here / OUT).read_bytes().splitlines(keepends=True)[number]
+    for damage, number in itertools.product(DAMAGE, (0, 3)):
+        damaged = [*lines[:number], DAMAGE[damage](lines[number]), *lines[number + 1 :]]
+        (here / OUT).write_bytes(b"".join(damaged))
+        (here / KEPT).unlink(missing_ok=True)
+        result = batch(*arguments)
+        assert result.status == 0, (damage, number, result.stderr)
+        said = f"line {number + 1} of {here / OUT} is damaged: it is kept in {KEPT}"
+        assert said in result.stderr, (damage, number)
+        # A line that lost its end is set aside together with the line behind it.
+        good = 4 if damage == "joined" else 5
+        assert f"6 of 6 rows done, {good} of them in earlier runs" in result.stderr
+        kept = (here / KEPT).read_bytes()
+        assert kept == b"".join(damaged).splitlines(keepends=True)[number], (damage, number)
+        now = lines_of(here / OUT)
+        assert sorted(line.get("custom_id", line["id"]) for line in now) == ids
+
+
+@FORMATS
+def test_a_dry_run_leaves_a_damaged_line_and_the_next_run_forgets_it(
+    batch: Batch, here: Path, more: tuple[str, ...]
+) -> None:
+    write_rows(here / "rows.jsonl", "a", "b", "c")
+    arguments = ("generate", "rows.jsonl", "-o", OUT, *more)
+    assert batch(*arguments).status == 0
+    good = (here / OUT).read_bytes().splitlines(keepends=True)
+    (here / OUT).write_bytes(good[0] + b"damaged\n" + good[2])
     result = batch(*arguments, "--dry-run")
-    assert f"line {number + 1} of {here / OUT} is damaged" in result.stderr
+    assert f"line 2 of {here / OUT} is damaged" in result.stderr
     assert not (here / KEPT).exists()
-    result = batch(*arguments)
-    assert result.status == 0, result.stderr
-    assert f"line {number + 1} of {here / OUT} is damaged: it is kept in {KEPT}" in result.stderr
-    assert "6 of 6 rows done" in result.stderr
-    assert (here / KEPT).read_bytes() == damaged
-    now = lines_of(here / OUT)
-    assert sorted(line.get("custom_id", line["id"]) for line in now) == ids
+    assert "damaged: it is kept" in batch(*arguments).stderr
     result = batch(*arguments)
     assert "damaged" not in result.stderr
-    assert "6 of 6 rows done, 6 of them in earlier runs" in result.stderr
-    assert (here / KEPT).read_bytes() == damaged
+    assert "3 of 3 rows done, 3 of them in earlier runs" in result.stderr
+    assert (here / KEPT).read_bytes() == b"damaged\n"
 
 
 def test_a_damaged_line_is_kept_once_by_runs_that_are_killed(batch: Batch, here: Path) -> None:
@@ -111,31 +127,29 @@ def test_a_damaged_line_of_a_folder_of_results(batch: Batch, here: Path, script:
     assert "is not a result of this batch" in batch(*arguments).stderr
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"timings": 5},
-        {"timings": {"prompt_seconds": "x", "generation_seconds": [1]}},
-        {"prompt_tokens": None, "completion_tokens": {}},
-        {"warnings": 7},
-        {"warnings": None, "source": [], "text": {"a": 1}, "finish_reason": 3},
-        {"error": 5},
-        {"error": {"message": None, "code": "x", "hint": []}},
-    ],
+CHANGES: tuple[dict[str, object], ...] = (
+    {"timings": 5},
+    {"timings": {"prompt_seconds": "x", "generation_seconds": [1]}},
+    {"prompt_tokens": None, "completion_tokens": {}},
+    {"warnings": 7},
+    {"warnings": None, "source": [], "text": {"a": 1}, "finish_reason": 3},
+    {"error": 5},
+    {"error": {"message": None, "code": "x", "hint": []}},
 )
-def test_results_with_values_of_other_types(
-    batch: Batch, here: Path, change: dict[str, object]
-) -> None:
+
+
+def test_results_with_values_of_other_types(batch: Batch, here: Path) -> None:
     """People edit results files."""
     write_rows(here / "rows.jsonl", "a", "b")
     arguments = ("generate", "rows.jsonl", "-o", OUT, "--report", "page.html")
     assert batch(*arguments).status == 0
-    lines = lines_of(here / OUT)
-    lines[0] |= change
-    (here / OUT).write_text("".join(json.dumps(line) + "\n" for line in lines))
-    for result in (batch(*arguments, "--dry-run"), batch(*arguments)):
-        assert "bug" not in result.stderr
-        assert result.status in (0, 10)
+    first, second = lines_of(here / OUT)
+    for change in CHANGES:
+        changed = (first | change, second)
+        (here / OUT).write_text("".join(json.dumps(line) + "\n" for line in changed))
+        for result in (batch(*arguments, "--dry-run"), batch(*arguments)):
+            assert "bug" not in result.stderr, (change, result.stderr)
+            assert result.status in (0, 10), change
 
 
 def _with_comma(line: bytes) -> bytes:
