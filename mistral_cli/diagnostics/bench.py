@@ -27,8 +27,8 @@ from mistral_cli.errors import EngineFailed, UsageError
 from mistral_cli.system.machine import available_memory, resident_peak, usable_cores
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.gpu_layers import GpuLayers
     from mistral_cli.engines.isolated.session import IsolatedSession
-    from mistral_cli.engines.options import GpuLayers
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
 

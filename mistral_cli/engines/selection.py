@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from mistral_cli.engines.gpu_layers import AUTO, NONE, GpuLayers
 from mistral_cli.engines.hardware.gpu import (
     Gpu,
     layers_that_fit,
     report_memory,
     too_full,
 )
-from mistral_cli.engines.options import AUTO, NONE, GpuLayers
 from mistral_cli.engines.registry import DEFAULT, automatic, backend
 from mistral_cli.errors import GpuRequired, ModelUnusable, UsageError
 

@@ -31,7 +31,7 @@ _TO_LIST_COMMANDS = {
     *("system.streams", "system.terminal", "tasks"),
 }
 _OF_OPTIONS_AND_TEMPLATES = {
-    *("engines", "engines.options", "models", "models.chat"),
+    *("engines", "engines.gpu_layers", "engines.options", "models", "models.chat"),
 }
 
 
@@ -132,3 +132,10 @@ def test_completion_lists_the_options_of_a_command() -> None:
     found, modules = _complete("mistral-cli batch generate --te")
     assert set(found) == {"--temperature", "--template", "--text-field"}
     assert not modules & _HEAVY
+
+
+def test_the_process_of_an_engine_imports_no_typer() -> None:
+    """What it unpickles comes from `selection`, which must not import the options."""
+    modules = "mistral_cli.engines.isolated.child", "mistral_cli.engines.selection"
+    code = f"import {', '.join(modules)}, sys; sys.exit('typer' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,10 +26,10 @@ from mistral_cli import engines
 from mistral_cli.engines import loader as opening
 from mistral_cli.engines.ctransformers.limits import wrong_processor
 from mistral_cli.engines.ctransformers.model import threads_for
+from mistral_cli.engines.gpu_layers import GpuLayers
 from mistral_cli.engines.hardware.gpu import Gpu
 from mistral_cli.engines.hardware.probe import probe_here
 from mistral_cli.engines.llama_cpp import in_process as llama_cpp_module
-from mistral_cli.engines.options import GpuLayers
 from mistral_cli.engines.protocol import Backend, LoadOptions
 from mistral_cli.engines.registry import BACKENDS, backend
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine

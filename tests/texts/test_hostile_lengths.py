@@ -40,11 +40,13 @@ def test_four_times_the_text_takes_about_four_times_as_long(
     read: Callable[[str], object], unit: str, before: str, after: str
 ) -> None:
     def seconds(length: int) -> float:
-        text = before + unit * (length // len(unit)) + after
-        return min(_seconds(read, text) for _ in range(3))
+        return _seconds(read, before + unit * (length // len(unit)) + after)
 
-    shorter = max(seconds(LENGTH), 0.001)  # a time that the clock and other programs do not blur
-    assert seconds(FACTOR * LENGTH) < MOST_TIMES_AS_LONG * shorter
+    def is_linear() -> bool:
+        shorter = max(seconds(LENGTH), 0.001)  # a time that the clock does not blur
+        return seconds(FACTOR * LENGTH) < MOST_TIMES_AS_LONG * shorter
+
+    assert any(is_linear() for _ in range(5))  # other programs can slow one of them down
 
 
 def _seconds(read: Callable[[str], object], text: str) -> float:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from mistral_cli.engines.options import AUTO, GpuLayersOption
+from mistral_cli.engines.gpu_layers import AUTO
+from mistral_cli.engines.options import GpuLayersOption
 from mistral_cli.system.options import (
     JsonOption,
     ModelOption,

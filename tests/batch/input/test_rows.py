@@ -389,7 +389,7 @@ def test_a_stdin_without_rows_is_an_error() -> None:
         rows(stdin=b"\0")
 
 
-def test_reading_a_hundred_thousand_lines_is_linear() -> None:
+def test_reading_lines_is_linear() -> None:
     def seconds(count: int) -> float:
         lines = (json.dumps({"id": i, "text": f"text {i}"}) for i in range(count))
         write("a.jsonl", "\n".join(lines))
@@ -398,7 +398,7 @@ def test_reading_a_hundred_thousand_lines_is_linear() -> None:
         return time.process_time() - start
 
     # Ten times the lines take ten times as long; a quadratic algorithm takes a hundred times.
-    assert seconds(100_000) < 40 * seconds(10_000)
+    assert seconds(20_000) < 40 * seconds(2_000)
 
 
 texts = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1)

@@ -19,10 +19,10 @@ import pytest
 from support.processes import gone
 from support.program import Result
 
+from mistral_cli.engines.gpu_layers import NONE
 from mistral_cli.engines.llama_cpp import machine_build, patches
 from mistral_cli.engines.llama_cpp.build import OPTIONS
 from mistral_cli.engines.llama_cpp.machine_build import LLAMA_CPP, RECIPE, SDIST, Build
-from mistral_cli.engines.options import NONE
 from mistral_cli.engines.registry import automatic, backend
 from mistral_cli.engines.selection import EngineRequirements, select_engine
 from mistral_cli.models.gguf import read_gguf

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mistral_cli.engines.options import NONE, GpuLayers
+from mistral_cli.engines.gpu_layers import NONE, GpuLayers
 from mistral_cli.system.options import (
     JsonOption,
     ModelArgument,
