@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import MistralCliError, UsageError
@@ -188,15 +188,21 @@ def _reasoning(config: RunConfig) -> list[Any]:
 def _settings(prompt: Prompt, config: RunConfig) -> dict[str, Any]:
     """Return the sampler's settings; without the seed if it is a new one in each run."""
     generation = config.generation.override(prompt.overrides)
+    sampling = generation.sampling
     settings: dict[str, Any] = {
         "max_tokens": generation.max_tokens,
-        "temperature": generation.temperature,
-        "top_k": generation.top_k,
-        "top_p": generation.top_p,
-        "repetition_penalty": generation.repetition_penalty,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "repetition_penalty": sampling.repetition_penalty,
     }
-    if "seed" in generation.set_by_user or "seed" in prompt.overrides:
-        settings["seed"] = generation.seed
+    # What is off is not named, so that results of earlier versions are recognized.
+    for each in fields(sampling):
+        value = getattr(sampling, each.name)
+        if each.default is not MISSING and value != each.default:
+            settings[each.name] = value
+    if generation.sources["seed"] != "random":
+        settings["seed"] = sampling.seed
     if "stop" in prompt.overrides:
         settings["stop"] = list(generation.stop)
     return settings

@@ -89,6 +89,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         terminal,
         strategy=task.strategy,
         constrained=prompts.builder.spec is not None,
+        overrides=[row.overrides for row in rows],
     )
     digest = model_digest(config.model, terminal)
     items = [prompts.item(row, config, digest) for row in rows]

@@ -171,6 +171,8 @@ class Backend(ABC):
     """Whether it supports `LoadOptions.listening`, so that it can serve other processes."""
     speculative: ClassVar[bool] = False
     """Whether it supports `LoadOptions.speculative`."""
+    dry: ClassVar[bool] = False
+    """Whether its sampler has DRY; every engine has the other settings of `Sampling`."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process when GPU memory runs out during the load."""
 

@@ -30,7 +30,8 @@ class EngineRequirements:
     """What a call requires of its engine: its `name` or "auto", and what it must be able to do.
 
     With `require_gpu` some layers must be on a GPU. With `adapters` it must apply LoRA adapters,
-    and with `listening` it must be able to serve other processes.
+    with `listening` it must be able to serve other processes, and with `dry` its sampler must have
+    DRY.
     """
 
     name: str = "auto"
@@ -38,12 +39,17 @@ class EngineRequirements:
     require_gpu: bool = False
     adapters: bool = False
     listening: bool = False
+    dry: bool = False
 
     def check(self) -> None:
         """Raise UsageError for what is impossible with any model."""
         engine = None if self.name == "auto" else backend(self.name)
         if engine and (problem := self.shortcoming(engine)):
-            drop = ", or drop --lora" if self.adapters else ""
+            drop = ""
+            if self.adapters and not engine.takes_adapters:
+                drop = ", or drop --lora"
+            elif self.dry and not engine.dry:
+                drop = ", or leave dry_multiplier at 0"
             raise UsageError(f"{self.name} {problem}", hint=f"Use --engine {DEFAULT}{drop}.")
         if self.require_gpu and self.gpu_layers == NONE:
             raise UsageError("--require-gpu contradicts --gpu-layers 0", hint="Drop one of them.")
@@ -54,6 +60,8 @@ class EngineRequirements:
             return "cannot add LoRA adapters"
         if self.listening and not engine.listens:
             return "cannot be served"
+        if self.dry and not engine.dry:
+            return "does not have the DRY sampler"
         return None
 
 

@@ -14,17 +14,23 @@ if TYPE_CHECKING:
 FinishReason = Literal["stop", "length"]
 
 PENALTY_WINDOW = 64
-"""How many of the last tokens the penalties consider (llama.cpp's default)."""
+"""How many of the last tokens the penalties consider by default, as in llama.cpp."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to sample the next token, in this order: penalties, top-k, top-p, temperature.
+    """How to sample the next token: penalties, DRY, top-k, top-p, min-p, and then the temperature.
 
-    `temperature` 0 is greedy; `top_k` 0, `top_p` 1, `repetition_penalty` 1 and the other penalties
-    at 0 have no effect. The same `seed` gives the same text. `frequency_penalty` and
-    `presence_penalty` are OpenAI's: what the logit of a token loses for each time that it occurs
-    among the last tokens, and for occurring at all.
+    That order is llama.cpp's, and every engine keeps it. `temperature` 0 is greedy; `top_k` 0,
+    `top_p` 1, `min_p` 0, `repetition_penalty` 1 and the other penalties at 0 have no effect. The
+    same `seed` gives the same text.
+
+    `frequency_penalty` and `presence_penalty` are OpenAI's: what the logit of a token loses for
+    each time that it occurs among the last `repeat_last_n` tokens, and for occurring at all. DRY
+    penalizes a token that would continue a repetition of at least `dry_allowed_length` tokens: its
+    logit loses `dry_multiplier` x `dry_base` ** (tokens repeated - `dry_allowed_length`). It looks
+    for them among the last `dry_penalty_last_n` tokens. A window of 0 tokens switches its
+    penalties off.
     """
 
     temperature: float
@@ -34,11 +40,17 @@ class Sampling:
     seed: int
     frequency_penalty: float = 0.0
     presence_penalty: float = 0.0
+    min_p: float = 0.0
+    repeat_last_n: int = PENALTY_WINDOW
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_penalty_last_n: int = PENALTY_WINDOW
 
     @property
     def penalizes(self) -> bool:
         """Whether tokens that occurred lately become less likely, or more."""
-        unlikelier = self.frequency_penalty, self.presence_penalty
+        unlikelier = self.frequency_penalty, self.presence_penalty, self.dry_multiplier
         return self.repetition_penalty != 1.0 or any(unlikelier)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.engines.protocol import LoadOptions
+from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.engines.types import Sampling
 from mistral_cli.generation.adapters import check_adapters, read_adapters
@@ -34,49 +35,71 @@ if TYPE_CHECKING:
 _USER_SHARE, _TEMPLATE_SHARE = 2, 4
 
 
+# The article's values: lively, long answers from its model, a Mistral 7B of 2023.
+_DEFAULTS: Mapping[str, Any] = {
+    "max_tokens": 2048,
+    "temperature": 0.9,
+    "top_k": 55,
+    "top_p": 0.93,
+    "repetition_penalty": 1.2,
+}
+
+# For a model whose publisher proposes sampling settings. They are chosen without this penalty
+# unless they name it, and current models need their repeated brackets, names and thoughts.
+_NO_PENALTY: Mapping[str, Any] = {"repetition_penalty": 1.0}
+
+Source = Literal["option", "request", "template", "model", "default", "random"]
+
+
 @dataclass(frozen=True)
 class GenerationConfig:
     """How answers are generated: their limit in tokens, the sampler's settings, stop texts.
 
-    The defaults apply where a template sets nothing. `set_by_user` has the names of the settings
-    that came from the command line.
+    `sources` has where each setting comes from: an option, the request of a batch's row, the
+    template's header, the model's file, our default, or chance (the seed).
     """
 
-    max_tokens: int = 2048
-    temperature: float = 0.9
-    top_k: int = 55
-    top_p: float = 0.93
-    repetition_penalty: float = 1.2
-    seed: int = 0
+    max_tokens: int
+    sampling: Sampling
     stop: tuple[str, ...] = ()
-    set_by_user: frozenset[str] = frozenset()
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     @classmethod
-    def resolve(cls, template: Template, options: TaskOptions) -> GenerationConfig:
-        """Each setting: the option, else the template's header, else the default."""
-        names = [each.name for each in fields(cls) if each.name not in ("stop", "set_by_user")]
+    def resolve(
+        cls, template: Template, options: TaskOptions, proposed: Mapping[str, float]
+    ) -> GenerationConfig:
+        """Each setting: the option, else the template's, else the `proposed` one, else ours."""
+        names = "max_tokens", *(each.name for each in fields(Sampling))
         chosen = {name: getattr(options, name) for name in names}
-        chosen = {name: value for name, value in chosen.items() if value is not None}
-        settings = {"seed": _random_seed(), **template.options, **chosen}
-        return cls(**settings, stop=tuple(options.stop or ()), set_by_user=frozenset(chosen))
+        layers: list[tuple[Source, Mapping[str, Any]]] = [
+            ("random", {"seed": _random_seed()}),
+            ("default", {**_DEFAULTS, **(_NO_PENALTY if proposed else {})}),
+            ("model", proposed),
+            ("template", template.options),
+            ("option", {name: value for name, value in chosen.items() if value is not None}),
+        ]
+        settings: dict[str, Any] = {}
+        sources: dict[str, Source] = dict.fromkeys(names, "default")
+        for source, values in layers:
+            settings |= values
+            sources |= dict.fromkeys(values, source)
+        max_tokens = settings.pop("max_tokens")
+        return cls(max_tokens, Sampling(**settings), tuple(options.stop or ()), sources)
 
     def override(self, overrides: Mapping[str, Any]) -> GenerationConfig:
         """These settings with the overrides of one prompt."""
         if not overrides:
             return self
-        stop = overrides.get("stop", self.stop)
-        return replace(self, **{**overrides, "stop": tuple(stop)})
+        settings = dict(overrides)
+        stop = tuple(settings.pop("stop", self.stop))
+        max_tokens = settings.pop("max_tokens", self.max_tokens)
+        requested: dict[str, Source] = dict.fromkeys(overrides, "request")
+        sources = {**self.sources, **requested}
+        return GenerationConfig(max_tokens, replace(self.sampling, **settings), stop, sources)
 
-    @property
-    def sampling(self) -> Sampling:
-        """The sampler's settings, in the engines' type."""
-        return Sampling(
-            temperature=self.temperature,
-            top_k=self.top_k,
-            top_p=self.top_p,
-            repetition_penalty=self.repetition_penalty,
-            seed=self.seed,
-        )
+    def fixes(self, setting: str) -> bool:
+        """Whether the user set it, with an option or in a request of a batch."""
+        return self.sources.get(setting) in ("option", "request")
 
 
 @dataclass(frozen=True)
@@ -112,9 +135,14 @@ class RunConfig:
             self.longest, self.threads, adapters=self.adapters, speculative=self.speculative
         )
 
+    @property
+    def limited_by_user(self) -> bool:
+        """Whether an option limits the answers; what a row of a batch asks for does not count."""
+        return self.generation.fixes("max_tokens")
+
     def reserved(self, generation: GenerationConfig) -> int:
         """Tokens of the longest context that are reserved for the answer."""
-        share = _USER_SHARE if "max_tokens" in self.generation.set_by_user else _TEMPLATE_SHARE
+        share = _USER_SHARE if self.limited_by_user else _TEMPLATE_SHARE
         answer = min(generation.max_tokens, self.longest // share)
         return answer + self.thought_room(self.longest - answer)
 
@@ -143,14 +171,17 @@ def resolve_config(
     may_be_served: bool = False,
     lookup: bool = False,
     draft_model: str | None = None,
+    overrides: Iterable[Mapping[str, Any]] = (),
 ) -> RunConfig:
     """Find the model, select the engine, collect the settings. Downloads a missing model.
 
     `strategy` has the task's defaults; `constrained` says that a grammar limits the answers. With
     `may_be_served` the run may use a server process of this user that has the model loaded.
+    `overrides` are the settings of single prompts, which the engine must have too.
     Raises every MistralCliError except those of a running engine.
     """
-    requirements = _engine_requirements(options, config)
+    dry = _uses_dry(template, options, overrides)
+    requirements = _engine_requirements(options, config, dry=dry)
     adapters = read_adapters(options.lora or (), reporter)
     reference = options.model or config.model
     path = resolve_reference(reference, config, reporter)
@@ -164,12 +195,14 @@ def resolve_config(
         from mistral_cli.generation.speculative import speculative_config
 
         speculative = speculative_config(draft_model, model, selection.backend, config, reporter)
+    proposed = FileSampling.of(model)
+    proposed.report(reporter)
     return RunConfig(
         model=model,
         model_name=reference,
         selection=selection,
         requirements=requirements,
-        generation=GenerationConfig.resolve(template, options),
+        generation=GenerationConfig.resolve(template, options, proposed.values),
         threads=_threads(options, reporter),
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or Overflow(strategy.default_overflow),
@@ -197,13 +230,22 @@ def without_server(config: RunConfig, reporter: Reporter) -> RunConfig:
     return replace(config, served=None, selection=selection)
 
 
-def _engine_requirements(options: TaskOptions, config: Config) -> EngineRequirements:
+def _uses_dry(
+    template: Template, options: TaskOptions, overrides: Iterable[Mapping[str, Any]]
+) -> bool:
+    default = template.options.get("dry_multiplier", 0)
+    general = default if options.dry_multiplier is None else options.dry_multiplier
+    return bool(general) or any(each.get("dry_multiplier") for each in overrides)
+
+
+def _engine_requirements(options: TaskOptions, config: Config, *, dry: bool) -> EngineRequirements:
     """What the engine must offer. Raises UsageError if none does."""
     requirements = EngineRequirements(
         options.engine or config.engine,
         options.gpu_layers,
         options.require_gpu,
         adapters=bool(options.lora),
+        dry=dry,
     )
     requirements.check()
     return requirements

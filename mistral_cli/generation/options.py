@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
 from mistral_cli.engines.options import ModelOptions
+from mistral_cli.engines.sampling import SETTINGS
 from mistral_cli.system.options import (
     MODEL,
     OUTPUT,
     PROMPT,
     REASONING,
+    REPETITION,
     SAMPLING,
     EncodingOption,
     JsonOption,
@@ -50,6 +53,16 @@ class ReasoningEffort(StrEnum):
     HIGH = "high"
 
 
+def _sampling(name: str, metavar: str, help: str, panel: str = SAMPLING) -> Any:
+    """An option with the range of the setting that it is named after."""
+    setting = SETTINGS[name.removeprefix("--").replace("-", "_")]
+    lowest, highest = setting.kind(setting.lowest), setting.kind(setting.highest)
+    return option(name, panel=panel, min=lowest, max=highest, metavar=metavar, help=help)
+
+
+_penalty = partial(_sampling, panel=REPETITION)
+
+
 @dataclass(frozen=True, kw_only=True)
 class TaskOptions(ModelOptions):
     """Options of every task; None leaves a setting to the template or the model."""
@@ -70,45 +83,28 @@ class TaskOptions(ModelOptions):
     ] = None
     temperature: Annotated[
         float | None,
-        option(
+        _sampling(
             "--temperature",
-            panel=SAMPLING,
-            min=0.0,
-            max=100.0,
-            metavar="T",
-            help="Sampling temperature; 0 is greedy (default: from the template).",
+            "T",
+            "Sampling temperature; 0 is greedy (default, as for the other settings: from the "
+            "template, else from the model).",
         ),
     ] = None
     top_k: Annotated[
-        int | None,
-        option(
-            "--top-k",
-            panel=SAMPLING,
-            min=0,
-            metavar="K",
-            help="Sample from the K likeliest tokens; 0 is off.",
-        ),
+        int | None, _sampling("--top-k", "K", "Sample from the K likeliest tokens; 0 is off.")
     ] = None
     top_p: Annotated[
         float | None,
-        option(
+        _sampling(
             "--top-p",
-            panel=SAMPLING,
-            min=0.0,
-            max=1.0,
-            metavar="P",
-            help="Sample from the likeliest tokens with total probability P; 1 is off.",
+            "P",
+            "Sample from the likeliest tokens with total probability P; 1 is off.",
         ),
     ] = None
-    repetition_penalty: Annotated[
+    min_p: Annotated[
         float | None,
-        option(
-            "--repetition-penalty",
-            panel=SAMPLING,
-            min=0.01,
-            max=100.0,
-            metavar="R",
-            help="Penalty for the last 64 tokens; 1 is off.",
+        _sampling(
+            "--min-p", "P", "Sample from tokens at least P times as likely as the first; 0 is off."
         ),
     ] = None
     seed: Annotated[
@@ -125,6 +121,50 @@ class TaskOptions(ModelOptions):
     stop: Annotated[
         list[str] | None,
         option("--stop", panel=SAMPLING, metavar="TEXT", help="Stop before TEXT (repeatable)."),
+    ] = None
+    repetition_penalty: Annotated[
+        float | None,
+        _penalty("--repetition-penalty", "R", "Penalty for the last tokens; 1 is off."),
+    ] = None
+    repeat_last_n: Annotated[
+        int | None,
+        _penalty(
+            "--repeat-last-n",
+            "N",
+            "How many of the last tokens these penalties consider; 0 is off (default: 64).",
+        ),
+    ] = None
+    presence_penalty: Annotated[
+        float | None,
+        _penalty("--presence-penalty", "X", "Subtract X from the logits of the last tokens."),
+    ] = None
+    frequency_penalty: Annotated[
+        float | None,
+        _penalty("--frequency-penalty", "X", "Subtract X for each time that a token occurs there."),
+    ] = None
+    dry_multiplier: Annotated[
+        float | None,
+        _penalty(
+            "--dry-multiplier",
+            "X",
+            "DRY: penalize what would continue a repeated sequence; 0 is off, 0.8 is usual.",
+        ),
+    ] = None
+    dry_base: Annotated[
+        float | None,
+        _penalty("--dry-base", "X", "DRY: growth for each repeated token (default: 1.75)."),
+    ] = None
+    dry_allowed_length: Annotated[
+        int | None,
+        _penalty("--dry-allowed-length", "N", "DRY: repeated tokens without penalty (default: 2)."),
+    ] = None
+    dry_penalty_last_n: Annotated[
+        int | None,
+        _penalty(
+            "--dry-penalty-last-n",
+            "N",
+            "DRY: how many of the last tokens it considers; 0 is off (default: 64).",
+        ),
     ] = None
     reasoning: Annotated[
         ReasoningMode | None,

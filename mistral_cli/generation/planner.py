@@ -6,9 +6,9 @@ with an upper bound of the tokens where that is good enough.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.loader import open_tokenizer
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions, Session
     from mistral_cli.engines.types import Thinking
     from mistral_cli.generation.answer import Answer
+    from mistral_cli.generation.config import Source
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.structure import TextFormat
 
@@ -58,8 +59,8 @@ class NamedPrompt:
 class PreparedRequest:
     """A request for `prompt`, ready to run in a context of `context_length` tokens.
 
-    A retry of JSON that is cut or invalid may have up to `longest_answer` tokens. `fixed_seed` is
-    False for a random seed.
+    A retry of JSON that is cut or invalid may have up to `longest_answer` tokens. `sources` has
+    where each sampling setting comes from.
     """
 
     prompt: Prompt
@@ -67,12 +68,17 @@ class PreparedRequest:
     context_length: int
     longest_answer: int
     stop: tuple[str, ...]
-    fixed_seed: bool = False
+    sources: Mapping[str, Source] = field(default_factory=dict)
 
     @property
     def prompt_tokens(self) -> int:
         """The number of tokens of the prompt, BOS included."""
         return len(self.request.prompt_token_ids)
+
+    @property
+    def fixed_seed(self) -> bool:
+        """Whether the seed is the same in the next run."""
+        return self.sources.get("seed", "random") != "random"
 
 
 @dataclass(frozen=True)
@@ -137,7 +143,7 @@ class RequestPlanner(PromptSizer):
         if not self.fits(encoded) or room < 1:
             raise self._too_long(encoded)
         left = room - self.config.thought_room(room)
-        more = 1 if "max_tokens" in self.config.generation.set_by_user else MORE_ROOM
+        more = 1 if self.config.limited_by_user else MORE_ROOM
         longest = min(generation.max_tokens * more, left)
         # Without retries the first request has the higher limit of a retry.
         answer = min(generation.max_tokens, left) if self.strategy.retries else longest
@@ -149,9 +155,13 @@ class RequestPlanner(PromptSizer):
             prefixes=self._prefixes(encoded),
             thinking=self._thinking(room, answer, prompt),
         )
-        fixed_seed = "seed" in generation.set_by_user or "seed" in prompt.overrides
         return PreparedRequest(
-            prompt, request, self.load.context_length, longest, generation.stop, fixed_seed
+            prompt,
+            request,
+            self.load.context_length,
+            longest,
+            generation.stop,
+            generation.sources,
         )
 
     def with_messages(
@@ -220,7 +230,7 @@ class RequestPlanner(PromptSizer):
     def _too_long(self, encoded: EncodedPrompt) -> ContextExceeded:
         config, room = self.config, self.room(encoded.prompt)
         remedies = ["Shorten the text", "use --overflow head, tail or split"]
-        if "max_tokens" in config.generation.set_by_user:
+        if config.limited_by_user:
             remedies.append("lower -n/--max-tokens")
         if config.longest < config.model.context_length:
             remedies.append(f"raise -c/--context-length up to {config.model.context_length}")

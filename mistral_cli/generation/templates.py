@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.engines.sampling import SETTINGS, SamplingSetting
 from mistral_cli.errors import UsageError, first_line, reason
 from mistral_cli.generation.options import ReasoningMode
 from mistral_cli.models.chat import Message
@@ -34,13 +35,7 @@ _KEYS = {
     **{"description": str, "system": str, "reasoning": str},
     **{"options": dict, "params": dict, "schema": dict},
 }
-_OPTIONS = {  # as on the command line: type, lowest and highest value
-    "max_tokens": (int, 1, math.inf),
-    "temperature": (float, 0, math.inf),
-    "top_k": (int, 0, math.inf),
-    "top_p": (float, 0, 1),
-    "repetition_penalty": (float, 0.01, math.inf),
-}
+_OPTIONS = {"max_tokens": SamplingSetting(int, 1, math.inf), **SETTINGS}
 _INPUTS = {"text", "instruction"}
 
 
@@ -199,12 +194,12 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
     for key, value in header.get("options", {}).items():
         if key not in _OPTIONS:
             raise _unusable(path, f"its header has an unknown key 'options.{key}'")
-        number_type, lowest, highest = _OPTIONS[key]
+        number_type = _OPTIONS[key].kind
         if type(value) not in (int, number_type):
             raise _unusable(
                 path, f"'options.{key}' in its header must be of type {number_type.__name__}"
             )
-        if not (lowest <= value <= highest and value < math.inf):
+        if not _OPTIONS[key].allows(value):
             raise _unusable(path, f"'options.{key}' in its header cannot be {value}")
     for key in sorted(_INPUTS & set(header.get("params", {}))):
         raise _unusable(path, f"'params.{key}' in its header has a name reserved for the input")

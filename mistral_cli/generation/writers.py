@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.generation.answer import answer_fields, request_fields
@@ -13,7 +14,9 @@ from mistral_cli.system.stdout import write, write_envelope, write_json
 from mistral_cli.system.wrap import Wrapper
 
 if TYPE_CHECKING:
+    from mistral_cli.engines.types import Sampling
     from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.config import Source
     from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
     from mistral_cli.system.terminal import Terminal
 
@@ -198,11 +201,8 @@ def write_dry_run(
             "gpu_reason": selection.gpu_reason,
             "threads": load.threads,
             "max_tokens": request.max_tokens,
-            "temperature": request.sampling.temperature,
-            "top_k": request.sampling.top_k,
-            "top_p": request.sampling.top_p,
-            "repetition_penalty": request.sampling.repetition_penalty,
-            "seed": request.sampling.seed,
+            **_sampling_fields(request.sampling),
+            "sampling_sources": dict(prepared.sources),
             "stop": prepared.stop,
             "schema": spec and spec.schema,
             "many": bool(spec and spec.many),
@@ -217,3 +217,48 @@ def write_dry_run(
         f"{request.max_tokens} new ones, {selection.backend.name}, "
         f"{load.gpu_layers} layers on the GPU ({selection.gpu_reason})"
     )
+    terminal.note(f"sampling: {_sampling_by_source(prepared)}")
+
+
+def _sampling_fields(sampling: Sampling) -> dict[str, Any]:
+    return {
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+        "min_p": sampling.min_p,
+        "repetition_penalty": sampling.repetition_penalty,
+        "repeat_last_n": sampling.repeat_last_n,
+        "presence_penalty": sampling.presence_penalty,
+        "frequency_penalty": sampling.frequency_penalty,
+        "dry_multiplier": sampling.dry_multiplier,
+        "dry_base": sampling.dry_base,
+        "dry_allowed_length": sampling.dry_allowed_length,
+        "dry_penalty_last_n": sampling.dry_penalty_last_n,
+        "seed": sampling.seed,
+    }
+
+
+_ORIGINS: Mapping[Source, str] = {
+    "option": "from options",
+    "request": "from the request",
+    "template": "from the template",
+    "model": "from the model's file",
+    "default": "by default",
+    "random": "",
+}
+
+
+def _sampling_by_source(prepared: PreparedRequest) -> str:
+    """The settings as one text, those of each source together; without those of DRY if it is off.
+
+    A random seed has no number: the next run has another one.
+    """
+    by_origin: dict[str, list[str]] = {origin: [] for origin in _ORIGINS.values()}
+    sampling = prepared.request.sampling
+    for name, value in _sampling_fields(sampling).items():
+        source = prepared.sources[name]
+        if not name.startswith("dry_") or sampling.dry_multiplier:
+            shown = "random" if source == "random" else f"{value:g}"
+            by_origin[_ORIGINS[source]].append(f"{name} {shown}")
+    groups = (f"{', '.join(each)} {origin}" for origin, each in by_origin.items() if each)
+    return "; ".join(groups).rstrip()

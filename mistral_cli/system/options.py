@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-MODEL, SAMPLING, REASONING = "Model", "Sampling", "Reasoning"
-PROMPT, OUTPUT = "Prompt and input", "Output"
+MODEL, SAMPLING, REPETITION = "Model", "Sampling", "Repetition"
+REASONING, PROMPT, OUTPUT = "Reasoning", "Prompt and input", "Output"
 """The panels of the help."""
 
 ModelOption = Annotated[

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from mistral_cli.engines.sampling import SETTINGS
 from mistral_cli.errors import UsageError
 from mistral_cli.models.chat import Message, Role
 
@@ -35,14 +35,13 @@ _IGNORED = {
     "user",
 }
 _SUPPORTED = {
+    *SETTINGS,
     "max_completion_tokens",
     "max_tokens",
     "messages",
     "response_format",
     "seed",
     "stop",
-    "temperature",
-    "top_p",
 }
 # Any other key is refused, unless it is empty or has the value that always applies here.
 _DEFAULTS: dict[str, Any] = {"n": 1, "modalities": ["text"], "tool_choice": "none"}
@@ -117,9 +116,11 @@ def _overrides(body: Mapping[str, Any]) -> dict[str, Any]:
                 raise _invalid(f"body.{key}", "must be at least 1")
     if "seed" in body:
         overrides["seed"] = _integer(body, "seed") % _SEEDS
-    for key, highest in (("temperature", 100.0), ("top_p", 1.0)):
+    for key, setting in SETTINGS.items():
         if key in body:
-            overrides[key] = _number(body, key, highest)
+            if not setting.allows(body[key]):
+                raise _invalid(f"body.{key}", f"must be {setting}")
+            overrides[key] = setting.kind(body[key])
     if "stop" in body:
         overrides["stop"] = _stop(body["stop"])
     if (schema := _schema(body.get("response_format"))) is not None:
@@ -132,14 +133,6 @@ def _integer(body: Mapping[str, Any], key: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int):
         raise _invalid(f"body.{key}", "must be an integer")
     return number
-
-
-def _number(body: Mapping[str, Any], key: str, highest: float) -> float:
-    number = body[key]
-    usable = isinstance(number, int | float) and not isinstance(number, bool)
-    if not usable or math.isnan(number) or not 0 <= number <= highest:
-        raise _invalid(f"body.{key}", f"must be a number from 0 to {highest:g}")
-    return float(number)
 
 
 def _stop(stop: Any) -> tuple[str, ...]:

@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.types import (
-    PENALTY_WINDOW,
     Event,
     Finish,
     PrefillProgress,
@@ -177,14 +176,18 @@ def completion(prompt: Sequence[int], sampling: Sampling, limit: int, slot: int)
         "temperature": sampling.temperature,
         "top_k": sampling.top_k,
         "top_p": sampling.top_p,
-        "min_p": 0.0,
+        "min_p": sampling.min_p,
         "repeat_penalty": sampling.repetition_penalty,
-        "repeat_last_n": PENALTY_WINDOW,
+        "repeat_last_n": sampling.repeat_last_n,
         "frequency_penalty": sampling.frequency_penalty,
         "presence_penalty": sampling.presence_penalty,
+        "dry_multiplier": sampling.dry_multiplier,
+        "dry_base": sampling.dry_base,
+        "dry_allowed_length": sampling.dry_allowed_length,
+        "dry_penalty_last_n": sampling.dry_penalty_last_n,
         "xtc_probability": 0.0,
         "mirostat": 0,  # the others would replace these samplers
-        "samplers": ["penalties", "top_k", "top_p", "temperature"],
+        "samplers": ["penalties", "dry", "top_k", "top_p", "min_p", "temperature"],
         "seed": sampling.seed % 0xFFFFFFFF,  # 0xFFFFFFFF means a new seed each time
         "stream": True,
         "return_progress": True,

@@ -51,6 +51,7 @@ class LlamaCpp(Backend):
     takes_adapters = True
     listens = True
     speculative = True
+    dry = True
 
     def missing(self) -> str | None:
         """The package is not installed, or cannot be imported."""

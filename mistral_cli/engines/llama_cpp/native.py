@@ -38,6 +38,7 @@ class Native(Backend):
     takes_adapters = True
     listens = True
     speculative = True
+    dry = True
 
     def offered(self) -> bool:
         """Only where there is a build: for everyone else it would be one more missing engine."""

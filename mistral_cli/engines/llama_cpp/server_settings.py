@@ -35,7 +35,7 @@ _SET_BY_USER = (1 << 31) - 1
 """For llama.cpp's `user_sampling_config`, where each of 12 bits has it ignore a key of the file."""
 
 _SAMPLING_FLAGS = {
-    "--samplers": "penalties;top_k;top_p;temperature",
+    "--samplers": "penalties;dry;top_k;top_p;min_p;temperature",
     "--temp": "0.8",
     "--top-k": "40",
     "--top-p": "0.95",

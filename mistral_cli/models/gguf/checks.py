@@ -16,6 +16,7 @@ from mistral_cli.models.gguf.types import (
     FLOAT32,
     INT32,
     NOT_FOR_WEIGHTS,
+    SAMPLING_PREFIX,
     STRING,
     TENSOR_TYPES,
     UINT32,
@@ -104,6 +105,8 @@ def _check_hyperparameters(model: GGUF) -> None:
         _check_counts(model, key, limit)
     _check_attention(model)
     for key, value in model.metadata.items():
+        if key.startswith(SAMPLING_PREFIX):  # only a proposal: `engines.sampling` checks it
+            continue
         negative_epsilon = key.endswith("epsilon") and isinstance(value, float) and value < 0
         if negative_epsilon or (isinstance(value, float) and not math.isfinite(value)):
             refuse(f"metadata {key!r} is {value}")

@@ -101,3 +101,6 @@ FILE_TYPES: Mapping[object, str] = {
     39: "NVFP4",
     40: "Q1_0",
 }
+
+SAMPLING_PREFIX = "general.sampling."
+"""How the keys begin under which a model's publisher proposes sampling settings."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.responses import JSONResponse
 
+from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -96,6 +97,11 @@ class ServedApi:
         return Thinking(reasoning.markers, end, reasoning.marker_tokens(self.model), limit)
 
     @cached_property
+    def proposed(self) -> Mapping[str, float]:
+        """The sampling settings in the model's file."""
+        return FileSampling.of(self.model).values
+
+    @cached_property
     def _reasoning(self) -> ReasoningFormat | None:
         return find_reasoning(self.model)
 
@@ -161,7 +167,7 @@ class AnsweringRoute:
         return writer.whole(answer.text, thought, answer.logprobs, reason, answer.usage)
 
     def _prepare(self, body: bytes) -> tuple[ChatRequest | CompletionRequest, Request]:
-        asked = self.kind.parse(body)
+        asked = self.kind.parse(body, self.api.proposed)
         return asked, self.api.prepare(asked)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mistral_cli.serving.http.errors import ApiError, bad_request
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.sampling import SamplingSetting
 
 Value = TypeVar("Value", str, int, float, bool, list[Any], dict[str, Any])
 
@@ -56,12 +59,12 @@ class Fields:
             raise self._wrong(self.path(name), f"an integer from {low} to {high}")
         return value
 
-    def number(self, name: str, low: float, high: float, default: float) -> float:
-        """Read a number from `low` to `high`, or `default` if it is missing."""
-        value = self.take(name, float)
-        if value is not None and not low <= value <= high:
-            raise self._wrong(self.path(name), f"a number from {low:g} to {high:g}")
-        return default if value is None else float(value)
+    def setting(self, name: str, setting: SamplingSetting) -> float | None:
+        """Read a number that `setting` allows; None if it is missing."""
+        value = self.any(name)
+        if value is not None and not setting.allows(value):
+            raise self._wrong(self.path(name), str(setting))
+        return setting.kind(value) if value is not None else None
 
     def flag(self, name: str) -> bool:
         """Read true or false, which is false if it is missing."""

@@ -6,9 +6,11 @@ A field that would change the answer and is not supported is refused, not ignore
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from mistral_cli.engines.sampling import SETTINGS, SamplingSetting
 from mistral_cli.engines.types import Sampling
 from mistral_cli.errors import UsageError, first_line
 from mistral_cli.models.chat import Message
@@ -36,7 +38,13 @@ _LIMITS = ("max_completion_tokens", "max_tokens")  # the second is the older nam
 _COMPLETION_TOKENS = 16  # OpenAI's default for /v1/completions
 
 # llama.cpp's defaults, which its own HTTP server uses.
-_TEMPERATURE, _TOP_K, _TOP_P = 0.8, 40, 0.95
+_DEFAULTS: Mapping[str, Any] = {
+    "temperature": 0.8,
+    "top_k": 40,
+    "top_p": 0.95,
+    "repetition_penalty": 1.0,
+}
+_HIGHEST_TEMPERATURE = 2.0  # as in OpenAI's API
 
 
 @dataclass(frozen=True)
@@ -67,8 +75,8 @@ class ChatRequest:
     effort: str | None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> ChatRequest:
-        """Read and check a body. Raises ApiError."""
+    def parse(cls, body: bytes, proposed: Mapping[str, float]) -> ChatRequest:
+        """Read and check a body; `proposed` are the model's sampling settings. Raises ApiError."""
         fields = Fields(_json(body))
         messages = _messages(fields.require("messages", list))
         wanted, top = fields.flag("logprobs"), fields.integer("top_logprobs", 0, 20)
@@ -80,7 +88,8 @@ class ChatRequest:
         spec = _output_spec(fields)
         if spec and wanted:
             raise bad_request("logprobs are not supported together with JSON", "logprobs")
-        options = _options(fields, limits[0] or limits[1], (top or 0) if wanted else None)
+        max_tokens, logprobs = limits[0] or limits[1], (top or 0) if wanted else None
+        options = _options(fields, max_tokens, logprobs, proposed)
         effort = fields.take("reasoning_effort", str)
         if effort not in (None, *_EFFORTS):
             message = f"must be one of {', '.join(_EFFORTS)}, not {quoted(effort)}"
@@ -117,8 +126,8 @@ class CompletionRequest:
     spec: None = None
 
     @classmethod
-    def parse(cls, body: bytes) -> CompletionRequest:
-        """Read and check a body. Raises ApiError."""
+    def parse(cls, body: bytes, proposed: Mapping[str, float]) -> CompletionRequest:
+        """Read and check a body; `proposed` are the model's sampling settings. Raises ApiError."""
         fields = Fields(_json(body))
         prompt = fields.any("prompt")
         if isinstance(prompt, list) and len(prompt) == 1:
@@ -128,7 +137,7 @@ class CompletionRequest:
             raise bad_request("prompt must be one string", "prompt")
         logprobs = fields.integer("logprobs", 0, 5)
         max_tokens = fields.integer("max_tokens", 1, _MOST)
-        options = _options(fields, max_tokens or _COMPLETION_TOKENS, logprobs)
+        options = _options(fields, max_tokens or _COMPLETION_TOKENS, logprobs, proposed)
         _refuse_unsupported(fields)
         return cls(prompt, options)
 
@@ -153,19 +162,18 @@ def _json(body: bytes) -> Any:
         raise bad_request(f"the body is not valid JSON: {first_line(error)[:200]}") from error
 
 
-def _options(fields: Fields, max_tokens: int | None, logprobs: int | None) -> AnswerOptions:
+def _options(
+    fields: Fields, max_tokens: int | None, logprobs: int | None, proposed: Mapping[str, float]
+) -> AnswerOptions:
     fields.take("model", str)  # the reply names the only one there is
     seed = fields.integer("seed", -(2**63), 2**63 - 1)
-    top_k = fields.integer("top_k", 0, _MOST)
-    sampling = Sampling(
-        temperature=fields.number("temperature", 0, 2, _TEMPERATURE),
-        top_k=_TOP_K if top_k is None else top_k,
-        top_p=fields.number("top_p", 0, 1, _TOP_P),
-        repetition_penalty=fields.number("repetition_penalty", 0.01, 1000, 1.0),
-        seed=int.from_bytes(os.urandom(4)) >> 1 if seed is None else seed,
-        frequency_penalty=fields.number("frequency_penalty", -2, 2, 0.0),
-        presence_penalty=fields.number("presence_penalty", -2, 2, 0.0),
-    )
+    settings: dict[str, Any] = {**_DEFAULTS, **proposed}
+    limits = {**SETTINGS, "temperature": SamplingSetting(float, 0.0, _HIGHEST_TEMPERATURE)}
+    for name, limit in limits.items():
+        if (value := fields.setting(name, limit)) is not None:
+            settings[name] = value
+    settings["seed"] = int.from_bytes(os.urandom(4)) >> 1 if seed is None else seed
+    sampling = Sampling(**settings)
     stream = fields.flag("stream")
     stream_options = Fields(fields.take("stream_options", dict) or {}, "stream_options")
     include_usage = stream_options.flag("include_usage")

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.serving.client import ServedSession
 
@@ -58,6 +59,7 @@ def serve_http(
     from mistral_cli.serving.http.app import http_app
     from mistral_cli.serving.http.streams import AsyncStreams
 
+    FileSampling.of(model).report(reporter)
     session = ServedSession(served, model, served.slots)
     streams = AsyncStreams(session, served.slots)
     api = ServedApi(served.model, int(served.started), model, session, streams)

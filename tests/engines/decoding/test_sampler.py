@@ -22,6 +22,8 @@ SAMPLINGS = st.builds(
     top_p=st.sampled_from([0.0, 1e-9, 0.5, 0.95, 1.0]),
     repetition_penalty=st.sampled_from([0.01, 1.0, 1.2, 1000.0]),
     seed=st.integers(0, 2**40),
+    min_p=st.sampled_from([0.0, 1e-9, 0.5, 1.0]),
+    repeat_last_n=st.sampled_from([0, 1, 64, 1000]),
 )
 RECENT = st.lists(st.integers(0, SIZE - 1), max_size=100)
 
@@ -47,12 +49,13 @@ def test_only_an_allowed_token_is_sampled(
     assert (values == before).all()
 
 
-@given(LOGITS, st.integers(0, 2**31), st.sampled_from(["temperature", "top_k", "top_p"]))
+@given(LOGITS, st.integers(0, 2**31), st.sampled_from(["temperature", "top_k", "top_p", "min_p"]))
 def test_each_way_to_be_greedy(values: Logits, seed: int, way: str) -> None:
     settings = {"temperature": 1.0, "top_k": 0, "top_p": 1.0} | {
         "temperature": {"temperature": 0.0},
         "top_k": {"top_k": 1},
         "top_p": {"top_p": 0.0},
+        "min_p": {"min_p": 1.0},
     }[way]
     sampling = Sampling(repetition_penalty=1.0, seed=seed, **settings)  # type: ignore[arg-type]
     assert values[Sampler(sampling).sample(values, [])] == values.max()
@@ -80,6 +83,25 @@ def test_top_k_and_top_p_cut_the_tail() -> None:
     # The token that reaches the limit is kept: 64 + 24 < 0.9 <= 64 + 24 + 9.
     assert [s > 0 for s in shares(Sampling(1.0, 0, 0.9, 1.0, 1), values)] == [1, 1, 1, 0]
     assert [s > 0 for s in shares(Sampling(1.0, 0, 0.6, 1.0, 1), values)] == [1, 0, 0, 0]
+
+
+def test_min_p_keeps_what_is_nearly_as_likely_as_the_first() -> None:
+    values = np.log(np.array([0.5, 0.3, 0.15, 0.05], np.float32))
+    for min_p, kept in ((0.05, 4), (0.2, 3), (0.4, 2), (0.7, 1)):
+        found = [s > 0 for s in shares(Sampling(1.0, 0, 1.0, 1.0, 1, min_p=min_p), values)]
+        assert found == [1] * kept + [0] * (4 - kept), min_p
+
+
+def test_min_p_comes_after_top_p_and_before_the_temperature() -> None:
+    values = logits(3.0, 2.0, 1.0, 0.0)
+    # The temperature would make all tokens nearly as likely as the first.
+    assert [s > 0 for s in shares(Sampling(100.0, 0, 1.0, 1.0, 1, min_p=0.2), values)][1:] == [
+        *(1, 0, 0)
+    ]
+    # After min-p, top-p would see two tokens with 73 and 27 %, and keep only the first.
+    assert [s > 0 for s in shares(Sampling(1.0, 0, 0.7, 1.0, 1, min_p=0.2), values)][1:] == [
+        *(1, 0, 0)
+    ]
 
 
 def test_the_order_is_penalty_top_k_top_p_temperature() -> None:
@@ -122,6 +144,14 @@ def test_the_penalty_forgets() -> None:
     sampler = Sampler(Sampling(0.0, 0, 1.0, 2.0, 1))
     assert sampler.sample(logits(2.0, 1.5, 0.0), [0] + [2] * (PENALTY_WINDOW - 1)) == 1
     assert sampler.sample(logits(2.0, 1.5, 0.0), [0] + [2] * PENALTY_WINDOW) == 0
+
+
+def test_the_window_of_the_penalties() -> None:
+    def sampled(window: int, recent: list[int]) -> int:
+        sampling = Sampling(0.0, 0, 1.0, 2.0, 1, repeat_last_n=window)
+        return Sampler(sampling).sample(logits(2.0, 1.5, 0.0), recent)
+
+    assert [sampled(window, [0, 2]) for window in (0, 1, 2, 1000)] == [0, 0, 1, 1]
 
 
 def test_the_seed_decides() -> None:

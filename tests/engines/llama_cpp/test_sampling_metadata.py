@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -24,6 +26,13 @@ KEYS = (
 INT64, FLOAT64 = 11, 12
 
 
+EVERY_SETTING = (
+    *("--temperature", 1, "--top-k", 40, "--top-p", 0.93, "--min-p", 0),
+    *("--repetition-penalty", 1.2, "--repeat-last-n", 64),
+)
+"""Each setting that a file may have a value for, which then must not matter."""
+
+
 def packed(layout: str, kind: int, value: float) -> Callable[[str], bytes]:
     return partial(entry, kind=kind, value=struct.pack(layout, value))
 
@@ -33,11 +42,11 @@ VALUES = {
     "0": packed("<i", INT32, 0),
     "1": packed("<i", INT32, 1),
     "2": packed("<i", INT32, 2),
-    "3": packed("<i", INT32, 3),
     "9": packed("<i", INT32, 9),
     "huge": packed("<q", INT64, 1 << 62),
     "real": packed("<f", FLOAT32, -0.5),
     "large": packed("<d", FLOAT64, 1e38),
+    "nan": packed("<f", FLOAT32, math.nan),
     "nan as a text": partial(words, value="nan"),  # which llama.cpp reads as a number
     "-1 as a text": partial(words, value="-1"),
     "true": packed("<?", BOOL, True),
@@ -56,8 +65,8 @@ def with_sampling(source: Path, path: Path, value: Callable[[str], bytes]) -> Pa
 
 
 def sampled(run: Run, model: Path, *options: object, **env: str) -> Result:
-    command = ("generate", "Once", "-m", model, "--raw", "-q", "--temperature", 1, "--top-k", 40)
-    return run(*command, "--seed", 5, "-n", 12, *options, **env)
+    command = ("generate", "Once", "-m", model, "--raw", "-q", "--seed", 5, "-n", 12)
+    return run(*command, *EVERY_SETTING, *options, **env)
 
 
 ENGINES = pytest.mark.parametrize(
@@ -75,6 +84,36 @@ def test_no_value_of_the_file_matters(
     for name, value in VALUES.items():
         model = with_sampling(mistral, tmp_path / f"{name}.gguf", value)
         assert sampled(run, model, "--engine", engine) == expected, name
+
+
+@ENGINES
+def test_only_checked_values_are_used_where_no_option_decides(
+    run: Run, mistral: Path, native: Path, tmp_path: Path, engine: str
+) -> None:
+    command = ("generate", "Once", "--raw", "--seed", 5, "-n", 12, "--json", "--engine", engine)
+    model = tmp_path / "greedy.gguf"
+    parts = GGUFParts(mistral)
+    parts.put(packed("<f", FLOAT32, 1.0)("general.sampling.min_p"))
+    parts.put(VALUES["text"]("general.sampling.sequence"))
+    model.write_bytes(parts.build())
+    texts = [
+        json.loads(result.stdout)["text"]
+        for result in (
+            run(*command, "-m", model),
+            run(*command, "-m", mistral, "--temperature", 0, "--repetition-penalty", 1),
+        )
+    ]
+    assert texts[0] == texts[1] != ""
+
+    wrong = with_sampling(mistral, tmp_path / "wrong.gguf", VALUES["nan as a text"])
+    plan = run(*command, "-m", wrong, "-v", "--dry-run")
+    warnings = json.loads(plan.stdout)["warnings"]
+    usable = ["top_k", "top_p", "min_p", "temp", "penalty_last_n", "penalty_repeat"]
+    assert len(warnings) == len(usable)
+    for key in usable:
+        assert any(f"'general.sampling.{key}' is 'nan', not a" in each for each in warnings), key
+    for key in set(KEYS) - set(usable):
+        assert re.search(rf"not supported: .*general\.sampling\.{key}\b", plan.stderr), key
 
 
 @ENGINES

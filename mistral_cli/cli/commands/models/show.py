@@ -72,7 +72,11 @@ def show(
     if quiet and not json:
         write_paths(terminal, [header.path] if local else [])
         return
-    facts = {"model": reference, "path": str(header.path) if local else None, **_facts(header)}
+    facts = {
+        "model": reference,
+        "path": str(header.path) if local else None,
+        **_facts(header, terminal),
+    }
     facts["memory"] = _memory(header, context_length, gpu_layers, terminal)
     show = {name: format_size for name in facts["memory"] if name not in _COUNTS}
     print_facts(terminal, facts, as_json=json, show=show)
@@ -138,10 +142,13 @@ def _fit(adapter: Adapter, config: Config) -> str:
     return f"no: {problem}" if problem else "yes"
 
 
-def _facts(model: GGUF) -> dict[str, Any]:
+def _facts(model: GGUF, reporter: Reporter) -> dict[str, Any]:
     from mistral_cli.engines.registry import verdicts
+    from mistral_cli.engines.sampling import FileSampling
     from mistral_cli.models.chat.formats import chat_format
 
+    sampling = FileSampling.of(model)
+    sampling.report(reporter)
     return {
         "name": model.name,
         "architecture": model.architecture,
@@ -155,6 +162,7 @@ def _facts(model: GGUF) -> dict[str, Any]:
         "tokenizer": model.tokenizer_model,
         "chat_format": chat_format(model) or "none",
         "gguf_version": model.version,
+        "sampling": dict(sampling.values),
         "engines": verdicts(model),
     }
 
