@@ -94,7 +94,7 @@ def aliases() -> Iterator[str]:
 
 def templates() -> Iterator[str]:
     """The built-in templates with their descriptions and sampling options."""
-    keys = ("max_tokens", "temperature", "top_k", "top_p", "repetition_penalty")
+    keys = ("max_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
     yield f"| template | {' | '.join(f'`{key}`' for key in keys)} | what it asks for |\n"
     yield f"|---|{'---|' * len(keys)}---|\n"
     for template in map(read_template, sorted(builtin_folder().glob("*.txt"))):

@@ -35,8 +35,9 @@ class SamplingSetting:
         return type(value) in types and self.lowest <= value <= self.highest  # type: ignore[operator]
 
     def __str__(self) -> str:
-        number = "a whole number" if self.kind is int else "a number"
-        return f"{number} from {self.lowest:g} to {self.highest:g}"
+        if self.kind is int:
+            return f"a whole number from {self.lowest:.0f} to {self.highest:.0f}"
+        return f"a number from {self.lowest:g} to {self.highest:g}"
 
 
 SETTINGS: Mapping[str, SamplingSetting] = {

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from support.batch_program import Batch, texts_of
+from support.plans import request_of
 
 from mistral_cli.batch.input.rows import Row
 from mistral_cli.batch.prompts import RowPrompts
 from mistral_cli.errors import MistralCliError, OutputInvalid, UsageError
+from mistral_cli.generation.task import Task
 
 
 def test_placeholders_take_the_values_of_a_table_row(batch: Batch, here: Path) -> None:
@@ -72,3 +74,26 @@ def test_a_failed_row_is_recognized_whatever_words_its_error_has() -> None:
     assert one == key(UsageError("is not a string", hint="Write one."))
     assert one != key(UsageError("is no text", hint="Write one."), "another text")
     assert one != key(OutputInvalid("is no text", hint="Write one."))
+
+
+def test_the_engine_must_have_the_samplers_that_rows_ask_for(
+    batch: Batch, here: Path, mistral: Path
+) -> None:
+    body = {"messages": [{"role": "user", "content": "hello"}], "dry_multiplier": 0.8}
+    (here / "in.jsonl").write_text(json.dumps({"custom_id": "a", "body": body}))
+    result = batch("generate", "in.jsonl", "--engine", "ctransformers", "-m", mistral)
+    assert result.status == 2
+    assert "ctransformers does not have the DRY sampler" in result.stderr
+
+
+def test_only_settings_with_an_effect_are_part_of_the_key(mistral: Path) -> None:
+    """So that the results of versions without these settings are recognized."""
+
+    def key(**options: Any) -> str:
+        _, planner = request_of(Task("generate"), mistral, "hi", **options)
+        prompts = RowPrompts(Task("generate"), planner.builder, None)
+        return prompts.item(Row("1", "rows.jsonl:1", "text"), planner.config, "digest").key
+
+    plain = key()
+    assert key(min_p=0.0, repeat_last_n=64, presence_penalty=0.0, dry_multiplier=0.0) == plain
+    assert len({plain, key(min_p=0.25), key(repeat_last_n=9), key(dry_multiplier=0.5)}) == 4

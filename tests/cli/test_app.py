@@ -226,6 +226,7 @@ def test_a_dry_run_prints_the_whole_request_and_runs_nothing(
     assert (plan["temperature"], plan["top_k"], plan["top_p"]) == (0.9, 55, 0.93)
     assert plan["repetition_penalty"] == 1.2
     assert plan["engine"] == "fake"
+    assert {plan["sampling_sources"][name] for name in ("temperature", "min_p")} == {"default"}
 
 
 def test_options_overrule_the_template(run: Run, smollm2: Path) -> None:
@@ -233,6 +234,21 @@ def test_options_overrule_the_template(run: Run, smollm2: Path) -> None:
     assert json.loads(run(*arguments).stdout)["max_tokens"] == 512
     plan = json.loads(run(*arguments, "-n", 7, "--temperature", 0, "-c", 600).stdout)
     assert (plan["max_tokens"], plan["temperature"], plan["context_length"]) == (7, 0, 600)
+    sources = plan["sampling_sources"]
+    assert [sources[name] for name in ("max_tokens", "top_p")] == ["option", "template"]
+    stderr = run("summarize", "text", "-m", smollm2, "--dry-run", "--min-p", 0.25).stderr
+    assert "min_p 0.25 from options; temperature 0.3, top_k 40, top_p 0.9, " in stderr
+    assert "repetition_penalty 1.1 from the template; repeat_last_n 64, " in stderr
+    assert stderr.endswith("frequency_penalty 0 by default; seed random\n")
+
+
+def test_an_engine_without_a_sampler_refuses_its_options(run: Run, mistral: Path) -> None:
+    result = run(
+        "generate", "hi", "-m", mistral, "--engine", "ctransformers", "--dry-multiplier", 1
+    )
+    assert result.status == 2
+    assert "ctransformers does not have the DRY sampler" in result.stderr
+    assert "Use --engine llama.cpp" in result.stderr
 
 
 def test_system_text_and_raw(run: Run, mistral: Path) -> None:

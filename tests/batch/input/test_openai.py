@@ -77,7 +77,13 @@ def test_a_request_is_a_row() -> None:
         ({"user": "u", "metadata": {"a": "b"}, "store": True, "service_tier": "flex"}, {}),
         ({"n": 1, "stream": False, "tools": [], "logprobs": False, "tool_choice": "none"}, {}),
         ({"max_tokens": None, "stop": None, "temperature": None, "response_format": None}, {}),
-        ({"frequency_penalty": 0, "modalities": ["text"], "logit_bias": {}}, {}),
+        ({"modalities": ["text"], "logit_bias": {}}, {}),
+        ({"frequency_penalty": 0, "min_p": 0.1}, {"frequency_penalty": 0.0, "min_p": 0.1}),
+        ({"top_k": 7, "repeat_last_n": 9}, {"top_k": 7, "repeat_last_n": 9}),
+        (
+            {"presence_penalty": -1, "repetition_penalty": 1.5, "dry_multiplier": 1},
+            {"presence_penalty": -1.0, "repetition_penalty": 1.5, "dry_multiplier": 1.0},
+        ),
     ],
 )
 def test_body_settings_become_overrides(body: dict[str, Any], overrides: dict[str, Any]) -> None:
@@ -100,7 +106,10 @@ def _says(content: Any) -> list[dict[str, Any]]:
         ({"modalities": ["text", "audio"]}, "body.modalities is not supported"),
         ({"audio": {"voice": "a"}}, "body.audio is not supported"),
         ({"logit_bias": {"50256": -100}}, "body.logit_bias is not supported"),
-        ({"presence_penalty": 0.5}, "body.presence_penalty is not supported"),
+        ({"presence_penalty": 2.5}, "body.presence_penalty must be a number from -2 to 2"),
+        ({"min_p": True}, "body.min_p must be a number from 0 to 1"),
+        ({"top_k": 2.5}, "body.top_k must be a whole number from 0 to 2147483647"),
+        ({"xtc_probability": 0.5}, "body.xtc_probability is not supported"),
         ({"max_tokens": 0}, "body.max_tokens must be at least 1"),
         ({"max_tokens": 1.5}, "body.max_tokens must be an integer"),
         ({"max_tokens": True}, "body.max_tokens must be an integer"),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,11 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.gguf_parts import GGUFParts, entry
 from support.http_api import AUTHORIZED, Api, recorded
 
+from mistral_cli.engines.types import Sampling
+from mistral_cli.models.gguf.types import FLOAT32
 from mistral_cli.serving.http import answering
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -123,6 +128,15 @@ WRONG = [
     ("repetition_penalty", 0),
     ("frequency_penalty", 2.5),
     ("presence_penalty", -2.5),
+    ("min_p", 1.5),
+    ("min_p", "0.1"),
+    ("repeat_last_n", -1),
+    ("repeat_last_n", 1.5),
+    ("dry_multiplier", -1),
+    ("dry_base", 0.5),
+    ("dry_allowed_length", 0),
+    ("dry_penalty_last_n", True),
+    ("xtc_probability", 0.5),
     ("max_tokens", 0),
     ("max_tokens", -1),
     ("max_tokens", 1.5),
@@ -276,6 +290,12 @@ def test_settings_reach_the_engine(api: Api) -> None:
         "repetition_penalty": 1.1,
         "frequency_penalty": 0.5,
         "presence_penalty": -1,
+        "min_p": 0.125,
+        "repeat_last_n": 9,
+        "dry_multiplier": 0.5,
+        "dry_base": 2,
+        "dry_allowed_length": 3,
+        "dry_penalty_last_n": 0,
         "seed": -3,
     }
     assert api.post(CHAT, {"messages": MESSAGES, "max_completion_tokens": 9, **settings})[0] == 200
@@ -284,7 +304,24 @@ def test_settings_reach_the_engine(api: Api) -> None:
     assert (sampling, request.max_tokens, request.grammar) == (settings, 9, None)
     assert api.post(TEXT, {"prompt": "hi"})[0] == 200
     assert api.session.requests[-1].max_tokens == 16
-    assert api.session.requests[-1].sampling.seed != -3
+    sampling = api.session.requests[-1].sampling
+    assert sampling == Sampling(0.8, 40, 0.95, 1.0, sampling.seed)
+    assert sampling.seed != -3
+
+
+def test_what_the_models_file_proposes_comes_before_the_defaults(
+    mistral: Path, tmp_path: Path
+) -> None:
+    parts = GGUFParts(mistral)
+    for key, value in (("temp", 0.6), ("min_p", 0.25), ("top_p", math.nan)):
+        number = struct.pack("<f", value)
+        parts.put(entry(f"general.sampling.{key}", kind=FLOAT32, value=number))
+    path = tmp_path / "proposing.gguf"
+    path.write_bytes(parts.build())
+    with recorded(path) as api:
+        assert api.post(CHAT, {"messages": MESSAGES, "seed": 1, "min_p": 0.5})[0] == 200
+        (request,) = api.session.requests
+        assert request.sampling == Sampling(0.6, 40, 0.95, 1.0, 1, min_p=0.5)
 
 
 def test_a_prompt_that_is_too_long_is_refused(api: Api) -> None:

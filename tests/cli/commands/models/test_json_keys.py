@@ -62,7 +62,7 @@ def test_show_of_a_model(store: Store, mistral: Path) -> None:
     assert list(facts) == [
         *("schema_version", "model", "path", "name", "architecture", "parameters"),
         *("quantization", "size", "files", "context_length", "layers", "vocabulary", "tokenizer"),
-        *("chat_format", "gguf_version", "engines", "memory"),
+        *("chat_format", "gguf_version", "sampling", "engines", "memory"),
     ]
     assert list(facts["memory"]) == MEMORY
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,18 @@ def test_show_of_models_that_are_not_available(store: Store) -> None:
     wheel = store.models("show", "smollm2")
     assert (wheel.status, "models pull smollm2" in wheel.stderr) == (3, True)
     assert store.models("show", "/no/such.gguf").status == 3
+
+
+def test_show_of_the_sampling_that_a_file_proposes(
+    store: Store, mistral: Path, tmp_path: Path
+) -> None:
+    assert store.ask("show", mistral)["sampling"] == {}
+    metadata = {"temp": 0.6, "top_k": 20, "top_p": 0.95, "min_p": 7.0, "mirostat": 2}
+    keys = {f"general.sampling.{name}": value for name, value in metadata.items()}
+    path = write_mistral(tmp_path / "m.gguf", metadata=keys, **TINY)
+    facts = store.ask("show", path)
+    assert facts["sampling"] == {"temperature": 0.6, "top_k": 20, "top_p": 0.95}
+    result = store.models("show", path)
+    assert re.search(r"^sampling: top p +0\.95$", result.stdout, re.MULTILINE)
+    assert "m.gguf: this sampling default is ignored" in result.stderr
+    assert "'general.sampling.min_p' is 7.0, not a number from 0 to 1" in result.stderr
