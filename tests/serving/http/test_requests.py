@@ -156,7 +156,6 @@ WRONG = [
     ("user", 5),
     ("metadata", "x"),
     ("x" * 1000, 1),
-    ("min_p", 0.1),
     ("id_slot", 0),
     ("prompt_logprobs", 1),
     ("samplers", ["top_k"]),
