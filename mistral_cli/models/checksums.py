@@ -49,7 +49,8 @@ def verify_file(file: StoredFile, on_progress: Callable[[int], None]) -> Verdict
     """
     if file.size is None:
         message = f"{file.path} is a link to a file that does not exist"
-        return Verdict("damaged", None, ModelUnusable(message, hint=_refetch_hint(file)))
+        hint = f"Download the file again: mistral-cli models pull {shlex.quote(file.name)}"
+        return Verdict("damaged", None, ModelUnusable(message, hint=hint))
     try:
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
@@ -137,4 +138,7 @@ def _read_problem(file: StoredFile, error: ModelUnusable | OSError) -> ModelUnus
 def _refetch_hint(file: StoredFile) -> str:
     if file.storage == "user's file":
         return "Download the file again from its source."
+    if len(part_paths(file.path)) > 1:  # `models rm` would remove the other parts too
+        content = shlex.quote(str(file.path.resolve()))
+        return f"rm {content} && mistral-cli models pull {shlex.quote(file.name)}"
     return refetch_command(file.name)

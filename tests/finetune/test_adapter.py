@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from support import adapter_files
+from support.split_models import split_model
 from synthetic.models import write_mistral
 
 from mistral_cli.errors import UsageError
@@ -36,6 +37,18 @@ def test_an_adapter_is_written_as_it_was_read(mistral: Path, adapter: Path, tmp_
     assert again.pairs.keys() == lora.pairs.keys()
     for name, pair in lora.pairs.items():
         assert all(map(np.array_equal, pair, again.pairs[name]))
+
+
+def test_a_split_model_gives_the_same_merged_model(
+    mistral: Path, adapter: Path, tmp_path: Path
+) -> None:
+    contents = []
+    for path in (mistral, split_model(mistral, tmp_path, "m")[0]):
+        model = read_gguf(path)
+        merged = tmp_path / "merged.gguf"
+        write_merged(model, read_lora(adapter, model), MergedType.Q8_0, merged, lambda _: None)
+        contents.append(merged.read_bytes())
+    assert contents[0] == contents[1]
 
 
 @pytest.mark.parametrize(("kind", "tolerance"), [(MergedType.F16, 2e-3), (MergedType.Q8_0, 0.02)])

@@ -17,6 +17,7 @@ from typing import Any
 
 import pytest
 from support.program import Run, needs_native
+from support.split_models import split_model
 
 from mistral_cli.serving import registry
 
@@ -247,6 +248,16 @@ def test_a_changed_file_or_another_version_is_not_used(
     for state in runtime.glob("mistral-cli/*/state.json"):
         state.write_text(state.read_text().replace('"version": "', '"version": "0.'))
     assert ask(run, stories)["served"] is False
+
+
+def test_a_split_model_is_used_until_any_part_changes(
+    run: Run, serve: Serve, mistral: Path, tmp_path: Path
+) -> None:
+    first, second, _ = split_model(mistral, tmp_path, "m")
+    serve("-m", first)
+    assert ask(run, second)["served"] is True
+    os.utime(second, (1, 1))
+    assert ask(run, first)["served"] is False
 
 
 def test_only_one_process_serves_a_model(run: Run, serve: Serve, stories: Path) -> None:

@@ -124,10 +124,13 @@ def test_rm_of_an_unfinished_pull(big: Store, parts: list[Path]) -> None:
     path.with_name(parts[1].name).unlink()
     rows = mine(big.rows())
     assert rows[MODEL]["source"] == "hub cache: a broken link"
-    status, checked, _ = verdicts(big, QUANT)
-    assert status
-    assert [row["status"] for row in checked] == ["ok", "damaged", None]
-    path.with_name(parts[2].name).unlink()  # the library deletes nothing beside a broken link
+    status, checked, stderr = verdicts(big, QUANT)
+    assert (status, [row["status"] for row in checked]) == (4, ["ok", "damaged", None])
+    assert f"models pull {REPO}/{NAMES[2]}" in stderr
+    assert big.pull(f"{REPO}/{NAMES[2]}") == [path]  # also links the second part again
+    path.with_name(parts[2].name).resolve().unlink()
+    path.with_name(parts[2].name).unlink()
+    path.with_name(parts[1].name).unlink()
     # Also the data of the second part, whose link is gone.
     assert big.ask("rm", QUANT, "--yes")["freed"] == total(parts[:2])
     assert not path.is_symlink()
@@ -143,6 +146,11 @@ def test_a_damaged_part(big: Store, parts: list[Path]) -> None:
     status, rows, stderr = verdicts(big, QUANT)
     assert (status, [row["status"] for row in rows]) == (4, ["ok", "damaged", "ok"])
     assert str(part) in stderr
+    sent = big.hub.sent
+    assert f"rm {part.resolve()} && mistral-cli models pull {REPO}/{NAMES[1]}" in stderr
+    part.resolve().unlink()
+    assert big.pull(f"{REPO}/{NAMES[1]}") == [path]
+    assert big.hub.sent - sent == parts[1].stat().st_size == part.stat().st_size
     part.write_bytes(part.read_bytes()[:-1000])
     result = big.call("generate", "-m", QUANT, "hi")
     assert result.status == 4
