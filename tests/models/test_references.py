@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from support.hub_server import COMMIT, HubServer
-from support.terminals import make_terminal
+from support.terminals import make_terminal, shown
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.references import ALIASES, FORMS, parse_reference, resolve_reference
@@ -253,6 +253,17 @@ def test_a_part_that_is_missing_is_downloaded(many: HubServer) -> None:
         assert source.locate() is None
         assert source.fetch(make_terminal()) == path
         assert missing.exists()
+
+
+def test_all_parts_are_here_and_the_hub_is_silent(many: HubServer) -> None:
+    path = resolve_reference(f"{REPO}:BF16", Config(), make_terminal())
+    many.faults, terminal = {"resolve": "drop"}, make_terminal()
+    source = HubFile(REPO, "BF16/many-BF16-00001-of-00002.gguf")
+    assert source.fetch(terminal) == path
+    assert shown(terminal).count("using the file on this machine") == 1
+    path.with_name("many-BF16-00002-of-00002.gguf").unlink()
+    with pytest.raises(ModelNotAvailable):
+        source.fetch(terminal)
 
 
 def test_a_part_that_the_hub_does_not_have(many: HubServer) -> None:

@@ -114,19 +114,25 @@ def download_files(
     the hub must have all of them, and the disk room for all. Raises as `download_file` does.
     """
     first, *others = filenames
+    of_others = revision
     if others and not is_offline():
-        cached = all(cached_path(repo, name, revision) for name in filenames)
-        remote = _newest_parts(repo, filenames, revision, reporter, cached=cached)
-        missing = sum(file.size - downloaded_size(file) for file in remote)
-        name = f"{first.rpartition('/')[2]} with its {len(others)} other parts"
-        check_free_space(name, missing, cache_folder(), "HF_HOME")
-        # Not the revision itself, which may come to mean another commit during the download.
-        revision_of_others = remote[0].commit if remote else revision
-    else:
-        revision_of_others = revision
+        cached = [cached_path(repo, name, revision) for name in filenames]
+        reporter.status(f"{first.rpartition('/')[2]}: asking the hub")
+        try:
+            newest = _newest(repo, first, revision, cached[0] if all(cached) else None, reporter)
+            if newest is None and cached[0]:
+                return cached[0]
+            # Not the revision itself, which may come to mean another commit during the download.
+            of_others = newest.commit if newest else revision
+            parts = [get_remote_file(repo, name, of_others, reporter) for name in filenames]
+        finally:
+            reporter.clear_status()
+        missing = sum(part.size - downloaded_size(part) for part in parts)
+        label = f"{first.rpartition('/')[2]} with its {len(others)} other parts"
+        check_free_space(label, missing, cache_folder(), "HF_HOME")
     path = download_file(repo, first, revision, reporter)
     for name in others:
-        download_file(repo, name, revision_of_others, reporter)
+        download_file(repo, name, of_others, reporter)
     return path
 
 
@@ -220,21 +226,6 @@ def is_offline() -> bool:
         from huggingface_hub import is_offline_mode
 
         return is_offline_mode()
-
-
-def _newest_parts(
-    repo: str, filenames: Sequence[str], revision: str | None, reporter: Reporter, *, cached: bool
-) -> list[RemoteFile]:
-    """Ask the hub for the parts' metadata; returns nothing if all are `cached` and it is silent."""
-    reporter.status(f"{filenames[0].rpartition('/')[2]}: asking the hub")
-    try:
-        return [get_remote_file(repo, name, revision, reporter) for name in filenames]
-    except ModelNotAvailable as error:
-        if not cached or _cause(error) in _GONE:
-            raise
-        return []
-    finally:
-        reporter.clear_status()
 
 
 def _newest(
