@@ -23,7 +23,8 @@ from typer.testing import CliRunner
 from mistral_cli.cli.app import app
 from mistral_cli.errors import ExitCode
 from mistral_cli.generation.templates import builtin_folder, read_template
-from mistral_cli.models.references import ALIASES
+from mistral_cli.models.catalog import BUILT_IN
+from mistral_cli.models.disk import format_size
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
@@ -87,9 +88,20 @@ def exit_codes() -> Iterator[str]:
 
 
 def aliases() -> Iterator[str]:
-    """The built-in aliases and the files that they name."""
-    yield "| alias | file |\n|---|---|\n"
-    yield from (f"| `{name}` | {source.describe()} |\n" for name, source in ALIASES.items())
+    """The built-in models: their aliases and files, and what decides which one to use."""
+    yield "| alias | file | size | released | licence | notes |\n|---|---|---|---|---|---|\n"
+    for entry in BUILT_IN:
+        names = ", ".join(f"`{name}`" for name in (entry.alias, *entry.other_aliases))
+        notes = {"thinks": entry.reasons, "unverified": not entry.is_pinned}
+        cells = (
+            names,
+            entry.source.describe(),
+            format_size(entry.size),
+            entry.released,
+            entry.license,
+            ", ".join(note for note, holds in notes.items() if holds),
+        )
+        yield f"| {' | '.join(cells)} |\n"
 
 
 def templates() -> Iterator[str]:

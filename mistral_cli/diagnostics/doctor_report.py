@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.diagnostics.recommend import gib, gpu_fields, memory_fields
+from mistral_cli.diagnostics.recommend_report import gib, gpu_fields, memory_fields
 from mistral_cli.engines.llama_cpp.machine_build import gain
 from mistral_cli.system.controls import as_cell
 from mistral_cli.system.stdout import write, write_envelope

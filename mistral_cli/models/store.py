@@ -6,12 +6,13 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
+from mistral_cli.models.catalog import ALIASES, find_built_in
 from mistral_cli.models.gguf.kinds import other_kind
 from mistral_cli.models.gguf.split import (
     first_part,
@@ -22,7 +23,7 @@ from mistral_cli.models.gguf.split import (
 )
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
 from mistral_cli.models.hub.leftovers import find_leftovers
-from mistral_cli.models.references import ALIASES, parse_reference
+from mistral_cli.models.references import parse_reference
 from mistral_cli.models.sources import (
     HubFile,
     HubRepo,
@@ -59,9 +60,10 @@ class ListedModel:
     """One line of `models list`: a model that has a name or is on this machine.
 
     `path` is None for a model that is not on this machine. `size` is in bytes, of all parts
-    together; an unfinished download has a size and no path. `last_used` is when the file was last
-    read, according to the file system: Linux records that at most once a day, and never on a disk
-    that is mounted with `noatime`.
+    together; an unfinished download has a size and no path. `verified` is for built-in aliases: a
+    file that was never pulled with this program, here or by us, may not be what the alias promises.
+    `last_used` is when the file was last read, according to the file system: Linux records that at
+    most once a day, and never on a disk that is mounted with `noatime`.
     """
 
     name: str
@@ -71,6 +73,7 @@ class ListedModel:
     quantization: str | None = None
     last_used: datetime | None = None
     default: bool = False
+    verified: bool | None = None
 
 
 def list_models(config: Config) -> list[ListedModel]:
@@ -179,9 +182,11 @@ def _named(name: str, config: Config) -> ListedModel:
         return ListedModel(name=name, source=f"unusable: {error.message}", default=default)
     quantization, description = source.quantization, source.describe()
     model = _listed(name, description, path, quantization, default=default) if path else None
-    return model or ListedModel(
+    model = model or ListedModel(
         name=name, source=description, quantization=quantization, default=default
     )
+    built_in = None if name in config.aliases else find_built_in(name)
+    return replace(model, verified=built_in.is_pinned or bool(model.path)) if built_in else model
 
 
 def _unnamed(files: Sequence[StoredFile], config: Config) -> ListedModel | None:

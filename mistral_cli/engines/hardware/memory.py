@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from mistral_cli.engines.hardware.kv_cache import cache_of_layers
 from mistral_cli.models.gguf import GGUF, Array, Tensor
 
 CPU_BATCH, GPU_BATCH = 128, 512
@@ -26,6 +27,7 @@ _GRAPH_IN_2023 = 1441 * 1024
 _REPACKED, _ROWS = ("Q4_0", "Q4_K", "IQ4_NL", "MXFP4"), 8
 _LAYER = re.compile(r"blk\.(\d+)\.")
 _EMBEDDINGS, _EXPERTS = "token_embd.weight", "_exps."
+_LOOKED_UP = "per_layer_token_embd.weight"
 
 
 def batch_of(gpu_layers: int) -> int:
@@ -65,7 +67,7 @@ class Memory:
 
 
 def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1) -> Memory:
-    """The memory that `model` takes with a full F16 KV cache of `context_length` tokens.
+    """The memory that `model` takes with an F16 KV cache of `context_length` tokens.
 
     Each of the `parallel` streams has a cache of that size.
 
@@ -78,9 +80,9 @@ def needed(model: GGUF, context_length: int, gpu_layers: int, parallel: int = 1)
     if gpu_layers > 0 and on_gpu.output and not _output_weights(model):
         # The embeddings are the output layer too: the GPU gets a copy.
         weights_gpu += sum(t.size for t in model.tensors if t.name == _EMBEDDINGS)
-    of_context = sum(model.head_sizes) * _F16 * context_length * parallel
-    kv_gpu = of_context * sum(model.kv_heads[on_gpu.first :])
-    kv_ram = of_context * sum(model.kv_heads[: on_gpu.first])
+    cache = cache_of_layers(model, context_length, batch_of(gpu_layers))
+    kv_gpu = parallel * sum(cache[on_gpu.first :])
+    kv_ram = parallel * sum(cache[: on_gpu.first])
     compute = _compute(model, context_length, min(batch_of(gpu_layers), context_length))
     return Memory(
         weights_ram, weights_gpu, kv_ram, kv_gpu, compute, _engine(model, "tokens", "merges")
@@ -123,7 +125,8 @@ def read_for_a_token(model: GGUF) -> int:
         sum(
             tensor.size * (share if _EXPERTS in tensor.name else 1)
             for tensor in model.tensors
-            if tensor.name != _EMBEDDINGS or not _output_weights(model)
+            if tensor.name != _LOOKED_UP
+            and (tensor.name != _EMBEDDINGS or not _output_weights(model))
         )
     )
 

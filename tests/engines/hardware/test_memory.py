@@ -147,10 +147,10 @@ def test_the_compute_buffer_is_that_of_llama_cpps_log() -> None:
     assert GPU_BATCH == 512
 
 
-@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.reference)
+@pytest.mark.parametrize("entry", BUILT_IN, ids=lambda entry: entry.alias)
 def test_built_in_models_add_up(entry) -> None:  # type: ignore[no-untyped-def]
     memory = needed(entry.header(), 4096, 0)
-    assert memory.weights_ram == pytest.approx(entry.size, rel=1e-6)
+    assert memory.weights_ram == pytest.approx(entry.size, rel=1e-3)
 
 
 def test_the_table_agrees_with_the_real_file(smollm2: Path) -> None:

@@ -43,7 +43,8 @@ def alias(
 
 def _set(name: str, model: str, terminal: Terminal) -> None:
     from mistral_cli.models.aliases import set_alias
-    from mistral_cli.models.references import ALIASES, parse_reference
+    from mistral_cli.models.catalog import ALIASES
+    from mistral_cli.models.references import parse_reference
     from mistral_cli.models.sources import LocalFile
     from mistral_cli.system.config import config_file, load_config
 

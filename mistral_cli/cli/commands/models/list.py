@@ -41,6 +41,11 @@ def list_models(
     show: Mapping[str, Callable[[Any], str]]
     show = {"size": format_size, "last_used": _day, "default": _default}
     print_table(context.obj, "models", rows, _TITLES, as_json=json, show=show, shrink="source")
+    if not json and (unverified := [row for row in rows if row["verified"] is False]):
+        call.terminal.note(
+            f"{len(unverified)} built-in models are unverified: not pulled with this program yet; "
+            "`mistral-cli models pull MODEL` checks the file"
+        )
 
 
 def path(
@@ -72,6 +77,7 @@ def _row(model: ListedModel) -> dict[str, Any]:
         "quantization": model.quantization,
         "last_used": model.last_used.isoformat() if model.last_used else None,
         "default": model.default,
+        "verified": model.verified,
     }
 
 

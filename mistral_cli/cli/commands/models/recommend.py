@@ -21,9 +21,9 @@ def recommend(
         bool, typer.Option("-q", "--quiet", help="Print only the name of the best model.")
     ] = False,
 ) -> None:
-    """Rank the built-in models by how well they fit this machine, with the arithmetic."""
-    from mistral_cli.diagnostics.recommend import print_recommendations
+    """List the built-in models by the memory they need, and name the best one for this machine."""
     from mistral_cli.diagnostics.recommend import recommend as rank
+    from mistral_cli.diagnostics.recommend_report import print_recommendations
     from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.system.stdout import write
 
@@ -41,4 +41,4 @@ def _best(fits: Sequence[Fit]) -> str:
             "no built-in model fits into the free memory of this machine",
             hint="`mistral-cli models recommend` shows how much memory each one lacks.",
         )
-    return fits[0].entry.reference
+    return fits[0].entry.alias

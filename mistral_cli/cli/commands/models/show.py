@@ -171,7 +171,8 @@ def _memory(
     model: GGUF, requested_context: int | None, gpu_layers: GpuLayers, reporter: Reporter
 ) -> dict[str, int]:
     """Return the lengths, and the bytes that the model needs for them: in total, then by part."""
-    from mistral_cli.diagnostics.recommend import CONTEXT, memory_fields, memory_here
+    from mistral_cli.diagnostics.recommend import CONTEXT, memory_here
+    from mistral_cli.diagnostics.recommend_report import memory_fields
     from mistral_cli.engines.hardware.memory import needed
     from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.models.context import choose_context_length

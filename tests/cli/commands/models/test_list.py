@@ -17,8 +17,8 @@ from support.hub_client import without_privileges
 from support.model_store import PLAIN, Q4, Q8, REPO, Store
 from support.terminals import on_a_terminal
 
+from mistral_cli.models.catalog import ALIASES
 from mistral_cli.models.hub.partial import partial_suffix
-from mistral_cli.models.references import ALIASES
 
 
 def test_list_shows_local_files_and_the_default(store: Store, tmp_path: Path) -> None:
@@ -32,7 +32,9 @@ def test_list_shows_local_files_and_the_default(store: Store, tmp_path: Path) ->
         "quantization": "Q4_K_M",
         "last_used": None,
         "default": True,
+        "verified": False,
     }
+    assert (before["smollm2"]["verified"], before[Q4]["verified"]) == (True, None)
     assert (before[Q4]["quantization"], before[Q4]["source"]) == ("Q4_0", "hub cache")
     assert before[PLAIN]["quantization"] == "F16"  # from its header, not from its name
     assert before[Q4]["size"] == len(store.hub.repos[REPO]["tiny.Q4_0.gguf"])
