@@ -1,0 +1,257 @@
+"""The shortest way to complete a JSON text under its grammar."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import random
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from mistral_cli.structured.grammar import as_text
+from mistral_cli.structured.json_cursor import JsonCursor, OpenContainer
+
+if TYPE_CHECKING:
+    from mistral_cli.structured.spans import ValuePath
+
+_MOST = 2000  # bytes of a completion
+_STEPS = 2500  # bytes of all walks for one text, each of which takes some 10 µs
+_WALKS = 8
+_OTHER_KIND = 0.3  # of the lists and objects in a walk that varies are what else may stand there
+
+_FILLER = b"-1xa0A"  # in a string that must not be empty; dates of zeros are invalid
+_VALUES = b'n"0123456789-[{ft'  # how values begin, the least telling first: null, "", 0
+_ENDINGS = b'}],"'  # of a list, an object or a number, or the way to the next member
+_DIGITS = b"1234567890."
+_PLAIN = (1 << 128) - 1 & ~(1 << ord("\\"))  # ASCII, and no escape
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A value at `path` that a completion had to invent; it begins at the character `start`."""
+
+    path: ValuePath
+    start: int
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A JSON `text` that the grammar accepts, and how it continues the beginning of an answer.
+
+    It has the first `kept` characters of that beginning: a key without a value, or half an escape,
+    cannot be kept. `cut` is the path of the value that was being written there. `gaps` are values
+    that were missing, where the grammar leaves a choice.
+    """
+
+    text: str
+    kept: int
+    cut: ValuePath
+    gaps: tuple[Gap, ...] = ()
+
+    @property
+    def ending(self) -> str:
+        """What follows the characters that were kept."""
+        return self.text[self.kept :]
+
+
+def complete_json(grammar: str, beginning: str, required: Collection[str]) -> Completion | None:
+    """Complete the `beginning` of an answer; None if the grammar needs too long a text for that.
+
+    Strings and lists end as soon as they may, and optional properties are left out. `required` are
+    the names of properties that a schema requires; the grammar alone decides what is allowed.
+    """
+    return next(completions(grammar, beginning, required), None)
+
+
+def completions(grammar: str, beginning: str, required: Collection[str]) -> Iterator[Completion]:
+    """The completion of `beginning`, then those without the member that was being written in its
+    innermost list or object, in the one around that, and so on.
+
+    A scalar that could only be completed by inventing the rest of it comes last.
+    """
+    data = beginning.encode()
+    names = frozenset(as_text(name)[1:-1].encode() for name in required)
+    cursor, path_of = JsonCursor(data), dict[int, "ValuePath"]()
+    for end, depth in [
+        (cursor.whole(), len(cursor.open)),
+        *((each.whole, depth) for depth, each in reversed([*enumerate(cursor.open, start=1)])),
+        (0, 0),
+    ]:
+        path_of.setdefault(end, cursor.path[:depth])
+    invented = None
+    for end, path in path_of.items():
+        if walk := _shortest(grammar, data[:end], names):
+            found = walk.completion(end, path)
+            if walk.invents:
+                invented = found
+            else:
+                yield found
+    if invented:
+        yield invented
+
+
+def required_names(schema: Any) -> frozenset[str]:
+    """The properties that any part of `schema` requires."""
+    parts = schema.values() if isinstance(schema, dict) else schema
+    inner = (required_names(each) for each in parts if isinstance(each, dict | list))
+    own = schema.get("required") if isinstance(schema, dict) else None
+    names = [name for name in own if isinstance(name, str)] if isinstance(own, list) else []
+    return frozenset(names).union(*inner)
+
+
+@dataclass
+class _Walk:
+    """A walk to the end of a text, byte by byte.
+
+    `varies` makes it choose at random where no byte is better. `choices` counts those places.
+    """
+
+    matcher: Any
+    cursor: JsonCursor
+    names: Collection[bytes]
+    varies: random.Random | None = None
+    choices: int = 0
+    invents: bool = False
+    gaps: list[Gap] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._start = len(self.cursor.text)
+        self._scalar = self.cursor.token_start if self.cursor.token else None
+        self._before = 0
+        self._value: _MissingValue | None = None
+
+    @property
+    def length(self) -> int:
+        """The bytes that it has written."""
+        return len(self.cursor.text) - self._start
+
+    def run(self, most: int) -> bool:
+        """Write up to `most` bytes. Returns whether the text is complete."""
+        while self.cursor.open or not self.matcher.is_accepting():
+            allowed = int.from_bytes(self.matcher.compute_bitmask()[:32], "little")
+            if self.length >= most or not allowed:
+                return False
+            is_choice = bool(allowed & (allowed - 1))
+            byte = self._choose(allowed) if is_choice else allowed.bit_length() - 1
+            self._write(byte, is_choice=is_choice)
+            self._before = allowed
+        return True
+
+    def completion(self, kept: int, cut: ValuePath) -> Completion:
+        """The text that it has completed."""
+        text = bytes(self.cursor.text)
+        gaps = (Gap(each.path, len(text[: each.start].decode())) for each in self.gaps)
+        return Completion(text.decode(), len(text[:kept].decode()), cut, tuple(gaps))
+
+    def _write(self, byte: int, *, is_choice: bool) -> None:
+        cursor = self.cursor
+        if cursor.at_value and byte not in b" ]" and self._value is None:
+            self._value = _MissingValue(cursor)
+        if self._value and is_choice and not self._value.chosen:
+            self._value.chosen = True
+            self.gaps.append(Gap(self._value.path, self._value.start))
+        self.matcher.consume_token(byte)
+        cursor.feed(byte)
+        if self._value and self._value.ended(cursor):
+            self._value = None
+
+    def _choose(self, allowed: int) -> int:
+        cursor = self.cursor
+        if cursor.token == "key":
+            return self._choose_in_key(allowed)
+        if cursor.at_value and not allowed >> ord("]") & 1:
+            byte = _first(_VALUES, allowed)
+            if byte in b"[{" and self.varies and self.varies.random() < _OTHER_KIND:
+                return self.varies.choice(_bytes(allowed))
+            return byte
+        endings = b'"' if cursor.token == "string" else _ENDINGS
+        byte = _first(endings, allowed)
+        if byte in endings:
+            return byte
+        if cursor.token and cursor.token_start == self._scalar:
+            self.invents = True
+        if cursor.token == "string":
+            return self._choose_character(allowed)
+        return _first(_DIGITS, allowed)
+
+    def _choose_in_key(self, allowed: int) -> int:
+        """A byte towards a required key, or else the end of the key."""
+        written = bytes(self.cursor.text[self.cursor.token_start + 1 :])
+        quoted = [name + b'"' for name in self.names if name.startswith(written)]
+        towards = _mask(name[len(written)] for name in quoted) & allowed
+        if not towards and allowed >> ord('"') & 1:
+            return ord('"')
+        return self._choose_character(towards or allowed)
+
+    def _choose_character(self, allowed: int) -> int:
+        """A character of a text that must not end yet; one that was not allowed before leads on."""
+        if not allowed & (allowed - 1):
+            return allowed.bit_length() - 1
+        self.choices += 1
+        plain = allowed & _PLAIN or allowed
+        pool = plain & ~self._before or plain
+        return self.varies.choice(_bytes(pool)) if self.varies else _first(_FILLER, pool)
+
+
+class _MissingValue:
+    """A value that a walk is writing, where none had begun."""
+
+    def __init__(self, cursor: JsonCursor) -> None:
+        self.path, self.start, self.chosen = cursor.path, len(cursor.text), False
+        self._parent: OpenContainer | None = cursor.open[-1] if cursor.open else None
+        self._members = self._parent.members if self._parent else 0
+
+    def ended(self, cursor: JsonCursor) -> bool:
+        """Whether its last byte was written."""
+        parent = self._parent
+        if parent is None:
+            return not cursor.open and not cursor.token
+        return parent.members > self._members
+
+
+def _first(preferred: bytes, allowed: int) -> int:
+    lowest = (allowed & -allowed).bit_length() - 1
+    return next((byte for byte in preferred if allowed >> byte & 1), lowest)
+
+
+def _bytes(allowed: int) -> list[int]:
+    return [byte for byte in range(256) if allowed >> byte & 1]
+
+
+def _mask(allowed: Iterable[int]) -> int:
+    return functools.reduce(lambda mask, byte: mask | 1 << byte, allowed, 0)
+
+
+def _shortest(grammar: str, beginning: bytes, names: Collection[bytes]) -> _Walk | None:
+    """The shortest of a few walks from `beginning`; None if none of them ends.
+
+    The first chooses the same byte each time. Where it chose among the alternatives of a schema,
+    another may meet one that ends earlier.
+    """
+    matcher, cursor = _matcher(grammar).deep_copy(), JsonCursor(beginning)
+    matcher.consume_tokens(list(beginning))
+    if matcher.is_error():
+        return None
+    best, steps = None, 0
+    for number in range(_WALKS):
+        most = best.length - 1 if best else min(_MOST, _STEPS - steps)
+        walk = _Walk(
+            matcher.deep_copy(),
+            copy.deepcopy(cursor),
+            names,
+            random.Random(number) if number else None,
+        )
+        if walk.run(most):
+            best = walk
+        steps += walk.length
+        if steps >= _STEPS or (not walk.choices and not number):
+            break
+    return best
+
+
+@functools.lru_cache(maxsize=8)
+def _matcher(grammar: str) -> Any:
+    import llguidance
+
+    return llguidance.LLMatcher(llguidance.LLTokenizer("byte"), grammar, log_level=0)
