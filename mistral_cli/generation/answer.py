@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.engines.types import (
     Event,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.spec import Extraction
 
+
+AnswerEnd = FinishReason | Literal["closed"]
+"""How an answer ended: by the model, cut at its limit, or closed there as valid JSON."""
 
 _NUMBER = re.compile(r"\d+")
 _LISTED_CHUNKS = 5
@@ -49,7 +52,7 @@ class Answer:
     """
 
     text: str
-    finish_reason: FinishReason
+    finish_reason: AnswerEnd
     completion_tokens: int
     timings: Timings
     prompt_tokens: int = 0
@@ -225,7 +228,7 @@ def joined(answers: Sequence[Answer], text: str) -> Answer:
     times = [answer.timings for answer in answers]
     return Answer(
         text,
-        "length" if any(answer.finish_reason == "length" for answer in answers) else "stop",
+        _worst_end(answers),
         sum(answer.completion_tokens for answer in answers),
         Timings(
             sum(each.load for each in times),
@@ -237,6 +240,11 @@ def joined(answers: Sequence[Answer], text: str) -> Answer:
         "\n\n".join(answer.reasoning for answer in answers if answer.reasoning),
         sum(answer.reasoning_tokens for answer in answers),
     )
+
+
+def _worst_end(answers: Sequence[Answer]) -> AnswerEnd:
+    ends = {answer.finish_reason for answer in answers}
+    return "length" if "length" in ends else "closed" if "closed" in ends else "stop"
 
 
 def merge_results(job: Job, results: Sequence[Result]) -> Result:

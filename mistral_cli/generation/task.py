@@ -42,6 +42,9 @@ class Strategy:
     asks_about_answers: ClassVar[bool] = False
     """True if the strategy also sends prompts about answers, which no plan can count in advance."""
 
+    closes: bool = False
+    """True if JSON that reaches the limit is closed there (`--on-limit close`)."""
+
     rewrites: ClassVar[bool] = False
     """True if an answer takes the place of its text, between the `ends` of that."""
 
@@ -110,9 +113,9 @@ class Strategy:
     ) -> Result:
         """Answer one request, and stream the text. Retries JSON that is cut or invalid."""
         if prepared.prompt.spec:
-            from mistral_cli.generation.json_retry import extract
+            from mistral_cli.generation.json_answers.retry import extract
 
-            return extract(prepared, executor, writer.delta)
+            return extract(prepared, executor, writer.delta, closes=self.closes)
         return executor.result(prepared, executor.answer(prepared, writer.delta))
 
 

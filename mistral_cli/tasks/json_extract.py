@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +17,13 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
     from mistral_cli.system.reporter import Reporter
+
+
+class OnLimit(StrEnum):
+    """What happens to JSON that reaches its limit of tokens."""
+
+    FAIL = "fail"
+    CLOSE = "close"
 
 
 def json_extract(
@@ -50,6 +58,14 @@ def json_extract(
             show_default=False,
         ),
     ] = None,
+    on_limit: Annotated[
+        OnLimit,
+        typer.Option(
+            "--on-limit",
+            help="What to do with an answer that reaches -n/--max-tokens: fail, or close it there "
+            "as a valid value.",
+        ),
+    ] = OnLimit.FAIL,
 ) -> Task:
     """Turn texts into JSON that matches fields or a schema."""
     from mistral_cli.errors import UsageError
@@ -58,6 +74,7 @@ def json_extract(
         raise UsageError("--fields and --schema cannot be combined", hint="Drop one of them.")
     grounded = fields is not None if grounded is None else grounded
     task = _task(fields, many=many or jsonl, jsonl=jsonl, grounded=grounded)
+    task.strategy.closes = on_limit is OnLimit.CLOSE
     if schema is None:
         return task
     return replace(task, read_files=partial(_with_schema, schema))
@@ -105,12 +122,12 @@ class ItemStrategy(Strategy):
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """Process the chunks in order, without retries: their items are already written."""
         from mistral_cli.generation.answer import merge_results
-        from mistral_cli.generation.json_retry import extract_items
+        from mistral_cli.generation.json_answers.retry import extract_items
 
         requests = job.requests
         results: list[Result] = []
         for number, prepared in enumerate(requests, start=1):
             if len(requests) > 1:
                 executor.status(f"chunk {number} of {len(requests)} …")
-            results.append(extract_items(prepared, executor, writer))
+            results.append(extract_items(prepared, executor, writer, closes=self.closes))
         return results[0] if len(results) == 1 else merge_results(job, results)

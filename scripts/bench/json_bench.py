@@ -24,7 +24,7 @@ from mistral_cli.engines.types import Request
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError
 from mistral_cli.generation.answer import Answer, collect
 from mistral_cli.generation.config import RunConfig, resolve_config
-from mistral_cli.generation.json_retry import extract
+from mistral_cli.generation.json_answers.retry import extract
 from mistral_cli.generation.options import TaskOptions
 from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.generation.prompt import PromptBuilder

@@ -96,7 +96,12 @@ def test_a_plain_answer_imports_nothing_it_does_not_need(mistral: Path) -> None:
     assert not modules & {*_HEAVY, "pydantic", "multiprocessing", "rich.console", "click"}
     assert not modules & {"http.client", "email.message", "ssl"}  # llama.cpp's socket needs less
     others = {
-        *("generation.json_retry", "texts.documents", "texts.structure", "engines.trial_load"),
+        *(
+            "generation.json_answers.retry",
+            "texts.documents",
+            "texts.structure",
+            "engines.trial_load",
+        ),
         *("engines.isolated.session", "models.checksums", "models.store", "models.hub.transfer"),
         *("models.gguf.vocabulary", "serving.server", "structured.spec"),
     }

@@ -16,7 +16,7 @@ from support.terminals import make_terminal
 from mistral_cli.engines.types import FinishReason, Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
 from mistral_cli.generation.answer import Answer, Result, Timings
-from mistral_cli.generation.json_retry import extract, extract_items
+from mistral_cli.generation.json_answers.retry import extract, extract_items
 from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
+from mistral_cli.generation.json_answers.closing import ClosedAnswer, close, reserve
 from mistral_cli.models.chat import Message
 from mistral_cli.structured.item_stream import ItemReader
 from mistral_cli.structured.schema import output_invalid
@@ -28,12 +29,17 @@ _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
 
 
 def extract(
-    prepared: PreparedRequest, executor: Executor, on_text: Callable[[str], None]
+    prepared: PreparedRequest,
+    executor: Executor,
+    on_text: Callable[[str], None],
+    *,
+    closes: bool = False,
 ) -> Result:
     """Run a request until its answer is complete and valid; the failures become warnings.
 
     An answer that was cut is retried with a higher limit, then with an instruction to be brief;
-    an invalid one, with the error message as a new turn. Raises OutputCut, OutputInvalid.
+    with `closes` it is closed instead. An invalid one is retried with the error message as a new
+    turn. Raises OutputCut, OutputInvalid.
     """
     spec = prepared.prompt.spec
     assert spec is not None
@@ -41,13 +47,16 @@ def extract(
     failures = list[str]()
     retried = False
     while request:
-        answer = executor.ask(request, prepared.stop, on_text)
+        current = replace(prepared, request=request)
+        answer = _ask(current, executor, on_text, closes=closes)
         try:
-            _refuse_cut(answer)
-            warnings = tuple(f"{failure}; retried" for failure in failures)
-            extraction = spec.parse(answer.text)
-            result = executor.result(prepared, answer)
-            return replace(result, extraction=extraction, warnings=warnings)
+            closed = _close(current, executor, answer) if closes else None
+            if not closed:
+                _refuse_cut(answer)
+                closed = ClosedAnswer(answer, spec.parse(answer.text))
+            result = executor.result(prepared, closed.answer)
+            warnings = [f"{failure}; retried" for failure in failures] + [*closed.warnings]
+            return replace(result, extraction=closed.extraction, warnings=tuple(warnings))
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
@@ -62,8 +71,13 @@ def extract(
     raise error
 
 
-def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultWriter) -> Result:
-    """Write each item of a list as soon as it is complete. Raises OutputCut, OutputInvalid."""
+def extract_items(
+    prepared: PreparedRequest, executor: Executor, writer: ResultWriter, *, closes: bool = False
+) -> Result:
+    """Write each item of a list as soon as it is complete. Raises OutputCut, OutputInvalid.
+
+    With `closes` the list is closed where it was cut.
+    """
     spec = prepared.prompt.spec
     assert spec is not None
     reader, answer_text, printed = ItemReader(), "", 0
@@ -77,7 +91,11 @@ def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultW
             printed += 1
 
     try:
-        answer = executor.answer(prepared, on_text)
+        answer = _ask(prepared, executor, on_text, closes=closes)
+        if closed := _close(prepared, executor, answer) if closes else None:
+            for item in [*ItemReader().feed(closed.answer.text)][printed:]:
+                writer.item(spec.parse_item(item))
+            return replace(executor.result(prepared, closed.answer), warnings=closed.warnings)
         _refuse_cut(answer)
         if not reader.closed:
             raise output_invalid("the answer is not a complete list")
@@ -85,6 +103,26 @@ def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultW
         message = f"{failure.message} (items already printed: {printed})"
         raise _with_answer(failure.with_message(message), answer_text) from None
     return replace(executor.result(prepared, answer), warnings=())
+
+
+def _ask(
+    prepared: PreparedRequest, executor: Executor, on_text: Callable[[str], None], *, closes: bool
+) -> Answer:
+    """Run the request; if it `closes`, without the tokens that closing may need."""
+    request = prepared.request
+    if closes:
+        kept = reserve(prepared, executor)
+        request = replace(request, max_tokens=request.max_tokens - kept)
+    return executor.ask(request, prepared.stop, on_text)
+
+
+def _close(prepared: PreparedRequest, executor: Executor, answer: Answer) -> ClosedAnswer | None:
+    """Close an answer that was cut; None if it was not, or if no value fits the limit."""
+    if answer.finish_reason != "length":
+        return None
+    looping = _is_looping(answer.text)
+    limit = prepared.request.max_tokens if looping else prepared.longest_answer
+    return close(prepared, executor, answer, limit, goes_on=not looping)
 
 
 def _retry(
