@@ -148,6 +148,7 @@ def _chat_completion(record: Record) -> dict[str, Any]:
     if "data" in record:
         text = json.dumps(record["data"], ensure_ascii=False)
     prompt, completion = record["prompt_tokens"], record["completion_tokens"]
+    reason = record["finish_reason"]
     return {
         "id": f"chatcmpl-{record['key']}",
         "object": "chat.completion",
@@ -157,7 +158,8 @@ def _chat_completion(record: Record) -> dict[str, Any]:
             {
                 "index": 0,
                 "message": {"role": "assistant", "content": text},
-                "finish_reason": record["finish_reason"],
+                # OpenAI's word for a limit; it has none for JSON that was closed there.
+                "finish_reason": "length" if reason == "closed" else reason,
             }
         ],
         "usage": {

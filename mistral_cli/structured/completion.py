@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _MOST = 2000  # bytes of a completion
 _STEPS = 2500  # bytes of all walks for one text, each of which takes some 10 µs
 _WALKS = 8
+_SHORTER = 8  # bytes that a walk must save: the first has plainer values
 _OTHER_KIND = 0.3  # of the lists and objects in a walk that varies are what else may stand there
 
 _FILLER = b"-1xa0A"  # in a string that must not be empty; dates of zeros are invalid
@@ -185,12 +186,13 @@ class _Walk:
         return self._choose_character(towards or allowed)
 
     def _choose_character(self, allowed: int) -> int:
-        """A character of a text that must not end yet; one that was not allowed before leads on."""
+        """A character of a text that must not end yet; a new one leads on, through a pattern."""
         if not allowed & (allowed - 1):
             return allowed.bit_length() - 1
         self.choices += 1
         plain = allowed & _PLAIN or allowed
-        pool = plain & ~self._before or plain
+        seen = _mask(self.cursor.text[self.cursor.token_start :])
+        pool = plain & ~self._before & ~seen or plain
         return self.varies.choice(_bytes(pool)) if self.varies else _first(_FILLER, pool)
 
 
@@ -235,7 +237,7 @@ def _shortest(grammar: str, beginning: bytes, names: Collection[bytes]) -> _Walk
         return None
     best, steps = None, 0
     for number in range(_WALKS):
-        most = best.length - 1 if best else min(_MOST, _STEPS - steps)
+        most = best.length - _SHORTER if best else min(_MOST, _STEPS - steps)
         walk = _Walk(
             matcher.deep_copy(),
             copy.deepcopy(cursor),

@@ -21,6 +21,8 @@ from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
 from mistral_cli.generation.writers import ItemsWriter
+from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.plain_text import tokenize_continued
 from mistral_cli.structured.fields import schema_from_fields
 
 GOOD = '{"name": "Bob", "age": 34}'
@@ -204,3 +206,78 @@ def test_an_unfinished_list_is_invalid(mistral: Path, answer: str) -> None:
 def test_a_streamed_list_has_the_higher_limit_at_once(mistral: Path) -> None:
     prepared, _ = make_plan(mistral, jsonl=True, many=True)
     assert prepared.request.max_tokens == prepared.longest_answer
+
+LOOPING = '{"name": "' + "again and " * 6
+
+
+def close(plan: Planned, model: Model) -> Result:
+    prepared, planner = plan
+    executor = Executor(replace(planner, tokenize=tokenize), model)
+    return extract(prepared, executor, lambda _: None, closes=True)
+
+
+def test_a_cut_answer_is_closed_and_the_model_writes_what_is_missing(mistral: Path) -> None:
+    plan, model = make_plan(mistral, max_tokens=100), Model(LOOPING + "…", " 34}")
+    result = close(plan, model)
+    assert result.answer.text == LOOPING + '", "age": 34}'
+    assert data_of(result)["age"] == 34
+    first, second = model.requests
+    assert first.max_tokens < 100  # some of them are kept for closing
+    assert second.written == LOOPING + '", "age":'
+    beginning = tokenize_continued(read_gguf(mistral), second.written, tokenize)
+    assert second.prompt_token_ids == (*first.prompt_token_ids, *beginning)
+    assert second.max_tokens == 100 - len(LOOPING + '", "age": 0}')
+    assert result.answer.finish_reason == "closed"
+    assert result.answer.completion_tokens == len(result.answer.text)
+    assert result.warnings == ("the answer reached its limit and was closed at /name",)
+
+
+def test_a_model_goes_on_where_it_does_not_loop(mistral: Path) -> None:
+    plan, model = make_plan(mistral, max_tokens=100), Model('{"name": "Bo…', 'b", "age": 34}')
+    result = close(plan, model)
+    assert result.answer.text == GOOD
+    assert (result.answer.finish_reason, result.warnings) == ("stop", ())
+    assert model.requests[1].written == '{"name": "Bo'
+
+
+def test_what_the_model_does_not_end_is_ended(mistral: Path) -> None:
+    plan, model = make_plan(mistral, max_tokens=100), Model(LOOPING + "…", " 3…", "4…")
+    result = close(plan, model)
+    assert data_of(result)["age"] == 34
+    assert result.warnings == ("the answer reached its limit and was closed at /name, /age",)
+
+
+def test_without_room_for_the_model_a_value_is_a_placeholder(mistral: Path) -> None:
+    plan = make_plan(mistral, max_tokens=len(LOOPING + '", "age": 0}'))
+    result = close(plan, Model(LOOPING + "…"))
+    assert data_of(result)["age"] == 0
+    assert result.warnings == (
+        "the answer reached its limit and was closed at /name; not from the model: /age",
+    )
+
+
+def test_a_limit_that_no_value_fits(mistral: Path) -> None:
+    plan, model = make_plan(mistral, max_tokens=12), Model(*["{…"] * 2)
+    with pytest.raises(OutputCut) as caught:
+        close(plan, model)
+    assert caught.value.message.startswith("the JSON was cut at 1 tokens")
+
+
+def test_a_member_that_is_not_valid_goes(mistral: Path) -> None:
+    task = Task("json-extract", schema={"type": "array", "uniqueItems": True, "maxItems": 9})
+    plan = request_of(task, mistral, "Bob is 34", max_tokens=60)
+    result = close(plan, Model("[1, 2, 3, 4, 5, 6, 7, 8, 1…", "…", "…"))
+    assert data_of(result) == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_an_open_list_is_closed_behind_the_items_that_are_printed(mistral: Path) -> None:
+    prepared, planner = make_plan(mistral, max_tokens=150, many=True, jsonl=True)
+    output = io.StringIO()
+    writer = ItemsWriter(make_terminal(stdout=output))
+    text = f'[{GOOD}, {{"name": "{"again and " * 6}'
+    executor = Executor(replace(planner, tokenize=tokenize), Model(text + "…", " 5}…", "…", "…"))
+    result = extract_items(prepared, executor, writer, closes=True)
+    items = [json.loads(line) for line in output.getvalue().splitlines()]
+    assert items == [json.loads(GOOD), {"name": "again and " * 6, "age": 5}]
+    assert result.answer.finish_reason == "closed"
+    assert result.warnings == ("the answer reached its limit and was closed at /1/name, /2",)

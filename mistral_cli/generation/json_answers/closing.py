@@ -33,12 +33,12 @@ _LISTED = 5  # paths in a warning
 def reserve(prepared: PreparedRequest, executor: Executor) -> int:
     """The tokens of the limit to keep for closing the answer.
 
-    A value without any choice shows how much a schema requires; its own values take as much again.
+    The shortest value shows how much a schema requires; the model's own may take as much again.
     """
     spec, limit = _spec(prepared), prepared.request.max_tokens
     shortest = _shortest(spec.grammar, required_names(spec.spec.schema))
-    needed = 2 * len(executor.planner.tokenize(shortest)) if shortest else 0
-    return min(_VALUE + needed, limit // 3)
+    needed = len(executor.planner.tokenize(shortest)) if shortest else 0
+    return min(_VALUE + 2 * needed, max(limit // 3, needed + _LEAST), limit - 1)
 
 
 @lru_cache(maxsize=8)  # the rows of a batch have the same grammar
@@ -137,10 +137,12 @@ class _Closing:
         if self.goes_on and free >= _LEAST:
             self.goes_on = False
             return text, free
+        self.goes_on = True  # with the next value
         if not found.gaps:
             return text, 0
+        share = max(left // len(found.gaps), min(left, _VALUE))
         # A space belongs to the token that follows it.
-        return found.text[: found.gaps[0].start].rstrip(" "), left // len(found.gaps)
+        return found.text[: found.gaps[0].start].rstrip(" "), share
 
     def _closed(self, text: str) -> ClosedAnswer:
         """The first completion that is valid. Raises OutputInvalid."""
