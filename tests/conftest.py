@@ -17,6 +17,7 @@ from support.grammars import grammar_tokenizer  # noqa: F401 - a fixture
 from support.hub_client import server  # noqa: F401 - a fixture
 from support.model_store import gguf_bytes, store  # noqa: F401 - fixtures
 from support.nvidia_driver import put
+from support.one_process import in_process  # noqa: F401 - a fixture
 from support.program import NATIVE, Result
 from support.prompt_cache import caching_program, text_file  # noqa: F401 - fixtures
 from support.real_files import real_files, real_templates  # noqa: F401 - fixtures

@@ -106,7 +106,7 @@ def main() -> None:
     watch()
     report_unhandled(terminal)
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
-    status = _run(terminal)
+    status = run(sys.argv[1:], terminal)
     terminal.clear_status()
     _end(status)
 
@@ -117,11 +117,12 @@ def report_unhandled(terminal: Terminal) -> None:
     threading.excepthook = lambda ended: ended.exc_value and _report(terminal, ended.exc_value)
 
 
-def _run(terminal: Terminal) -> int:
+def run(arguments: list[str], terminal: Terminal) -> int:
     """Run the command line, report its error if it fails, and return the exit code."""
     try:
+        command = get_command(app)
         # Typer returns the code of its `Exit`.
-        return get_command(app).main(obj=terminal, standalone_mode=False) or ExitCode.SUCCESS
+        return command.main(arguments, obj=terminal, standalone_mode=False) or ExitCode.SUCCESS
     except SystemExit as end:  # the completion of a shell
         return end.code if isinstance(end.code, int) else ExitCode.FAILURE
     except BrokenPipeError:  # the reader has had enough, as `| head -1` does

@@ -107,6 +107,7 @@ def diagnose(
         model = _find_model(reference, config)
         problems += _file_problems(model)
         projection = _project(model, config, hardware)
+        problems += _doubts(model, projection)
     except MistralCliError as error:
         problems.append(Problem(error.message, error.hint, error.exit_code))
     capable_engines = [
@@ -164,6 +165,14 @@ def _file_problems(model: ModelState) -> list[Problem]:
         message += f" and does not fit on the disk: {format_size(free)} free in {cache_folder()}"
         return [Problem(message, "Free some space, or set HF_HOME to a larger disk.", code)]
     return [Problem(message, fix)]
+
+
+def _doubts(model: ModelState, projection: Projection | None) -> list[Problem]:
+    """What only a load shows: whether the engine knows what is newer than this program."""
+    if not (projection and model.path and model.header):
+        return []
+    doubt = backend(projection.engine).doubt(model.header)
+    return [Problem(doubt, f"mistral-cli generate Hi -n 1 -m {model.reference}")] if doubt else []
 
 
 def _engine_problems(hardware: HardwareReport) -> list[Problem]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mistral_cli.engines.hardware.memory import Memory, needed
+from mistral_cli.models.gguf.known import newer_than_this_program
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
@@ -173,6 +174,8 @@ class Backend(ABC):
     """Whether it supports `LoadOptions.speculative`."""
     dry: ClassVar[bool] = False
     """Whether its sampler has DRY; every engine has the other settings of `Sampling`."""
+    knows_new_models: ClassVar[bool] = False
+    """Whether it may know tensor types and architectures that are newer than this program."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process when GPU memory runs out during the load."""
 
@@ -197,6 +200,11 @@ class Backend(ABC):
     def unsupported(self, model: GGUF) -> str | None:  # noqa: ARG002
         """Why this engine cannot run `model`, or None if it can."""
         return None
+
+    def doubt(self, model: GGUF) -> str | None:
+        """Why only a load shows whether this engine can run `model`, or None if we know."""
+        unknown = newer_than_this_program(model) if self.knows_new_models else None
+        return f"this program does not know {unknown}; llama.cpp may" if unknown else None
 
     def unsupported_built_in(self, entry: BuiltInModel) -> str | None:  # noqa: ARG002
         """Why it cannot run a built-in model whose file is not here yet, or None if it can."""

@@ -72,9 +72,12 @@ def unsupported(model: GGUF | BuiltInModel) -> dict[str, str]:
 
 
 def verdicts(model: GGUF) -> dict[str, str]:
-    """For each engine whether it can run `model`: "yes", or why not."""
-    named = {name: backend(name) for name in automatic()}
-    return {
-        name: f"no: {problem}" if (problem := e.missing() or e.unsupported(model)) else "yes"
-        for name, e in named.items()
-    }
+    """For each engine whether it can run `model`: "yes", "maybe" or "no", and why."""
+    return {name: _verdict(backend(name), model) for name in automatic()}
+
+
+def _verdict(engine: Backend, model: GGUF) -> str:
+    if problem := engine.missing() or engine.unsupported(model):
+        return f"no: {problem}"
+    doubt = engine.doubt(model)
+    return f"maybe: {doubt}" if doubt else "yes"

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mistral_cli.errors import UsageError
+from mistral_cli.errors import ModelUnusable, UsageError
 from mistral_cli.finetune.adapter import read_lora, replacing, write_adapter
 from mistral_cli.finetune.extras import check_installed, quiet_libraries
 from mistral_cli.finetune.options import MergedType
-from mistral_cli.finetune.tensors import read_floats
+from mistral_cli.finetune.tensors import read_floats, unreadable_type
 from mistral_cli.models.call import prepare_call
 from mistral_cli.models.gguf import GGUF, Array, Tensor
 from mistral_cli.models.gguf.types import STRING, TENSOR_TYPES
@@ -82,8 +82,14 @@ def write_merged(
 ) -> None:
     """Write `model` with `lora` added to its weights: the whole file or none.
 
-    Holds one matrix in memory at a time. Raises WriteFailed.
+    Holds one matrix in memory at a time. Raises WriteFailed, and ModelUnusable for a tensor type
+    that cannot be read.
     """
+    if problem := unreadable_type(model):
+        raise ModelUnusable(
+            f"{model.path.name} cannot be merged: {problem}",
+            hint="Merge into the same model in another quantization, such as Q8_0.",
+        )
     from gguf import GGMLQuantizationType, GGUFWriter, quants
 
     matrix_type = _Q8_0 if merged_type == MergedType.Q8_0 else _F16

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import ModelUnusable, UsageError
-from mistral_cli.finetune.tensors import MODULES, layer_modules
+from mistral_cli.finetune.tensors import MODULES, layer_modules, unreadable_type
 
 if TYPE_CHECKING:
     from mistral_cli.finetune.data import TrainingData
@@ -119,7 +119,7 @@ def make_plan(
     if problem := _problem_with(model):
         raise ModelUnusable(
             f"{model_name} cannot be trained: {problem}",
-            hint="Use Mistral 7B, Llama 2 or SmolLM2, in any quantization.",
+            hint="Use Mistral 7B, Llama 2 or SmolLM2, in a quantization such as Q4_K_M or Q8_0.",
         )
     trained, held_out = _split(rows, options)
     modules = _modules(options.target_modules)
@@ -177,4 +177,4 @@ def _problem_with(model: GGUF) -> str | None:
         return f"the tensor {missing[0]!r} is missing"
     if others := sorted(names - needed - {"output.weight"}):
         return f"it has an unknown tensor {others[0]!r}"
-    return None
+    return unreadable_type(model)

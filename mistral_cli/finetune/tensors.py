@@ -22,6 +22,9 @@ MODULES = {
 }
 """The name of each matrix in PEFT → in a GGUF, both within a layer."""
 
+# Of the types that `gguf.quants` cannot dequantize (0.19), those that llama.cpp can run.
+_UNREADABLE = {"Q1_0", "Q2_0"}
+
 
 def layer_modules(model: GGUF) -> dict[str, tuple[int, ...]]:
     """The shape of each matrix by the last part of its PEFT name, row length first."""
@@ -41,6 +44,16 @@ def rotated_heads(model: GGUF, name: str) -> int | None:
     if kind == "attn_q":
         return model.per_layer("attention.head_count")[0]
     return model.kv_heads[0] if kind == "attn_k" else None
+
+
+def unreadable_type(model: GGUF) -> str | None:
+    """Why the values of one of the model's tensors cannot be read, or None if all can be."""
+    for tensor in model.tensors:
+        if tensor.type in model.unknown_types:
+            return f"this program does not know the tensor type {tensor.type} of {tensor.name!r}"
+        if tensor.type_name in _UNREADABLE:
+            return f"its tensor {tensor.name!r} has the type {tensor.type_name}"
+    return None
 
 
 def read_floats(path: Path, tensor: Tensor) -> NDArray[np.float32]:

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.gguf_parts import GGUFParts
 from support.json_schemas import check_schema
 from support.program import Run
 from support.training import EXAMPLES
 from synthetic.models import write_mistral
+
+from mistral_cli.finetune.plan import _problem_with
+from mistral_cli.finetune.tensors import unreadable_type
+from mistral_cli.models.gguf import Tensor, read_gguf
 
 
 def dry_run(run: Run, model: Path, *arguments: object) -> dict[str, Any]:
@@ -83,6 +89,19 @@ def test_a_model_that_cannot_be_trained_is_refused(run: Run, tmp_path: Path) -> 
     result = run("finetune", EXAMPLES, "-m", scaled, "--dry-run")
     assert result.status == 4
     assert "cannot be trained: it uses RoPE scaling" in result.stderr
+
+
+def test_types_whose_values_cannot_be_read_are_refused(mistral: Path, tmp_path: Path) -> None:
+    parts = GGUFParts(mistral)
+    parts.change("output.weight", type=99)
+    (tmp_path / "m.gguf").write_bytes(parts.build())
+    problem = "this program does not know the tensor type 99 of 'output.weight'"
+    assert _problem_with(read_gguf(tmp_path / "m.gguf")) == problem
+    model = read_gguf(mistral)
+    assert unreadable_type(model) is None
+    new = Tensor("output.weight", (128, 1), 41, 0, 18)
+    problem = "its tensor 'output.weight' has the type Q1_0"
+    assert unreadable_type(replace(model, tensors=(new,))) == problem
 
 
 def test_without_the_extra_the_error_names_the_install_command(run: Run, mistral: Path) -> None:

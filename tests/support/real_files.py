@@ -1,6 +1,8 @@
 """The chat templates and the vocabularies of real models, from llama.cpp's own tests.
 
-They are in the source distribution of llama-cpp-python, which pip downloads once into the cache.
+Beside most vocabularies are texts (`.inp`) and their token ids from Hugging Face's tokenizers
+(`.out`). They are in the source distribution of llama-cpp-python, which pip downloads once into
+the cache, with the two files of llama.cpp that list what it knows by name.
 """
 
 from __future__ import annotations
@@ -17,7 +19,9 @@ import pytest
 from mistral_cli.system.config import cache_dir
 
 _RELEASE = "llama-cpp-python==0.3.36"
-_MODELS = "vendor/llama.cpp/models/"
+_LLAMA_CPP = "vendor/llama.cpp/"
+_ENDINGS = (".jinja", ".gguf", ".inp", ".out")
+_SOURCES = ("src/llama-arch.cpp", "src/llama-vocab.cpp")
 
 
 def _download(destination: Path) -> None:
@@ -30,9 +34,9 @@ def _download(destination: Path) -> None:
         models = Path(folder, "models")
         with tarfile.open(archive) as tar:
             for member in tar:
-                _, found, name = member.name.partition(_MODELS)
-                if found and member.isfile() and name.endswith((".jinja", ".gguf", ".inp", ".out")):
-                    target = models / name
+                _, found, name = member.name.partition(_LLAMA_CPP)
+                if found and member.isfile() and _is_wanted(name):
+                    target = models / name.removeprefix("models/")
                     target.parent.mkdir(parents=True, exist_ok=True)
                     content = tar.extractfile(member)
                     assert content
@@ -40,10 +44,14 @@ def _download(destination: Path) -> None:
         models.replace(destination)
 
 
+def _is_wanted(name: str) -> bool:
+    return name in _SOURCES or (name.startswith("models/") and name.endswith(_ENDINGS))
+
+
 @pytest.fixture(scope="session")
 def real_files() -> Path:
-    """The folder with `templates/NAME.jinja` and `ggml-vocab-NAME.gguf`."""
-    folder = cache_dir() / "tests" / _RELEASE
+    """The folder with `templates/NAME.jinja`, `ggml-vocab-NAME.gguf` and `src/NAME.cpp`."""
+    folder = cache_dir() / "tests" / f"{_RELEASE}-with-sources"
     if not folder.exists():
         _download(folder)
     return folder

@@ -52,6 +52,7 @@ class LlamaCpp(Backend):
     listens = True
     speculative = True
     dry = True
+    knows_new_models = True
 
     def missing(self) -> str | None:
         """The package is not installed, or cannot be imported."""

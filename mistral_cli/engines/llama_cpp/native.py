@@ -39,6 +39,7 @@ class Native(Backend):
     listens = True
     speculative = True
     dry = True
+    knows_new_models = True
 
     def offered(self) -> bool:
         """Only where there is a build: for everyone else it would be one more missing engine."""

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf.kinds import other_kind
+from mistral_cli.models.gguf.known import ARCHITECTURES
 from mistral_cli.models.gguf.model import GGUF, Array
 from mistral_cli.models.gguf.types import (
     BYTE_TOKEN,
@@ -26,8 +27,10 @@ from mistral_cli.models.gguf.types import (
 DAMAGED = "The file is damaged or incomplete: download it again."
 CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."
 ANOTHER = "Use a model in GGUF format: a single file whose name ends in .gguf."
+_NEWER = "Update this program (pip install --upgrade mistral-cli), or use another model."
+_NOT_TEXT = "It may be no language model, or newer than this program: use an instruct model."
 
-# Other tokenizers are not for text generation; llama.cpp aborts or hangs on some of their files.
+# llama.cpp aborts or hangs on some files with other tokenizers, so those need checks of their own.
 _TOKENIZERS = {"llama", "gpt2", "gemma4"}
 _MAX_TOKENS = 1 << 21
 # The bytes of UTF-8, without NUL: llama.cpp throws at a text with one that has no token.
@@ -52,6 +55,9 @@ _REALS = {  # with the range of what models are trained with; llama.cpp requires
     "rope.scaling.factor": (0.0, 1e6),
 }
 _SAME_IN_ALL_LAYERS = {"block_count", "context_length", "embedding_length"}
+# Zero in the files of Mamba and RWKV, whose layers have tensors with these in their names.
+_ZERO_IF_RECURRENT = {"attention.head_count", "feed_forward_length"}
+_RECURRENT = (".ssm_", ".time_mix_")
 _ROPE_SCALINGS = {"none", "linear", "yarn", "longrope"}
 _TYPES: Mapping[str, type] = {
     "general.architecture": str,
@@ -176,14 +182,23 @@ def _check_counts(model: GGUF, key: str, limit: int) -> None:
         valid = len(value) == model.block_count and any(value)
         valid = valid and all(_is_count(item, limit, 0) for item in value)
     else:
-        valid = _is_count(value, limit)
+        may_be_zero = value == 0 and key in _ZERO_IF_RECURRENT and _is_recurrent(model)
+        valid = may_be_zero or _is_count(value, limit)
         if valid and model.stored_type(f"{model.architecture}.{key}") not in {UINT32, INT32}:
             refuse(f"metadata '{model.architecture}.{key}' is not of the type UINT32", CONVERT)
     if not valid:
         refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
 
 
+def _is_recurrent(model: GGUF) -> bool:
+    if model.architecture in _LLAMA:
+        return False
+    return any(part in tensor.name for tensor in model.tensors for part in _RECURRENT)
+
+
 def _check_attention(model: GGUF) -> None:
+    if model.hparam("attention.head_count") == 0:  # Mamba and RWKV have no attention
+        return
     heads, embedding = model.per_layer("attention.head_count"), model.hparam("embedding_length")
     if model.hparam("attention.head_count_kv") is not None:
         _check_counts(model, "attention.head_count_kv", max(heads))
@@ -197,7 +212,8 @@ def _check_attention(model: GGUF) -> None:
         keys = _keys(model, "attention.key_length", "attention.value_length")
         refuse(f"has attention heads of an impossible size {keys}")
     rotated, size = model.hparam("rope.dimension_count", 2), model.head_sizes[0]
-    if not _is_count(rotated, size) or rotated % 2:
+    fewest = 0 if model.hparam("attention.key_length_mla") else 2  # GLM 5's have no RoPE
+    if not _is_count(rotated, size, fewest) or rotated % 2:
         keys = _keys(model, "rope.dimension_count")
         refuse(f"rotates {_shown(rotated)} dimensions of attention heads of size {size} {keys}")
 
@@ -206,7 +222,8 @@ def _check_vocabulary(model: GGUF) -> None:
     tokens = model.metadata.get("tokenizer.ggml.tokens")
     if model.metadata.get("tokenizer.ggml.model", "llama") not in _TOKENIZERS:
         tokenizer = model.tokenizer_model[:40]
-        refuse(f"has the unsupported tokenizer {tokenizer!r} ('tokenizer.ggml.model')", CONVERT)
+        problem = f"the tokenizer {tokenizer!r} ('tokenizer.ggml.model')"
+        refuse(f"has {problem}, which this program does not know", _NEWER)
     if "tokenizer.ggml.model" not in model.metadata or not isinstance(tokens, Array):
         key = "tokens" if "tokenizer.ggml.model" in model.metadata else "model"
         refuse(f"has no vocabulary: the metadata 'tokenizer.ggml.{key}' is missing", CONVERT)
@@ -220,13 +237,19 @@ def _check_vocabulary(model: GGUF) -> None:
             refuse(f"does not have one value of 'tokenizer.ggml.{key}' for each token")
     merges = model.metadata.get("tokenizer.ggml.merges")
     valid = isinstance(merges, Array) and merges.item_type == STRING
-    if not valid and (merges is not None or model.tokenizer_model == "gpt2"):
+    needs_merges = model.tokenizer_model in {"gpt2", "gemma4"} and not _is_kimi(model)
+    if not valid and (merges is not None or needs_merges):
         refuse("has no valid 'tokenizer.ggml.merges', which its vocabulary needs", CONVERT)
     for key, value in model.metadata.items():
         special = key.startswith("tokenizer.ggml.") and key.endswith("_token_id")
         if special and not _is_count(value, tokens.count - 1, 0):
             refuse(f"metadata {key!r} is {_shown(value)}, outside the vocabulary of {tokens.count}")
     _check_tokens(model)
+
+
+def _is_kimi(model: GGUF) -> bool:
+    """Whether llama.cpp merges by the tokens' ids, as for Kimi K2."""
+    return model.metadata.get("tokenizer.ggml.pre") == "kimi-k2"
 
 
 def _check_tokenizer(model: GGUF, tokens: Set[bytes]) -> None:
@@ -343,6 +366,12 @@ def check_model(model: GGUF) -> None:
     """Raise `ModelUnusable` unless an engine can load `model` without crashing."""
     _check_kind(model)
     _check_architecture(model)
-    _check_hyperparameters(model)
-    _check_vocabulary(model)
-    _check_tensors(model)
+    try:
+        _check_hyperparameters(model)
+        _check_vocabulary(model)
+        _check_tensors(model)
+    except ModelUnusable as error:
+        if model.architecture in ARCHITECTURES:
+            raise
+        problem = f"has the architecture {model.architecture[:40]!r}, which this program does not"
+        raise ModelUnusable(f"{problem} know, and {error.message}", hint=_NOT_TEXT) from None

@@ -46,6 +46,8 @@ _ENCODER_DECODER = FileKind("an encoder-decoder model (T5), which no engine can 
 _DIFFUSION_LM = FileKind("a diffusion language model, which no engine can serve", _INSTRUCT)
 _SPEECH = FileKind("a speech model, which cannot write text", _INSTRUCT)
 _IMAGES = FileKind("a model for images or videos, which cannot write text", _INSTRUCT)
+_UNIGRAM = FileKind("an embedding or encoder-decoder model (tokenizer 't5')", _INSTRUCT)
+_NO_TOKENIZER = FileKind("a model without a tokenizer, which cannot read text", _INSTRUCT)
 
 # `general.type`: llama.cpp's `gguf-py/gguf/constants.py` (GGUFType), and older converters.
 _TYPES = {
@@ -69,10 +71,19 @@ _ARCHITECTURES = {
         _ENCODER_DECODER: "t5",
         _DIFFUSION_LM: "dream llada llada-moe rnd1",
         _SPEECH: "wavtokenizer-dec whisper parler-tts kokoro dia bark encodec qwen3tts pockettts",
-        _IMAGES: "flux sd1 sd2 sd3 sdxl aura hidream cosmos hyvid wan ltxv lumina2 chroma "
-        "qwen_image z_image pixart vae",
+        _IMAGES: "flux sd1 sd2 sd3 sdxl aura hidream cosmos hyvid wan ltxv ltx2 lumina2 chroma "
+        "qwen_image qwen_image21 z_image pixart ideogram krea2 minimax_h3 pig vae",
     }.items()
 }
+# `tokenizer.ggml.model`: WordPiece is for encoders; T5's Unigram for T5 and for embeddings.
+_TOKENIZERS = {
+    "bert": _EMBEDDING,
+    "t5": _UNIGRAM,
+    "none": _NO_TOKENIZER,
+    "no_vocab": _NO_TOKENIZER,
+}
+# stable-diffusion.cpp writes no metadata, so its models show by their tensors.
+_OF_IMAGES = ("model.diffusion_model.", "first_stage_model.", "cond_stage_model.", "double_blocks.")
 # llama.cpp's `llama_pooling_type`: mean, CLS and last token make one vector of a text.
 _POOLED, _RANK = {1, 2, 3}, 4
 
@@ -96,9 +107,11 @@ def other_kind(header: GGUF, *, complete: bool = True) -> FileKind | None:
     if any(key.startswith("clip.") for key in metadata):
         return _PROJECTOR
     architecture = metadata.get("general.architecture")
-    if not isinstance(architecture, str):
-        return _IMATRIX if any(key.startswith("imatrix.") for key in metadata) else None
     names = {tensor.name for tensor in header.tensors}
+    if not isinstance(architecture, str):
+        if any(key.startswith("imatrix.") for key in metadata):
+            return _IMATRIX
+        return next(filter(None, map(kind_of_tensor, names)), None)
     pooling = header.hparam("pooling_type")
     # llama.cpp aborts on an activation that it does not know.
     classifies = pooling == _RANK or header.hparam("classifier.activation") is not None
@@ -110,11 +123,18 @@ def other_kind(header: GGUF, *, complete: bool = True) -> FileKind | None:
         return _EMBEDDING
     if header.hparam("attention.causal") is False:
         return _ENCODER
+    if kind := _TOKENIZERS.get(str(metadata.get("tokenizer.ggml.model"))):
+        return kind
     if _is_draft_head(names):
         return _DRAFT_HEAD
     # The first part of a split model may have no tensors either.
     whole = complete and (metadata.get("split.count", 1) in (0, 1) or header.other_parts)
     return _VOCABULARY if whole and not names else None
+
+
+def kind_of_tensor(name: str) -> FileKind | None:
+    """Return the kind of a file that has the tensor `name`, if only one kind has such tensors."""
+    return _IMAGES if name.startswith(_OF_IMAGES) else None
 
 
 def is_adapter(header: GGUF) -> bool:

@@ -22,8 +22,8 @@ from mistral_cli.models.gguf.types import (
 
 # BPE vocabularies for which llama.cpp adds BOS by default (`llama-vocab.cpp`).
 _BOS_BY_DEFAULT = {
-    *("falcon-h1", "falcon3", "jina-v5-nano", "lfm2", "llama-bpe", "llama-v3", "llama3"),
-    *("midm-2.0", "pixtral", "tekken"),
+    *("chameleon", "falcon-h1", "falcon3", "jina-v5-nano", "lfm2", "llama-bpe", "llama-v3"),
+    *("llama3", "midm-2.0", "pixtral", "tekken"),
 }
 
 MAX_TEMPLATE_BYTES = 1 << 17
@@ -168,15 +168,22 @@ class GGUF:
         declared = FILE_TYPES.get(self.metadata.get("general.file_type"))
         if declared:
             return declared
-        bytes_by_type: Counter[str] = Counter()
+        bytes_by_type: Counter[int] = Counter()
         for tensor in self.tensors:
-            bytes_by_type[tensor.type_name] += tensor.size
-        return bytes_by_type.most_common(1)[0][0]
+            bytes_by_type[tensor.type] += tensor.size
+        [(most, _)] = bytes_by_type.most_common(1)
+        return TENSOR_TYPES[most][0] if most in TENSOR_TYPES else f"unknown (tensor type {most})"
+
+    @property
+    def unknown_types(self) -> tuple[int, ...]:
+        """The tensor types in the file that are newer than this program."""
+        return tuple(sorted({each.type for each in self.tensors} - TENSOR_TYPES.keys()))
 
     @property
     def head_sizes(self) -> tuple[int, int]:
         """The length of the key and of the value of one attention head."""
-        default = self.hparam("embedding_length") // max(self.per_layer("attention.head_count"))
+        heads = max(self.per_layer("attention.head_count"))
+        default = self.hparam("embedding_length") // heads if heads else 0  # Mamba has none
         return (
             self.hparam("attention.key_length", default),
             self.hparam("attention.value_length", default),

@@ -10,12 +10,13 @@ import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from mistral_cli.errors import ModelUnusable, limit_reached
 from mistral_cli.models.gguf.checks import ANOTHER, CONVERT, DAMAGED, refuse, refuse_other_kind
-from mistral_cli.models.gguf.kinds import is_adapter
+from mistral_cli.models.gguf.kinds import is_adapter, kind_of_tensor
 from mistral_cli.models.gguf.model import GGUF, Array, Tensor
 from mistral_cli.models.gguf.types import (
     ARRAY,
@@ -31,7 +32,7 @@ _FIXED_PART = 24  # bytes: magic, version, number of tensors, number of metadata
 _MAX_ENTRIES = 1 << 16  # tensors or metadata entries; real models have hundreds
 _MAX_NAME_BYTES = 63  # ggml's GGML_MAX_NAME without the final NUL
 _MAX_TYPE = 256  # a greater number is damage, not a tensor type newer than this program
-_UNKNOWN_TYPE = ("", 1, 0)  # the engine knows how large its blocks are, or refuses it
+_UNKNOWN_TYPE = ("", 1, 0)  # the engine knows how large its blocks are, or refuses the file
 _MIN_ALIGNMENT = 32  # ggml computes on the mapped weights and aborts below this
 _OTHER_FORMATS = {
     b"version https://git-lfs": ("is a Git LFS pointer, not the model", "Run `git lfs pull`."),
@@ -182,6 +183,7 @@ def parse_header(path: Path, data: mmap.mmap | bytes, file_size: int) -> GGUF:
     header = GGUF(path, version, metadata, entries, (), file_size)
     try:
         tensors = _parse_tensors(cursor, tensor_count, _alignment(metadata, entries))
+        tensors = _with_unknown_sizes(tensors, file_size)
         _check_extents(tensors, file_size)
     except HeaderCut:
         raise
@@ -219,6 +221,8 @@ def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
     """Read the description of one tensor; its offset counts from the start of the tensor data."""
     name = cursor.name("tensor name")
     if not 0 < len(name.encode()) <= _MAX_NAME_BYTES:
+        if kind := kind_of_tensor(name):
+            refuse(f"is {kind.name}", kind.advice)
         refuse(f"has a tensor with a name of {len(name)} characters")
     dimensions = cursor.number(UINT32)
     if not 1 <= dimensions <= 4:
@@ -235,12 +239,30 @@ def _parse_tensor(cursor: _Cursor, alignment: int) -> Tensor:
     return Tensor(name, shape, kind, offset, math.prod(shape) // block * block_bytes)
 
 
+def _with_unknown_sizes(tensors: tuple[Tensor, ...], file_size: int) -> tuple[Tensor, ...]:
+    """`tensors`, those of unknown types with the size up to the next one, or to the file's end.
+
+    That is up to 31 bytes too much: the next tensor is aligned.
+    """
+    if all(each.type in TENSOR_TYPES for each in tensors):
+        return tensors
+    starts = [*sorted({each.offset for each in tensors}), file_size]
+    next_start = dict(pairwise(starts))
+    return tuple(
+        each
+        if each.type in TENSOR_TYPES
+        else replace(each, size=max(0, next_start[each.offset] - each.offset))
+        for each in tensors
+    )
+
+
 def _check_extents(tensors: tuple[Tensor, ...], file_size: int) -> None:
-    """Refuse tensors that overlap, or lie outside the file; of unknown types as far as we know."""
-    end = 0
+    """Refuse tensors that overlap, or lie outside the file."""
+    end, previous = 0, -1
     for tensor in sorted(tensors, key=lambda each: each.offset):
-        if tensor.offset < end:
+        if tensor.offset < end or tensor.offset == previous:
             refuse(f"tensor {tensor.name!r} overlaps another")
+        previous = tensor.offset
         end = tensor.offset + tensor.size
     if end > file_size:
         refuse(f"is truncated: it has {file_size} bytes and needs {end}")

@@ -21,6 +21,7 @@ from support.gguf_parts import (
     number,
     numbers,
     strings,
+    text,
     words,
 )
 
@@ -300,11 +301,98 @@ def test_accepts_norms_of_the_greatest_numbers(tiny_file: Path, tmp_path: Path) 
 def test_a_tensor_type_newer_than_this_program_is_left_to_the_engine(
     tiny_file: Path, tmp_path: Path
 ) -> None:
+    """Its size is that up to the next tensor, for estimates of memory."""
     parts = GGUFParts(tiny_file)
-    parts.change("output.weight", type=99)
+    del parts.entries["general.file_type"]
+    sizes = {tensor.name: tensor.size for tensor in parts.tensors}
+    for tensor in parts.tensors:
+        if len(tensor.shape) > 1:
+            parts.change(tensor.name, type=99)
     (tmp_path / "m.gguf").write_bytes(parts.build())
-    types_by_name = {each.name: each.type_name for each in read_gguf(tmp_path / "m.gguf").tensors}
-    assert types_by_name["output.weight"] == "99"
+    model = read_gguf(tmp_path / "m.gguf")
+    assert {tensor.name: tensor.size for tensor in model.tensors} == sizes
+    assert (model.unknown_types, model.quantization) == ((99,), "unknown (tensor type 99)")
+    assert {each.name: each.type_name for each in model.tensors}["output.weight"] == "99"
+
+
+def test_tensors_of_an_unknown_type_must_be_inside_the_file(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    parts = GGUFParts(tiny_file)
+    parts.change("output.weight", type=99, offset=parts.tensors[0].offset)
+    assert_refused(tmp_path / "m.gguf", parts.build(), "overlaps another")
+    parts.change("output.weight", offset=1 << 30)
+    assert_refused(tmp_path / "m.gguf", parts.build(), "is truncated")
+
+
+def with_architecture(parts: GGUFParts, name: str, *missing: str) -> GGUFParts:
+    """The parts with other keys, without the hyperparameters that are `missing`."""
+    keys = [key for key in parts.entries if key.startswith("llama.")]
+    for key in keys:
+        raw, short = parts.entries.pop(key), key.removeprefix("llama.")
+        if short not in missing:
+            parts.entries[f"{name}.{short}"] = text(f"{name}.{short}") + raw[8 + len(key) :]
+    parts.put(words(ARCHITECTURE, name))
+    return parts
+
+
+def test_a_file_of_an_unknown_architecture_is_not_called_damaged(
+    tiny_file: Path, tmp_path: Path
+) -> None:
+    for missing, problem in (
+        ("context_length", "has no metadata 'parakeet.context_length'"),
+        ("attention.head_count", "has no metadata 'parakeet.attention.head_count'"),
+    ):
+        parts = with_architecture(GGUFParts(tiny_file), "parakeet", missing)
+        expected = f"'parakeet', which this program does not know, and {problem}"
+        hint = assert_refused(tmp_path / "m.gguf", parts.build(), expected)
+        assert "damaged" not in hint
+    parts = with_architecture(GGUFParts(tiny_file), "qwen3", "context_length")
+    assert "damaged" in assert_refused(tmp_path / "m.gguf", parts.build(), "m.gguf: has no")
+
+
+@pytest.mark.parametrize(
+    ("architecture", "part"), [("mamba", "ssm_in"), ("rwkv7", "time_mix_key"), ("qwen3", "attn_q")]
+)
+def test_only_recurrent_models_have_no_attention(
+    architecture: str, part: str, tiny_file: Path, tmp_path: Path
+) -> None:
+    """The converters of Mamba and RWKV write zeros, as llama.cpp expects."""
+    attention = [f"attention.{key}" for key in ("head_count_kv", "key_length", "value_length")]
+    parts = with_architecture(GGUFParts(tiny_file), architecture, *attention)
+    for key in ("attention.head_count", "feed_forward_length"):
+        parts.put(number(f"{architecture}.{key}", 0))
+    parts.change("blk.0.attn_q.weight", name=f"blk.0.{part}.weight")
+    if architecture == "qwen3":
+        assert_refused(tmp_path / "m.gguf", parts.build(), "head_count' has an impossible value")
+        return
+    (tmp_path / "m.gguf").write_bytes(parts.build())
+    model = read_gguf(tmp_path / "m.gguf")
+    assert (model.head_sizes, model.kv_bytes(100)) == ((0, 0), 0)
+
+
+def test_a_latent_attention_may_have_no_rope(tiny_file: Path, tmp_path: Path) -> None:
+    for latent in (True, False):
+        parts = with_architecture(GGUFParts(tiny_file), "glm5-next")
+        parts.put(number("glm5-next.rope.dimension_count", 0))
+        if latent:
+            parts.put(number("glm5-next.attention.key_length_mla", 16))
+            (tmp_path / "m.gguf").write_bytes(parts.build())
+            read_gguf(tmp_path / "m.gguf")
+        else:
+            assert_refused(tmp_path / "m.gguf", parts.build(), "rotates 0 dimensions")
+
+
+def test_only_kimi_k2_needs_no_merges(tiny_tekken_file: Path, tmp_path: Path) -> None:
+    for pre in ("kimi-k2", "tekken"):
+        parts = GGUFParts(tiny_tekken_file)
+        del parts.entries["tokenizer.ggml.merges"]
+        parts.put(words("tokenizer.ggml.pre", pre))
+        if pre == "tekken":
+            assert_refused(tmp_path / "m.gguf", parts.build(), "no valid 'tokenizer.ggml.merges'")
+        else:
+            (tmp_path / "m.gguf").write_bytes(parts.build())
+            read_gguf(tmp_path / "m.gguf")
 
 
 # --- mutants -----------------------------------------------------------------------------------

@@ -81,6 +81,42 @@ KINDS: dict[str, tuple[Change, str, str]] = {
         "an encoder",
         "instruct model",
     ),
+    "WordPiece": (
+        lambda d: d.put(words("tokenizer.ggml.model", "bert")),
+        "an embedding model",
+        "instruct model",
+    ),
+    "Unigram": (
+        lambda d: d.put(words("tokenizer.ggml.model", "t5")),
+        "an embedding or encoder-decoder model",
+        "instruct model",
+    ),
+    "no tokenizer": (
+        lambda d: d.put(words("tokenizer.ggml.model", "no_vocab")),
+        "a model without a tokenizer",
+        "instruct model",
+    ),
+    "an unknown tokenizer": (
+        lambda d: d.put(words("tokenizer.ggml.model", "tomorrow")),
+        "the tokenizer 'tomorrow' .*, which this program does not know",
+        "Update this program",
+    ),
+    "of stable-diffusion.cpp": (
+        lambda d: (
+            d.entries.clear(),
+            d.change("output.weight", name="model.diffusion_model.out.2.weight"),
+        ),
+        "a model for images",
+        "instruct model",
+    ),
+    "of stable-diffusion.cpp, with long names": (
+        lambda d: (
+            d.entries.clear(),
+            d.change("output.weight", name="model.diffusion_model." + "x" * 64),
+        ),
+        "a model for images",
+        "instruct model",
+    ),
     "predicted layers only": (only_predictors, "a draft head", "model itself"),
     "split, its first part": (
         lambda d: (d.tensors.clear(), d.put(number("split.count", 3))),
@@ -100,7 +136,9 @@ KINDS: dict[str, tuple[Change, str, str]] = {
         ("llada", "a diffusion language model", "instruct model"),
         ("wavtokenizer-dec", "a speech model", "instruct model"),
         ("whisper", "a speech model", "instruct model"),
+        ("qwen3tts", "a speech model", "instruct model"),
         ("flux", "a model for images", "instruct model"),
+        ("krea2", "a model for images", "instruct model"),
         ("eagle3", "a draft head", "model itself"),
         ("gemma4-assistant", "a draft head", "model itself"),
     )

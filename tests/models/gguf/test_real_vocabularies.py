@@ -1,0 +1,164 @@
+"""The 19 vocabularies of llama.cpp: the ids of Hugging Face's tokenizers, and all four tasks."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.program import Result
+from synthetic.scripted import write_scripted
+
+from mistral_cli.engines.loader import open_tokenizer
+from mistral_cli.engines.registry import backend
+from mistral_cli.errors import ExitCode, ModelUnusable
+from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
+from mistral_cli.models.gguf.known import ARCHITECTURES, PRE_TOKENIZERS
+from mistral_cli.models.gguf.token_text import detokenize
+from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
+
+ENGINES = {
+    name: ["llama.cpp"]
+    for name in (
+        *("aquila", "command-r", "deepseek-coder", "deepseek-llm", "falcon", "gemma-4", "gpt-2"),
+        *("gpt-neox", "llama-bpe", "mpt", "qwen2", "qwen35", "refact", "starcoder"),
+    )
+} | {name: ["llama.cpp", "ctransformers"] for name in ("baichuan", "llama-spm", "phi-3")}
+"""The vocabularies of models that write text, with the engines that run them."""
+
+OTHERS = {"bert-bge": "an embedding model", "nomic-bert-moe": "an embedding"}
+
+TEXTS = {
+    "scripts": "日本語の文章。한국어 텍스트. 中文文本。 ภาษาไทย हिन्दी বাংলা ქართული አማርኛ",
+    "emoji": "👩‍👩‍👧‍👦 🏳️‍🌈 🇩🇪🇯 👍🏽 ❤️ 1️⃣ \N{SLIGHTLY SMILING FACE}\N{VARIATION SELECTOR-16}",
+    "combining": "e\u0301 a\u0308\u0323\u0302 Z͑ͫ̓ͪ̂ͫ \u0301alone \u200dalone",
+    "right to left": "שלום עולם (1) مرحبا بالعالم \u202bRLE\u202c \u2067RLI\u2069 \u200fRLM",
+    "controls": "".join(map(chr, range(1, 0x20))) + "\x7f\x80\x9f\u2028\u2029\ufeff\ufffe",
+    "spaces": "  two   three\t\ttabs \n\n\n lines \r\n \r \u00a0\u3000\u2009 end  ",
+    "unpaired": "( [ { « \u201c ' \" ` ) } \u201d </b <a & &amp <0x0A> ▁x Ġy \\ \\x",
+    "planes": "\U00010348 \U0001d518\U0001d52b 𠜎𠜱 \U0010fffd \ue000 \U000e0041",
+    "markers": "<s></s><unk><|im_end|><|endoftext|><eos>[INST][/INST]<|eot_id|><end_of_turn><pad>",
+}
+PROMPT_END = "<|go|>"
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}" + PROMPT_END + "{% endif %}"
+)
+TASKS = {
+    "generate": [],
+    "translate": ["--to", "German"],
+    "summarize": ["--sentences", "1"],
+    "json-extract": ["--fields", "a,b"],
+}
+OPTIONS = ("--temperature", 0, "--repetition-penalty", 1, "-c", 2048, "-n", 40, "-t", 1)
+OPTIONS += ("--no-serve", "--no-cache", "-q")
+
+
+def scripted(real_files: Path, name: str, path: Path) -> tuple[Path, str]:
+    """A model that writes two words of its vocabulary after any prompt, and those words."""
+    vocabulary = real_files / f"ggml-vocab-{name}.gguf"
+    old = reread_gguf(vocabulary)
+    is_word = re.compile(rb"[A-Z][a-z]{5,}")
+    end, *words = [n for n, text in enumerate(old.tokens) if is_word.fullmatch(text)][-1:-4:-1]
+    script = [f"#{token}" for token in (end, *words, old.eos_id)]
+    write_scripted(path, vocabulary, TEMPLATE, script, respelled={end: PROMPT_END})
+    return path, "".join(old.tokens[word].decode() for word in words)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_all_tasks_answer_any_text(
+    name: str, real_files: Path, tmp_path: Path, in_process: Callable[..., Result]
+) -> None:
+    path, answer = scripted(real_files, name, tmp_path / "model.gguf")
+    for engine in ENGINES[name]:
+        model = ("-m", path, "--engine", engine, *OPTIONS)
+        for kind, text in TEXTS.items():
+            result = in_process("generate", "--json", *model, "--", text)
+            assert (result.status, json.loads(result.stdout)["text"]) == (0, answer), kind
+        everything = "\n\n".join(TEXTS.values())
+        for task, options in TASKS.items():
+            result = in_process(task, *options, *model, "--", everything)
+            assert result.status == 0, (task, result)
+            if task == "json-extract":
+                assert set(json.loads(result.stdout)) == {"a", "b"}
+            else:
+                assert result.stdout.strip(), task
+            empty = in_process(task, *options, *model, "--", "")
+            assert (empty.status, empty.stdout) == (ExitCode.USAGE, ""), task
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_vocabularies_that_are_not_for_writing_are_named(
+    name: str, real_files: Path, tmp_path: Path
+) -> None:
+    """As a file of llama.cpp's architecture, and of one that nobody knows."""
+    path = tmp_path / "model.gguf"
+    write_vocabulary_model(reread_gguf(real_files / f"ggml-vocab-{name}.gguf"), path)
+    with pytest.raises(ModelUnusable, match=f"is {OTHERS[name]}") as caught:
+        read_gguf(path)
+    assert "instruct model" in caught.value.hint
+    with pytest.raises(ModelUnusable, match="is an embedding model"):
+        read_gguf(real_files / f"ggml-vocab-{name}.gguf")
+
+
+def reference_ids(real_files: Path, name: str) -> list[tuple[str, list[int]]]:
+    """The texts of llama.cpp's tests with the ids of Hugging Face's tokenizer; [] without any."""
+    texts = real_files / f"ggml-vocab-{name}.gguf.inp"
+    if not texts.exists():
+        return []
+    split = texts.read_bytes().decode().split("\n__ggml_vocab_test__\n")
+    lines = texts.with_suffix(".out").read_text().split("\n")
+    ids = [[int(token) for token in line.split()] for line in lines]
+    assert 0 <= len(ids) - len(split) <= 1  # that of Gemma 4 has a line more
+    return list(zip(split, ids, strict=False))
+
+
+def written(model: GGUF, text: str) -> str:
+    """What the ids of `text` stand for: SentencePiece adds a space, and reads `▁` as one."""
+    match model.tokenizer_model:
+        case "llama":
+            return " " + text.replace("▁", " ")
+        case "gemma4":
+            return text.replace("▁", " ")
+    return text
+
+
+def tokenizers(real_files: Path, name: str, folder: Path) -> Iterator[tuple[GGUF, object]]:
+    path = folder / "vocabulary.gguf"
+    write_vocabulary_model(reread_gguf(real_files / f"ggml-vocab-{name}.gguf"), path)
+    model = read_gguf(path)
+    for engine in ENGINES[name]:
+        with open_tokenizer(backend(engine), model) as session:
+            yield model, session.tokenize
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_token_ids_are_those_of_hugging_face(name: str, real_files: Path, tmp_path: Path) -> None:
+    for model, tokenize in tokenizers(real_files, name, tmp_path):
+        for text, ids in reference_ids(real_files, name):
+            assert tokenize(text) == ids, text
+        for kind, text in TEXTS.items():
+            ids = tokenize(text)
+            assert not model.control_ids.intersection(ids), kind
+            assert detokenize(model, ids) == written(model, text), kind
+
+
+def test_all_vocabularies_are_tested(real_files: Path) -> None:
+    names = {file.stem.removeprefix("ggml-vocab-") for file in real_files.glob("*.gguf")}
+    assert names == {*ENGINES, *OTHERS}
+    assert len(names) == 19
+    with_ids = [name for name in ENGINES if reference_ids(real_files, name)]
+    assert len(with_ids) == 14
+    assert sum(len(reference_ids(real_files, name)) for name in with_ids) > 650
+
+
+def test_names_are_those_of_llama_cpp(real_files: Path) -> None:
+    source = (real_files / "src" / "llama-arch.cpp").read_text()
+    table = source.partition("LLM_ARCH_NAMES = {")[2].partition("};")[0]
+    names = set(re.findall(r'\{ LLM_ARCH_\w+, *"([^"]+)"', table)) - {"(unknown)"}
+    assert {"gemma-embedding2"} == ARCHITECTURES - names
+    assert names < ARCHITECTURES
+    source = (real_files / "src" / "llama-vocab.cpp").read_text()
+    assert set(re.findall(r'tokenizer_pre == "([^"]+)"', source)) == PRE_TOKENIZERS
