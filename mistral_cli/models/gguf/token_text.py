@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
 
 _SPACE = "▁"
+_WITH_VISIBLE_SPACES = ("llama", "gemma4")  # Gemma 4's merges are of plain text, not of bytes
 _BYTE_NAME = re.compile(rb"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -33,7 +34,7 @@ def token_bytes(model: GGUF, token: int) -> bytes:
         return bytes([int(match[1], 16)])
     if kind == CONTROL_TOKEN or token in model.control_ids:
         return raw
-    if model.tokenizer_model == "llama":
+    if model.tokenizer_model in _WITH_VISIBLE_SPACES:
         return raw.replace(_SPACE.encode(), b" ")
     if kind == USER_DEFINED_TOKEN:
         return raw  # stored in the vocabulary as plain text

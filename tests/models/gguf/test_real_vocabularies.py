@@ -1,22 +1,19 @@
-"""The 19 vocabularies of llama.cpp: the ids of Hugging Face's tokenizers, and all four tasks."""
+"""The 19 vocabularies of llama.cpp: the ids of Hugging Face's tokenizers, or their kind."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.program import Result
-from synthetic.scripted import write_scripted
 
 from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.registry import backend
-from mistral_cli.errors import ExitCode, ModelUnusable
+from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.gguf.known import ARCHITECTURES, PRE_TOKENIZERS
-from mistral_cli.models.gguf.token_text import detokenize
+from mistral_cli.models.gguf.token_text import detokenize, token_bytes
 from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
 
 ENGINES = {
@@ -41,52 +38,6 @@ TEXTS = {
     "planes": "\U00010348 \U0001d518\U0001d52b 𠜎𠜱 \U0010fffd \ue000 \U000e0041",
     "markers": "<s></s><unk><|im_end|><|endoftext|><eos>[INST][/INST]<|eot_id|><end_of_turn><pad>",
 }
-PROMPT_END = "<|go|>"
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}" + PROMPT_END + "{% endif %}"
-)
-TASKS = {
-    "generate": [],
-    "translate": ["--to", "German"],
-    "summarize": ["--sentences", "1"],
-    "json-extract": ["--fields", "a,b"],
-}
-OPTIONS = ("--temperature", 0, "--repetition-penalty", 1, "-c", 2048, "-n", 40, "-t", 1)
-OPTIONS += ("--no-serve", "--no-cache", "-q")
-
-
-def scripted(real_files: Path, name: str, path: Path) -> tuple[Path, str]:
-    """A model that writes two words of its vocabulary after any prompt, and those words."""
-    vocabulary = real_files / f"ggml-vocab-{name}.gguf"
-    old = reread_gguf(vocabulary)
-    is_word = re.compile(rb"[A-Z][a-z]{5,}")
-    end, *words = [n for n, text in enumerate(old.tokens) if is_word.fullmatch(text)][-1:-4:-1]
-    script = [f"#{token}" for token in (end, *words, old.eos_id)]
-    write_scripted(path, vocabulary, TEMPLATE, script, respelled={end: PROMPT_END})
-    return path, "".join(old.tokens[word].decode() for word in words)
-
-
-@pytest.mark.parametrize("name", ENGINES)
-def test_all_tasks_answer_any_text(
-    name: str, real_files: Path, tmp_path: Path, in_process: Callable[..., Result]
-) -> None:
-    path, answer = scripted(real_files, name, tmp_path / "model.gguf")
-    for engine in ENGINES[name]:
-        model = ("-m", path, "--engine", engine, *OPTIONS)
-        for kind, text in TEXTS.items():
-            result = in_process("generate", "--json", *model, "--", text)
-            assert (result.status, json.loads(result.stdout)["text"]) == (0, answer), kind
-        everything = "\n\n".join(TEXTS.values())
-        for task, options in TASKS.items():
-            result = in_process(task, *options, *model, "--", everything)
-            assert result.status == 0, (task, result)
-            if task == "json-extract":
-                assert set(json.loads(result.stdout)) == {"a", "b"}
-            else:
-                assert result.stdout.strip(), task
-            empty = in_process(task, *options, *model, "--", "")
-            assert (empty.status, empty.stdout) == (ExitCode.USAGE, ""), task
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -122,10 +73,14 @@ def written(model: GGUF, text: str) -> str:
             return " " + text.replace("▁", " ")
         case "gemma4":
             return text.replace("▁", " ")
-    return text
+    # llama.cpp leaves out what has no token, as Falcon's vocabulary lacks some control characters.
+    known = {token_bytes(model, token) for token, _ in enumerate(model.tokens)}
+    return "".join(c for c in text if ord(c) > 0x7F or c.encode() in known)
 
 
-def tokenizers(real_files: Path, name: str, folder: Path) -> Iterator[tuple[GGUF, object]]:
+def tokenizers(
+    real_files: Path, name: str, folder: Path
+) -> Iterator[tuple[GGUF, Callable[[str], list[int]]]]:
     path = folder / "vocabulary.gguf"
     write_vocabulary_model(reread_gguf(real_files / f"ggml-vocab-{name}.gguf"), path)
     model = read_gguf(path)
