@@ -117,8 +117,11 @@ def prompt_builder(task: Task, options: TaskOptions, call: CallContext) -> Promp
     """The prompt builder of a run. Raises UsageError for wrong options, templates and schemas."""
     builder = PromptBuilder.of(task, options, call.terminal, call.encoding)
     task.strategy.check(builder, options.overflow)
-    for note in builder.spec.check() if builder.spec else ():
-        call.terminal.info(f"checked after generation, not while sampling: {note}")
+    if builder.spec:
+        for note in builder.spec.check():
+            call.terminal.info(f"checked after generation, not while sampling: {note}")
+        for name in builder.spec.unchecked:
+            call.terminal.info(f"not checked at all, because the format is not known: {name}")
     return builder
 
 

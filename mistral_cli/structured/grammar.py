@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from mistral_cli.structured.enforceable import ASSERTIONS, Enforceable, Relaxation
 from mistral_cli.structured.schema import Schema, bad_schema, validator
 
 # Without these a weak model fills its answer with whitespace. `lenient` leaves unsupported
@@ -18,18 +20,11 @@ GUIDANCE = {
     "lenient": True,
 }
 
-ASSERTIONS = {"type", "enum", "const", "$ref", "$dynamicRef", "$recursiveRef"}
-ASSERTIONS |= {"allOf", "anyOf", "oneOf", "not", "if", "then", "else"}
-ASSERTIONS |= {"properties", "required", "additionalProperties", "patternProperties"}
-ASSERTIONS |= {"minProperties", "maxProperties", "propertyNames", "unevaluatedProperties"}
-ASSERTIONS |= {"dependencies", "dependentRequired", "dependentSchemas"}
-ASSERTIONS |= {"items", "prefixItems", "additionalItems", "contains", "unevaluatedItems"}
-ASSERTIONS |= {"minItems", "maxItems", "uniqueItems", "minContains", "maxContains"}
-ASSERTIONS |= {"minLength", "maxLength", "pattern", "format"}
-ASSERTIONS |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
-"""Keywords that constrain a value; all others are annotations."""
-
 _WALK = 500  # bytes
+_CLOSING = 1 << ord("]")
+_BYTES = (1 << 256) - 1
+
+_ONE_OF = "oneOf, where more than one part may match"
 
 _DEFINITIONS = ("$defs", "definitions")
 _SCHEMAS = ("anyOf", "oneOf", "prefixItems", "items", "additionalProperties")
@@ -39,15 +34,60 @@ _COMBINING |= {"dependentRequired", "unevaluatedProperties"}
 _MORE_PROPERTIES = {"additionalProperties", "patternProperties", "minProperties"}
 
 
+@dataclass(frozen=True)
+class Compiled:
+    """A grammar, the keywords that it leaves to validation, and formats that nothing checks."""
+
+    text: str
+    unenforced: tuple[str, ...]
+    unchecked: tuple[str, ...]
+
+
 def json_grammar(schema: Schema, *, many: bool) -> str:
     """Return a grammar that admits only values of `schema` or, with `many`, lists of them.
 
     An object that names its properties may have no others, although JSON Schema would allow
     them: a weak model keeps inventing keys. Where several schemas apply to the same object, it
-    stays open.
+    stays open. Raises UsageError for a schema that no grammar can enforce.
     """
+    return compile_schema(schema, many=many).text
+
+
+def compile_schema(schema: Schema, *, many: bool) -> Compiled:
+    """Make the grammar of `schema`. Raises UsageError if it cannot be enforced."""
+    try:
+        return _compiled(json.dumps(schema), many)
+    except RecursionError as error:
+        raise bad_schema("it is nested too deeply") from error
+    except (TypeError, ValueError) as error:
+        raise bad_schema(str(error)) from error
+
+
+@lru_cache(maxsize=8)  # requests repeat their schema
+def _compiled(schema: str, many: bool) -> Compiled:
+    import llguidance
+
+    source = json.loads(schema)
+    closed, relaxation = _closed(source), Relaxation()
+    while True:
+        part = Enforceable(closed, relaxation)
+        text = _lark(part.schema, many)
+        failed, notes = llguidance.LLMatcher.validate_grammar_with_warnings(text)
+        if not failed:
+            break
+        if not relaxation.go_on(notes[0], part):
+            raise bad_schema(_reason(notes[0]))
+    notes = [*part.notes, *(note.partition(" (")[0] for note in notes)]
+    formats = validator(source).format_checker.checkers
+    unchecked = {name for name in part.formats if name not in formats}
+    checked = (f"the format {name}" for name in part.formats - unchecked)
+    unenforced = {_ONE_OF if note.startswith("oneOf") else note for note in (*notes, *checked)}
+    return Compiled(text, tuple(sorted(unenforced)), tuple(sorted(unchecked)))
+
+
+def _lark(schema: Schema, many: bool) -> str:
     start = list_of("item") if many else "item"
-    item = json.dumps({**_closed(schema), "x-guidance": GUIDANCE})
+    item = json.dumps({**schema, "x-guidance": GUIDANCE})
     return f"%llguidance {{}}\nstart: {start}\nitem: %json {item}\n"
 
 
@@ -66,20 +106,14 @@ def list_of(item: str, min_items: int = 0, max_items: int | None = None) -> str:
     return f'({filled} | "[]")' if min_items == 0 else filled
 
 
-def check_grammar(grammar: str, schema: Schema) -> list[str]:
-    """List what `grammar` leaves to validation. Raises UsageError for an unusable `schema`."""
+def check_grammar(grammar: str) -> None:
+    """Raise UsageError for a grammar that cannot be compiled, or exceeds a limit."""
     import llguidance
 
-    failed, notes = llguidance.LLMatcher.validate_grammar_with_warnings(grammar)
-    if failed:
-        raise bad_schema(_reason(notes[0]))
-    for note in notes:
-        name = note.removeprefix("Unknown format: ")
-        if name != note and name not in validator(schema).format_checker.checkers:
-            raise bad_schema(f"the format {name!r} cannot be checked")
+    if failed := llguidance.LLMatcher.validate_grammar(grammar):
+        raise bad_schema(_reason(failed))
     if problem := _limit_exceeded(grammar):
         raise bad_schema(f"it is too large to enforce, or no finite value matches it: {problem}")
-    return list(notes)
 
 
 @lru_cache(maxsize=8)  # requests repeat their schema, and the walks take 30 ms
@@ -105,13 +139,13 @@ def _walk(matcher: Any, preferred: bytes) -> None:
     """Feed up to _WALK bytes to `matcher`, each the first that is `preferred` and allowed."""
     last = None
     for _ in range(_WALK):
-        bits = matcher.compute_bitmask()
+        allowed = int.from_bytes(matcher.compute_bitmask(), "little") & _BYTES
         if matcher.is_error() or matcher.is_stopped():
             return
-        allowed = [byte for byte in range(256) if bits[byte // 8] >> byte % 8 & 1]
-        if last == ord("[") and len(allowed) > 1:  # no empty list
-            allowed = [byte for byte in allowed if byte != ord("]")]
-        last = next((byte for byte in preferred if byte in allowed), allowed[0])
+        if last == ord("[") and allowed != _CLOSING:  # no empty list
+            allowed &= ~_CLOSING
+        lowest = (allowed & -allowed).bit_length() - 1
+        last = next((byte for byte in preferred if allowed >> byte & 1), lowest)
         matcher.consume_token(last)
 
 

@@ -13,7 +13,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.grammar import ASSERTIONS, GUIDANCE, as_text, check_grammar, list_of
+from mistral_cli.structured.enforceable import ASSERTIONS
+from mistral_cli.structured.grammar import GUIDANCE, as_text, check_grammar, list_of
 from mistral_cli.structured.schema import Schema, as_resource, bad_schema
 from mistral_cli.structured.terminals import (
     NUMBER_KEYWORDS,
@@ -53,7 +54,7 @@ def check_groundable(schema: Schema, *, many: bool) -> list[str]:
         item = builder.item(schema)
     except _Impossible as problem:
         raise bad_schema(str(problem)) from problem
-    check_grammar(builder.grammar(list_of(item) if many else item), schema)
+    check_grammar(builder.grammar(list_of(item) if many else item))
     return sorted(builder.unenforced)
 
 

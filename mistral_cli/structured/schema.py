@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import OutputInvalid, UsageError, reason
+from mistral_cli.structured.patterns import read_pattern
 from mistral_cli.system.encodings import AUTO, read_supplement
-from mistral_cli.system.strict_json import loads, refuse_non_json
+from mistral_cli.system.strict_json import loads_last, refuse_non_json
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -18,8 +23,17 @@ ANY_OBJECT: Schema = {"type": "object"}
 
 _MAX_MESSAGE = 300  # characters of a library's message
 
-_MAX_EXPANDED = 100_000
-"""Subschemas with every `$ref` written out: a validator takes a second for so many."""
+_MAX_APPLIED = 100_000
+"""Subschemas that apply to one value, with every `$ref` followed: a validator takes a second."""
+
+_APPLIED = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
+"""Keywords whose subschemas apply to the same value."""
+
+_LATEST = "http://json-schema.org/schema"
+"""The name of the latest draft, whichever that is."""
+
+_DATA = {"const", "enum", "default", "examples"}
+"""Keywords whose values are no subschemas."""
 
 
 def load_schema(reference: str, reporter: Reporter | None = None, encoding: str = AUTO) -> Schema:
@@ -34,9 +48,11 @@ def load_schema(reference: str, reporter: Reporter | None = None, encoding: str 
                 hint="Give a file, or the JSON itself, starting with '{'.",
             ) from error
     try:
-        schema = loads(text)
+        schema, repeated = loads_last(text)
     except (ValueError, RecursionError) as error:
         raise UsageError(f"the schema is not JSON: {error}", hint="Correct it.") from error
+    if repeated and reporter:
+        reporter.warn(f"the key {repeated[0]!r} occurs twice in the schema; the last one counts")
     if not isinstance(schema, dict):
         raise UsageError("the schema is not a JSON object", hint='Write {"type": …}.')
     return schema
@@ -51,13 +67,8 @@ def check_schema(schema: Schema) -> None:
         refuse_non_json(schema)
         if not isinstance(schema.get("$schema", ""), str):
             raise bad_schema("its $schema is not a string")
-        draft = _draft(schema)
-        if draft is jsonschema.Draft3Validator:
-            raise bad_schema("it uses draft 3; drafts 4 and later are supported")
-        draft.check_schema(schema)
-        _check_references(schema)
-        if _expanded(*as_resource(schema), _dialect(schema), {}) > _MAX_EXPANDED:
-            raise bad_schema(f"its references stand for more than {_MAX_EXPANDED} subschemas")
+        _check_against_metaschema(schema)
+        _check_subschemas(schema)
         # Following a schema that only refers to itself would never end: this finds it.
         validator(schema).is_valid(None)
     except jsonschema.SchemaError as error:
@@ -70,13 +81,52 @@ def check_schema(schema: Schema) -> None:
         raise bad_schema(str(error)) from error
 
 
-def _check_references(schema: Schema) -> None:
-    """Look up every `$ref`, including those that neither engine nor validator may ever reach."""
-    queue = [as_resource(schema)]
+def _check_against_metaschema(schema: Schema) -> None:
+    import jsonschema
+    from referencing.jsonschema import UnknownDialect, specification_with
+
+    draft = _draft(schema)
+    uri = schema.get("$schema", _LATEST)
+    if uri.rstrip("#") != _LATEST:
+        try:
+            specification_with(uri)
+        except UnknownDialect as error:
+            raise bad_schema(f"its dialect is not known: {uri!r}") from error
+    if draft is jsonschema.Draft3Validator:
+        raise bad_schema("it uses draft 3; drafts 4 and later are supported")
+    formats = jsonschema.FormatChecker()
+    # Not Python's, but those of ECMA-262: `_check_subschemas` reads them.
+    formats.checkers = {k: v for k, v in draft.FORMAT_CHECKER.checkers.items() if k != "regex"}
+    draft.check_schema(_without_repetitions(schema), format_checker=formats)
+
+
+def _without_repetitions(schema: Any, key: str = "") -> Any:
+    """Return `schema` with each choice once: a choice that is listed twice does no harm."""
+    if isinstance(schema, dict):
+        return {name: _without_repetitions(inner, name) for name, inner in schema.items()}
+    if not isinstance(schema, list):
+        return schema
+    if key in ("enum", "required", "type"):  # as JSON: Python takes true for 1
+        return [*{json.dumps(each, sort_keys=True): each for each in schema}.values()]
+    return [_without_repetitions(each) for each in schema]
+
+
+def _check_subschemas(schema: Schema) -> None:
+    """Check all references and patterns, including those that a value may never reach."""
+    queue, applied = [as_resource(schema)], dict[int, int]()
+    dialect = dialect_of(schema)
     for resource, resolver in queue:
-        for reference in _references(resource.contents):
+        contents = resource.contents
+        for reference in _references(contents):
             resolver.lookup(reference)
-        queue += [(each, resolver.in_subresource(each)) for each in resource.subresources()]
+        if isinstance(contents, dict):
+            for pattern in (contents.get("pattern"), *contents.get("patternProperties", ())):
+                if isinstance(pattern, str):
+                    read_pattern(pattern)
+        parts = (each for each in resource.subresources() if isinstance(each.contents, dict))
+        queue += [(each, resolver.in_subresource(each)) for each in parts]
+        if _applied(contents, resolver, dialect, applied) > _MAX_APPLIED:
+            raise bad_schema(f"its references stand for more than {_MAX_APPLIED} subschemas")
 
 
 def _references(schema: Any) -> list[str]:
@@ -84,33 +134,48 @@ def _references(schema: Any) -> list[str]:
     return [schema[key] for key in keys if isinstance(schema.get(key), str)]
 
 
-def _expanded(resource: Any, resolver: Any, dialect: Any, known: dict[int, int]) -> int:
-    """Count the subschemas that `resource` stands for; one that refers to itself counts once.
+def _applied(contents: Any, resolver: Any, dialect: Any, known: dict[int, int]) -> int:
+    """Count the subschemas that apply to one value; one that refers to itself counts once.
 
     `known` has the counts of those that were met before, by their identity.
     """
-    contents = resource.contents
     if not isinstance(contents, dict):
         return 1
     if id(contents) not in known:
         known[id(contents)] = 1
-        inner = [(each, resolver.in_subresource(each)) for each in resource.subresources()]
+        inner: list[tuple[Any, Any]] = []
+        for key in contents.keys() & {*_APPLIED}:
+            value = contents[key]
+            inner += [(each, resolver) for each in (value if isinstance(value, list) else [value])]
         for reference in _references(contents):
             found = resolver.lookup(reference)
-            inner.append((dialect.create_resource(found.contents), found.resolver))
-        known[id(contents)] += sum(_expanded(*each, dialect, known) for each in inner)
+            inner.append((found.contents, found.resolver))
+        for each, its_resolver in inner:
+            if isinstance(each, dict):
+                its_resolver = its_resolver.in_subresource(dialect.create_resource(each))
+            known[id(contents)] += _applied(each, its_resolver, dialect, known)
     return known[id(contents)]
 
 
 def as_resource(schema: Schema) -> tuple[Any, Any]:
     """Return `schema` as a resource of its dialect, and a resolver for its `$ref`s."""
-    from referencing.jsonschema import EMPTY_REGISTRY
-
-    root = _dialect(schema).create_resource(schema)
-    return root, EMPTY_REGISTRY.resolver_with_root(root)
+    root = dialect_of(schema).create_resource(schema)
+    return root, _registry().resolver_with_root(root)
 
 
-def _dialect(schema: Schema) -> Any:
+def ignores_siblings(schema: Schema) -> bool:
+    """Whether the draft of `schema` ignores what stands beside `$ref`: those before 2019."""
+    import jsonschema
+
+    return _draft(schema) in (
+        jsonschema.Draft4Validator,
+        jsonschema.Draft6Validator,
+        jsonschema.Draft7Validator,
+    )
+
+
+def dialect_of(schema: Schema) -> Any:
+    """Return the dialect of `schema`, which knows where subschemas are."""
     from referencing.jsonschema import DRAFT202012, specification_with
 
     return specification_with(schema.get("$schema", ""), default=DRAFT202012)
@@ -118,11 +183,70 @@ def _dialect(schema: Schema) -> Any:
 
 def validator(schema: Schema) -> Any:
     """Return a validator for the draft that `schema` names, or for the latest draft."""
-    from referencing.jsonschema import EMPTY_REGISTRY
+    # Without a registry of its own, jsonschema would fetch a `$ref` from the network.
+    draft = _validator_class(_draft(schema))
+    contents = _of_one_dialect(schema, is_root=True)
+    return draft(contents, registry=_registry(), format_checker=draft.FORMAT_CHECKER)
 
-    draft = _draft(schema)
-    # Without an empty registry, jsonschema would fetch a `$ref` from the network.
-    return draft(schema, registry=EMPTY_REGISTRY, format_checker=draft.FORMAT_CHECKER)
+
+@lru_cache(maxsize=8)
+def _validator_class(draft: Any) -> Any:
+    """Extend jsonschema's validator of `draft` by the patterns that Python does not know."""
+    import jsonschema
+
+    keywords = {"pattern": _pattern, "patternProperties": _pattern_properties}
+    known = draft.VALIDATORS["additionalProperties"]
+
+    def additional(validator: Any, more: Any, instance: Any, schema: Schema) -> Iterator[Any]:
+        patterns = [read_pattern(each) for each in schema.get("patternProperties", ())]
+        if not patterns or not validator.is_type(instance, "object"):
+            yield from known(validator, more, instance, schema)
+            return
+        matched = {key for key in instance if any(each.matches(key) for each in patterns)}
+        rest = {key: value for key, value in instance.items() if key not in matched}
+        without = {key: value for key, value in schema.items() if key != "patternProperties"}
+        yield from known(validator, more, rest, without)
+
+    keywords["additionalProperties"] = additional
+    return jsonschema.validators.extend(draft, keywords)  # type: ignore[no-untyped-call]
+
+
+def _pattern(validator: Any, pattern: str, instance: Any, _: Schema) -> Iterator[Any]:
+    from jsonschema import ValidationError
+
+    if validator.is_type(instance, "string") and not read_pattern(pattern).matches(instance):
+        yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _pattern_properties(
+    validator: Any, members: dict[str, Any], instance: Any, _: Schema
+) -> Iterator[Any]:
+    if not validator.is_type(instance, "object"):
+        return
+    for pattern, inner in members.items():
+        for key, value in instance.items():
+            if read_pattern(pattern).matches(key):
+                yield from validator.descend(value, inner, path=key, schema_path=pattern)
+
+
+def _of_one_dialect(schema: Any, *, is_root: bool = False) -> Any:
+    """Return `schema` without `$schema` in its parts: each would get a validator of its own."""
+    if isinstance(schema, list):
+        return [_of_one_dialect(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    return {
+        key: value if key in _DATA else _of_one_dialect(value)
+        for key, value in schema.items()
+        if is_root or key != "$schema" or not isinstance(value, str)
+    }
+
+
+def _registry() -> Any:
+    """The standard's own schemas, to which a schema may refer."""
+    from jsonschema_specifications import REGISTRY  # type: ignore[import-untyped]
+
+    return REGISTRY
 
 
 def _draft(schema: Schema) -> Any:
@@ -141,7 +265,7 @@ def validation_problem(value: Any, schema: Schema) -> str | None:
 
     try:
         problem = best_match(validator(schema).iter_errors(value))
-    except (ArithmeticError, RecursionError, Unresolvable) as error:
+    except (ArithmeticError, RecursionError, Unresolvable, re.error) as error:
         raise output_invalid(f"the answer cannot be validated: {error}") from error
     if not problem:
         return None

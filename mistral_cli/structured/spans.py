@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.structured.grammar import ASSERTIONS
+from mistral_cli.structured.enforceable import ASSERTIONS
 from mistral_cli.structured.schema import Schema, output_invalid, validation_problem
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from json import JSONDecodeError
 from typing import Any
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.grammar import check_grammar, json_grammar
+from mistral_cli.structured.grammar import Compiled, check_grammar, compile_schema
 from mistral_cli.structured.grounding import check_groundable, ground_grammar
 from mistral_cli.structured.schema import (
     Schema,
@@ -39,7 +39,16 @@ class OutputSpec:
     @cached_property
     def grammar(self) -> str:
         """The grammar of the schema alone, without grounding."""
-        return json_grammar(self.schema, many=self.many)
+        return self._compiled.text
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        return compile_schema(self.schema, many=self.many)
+
+    @property
+    def unchecked(self) -> tuple[str, ...]:
+        """The formats that nothing checks: JSON Schema lets unknown ones pass."""
+        return self._compiled.unchecked
 
     def check(self) -> list[str]:
         """List the keywords that only validation enforces. Raises UsageError for a bad schema.
@@ -48,8 +57,10 @@ class OutputSpec:
         with free text if it cannot compile the grammar.
         """
         check_schema(self.schema)
-        unenforced = check_grammar(self.grammar, self.schema)
-        return check_groundable(self.schema, many=self.many) if self.grounded else unenforced
+        check_grammar(self.grammar)
+        if self.grounded:
+            return check_groundable(self.schema, many=self.many)
+        return [*self._compiled.unenforced]
 
     def bind(self, text: str) -> BoundSpec:
         """Return the specification of the answer about `text`."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,8 +25,28 @@ _PLAIN_TYPES: dict[str, type | tuple[type, ...]] = {
 
 def loads(text: str) -> Any:
     """Parse one JSON value. Raises ValueError, with a message for people."""
+    return _loads(text, _object)
+
+
+def loads_last(text: str) -> tuple[Any, list[str]]:
+    """Parse one JSON value; of a key that occurs twice in an object, the last one counts.
+
+    Return the value, and such keys. Raises ValueError, with a message for people.
+    """
+    repeated: list[str] = []
+
+    def last(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        value = dict(pairs)
+        if len(value) < len(pairs):
+            repeated.append(_most_common(pairs))
+        return value
+
+    return _loads(text, last), repeated
+
+
+def _loads(text: str, hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=_object)
+        value = json.loads(text, object_pairs_hook=hook)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except ValueError as error:
@@ -79,6 +100,10 @@ def refuse_non_json(value: Any) -> None:
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
-        raise ValueError(f"the key {name!r} occurs twice")
+        raise ValueError(f"the key {_most_common(pairs)!r} occurs twice")
     return value
+
+
+def _most_common(pairs: list[tuple[str, Any]]) -> str:
+    [(name, _)] = Counter(name for name, _ in pairs).most_common(1)
+    return name
