@@ -46,12 +46,9 @@ def test_every_slot_takes_a_cache_of_its_own(smollm2: Path, parallel: int) -> No
 
 
 @needs_proc
-@pytest.mark.parametrize("context", [512, 1024])
-def test_ctransformers_takes_the_estimated_memory(
-    smollm2_for_ctransformers: Path, context: int
-) -> None:
+def test_ctransformers_takes_the_estimated_memory(smollm2_for_ctransformers: Path) -> None:
     """It touches its KV cache only as it fills, so the prompt fills it."""
-    model = smollm2_for_ctransformers
+    model, context = smollm2_for_ctransformers, 1024
     estimate = needed_in_2023(read_gguf(model), context, 0).ram
     assert measured("ctransformers", model, context, context - 8) == pytest.approx(
         estimate, rel=0.1

@@ -60,7 +60,7 @@ def test_restored_prompts_get_the_same_answers(
     with opened(model, tmp_path) as engine:
         prompt = prompt_of(engine, 200)
         prefixes = tuple(Prefix(prompt[:n], tmp_path / f"{n}.state") for n in lengths)
-        request = Request(prompt, 48, GREEDY, prefixes=prefixes)
+        request = Request(prompt, 24, GREEDY, prefixes=prefixes)
         cold = ask(engine, request)
     assert {path.name for path in tmp_path.iterdir()} == {f"{n}.state" for n in lengths}
     with opened(model, tmp_path) as engine:
