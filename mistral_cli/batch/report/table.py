@@ -57,7 +57,7 @@ class FailureGroup:
 def table_row(number: int, record: Record, limit: int) -> TableRow:
     """Return the row for a record, its text cut to `limit` characters; `number` counts from 1."""
     failed = failures.is_failed(record)
-    cut = not failed and record.get("finish_reason") == "length"
+    cut = not failed and record.get("finish_reason") in ("length", "closed")
     answer = _answer(record)
     message = _printable(failures.message_of(record)) if failed else ""
     timings = timings_of(record)
