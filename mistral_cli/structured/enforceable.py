@@ -33,6 +33,7 @@ _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _HARMLESS: dict[str, Any] = {"uniqueItems": False, "not": False, "contains": True}
 """Values with which a keyword admits everything, or nearly."""
 
+_NAMED_ELSEWHERE = {"allOf", "anyOf", "oneOf", "$ref", "const", "enum"}
 _PROPERTIES = ["properties", "patternProperties", "additionalProperties"]
 _MERGE_FAILED = ("stack level exceeded", "schema too large", "not disjoint")
 _COUNTS = {"minProperties", "maxProperties"}
@@ -74,10 +75,11 @@ class Enforceable:
     `formats` are those that the grammar does not know. Raises UsageError, ValueError.
     """
 
-    def __init__(self, source: Schema, relaxation: Relaxation) -> None:
+    def __init__(self, source: Schema, relaxation: Relaxation, once: tuple[str, ...] = ()) -> None:
         self.notes: set[str] = set()
         self.formats: set[str] = set()
         self._relaxation = relaxation
+        self._once = once
         self._source = source
         self._dialect = dialect_of(source)
         self._legacy = ignores_siblings(source)
@@ -116,7 +118,27 @@ class Enforceable:
                 make(self, contents, resolver, result)
             elif key not in ("then", "else") and contents[key] != _HARMLESS.get(key, ...):
                 self.notes.add(key)
+        if self._once:
+            self._name_keys(contents, result)
         return result
+
+    def _name_keys(self, contents: Schema, result: Schema) -> None:
+        """Name keys that the schema leaves open: a named one cannot come twice."""
+        kinds = contents.get("type", "object" if "additionalProperties" in contents else "")
+        if "object" not in kinds or not {*contents}.isdisjoint(_NAMED_ELSEWHERE):
+            return
+        more, patterns = result.get("additionalProperties", True), result.get("patternProperties")
+        named = dict(result.get("properties", {}))
+        for key in self._once:
+            matching = [p for p in contents.get("patternProperties", ()) if _matches(p, key)]
+            if key not in named and (more is not False or matching):
+                # A pattern's value may differ from pattern to pattern: validation compares it.
+                named[key] = _either([*(patterns or {}).values()]) if matching else more
+        if named:
+            result.pop("properties", None)
+            rest = {**result}
+            result.clear()
+            result.update({"properties": named, **rest})
 
     # --- references ------------------------------------------------------------------------------
 
@@ -289,6 +311,10 @@ class Enforceable:
         **dict.fromkeys(_BOUNDS, _bounds),
         **dict.fromkeys(_COUNTS, _count),
     }
+
+
+def _matches(pattern: str, key: str) -> bool:
+    return read_pattern(pattern).matches(key)
 
 
 def _in_order(schema: Schema) -> list[str]:

@@ -53,10 +53,14 @@ def json_grammar(schema: Schema, *, many: bool) -> str:
     return compile_schema(schema, many=many).text
 
 
-def compile_schema(schema: Schema, *, many: bool) -> Compiled:
-    """Make the grammar of `schema`. Raises UsageError if it cannot be enforced."""
+def compile_schema(schema: Schema, *, many: bool, once: tuple[str, ...] = ()) -> Compiled:
+    """Make the grammar of `schema`. Raises UsageError if it cannot be enforced.
+
+    An object may have the keys `once` at most once, also where the schema leaves keys open: no
+    grammar can say that of all keys.
+    """
     try:
-        return _compiled(json.dumps(schema), many)
+        return _compiled(json.dumps(schema), many, once)
     except RecursionError as error:
         raise bad_schema("it is nested too deeply") from error
     except (TypeError, ValueError) as error:
@@ -64,13 +68,13 @@ def compile_schema(schema: Schema, *, many: bool) -> Compiled:
 
 
 @lru_cache(maxsize=8)  # requests repeat their schema
-def _compiled(schema: str, many: bool) -> Compiled:
+def _compiled(schema: str, many: bool, once: tuple[str, ...]) -> Compiled:
     import llguidance
 
     source = json.loads(schema)
     closed, relaxation = _closed(source), Relaxation()
     while True:
-        part = Enforceable(closed, relaxation)
+        part = Enforceable(closed, relaxation, once)
         text = _lark(part.schema, many)
         failed, notes = llguidance.LLMatcher.validate_grammar_with_warnings(text)
         if not failed:

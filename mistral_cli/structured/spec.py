@@ -19,7 +19,7 @@ from mistral_cli.structured.schema import (
 )
 from mistral_cli.structured.spans import ValueSpan, quote_from_text
 from mistral_cli.structured.text_index import TextIndex
-from mistral_cli.system.strict_json import loads
+from mistral_cli.system.strict_json import loads_exactly
 
 _MAX_GROUNDED_LENGTH = 250_000  # characters; llguidance rejects the grammars of longer texts
 
@@ -35,6 +35,8 @@ class OutputSpec:
     schema: Schema
     many: bool = False
     grounded: bool = False
+    once: tuple[str, ...] = ()
+    """Keys that the schema does not name, and that no object may have twice."""
 
     @cached_property
     def grammar(self) -> str:
@@ -43,7 +45,7 @@ class OutputSpec:
 
     @cached_property
     def _compiled(self) -> Compiled:
-        return compile_schema(self.schema, many=self.many)
+        return compile_schema(self.schema, many=self.many, once=self.once)
 
     @property
     def unchecked(self) -> tuple[str, ...]:
@@ -133,7 +135,7 @@ class BoundSpec:
 
 def _load(text: str) -> Any:
     try:
-        return loads(text)
+        return loads_exactly(text)
     except JSONDecodeError as error:  # which the grammar excludes
         message = f"the engine could not enforce the schema: the answer is not JSON: {error}"
         raise OutputInvalid(one_line(message), hint="Simplify the schema.") from error

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import math
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -28,6 +32,34 @@ def loads(text: str) -> Any:
     return _loads(text, _object)
 
 
+def loads_exactly(text: str) -> Any:
+    """Parse one JSON value as `loads` does, but refuse a number that a float would round."""
+    return _loads(text, _object, _exact)
+
+
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+
+
+def repeated_keys(text: str) -> tuple[str, ...]:
+    """Return the keys of each object in `text`, which may be cut, in which a key occurs twice."""
+    found: dict[str, None] = {}  # as a set that keeps the order
+    keys: list[list[str]] = []  # of the containers that are open; those of a list are none
+    last = ""
+    for token in _TOKEN.findall(text):
+        if token in "{[":
+            keys.append([])
+        elif token in "}]" and keys:
+            keys.pop()
+        elif token == ":" and keys and last.startswith('"'):
+            keys[-1].append(last)
+            if keys[-1].count(last) > 1:
+                found |= dict.fromkeys(keys[-1])
+        last = token
+    with contextlib.suppress(ValueError):
+        return tuple(json.loads(key) for key in found)
+    return ()
+
+
 def loads_last(text: str) -> tuple[Any, list[str]]:
     """Parse one JSON value; of a key that occurs twice in an object, the last one counts.
 
@@ -44,9 +76,13 @@ def loads_last(text: str) -> tuple[Any, list[str]]:
     return _loads(text, last), repeated
 
 
-def _loads(text: str, hook: Callable[[list[tuple[str, Any]]], dict[str, Any]]) -> Any:
+def _loads(
+    text: str,
+    hook: Callable[[list[tuple[str, Any]]], dict[str, Any]],
+    read_float: Callable[[str], float] = float,
+) -> Any:
     try:
-        value = json.loads(text, object_pairs_hook=hook)
+        value = json.loads(text, object_pairs_hook=hook, parse_float=read_float)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
     except ValueError as error:
@@ -101,6 +137,18 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
         raise ValueError(f"the key {_most_common(pairs)!r} occurs twice")
+    return value
+
+
+def _exact(literal: str) -> float:
+    """Read a number with a point or an exponent. Raises ValueError if it has too many digits."""
+    value = float(literal)
+    try:
+        exact = not math.isfinite(value) or Decimal(literal) == Decimal(repr(value))
+    except ArithmeticError:  # its exponent has very many digits
+        exact = False
+    if not exact:
+        raise ValueError(f"the number {literal:.40} has more digits than can be kept")
     return value
 
 

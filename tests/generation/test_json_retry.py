@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.grammars import admits
 from support.plans import request_of
 from support.terminals import make_terminal
 
@@ -207,6 +208,7 @@ def test_a_streamed_list_has_the_higher_limit_at_once(mistral: Path) -> None:
     prepared, _ = make_plan(mistral, jsonl=True, many=True)
     assert prepared.request.max_tokens == prepared.longest_answer
 
+
 LOOPING = '{"name": "' + "again and " * 6
 
 
@@ -281,3 +283,20 @@ def test_an_open_list_is_closed_behind_the_items_that_are_printed(mistral: Path)
     assert items == [json.loads(GOOD), {"name": "again and " * 6, "age": 5}]
     assert result.answer.finish_reason == "closed"
     assert result.warnings == ("the answer reached its limit and was closed at /1/name, /2",)
+
+
+REPEATED = '{"map": {"self": 1, "b": 2, "self": 3'
+
+
+@pytest.mark.parametrize("answer", [REPEATED + "}}", REPEATED + ", …"])
+def test_the_retry_after_a_repeated_key_can_have_it_only_once(mistral: Path, answer: str) -> None:
+    numbers = {"type": "object", "additionalProperties": {"type": "integer"}}
+    task = Task("json-extract", schema={"type": "object", "properties": {"map": numbers}})
+    good = '{"map": {"self": 1, "b": 2, "c": 3}}'
+    model = Model(answer, good)
+    assert data_of(run(request_of(task, mistral, "Bob", max_tokens=50), model)) == json.loads(good)
+    first, second = (request.grammar or "" for request in model.requests)
+    assert admits(first, REPEATED + "}}")
+    assert not admits(second, REPEATED + "}}")
+    assert admits(second, good)
+    assert admits(second, '{"map": {"c": 3}}')

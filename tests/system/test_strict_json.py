@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from decimal import Decimal
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from mistral_cli.system import strict_json
-from mistral_cli.system.strict_json import loads
+from mistral_cli.system.strict_json import loads, loads_exactly, repeated_keys
 
 
 @pytest.mark.parametrize(
@@ -51,3 +56,58 @@ def test_the_key_that_occurs_twice_is_found_in_one_pass() -> None:
     with pytest.raises(ValueError, match="the key '7' occurs twice"):
         strict_json._object([(name, 0) for name in [*names, Name(7)]])
     assert hashes < 20 * len(names)
+
+
+@pytest.mark.parametrize(
+    ("text", "keys"),
+    [
+        ('{"a": 1, "b": 2}', ()),
+        ('{"a": {"x": 1}, "b": [{"x": 2}, {"x": 3}]}', ()),
+        ('{"a": 1, "b": 2, "a": 3}', ("a", "b")),
+        ('{"m": {"x": "{\\"", "é\\n": "a: ]", "x": [1, {"c"', ("x", "é\n")),
+        ('{"a": 1, "a": "cu', ("a",)),
+        ('["a", "a", {"a"', ()),
+        ('}]{"a": "a", "a', ()),
+        ("", ()),
+    ],
+)
+def test_repeated_keys_are_found_also_in_an_answer_that_was_cut(
+    text: str, keys: tuple[str, ...]
+) -> None:
+    assert repeated_keys(text) == keys
+
+
+@pytest.mark.parametrize(
+    ("literal", "printed"),
+    [
+        ("19.90", "19.9"),
+        ("123456789012345678901234567890", "123456789012345678901234567890"),
+        ("-0.0", "-0.0"),
+        ("1E5", "100000.0"),
+        ("0.30000000000000004", "0.30000000000000004"),
+        ("5e-324", "5e-324"),
+    ],
+)
+def test_a_number_that_is_printed_is_the_same_number(literal: str, printed: str) -> None:
+    assert json.dumps(loads_exactly(f"[{literal}]")) == f"[{printed}]"
+    assert Decimal(printed) == Decimal(literal)
+
+
+@pytest.mark.parametrize(
+    "literal",
+    [
+        "3.14159265358979323846",
+        "0.1000000000000000055",
+        "1e-400",
+        "1e-99999999999999999999",
+        "1e400",
+    ],
+)
+def test_a_number_that_would_be_rounded_is_refused(literal: str) -> None:
+    with pytest.raises(ValueError, match=r"more digits than can be kept|NaN or infinite"):
+        loads_exactly(literal)
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_every_float_survives(value: float) -> None:
+    assert loads_exactly(json.dumps(value)) == value

@@ -12,6 +12,7 @@ from mistral_cli.generation.json_answers.closing import ClosedAnswer, close, res
 from mistral_cli.models.chat import Message
 from mistral_cli.structured.item_stream import ItemReader
 from mistral_cli.structured.schema import output_invalid
+from mistral_cli.system.strict_json import repeated_keys
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
@@ -135,9 +136,16 @@ def _retry(
     if isinstance(error, OutputCut):
         brief = _TOO_LONG.format(prepared.longest_answer)
         last = Message("user", f"{messages[-1].content}\n\n{brief}")
-        return executor.planner.with_messages(prepared, [*messages[:-1], last])
-    correction = _WRONG.format(error.message)
-    return executor.planner.with_correction(prepared, answer.text, correction)
+        request = executor.planner.with_messages(prepared, [*messages[:-1], last])
+    else:
+        correction = _WRONG.format(error.message)
+        request = executor.planner.with_correction(prepared, answer.text, correction)
+    spec, keys = prepared.prompt.spec, repeated_keys(answer.text)
+    if request and spec and keys and not spec.spec.grounded:
+        # The model would repeat them again, and a grammar can only exclude keys that it names.
+        once = replace(spec.spec, once=keys)
+        request = replace(request, grammar=once.grammar)
+    return request
 
 
 def _is_looping(text: str) -> bool:
