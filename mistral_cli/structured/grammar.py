@@ -100,14 +100,17 @@ def as_text(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def list_of(item: str, min_items: int = 0, max_items: int | None = None) -> str:
-    """Return the expression of a JSON array whose items match the rule `item`."""
+def list_of(
+    item: str, min_items: int = 0, max_items: int | None = None, brackets: str = "[]"
+) -> str:
+    """Return the expression of a JSON array (or object) whose items match the rule `item`."""
+    opening, closing = [*brackets]
     if max_items == 0:
-        return '"[]"'
-    upper_bound = "" if max_items is None else max_items - 1
+        return f'"{brackets}"'
+    upper_bound = "" if max_items is None else int(max_items) - 1
     others = f'(", " {item}){{{max(min_items - 1, 0)},{upper_bound}}}'
-    filled = f'"[" {item} {"" if max_items == 1 else others} "]"'
-    return f'({filled} | "[]")' if min_items == 0 else filled
+    filled = f'"{opening}" {item} {"" if max_items == 1 else others} "{closing}"'
+    return f'({filled} | "{brackets}")' if min_items == 0 else filled
 
 
 def check_grammar(grammar: str) -> None:
@@ -116,12 +119,12 @@ def check_grammar(grammar: str) -> None:
 
     if failed := llguidance.LLMatcher.validate_grammar(grammar):
         raise bad_schema(_reason(failed))
-    if problem := _limit_exceeded(grammar):
+    if problem := limit_exceeded(grammar):
         raise bad_schema(f"it is too large to enforce, or no finite value matches it: {problem}")
 
 
 @lru_cache(maxsize=8)  # requests repeat their schema, and the walks take 30 ms
-def _limit_exceeded(grammar: str) -> str:
+def limit_exceeded(grammar: str) -> str:
     """Name the limit of llguidance that `grammar` exceeds as it begins; "" if it stays within.
 
     A grammar that compiles can still fail at some token, and llama.cpp then goes on without it.

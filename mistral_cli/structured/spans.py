@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.structured.enforceable import ASSERTIONS
-from mistral_cli.structured.schema import Schema, output_invalid, validation_problem
+from mistral_cli.structured.schema import output_invalid, validation_problem
 
 if TYPE_CHECKING:
-    from mistral_cli.structured.text_index import TextIndex
+    from mistral_cli.structured.grounding.merge import MergedSchema
+    from mistral_cli.structured.grounding.text_index import TextIndex
 
 ValuePath = tuple[str | int, ...]
 """The keys and indexes that lead to a part of a JSON value."""
@@ -29,28 +29,29 @@ class ValueSpan:
 
 
 def quote_from_text(
-    value: Any, schema: Schema, index: TextIndex, at: ValuePath = ()
+    value: Any, merged: MergedSchema, index: TextIndex, at: ValuePath = ()
 ) -> tuple[Any, list[ValueSpan]]:
     """Replace the strings of `value` by the text's own wording; return it and the spans.
 
     `at` is the path of `value` in the whole answer. Only strings and numbers that the schema
-    offers as choices may be absent from the text. A string keeps its single spaces where
-    `schema` forbids the line break or the longer gap of the text. Raises OutputInvalid for
-    any other value, which the grammar has ruled out.
+    offers as choices may be absent from the text; they stay as the schema writes them. A string
+    keeps its single spaces where the schema forbids the line break or the longer gap of the text.
+    Raises OutputInvalid for any other value, which the grammar has ruled out.
     """
-    choices = _choices(schema)
+    choices = {scalar for _, scalar in _scalars(merged.choices, ())}
     spans = []
     for path, scalar in list(_scalars(value, ())):
         is_string = isinstance(scalar, str)
         span = index.locate(scalar) if is_string else index.locate_number(scalar)
-        if span is None and scalar != "" and scalar not in choices:
-            raise output_invalid(f"the text does not contain {scalar!r}")
-        if span and scalar not in choices:
+        if span:
             spans.append(ValueSpan(pointer((*at, *path)), *span))
-        if span and is_string and (quote := index.text[slice(*span)]) != scalar:
+        elif scalar != "" and scalar not in choices:
+            raise output_invalid(f"the text does not contain {scalar!r}")
+        quote = index.text[slice(*span)] if span else scalar
+        if is_string and quote != scalar and scalar not in choices:
             changed = _replaced(value, path, quote)
-            value = value if validation_problem(changed, schema) else changed
-    if problem := validation_problem(value, schema):
+            value = value if validation_problem(changed, merged.source) else changed
+    if problem := validation_problem(value, merged.source):
         raise output_invalid(problem)
     return value, spans
 
@@ -62,21 +63,6 @@ def _scalars(value: Any, path: ValuePath) -> Iterator[tuple[ValuePath, Any]]:
             yield from _scalars(inner, (*path, key))
     elif isinstance(value, str | int | float) and not isinstance(value, bool):
         yield path, value
-
-
-def _choices(schema: Any) -> set[Any]:
-    """Collect the strings and numbers that `schema` offers as choices."""
-    if isinstance(schema, list):
-        return set().union(*map(_choices, schema))
-    if not isinstance(schema, dict):
-        return set()
-    choices = {scalar for key in ("enum", "const") for _, scalar in _scalars(schema.get(key), ())}
-    for key, inner in schema.items():
-        if key in ("properties", "$defs", "definitions"):  # a schema for each name
-            choices |= _choices([*inner.values()])
-        elif key in ASSERTIONS - {"enum", "const", "required"}:
-            choices |= _choices(inner)
-    return choices
 
 
 def _replaced(value: Any, path: ValuePath, new: str) -> Any:

@@ -8,8 +8,10 @@ from json import JSONDecodeError
 from typing import Any
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.grammar import Compiled, check_grammar, compile_schema
-from mistral_cli.structured.grounding import check_groundable, ground_grammar
+from mistral_cli.structured.grammar import Compiled, check_grammar, compile_schema, limit_exceeded
+from mistral_cli.structured.grounding.builder import compile_groundable, ground_grammar
+from mistral_cli.structured.grounding.merge import MergedSchema, merge
+from mistral_cli.structured.grounding.text_index import TextIndex
 from mistral_cli.structured.schema import (
     Schema,
     check_schema,
@@ -18,7 +20,6 @@ from mistral_cli.structured.schema import (
     validation_problem,
 )
 from mistral_cli.structured.spans import ValueSpan, quote_from_text
-from mistral_cli.structured.text_index import TextIndex
 from mistral_cli.system.strict_json import loads_exactly
 
 _MAX_GROUNDED_LENGTH = 250_000  # characters; llguidance rejects the grammars of longer texts
@@ -41,16 +42,23 @@ class OutputSpec:
     @cached_property
     def grammar(self) -> str:
         """The grammar of the schema alone, without grounding."""
-        return self._compiled.text
+        return compile_schema(self.schema, many=self.many, once=self.once).text
 
     @cached_property
     def _compiled(self) -> Compiled:
-        return compile_schema(self.schema, many=self.many, once=self.once)
+        """The grammar as far as it is known without a text."""
+        if self.grounded:
+            return compile_groundable(self.merged, X
 
     @property
     def unchecked(self) -> tuple[str, ...]:
         """The formats that nothing checks: JSON Schema lets unknown ones pass."""
         return self._compiled.unchecked
+
+    @cached_property
+    def merged(self) -> MergedSchema:
+        """The schema in the form that grounding needs."""
+        return merge(self.schema)
 
     def check(self) -> list[str]:
         """List the keywords that only validation enforces. Raises UsageError for a bad schema.
@@ -59,9 +67,7 @@ class OutputSpec:
         with free text if it cannot compile the grammar.
         """
         check_schema(self.schema)
-        check_grammar(self.grammar)
-        if self.grounded:
-            return check_groundable(self.schema, many=self.many)
+        check_grammar(self._compiled.text)
         return [*self._compiled.unenforced]
 
     def bind(self, text: str) -> BoundSpec:
@@ -103,11 +109,18 @@ class BoundSpec:
                 f" too many to ground ({_MAX_GROUNDED_LENGTH} at most)",
                 hint="Split the text, or use --no-grounded.",
             )
-        return ground_grammar(self.spec.schema, self.index, many=self.spec.many)
+        return ground_grammar(self.spec.merged, self.index, many=self.spec.many)
 
     def check(self) -> None:
-        """Raise OutputInvalid if no answer about the text is possible."""
-        _ = self.grammar
+        """Raise OutputInvalid if no answer about the text is possible.
+
+        This runs before a model is loaded: the text decides how large a grounded grammar is.
+        """
+        if self.spec.grounded and (problem := limit_exceeded(self.grammar)):
+            raise OutputInvalid(
+                f"the schema and the text are together too large to enforce: {problem}",
+                hint="Split the text, simplify the schema, or use --no-grounded.",
+            )
 
     def parse(self, answer: str) -> Extraction:
         """Parse and validate a complete answer. Raises OutputInvalid."""
@@ -129,7 +142,7 @@ class BoundSpec:
             raise output_invalid(problem)
         if not self.spec.grounded:
             return Extraction(value)
-        value, spans = quote_from_text(value, self.spec.schema, self.index, path)
+        value, spans = quote_from_text(value, self.spec.merged, self.index, path)
         return Extraction(value, tuple(spans))
 
 

@@ -140,14 +140,21 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return value
 
 
+def is_exact(literal: str) -> bool:
+    """Whether the number `literal` keeps all its digits when it is parsed."""
+    if literal.removeprefix("-").isdecimal():  # an integer of any size
+        return True
+    value = float(literal)
+    try:
+        return math.isfinite(value) and Decimal(literal) == Decimal(repr(value))
+    except ArithmeticError:  # its exponent has very many digits
+        return False
+
+
 def _exact(literal: str) -> float:
     """Read a number with a point or an exponent. Raises ValueError if it has too many digits."""
     value = float(literal)
-    try:
-        exact = not math.isfinite(value) or Decimal(literal) == Decimal(repr(value))
-    except ArithmeticError:  # its exponent has very many digits
-        exact = False
-    if not exact:
+    if math.isfinite(value) and not is_exact(literal):
         raise ValueError(f"the number {literal:.40} has more digits than can be kept")
     return value
 

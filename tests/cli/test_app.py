@@ -285,8 +285,8 @@ FAILURES = [
     (ExitCode.USAGE, ("json-extract", "hi", "--jsonl", "--json"), "--jsonl"),
     (
         ExitCode.USAGE,
-        ("json-extract", "hi", "--grounded", "--schema", '{"allOf": [{"type": "string"}]}'),
-        "allOf cannot be grounded",
+        ("json-extract", "hi", "--grounded", "--schema", '{"type": "string", "enum": [1]}'),
+        "the schema admits nothing",
     ),
     (
         ExitCode.OUTPUT_INVALID,

@@ -18,6 +18,8 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
+from mistral_cli.system.strict_json import is_exact
+
 # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
 _NO_SPACES = (
     "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff"
@@ -124,10 +126,13 @@ class TextIndex:
 
     @cached_property
     def numbers(self) -> dict[str, CharSpan]:
-        """Every number that the text can be read to contain, as JSON, and its first occurrence."""
+        """Every number that the text can be read to contain, as JSON, and its first occurrence.
+
+        A number that would be rounded when the answer is parsed is not among them.
+        """
         first_spans: dict[str, CharSpan] = {}
         for literal, span in _numbers(self.text):
-            if len(literal) <= _MAX_NUMBER_LENGTH and math.isfinite(float(literal)):
+            if len(literal) <= _MAX_NUMBER_LENGTH and is_exact(literal):
                 first_spans.setdefault(literal, span)
         return first_spans
 

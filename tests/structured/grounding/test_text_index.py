@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.strategies import TEXTS
 
-from mistral_cli.structured.text_index import TextIndex
+from mistral_cli.structured.grounding.text_index import TextIndex
 
 
 @pytest.mark.parametrize(

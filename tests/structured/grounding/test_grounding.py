@@ -215,35 +215,85 @@ def test_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
     assert [value for value in bad if accepts(bound, value)] == []
 
 
+COMBINED_TEXT = 'oak elm 5 28 2.5 2020-02-28 "x" eu-1 us-2'
+DRAFT_7 = "http://json-schema.org/draft-07/schema#"
+PAIR: Schema = {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}}}
+
+
 @pytest.mark.parametrize(
-    ("schema", "problem"),
+    ("schema", "good", "bad"),
     [
-        ({"allOf": [{"type": "string"}]}, "allOf"),
-        ({"type": "object", "patternProperties": {"a": {}}}, "patternProperties"),
-        ({"type": "array", "prefixItems": [{}]}, "prefixItems"),
-        ({"$schema": "http://json-schema.org/draft-07/schema#", "items": [{}]}, "list"),
-        (
-            {"properties": {"a": {}}, "anyOf": [{"required": ["a"]}]},
-            "anyOf together with properties",
-        ),
-        (
-            {"$ref": "#/$defs/a", "$defs": {"a": {}}, "minLength": 3},
-            r"\$ref together with minLength",
-        ),
-        ({"properties": {"a": False}, "required": ["a"]}, "nothing|Unsatisfiable"),
-        ({"type": "string", "format": "regex"}, "the format 'regex'"),
-        (
-            {
-                "properties": {"d": {"type": "string", "format": "date"}, "x": {"allOf": [{}]}},
-                "required": ["d", "x"],
-            },
-            "allOf",
-        ),
+        ({"allOf": [PAIR, {"required": ["n"]}, {"properties": {"n": {"minimum": 6}}}]},
+         [{"n": 28}, {"a": "oak", "n": 28}], [{"n": 5}, {"a": "oak"}, {"a": "ash", "n": 28}]),
+        ({**PAIR, "anyOf": [{"required": ["a"]}, {"required": ["n"]}]},
+         [{"a": "oak"}, {"n": 5}, {"a": "oak", "n": 5}], [{}]),
+        ({"type": "object", **PAIR, "oneOf": [{"properties": {"k": {"const": "x"}}, "required":
+          ["k"]}, {"properties": {"k": {"const": "y"}, "n": False}, "required": ["k"]}]},
+         [{"a": "oak", "n": 5, "k": "x"}, {"a": "oak", "k": "y"}],
+         [{"a": "oak", "n": 5, "k": "y"}, {"a": "oak"}]),
+        ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "string"}}, "maxLength": 3},
+         ["oak"], ["2020"]),
+        ({"$schema": DRAFT_7, "properties": {"s": {"$ref": "#/definitions/a", "maxLength": 3}},
+          "definitions": {"a": {"type": "string"}}}, [{"s": "eu-1"}, {"s": "oak"}], [{"s": 5}]),
+        ({"type": ["string", "integer"], "anyOf": [{"type": "integer"}, {"maxLength": 3}]},
+         ["oak", 5], ["2020", 2.5]),
+        ({"allOf": [{"enum": ["x", "y", 1, True]}, {"enum": ["y", "z", 1.0]}]},
+         ["y", 1], ["x", "z", True]),
+        ({"type": "string", "enum": ["x", "zzz", 7], "maxLength": 2}, ["x"], ["zzz", 7]),
+        ({"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}],
+          "items": {"type": "boolean"}, "minItems": 1},
+         [["oak"], ["oak", 5], ["oak", 5, True]], [[], [5], ["oak", 5, 5]]),
+        ({"$schema": DRAFT_7, "type": "array", "items": [{"type": "string"}],
+          "additionalItems": False}, [[], ["oak"]], [["oak", "elm"], [5]]),
+        ({"type": "array", "prefixItems": [{"type": "string"}], "maxItems": 3, "minItems": 3,
+          "items": {"type": "integer"}}, [["oak", 5, 28]], [["oak", 5], ["oak", 5, 5, 5]]),
+        ({"patternProperties": {"^[a-z]{2}-[0-9]$": {"type": "integer"}}},
+         [{}, {"eu-1": 5}, {"zz-9": 5, "us-2": 28}], [{"eu-1": "oak"}, {"oak": 5}]),
+        ({"properties": {"eu-0": {"type": "string"}}, "required": ["eu-0"],
+          "patternProperties": {"^eu": {"maxLength": 3}}},
+         [{"eu-0": "oak"}, {"eu-0": "oak", "eu-1": "elm"}],
+         [{"eu-1": "oak"}, {"eu-0": "eu-1"}, {"eu-0": "oak", "us-1": "elm"},
+          {"eu-0": "oak", "eu-1": "us-2"}]),
+        ({"patternProperties": {"^e": {"type": "integer"}, "": {"type": "string"}}},
+         [{"x1": "oak"}], [{"e": 5}, {"e1": "oak"}]),
+        ({"patternProperties": {"^e": {"type": "integer"}, "1$": {"type": "string"}}},
+         [{"e": 5, "x1": "oak"}], [{"e1": 5}, {"e1": "oak"}]),
+        ({"additionalProperties": {"type": "integer"}, "propertyNames": {"pattern": "^[xy]"}},
+         [{"x": 5, "yy": 5}], [{"z": 5}, {"x": "oak"}]),
+        ({"type": "object", "additionalProperties": {"type": "integer"}, "minProperties": 1,
+          "maxProperties": 2}, [{"x": 5}, {"x": 5, "y": 5}], [{}, {"x": 5, "y": 5, "z": 5}]),
+        ({**PAIR, "minProperties": 1}, [{"a": "oak"}, {"n": 5}, {"a": "oak", "n": 5}], [{}]),
+        ({"type": "string", "format": "postcode"}, ["oak", "eu-1"], ["ash"]),
+        ({"properties": {"a": {"type": "string", "enum": [1]}, "b": {"type": "string"}}},
+         [{"b": "oak"}, {}], [{"a": 1}, {"a": "1"}]),
+        ({"$ref": "#/$defs/tree", "$defs": {"tree": {"allOf": [{"$ref": "#/$defs/named"}, {
+          "properties": {"in": {"type": "array", "items": {"$ref": "#/$defs/tree"}}}}]},
+          "named": {"properties": {"a": {"type": "string"}}, "required": ["a"]}}},
+         [{"a": "oak"}, {"a": "oak", "in": [{"a": "elm", "in": []}]}],
+         [{"in": []}, {"a": "oak", "in": [{}]}]),
+        ({"anyOf": [{"properties": {"a": {"allOf": [{"minLength": 2}, {"maxLength": 3}]}}}],
+          "type": "object", "required": ["a"]}, [{"a": "oak"}], [{"a": "eu-1"}, {"a": ""}, {}]),
     ],
-    ids=range(9),
+    ids=range(22),
+)  # fmt: skip
+def test_combined_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
+    bound = grounded(schema, COMBINED_TEXT)
+    assert [value for value in good if not accepts(bound, value)] == []
+    assert [value for value in bad if admits(bound.grammar, json.dumps(value))] == []
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"properties": {"a": False}, "required": ["a"]},
+        {"allOf": [{"type": "string"}, {"type": "integer"}]},
+        {"enum": [1], "type": "string"},
+        {"type": "array", "minItems": 1, "items": False},
+    ],
+    ids=range(4),
 )
-def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
-    with pytest.raises(UsageError, match=problem):
+def test_schemas_that_no_value_satisfies(schema: Schema) -> None:
+    with pytest.raises(UsageError, match="admits nothing"):
         OutputSpec(schema, grounded=True).check()
 
 
@@ -252,10 +302,22 @@ def test_schemas_that_cannot_be_grounded(schema: Schema, problem: str) -> None:
     [
         (PERSON, []),
         ({"type": "array", "uniqueItems": True}, ["uniqueItems"]),
-        ({"type": "object", "minProperties": 2, "not": {}}, ["minProperties", "not"]),
+        ({"type": "object", "minProperties": 2, "not": {}}, ["not"]),
+        ({"properties": {"a": {}}, "minProperties": 1}, []),
+        ({"properties": {"a": {}, "b": {}}, "minProperties": 2}, ["minProperties"]),
+        ({"properties": {"a": {}}, "maxProperties": 1}, ["maxProperties"]),
         ({"oneOf": [{"type": "string"}, {"type": "null"}]}, ["oneOf"]),
+        ({"type": "string", "format": "postcode"}, []),
+        ({"type": "string", "format": "regex"}, ["the format regex"]),
+        ({"type": "integer", "format": "int32"}, []),
+        ({"properties": {"a": {}}, "dependencies": {"a": ["b"]}}, ["dependencies"]),
+        (
+            {"properties": {"a": {"enum": [1], "type": "string"}}},
+            ["the property 'a', which no value satisfies, is left out"],
+        ),
+        ({"type": "string", "anyOf": [{"pattern": f"^{i}"} for i in range(99)]}, ["anyOf"]),
     ],
-    ids=range(4),
+    ids=range(13),
 )
 def test_keywords_that_only_validation_enforces_are_listed(
     schema: Schema, unenforced: list[str]
@@ -320,6 +382,12 @@ def test_an_impossible_reference_does_not_become_null() -> None:
     assert not admits(bound.grammar, '{"x": null}')
 
 
+def test_a_format_that_nothing_checks_is_listed() -> None:
+    schema = {"type": "array", "items": [{"format": "postcode"}, {"format": "date"}]}
+    spec = OutputSpec({**schema, "$schema": DRAFT_7}, grounded=True)
+    assert (spec.unchecked, spec.check()) == (("postcode",), [])
+
+
 FORMATS = {
     "date": ("2026-12-01", "2026-13-01"),
     "time": ("07:35:00Z", "25:00:00Z"),
@@ -342,6 +410,26 @@ def test_a_string_with_a_format_is_a_span_of_that_format(name: str) -> None:
     assert accepts(bound, None)
     for wrong in (bad, "!", f"hello {good}", f"{good}, or", ""):
         assert not accepts(bound, wrong)
+
+
+def test_a_pattern_that_very_many_parts_of_the_text_match_is_enforced() -> None:
+    text = " ".join(f"word{number}" for number in range(1500))
+    bound = grounded({"type": "string", "pattern": "[1-9]$"}, f'{text} and "9"')
+    for good in ("word7 word8 word9", "word1499"):
+        assert accepts(bound, good)
+    for bad in ("word7 word8 word", "word10", "word9 and", "word2000", ""):
+        assert not admits(bound.grammar, json.dumps(bad))
+
+
+def test_a_pattern_that_takes_exponential_time_to_search_does_not() -> None:
+    word = "a" * 60
+    bound = grounded({"type": ["string", "null"], "pattern": "^(a+)+$"}, f"{word}! aaa ab")
+    assert accepts(bound, "aaa")
+    assert accepts(bound, word)
+    assert not admits(bound.grammar, json.dumps(f"{word}!"))
+    nothing = grounded({"type": "string", "pattern": "^(a+)+$"}, f"{word}b!")
+    with pytest.raises(OutputInvalid, match="no string"):
+        nothing.check()
 
 
 @pytest.mark.parametrize(
@@ -379,10 +467,30 @@ def test_an_answer_that_bypassed_the_grammar_is_rejected(answer: str, problem: s
         grounded(PERSON, TEXT).parse(answer)
 
 
-def test_a_choice_stays_as_the_schema_writes_it() -> None:
-    schema = {"properties": {"city": {"enum": ["New York"]}, "place": {"type": "string"}}}
-    extraction = grounded(schema, "in New\nYork").parse('{"city": "New York", "place": "New York"}')
-    assert extraction.data == {"city": "New York", "place": "New\nYork"}
+def test_a_choice_stays_as_the_schema_writes_it_and_has_a_span_if_the_text_has_it() -> None:
+    city = {"enum": ["New York", "Rome", 7, True]}
+    schema = {"type": "array", "items": city}
+    extraction = grounded(schema, "in New\nYork, 7").parse('["New York", "Rome", 7, true]')
+    assert extraction.data == ["New York", "Rome", 7, True]
+    assert [(s.path, s.start, s.end) for s in extraction.spans] == [("/0", 3, 11), ("/2", 13, 14)]
+
+
+NUMBERS = "19.90 1e400 123456789012345678901234567890 0.12345678901234567890123 6.02e23 1e22"
+
+
+def test_no_number_is_rounded() -> None:
+    bound = grounded({"type": "number"}, NUMBERS)
+    integer = 123456789012345678901234567890
+    for literal in ("19.90", str(integer), "6.02e23", "1e22"):
+        assert admits(bound.grammar, literal)
+    assert bound.parse(str(integer)).data == integer
+    assert bound.parse("19.90").data == 19.9
+    for literal in ("1e400", "0.12345678901234567890123", "0.12345678901234568"):
+        assert not admits(bound.grammar, literal)
+    words = grounded({"type": "string"}, NUMBERS)
+    for literal in ("19.90", "1e400", "0.12345678901234567890123"):
+        assert words.parse(json.dumps(literal)).data == literal
+        assert admits(words.grammar, json.dumps(literal))
 
 
 # --- for any text --------------------------------------------------------------------------------
@@ -464,20 +572,28 @@ SCHEMAS = st.recursive(
                     inner, st.integers(0, 3))
         | st.builds(lambda choices: {"anyOf": choices}, st.lists(inner, min_size=1, max_size=3))
         | st.builds(lambda values: {"type": "object", "additionalProperties": values}, inner)
+        | st.builds(lambda parts: {"allOf": parts}, st.lists(inner, min_size=1, max_size=2))
+        | st.builds(lambda one, choices: {**one, "anyOf": choices}, inner,
+                    st.lists(inner, min_size=1, max_size=2))
+        | st.builds(lambda values, other: {"type": "object", "properties": {"a": other},
+                                           "patternProperties": {"^[ab]": values}}, inner, inner)
+        | st.builds(lambda first, others: {"type": "array", "prefixItems": [first],
+                                           "items": others, "maxItems": 2}, inner, inner)
     ),
     max_leaves=6,
 )  # fmt: skip
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(schema=SCHEMAS, text=TEXTS, seed=st.integers(0, 2**32), many=st.booleans())
 def test_whatever_the_grammar_of_any_schema_admits_is_valid(
     schema: Schema, text: str, seed: int, many: bool, model: GGUF, grammar_tokenizer: object
 ) -> None:
     bound = OutputSpec(schema, many=many, grounded=True).bind(text)
     try:
+        assume(not bound.spec.check())
         matcher = Constraint(grammar_tokenizer, bound.grammar, len(model.tokens))
-    except OutputInvalid:
+    except (OutputInvalid, UsageError):
         assume(False)
     choice, tokens = random.Random(seed), list[int]()
     while not matcher.finished and len(tokens) < 300:
