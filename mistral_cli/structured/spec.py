@@ -48,7 +48,8 @@ class OutputSpec:
     def _compiled(self) -> Compiled:
         """The grammar as far as it is known without a text."""
         if self.grounded:
-            return compile_groundable(self.merged, X
+            return compile_groundable(self.merged, many=self.many)
+        return compile_schema(self.schema, many=self.many, once=self.once)
 
     @property
     def unchecked(self) -> tuple[str, ...]:

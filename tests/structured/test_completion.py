@@ -124,9 +124,11 @@ PERSON: Schema = {
         ('{"name": "Bo", "age": 1', '{"name": "Bo", "age": 1}'),
         ('{"name": "Bo", "age": -', '{"name": "Bo", "age": null}'),
         ('{"name": "Bo", "age": n', '{"name": "Bo", "age": null}'),
-        ('{"name": "Bo", "age": 1, "kind": "a', '{"name": "Bo", "age": 1, "kind": "a long kind of thing"}'),
+        ('{"name": "Bo", "age": 1, "kind": "a',
+         '{"name": "Bo", "age": 1, "kind": "a long kind of thing"}'),
         ('{"name": "Bo", "age": 1, "kind": "', '{"name": "Bo", "age": 1}'),
-        ('{"name": "Bo", "age": 1, "map": {"x": 1, "y', '{"name": "Bo", "age": 1, "map": {"x": 1}}'),
+        ('{"name": "Bo", "age": 1, "map": {"x": 1, "y',
+         '{"name": "Bo", "age": 1, "map": {"x": 1}}'),
     ],
 )  # fmt: skip
 def test_what_is_open_ends_and_what_is_required_follows(beginning: str, completed: str) -> None:

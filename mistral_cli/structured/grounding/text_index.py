@@ -9,7 +9,6 @@ that the user gets quotes the original text, with its own whitespace.
 from __future__ import annotations
 
 import json
-import math
 import re
 import unicodedata
 from bisect import bisect_left
