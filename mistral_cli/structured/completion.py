@@ -66,30 +66,44 @@ def complete_json(grammar: str, beginning: str, required: Collection[str]) -> Co
 
 
 def completions(grammar: str, beginning: str, required: Collection[str]) -> Iterator[Completion]:
-    """The completion of `beginning`, then those without the member that was being written in its
-    innermost list or object, in the one around that, and so on.
+    """The completion of `beginning`, then those that keep less and less of it.
 
-    A scalar that could only be completed by inventing the rest of it comes last.
+    They leave out the member that was being written in one of the open lists and objects, then half
+    of its members, and so on. A scalar that could only be completed by inventing the rest of it
+    comes last.
     """
     data = beginning.encode()
     names = frozenset(as_text(name)[1:-1].encode() for name in required)
     cursor, path_of = JsonCursor(data), dict[int, "ValuePath"]()
-    for end, depth in [
-        (cursor.whole(), len(cursor.open)),
-        *((each.whole, depth) for depth, each in reversed([*enumerate(cursor.open, start=1)])),
-        (0, 0),
-    ]:
+    for end, depth in [(cursor.whole(), len(cursor.open)), *_earlier_ends(cursor), (0, 0)]:
         path_of.setdefault(end, cursor.path[:depth])
-    invented = None
-    for end, path in path_of.items():
+    invented, before = None, ""
+    for end, path in sorted(path_of.items(), reverse=True):
         if walk := _shortest(grammar, data[:end], names):
             found = walk.completion(end, path)
             if walk.invents:
                 invented = found
-            else:
+            elif found.text != before:
                 yield found
+                before = found.text
     if invented:
         yield invented
+
+
+def _earlier_ends(cursor: JsonCursor) -> Iterator[tuple[int, int]]:
+    """Where the members of open containers end: the last of each, the one half way, and so on.
+
+    The depth beside each is that of the value that was cut.
+    """
+    for depth, each in enumerate(cursor.open, start=1):
+        yield each.whole, depth
+        least = 0 if each.kind == "list" else 1  # else an object would have placeholders alone
+        index = each.members // 2
+        while index >= least:
+            yield each.ends[index], depth - 1
+            if index == 0:
+                break
+            index //= 2
 
 
 def required_names(schema: Any) -> frozenset[str]:

@@ -23,14 +23,24 @@ _HALF = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[\da-fA-F]{0,3})?|\\u[dD][89abAB][\
 class OpenContainer:
     """An open list or object that begins at `start`.
 
-    After the byte `whole` it could end, or go on with another member: no member is half written.
+    After each of the bytes `ends` it could end, or go on with another member: no member is half
+    written there. The first is behind its bracket.
     """
 
     kind: Literal["list", "object"]
     start: int
-    whole: int
-    members: int = 0
+    ends: list[int]
     key: str = ""
+
+    @property
+    def whole(self) -> int:
+        """The end of its last member that is complete."""
+        return self.ends[-1]
+
+    @property
+    def members(self) -> int:
+        """The number of its complete members."""
+        return len(self.ends) - 1
 
     @property
     def step(self) -> str | int:
@@ -83,7 +93,7 @@ class JsonCursor:
             self._begin("key" if self.expects_key else "string", end)
         elif byte in b"[{":
             kind: Literal["list", "object"] = "list" if byte == ord("[") else "object"
-            self.open.append(OpenContainer(kind, end, end + 1))
+            self.open.append(OpenContainer(kind, end, [end + 1]))
             self.expects_key, self.expects_value = kind == "object", kind == "list"
         elif byte in b"]}":
             if self.open:
@@ -135,5 +145,4 @@ class JsonCursor:
     def _value_ends(self, end: int) -> None:
         self.token, self.expects_value, self.expects_key = None, False, False
         if self.open:
-            self.open[-1].whole = end
-            self.open[-1].members += 1
+            self.open[-1].ends.append(end)

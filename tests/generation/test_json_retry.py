@@ -272,6 +272,14 @@ def test_a_member_that_is_not_valid_goes(mistral: Path) -> None:
     assert data_of(result) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+def test_a_key_that_the_model_repeats_goes(mistral: Path) -> None:
+    schema = {"type": "object", "additionalProperties": {"type": "integer"}}
+    plan = request_of(Task("json-extract", schema=schema), mistral, "Bob is 34", max_tokens=60)
+    twice = '{"a": 1, "b": 2, "a": 3, "a": 3, "a": 3, "a"'
+    assert data_of(close(plan, Model(twice + "…", "…", "…"))) == {"a": 1, "b": 2}
+    assert data_of(close(plan, Model('{"a": 1, "b"…', ': 2, "a": 5}'))) == {"a": 1}
+
+
 def test_an_open_list_is_closed_behind_the_items_that_are_printed(mistral: Path) -> None:
     prepared, planner = make_plan(mistral, max_tokens=150, many=True, jsonl=True)
     output = io.StringIO()

@@ -99,7 +99,7 @@ PERSON: Schema = {
         "name": {"type": "string"},
         "tags": {"type": "array", "items": {"type": "string"}},
         "age": {"type": ["integer", "null"]},
-        "kind": {"enum": ["a long kind of thing", "short"]},
+        "kind": {"enum": ["a long kind", "short"]},
         "map": {"type": "object", "additionalProperties": {"type": "integer"}},
     },
     "required": ["name", "age"],
@@ -124,11 +124,9 @@ PERSON: Schema = {
         ('{"name": "Bo", "age": 1', '{"name": "Bo", "age": 1}'),
         ('{"name": "Bo", "age": -', '{"name": "Bo", "age": null}'),
         ('{"name": "Bo", "age": n', '{"name": "Bo", "age": null}'),
-        ('{"name": "Bo", "age": 1, "kind": "a',
-         '{"name": "Bo", "age": 1, "kind": "a long kind of thing"}'),
+        ('{"name": "", "age": 1, "kind": "a', '{"name": "", "age": 1, "kind": "a long kind"}'),
         ('{"name": "Bo", "age": 1, "kind": "', '{"name": "Bo", "age": 1}'),
-        ('{"name": "Bo", "age": 1, "map": {"x": 1, "y',
-         '{"name": "Bo", "age": 1, "map": {"x": 1}}'),
+        ('{"name": "", "age": 1, "map": {"x": 1, "y', '{"name": "", "age": 1, "map": {"x": 1}}'),
     ],
 )  # fmt: skip
 def test_what_is_open_ends_and_what_is_required_follows(beginning: str, completed: str) -> None:
@@ -159,6 +157,11 @@ def test_the_next_completions_leave_out_more() -> None:
         '[{"name": "A", "age": 1}]',
         "[]",
     ]
+    numbers = [
+        found.text
+        for found in completions(OutputSpec({"type": "array"}).grammar, "[1, 2, 3, 4, 5", ())
+    ]
+    assert numbers == ["[1, 2, 3, 4, 5]", "[1, 2, 3, 4]", "[1, 2]", "[1]", "[]"]
 
 
 def test_a_scalar_that_would_be_invented_goes() -> None:

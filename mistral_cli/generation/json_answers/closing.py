@@ -119,9 +119,9 @@ class _Closing:
                 self._forced += self._count(written[found.kept :])
             more = self.executor.ask(request, self.prepared.stop, lambda _: None)
             self.answers.append(more)
-            text = written + more.text
             if more.finish_reason == "stop":
-                return ClosedAnswer(self._whole(text), self._spec.parse(text), self._paths())
+                return self._ended(written + more.text, text)
+            text = written + more.text
         return None
 
     def _fitting(self, text: str) -> Iterator[Completion]:
@@ -143,6 +143,13 @@ class _Closing:
         share = max(left // len(found.gaps), min(left, _VALUE))
         # A space belongs to the token that follows it.
         return found.text[: found.gaps[0].start].rstrip(" "), share
+
+    def _ended(self, text: str, before: str) -> ClosedAnswer:
+        """The `text` that the model ended; without its last part where that is not valid."""
+        try:
+            return ClosedAnswer(self._whole(text), self._spec.parse(text), self._paths())
+        except OutputInvalid:
+            return self._closed(before)
 
     def _closed(self, text: str) -> ClosedAnswer:
         """The first completion that is valid. Raises OutputInvalid."""
@@ -179,7 +186,7 @@ class _Closing:
             first,
             text=text,
             finish_reason="closed" if self._cut else "stop",
-            completion_tokens=self._spent,
+            completion_tokens=self._count(text),
             timings=times,
         )
 
