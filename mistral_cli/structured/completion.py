@@ -106,6 +106,25 @@ def _earlier_ends(cursor: JsonCursor) -> Iterator[tuple[int, int]]:
             index //= 2
 
 
+def last_ending(grammar: str, text: str, start: int, closing: bytes) -> int | None:
+    """The last place in `text`, from `start` on, where a byte of `closing` may follow, if any."""
+    matcher, places, wanted = _matcher(grammar).deep_copy(), list[int](), _mask(closing)
+    matcher.consume_tokens(list(text[:start].encode()))
+    for place in range(start, len(text) + 1):
+        if int.from_bytes(matcher.compute_bitmask()[:32], "little") & wanted:
+            places.append(place)
+        matcher.consume_tokens(list(text[place : place + 1].encode()))
+        if matcher.is_error():
+            break
+    # After a backslash, a quote does not end a string.
+    whole = (each for each in reversed(places) if _is_whole(text[:each].encode()))
+    return next(whole, None)
+
+
+def _is_whole(text: bytes) -> bool:
+    return JsonCursor(text).whole() == len(text)
+
+
 def required_names(schema: Any) -> frozenset[str]:
     """The properties that any part of `schema` requires."""
     parts = schema.values() if isinstance(schema, dict) else schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -55,21 +56,24 @@ class Limits:
 
 @dataclass(frozen=True)
 class Runaway:
-    """The value at `path`, a JSON Pointer, runs away.
+    """The value at `path` runs away.
 
-    The first `kept` characters of the answer are worth keeping; that value should end after them.
+    It begins at the character `start` of the answer. The first `kept` characters are worth keeping;
+    the value should end after them.
     """
 
-    path: str
+    path: ValuePath
     part: Part
+    start: int
     kept: int
     why: str
 
     @property
     def message(self) -> str:
         """One line for the user."""
-        name = self.path or "the answer"
-        return f"{name}: the {self.part} {self.why}, and was ended there"
+        what = "value" if self.part == "nesting" else self.part
+        at = f" at {pointer(self.path)}" if self.path else ""
+        return f"the {what}{at} {self.why}, and was ended"
 
 
 @dataclass
@@ -90,10 +94,11 @@ class _Container:
 class RunawayWatch:
     """Reads an answer as it streams. `source` is the text that it is about.
 
-    What the source itself repeats may be repeated. One object for one answer.
+    What the source itself repeats may be repeated, and what is `known` is not reported again. One
+    object for one answer.
     """
 
-    def __init__(self, source: str, limits: Limits) -> None:
+    def __init__(self, source: str, limits: Limits, known: Iterable[Runaway] = ()) -> None:
         self._source, self._limits = source, limits
         self._text = ""
         self._stack: list[_Container] = []
@@ -103,7 +108,7 @@ class RunawayWatch:
         self._is_key = False
         self._escaped = False
         self._looked = 0
-        self._known = set[tuple[str, Part]]()
+        self._known = {(each.path, each.part) for each in known}
 
     def feed(self, delta: str) -> Runaway | None:
         """Read `delta`; return what runs away at its end, each value once."""
@@ -234,10 +239,13 @@ class RunawayWatch:
 
     def _runaway(self, part: Part, kept: int, why: str, level: int | None = None) -> Runaway:
         path: ValuePath = tuple(each.step for each in self._stack[:level])
-        if part == "string" and self._string is not None:
-            whole = _WHOLE.match(self._text, self._string + 1, kept)
+        start = self._stack[level].start if level else self._string or self._number or 0
+        if part == "string":
+            whole = _WHOLE.match(self._text, start + 1, kept)
             kept = whole.end() if whole else kept
-        return Runaway(pointer(path), part, kept, why)
+        if part == "number":
+            kept = len(self._text[:kept].rstrip("+-.eE"))
+        return Runaway(path, part, start, kept, why)
 
 
 def _longest_number(text: str) -> int:

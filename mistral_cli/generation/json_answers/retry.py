@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
 from mistral_cli.generation.json_answers.closing import ClosedAnswer, close, reserve
+from mistral_cli.generation.json_answers.runaways import Attempt, ask
 from mistral_cli.models.chat import Message
 from mistral_cli.structured.item_stream import ItemReader
 from mistral_cli.structured.schema import output_invalid
@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from mistral_cli.generation.planner import PreparedRequest
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
-
-# The same few characters repeated: with more room the model would only repeat them more often.
-_LOOP = re.compile(r"(.{1,60}?)\1{5,}.{0,60}\Z", re.DOTALL)
-_TAIL = 480  # characters, enough for six repetitions
 
 _TOO_LONG = "Keep the answer short: all of it must fit in {} tokens."
 _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
@@ -49,20 +45,23 @@ def extract(
     retried = False
     while request:
         current = replace(prepared, request=request)
-        answer = _ask(current, executor, on_text, closes=closes)
+        tight = retried or request is not prepared.request
+        attempt = _ask(current, executor, on_text, closes=closes, tight=tight)
+        answer = attempt.answer
         try:
-            closed = _close(current, executor, answer) if closes else None
+            closed = _close(current, executor, attempt) if closes else None
             if not closed:
                 _refuse_cut(answer)
                 closed = ClosedAnswer(answer, spec.parse(answer.text))
             result = executor.result(prepared, closed.answer)
-            warnings = [f"{failure}; retried" for failure in failures] + [*closed.warnings]
+            warnings = [f"{failure}; retried" for failure in failures]
+            warnings += [*attempt.warnings, *closed.warnings]
             return replace(result, extraction=closed.extraction, warnings=tuple(warnings))
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
         more_room = request.max_tokens < prepared.longest_answer and not retried
-        if more_room and isinstance(error, OutputCut) and not _is_looping(answer.text):
+        if more_room and isinstance(error, OutputCut) and not attempt.runs_away:
             request = replace(request, max_tokens=prepared.longest_answer)
         else:
             request = None if retried else _retry(prepared, executor, answer, error)
@@ -91,39 +90,53 @@ def extract_items(
             writer.item(spec.parse_item(item))
             printed += 1
 
+    def on_restart(text: str) -> None:
+        nonlocal reader, answer_text, printed
+        reader, answer_text = ItemReader(), text
+        for item in [*reader.feed(text)][printed:]:
+            writer.item(spec.parse_item(item))
+            printed += 1
+
     try:
-        answer = _ask(prepared, executor, on_text, closes=closes)
-        if closed := _close(prepared, executor, answer) if closes else None:
+        attempt = _ask(prepared, executor, on_text, closes=closes, on_restart=on_restart)
+        answer = attempt.answer
+        if closed := _close(prepared, executor, attempt) if closes else None:
             for item in [*ItemReader().feed(closed.answer.text)][printed:]:
                 writer.item(spec.parse_item(item))
-            return replace(executor.result(prepared, closed.answer), warnings=closed.warnings)
+            warnings = (*attempt.warnings, *closed.warnings)
+            return replace(executor.result(prepared, closed.answer), warnings=warnings)
         _refuse_cut(answer)
         if not reader.closed:
             raise output_invalid("the answer is not a complete list")
     except (OutputCut, OutputInvalid) as failure:
         message = f"{failure.message} (items already printed: {printed})"
         raise _with_answer(failure.with_message(message), answer_text) from None
-    return replace(executor.result(prepared, answer), warnings=())
+    return replace(executor.result(prepared, answer), warnings=attempt.warnings)
 
 
 def _ask(
-    prepared: PreparedRequest, executor: Executor, on_text: Callable[[str], None], *, closes: bool
-) -> Answer:
+    prepared: PreparedRequest,
+    executor: Executor,
+    on_text: Callable[[str], None],
+    *,
+    closes: bool,
+    tight: bool = False,
+    on_restart: Callable[[str], None] = lambda _: None,
+) -> Attempt:
     """Run the request; if it `closes`, without the tokens that closing may need."""
     request = prepared.request
     if closes:
         kept = reserve(prepared, executor)
         request = replace(request, max_tokens=request.max_tokens - kept)
-    return executor.ask(request, prepared.stop, on_text)
+    return ask(prepared, executor, request, on_text, on_restart=on_restart, tight=tight)
 
 
-def _close(prepared: PreparedRequest, executor: Executor, answer: Answer) -> ClosedAnswer | None:
+def _close(prepared: PreparedRequest, executor: Executor, attempt: Attempt) -> ClosedAnswer | None:
     """Close an answer that was cut; None if it was not, or if no value fits the limit."""
-    if answer.finish_reason != "length":
+    if attempt.answer.finish_reason != "length":
         return None
-    looping = _is_looping(answer.text)
-    limit = prepared.request.max_tokens if looping else prepared.longest_answer
-    return close(prepared, executor, answer, limit, goes_on=not looping)
+    limit = prepared.request.max_tokens if attempt.runs_away else prepared.longest_answer
+    return close(prepared, executor, attempt.answer, limit, goes_on=not attempt.runs_away)
 
 
 def _retry(
@@ -146,10 +159,6 @@ def _retry(
         once = replace(spec.spec, once=keys)
         request = replace(request, grammar=once.grammar)
     return request
-
-
-def _is_looping(text: str) -> bool:
-    return _LOOP.search(text[-_TAIL:]) is not None
 
 
 def _refuse_cut(answer: Answer) -> None:

@@ -1,0 +1,162 @@
+"""Run a request for JSON. Where the answer runs away, end that value and let the model go on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mistral_cli.generation.answer import AnswerEnded
+from mistral_cli.structured.completion import complete_json, last_ending, required_names
+from mistral_cli.structured.json_cursor import JsonCursor
+from mistral_cli.structured.runaways import Limits, Part, Runaway, RunawayWatch
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.types import Request
+    from mistral_cli.generation.answer import Answer
+    from mistral_cli.generation.planner import PreparedRequest
+    from mistral_cli.generation.session import Executor
+    from mistral_cli.structured.spec import BoundSpec
+
+# What ends a value. A number ends before what follows it, which the model writes.
+_CLOSING: Mapping[Part, bytes] = {
+    "string": b'"',
+    "list": b"]",
+    "object": b"}",
+    "number": b",]}",
+}
+
+_MOST = 12  # values to end in one answer: each costs a prefill of what was written since
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """An answer, with a warning for each of its values that ran away and was ended.
+
+    `runs_away` is True if it was cut in one that could not be ended.
+    """
+
+    answer: Answer
+    warnings: tuple[str, ...] = ()
+    runs_away: bool = False
+
+
+def ask(
+    prepared: PreparedRequest,
+    executor: Executor,
+    request: Request,
+    on_text: Callable[[str], None],
+    *,
+    on_restart: Callable[[str], None] = lambda _: None,
+    tight: bool = False,
+) -> Attempt:
+    """Run `request`, with an end to each value that repeats itself or grows beyond its text.
+
+    `on_text` gets the text as it streams, `on_restart` the beginning that takes its place when a
+    value was ended. `tight` limits are for a second attempt.
+    """
+    spec = prepared.prompt.spec
+    assert spec is not None
+    return _Asking(prepared, executor, request, spec, on_text, on_restart, tight).run()
+
+
+@dataclass
+class _Asking:
+    """The steps of one attempt: `parts` are the answers so far, `ended` the values."""
+
+    prepared: PreparedRequest
+    executor: Executor
+    request: Request
+    spec: BoundSpec
+    on_text: Callable[[str], None]
+    on_restart: Callable[[str], None]
+    tight: bool
+    parts: list[Answer] = field(default_factory=list)
+    ended: list[Runaway] = field(default_factory=list)
+    known: list[Runaway] = field(default_factory=list)
+
+    def run(self) -> Attempt:
+        """Ask, end what runs away, and ask for the rest, until the answer ends by itself."""
+        request, text = self.request, ""
+        while True:
+            text, found = self._stream(request, text)
+            beginning = self._end(text, found) if found else None
+            if found and beginning is not None:
+                self.ended.append(found)
+            elif found and self.parts[-1].finish_reason == "stop":
+                beginning = text  # the grammar does not let it end: the model goes on
+            if beginning is None:
+                return self._attempt(text, runs_away=found is not None)
+            left = self.request.max_tokens - self._count(beginning)
+            more = self.executor.planner.with_written(self.request, self.parts[0], beginning, left)
+            if more is None:
+                self.parts[-1] = replace(self.parts[-1], finish_reason="length")
+                return self._attempt(beginning, runs_away=False)
+            self.on_restart(beginning)
+            request, text = more, beginning
+
+    def _stream(self, request: Request, written: str) -> tuple[str, Runaway | None]:
+        """The text with what the model added to `written`, and what runs away in it."""
+        limits = (Limits.when_cut if self.tight else Limits.while_streaming)(self.spec.text)
+        watch, found = RunawayWatch(self.spec.text, limits, self.known), None
+        watch.feed(written)
+
+        def read(delta: str) -> None:
+            nonlocal found
+            self.on_text(delta)
+            if found := watch.feed(delta):
+                raise AnswerEnded
+
+        answer = self.executor.ask(request, self.prepared.stop, read)
+        self.parts.append(answer)
+        text = written + answer.text
+        if not found and answer.finish_reason == "length":
+            cut_limits = Limits.when_cut(self.spec.text)
+            found = RunawayWatch(self.spec.text, cut_limits, self.known).feed(text)
+        if found:
+            self.known.append(found)
+        return text, found
+
+    def _end(self, text: str, found: Runaway) -> str | None:
+        """`text` up to the end of the value that was `found`; None if it cannot end there."""
+        if len(self.ended) == _MOST:
+            return None
+        grammar, kept = self.spec.grammar, text[: found.kept]
+        if found.part == "nesting":
+            return _least(grammar, kept, len(found.path), required_names(self.spec.spec.schema))
+        closing = _CLOSING[found.part]
+        start = found.start + 1 if found.part == "string" else found.kept
+        end = last_ending(grammar, kept, start, closing)
+        return None if end is None else kept[:end] + closing[:1].decode().strip(",")
+
+    def _attempt(self, text: str, *, runs_away: bool) -> Attempt:
+        first, last = self.parts[0], self.parts[-1]
+        seconds = sum(each.timings.prompt + each.timings.generation for each in self.parts[1:])
+        times = replace(first.timings, generation=first.timings.generation + seconds)
+        tokens = self._count(text) if len(self.parts) > 1 else first.completion_tokens
+        answer = replace(
+            first,
+            text=text,
+            finish_reason=last.finish_reason,
+            completion_tokens=tokens,
+            timings=times,
+        )
+        return Attempt(answer, tuple(each.message for each in self.ended), runs_away)
+
+    def _count(self, text: str) -> int:
+        return len(self.executor.planner.tokenize(text))
+
+
+def _least(grammar: str, kept: str, depth: int, required: Collection[str]) -> str | None:
+    """`kept` with the shortest value in the place where it ends, inside of `depth` containers."""
+    whole = complete_json(grammar, kept, required)
+    if not whole or whole.kept < len(kept):
+        return None
+    cursor = JsonCursor(kept.encode())
+    parent = cursor.open[depth - 1]
+    members = parent.members
+    for byte in whole.ending.encode():
+        cursor.feed(byte)
+        if parent.members > members:
+            return cursor.text[: parent.whole].decode()
+    return None
