@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -11,7 +11,7 @@ from mistral_cli.structured.spans import ValuePath, pointer
 
 Part = Literal["string", "list", "object", "number", "nesting"]
 
-# What counts as a repetition: so many times the same characters, and so many characters in all.
+# What counts as a repetition: so many times the same, and so many characters in all.
 # The second number is for what is short: rows of dashes, lists of zeros.
 _TIMES, _CHARACTERS, _CHARACTERS_IF_SHORT = 4, 60, 160
 _SHORT = 8
@@ -29,29 +29,23 @@ _WHOLE = re.compile(
 
 @dataclass(frozen=True)
 class Limits:
-    """The most characters of a string, of a list and of its items, and digits of a number."""
+    """The most characters of a string, members of a list or object, and digits of a number."""
 
     characters: int
-    list_characters: int
-    items: int
+    members: int
     digits: int
 
     @classmethod
     def while_streaming(cls, text: str) -> Limits:
         """Limits that no answer about `text` exceeds if it would end by itself."""
-        words = len(_WORDS.findall(text))
-        return cls(
-            max(500, 2 * len(text)),
-            max(10_000, 50 * len(text)),
-            max(100, words),
-            20 + _longest_number(text),
-        )
+        members = max(100, len(_WORDS.findall(text)))
+        return cls(max(500, 2 * len(text)), members, 20 + _longest_number(text))
 
     @classmethod
     def when_cut(cls, text: str) -> Limits:
         """Limits for an answer that was cut: what is longer cannot all come from `text`."""
-        length = len(text)
-        return cls(100 + length, 200 + 2 * length, 20 + length // 4, 5 + _longest_number(text))
+        members = 20 + len(_WORDS.findall(text)) // 2
+        return cls(100 + len(text), members, 5 + _longest_number(text))
 
 
 @dataclass(frozen=True)
@@ -122,6 +116,27 @@ class RunawayWatch:
         self._looked = len(self._text)
         return self._new(self._repeated())
 
+    def idle(self) -> Iterator[Runaway]:
+        """What is open and has gone on without a word of the source, the outermost first.
+
+        Only for an answer that was cut: one that ends by itself may well add words of its own.
+        """
+        in_source = set(_WORDS.findall(self._source))
+        for depth, each in enumerate(self._stack):
+            seen, last, start = set[str](), 0, each.start
+            for number, end in enumerate(each.ends):
+                words = in_source.intersection(_WORDS.findall(self._text, start, end))
+                start = end
+                if not words <= seen:
+                    seen |= words
+                    last = number
+            after = each.ends[last + 1 :]
+            if len(after) >= _TIMES and after[-1] - each.ends[last] >= _CHARACTERS:
+                why = f"went on for {len(after)} members without a new word of the text"
+                found = self._runaway(each.kind, each.ends[last], why, depth - len(self._stack))
+                if (found.path, found.part) not in self._known:
+                    yield found
+
     def _new(self, found: Runaway | None) -> Runaway | None:
         if not found or (found.path, found.part) in self._known:
             return None
@@ -186,12 +201,9 @@ class RunawayWatch:
             return self._runaway("number", length - 1, f"has more than {limits.digits} digits")
         for depth, each in enumerate(self._stack):
             level = depth - len(self._stack)
-            if len(each.ends) > limits.items:
-                why = f"has more than {limits.items} items"
-                return self._runaway(each.kind, each.ends[limits.items - 1], why, level)
-            if each.kind == "list" and each.ends and length - each.start > limits.list_characters:
-                why = f"has more than {limits.list_characters} characters"
-                return self._runaway("list", each.ends[-1], why, level)
+            if len(each.ends) > limits.members:
+                why = f"has more than {limits.members} members"
+                return self._runaway(each.kind, each.ends[limits.members - 1], why, level)
         return None
 
     def _repeated(self) -> Runaway | None:

@@ -45,8 +45,7 @@ def extract(
     retried = False
     while request:
         current = replace(prepared, request=request)
-        tight = retried or request is not prepared.request
-        attempt = _ask(current, executor, on_text, closes=closes, tight=tight)
+        attempt = _ask(current, executor, on_text, closes=closes, retried=retried)
         answer = attempt.answer
         try:
             closed = _close(current, executor, attempt) if closes else None
@@ -120,7 +119,7 @@ def _ask(
     on_text: Callable[[str], None],
     *,
     closes: bool,
-    tight: bool = False,
+    retried: bool = False,
     on_restart: Callable[[str], None] = lambda _: None,
 ) -> Attempt:
     """Run the request; if it `closes`, without the tokens that closing may need."""
@@ -128,7 +127,16 @@ def _ask(
     if closes:
         kept = reserve(prepared, executor)
         request = replace(request, max_tokens=request.max_tokens - kept)
-    return ask(prepared, executor, request, on_text, on_restart=on_restart, tight=tight)
+    room = prepared.request.max_tokens < prepared.longest_answer and not retried
+    return ask(
+        prepared,
+        executor,
+        request,
+        on_text,
+        on_restart=on_restart,
+        more_room=room and not closes,
+        tight=retried,
+    )
 
 
 def _close(prepared: PreparedRequest, executor: Executor, attempt: Attempt) -> ClosedAnswer | None:

@@ -48,16 +48,18 @@ def ask(
     on_text: Callable[[str], None],
     *,
     on_restart: Callable[[str], None] = lambda _: None,
+    more_room: bool = False,
     tight: bool = False,
 ) -> Attempt:
     """Run `request`, with an end to each value that repeats itself or grows beyond its text.
 
     `on_text` gets the text as it streams, `on_restart` the beginning that takes its place when a
-    value was ended. `tight` limits are for a second attempt.
+    value was ended. With `more_room` an answer that was cut will be asked for again with a higher
+    limit; without, its longest parts are ended. `tight` limits are for a second attempt.
     """
     spec = prepared.prompt.spec
     assert spec is not None
-    return _Asking(prepared, executor, request, spec, on_text, on_restart, tight).run()
+    return _Asking(prepared, executor, request, spec, on_text, on_restart, more_room, tight).run()
 
 
 @dataclass
@@ -70,6 +72,7 @@ class _Asking:
     spec: BoundSpec
     on_text: Callable[[str], None]
     on_restart: Callable[[str], None]
+    more_room: bool
     tight: bool
     parts: list[Answer] = field(default_factory=list)
     ended: list[Runaway] = field(default_factory=list)
@@ -110,12 +113,17 @@ class _Asking:
         answer = self.executor.ask(request, self.prepared.stop, read)
         self.parts.append(answer)
         text = written + answer.text
-        if not found and answer.finish_reason == "length":
-            cut_limits = Limits.when_cut(self.spec.text)
-            found = RunawayWatch(self.spec.text, cut_limits, self.known).feed(text)
+        if not found and answer.finish_reason == "length" and not self.more_room:
+            found = self._when_cut(text)
         if found:
             self.known.append(found)
         return text, found
+
+    def _when_cut(self, text: str) -> Runaway | None:
+        watch = RunawayWatch(self.spec.text, Limits.when_cut(self.spec.text), self.known)
+        if found := watch.feed(text):
+            return found
+        return next((each for each in watch.idle() if self._end(text, each) is not None), None)
 
     def _end(self, text: str, found: Runaway) -> str | None:
         """`text` up to the end of the value that was `found`; None if it cannot end there."""
