@@ -106,6 +106,25 @@ def _earlier_ends(cursor: JsonCursor) -> Iterator[tuple[int, int]]:
             index //= 2
 
 
+def with_least_value(grammar: str, beginning: str, required: Collection[str]) -> str | None:
+    """The `beginning` of an answer, which ends where a value begins, with the shortest such value.
+
+    None if the grammar needs too long a text to complete it.
+    """
+    data = beginning.encode()
+    walk = _shortest(grammar, data, frozenset(as_text(name)[1:-1].encode() for name in required))
+    cursor = JsonCursor(data)
+    if not walk or not cursor.open:
+        return None
+    parent = cursor.open[-1]
+    members = parent.members
+    for byte in bytes(walk.cursor.text[len(data) :]):
+        cursor.feed(byte)
+        if parent.members > members:
+            return cursor.text[: parent.whole].decode()
+    return None
+
+
 def last_ending(grammar: str, text: str, start: int, closing: bytes) -> int | None:
     """The last place in `text`, from `start` on, where a byte of `closing` may follow, if any."""
     matcher, places, wanted = _matcher(grammar).deep_copy(), list[int](), _mask(closing)

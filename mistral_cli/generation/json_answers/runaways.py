@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.generation.answer import AnswerEnded
-from mistral_cli.structured.completion import complete_json, last_ending, required_names
-from mistral_cli.structured.json_cursor import JsonCursor
+from mistral_cli.structured.completion import last_ending, required_names, with_least_value
 from mistral_cli.structured.runaways import Limits, Part, Runaway, RunawayWatch
 
 if TYPE_CHECKING:
@@ -89,12 +88,12 @@ class _Asking:
             elif found and self.parts[-1].finish_reason == "stop":
                 beginning = text  # the grammar does not let it end: the model goes on
             if beginning is None:
-                return self._attempt(text, runs_away=found is not None)
+                return self._attempt(text)
             left = self.request.max_tokens - self._count(beginning)
             more = self.executor.planner.with_written(self.request, self.parts[0], beginning, left)
             if more is None:
                 self.parts[-1] = replace(self.parts[-1], finish_reason="length")
-                return self._attempt(beginning, runs_away=False)
+                return self._attempt(beginning)
             self.on_restart(beginning)
             request, text = more, beginning
 
@@ -131,13 +130,13 @@ class _Asking:
             return None
         grammar, kept = self.spec.grammar, text[: found.kept]
         if found.part == "nesting":
-            return _least(grammar, kept, len(found.path), required_names(self.spec.spec.schema))
+            return with_least_value(grammar, kept, required_names(self.spec.spec.schema))
         closing = _CLOSING[found.part]
         start = found.start + 1 if found.part == "string" else found.kept
         end = last_ending(grammar, kept, start, closing)
         return None if end is None else kept[:end] + closing[:1].decode().strip(",")
 
-    def _attempt(self, text: str, *, runs_away: bool) -> Attempt:
+    def _attempt(self, text: str) -> Attempt:
         first, last = self.parts[0], self.parts[-1]
         seconds = sum(each.timings.prompt + each.timings.generation for each in self.parts[1:])
         times = replace(first.timings, generation=first.timings.generation + seconds)
@@ -149,22 +148,8 @@ class _Asking:
             completion_tokens=tokens,
             timings=times,
         )
+        runs_away = len(self.known) > len(self.ended)
         return Attempt(answer, tuple(each.message for each in self.ended), runs_away)
 
     def _count(self, text: str) -> int:
         return len(self.executor.planner.tokenize(text))
-
-
-def _least(grammar: str, kept: str, depth: int, required: Collection[str]) -> str | None:
-    """`kept` with the shortest value in the place where it ends, inside of `depth` containers."""
-    whole = complete_json(grammar, kept, required)
-    if not whole or whole.kept < len(kept):
-        return None
-    cursor = JsonCursor(kept.encode())
-    parent = cursor.open[depth - 1]
-    members = parent.members
-    for byte in whole.ending.encode():
-        cursor.feed(byte)
-        if parent.members > members:
-            return cursor.text[: parent.whole].decode()
-    return None

@@ -1,0 +1,171 @@
+"""JSON answers that run away: the value ends, the model goes on, and the user is warned."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.plans import request_of
+from support.program import Run
+from synthetic.scripted import write_scripted
+
+from mistral_cli.engines.types import FinishReason, Request
+from mistral_cli.errors import OutputCut
+from mistral_cli.generation.answer import Answer, AnswerEnded, Result, Timings
+from mistral_cli.generation.json_answers.retry import extract
+from mistral_cli.generation.session import Executor
+from mistral_cli.generation.task import Task
+from mistral_cli.structured.runaways import Limits, RunawayWatch
+from mistral_cli.structured.schema import Schema
+
+TEXT = "Bob, 34, from Lyon, and Eve, 35, from Oslo."
+LIMITS = Limits.while_streaming(TEXT)
+STRING: Schema = {"type": "string"}
+
+
+def closed(required: str = "", **properties: Schema) -> Schema:
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": required.split(),
+        "additionalProperties": False,
+    }
+
+
+class Script:
+    """Answers a request with what follows in the script after the answer's beginning.
+
+    A step is what the answer must begin with, and what the model adds; "…" cuts it there.
+    """
+
+    def __init__(self, *steps: tuple[str, str]) -> None:
+        self.steps = [*steps]
+        self.read = 0
+
+    def __call__(
+        self, request: Request, stop: Sequence[str], on_text: Callable[[str], None]
+    ) -> Answer:
+        beginning, text = self.steps.pop(0)
+        assert request.written == beginning
+        cut, text = text.endswith("…"), text.removesuffix("…")
+        shown = ""
+        reason: FinishReason = "length" if cut else "stop"
+        for character in text:
+            shown += character
+            try:
+                on_text(character)
+            except AnswerEnded:
+                reason = "stop"
+                break
+        self.read += len(shown)
+        return Answer(shown, reason, len(shown), Timings(0.0, 0.0, 0.0))
+
+
+def answer(model: Path, schema: Schema, script: Script, **options: Any) -> Result:
+    prepared, planner = request_of(Task("json-extract", schema=schema), model, TEXT, **options)
+    planner = replace(
+        planner, tokenize=lambda text: [31_000 + byte % 500 for byte in text.encode()]
+    )
+    result = extract(prepared, Executor(planner, script), lambda _: None)
+    assert not script.steps
+    return result
+
+
+def data_of(result: Result) -> Any:
+    assert result.extraction
+    return result.extraction.data
+
+
+def test_the_model_goes_on_after_a_string(mistral: Path) -> None:
+    loop = '{"name": "Bob' + " and so on" * 30 + '", "town": "Oslo"}'
+    script = Script(("", loop), ('{"name": "Bob and so on"', ', "town": "Lyon"}'))
+    schema = closed("name town", name=STRING, town=STRING)
+    result = answer(mistral, schema, script, max_tokens=400)
+    assert data_of(result) == {"name": "Bob and so on", "town": "Lyon"}
+    assert script.read < 150  # the model was stopped long before its end
+    assert result.warnings == ("the string at /name repeats itself, and was ended",)
+    assert result.answer.finish_reason == "stop"
+    assert result.answer.completion_tokens == len(result.answer.text)
+
+
+def test_lists_objects_and_nested_values_end(mistral: Path) -> None:
+    tree: Schema = {"$ref": "#/$defs/tree"}
+    schema = closed(
+        "names notes tree",
+        names={"type": "array", "items": STRING},
+        notes={"type": "object", "additionalProperties": STRING},
+        tree=tree,
+    )
+    schema["$defs"] = {"tree": closed(tree={"anyOf": [tree, {"type": "null"}]})}
+    names = '{"names": ["Bob"' + ', "Barcelona Fashion"' * 9
+    notes = ', "notes": {"a": "b"' + ', "self": "the same one"' * 9
+    nested = ', "tree": {"tree": ' + '{"tree": ' * 30
+    first = '{"names": ["Bob", "Barcelona Fashion"]'
+    second = first + ', "notes": {"a": "b", "self": "the same one"}'
+    third = second + ', "tree": {"tree": null'
+    script = Script(("", names), (first, notes), (second, nested), (third, "}}"))
+    result = answer(mistral, schema, script, max_tokens=900)
+    assert data_of(result)["names"] == ["Bob", "Barcelona Fashion"]
+    assert len(result.warnings) == 3
+
+
+def test_what_the_grammar_does_not_let_end_goes_on(mistral: Path) -> None:
+    """The engine is stopped, and then continues from what it had written."""
+    code: Schema = {"type": "string", "pattern": "^[a-z]{200}$"}
+    whole = json.dumps({"code": "ab" * 90 + "cd" * 10})
+    at = next(n for n in range(len(whole)) if RunawayWatch(TEXT, LIMITS).feed(whole[:n]))
+    at = -(-at // 16) * 16  # the watch looks every 16 characters
+    script = Script(("", whole), (whole[:at], whole[at:]))
+    result = answer(mistral, closed("code", code=code), script, max_tokens=400)
+    assert data_of(result) == json.loads(whole)
+    assert result.warnings == ()
+
+
+def test_a_cut_list_ends_where_it_stopped_telling_anything(mistral: Path) -> None:
+    items = [{"name": "Bob"}, {"name": "Eve"}, *({"name": f"Nobody {n}"} for n in range(20))]
+    schema = closed("people", people={"type": "array", "items": closed("name", name=STRING)})
+    cut = json.dumps({"people": items})[:-2]
+    kept = '{"people": [{"name": "Bob"}, {"name": "Eve"}]'
+    script = Script(("", cut + "…"), (kept, "}"))
+    result = answer(mistral, schema, script, max_tokens=400)
+    assert data_of(result) == {"people": [{"name": "Bob"}, {"name": "Eve"}]}
+    (warning,) = result.warnings
+    assert "list at /people went on for 20 members without a new word of the text" in warning
+
+
+def test_a_cut_list_of_what_the_text_has_is_not_ended(mistral: Path) -> None:
+    """What was cut because the limit is too low must fail, not lose its end in silence."""
+    cut = '{"words": ["Bob", "34", "Lyon", "Eve", "35", "Os…'
+    schema = closed("words", words={"type": "array", "items": STRING})
+    with pytest.raises(OutputCut):
+        answer(mistral, schema, Script(("", cut), ("", cut)), max_tokens=45)
+
+
+LOOP = (' "', " the", " of", " and", " to", " the")
+
+
+@pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
+def test_real_engines(
+    engine: str, request: pytest.FixtureRequest, tmp_path: Path, run: Run
+) -> None:
+    """A model that says "the of and to" for ever in each string; batch rows, too."""
+    vocabulary = request.getfixturevalue("smollm2" if engine == "llama.cpp" else "mistral")
+    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    model = write_scripted(tmp_path / "loop.gguf", vocabulary, template, LOOP)
+    schema = closed("name age", name=STRING, age={"type": "integer", "minimum": 1, "maximum": 9})
+    options = ("-m", model, "--engine", engine, "--schema", json.dumps(schema), "-n", 90)
+    result = run("json-extract", "A text.", "--json", *options)
+    assert result.status == 0, result.stderr
+    printed = json.loads(result.stdout)
+    assert printed["data"]["name"].count("of and to the") <= 2
+    assert printed["finish_reason"] == "stop"
+    assert printed["warnings"] == ["the string at /name repeats itself, and was ended"]
+    rows, results = tmp_path / "rows.jsonl", tmp_path / "results.jsonl"
+    rows.write_text('{"text": "A text."}\n{"text": "Another text."}\n', encoding="utf-8")
+    assert run("batch", "json-extract", rows, "-o", results, *options).status == 0
+    records = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
+    assert [each["data"] for each in records] == 2 * [printed["data"]]
