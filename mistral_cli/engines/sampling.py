@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mistral_cli.models.gguf.types import SAMPLING_PREFIX
-
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.reporter import Reporter
@@ -73,6 +71,9 @@ class FileSampling:
     @classmethod
     def of(cls, model: GGUF) -> FileSampling:
         """The proposals in the file of `model`, each checked: files are downloaded."""
+        # Not above: the options of the tasks come from SETTINGS, and `--help` needs no GGUF reader.
+        from mistral_cli.models.gguf.types import SAMPLING_PREFIX
+
         names = {each.file_key: name for name, each in SETTINGS.items() if each.file_key}
         values, invalid, unused = dict[str, float](), list[str](), list[str]()
         for key, value in model.metadata.items():

@@ -1,7 +1,9 @@
 """The built-in models, one entry each, of which the aliases are made.
 
-The names and sizes of the files come from public listings of these repositories, not from the hub
-itself. Publishers replace files now and then, so a size may be some bytes off.
+Every call imports this module, so the dimensions of the networks, which only estimates of memory
+need, are in `families`. The names and sizes of the files come from public listings of these
+repositories, not from the hub itself. Publishers replace files now and then, so a size may be some
+bytes off.
 """
 
 from __future__ import annotations
@@ -9,19 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mistral_cli.models.families import (
-    GEMMA3_4B,
-    GEMMA4_E4B,
-    GPT_OSS_20B,
-    LLAMA32_3B,
-    MINISTRAL3_8B,
-    MISTRAL_7B,
-    QWEN3_4B,
-    QWEN35_4B,
-    SMOLLM2_135M,
-    SMOLLM3_3B,
-    gemma4_cache,
-)
 from mistral_cli.models.sources import HubFile, ModelSource, PyPIWheel
 
 if TYPE_CHECKING:
@@ -40,7 +29,6 @@ class BuiltInModel:
     source: ModelSource
     size: int
     released: str
-    dimensions: Dimensions
     license: str = "Apache 2.0"
     reasons: bool = False
     other_aliases: tuple[str, ...] = ()
@@ -55,6 +43,13 @@ class BuiltInModel:
         """Whether we have pulled this very file: its SHA-256 is part of this program."""
         return isinstance(self.source, PyPIWheel)
 
+    @property
+    def dimensions(self) -> Dimensions:
+        """The dimensions of its network."""
+        from mistral_cli.models.families import DIMENSIONS
+
+        return DIMENSIONS[self.alias]
+
     def header(self) -> GGUF:
         """Return a header for memory estimates: the real total size, spread evenly over layers."""
         return self.dimensions.header(self.alias, self.size)
@@ -62,7 +57,6 @@ class BuiltInModel:
 
 _GEMMA = "Gemma terms"
 _LLAMA = "Llama 3.2 Community"
-
 
 BUILT_IN: tuple[BuiltInModel, ...] = (
     BuiltInModel(
@@ -73,7 +67,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=4_368_438_944,
         released="2023-09",
-        dimensions=MISTRAL_7B,
     ),
     BuiltInModel(
         alias="mistral-7b-v0.2",
@@ -82,7 +75,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=4_368_438_944,
         released="2023-12",
-        dimensions=MISTRAL_7B,
     ),
     BuiltInModel(
         alias="mistral-7b-v0.3",
@@ -91,7 +83,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=4_372_812_000,
         released="2024-05",
-        dimensions=MISTRAL_7B.sized(7_248_023_552, 32, 4096, 14336, vocabulary=32768),
     ),
     BuiltInModel(
         alias="smollm2",
@@ -103,7 +94,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=98_362_432,
         released="2024-11",
-        dimensions=SMOLLM2_135M,
     ),
     BuiltInModel(
         alias="llama3.2-1b",
@@ -111,7 +101,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=807_694_464,
         released="2024-09",
         license=_LLAMA,
-        dimensions=LLAMA32_3B.sized(1_235_814_400, 16, 2048, 8192, heads=32),
     ),
     BuiltInModel(
         alias="llama3.2-3b",
@@ -119,7 +108,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=2_019_377_696,
         released="2024-09",
         license=_LLAMA,
-        dimensions=LLAMA32_3B,
     ),
     BuiltInModel(
         alias="phi4-mini",
@@ -127,9 +115,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=2_491_874_272,
         released="2025-02",
         license="MIT",
-        dimensions=LLAMA32_3B.sized(
-            3_836_021_760, 32, 3072, 8192, architecture="phi3", vocabulary=200064, merges=199742
-        ),
     ),
     BuiltInModel(
         alias="gemma3-1b",
@@ -137,16 +122,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=806_058_240,
         released="2025-03",
         license=_GEMMA,
-        dimensions=GEMMA3_4B.sized(
-            999_885_952,
-            26,
-            1152,
-            6912,
-            heads=4,
-            kv_heads=1,
-            context_length=32768,
-            more={"attention.sliding_window": 512},
-        ),
     ),
     BuiltInModel(
         alias="gemma3-4b",
@@ -154,7 +129,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=2_489_757_856,
         released="2025-03",
         license=_GEMMA,
-        dimensions=GEMMA3_4B,
     ),
     BuiltInModel(
         alias="qwen3-0.6b",
@@ -162,7 +136,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=639_446_688,
         released="2025-04",
         reasons=True,
-        dimensions=QWEN3_4B.sized(596_049_920, 28, 1024, 3072, heads=16),
     ),
     BuiltInModel(
         alias="qwen3-1.7b",
@@ -170,7 +143,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=1_107_409_472,
         released="2025-04",
         reasons=True,
-        dimensions=QWEN3_4B.sized(1_720_574_976, 28, 2048, 6144, heads=16),
     ),
     BuiltInModel(
         alias="qwen3-4b",
@@ -178,7 +150,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=2_497_280_256,
         released="2025-04",
         reasons=True,
-        dimensions=QWEN3_4B,
     ),
     BuiltInModel(
         alias="qwen3-8b",
@@ -186,7 +157,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=5_027_783_488,
         released="2025-04",
         reasons=True,
-        dimensions=QWEN3_4B.sized(8_190_735_360, 36, 4096, 12288, has_output_weight=True),
     ),
     BuiltInModel(
         alias="qwen3-14b",
@@ -194,9 +164,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=9_001_752_960,
         released="2025-04",
         reasons=True,
-        dimensions=QWEN3_4B.sized(
-            14_768_307_200, 40, 5120, 17408, heads=40, has_output_weight=True
-        ),
     ),
     BuiltInModel(
         alias="mistral-small-3.2",
@@ -206,9 +173,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=14_333_922_848,
         released="2025-06",
-        dimensions=MINISTRAL3_8B.sized(
-            23_572_403_200, 40, 5120, 32768, architecture="llama", context_length=131072
-        ),
     ),
     BuiltInModel(
         alias="smollm3-3b",
@@ -216,7 +180,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=1_915_305_312,
         released="2025-07",
         reasons=True,
-        dimensions=SMOLLM3_3B,
     ),
     BuiltInModel(
         alias="qwen3-30b-a3b-2507",
@@ -225,26 +188,12 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=18_556_686_752,
         released="2025-07",
-        dimensions=QWEN3_4B.sized(
-            30_532_122_624,
-            48,
-            2048,
-            6144,
-            architecture="qwen3moe",
-            kv_heads=4,
-            experts=128,
-            experts_used=8,
-            expert_feed_forward=768,
-            context_length=262144,
-            has_output_weight=True,
-        ),
     ),
     BuiltInModel(
         alias="qwen3-4b-2507",
         source=HubFile("unsloth/Qwen3-4B-Instruct-2507-GGUF", "Qwen3-4B-Instruct-2507-Q4_K_M.gguf"),
         size=2_497_281_120,
         released="2025-08",
-        dimensions=QWEN3_4B.sized(4_022_468_096, 36, 2560, 9728, context_length=262144),
     ),
     BuiltInModel(
         alias="gpt-oss-20b",
@@ -252,7 +201,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=12_109_566_624,
         released="2025-08",
         reasons=True,
-        dimensions=GPT_OSS_20B,
     ),
     BuiltInModel(
         alias="ministral3-3b",
@@ -262,7 +210,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=2_147_023_008,
         released="2025-12",
-        dimensions=MINISTRAL3_8B.sized(3_429_000_000, 26, 3072, 9216, has_output_weight=False),
     ),
     BuiltInModel(
         alias="ministral3-8b",
@@ -272,7 +219,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=5_198_911_904,
         released="2025-12",
-        dimensions=MINISTRAL3_8B,
     ),
     BuiltInModel(
         alias="ministral3-14b",
@@ -282,7 +228,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         ),
         size=8_239_593_024,
         released="2025-12",
-        dimensions=MINISTRAL3_8B.sized(13_505_000_000, 40, 5120, 16384),
     ),
     BuiltInModel(
         alias="qwen3.5-2b",
@@ -290,15 +235,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=1_280_835_840,
         released="2026-02",
         reasons=True,
-        dimensions=QWEN35_4B.sized(
-            1_882_000_000,
-            24,
-            2048,
-            6144,
-            heads=8,
-            kv_heads=2,
-            more={**QWEN35_4B.more, "ssm.inner_size": 2048},
-        ),
     ),
     BuiltInModel(
         alias="qwen3.5-4b",
@@ -306,7 +242,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=2_740_937_888,
         released="2026-02",
         reasons=True,
-        dimensions=QWEN35_4B,
     ),
     BuiltInModel(
         alias="qwen3.5-9b",
@@ -314,7 +249,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=5_680_522_464,
         released="2026-02",
         reasons=True,
-        dimensions=QWEN35_4B.sized(8_954_000_000, 32, 4096, 12288, has_output_weight=True),
     ),
     BuiltInModel(
         alias="gemma4-e2b",
@@ -322,14 +256,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=3_106_738_272,
         released="2026-04",
         reasons=True,
-        dimensions=GEMMA4_E4B.sized(
-            4_647_000_000,
-            35,
-            1536,
-            [6144] * 15 + [12288] * 20,
-            kv_heads=1,
-            more=gemma4_cache(5, 35, 512, shared=20),
-        ),
     ),
     BuiltInModel(
         alias="gemma4-e4b",
@@ -337,7 +263,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=4_977_171_584,
         released="2026-04",
         reasons=True,
-        dimensions=GEMMA4_E4B,
     ),
     BuiltInModel(
         alias="gemma4-12b",
@@ -345,17 +270,6 @@ BUILT_IN: tuple[BuiltInModel, ...] = (
         size=7_121_861_440,
         released="2026-06",
         reasons=True,
-        dimensions=GEMMA4_E4B.sized(
-            11_907_000_000,
-            48,
-            3840,
-            15360,
-            heads=16,
-            kv_heads=[1 if (n + 1) % 6 == 0 else 8 for n in range(48)],
-            context_length=262144,
-            per_layer_embedding=0,
-            more=gemma4_cache(6, 48, 1024),
-        ),
     ),
 )
 """The built-in models, from the oldest to the newest of each size; the first is the default."""

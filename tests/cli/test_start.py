@@ -31,7 +31,14 @@ _TO_LIST_COMMANDS = {
     *("system.streams", "system.terminal", "tasks"),
 }
 _OF_OPTIONS_AND_TEMPLATES = {
-    *("engines", "engines.gpu_layers", "engines.options", "models", "models.chat"),
+    *(
+        "engines",
+        "engines.gpu_layers",
+        "engines.options",
+        "engines.sampling",
+        "models",
+        "models.chat",
+    ),
 }
 
 
@@ -103,7 +110,7 @@ def test_a_plain_answer_imports_nothing_it_does_not_need(mistral: Path) -> None:
             "engines.trial_load",
         ),
         *("engines.isolated.session", "models.checksums", "models.store", "models.hub.transfer"),
-        *("models.gguf.vocabulary", "serving.server", "structured.spec"),
+        *("models.families", "models.gguf.vocabulary", "serving.server", "structured.spec"),
     }
     assert all(find_spec(f"mistral_cli.{name}") for name in others)
     assert not _ours(modules) & others

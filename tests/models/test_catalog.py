@@ -9,6 +9,7 @@ import pytest
 
 from mistral_cli.engines.registry import unsupported
 from mistral_cli.models.catalog import ALIASES, BUILT_IN, BuiltInModel, find_built_in
+from mistral_cli.models.families import DIMENSIONS
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.references import parse_reference
 from mistral_cli.models.sources import HubFile
@@ -48,6 +49,7 @@ def test_an_alias_names_one_entry_and_a_whole_file() -> None:
     names = [name for entry in BUILT_IN for name in (entry.alias, *entry.other_aliases)]
     assert names == list(ALIASES)
     assert len({entry.source for entry in BUILT_IN}) == len(BUILT_IN)
+    assert list(DIMENSIONS) == [entry.alias for entry in BUILT_IN]
     for entry in BUILT_IN:
         assert re.fullmatch(r"[a-z0-9.-]+", entry.alias)
         assert len(entry.alias) <= 18  # the width of the column in `models recommend`
