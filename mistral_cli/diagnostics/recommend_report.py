@@ -49,7 +49,9 @@ def print_recommendations(
         terminal.note("thinks: writes a thought before the answer, unless --reasoning is off")
     if any(not fit.is_verified for fit in fits):
         terminal.note("unverified: not pulled with this program yet; `models pull` checks the file")
-    if not (best := fits[0]).shortfall:
+    if (best := fits[0]).shortfall:
+        terminal.note(f"no model fits: {best.entry.alias} is {gib(best.shortfall)} short of memory")
+    else:
         here = ", which is on this machine" if best.pulled else ""
         terminal.note(f"best here: {best.entry.alias}{here}: {why(best)}")
         terminal.note(_arithmetic(best))

@@ -33,6 +33,8 @@ class SamplingSetting:
         return type(value) in types and self.lowest <= value <= self.highest  # type: ignore[operator]
 
     def __str__(self) -> str:
+        if self.highest == math.inf:
+            return f"a whole number of at least {self.lowest:.0f}"
         if self.kind is int:
             return f"a whole number from {self.lowest:.0f} to {self.highest:.0f}"
         return f"a number from {self.lowest:g} to {self.highest:g}"

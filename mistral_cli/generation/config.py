@@ -181,6 +181,8 @@ def resolve_config(
     Raises every MistralCliError except those of a running engine.
     """
     dry = _uses_dry(template, options, overrides)
+    if not dry:
+        _warn_of_dry(options, reporter)
     requirements = _engine_requirements(options, config, dry=dry)
     adapters = read_adapters(options.lora or (), reporter)
     reference = options.model or config.model
@@ -236,6 +238,17 @@ def _uses_dry(
     default = template.options.get("dry_multiplier", 0)
     general = default if options.dry_multiplier is None else options.dry_multiplier
     return bool(general) or any(each.get("dry_multiplier") for each in overrides)
+
+
+def _warn_of_dry(options: TaskOptions, reporter: Reporter) -> None:
+    """Warn of options that only the DRY sampler uses, which is off."""
+    names = ("dry_base", "dry_allowed_length", "dry_penalty_last_n")
+    for name in names:
+        if getattr(options, name) is not None:
+            reporter.warn(
+                f"--{name.replace('_', '-')} has no effect: --dry-multiplier, which is 0, turns "
+                "the DRY sampler on"
+            )
 
 
 def _engine_requirements(options: TaskOptions, config: Config, *, dry: bool) -> EngineRequirements:

@@ -101,6 +101,10 @@ def refuse_unanswered(answer: Answer) -> Answer:
 
 
 def _mode(options: TaskOptions, template: Template, config: Config) -> ReasoningMode:
+    if options.reasoning is ReasoningMode.OFF and options.reasoning_effort:
+        raise UsageError(
+            "--reasoning-effort has no effect with --reasoning off", hint="Drop one of them."
+        )
     if options.reasoning:
         return options.reasoning
     if options.reasoning_effort or options.reasoning_budget:
@@ -123,17 +127,18 @@ def _refuse(options: TaskOptions, model: GGUF) -> None:
     for name, is_set in given.items():
         if is_set:
             asked = "a --raw prompt" if options.raw else model.path.name
+            other = "drop --raw" if options.raw else "use a model that reasons"
             raise UsageError(
-                f"{asked} has no reasoning to switch with {name}",
-                hint=f"Drop {name}, or use a model that reasons.",
+                f"{asked} has no reasoning to switch with {name}", hint=f"Drop {name}, or {other}."
             )
 
 
 def _effort(effort: str, found: ReasoningFormat, model: GGUF) -> dict[str, object]:
     if effort not in found.efforts:
-        known = ", ".join(found.efforts) or "none"
+        known = ", ".join(found.efforts)
+        its_own = f"It has {known}" if known else "Its chat template has no setting for that"
         raise UsageError(
-            f"{model.path.name} does not have the reasoning effort {effort!r}",
-            hint=f"It has: {known}. --reasoning-budget limits the thought of any model.",
+            f"{model.path.name} does not have the reasoning effort {str(effort)!r}",
+            hint=f"{its_own}; --reasoning-budget limits the thought of any model.",
         )
     return dict(found.efforts[effort])

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.errors import MistralCliError, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
-from mistral_cli.models.gguf.checks import DAMAGED
+from mistral_cli.models.gguf.checks import ANOTHER, DAMAGED
 from mistral_cli.models.gguf.split import missing_part, part_paths
 from mistral_cli.models.gguf.weights import damaged_tensor
 from mistral_cli.models.store import StoredFile, unchanged_access_time
@@ -52,6 +52,8 @@ def verify_file(file: StoredFile, on_progress: Callable[[int], None]) -> Verdict
         hint = f"Download the file again: mistral-cli models pull {shlex.quote(file.name)}"
         return Verdict("damaged", None, ModelUnusable(message, hint=hint))
     try:
+        if not file.path.is_file():  # opening a pipe would block
+            raise ModelUnusable(f"{file.path}: is not a regular file", hint=ANOTHER)
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
             leads = file.path == part_paths(file.path)[0] and not missing_part(file.path)

@@ -139,7 +139,8 @@ def find_stored(reference: str, config: Config) -> list[StoredFile]:
     ]
     if files:
         return [_in_hub_cache(file) for file in files]
-    return _outside_hub_cache(reference, path or locate_model(reference, config))
+    name = first_part(reference)  # of a path to another part
+    return _outside_hub_cache(name, path or locate_model(reference, config))
 
 
 def locate_model(reference: str, config: Config) -> Path:

@@ -79,10 +79,13 @@ def test_the_best_is_the_largest_of_those_with_its_traits() -> None:
 
 
 def test_if_nothing_fits_the_smallest_shortfall_is_first() -> None:
-    fits = recommend.recommend(hardware(1000 / GIB, cores=2))
+    machine, terminal = hardware(1000 / GIB, cores=2), make_terminal()
+    fits = recommend.recommend(machine)
     assert [fit.shortfall for fit in fits] == sorted(fit.shortfall for fit in fits)
     assert fits[0].entry.alias == "smollm2"
     assert fits[0].shortfall > 0
+    print_recommendations(terminal, fits, machine, as_json=False)
+    assert shown(terminal).endswith("no model fits: smollm2 is 0.2 GiB short of memory\n")
 
 
 def test_a_model_is_slow_if_its_weights_take_long_to_read() -> None:

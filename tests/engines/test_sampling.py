@@ -14,7 +14,7 @@ import pytest
 from support.engine_io import GREEDY, text
 from support.gguf_parts import GGUFParts, entry, words
 from support.plans import request_of
-from support.program import needs_native
+from support.program import Run, needs_native
 from support.terminals import make_terminal
 from synthetic.models import write_mistral
 from synthetic.scripted import write_scripted
@@ -140,6 +140,13 @@ def test_only_an_engine_that_has_dry_is_used(mistral: Path) -> None:
     # A multiplier of 0, or settings of DRY without one, need nothing.
     request_of(Task("generate"), mistral, "hi", engine="ctransformers", dry_multiplier=0.0)
     request_of(Task("generate"), mistral, "hi", engine="ctransformers", dry_base=2.0)
+
+
+def test_a_setting_of_dry_alone_has_no_effect(run: Run, mistral: Path) -> None:
+    arguments = ["generate", "-m", mistral, "--engine", "fake", "--dry-run", "hi"]
+    result = run(*arguments, "--dry-base", "2")
+    assert "warning: --dry-base has no effect" in result.stderr
+    assert "warning" not in run(*arguments).stderr
 
 
 def test_a_template_that_uses_dry_needs_such_an_engine_too(mistral: Path, tmp_path: Path) -> None:

@@ -90,6 +90,22 @@ def test_a_batch_has_the_answers(run: Run, qwen3: Path, tmp_path: Path) -> None:
     assert "reasoning" not in records[0]
 
 
+@pytest.mark.parametrize(
+    ("option", "problem"),
+    [
+        (["--reasoning-effort", "high"], "does not have the reasoning effort 'high'"),
+        (["--reasoning", "off", "--reasoning-effort", "low"], "no effect with --reasoning off"),
+        (["--raw", "--reasoning", "on"], "Drop --reasoning on, or drop --raw."),
+    ],
+)
+def test_options_that_the_model_or_another_option_excludes(
+    run: Run, qwen3: Path, option: list[str], problem: str
+) -> None:
+    result = run("generate", "--engine", "fake", "-m", qwen3, *option, "Hello")
+    assert (result.status, result.stdout) == (2, "")
+    assert problem in result.stderr
+
+
 @pytest.mark.parametrize("option", [["--reasoning", "on"], ["--reasoning-budget", "9"]])
 def test_a_model_that_does_not_reason_refuses_to(
     run: Run, mistral: Path, option: list[str]

@@ -26,7 +26,7 @@ from mistral_cli.models.gguf.types import (
 # Next steps for the user.
 DAMAGED = "The file is damaged or incomplete: download it again."
 CONVERT = "Use another GGUF of this model, or convert it again with a current llama.cpp."
-ANOTHER = "Use a model in GGUF format: a single file whose name ends in .gguf."
+ANOTHER = "Use a model in GGUF format: a file whose name ends in .gguf."
 _NEWER = "Update this program (pip install --upgrade mistral-cli), or use another model."
 _NOT_TEXT = "It may be no language model, or newer than this program: use an instruct model."
 

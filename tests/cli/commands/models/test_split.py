@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -177,6 +178,9 @@ def test_files_of_the_user(big: Store, parts: list[Path], tmp_path: Path) -> Non
     status, rows, _ = verdicts(big, "big")
     assert (status, [row["status"] for row in rows]) == (0, ["not published"] * 3)
     assert [row["path"] for row in rows] == list(map(str, own))
+    _, rows, _ = verdicts(big, str(own[1]))  # another part than the first is named
+    assert [row["model"] for row in rows] == list(map(str, own))
+    assert big.models("show", folder).stderr.endswith(f"It has a model: use {own[0]}.\n")
     assert big.models("rm", "big", "--yes").status == 2
     own[2].unlink()
     row = big.rows()["big"]
@@ -185,3 +189,7 @@ def test_files_of_the_user(big: Store, parts: list[Path], tmp_path: Path) -> Non
         result = big.models(*command, "big")
         assert result.status == 3
         assert f"part 3 of 3 of the model is missing: there is no file {own[2]}" in result.stderr
+    os.mkfifo(own[2])
+    status, rows, problems = verdicts(big, "big")
+    assert (status, rows[2]["status"]) == (4, "damaged")
+    assert f"{own[2]}: is not a regular file" in problems
