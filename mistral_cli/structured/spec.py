@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from json import JSONDecodeError
 from typing import Any
@@ -10,6 +10,7 @@ from typing import Any
 from mistral_cli.errors import OutputInvalid
 from mistral_cli.structured.grammar import Compiled, check_grammar, compile_schema, limit_exceeded
 from mistral_cli.structured.grounding.builder import compile_groundable, ground_grammar
+from mistral_cli.structured.grounding.distinct import ground_grammar_after
 from mistral_cli.structured.grounding.merge import MergedSchema, merge
 from mistral_cli.structured.grounding.text_index import TextIndex
 from mistral_cli.structured.schema import (
@@ -20,7 +21,7 @@ from mistral_cli.structured.schema import (
     validation_problem,
 )
 from mistral_cli.structured.spans import ValueSpan, quote_from_text
-from mistral_cli.system.strict_json import loads_exactly
+from mistral_cli.system.strict_json import loads_exactly, repeated_keys
 
 _MAX_GROUNDED_LENGTH = 250_000  # characters; llguidance rejects the grammars of longer texts
 
@@ -111,6 +112,19 @@ class BoundSpec:
                 hint="Split the text, or use --no-grounded.",
             )
         return ground_grammar(self.spec.merged, self.index, many=self.spec.many)
+
+    def grammar_after(self, answer: str) -> str:
+        """Return the grammar of another attempt after `answer`, which was cut or invalid.
+
+        What a list has twice there, or an object's key, it may have once. No grammar can say that
+        of all items and keys, but a model repeats what it has repeated.
+        """
+        if not self.spec.grounded:
+            keys = repeated_keys(answer)
+            return replace(self.spec, once=keys).grammar if keys else self.grammar
+        spec = self.spec
+        grammar = ground_grammar_after(answer, spec.merged, self.index, many=spec.many)
+        return self.grammar if limit_exceeded(grammar) else grammar
 
     def check(self) -> None:
         """Raise OutputInvalid if no answer about the text is possible.

@@ -12,7 +12,6 @@ from mistral_cli.generation.json_answers.runaways import Attempt, ask
 from mistral_cli.models.chat import Message
 from mistral_cli.structured.item_stream import ItemReader
 from mistral_cli.structured.schema import output_invalid
-from mistral_cli.system.strict_json import repeated_keys
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
@@ -161,11 +160,9 @@ def _retry(
     else:
         correction = _WRONG.format(error.message)
         request = executor.planner.with_correction(prepared, answer.text, correction)
-    spec, keys = prepared.prompt.spec, repeated_keys(answer.text)
-    if request and spec and keys and not spec.spec.grounded:
-        # The model would repeat them again, and a grammar can only exclude keys that it names.
-        once = replace(spec.spec, once=keys)
-        request = replace(request, grammar=once.grammar)
+    spec = prepared.prompt.spec
+    if request and spec:
+        request = replace(request, grammar=spec.grammar_after(answer.text))
     return request
 
 

@@ -41,7 +41,7 @@ _KEYWORDS: dict[str, set[str]] = {
 }
 _KEYWORDS["object"] |= {"propertyNames", "minProperties", "maxProperties"}
 
-_NOTHING = '""'
+NOTHING = '""'
 
 
 def compile_groundable(merged: MergedSchema, *, many: bool) -> Compiled:
@@ -49,10 +49,10 @@ def compile_groundable(merged: MergedSchema, *, many: bool) -> Compiled:
 
     Needs no text. Raises UsageError for a schema that cannot be grounded.
     """
-    builder = _GrammarBuilder(PlaceholderTerminals(), merged)
+    builder = GrammarBuilder(PlaceholderTerminals(), merged)
     try:
         item = builder.item()
-    except _Impossible as problem:
+    except Impossible as problem:
         raise bad_schema(str(problem)) from problem
     checked = validator(merged.source).format_checker.checkers
     unenforced = builder.unenforced | {f"the format {n}" for n in builder.formats if n in checked}
@@ -69,27 +69,20 @@ def ground_grammar(merged: MergedSchema, index: TextIndex, *, many: bool) -> str
     Its strings and numbers come from the text of `index`. Raises UsageError for a schema that
     cannot be grounded, OutputInvalid for a text that lacks a value which the schema requires.
     """
-    terminals = GroundedTerminals(index, _dialect(merged.source))
-    builder = _GrammarBuilder(terminals, merged)
-    try:
-        item = builder.item()
-    except _Impossible as problem:
-        if many:
-            return builder.grammar('"[]"')
-        hint = "Allow null there in the schema, or use --no-grounded."
-        raise OutputInvalid(str(problem), hint=hint) from problem
-    return builder.grammar(list_of(item) if many else item)
+    return GrammarBuilder(grounded_terminals(merged, index), merged).complete(many=many)
 
 
-def _dialect(schema: Schema) -> Schema:
-    return {"$schema": schema["$schema"]} if "$schema" in schema else {}
+def grounded_terminals(merged: MergedSchema, index: TextIndex) -> GroundedTerminals:
+    """Return the terminals of a text for `merged`."""
+    source = merged.source
+    return GroundedTerminals(index, {k: source[k] for k in source.keys() & {"$schema"}})
 
 
-class _Impossible(Exception):
+class Impossible(Exception):
     """The text contains no value that a part of the schema admits."""
 
 
-class _GrammarBuilder:
+class GrammarBuilder:
     """Collects the rules of a grammar, and the keywords and formats that they do not enforce."""
 
     def __init__(self, terminals: ScalarTerminals, merged: MergedSchema) -> None:
@@ -100,7 +93,26 @@ class _GrammarBuilder:
         self._rules: dict[str, str] = {}
         self._names: dict[str, str] = {}
         self._values: dict[tuple[int | str, bool], str] = {}
-        self._impossible: dict[tuple[int | str, bool], _Impossible] = {}
+        self._kept: list[Any] = []  # an identity belongs to one object as long as that lives
+        self._impossible: dict[tuple[int | str, bool], Impossible] = {}
+
+    def complete(self, *, many: bool) -> str:
+        """Return the grammar of a value or, with `many`, of a list of them.
+
+        Raises OutputInvalid if the text lacks a value that the schema requires.
+        """
+        try:
+            item = self.item()
+        except Impossible as problem:
+            if many:
+                return self.grammar('"[]"')
+            hint = "Allow null there in the schema, or use --no-grounded."
+            raise OutputInvalid(str(problem), hint=hint) from problem
+        return self.grammar(self._list(item) if many else item)
+
+    def _list(self, item: str) -> str:
+        """Return the expression of a list of values of the whole schema."""
+        return list_of(item)
 
     def item(self) -> str:
         """Add the rules of the schema and return the name of the first."""
@@ -120,16 +132,17 @@ class _GrammarBuilder:
     def _value(self, schema: Any, *, nullable: bool = False) -> str:
         """Return the expression of a value; `nullable`: whether null may take its place."""
         if schema is False:
-            raise _Impossible("the schema admits nothing")
+            raise Impossible("the schema admits nothing")
         if schema is True or not schema:
             return self._anything()
         key = (id(schema), nullable)
+        self._kept.append(schema)
         if key in self._impossible:
             raise self._impossible[key]
         if key not in self._values:
             try:
                 self._values[key] = self._expression(schema, nullable)
-            except _Impossible as problem:
+            except Impossible as problem:
                 self._impossible[key] = problem
                 raise
         return self._values[key]
@@ -139,7 +152,7 @@ class _GrammarBuilder:
             return self._reference(schema["$ref"], nullable)
         if "anyOf" in schema:
             choices = schema["anyOf"]
-            nullable = nullable or any(map(_is_null, choices))
+            nullable = nullable or any(map(is_null, choices))
             return self._any_of(partial(self._value, each, nullable=nullable) for each in choices)
         if "enum" in schema:
             return "%json " + json.dumps({"enum": schema["enum"], "x-guidance": GUIDANCE})
@@ -154,7 +167,7 @@ class _GrammarBuilder:
             try:
                 definition = self._merged.definitions[name]
                 self._rules[rule] = self._value(definition, nullable=nullable)
-            except _Impossible:
+            except Impossible:
                 # The rules made in the meantime may use the placeholder: forget them all.
                 self._values = {k: v for k, v in self._values.items() if k in before}
                 self._names.clear()
@@ -162,7 +175,7 @@ class _GrammarBuilder:
         return self._values[key]
 
     def _typed(self, schema: Schema, nullable: bool) -> str:
-        types = _types(schema)
+        types = types_of(schema)
         nullable = nullable or "null" in types
         makers: dict[str, Callable[[], str]] = {
             "string": lambda: self._string(schema, nullable),
@@ -176,11 +189,11 @@ class _GrammarBuilder:
         return self._any_of(makers[kind] for kind in types)
 
     def _any_of(self, makers: Iterable[Callable[[], str]]) -> str:
-        possible, problems = list[str](), list[_Impossible]()
+        possible, problems = list[str](), list[Impossible]()
         for make in makers:
             try:
                 possible.append(make())
-            except _Impossible as problem:
+            except Impossible as problem:
                 problems.append(problem)
         if not possible:
             raise problems[0]
@@ -208,9 +221,9 @@ class _GrammarBuilder:
         for name, values in named.items():
             try:
                 value = self._rule(self._value(values))
-            except _Impossible as problem:
+            except Impossible as problem:
                 if name in required:
-                    raise _Impossible(f"{problem}, for {name!r}") from problem
+                    raise Impossible(f"{problem}, for {name!r}") from problem
                 if values is not False:
                     self.unenforced.add(left_out(name))
                 continue
@@ -218,7 +231,7 @@ class _GrammarBuilder:
         free = self._free_member(schema)
         sizes = int(schema.get("minProperties", 0)), schema.get("maxProperties")
         if sizes[0] and not members and not free:
-            raise _Impossible("no property can have a value")
+            raise Impossible("no property can have a value")
         if not named and free:
             return list_of(free, *sizes, brackets="{}")
         self.unenforced |= schema.keys() & {"maxProperties"}
@@ -232,7 +245,7 @@ class _GrammarBuilder:
         for key in free_keys(schema, self.unenforced):
             try:
                 value = self._rule(self._value(key.values))
-            except _Impossible:
+            except Impossible:
                 continue
             members.append(f'{self._terminals.terminal(key.terminal)} ": " {value}')
         return self._rule(" | ".join(members)) if members else ""
@@ -245,16 +258,16 @@ class _GrammarBuilder:
         first, later = "", ""  # what can follow before any member, and after one
         if free:
             later = f'(", " {free})*'
-            first = f"{free} {later}" + (f" | {_NOTHING}" if may_be_empty else "")
+            first = f"{free} {later}" + (f" | {NOTHING}" if may_be_empty else "")
         for member, required in reversed(members):
             if required:
                 first, later = f"{member} {later}", f'", " {member} {later}'
             else:
                 later = later and self._rule(later)
-                others = self._rule(first) if first else _NOTHING
+                others = self._rule(first) if first else NOTHING
                 first = f"{member} {later}" + (f" | {others}" if first or may_be_empty else "")
                 later = f'(", " {member})? {later}'
-        return self._rule(first or _NOTHING)
+        return self._rule(first or NOTHING)
 
     def _array(self, schema: Schema) -> str:
         """Return the expression of an array: items whose schema depends on the place, others."""
@@ -263,7 +276,7 @@ class _GrammarBuilder:
         for item in [*schema.get("prefixItems", ()), schema.get("items", True)]:
             try:
                 placed.append(self._rule(self._value(item)))
-            except _Impossible as impossible:
+            except Impossible as impossible:
                 problem = impossible
                 break
         *placed, others = placed if not problem else [*placed, ""]
@@ -285,11 +298,11 @@ class _GrammarBuilder:
 
 def _required(expression: str | None, kind: str) -> str:
     if not expression:
-        raise _Impossible(f"the text contains no {kind} that the schema admits")
+        raise Impossible(f"the text contains no {kind} that the schema admits")
     return expression
 
 
-def _types(schema: Schema) -> list[str]:
+def types_of(schema: Schema) -> list[str]:
     """List the types that `schema` names, else those that its keywords apply to, else all."""
     if named := schema.get("type"):
         return list(named)
@@ -297,7 +310,7 @@ def _types(schema: Schema) -> list[str]:
     return [kind for kind in kinds if not schema.keys().isdisjoint(_KEYWORDS[kind])] or kinds
 
 
-def _is_null(schema: Any) -> bool:
+def is_null(schema: Any) -> bool:
     """Whether `schema` itself says that null is allowed; it does not look into subschemas."""
     if not isinstance(schema, dict):
         return False

@@ -30,18 +30,18 @@ class FreeKey:
 def free_keys(schema: Schema, unenforced: set[str]) -> Iterator[FreeKey]:
     """Yield the kinds of keys that `schema` describes but does not name, none in two kinds.
 
-    `unenforced` gets what the terminals cannot express. Raises UsageError for a pattern that
-    cannot be read.
+    Properties in `once` are such keys that have a place of their own. `unenforced` gets what the
+    terminals cannot express. Raises UsageError for a pattern that cannot be read.
     """
     patterns: Mapping[str, Any] = schema.get("patternProperties", {})
-    named: Collection[str] = schema.get("properties", {})
+    taken = _excluded(schema.get("properties", {}))
+    named = schema.get("properties", {}).keys() - schema.get("once", ())
     # An object that describes some of its properties gets no others.
     others = schema.get("additionalProperties", not (patterns or named))
     if named or (patterns and others is True):
         others = False
     names = schema.get("propertyNames", True)
     common = _matching(_patterns_of(names, unenforced), unenforced)
-    taken = _excluded(named)
     for pattern, values in patterns.items():
         overlapping = [p for p, each in patterns.items() if p != pattern and each is not values]
         yield from _kind([*common, *_matching([pattern], unenforced),
