@@ -17,8 +17,8 @@ from typing import Any
 from schemas import Schema, schemas
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
-from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.gpu_layers import NONE
+from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.protocol import LoadOptions, Session
 from mistral_cli.engines.types import Request
 from mistral_cli.errors import OutputCut, OutputInvalid, UsageError

@@ -299,12 +299,11 @@ REPEATED = '{"map": {"self": 1, "b": 2, "self": 3'
 
 
 def test_the_retry_after_a_repeated_item_can_have_it_only_once(mistral: Path) -> None:
-    schema = {"type": "array", "items": {"type": "string"}}
+    schema = {"type": "array", "items": {"type": "string"}, "uniqueItems": True}
     task = Task("json-extract", schema=schema, grounded=True)
-    cut = f"[{'"Bob", ' * 20}"
-    model = Model(cut, cut, '["Bob"]', reasons=["length", "length", "stop"])
+    model = Model('["Bob", "Bob"]', '["Bob"]')
     assert data_of(run(request_of(task, mistral, "Bob, Al", max_tokens=50), model)) == ["Bob"]
-    first, *_, last = (request.grammar or "" for request in model.requests)
+    first, last = (request.grammar or "" for request in model.requests)
     assert admits(first, '["Bob", "Al", "Bob"]')
     assert not admits(last, '["Bob", "Al", "Bob"]')
     assert admits(last, '["Al", "Bob"]')
