@@ -171,7 +171,7 @@ class _Walk:
     def __post_init__(self) -> None:
         self._start = len(self.cursor.text)
         self._scalar = self.cursor.token_start if self.cursor.token else None
-        self._before = 0
+        self._before = self._seen = 0  # allowed one byte before, and written in this text
         self._value: _MissingValue | None = None
 
     @property
@@ -206,6 +206,7 @@ class _Walk:
             self.gaps.append(Gap(self._value.path, self._value.start))
         self.matcher.consume_token(byte)
         cursor.feed(byte)
+        self._seen = self._seen | 1 << byte if cursor.in_text else 0
         if self._value and self._value.ended(cursor):
             self._value = None
 
@@ -243,8 +244,7 @@ class _Walk:
             return allowed.bit_length() - 1
         self.choices += 1
         plain = allowed & _PLAIN or allowed
-        seen = _mask(self.cursor.text[self.cursor.token_start :])
-        pool = plain & ~self._before & ~seen or plain
+        pool = plain & ~self._before & ~self._seen or plain
         return self.varies.choice(_bytes(pool)) if self.varies else _first(_FILLER, pool)
 
 

@@ -35,8 +35,9 @@ def reserve(prepared: PreparedRequest, executor: Executor) -> int:
 
     The shortest value shows how much a schema requires; the model's own may take as much again.
     """
-    spec, limit = _spec(prepared), prepared.request.max_tokens
-    shortest = _shortest(spec.grammar, required_names(spec.spec.schema))
+    spec, request = _spec(prepared), prepared.request
+    grammar, limit = request.grammar or spec.grammar, request.max_tokens
+    shortest = _shortest(grammar, required_names(spec.spec.schema))
     needed = len(executor.planner.tokenize(shortest)) if shortest else 0
     return min(_VALUE + 2 * needed, max(limit // 3, needed + _LEAST), limit - 1)
 
@@ -99,6 +100,8 @@ class _Closing:
 
     def __post_init__(self) -> None:
         self._spec = _spec(self.prepared)
+        # Another attempt may have a grammar of its own.
+        self._grammar = self.prepared.request.grammar or self._spec.grammar
         self._required = required_names(self._spec.spec.schema)
         self._cut: list[ValuePath] = []
         self._forced = 0  # tokens that the model did not write
@@ -126,7 +129,7 @@ class _Closing:
 
     def _fitting(self, text: str) -> Iterator[Completion]:
         """The completions of `text` within the limit, the one that keeps most of it first."""
-        for found in completions(self._spec.grammar, text, self._required):
+        for found in completions(self._grammar, text, self._required):
             if self._count(found.text) <= self.limit:
                 yield found
 
