@@ -42,12 +42,13 @@ def quote_from_text(
     spans = []
     for path, scalar in list(_scalars(value, ())):
         is_string = isinstance(scalar, str)
-        span = index.locate(scalar) if is_string else index.locate_number(scalar)
+        as_is = index.locate(scalar) if is_string else index.locate_number(scalar)
+        span = as_is or index.dates.get(scalar)
         if span:
             spans.append(ValueSpan(pointer((*at, *path)), *span))
         elif scalar != "" and scalar not in choices:
             raise output_invalid(f"the text does not contain {scalar!r}")
-        quote = index.text[slice(*span)] if span else scalar
+        quote = index.text[slice(*as_is)] if as_is else scalar
         if is_string and quote != scalar and scalar not in choices:
             changed = _replaced(value, path, quote)
             value = value if validation_problem(changed, merged.source) else changed

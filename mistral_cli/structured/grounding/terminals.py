@@ -173,7 +173,10 @@ class GroundedTerminals(ScalarTerminals):
                 and all(checker.conforms(text, name) for name in formats)
             )
 
-        return self._index.candidates(admits, with_spaces=not formats)
+        spans = self._index.candidates(admits, with_spaces=not formats)
+        if spans is None or "date" not in formats:
+            return spans
+        return list(dict.fromkeys([*spans, *filter(admits, self._index.dates)]))
 
     def _one_of(self, literals: Iterable[str]) -> str | None:
         alternatives = " | ".join(map(as_text, literals))

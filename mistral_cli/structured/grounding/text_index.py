@@ -17,6 +17,7 @@ from functools import cached_property
 from itertools import accumulate
 from typing import Any
 
+from mistral_cli.structured.grounding.dates import written_dates
 from mistral_cli.system.strict_json import is_exact
 
 # Thai, Lao, Tibetan, Myanmar, Khmer, kana, Han.
@@ -133,6 +134,17 @@ class TextIndex:
         for literal, span in _numbers(self.text):
             if len(literal) <= _MAX_NUMBER_LENGTH and is_exact(literal):
                 first_spans.setdefault(literal, span)
+        return first_spans
+
+    @cached_property
+    def dates(self) -> dict[str, CharSpan]:
+        """The dates that the text writes in its own way, as ISO dates, and where they come first.
+
+        Those with more than one meaning are not among them.
+        """
+        first_spans: dict[str, CharSpan] = {}
+        for iso, span in written_dates(self.text):
+            first_spans.setdefault(iso, span)
         return first_spans
 
     def locate_number(self, value: float) -> CharSpan | None:
