@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from mistral_cli.errors import MistralCliError, ModelUnusable
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.gguf.checks import ANOTHER, DAMAGED
-from mistral_cli.models.gguf.split import missing_part, part_paths
+from mistral_cli.models.gguf.split import first_path, missing_part, part_paths
 from mistral_cli.models.gguf.weights import damaged_tensor
 from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
@@ -56,7 +56,7 @@ def verify_file(file: StoredFile, on_progress: Callable[[int], None]) -> Verdict
             raise ModelUnusable(f"{file.path}: is not a regular file", hint=ANOTHER)
         with unchanged_access_time(file.path):
             digest = sha256_of(file.path, on_progress)
-            leads = file.path == part_paths(file.path)[0] and not missing_part(file.path)
+            leads = file.path == first_path(file.path) and not missing_part(file.path)
             if file.sha256 is None and leads:
                 _check_weights(read_gguf(file.path))
     except (ModelUnusable, OSError) as error:

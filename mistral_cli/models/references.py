@@ -13,7 +13,7 @@ from urllib.parse import unquote
 
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
 from mistral_cli.models.catalog import ALIASES
-from mistral_cli.models.gguf.split import first_part, part_paths
+from mistral_cli.models.gguf.split import first_part, first_path
 from mistral_cli.models.sources import (
     DEFAULT_QUANT,
     HubFile,
@@ -117,7 +117,7 @@ def _unknown_model(reference: str, config: Config) -> MistralCliError:
 
 
 def _folder(folder: Path) -> ModelNotAvailable:
-    models = dict.fromkeys(part_paths(path)[0] for path in ggufs_in(folder))
+    models = dict.fromkeys(first_path(path) for path in ggufs_in(folder))
     names = [shlex.quote(str(path)) for path in models]
     hint = f"It has a model: use {' or '.join(names[:3])}." if names else "It has no .gguf file."
     return ModelNotAvailable(f"{folder} is a folder, not a model", hint=hint)

@@ -16,9 +16,9 @@ from mistral_cli.models.disk import check_free_space
 from mistral_cli.models.gguf.kinds import is_never_model, models_among
 from mistral_cli.models.gguf.split import (
     first_part,
+    first_path,
     missing_part,
     part_names,
-    part_paths,
     parts_here,
 )
 from mistral_cli.system.config import cache_dir
@@ -68,7 +68,7 @@ class LocalFile:
     @classmethod
     def of(cls, path: Path) -> LocalFile:
         """The model that the file at `path` is, or is a part of."""
-        return cls(part_paths(path)[0])
+        return cls(first_path(path))
 
     def describe(self) -> str:
         """Return the path."""

@@ -16,6 +16,7 @@ from mistral_cli.models.catalog import ALIASES, find_built_in
 from mistral_cli.models.gguf.kinds import other_kind
 from mistral_cli.models.gguf.split import (
     first_part,
+    first_path,
     missing_part,
     open_model,
     part_paths,
@@ -87,7 +88,7 @@ def list_models(config: Config) -> list[ListedModel]:
         names[config.model] = None
     named = [_named(name, config) for name in names]
     known = {model.path for model in named}
-    others = [files for files in _by_model(stored) if part_paths(files[0].path)[0] not in known]
+    others = [files for files in _by_model(stored) if first_path(files[0].path) not in known]
     unnamed = filter(None, (_unnamed(files, config) for files in others))
     return [*named, *unnamed, *_unfinished(names, config)]
 
@@ -114,7 +115,7 @@ def stored_models(config: Config) -> list[list[StoredFile]]:
 def _by_model(files: Iterable[StoredFile]) -> list[list[StoredFile]]:
     models: dict[Path, list[StoredFile]] = {}
     for file in files:
-        models.setdefault(part_paths(file.path)[0], []).append(file)
+        models.setdefault(first_path(file.path), []).append(file)
     return list(models.values())
 
 
@@ -195,7 +196,7 @@ def _unnamed(files: Sequence[StoredFile], config: Config) -> ListedModel | None:
     file, *_ = files
     reference, at, revision = file.name.partition("@")
     name = first_part(reference) + at + revision
-    path, default = part_paths(file.path)[0], name == config.model
+    path, default = first_path(file.path), name == config.model
     quantization = quant_of(path.name)
     if any(file.size is None for file in files):
         return ListedModel(

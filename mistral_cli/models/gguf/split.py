@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 _NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
 
 # llama.cpp's `llama_split_path`: it finds no part whose name ends in another way.
-_NAME = re.compile(r"(?P<prefix>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL)
+_NAME = re.compile(r"(?P<prefix>.+)-(?P<number>[0-9]{5})-of-(?P<count>[0-9]{5})\.gguf", re.DOTALL)
 _SAME_MODEL = "Get all parts of the same model, from the same folder of its repository."
 
 
@@ -32,16 +32,30 @@ def part_names(name: str) -> tuple[str, ...]:
 
     A file that is not named like a part is a model of its own: returns only `name`.
     """
-    match = _NAME.fullmatch(name)
-    if not match or not 1 <= int(match["number"]) <= int(match["count"]):
+    match = _match(name)
+    if not match:
         return (name,)
-    count = int(match["count"])
-    return tuple(f"{match['prefix']}-{n:05d}-of-{count:05d}.gguf" for n in range(1, count + 1))
+    return tuple(_numbered(match, number) for number in range(1, int(match["count"]) + 1))
 
 
 def first_part(name: str) -> str:
     """Return the name of the first part, by which a split model is known; of others `name`."""
-    return part_names(name)[0]
+    match = _match(name)  # not `part_names`: a name may claim 99,999 parts
+    return _numbered(match, 1) if match else name
+
+
+def first_path(path: Path) -> Path:
+    """Return the path of the first part of the model that the file at `path` is a part of."""
+    return path.with_name(first_part(path.name)) if path.name else path
+
+
+def _match(name: str) -> re.Match[str] | None:
+    match = _NAME.fullmatch(name)
+    return match if match and 1 <= int(match["number"]) <= int(match["count"]) else None
+
+
+def _numbered(match: re.Match[str], number: int) -> str:
+    return f"{match['prefix']}-{number:05d}-of-{match['count']}.gguf"
 
 
 def part_paths(path: Path) -> tuple[Path, ...]:
@@ -56,11 +70,11 @@ def parts_here(path: Path) -> list[Path]:
 
 def missing_part(path: Path) -> ModelNotAvailable | None:
     """Return the error that a part of the model at `path` does not exist, or None if all do."""
-    paths = part_paths(path)
-    for number, each in enumerate(paths, 1):
-        if len(paths) > 1 and not each.exists():
+    names = part_names(path.name)
+    for number, name in enumerate(names if len(names) > 1 else (), 1):
+        if not (each := path.with_name(name)).exists():
             return ModelNotAvailable(
-                f"part {number} of {len(paths)} of the model is missing: there is no file {each}",
+                f"part {number} of {len(names)} of the model is missing: there is no file {each}",
                 hint=f"Put {each.name} beside the other parts; "
                 "`mistral-cli models pull` downloads what is missing of a model of the hub.",
             )

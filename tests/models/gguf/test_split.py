@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from support.gguf_parts import entry, number, words
@@ -16,7 +17,7 @@ from mistral_cli.errors import ModelNotAvailable, ModelUnusable
 from mistral_cli.generation.prompt_cache.key import fingerprint
 from mistral_cli.models.gguf import join_gguf, read_gguf, read_gguf_start, reread_gguf
 from mistral_cli.models.gguf.adapter import read_adapter
-from mistral_cli.models.gguf.split import first_part, part_names
+from mistral_cli.models.gguf.split import first_part, first_path, part_names
 from mistral_cli.models.gguf.types import FLOAT32, UINT16
 from mistral_cli.models.gguf.weights import damaged_tensor
 
@@ -29,6 +30,19 @@ def test_names_of_parts() -> None:
         assert first_part(name) == name
     for name in ("m-00001-of-00002.GGUF", "-00001-of-00002.gguf"):  # no part for llama.cpp
         assert part_names(name) == (name,)
+
+
+def test_the_first_part_of_many_is_found_without_naming_all() -> None:
+    """A list of files from the hub can claim that; naming all takes 0.1 s for each file."""
+    with patch("mistral_cli.models.gguf.split.part_names", side_effect=AssertionError):
+        assert first_part("m-77777-of-99999.gguf") == "m-00001-of-99999.gguf"
+        assert first_path(Path("a/m-00002-of-00003.gguf")) == Path("a/m-00001-of-00003.gguf")
+        assert first_path(Path()) == Path()
+
+
+def test_digits_of_other_scripts_number_no_parts() -> None:
+    name = "m-٠٠٠٠١-of-٠٠٠٠٢.gguf"  # noqa: RUF001
+    assert part_names(name) == (name,)
 
 
 @pytest.mark.parametrize("first_is_empty", [False, True])
