@@ -76,6 +76,12 @@ class RowPrompts:
             return self.builder
         return replace(self.builder, instruction=_fill(self.instruction, row))
 
+    def text_of(self, row: Row) -> Text:
+        """Return the text of the prompt about `row`. Raises UsageError."""
+        if self.instruction is not None and "{text}" in self.instruction:
+            return Text(_fill(self.instruction, row), row.source)
+        return Text(row.text, row.source, row.original)
+
     def item(self, row: Row, config: RunConfig, model_digest: str) -> WorkItem:
         """Build the prompt of `row`, and its key: a digest of all that its result depends on."""
         prompt, error = None, None
@@ -95,12 +101,7 @@ class RowPrompts:
             raise row.error
         if row.conversation:
             return _request_prompt(row)
-        contains_text = self.instruction is not None and "{text}" in self.instruction
-        if contains_text:
-            text = Text(_fill(self.instruction or "", row), row.source)
-        else:
-            text = Text(row.text, row.source, row.original)
-        return self.builder_of(row).build(text)
+        return self.builder_of(row).build(self.text_of(row))
 
     @property
     def _has_own_instruction(self) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import plan_batch
 from mistral_cli.batch.failures import failures_table
+from mistral_cli.batch.highlights import RowHighlights, check_page
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.batch.orphans import (
@@ -30,7 +31,6 @@ from mistral_cli.errors import (
     RowsFailed,
     Stopped,
     UsageError,
-    first_line,
 )
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
@@ -77,9 +77,10 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     )
     if options.report:
         check_report(options.report, options.output)
+    check_page(task, options)
     task, options = task.with_files(call), options.decoded(call)
     builder = prompt_builder(task, options, call)
-    rows = _read_rows(names, options, call)
+    rows = _read_rows(names, task, options, call)
     prompts = RowPrompts(task, builder, options.prompt)
     prompts.check(rows)
     config = resolve_config(
@@ -115,9 +116,11 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         run.run(todo)
 
 
-def _read_rows(names: Sequence[str], options: BatchOptions, call: CallContext) -> list[Row]:
+def _read_rows(
+    names: Sequence[str], task: Task, options: BatchOptions, call: CallContext
+) -> list[Row]:
     """The rows of the batch. Raises UsageError."""
-    written = filter(None, (options.output, options.output_dir, options.report))
+    written = filter(None, (options.output, options.output_dir, options.report, task.html))
     inputs = read_rows(
         names,
         call.terminal,
@@ -150,6 +153,11 @@ class BatchRun:
     records: list[Record] = field(default_factory=list)
     pruned: bool = False
 
+    def __post_init__(self) -> None:
+        """Prepare the page of `--html`."""
+        path = self.prompts.task.html
+        self._highlights = RowHighlights(path, self.prompts, self.items) if path else None
+
     def run(self, todo: Sequence[WorkItem]) -> None:
         """Process the items `todo`. Raises RowsFailed if rows failed, now or in an earlier run."""
         error: MistralCliError | None = None
@@ -167,7 +175,8 @@ class BatchRun:
                 hint=_retry_hint(self.options),
             )
         with on_stop(lambda _: None):  # the remaining steps are short
-            for step in (self._finish, partial(self._summarize, error), self._report):
+            summarize = partial(self._summarize, error)
+            for step in (self._finish, summarize, self._report, self._write_highlights):
                 try:
                     step()
                 except MistralCliError as raised:
@@ -183,6 +192,8 @@ class BatchRun:
         with closing(self._answers(todo)) as records:
             for record in records:
                 self.sink.add(record)
+                if self._highlights:
+                    self._highlights.keep(record)
                 self.records.append({**record, "text": None, "data": None})
                 failed += record["error"] is not None
                 if limit and failed >= limit:
@@ -256,23 +267,23 @@ class BatchRun:
             self.reporter.error_detail(line)
 
     def _report(self) -> None:
-        path = self.options.report
-        if path is None:
-            return
-        facts = {
+        if path := self.options.report:
+            records = list(self.sink.existing_records()) or self.records
+            write_report(path, records, self._facts)
+
+    def _write_highlights(self) -> None:
+        if self._highlights:
+            self._highlights.write(self.sink.existing_records(), self._facts)
+
+    @property
+    def _facts(self) -> dict[str, str]:
+        """What the pages about this batch say at the top."""
+        return {
             "Task": self.prompts.task.name,
             "Model": " + ".join((self.config.model_name, *map(str, self.config.adapters))),
             "Engine": self.config.selection.backend.name,
             "Output": self.sink.name,
         }
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_report(path, list(self.sink.existing_records()) or self.records, facts)
-        except OSError as error:
-            raise MistralCliError(
-                f"cannot write {path}: {error.strerror or first_line(error)}",
-                hint="Free disk space or fix the permissions, or choose another --report.",
-            ) from error
 
 
 def _retry_hint(options: BatchOptions) -> str:

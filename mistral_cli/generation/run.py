@@ -13,8 +13,9 @@ from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.planner import NamedPrompt, jobs_of, plan_jobs, plan_short_prompts
 from mistral_cli.generation.prompt import PromptBuilder
 from mistral_cli.generation.session import Executor, open_planned
-from mistral_cli.generation.writers import choose_writer, write_dry_run
+from mistral_cli.generation.writers import PageWriter, choose_writer, write_dry_run
 from mistral_cli.models.call import prepare_call
+from mistral_cli.system.files import refuse_to_overwrite
 from mistral_cli.texts.inputs import Inputs, read_inputs
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def run_task(
     task: Task, arguments: Sequence[str], options: OneOffOptions, terminal: Terminal
 ) -> None:
     """Run `task` on every text of the call and print the results. Raises MistralCliError."""
-    _check_combination(task, options)
+    _check_options(task, options)
     call = prepare_call(
         terminal,
         quiet=options.quiet,
@@ -70,14 +71,7 @@ def run_task(
         return
     jobs, planner = _plan(task, builder, config, named, terminal)
     # 3. The model answers the jobs, and a writer prints the results.
-    writer = choose_writer(
-        terminal,
-        as_json=options.json,
-        structured=builder.spec is not None,
-        as_items=task.jsonl,
-        width=options.width,
-        raw=options.raw,
-    )
+    writer = _writer(task, builder, config, options, len(named), terminal)
     parallel = _parallel(jobs, planner, terminal) if jobs else 1
     upcoming = [prepared.request for job in jobs for prepared in job.requests]
     with open_planned(planner, parallel, terminal, upcoming=upcoming) as active:
@@ -89,14 +83,45 @@ def run_task(
             terminal.clear_status()
             writer.abort()
             raise
+    writer.close()
 
 
-def _check_combination(task: Task, options: OneOffOptions) -> None:
-    """Raise UsageError for options that exclude each other."""
+def _check_options(task: Task, options: OneOffOptions) -> None:
+    """Raise UsageError for options that exclude each other, or a page at a wrong place."""
+    if task.html:
+        from mistral_cli.structured.highlights.page import OPTION, check_highlights
+
+        refuse_to_overwrite(options.file or (), OPTION, task.html)
+        check_highlights(task.html)
     if task.jsonl and options.json:
         raise UsageError("--jsonl and --json cannot be combined", hint="Drop one of them.")
     if options.lookup and options.draft_model:
         raise UsageError("--lookup and --draft-model cannot be combined", hint="Drop one of them.")
+
+
+def _writer(
+    task: Task,
+    builder: PromptBuilder,
+    config: RunConfig,
+    options: OneOffOptions,
+    count: int,
+    terminal: Terminal,
+) -> ResultWriter:
+    """The writer of the results for `count` texts."""
+    writer = choose_writer(
+        terminal,
+        as_json=options.json,
+        structured=builder.spec is not None,
+        as_items=task.jsonl,
+        width=options.width,
+        raw=options.raw,
+    )
+    if not task.html:
+        return writer
+    from mistral_cli.structured.highlights.page import HighlightsPage
+
+    facts = {"Model": config.model_name}
+    return PageWriter(writer, HighlightsPage(task.html), terminal, facts, count)
 
 
 def _plan(
@@ -179,6 +204,7 @@ def _answer(
     executor = Executor(
         active.planner, active.ask, active.planner.load.parallel, progress.status, partial
     )
+    writer.begin(job)
     try:
         with about(job.subject):
             result = task.strategy.respond(job, executor, writer)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from mistral_cli.generation.task_prompt import TaskPrompt
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mistral_cli.generation.answer import Result
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.options import Overflow
@@ -127,11 +129,13 @@ class Task(TaskPrompt):
     whose encoding is known only when the configuration has been read.
 
     With `jsonl` each item of a list is printed as soon as it is complete. With `one_argument`
-    the words on the command line are one text, not several.
+    the words on the command line are one text, not several. `html` is the page to write that
+    shows the values in their texts.
     """
 
     jsonl: bool = False
     one_argument: bool = False
+    html: Path | None = None
     strategy: Strategy = field(default_factory=Strategy)
     read_files: Callable[[Task, Reporter, str], Task] | None = None
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import answer_fields, request_fields
 from mistral_cli.system.controls import without_controls
 from mistral_cli.system.stdout import write, write_envelope, write_json
@@ -17,12 +18,16 @@ if TYPE_CHECKING:
     from mistral_cli.engines.types import Sampling
     from mistral_cli.generation.answer import Result
     from mistral_cli.generation.config import Source
-    from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
+    from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
+    from mistral_cli.structured.highlights.page import HighlightsPage
     from mistral_cli.system.terminal import Terminal
 
 
 class ResultWriter:
     """Receives results one by one: first the text as it streams. This class discards them."""
+
+    def begin(self, job: Job) -> None:
+        """Begin the result for `job`."""
 
     def delta(self, text: str) -> None:
         """Receive the next delta of an answer's text."""
@@ -38,6 +43,9 @@ class ResultWriter:
 
     def abort(self) -> None:
         """Leave the terminal clean when a result is interrupted."""
+
+    def close(self) -> None:
+        """End the run, which has all its results."""
 
 
 NULL_WRITER = ResultWriter()
@@ -180,6 +188,72 @@ class JsonWriter(DataWriter):
             "warnings": [*self._terminal.warnings, *result.warnings],
         }
         write_envelope(self._terminal, fields)
+
+
+class PageWriter(ResultWriter):
+    """Passes everything on, and shows the extracted values in an HTML page about all `count` texts.
+
+    A run that fails or is interrupted leaves a page about the texts that were answered, if any.
+    """
+
+    def __init__(
+        self,
+        writer: ResultWriter,
+        page: HighlightsPage,
+        terminal: Terminal,
+        facts: Mapping[str, str],
+        count: int,
+    ) -> None:
+        self._writer, self._page, self._terminal = writer, page, terminal
+        self._facts, self._count = facts, count
+        self._name, self._text = "", ""
+        self._items: list[Any] = []
+
+    def begin(self, job: Job) -> None:
+        """Keep the text: the result may be about a part of it."""
+        text = job.prompt.text
+        self._name, self._text, self._items = job.subject or text.source, text.text, []
+        self._writer.begin(job)
+
+    def delta(self, text: str) -> None:
+        """Pass the delta on."""
+        self._writer.delta(text)
+
+    def frame(self, start: str, end: str) -> None:
+        """Pass the frame on."""
+        self._writer.frame(start, end)
+
+    def item(self, value: Any) -> None:
+        """Keep the item, which the result will not contain."""
+        self._items.append(value)
+        self._writer.item(value)
+
+    def finish(self, result: Result) -> None:
+        """Add the values to the page."""
+        from mistral_cli.structured.highlights.page import Section
+        from mistral_cli.structured.spec import Extraction
+
+        self._writer.finish(result)
+        spec = result.prepared.prompt.spec
+        assert spec
+        extraction = result.extraction or Extraction(self._items)
+        section = Section.of(self._name, self._text, extraction, spec.spec.schema, result.warnings)
+        self._page.sections.append(section)
+
+    def abort(self) -> None:
+        """Write the page about the texts that were answered; a failure is only a warning."""
+        self._writer.abort()
+        if answered := len(self._page.sections):
+            ended = f"The run ended early: this page has {answered} of {self._count} texts."
+            try:
+                self._page.write(self._facts, [ended])
+            except MistralCliError as error:
+                self._terminal.warn(error.message)
+
+    def close(self) -> None:
+        """Write the page. Raises MistralCliError."""
+        self._writer.close()
+        self._page.write(self._facts)
 
 
 def write_dry_run(

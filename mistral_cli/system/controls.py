@@ -8,6 +8,7 @@ loses them (`without_controls`); a name in a message shows them (`visible`, as `
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 LONGEST_LINE = 400
 """The characters of a line of a message; a longer one is shortened in the middle."""
@@ -33,6 +34,11 @@ def without_controls(text: str) -> str:
 def visible(text: str) -> str:
     r"""Return `text` with its control characters as escapes (`\x1b`), except newlines and tabs."""
     return _IN_A_TEXT.sub(_escape, text)
+
+
+def marked(text: str, mark: Callable[[str], str]) -> str:
+    """Return `text` with `mark(escape)` in the place of each control character."""
+    return _IN_A_TEXT.sub(lambda found: mark(_escape(found)), text)
 
 
 def as_cell(text: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -58,6 +59,15 @@ def json_extract(
             show_default=False,
         ),
     ] = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html",
+            metavar="FILE",
+            help="Also write an HTML page that shows the values in their texts.",
+            show_default=False,
+        ),
+    ] = None,
     on_limit: Annotated[
         OnLimit,
         typer.Option(
@@ -74,6 +84,7 @@ def json_extract(
         raise UsageError("--fields and --schema cannot be combined", hint="Drop one of them.")
     grounded = fields is not None if grounded is None else grounded
     task = _task(fields, many=many or jsonl, jsonl=jsonl, grounded=grounded)
+    task = replace(task, html=html)
     task.strategy.closes = on_limit is OnLimit.CLOSE
     if schema is None:
         return task

@@ -70,7 +70,7 @@ def test_missing_rows_and_wrong_options_are_usage_errors(batch: Batch, here: Pat
         (["rows.jsonl", "-o", "/dev/full"], "is not a regular file"),
         (["rows.jsonl", "-o", "/dev/stdout"], "/dev/stdout is not a regular file"),
         (["rows.jsonl", "-o", "a", "--report", "./a"], "-o and --report are the same file"),
-        (["rows.jsonl", "--report", "rows.jsonl"], "exists and is not a batch report"),
+        (["rows.jsonl", "--report", "rows.jsonl"], "exists and was not written by"),
     ):
         result = batch("generate", *arguments)
         assert result.status == (2 if problem else 10)

@@ -1,21 +1,13 @@
-"""The results of a batch as one self-contained HTML page.
-
-Everything in a result came from a text or a model. So the template escapes all of it, and the
-page's Content-Security-Policy allows no script but the page's own.
-"""
+"""The results of a batch as one self-contained HTML page."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
-import hashlib
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli import __version__
 from mistral_cli.batch import failures
 from mistral_cli.batch.progress import duration
 from mistral_cli.batch.report import charts
@@ -26,15 +18,13 @@ from mistral_cli.batch.report.table import (
     table_row,
     timings_of,
 )
-from mistral_cli.errors import UsageError
-from mistral_cli.system.files import is_same_file, write_atomically
+from mistral_cli.system.html.page import check_page, render, write_page
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.report.table import TableRow
 
 _GENERATOR = "mistral-cli batch"
-_HEAD_BYTES = 4096  # the part of a page that names its generator
 _LATEST_START = 10**11  # seconds since the epoch; later years have five digits
 _MAX_TEXT, _MIN_TEXT = 4000, 200  # characters of one row's text
 _ALL_TEXTS = 8_000_000  # characters in total, so that a browser can still open the page
@@ -43,54 +33,20 @@ _LISTED_GROUPS, _LISTED_ROWS = 50, 20
 
 def check_report(path: Path, results: Path | None) -> None:
     """Raise UsageError if the report would overwrite `results`, or a file that is not a report."""
-    if results and is_same_file(path, results):
-        raise UsageError("-o and --report are the same file", hint="Choose another --report.")
-    with contextlib.suppress(OSError):  # a file that cannot be read fails later, on writing
-        head = path.read_bytes()[:_HEAD_BYTES] if path.is_file() else b""
-        if head and _GENERATOR.encode() not in head:
-            raise UsageError(
-                f"{path} exists and is not a batch report", hint="Choose another --report."
-            )
+    check_page(path, "--report", _GENERATOR, {"-o": results})
 
 
-def write_report(
-    path: Path,
-    records: Sequence[Record],
-    facts: Mapping[str, str],
-) -> None:
+def write_report(path: Path, records: Sequence[Record], facts: Mapping[str, str]) -> None:
     """Write the page about `records` to `path`.
 
     `facts` are shown at the top, each a label and a value. Where a text is shortened, the page
-    refers to the fact labelled "Output". Raises OSError.
+    refers to the fact labelled "Output". Raises MistralCliError.
     """
-    page = _render(records, facts)
-    # JSON can contain a lone surrogate, which UTF-8 cannot encode.
-    write_atomically(path, page.encode("utf-8", "replace"))
-
-
-def _render(records: Sequence[Record], facts: Mapping[str, str]) -> str:
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
-    from markupsafe import Markup
-
-    folder = Path(__file__).parent
-    style, script = (
-        (folder / name).read_text(encoding="utf-8") for name in ("page.css", "page.js")
-    )
-    environment = Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {"count": _format_count, "decimal": _format_decimal}
     limit = max(_MIN_TEXT, min(_MAX_TEXT, _ALL_TEXTS // max(len(records), 1)))
     rows = [table_row(number, record, limit) for number, record in enumerate(records, 1)]
-    return environment.get_template("page.html").render(
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
+    page = render(
+        Path(__file__).parent,
+        _GENERATOR,
         rows=rows,
         groups=failure_groups(records, rows),
         facts=facts,
@@ -100,15 +56,9 @@ def _render(records: Sequence[Record], facts: Mapping[str, str]) -> str:
         charts=_charts(records),
         listed_groups=_LISTED_GROUPS,
         listed_rows=_LISTED_ROWS,
-        generator=_GENERATOR,
-        version=__version__,
         **_totals(records, rows),
     )
-
-
-def _csp_hash(source: str) -> str:
-    digest = base64.b64encode(hashlib.sha256(source.encode()).digest()).decode()
-    return f"sha256-{digest}"
+    write_page(path, page, "--report")
 
 
 def _totals(records: Sequence[Record], rows: Sequence[TableRow]) -> dict[str, Any]:
@@ -172,11 +122,3 @@ def _timed(records: Sequence[Record]) -> Iterator[tuple[float, float, Record]]:
         timings = timings_of(record)
         if (finished := quantity(timings.get("finished_at"))) is not None:
             yield quantity(timings.get("run_began_at")) or 0.0, finished, record
-
-
-def _format_count(value: int | None) -> str:
-    return "–" if value is None else f"{value:,}"  # noqa: RUF001 - an en dash
-
-
-def _format_decimal(value: float | None) -> str:
-    return "–" if value is None else f"{value:,.1f}"  # noqa: RUF001

@@ -78,18 +78,25 @@ class TextIndex:
         """The positions between units in the flat text, from 0 to its length."""
         return list(accumulate(map(len, self.units), initial=0))
 
+    @cached_property
+    def _edge_set(self) -> frozenset[int]:
+        return frozenset(self._edges)
+
     def locate(self, value: str) -> CharSpan | None:
         """Find the first occurrence of `value`, whatever its whitespace; None if there is none."""
-        flat = " ".join(value.split())
-        edges = set(self._edges)
+        return next(self.occurrences(value), None)
+
+    def occurrences(self, value: str) -> Iterator[CharSpan]:
+        """Yield the occurrences of `value`, whatever its whitespace; they do not overlap."""
+        flat, edges = " ".join(value.split()), self._edge_set
         start = self._flat.find(flat) if flat else -1
         while start >= 0:
             end = start + len(flat)
-            if start in edges and end in edges:
+            is_span = start in edges and end in edges
+            if is_span:
                 last = self._positions[end - 1]
-                return self._positions[start] + self._offset, last + 1 + self._offset
-            start = self._flat.find(flat, start + 1)
-        return None
+                yield self._positions[start] + self._offset, last + 1 + self._offset
+            start = self._flat.find(flat, end if is_span else start + 1)
 
     def has_span(self, min_length: int, max_length: float) -> bool:
         """Whether some span has `min_length` to `max_length` characters."""

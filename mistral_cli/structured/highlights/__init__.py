@@ -1,0 +1,1 @@
+"""The HTML page that shows extracted values in their texts."""

@@ -1,0 +1,1 @@
+"""HTML pages: self-contained, and safe whatever the texts in them hold."""
