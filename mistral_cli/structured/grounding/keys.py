@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.errors import UsageError
 from mistral_cli.structured.grammar import as_text
 from mistral_cli.structured.grounding.terminals import admits_something, read, terminals_of
 
@@ -52,8 +54,10 @@ def free_keys(schema: Schema, unenforced: set[str]) -> Iterator[FreeKey]:
 def _kind(conditions: list[str], values: Any) -> Iterator[FreeKey]:
     if values is not False:
         terminal = f'"\\"" ({" & ".join([_PLAIN, *conditions])}) "\\""'
-        if admits_something(terminal):
-            yield FreeKey(terminal, values)
+        # One that is too complex to tell, such as all keys but those of `.*`, is left out.
+        with contextlib.suppress(UsageError):
+            if admits_something(terminal):
+                yield FreeKey(terminal, values)
 
 
 def _patterns_of(names: Any, unenforced: set[str]) -> list[str]:

@@ -256,6 +256,8 @@ PAIR: Schema = {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}
           {"eu-0": "oak", "eu-1": "us-2"}]),
         ({"patternProperties": {"^e": {"type": "integer"}, "": {"type": "string"}}},
          [{"x1": "oak"}], [{"e": 5}, {"e1": "oak"}]),
+        ({"patternProperties": {".*": {"type": "integer"}}, "additionalProperties": {}},
+         [{}, {"x": 5, "y z": 28}], [{"x": "oak"}]),
         ({"patternProperties": {"^e": {"type": "integer"}, "1$": {"type": "string"}}},
          [{"e": 5, "x1": "oak"}], [{"e1": 5}, {"e1": "oak"}]),
         ({"additionalProperties": {"type": "integer"}, "propertyNames": {"pattern": "^[xy]"}},
@@ -274,7 +276,7 @@ PAIR: Schema = {"properties": {"a": {"type": "string"}, "n": {"type": "integer"}
         ({"anyOf": [{"properties": {"a": {"allOf": [{"minLength": 2}, {"maxLength": 3}]}}}],
           "type": "object", "required": ["a"]}, [{"a": "oak"}], [{"a": "eu-1"}, {"a": ""}, {}]),
     ],
-    ids=range(22),
+    ids=range(23),
 )  # fmt: skip
 def test_combined_schemas(schema: Schema, good: list[Any], bad: list[Any]) -> None:
     bound = grounded(schema, COMBINED_TEXT)
