@@ -245,7 +245,10 @@ class _Walk:
         self.choices += 1
         plain = allowed & _PLAIN or allowed
         pool = plain & ~self._before & ~self._seen or plain
-        return self.varies.choice(_bytes(pool)) if self.varies else _first(_FILLER, pool)
+        if self.varies:
+            return self.varies.choice(_bytes(pool))
+        unused = pool & _mask(_FILLER) & ~self._seen  # one of each kind, as \w anywhere needs
+        return _first(_FILLER, unused or pool)
 
 
 class _MissingValue:

@@ -259,7 +259,7 @@ def test_without_room_for_the_model_a_value_is_a_placeholder(mistral: Path) -> N
 
 
 def test_a_limit_that_no_value_fits(mistral: Path) -> None:
-    plan, model = make_plan(mistral, max_tokens=12), Model(*["{…"] * 2)
+    plan, model = make_plan(mistral, max_tokens=12), Model("{…")
     with pytest.raises(OutputCut) as caught:
         close(plan, model)
     assert caught.value.message.startswith("the JSON was cut at 1 tokens")

@@ -187,6 +187,15 @@ def test_the_way_out_of_a_schema_that_contains_itself() -> None:
     assert complete(schema, '{"add": [{').text == '{"add": [{"value": 0}, {"value": 0}]}'
 
 
+@pytest.mark.parametrize(
+    "pattern",
+    [r"\w+", r"[A-Z]", r"^\d{3}-\d{4}$", r"^[a-z]+@[a-z]+\.[a-z]{2,}$", "^(ab)+$"],
+)
+def test_a_string_that_a_pattern_requires(pattern: str) -> None:
+    schema = {"type": "string", "pattern": pattern}
+    OutputSpec(schema).bind("").parse(complete(schema, "").text)
+
+
 def test_a_value_that_is_too_long_has_no_completion() -> None:
     schema = {"type": "string", "minLength": 5000}
     grammar = OutputSpec(schema).grammar

@@ -58,6 +58,8 @@ def extract(
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
+            if closes and isinstance(failure, OutputCut):
+                break  # the limit is too small for any value of the schema
         more_room = request.max_tokens < prepared.longest_answer and not retried
         if more_room and isinstance(error, OutputCut) and not attempt.runs_away:
             request = replace(request, max_tokens=prepared.longest_answer)
