@@ -332,7 +332,7 @@ def _subschemas(schema: Schema) -> Iterator[Any]:
 
 def left_out(name: str) -> str:
     """Return the note about a property that is not in the grammar."""
-    return f"the property {name!r}, which no value satisfies, is left out"
+    return f"the property {name!r}, which is left out because no value satisfies it"
 
 
 def _union(schemas: Iterable[Any]) -> Any:
