@@ -10,7 +10,13 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from mistral_cli.structured.patterns import are_disjoint, read_pattern
-from mistral_cli.structured.schema import Schema, as_resource, dialect_of, ignores_siblings
+from mistral_cli.structured.schema import (
+    Schema,
+    as_resource,
+    dialect_of,
+    ignores_siblings,
+    resolver_in,
+)
 
 ASSERTIONS = {"type", "enum", "const", "$ref", "$dynamicRef", "$recursiveRef"}
 ASSERTIONS |= {"allOf", "anyOf", "oneOf", "not", "if", "then", "else"}
@@ -36,6 +42,7 @@ _HARMLESS: dict[str, Any] = {"uniqueItems": False, "not": False, "contains": Tru
 _NAMED_ELSEWHERE = {"allOf", "anyOf", "oneOf", "$ref", "const", "enum"}
 _PROPERTIES = ["properties", "patternProperties", "additionalProperties"]
 _MERGE_FAILED = ("stack level exceeded", "schema too large", "not disjoint")
+_LENGTHS = {"minLength", "maxLength"}
 _COUNTS = {"minProperties", "maxProperties"}
 _ANY_KEY = "^(?:(?s:.*))$"
 _LARGEST_BOUND = 2.0**53  # of an integer; llguidance compiles no range of 64 bits
@@ -51,6 +58,8 @@ class Relaxation:
         """Definitions (by identity) that are replaced by any value."""
         self.separates = False
         """`allOf` is left to validation, but for what stands beside it."""
+        self.drops_lengths = False
+        """A string with a pattern may have any length: counting multiplies its states."""
 
     def go_on(self, report: str, part: Enforceable) -> bool:
         """Leave more to validation because of an error of llguidance; False if it is no use."""
@@ -64,6 +73,8 @@ class Relaxation:
             self.opened.add(key)
         elif any(limit in problem for limit in _MERGE_FAILED) and not self.separates:
             self.separates = True
+        elif "lexer error" in problem and not self.drops_lengths:
+            self.drops_lengths = True
         else:
             return False
         return True
@@ -86,6 +97,7 @@ class Enforceable:
         self._names: dict[int, str] = {}
         self._queue: list[tuple[Any, Any]] = []
         self._inlining: list[int] = []
+        self._merging = 0  # how many parts of `allOf` and the like are around
         root = self._value(source, as_resource(source)[1])
         definitions: dict[str, Any] = {}
         for contents, resolver in self._queue:  # which grows
@@ -102,22 +114,27 @@ class Enforceable:
         if not isinstance(contents, dict):
             return contents
         if contents is not self._source:
-            resolver = resolver.in_subresource(self._dialect.create_resource(contents))
+            resolver = resolver_in(contents, resolver, self._dialect)
         keywords = _in_order(contents)
         if "$ref" in keywords and self._legacy:
             return self._reference(contents["$ref"], resolver)
         result: Schema = {}
+        merges = len(keywords) > 1 and not _NAMED_ELSEWHERE.isdisjoint(keywords)
+        self._merging += merges
         for key in keywords:
             if key == "$ref":
                 self._add_reference(contents, keywords, resolver, result)
             elif key == "allOf":
                 self._add_all(contents, keywords, resolver, result)
+            elif key in _LENGTHS and self._relaxation.drops_lengths and "pattern" in contents:
+                self.notes.add(key)
             elif key in _COPIED:
                 result[key] = contents[key]
             elif make := self._MAKERS.get(key):
                 make(self, contents, resolver, result)
             elif key not in ("then", "else") and contents[key] != _HARMLESS.get(key, ...):
                 self.notes.add(key)
+        self._merging -= merges
         if self._once:
             self._name_keys(contents, result)
         return result
@@ -224,7 +241,8 @@ class Enforceable:
         least, most = contents.get("minProperties", 0), contents.get("maxProperties")
         closed = contents.get("additionalProperties") is False
         countable = least <= 1 and most in (None, 1) and closed
-        if optional and not (countable and "patternProperties" not in contents):
+        merged = self._merging or not {*contents}.isdisjoint(_NAMED_ELSEWHERE)
+        if merged or (optional and not (countable and "patternProperties" not in contents)):
             self.notes.add("minProperties" if least else "maxProperties")
             return
         result.update({key: contents[key] for key in contents.keys() & _COUNTS})

@@ -76,12 +76,16 @@ def _compiled(schema: str, many: bool, once: tuple[str, ...]) -> Compiled:
     while True:
         part = Enforceable(closed, relaxation, once)
         text = _lark(part.schema, many)
-        failed, notes = llguidance.LLMatcher.validate_grammar_with_warnings(text)
-        if not failed:
-            break
-        if not relaxation.go_on(notes[0], part):
-            raise bad_schema(_reason(notes[0]))
-    notes = [*part.notes, *(note.partition(" (")[0] for note in notes)]
+        error, limit = _tried(text)
+        if relaxation.go_on(error or limit, part):
+            continue
+        if error:
+            raise bad_schema(_reason(error))
+        break  # `check_grammar` reports a limit
+    warned: list[str] = []
+    if '"oneOf"' in text:  # llguidance needs seconds for the largest grammars, and knows more here
+        _, warned = llguidance.LLMatcher.validate_grammar_with_warnings(text)
+    notes = [*part.notes, *(note.partition(" (")[0] for note in warned)]
     formats = validator(source).format_checker.checkers
     unchecked = {name for name in part.formats if name not in formats}
     checked = (f"the format {name}" for name in part.formats - unchecked)
@@ -115,17 +119,22 @@ def list_of(
 
 def check_grammar(grammar: str) -> None:
     """Raise UsageError for a grammar that cannot be compiled, or exceeds a limit."""
-    import llguidance
+    error, limit = _tried(grammar)
+    if error:
+        raise bad_schema(_reason(error))
+    if limit:
+        raise bad_schema(f"it is too large to enforce, or no finite value matches it: {limit}")
 
-    if failed := llguidance.LLMatcher.validate_grammar(grammar):
-        raise bad_schema(_reason(failed))
-    if problem := limit_exceeded(grammar):
-        raise bad_schema(f"it is too large to enforce, or no finite value matches it: {problem}")
+
+def limit_exceeded(grammar: str) -> str:
+    """Name the limit of llguidance that `grammar` exceeds as it begins; "" if it stays within."""
+    error, limit = _tried(grammar)
+    return error or limit
 
 
 @lru_cache(maxsize=8)  # requests repeat their schema, and the walks take 30 ms
-def limit_exceeded(grammar: str) -> str:
-    """Name the limit of llguidance that `grammar` exceeds as it begins; "" if it stays within.
+def _tried(grammar: str) -> tuple[str, str]:
+    """Return why llguidance cannot compile `grammar`, and the limit that it exceeds as it begins.
 
     A grammar that compiles can still fail at some token, and llama.cpp then goes on without it.
     One walk takes the shortest strings and lists and every property, the other goes as deep as it
@@ -134,12 +143,14 @@ def limit_exceeded(grammar: str) -> str:
     import llguidance
 
     matcher = llguidance.LLMatcher(llguidance.LLTokenizer("byte"), grammar, log_level=0)
+    if matcher.is_error():
+        return str(matcher.get_error()), ""
     for preferred in (b'"]', b'{["]'):
         matcher.reset()
         _walk(matcher, preferred)
         if matcher.is_error():
             break
-    return str(matcher.get_error()).partition("\n")[0].partition(";")[0]
+    return "", str(matcher.get_error()).partition("\n")[0].partition(";")[0]
 
 
 def _walk(matcher: Any, preferred: bytes) -> None:

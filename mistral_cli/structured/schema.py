@@ -29,6 +29,8 @@ _MAX_APPLIED = 100_000
 _APPLIED = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else")
 """Keywords whose subschemas apply to the same value."""
 
+_IDS = ("$id", "id")
+
 _LATEST = "http://json-schema.org/schema"
 """The name of the latest draft, whichever that is."""
 
@@ -77,7 +79,7 @@ def check_schema(schema: Schema) -> None:
         raise bad_schema(f"it refers to {error.ref!r}, which is not in it") from error
     except RecursionError as error:
         raise bad_schema("it is nested too deeply, or refers to itself without end") from error
-    except (ArithmeticError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise bad_schema(str(error)) from error
 
 
@@ -124,9 +126,16 @@ def _check_subschemas(schema: Schema) -> None:
                 if isinstance(pattern, str):
                     read_pattern(pattern)
         parts = (each for each in resource.subresources() if isinstance(each.contents, dict))
-        queue += [(each, resolver.in_subresource(each)) for each in parts]
+        queue += [(each, resolver_in(each.contents, resolver, dialect)) for each in parts]
         if _applied(contents, resolver, dialect, applied) > _MAX_APPLIED:
             raise bad_schema(f"its references stand for more than {_MAX_APPLIED} subschemas")
+
+
+def resolver_in(contents: Any, resolver: Any, dialect: Any) -> Any:
+    """Return the resolver for the `$ref`s in `contents`, whose base its id may change."""
+    if isinstance(contents, dict) and any(isinstance(contents.get(k), str) for k in _IDS):
+        return resolver.in_subresource(dialect.create_resource(contents))
+    return resolver
 
 
 def _references(schema: Any) -> list[str]:
@@ -151,8 +160,7 @@ def _applied(contents: Any, resolver: Any, dialect: Any, known: dict[int, int]) 
             found = resolver.lookup(reference)
             inner.append((found.contents, found.resolver))
         for each, its_resolver in inner:
-            if isinstance(each, dict):
-                its_resolver = its_resolver.in_subresource(dialect.create_resource(each))
+            its_resolver = resolver_in(each, its_resolver, dialect)
             known[id(contents)] += _applied(each, its_resolver, dialect, known)
     return known[id(contents)]
 

@@ -183,7 +183,8 @@ def open_bench(name: str, path: Path, temperature: float, limit: int) -> Iterato
     )
     terminal = Terminal(None, sys.stdout, sys.stderr, quiet=True)
     template = PromptBuilder.of(Task("json-extract"), options).template
-    config = resolve_config(template, options, Config(), terminal)
+    strategy = Task("json-extract").strategy
+    config = resolve_config(template, options, Config(), terminal, strategy=strategy)
     with open_session(config.selection, config.model, config.load, print) as session:
         yield Bench(session, config, options, config.load)
 

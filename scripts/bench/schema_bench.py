@@ -1,4 +1,4 @@
-"""Check a folder of JSON Schemas: which json-extract accepts, plain and grounded, and why not."""
+"""Check a folder of JSON Schemas: which are accepted and why not; or ask a model for values."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from acceptance import ACCEPTED, CRASHED, MODES, REFUSED, Check, check_files, checks_as_json
+from schema_answers import answer_all, chosen, print_answers
 
 Checks = dict[str, dict[str, Check]]
 """The name of a file → mode → its check."""
@@ -26,6 +27,11 @@ def main() -> None:
     files = sorted(options.folder.rglob("*.json"))
     if not files:
         sys.exit(f"no *.json in {options.folder}")
+    if options.answers:
+        random_ones = [*chosen(files, options.answers, options.seed)]
+        outcomes = answer_all(options.model, random_ones, options.max_tokens)
+        print_answers(outcomes, row, heading)
+        return
     checks: Checks = {}
     for file, check in check_files(files, options.workers, options.most_seconds):
         checks[str(file.relative_to(options.folder))] = check
@@ -44,6 +50,12 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--json", type=Path, help="write each schema's outcome to this file")
     parser.add_argument("--workers", type=int, default=os.cpu_count(), help="processes")
     parser.add_argument("--most-seconds", type=float, default=60, help="for one schema")
+    parser.add_argument(
+        "--answers", type=int, help="instead, ask a model for values of so many random schemas"
+    )
+    parser.add_argument("--seed", type=int, default=1, help="chooses those")
+    parser.add_argument("-m", "--model", default="smollm2")
+    parser.add_argument("-n", "--max-tokens", type=int, default=400, help="of an answer")
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser.parse_args()
 

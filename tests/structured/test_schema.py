@@ -155,6 +155,7 @@ def test_usable_schemas(schema: Schema) -> None:
         ({"properties": {"a": {}, "b": {}}, "minProperties": 2}, ["minProperties"]),
         ({"contains": {"type": "null"}}, ["contains"]),
         ({"dependencies": {"a": ["b"]}, "$schema": DRAFTS.format("07")}, ["dependencies"]),
+        ({"pattern": r"^(\S+\s+){0,99}\S+$", "maxLength": 5000}, ["maxLength"]),
         ({"uniqueItems": False, "contains": True, "not": False}, []),
     ],
     ids=str,
