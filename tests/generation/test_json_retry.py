@@ -156,7 +156,10 @@ def test_a_raw_prompt_is_not_retried(mistral: Path, answer: str) -> None:
 
 def test_a_retry_that_does_not_fit_is_not_sent(mistral: Path) -> None:
     plan = make_plan(mistral, max_tokens=30)
-    long = '{"name": "' + "x" * plan[0].context_length + '"}'
+    # Longer than what is left of the context, and nothing that would be ended as a runaway.
+    numbers = " ".join(map(str, range(200)))[:490]
+    long = f'{{"name": "{numbers}"}}'
+    assert plan[0].context_length - plan[0].prompt_tokens < len(long)
     with pytest.raises(OutputInvalid, match="required"):
         run(plan, Model(long))
 
