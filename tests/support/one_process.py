@@ -1,6 +1,7 @@
-"""The whole program in this process, with one engine for all calls about a model.
+"""The whole program in this process, with one engine process for all calls about a model.
 
 A process for each call takes a second, and a vocabulary of 150,000 tokens takes another to open.
+An engine for each model in this process would abort it: see `LlamaCpp.open`.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import pytest
 
 from mistral_cli.cli import app
 from mistral_cli.engines import loader
+from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.protocol import Session
 from mistral_cli.generation import session
 from mistral_cli.models import gguf
@@ -37,11 +39,12 @@ def in_process(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Result
 
     with ExitStack() as engines:
 
-        def open_once(selection: Any, model: gguf.GGUF, options: Any, *rest: Any) -> Any:
+        def open_once(selection: Any, model: gguf.GGUF, options: Any, warn: Any, _: Any) -> Any:
             key = selection.backend.name, model.path
             if key not in opened:
                 several = replace(options, parallel=min(8, selection.backend.max_parallel))
-                opened[key] = loader.open_session(selection, model, several, *rest)
+                process = EngineProcess()
+                opened[key] = loader.open_session(selection, model, several, warn, process)
                 engines.enter_context(opened[key])
             return nullcontext(opened[key])
 

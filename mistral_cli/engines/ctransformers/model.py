@@ -62,7 +62,8 @@ class LoadedModel:
         if not self._missing_bytes.isdisjoint(data):
             data = b"".join(map(self._tokenizable, data.decode("utf-8")))
         # The library's own buffer has room for a token per character, but a byte can be a token.
-        buffer = (c_int * (len(data) + 18))()
+        # A space becomes "▁", which has 3 bytes and maybe no token of its own.
+        buffer = (c_int * (len(data) + 2 * data.count(b" ") + 18))()
         count = self.llm.ctransformers_llm_tokenize(data, False, buffer)
         return list(buffer[:count])
 

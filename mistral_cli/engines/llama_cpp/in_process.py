@@ -99,7 +99,13 @@ class LlamaCpp(Backend):
         return f"xllamacpp {version('xllamacpp')}"
 
     def open(self, model: GGUF, options: LoadOptions) -> LlamaCppSession:
-        """Start a server on a private socket."""
+        """Start a server on a private socket.
+
+        Open only one model with grammars in a process. llama.cpp keeps llguidance's tokenizer of
+        the last vocabulary, and knows that by its address alone: after that model is freed, another
+        can get the same address. Its first grammar then aborts the process, or, if the vocabularies
+        have about the same size, follows the wrong tokens.
+        """
         return LlamaCppSession(model, options)
 
 
