@@ -6,7 +6,7 @@ admits more, a note names the keyword, and validation decides.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from mistral_cli.structured.patterns import are_disjoint, read_pattern
@@ -33,8 +33,7 @@ ENFORCED_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname"
 ENFORCED_FORMATS |= {"uuid", "uri"}
 """The formats that llguidance knows."""
 
-_COPIED = {"type", "enum", "const", "required", "minItems", "maxItems", "minLength", "maxLength"}
-_COPIED |= {"multipleOf"}
+_COPIED = {"type", "enum", "const", "required", "multipleOf"}
 _BOUNDS = {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"}
 _HARMLESS: dict[str, Any] = {"uniqueItems": False, "not": False, "contains": True}
 """Values with which a keyword admits everything, or nearly."""
@@ -43,8 +42,10 @@ _NAMED_ELSEWHERE = {"allOf", "anyOf", "oneOf", "$ref", "const", "enum"}
 _PROPERTIES = ["properties", "patternProperties", "additionalProperties"]
 _MERGE_FAILED = ("stack level exceeded", "schema too large", "not disjoint")
 _LENGTHS = {"minLength", "maxLength"}
+_SIZES = {"minItems", "maxItems"}
 _COUNTS = {"minProperties", "maxProperties"}
 _ANY_KEY = "^(?:(?s:.*))$"
+_LARGEST_SIZE = 2**31  # which no answer reaches; a grammar counts no further than 2^63
 _LARGEST_BOUND = 2.0**53  # of an integer; llguidance compiles no range of 64 bits
 
 
@@ -245,7 +246,7 @@ class Enforceable:
         if merged or (optional and not (countable and "patternProperties" not in contents)):
             self.notes.add("minProperties" if least else "maxProperties")
             return
-        result.update({key: contents[key] for key in contents.keys() & _COUNTS})
+        result.update(sizes_of(contents, _COUNTS))
 
     def _patterns(self, contents: Schema, resolver: Any, result: Schema) -> None:
         more = contents.get("additionalProperties", True)
@@ -308,6 +309,12 @@ class Enforceable:
         else:
             self.formats.add(contents["format"])
 
+    def _lengths(self, contents: Schema, _: Any, result: Schema) -> None:
+        result.update(sizes_of(contents, _LENGTHS))
+
+    def _sizes(self, contents: Schema, _: Any, result: Schema) -> None:
+        result.update(sizes_of(contents, _SIZES))
+
     def _bounds(self, contents: Schema, _: Any, result: Schema) -> None:
         for key in [key for key in contents if key in _BOUNDS]:
             if abs(contents[key]) < _LARGEST_BOUND:
@@ -327,8 +334,19 @@ class Enforceable:
         "pattern": _pattern,
         "format": _format,
         **dict.fromkeys(_BOUNDS, _bounds),
+        **dict.fromkeys(_LENGTHS, _lengths),
+        **dict.fromkeys(_SIZES, _sizes),
         **dict.fromkeys(_COUNTS, _count),
     }
+
+
+def sizes_of(contents: Schema, keywords: Iterable[str]) -> dict[str, int]:
+    """The limits of lengths or counts in `contents`, without those that no answer exceeds.
+
+    JSON Schema takes 2.0 for a whole number, a grammar does not.
+    """
+    sizes = {key: int(contents[key]) for key in keywords if key in contents}
+    return {key: size for key, size in sizes.items() if key[:3] == "min" or size < _LARGEST_SIZE}
 
 
 def _matches(pattern: str, key: str) -> bool:

@@ -49,7 +49,7 @@ class OpenContainer:
 
 
 class JsonCursor:
-    """Reads a JSON text byte by byte. It never fails: a grammar has checked the text."""
+    """Reads a JSON text byte by byte. It never fails, whatever the text is."""
 
     def __init__(self, text: bytes = b"") -> None:
         self.text = bytearray()
@@ -137,7 +137,7 @@ class JsonCursor:
             self._escaped = True
         elif byte == ord('"'):
             if self.token == "key":
-                self.open[-1].key = loads(self.text[self.token_start : end])
+                self.open[-1].key = _key(bytes(self.text[self.token_start : end]))
                 self.token, self.expects_key = None, False
             else:
                 self._value_ends(end)
@@ -146,3 +146,11 @@ class JsonCursor:
         self.token, self.expects_value, self.expects_key = None, False, False
         if self.open:
             self.open[-1].ends.append(end)
+
+
+def _key(literal: bytes) -> str:
+    """The key that is written as `literal`; as it stands if the engine did not enforce JSON."""
+    try:
+        return str(loads(literal))
+    except ValueError:
+        return literal[1:-1].decode("utf-8", "replace")

@@ -76,11 +76,20 @@ def check_schema(schema: Schema) -> None:
     except jsonschema.SchemaError as error:
         raise bad_schema(f"{error.message} (at {error.json_path})") from error
     except Unresolvable as error:
-        raise bad_schema(f"it refers to {error.ref!r}, which is not in it") from error
+        raise bad_schema(f"it refers to {_reference(error)!r}, which is not in it") from error
     except RecursionError as error:
         raise bad_schema("it is nested too deeply, or refers to itself without end") from error
     except (ArithmeticError, AttributeError, TypeError, ValueError) as error:
         raise bad_schema(str(error)) from error
+
+
+def _reference(error: Any) -> str:
+    """The reference that could not be resolved, as a schema writes it."""
+    from referencing.exceptions import NoSuchAnchor, PointerToNowhere
+
+    if isinstance(error, NoSuchAnchor):
+        return f"{error.ref}#{error.anchor}"
+    return f"#{error.ref}" if isinstance(error, PointerToNowhere) else str(error.ref)
 
 
 def _check_against_metaschema(schema: Schema) -> None:

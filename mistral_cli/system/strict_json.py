@@ -37,7 +37,7 @@ def loads_exactly(text: str) -> Any:
     return _loads(text, _object, _exact)
 
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]')
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\],:]')  # a string may be cut
 
 
 def repeated_keys(text: str) -> tuple[str, ...]:

@@ -245,6 +245,15 @@ def test_a_model_goes_on_where_it_was_cut(mistral: Path) -> None:
     assert model.requests[1].written == '{"name": "Bo'
 
 
+def test_a_closed_answer_has_no_more_tokens_than_its_limit(mistral: Path) -> None:
+    """Also where the tokenizer splits it into more than the model wrote."""
+    rest = f'{LONG[len(CUT) :]}", "age": 34}}'
+    plan, model = make_plan(mistral, max_tokens=60), Model(CUT + "…", rest)
+    result = close(plan, model)
+    assert len(result.answer.text) > 60
+    assert (result.answer.completion_tokens, result.answer.finish_reason) == (60, "stop")
+
+
 def test_what_the_model_does_not_end_is_ended(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=100), Model(LONG + "…", "…", " 3…", "4…")
     result = close(plan, model)
@@ -310,6 +319,14 @@ def test_the_retry_after_a_repeated_item_can_have_it_only_once(mistral: Path) ->
     assert admits(first, '["Bob", "Al", "Bob"]')
     assert not admits(last, '["Bob", "Al", "Bob"]')
     assert admits(last, '["Al", "Bob"]')
+
+
+def test_an_answer_that_is_cut_after_a_colon_in_a_string_is_retried(mistral: Path) -> None:
+    plan = make_plan(mistral, grounded=True, max_tokens=100)
+    model = Model('{"name": "Bob: is, 34: and…', GOOD)
+    prepared, planner = plan
+    result = extract(prepared, Executor(planner, model), lambda _: None)
+    assert data_of(result) == json.loads(GOOD)
 
 
 @pytest.mark.parametrize("answer", [REPEATED + "}}", REPEATED + ", …"])

@@ -14,7 +14,7 @@ from support.program import Run
 from synthetic.scripted import write_scripted
 
 from mistral_cli.engines.types import FinishReason, Request
-from mistral_cli.errors import OutputCut
+from mistral_cli.errors import OutputCut, OutputInvalid
 from mistral_cli.generation.answer import Answer, AnswerEnded, Result, Timings
 from mistral_cli.generation.json_answers.retry import extract
 from mistral_cli.generation.session import Executor
@@ -90,6 +90,21 @@ def test_the_model_goes_on_after_a_string(mistral: Path) -> None:
     assert result.warnings == ("the string at /name repeats itself, and was ended",)
     assert result.answer.finish_reason == "stop"
     assert result.answer.completion_tokens == len(result.answer.text)
+
+
+def test_free_text_is_a_schema_that_was_not_enforced(mistral: Path) -> None:
+    script = Script(("", 'Sure: {"na\\me": "Bob", "no\nte": 1}'), ("", '{"name\\u1": 2}'))
+    with pytest.raises(OutputInvalid, match="could not enforce the schema"):
+        answer(mistral, closed("name", name=STRING), script, max_tokens=100)
+
+
+def test_an_answer_has_no_more_tokens_than_its_limit(mistral: Path) -> None:
+    """Also where the tokenizer splits it into more than the model wrote."""
+    loop = '{"name": "Bob' + " and so on" * 30 + '", "town": "Oslo"}'
+    script = Script(("", loop), ('{"name": "Bob and so on"', ', "town": "Lyon"}'))
+    result = answer(mistral, closed("name town", name=STRING, town=STRING), script, max_tokens=30)
+    assert data_of(result)["town"] == "Lyon"
+    assert len(result.answer.text) > result.answer.completion_tokens == 30
 
 
 def test_lists_objects_and_nested_values_end(mistral: Path) -> None:

@@ -117,6 +117,21 @@ NUMBERS: Schema = {"type": "integer"}
             [2**63],
             id="bounds of 64 bits",
         ),
+        pytest.param(
+            {
+                "type": ["string", "array", "object"],
+                "minLength": 2.0,
+                "maxLength": 2**53 - 1,
+                "minItems": 1.0,
+                "maxItems": 2**64,
+                "minProperties": 1.0,
+                "maxProperties": 1e300,
+            },
+            ["ab", [1], {"a": 1}],
+            ["a", [], {}],
+            [],
+            id="sizes that are written as fractions, or that no answer exceeds",
+        ),
         pytest.param({"enum": [1, "a", 1, True]}, [1, "a", True], [2], [], id="a choice twice"),
         pytest.param(
             {
@@ -155,6 +170,17 @@ def test_the_grammar_admits_what_is_valid_and_validation_refuses_the_rest(
         assert unenforced
         with pytest.raises(OutputInvalid, match="does not match the schema"):
             bound.parse(json.dumps(value))
+
+
+def test_sizes_in_a_grounded_schema() -> None:
+    schema = {"type": "array", "minItems": 1.0, "maxItems": 2**64}
+    schema |= {"items": {"type": "string", "maxLength": 2**53 - 1}}
+    spec = OutputSpec(schema, grounded=True)
+    assert spec.check() == []
+    bound = spec.bind("Bob, 34")
+    bound.check()
+    assert admits(bound.grammar, '["Bob"]')
+    assert not admits(bound.grammar, "[]")
 
 
 def test_a_named_key_comes_once_and_is_no_additional_one() -> None:

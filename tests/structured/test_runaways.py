@@ -103,6 +103,24 @@ def test_what_grows_beyond_its_text_is_found(
     assert 0 < found.kept < len(answer)
 
 
+NO_JSON = [
+    'Sure: {"a\\q": 1, "b\nc": {"\\ud8": [2',
+    '}]}],:"," {"x" {"y": ]:',
+    '{"\\u12": {"\\uzz": "\\u1',
+    "{'a': 1} " * 40,
+]
+
+
+@pytest.mark.parametrize("answer", NO_JSON)
+def test_what_is_not_json_raises_no_error(answer: str) -> None:
+    """An engine that cannot enforce a grammar goes on without it; the answer is refused later."""
+    for limits in (STREAMING, CUT):
+        watch = RunawayWatch(SOURCE, limits)
+        for character in answer + ' "\x00' + "-" * 200:
+            watch.feed(character)
+        assert all(each.kept <= len(answer) + 200 for each in watch.idle())
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-999, 999) | st.text(max_size=12),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=5), inner),

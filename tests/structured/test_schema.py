@@ -202,8 +202,9 @@ for n in range(29):
         ({"$defs": {"a": {"$ref": "file:///etc/passwd"}}}, "refers to 'file:///etc/passwd'"),
         ({"$dynamicRef": "http://127.0.0.1:9/a"}, "refers to"),
         ({"$id": "http://127.0.0.1:9/a", "items": {"$ref": "b"}}, "refers to 'b'"),
-        ({"$ref": "#/$defs/no"}, "refers to '/\\$defs/no'"),
-        ({"$ref": "#nowhere"}, "refers to"),
+        ({"$ref": "#/$defs/no"}, "refers to '#/\\$defs/no'"),
+        ({"$ref": "#nowhere"}, "refers to '#nowhere'"),
+        ({"$dynamicRef": "#nowhere"}, "refers to '#nowhere'"),
         ({"$ref": "#"}, "refers to itself without end"),
         ({"$schema": 5}, r"\$schema"),
         ({"$schema": ["a"]}, r"\$schema"),
@@ -218,7 +219,7 @@ for n in range(29):
         (LAUGHS, "stand for more than 100000 subschemas"),
         ({"$schema": "http://json-schema.org/draft-03/schema#", "required": True}, "draft 3"),
     ],
-    ids=range(29),
+    ids=range(30),
 )
 def test_unusable_schemas(schema: Schema, problem: str) -> None:
     with warnings.catch_warnings():

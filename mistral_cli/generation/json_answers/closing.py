@@ -189,7 +189,8 @@ class _Closing:
             first,
             text=text,
             finish_reason="closed" if self._cut else "stop",
-            completion_tokens=self._count(text),
+            # The tokenizer may need more tokens for it than the model did.
+            completion_tokens=min(self._count(text), self.limit),
             timings=times,
         )
 

@@ -140,7 +140,9 @@ class _Asking:
         first, last = self.parts[0], self.parts[-1]
         seconds = sum(each.timings.prompt + each.timings.generation for each in self.parts[1:])
         times = replace(first.timings, generation=first.timings.generation + seconds)
-        tokens = self._count(text) if len(self.parts) > 1 else first.completion_tokens
+        tokens = first.completion_tokens
+        if len(self.parts) > 1:  # the tokenizer may need more tokens for it than the model did
+            tokens = min(self._count(text), self.request.max_tokens)
         answer = replace(
             first,
             text=text,

@@ -8,10 +8,13 @@ from fractions import Fraction
 from math import gcd, lcm
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.structured.enforceable import sizes_of
+
 if TYPE_CHECKING:
     from mistral_cli.structured.schema import Schema
 
 _SMALLEST = ("maxLength", "maximum", "exclusiveMaximum", "maxItems", "maxProperties")
+_SIZES = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
 _LARGEST = ("minLength", "minimum", "exclusiveMinimum", "minItems", "minProperties")
 
 
@@ -54,6 +57,8 @@ def _limits(schema: Schema) -> Iterator[tuple[str, Any]]:
             yield key, (value,)
         elif schema.get(exclusive) is True:  # draft 4
             yield exclusive, value
+        elif key in _SIZES:
+            yield from sizes_of(schema, [key]).items()
         elif not isinstance(value, bool):
             yield key, value
 

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from mistral_cli.structured.grounding.merge import MergedSchema
     from mistral_cli.structured.schema import Schema
 
-_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|[^\s"{}\[\],:]+')
+# A string may be cut: what it has of commas and colons is no structure.
+_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\],:]|[^\s"{}\[\],:]+')
 _MAX_ITEMS = 50  # of one list; a loop has a few
 
 ListPath = tuple[str | None, ...]
@@ -71,19 +72,25 @@ def written(value: Any) -> str:
 
 
 def _repeated_items(answer: str) -> dict[ListPath, list[Any]]:
-    """Return the items that a list has more than once, by the path of the list."""
+    """Return the items that a list has more than once, by the path of the list.
+
+    There are none in what is not JSON: then the engine could not enforce the grammar.
+    """
     found: dict[ListPath, dict[str, None]] = {}
-    for path, texts in _lists(answer):
-        twice = dict.fromkeys(text for text in texts if texts.count(text) > 1)
-        if twice:
-            found.setdefault(path, {}).update(twice)
-    return {
-        path: [
-            json.loads(text, parse_float=NumberLiteral, parse_int=NumberLiteral)
-            for text in [*texts][:_MAX_ITEMS]
-        ]
-        for path, texts in found.items()
-    }
+    try:
+        for path, texts in _lists(answer):
+            twice = dict.fromkeys(text for text in texts if texts.count(text) > 1)
+            if twice:
+                found.setdefault(path, {}).update(twice)
+        return {
+            path: [
+                json.loads(text, parse_float=NumberLiteral, parse_int=NumberLiteral)
+                for text in [*texts][:_MAX_ITEMS]
+            ]
+            for path, texts in found.items()
+        }
+    except (ValueError, RecursionError):
+        return {}
 
 
 @dataclass

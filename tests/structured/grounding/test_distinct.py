@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from support.grammars import admits
 
+from mistral_cli.structured.grounding.repetitions import repetitions, written
 from mistral_cli.structured.schema import Schema
 from mistral_cli.structured.spec import OutputSpec
 
@@ -75,6 +76,36 @@ def test_an_answer_without_repetition_changes_nothing() -> None:
     for grounded in (True, False):
         bound = OutputSpec(WORDS, grounded=grounded).bind(TEXT)
         assert bound.grammar_after('["oak", "elm", "o') == bound.grammar
+
+
+HOSTILE = {
+    "note: of": "two, three: [four], {five: six}",
+    "list": ["a: b, c", 'x": "y', "a: b, c", "\\", 1.50, 1.50, None],
+    "é, :": [{"k": "v, w: x"}, {"k": "v, w: x"}],
+}
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_an_answer_may_be_cut_anywhere(ascii_only: bool) -> None:
+    """What a string has of commas and colons is no structure, also in one that is not closed."""
+    merged = OutputSpec({"properties": {"list": {"type": "array"}}}, grounded=True).merged
+    text = json.dumps(HOSTILE, ensure_ascii=ascii_only)
+    for end in range(len(text)):
+        found = repetitions(text[:end], merged, many=False)
+        assert [written(each) for items in found.items.values() for each in items] in (
+            [],
+            ['"a: b, c"'],
+            ['"a: b, c"', "1.5"],
+        )
+        assert found.keys == ()
+    assert repetitions('{"a": 1, "a": ", b: {', merged, many=False).keys == ("a",)
+
+
+def test_nothing_is_repeated_in_what_is_not_json() -> None:
+    """An engine that cannot enforce a grammar goes on without it."""
+    bound = OutputSpec(WORDS, grounded=True).bind(TEXT)
+    for answer in ("{'a': 1, b: 2}", 'Sure: [oak, oak, oak], {"x" y: 1', "[" * 9000 + "1, 1, 1"):
+        assert bound.grammar_after(answer) == bound.grammar
 
 
 def test_many_optional_members_stay_small() -> None:

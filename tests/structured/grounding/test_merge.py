@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_cli.errors import UsageError
-from mistral_cli.structured.grounding.merge import MergedSchema, merge
+from mistral_cli.structured.grounding.merge import MergedSchema, _Merger, merge
 from mistral_cli.structured.schema import Schema, check_schema, validator
 
 
@@ -160,3 +160,23 @@ def test_multiples_of_two_numbers_are_multiples_of_both() -> None:
     merged = merge({"type": "number", "multipleOf": 0.4, "allOf": [{"multipleOf": 0.6}]})
     assert merged.root == {"type": ["number"], "multipleOf": 1.2}
     check_schema(written_out(merged))
+
+
+def test_a_choice_is_compared_with_those_of_other_parts_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Comparing each of 10,000 choices with all of them takes 9 s."""
+    compared: list[Any] = []
+    accepts = _Merger._accepts
+
+    def spy(self: _Merger, parts: Any, value: Any) -> bool:
+        compared.extend(part.contents for part in parts)
+        return accepts(self, parts, value)
+
+    monkeypatch.setattr(_Merger, "_accepts", spy)
+    assert merge({"enum": ["a", "bb", 1], "minLength": 2}).root == {"enum": ["bb", 1]}
+    assert compared == 3 * [{"minLength": 2}]
+    assert merge({"enum": ["a", 1, True], "const": True}).root == {"enum": [True]}
+    both = {"allOf": [{"enum": [1, 2, 3]}, {"enum": [2, 3, 4, 5]}]}
+    assert merge(both).root == {"enum": [2, 3]}
+    assert merge({**both, "const": 4}).root is False
