@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
+from json import loads
 from typing import Literal
 
-from mistral_cli.structured.json_cursor import JsonCursor
+from mistral_cli.structured.grammar import as_text
+from mistral_cli.structured.json_cursor import JsonCursor, OpenContainer
 from mistral_cli.structured.spans import ValuePath, pointer
 
 Part = Literal["string", "list", "object", "number", "nesting"]
@@ -23,6 +27,8 @@ _EVERY = 16  # bytes between two looks, which take 0.2 ms each
 
 _DIGIT, _DIGITS = re.compile(r"\d"), re.compile(r"\d+")
 _WORDS = re.compile(r"\w+")
+_SCALAR = re.compile(r'"(?P<string>(?:[^"\\]|\\.)*)"(?P<key>:)?|(?P<number>\d+)(?:[.\deE+-]*)')
+_SPACES = re.compile(r"(?:\\[nrt]|\s)+")
 
 
 @dataclass(frozen=True)
@@ -71,8 +77,8 @@ class Runaway:
 class RunawayWatch:
     """Reads an answer as it streams. `source` is the text that it is about.
 
-    What the source itself repeats may be repeated, and what is `known` is not reported again. One
-    object for one answer.
+    What the source itself repeats may be repeated as often, and what is `known` is not reported
+    again. One object for one answer.
     """
 
     def __init__(self, source: str, limits: Limits, known: Iterable[Runaway] = ()) -> None:
@@ -151,7 +157,7 @@ class RunawayWatch:
         if cursor.in_text:  # of a string, only what lies in it
             inside = max(start, cursor.token_start + 1)
             if _is_repetition(period, len(cursor.text) - inside):
-                if self._decoded(inside) in self._source:
+                if self._is_in_source(self._decoded(inside)):
                     return None
                 return self._text_runs_away(inside + period, "repeats itself")
         return self._repeated_member(start, period)
@@ -170,7 +176,52 @@ class RunawayWatch:
         ends = [end for end in inner.ends[1:] if end >= start + period - 2]
         if len(ends) < _TIMES - 1:
             return None
-        return self._runaway(inner.kind, ends[0], "repeats itself", depth)
+        kept = ends[0]
+        if inner.kind == "list":
+            often = self._times_in_source(self._decoded(ends[-1] - period, ends[-1]))
+            copies = self._copies(inner, ends[-1], period)
+            if len(copies) <= often:
+                return None
+            kept = copies[-often]
+        return self._runaway(inner.kind, kept, "repeats itself", depth)
+
+    def _copies(self, inner: OpenContainer, end: int, period: int) -> list[int]:
+        """The ends of the equal items (or groups of items) of a list up to `end`, the last first.
+
+        Each has `period` bytes, the first of the list fewer: no separator is before it.
+        """
+        text, copies = self._cursor.text, list[int]()
+        items = bytes(text[end - period : end])
+        while end > inner.start and text.endswith(items, inner.start, end):
+            copies.append(end)
+            end -= period
+        if text[inner.start + 1 : end] == items.removeprefix(b", "):
+            copies.append(end)
+        return copies
+
+    def _is_in_source(self, written: str) -> bool:
+        """Whether the source has the characters of a string, which are `written` as in JSON."""
+        # A grounded string has single spaces where the source has line breaks.
+        spaced = _one_space(written)
+        return written in self._escaped_source or spaced in _one_space(self._escaped_source)
+
+    def _times_in_source(self, items: str) -> int:
+        """How often a list may have the `items`: as often as the source has all their words."""
+        words = Counter[str]()
+        for scalar in _SCALAR.finditer(items):
+            if scalar["string"] and not scalar["key"]:
+                words.update(_WORDS.findall(_unescaped(scalar["string"])))
+            elif scalar["number"]:
+                words[scalar["number"]] += 1
+        return max(1, min((self._words[word] // words[word] for word in words), default=1))
+
+    @cached_property
+    def _words(self) -> Counter[str]:
+        return Counter(_WORDS.findall(self._source))
+
+    @cached_property
+    def _escaped_source(self) -> str:
+        return as_text(self._source)[1:-1]
 
     def _text_runs_away(self, kept: int, why: str) -> Runaway | None:
         """A string that runs away, or the object of such a key."""
@@ -190,6 +241,17 @@ class RunawayWatch:
 
     def _decoded(self, start: int, end: int | None = None) -> str:
         return self._cursor.text[start:end].decode("utf-8", "ignore")
+
+
+def _one_space(written: str) -> str:
+    return _SPACES.sub(" ", written)
+
+
+def _unescaped(written: str) -> str:
+    try:
+        return str(loads(f'"{written}"', strict=False))
+    except ValueError:
+        return written
 
 
 def _longest_number(text: str) -> int:

@@ -77,6 +77,36 @@ def test_what_the_source_repeats_may_be_repeated() -> None:
     assert watched(answer, source=f"They sang: {lines}") is None
 
 
+@pytest.mark.parametrize("line", ["la la la,\n", 'he said "no",\n', "C:\\tmp\\é\n", "\t0\t0\t0\n"])
+@pytest.mark.parametrize("step", [1, 7])
+def test_the_source_may_repeat_what_json_escapes(line: str, step: int) -> None:
+    source = f"They sang:\n{line * 20}The end."
+    assert watched(json.dumps([line * 20], ensure_ascii=False), step, source) is None
+    spaced = " ".join((line * 20).split())  # as a grounded answer writes it
+    assert watched(json.dumps([spaced], ensure_ascii=False), step, source) is None
+    assert watched(json.dumps(["over and " * 20]), step, source) is not None
+
+
+APPLE = {"item": "Green apple", "price": 1.5}
+PEAR = {"item": "Pear", "price": 2, "note": None}
+RECEIPT = "Green apple 1.50\n" * 7 + "Pear 2.00\n" * 7
+
+
+@pytest.mark.parametrize("step", [1, 7, 4000])
+def test_a_list_may_repeat_what_the_source_repeats(step: int) -> None:
+    for items in ([APPLE] * 7, [APPLE, PEAR] * 7, [PEAR, *[APPLE] * 7], [["Pear", 2]] * 7):
+        assert watched(json.dumps(items), step, RECEIPT) is None
+    assert watched(json.dumps({"hours": [0] * 80}), step, "Hours: " + "0 " * 80) is None
+    for items in ([APPLE] * 30, [PEAR, *[APPLE] * 30], [PEAR] * 30):
+        answer = json.dumps(items)
+        found = watched(answer, step, RECEIPT)
+        assert found is not None
+        assert found.part == "list"
+        # As many stay as the text has.
+        assert json.loads(answer[: found.kept] + "]") == items[: 7 + (items[0] != items[1])]
+    assert watched(json.dumps([{"item": None, "price": None}] * 30), step, RECEIPT) is not None
+
+
 @pytest.mark.parametrize(
     ("answer", "limits", "path", "part"),
     [
