@@ -30,7 +30,7 @@ class OpenContainer:
     kind: Literal["list", "object"]
     start: int
     ends: list[int]
-    key: str = ""
+    key: str | None = None
 
     @property
     def whole(self) -> int:
@@ -43,8 +43,8 @@ class OpenContainer:
         return len(self.ends) - 1
 
     @property
-    def step(self) -> str | int:
-        """The key or the index of the member that is being written."""
+    def step(self) -> str | int | None:
+        """The key or the index of the member that is being written; None before the first key."""
         return self.key if self.kind == "object" else self.members
 
 
@@ -64,8 +64,11 @@ class JsonCursor:
 
     @property
     def path(self) -> ValuePath:
-        """The path of the value that is being written, or of the next one."""
-        return tuple(each.step for each in self.open)
+        """The path of the value that is being written, or of the next one.
+
+        In an object without a key it is that of the object.
+        """
+        return tuple(step for each in self.open if (step := each.step) is not None)
 
     @property
     def in_text(self) -> bool:

@@ -228,7 +228,8 @@ class RunawayWatch:
         cursor = self._cursor
         if cursor.token == "string":
             return self._runaway("string", kept, why)
-        return self._runaway("object", cursor.open[-1].whole, f"has a key that {why}", -1)
+        level = len(cursor.open) - 1
+        return self._runaway("object", cursor.open[-1].whole, f"has a key that {why}", level)
 
     def _runaway(self, part: Part, kept: int, why: str, depth: int | None = None) -> Runaway:
         """The value with so many containers around it; None stands for the innermost value."""

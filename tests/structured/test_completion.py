@@ -146,6 +146,17 @@ def test_a_completion_names_what_it_cut_and_what_it_invented() -> None:
     assert [gap.path for gap in found.gaps] == [(0, "n"), (1,)]
 
 
+@pytest.mark.parametrize(
+    ("beginning", "cut"),
+    [("", ()), ("{", ()), ('{"', ()), ('{"na', ()), ('{"name": "B', ("name",))],
+)
+def test_before_the_first_key_the_object_is_what_was_cut(beginning: str, cut: Any) -> None:
+    schema = {"type": "object", "properties": {"in": PERSON, "name": {"type": "string"}}}
+    assert complete(schema, beginning).cut == cut
+    assert complete(schema, f'{{"in": {beginning}').cut == ("in", *cut)
+    assert complete({"type": "array", "items": PERSON}, f"[{beginning}").cut == (0, *cut)
+
+
 def test_the_next_completions_leave_out_more() -> None:
     schema = {"type": "array", "items": PERSON}
     beginning = '[{"name": "A", "age": 1}, {"name": "B", "tags": ["c'

@@ -122,6 +122,7 @@ def test_a_list_may_repeat_what_the_source_repeats(step: int) -> None:
             "list",
         ),
         ('{"' + "".join(map(chr, range(0x4E00, 0x4E00 + 600))), STREAMING, "", "object"),
+        ('{"a": {"' + "".join(map(chr, range(0x4E00, 0x4E00 + 600))), STREAMING, "/a", "object"),
     ],
 )
 def test_what_grows_beyond_its_text_is_found(
