@@ -25,7 +25,16 @@ def keys_of_rows(answer: dict[str, Any], name: str) -> list[str]:
 
 def test_list(store: Store) -> None:
     store.pull(Q4)
-    expected = ["name", "source", "path", "size", "quantization", "last_used", "default"]
+    expected = [
+        "name",
+        "source",
+        "path",
+        "size",
+        "quantization",
+        "last_used",
+        "default",
+        "verified",
+    ]
     assert keys_of_rows(store.ask("list"), "models") == expected
 
 
