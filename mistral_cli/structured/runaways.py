@@ -121,9 +121,8 @@ class RunawayWatch:
                     yield found
 
     def _new(self, found: Runaway | None) -> Runaway | None:
-        if not found or (found.path, found.part) in self._known:
-            return None
-        self._known.add((found.path, found.part))
+        if found:
+            self._known.add((found.path, found.part))
         return found
 
     def _beyond(self) -> Runaway | None:
@@ -135,7 +134,7 @@ class RunawayWatch:
                 why = f"has more than {limits.characters} characters"
                 most = len(begun[: limits.characters].encode())
                 return self._text_runs_away(cursor.token_start + 1 + most, why)
-        if cursor.token == "number":
+        if cursor.token == "number" and not self._is_known("number"):
             digits = [*_DIGIT.finditer(self._decoded(cursor.token_start))]
             if len(digits) > limits.digits:
                 kept = cursor.token_start + digits[limits.digits].start()
@@ -143,7 +142,8 @@ class RunawayWatch:
         for depth, each in enumerate(cursor.open):
             if each.members > limits.members:
                 why = f"has more than {limits.members} members"
-                return self._runaway(each.kind, each.ends[limits.members], why, depth)
+                if found := self._runaway(each.kind, each.ends[limits.members], why, depth):
+                    return found
         return None
 
     def _repeated(self) -> Runaway | None:
@@ -179,6 +179,8 @@ class RunawayWatch:
         kept = ends[0]
         if inner.kind == "list":
             often = self._times_in_source(self._decoded(ends[-1] - period, ends[-1]))
+            if inner.members <= often:
+                return None
             copies = self._copies(inner, ends[-1], period)
             if len(copies) <= often:
                 return None
@@ -231,8 +233,16 @@ class RunawayWatch:
         level = len(cursor.open) - 1
         return self._runaway("object", cursor.open[-1].whole, f"has a key that {why}", level)
 
-    def _runaway(self, part: Part, kept: int, why: str, depth: int | None = None) -> Runaway:
-        """The value with so many containers around it; None stands for the innermost value."""
+    def _is_known(self, part: Part, depth: int | None = None) -> bool:
+        return (self._cursor.path[:depth], part) in self._known
+
+    def _runaway(self, part: Part, kept: int, why: str, depth: int | None = None) -> Runaway | None:
+        """The value with so many containers around it, unless it is known.
+
+        The depth None stands for the innermost value.
+        """
+        if self._is_known(part, depth):  # before all that takes as long as the answer is
+            return None
         cursor = self._cursor
         start = cursor.token_start if depth is None else cursor.open[depth].start
         text = self._decoded(0, kept)
