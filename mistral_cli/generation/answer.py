@@ -152,6 +152,21 @@ def collect(
     )
 
 
+def join_parts(
+    parts: Sequence[Answer], text: str, finish_reason: AnswerEnd, completion_tokens: int
+) -> Answer:
+    """The answer `text` that was written in `parts`, with the time of all of them."""
+    first, *others = parts
+    seconds = sum(each.timings.prompt + each.timings.generation for each in others)
+    return replace(
+        first,
+        text=text,
+        finish_reason=finish_reason,
+        completion_tokens=completion_tokens,
+        timings=replace(first.timings, generation=first.timings.generation + seconds),
+    )
+
+
 def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
     """A warning that names the limit at which an answer was cut; empty if it is complete."""
     if answer.finish_reason != "length":

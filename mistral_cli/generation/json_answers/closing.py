@@ -6,11 +6,12 @@ cannot write gets the shortest value that the grammar admits.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import OutputInvalid
+from mistral_cli.generation.answer import join_parts
 from mistral_cli.structured.completion import complete_json, completions, required_names
 from mistral_cli.structured.spans import pointer
 
@@ -181,18 +182,10 @@ class _Closing:
         return tuple(dict.fromkeys(self._cut))
 
     def _whole(self, text: str) -> Answer:
-        """The parts as one answer, with the time of all of them."""
-        first, *others = self.answers
-        seconds = sum(each.timings.prompt + each.timings.generation for each in others)
-        times = replace(first.timings, generation=first.timings.generation + seconds)
-        return replace(
-            first,
-            text=text,
-            finish_reason="closed" if self._cut else "stop",
-            # The tokenizer may need more tokens for it than the model did.
-            completion_tokens=min(self._count(text), self.limit),
-            timings=times,
-        )
+        """The parts as one answer."""
+        # The tokenizer may need more tokens for the text than the model did.
+        tokens = min(self._count(text), self.limit)
+        return join_parts(self.answers, text, "closed" if self._cut else "stop", tokens)
 
 
 def _spec(prepared: PreparedRequest) -> BoundSpec:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.generation.answer import AnswerEnded
+from mistral_cli.generation.answer import AnswerEnded, join_parts
 from mistral_cli.structured.completion import last_ending, required_names, with_least_value
 from mistral_cli.structured.runaways import Limits, Part, Runaway, RunawayWatch
 
@@ -137,19 +137,10 @@ class _Asking:
         return None if end is None else kept[:end] + closing[:1].decode().strip(",")
 
     def _attempt(self, text: str) -> Attempt:
-        first, last = self.parts[0], self.parts[-1]
-        seconds = sum(each.timings.prompt + each.timings.generation for each in self.parts[1:])
-        times = replace(first.timings, generation=first.timings.generation + seconds)
-        tokens = first.completion_tokens
+        tokens = self.parts[0].completion_tokens
         if len(self.parts) > 1:  # the tokenizer may need more tokens for it than the model did
             tokens = min(self._count(text), self.request.max_tokens)
-        answer = replace(
-            first,
-            text=text,
-            finish_reason=last.finish_reason,
-            completion_tokens=tokens,
-            timings=times,
-        )
+        answer = join_parts(self.parts, text, self.parts[-1].finish_reason, tokens)
         runs_away = len(self.known) > len(self.ended)
         return Attempt(answer, tuple(each.message for each in self.ended), runs_away)
 
