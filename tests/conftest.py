@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -34,6 +35,11 @@ from mistral_cli.system.terminal import Terminal
 # that it imports: 0.5 of the 1.1 s of a small batch.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# A shell starts its background jobs with SIGINT ignored, and nohup ignores SIGHUP. The programs
+# that the tests start would inherit that, and not end by the signals that the tests send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # Every run tries the same examples; HYPOTHESIS_PROFILE=thorough looks for new ones.
 settings.register_profile("ours", deadline=None, derandomize=True)
