@@ -128,7 +128,8 @@ class _Asking:
         """`text` up to the end of the value that was `found`; None if it cannot end there."""
         if len(self.ended) == _MOST:
             return None
-        grammar, kept = self.spec.grammar, text[: found.kept]
+        # A second attempt may have a grammar of its own.
+        grammar, kept = self.request.grammar or self.spec.grammar, text[: found.kept]
         if found.part == "nesting":
             return with_least_value(grammar, kept, required_names(self.spec.spec.schema))
         closing = _CLOSING[found.part]
