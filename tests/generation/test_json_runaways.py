@@ -17,10 +17,12 @@ from mistral_cli.engines.types import FinishReason, Request
 from mistral_cli.errors import OutputCut, OutputInvalid
 from mistral_cli.generation.answer import Answer, AnswerEnded, Result, Timings
 from mistral_cli.generation.json_answers.retry import extract
+from mistral_cli.generation.json_answers.runaways import ask
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
 from mistral_cli.structured.runaways import Limits, RunawayWatch
 from mistral_cli.structured.schema import Schema
+from mistral_cli.structured.spec import OutputSpec
 
 TEXT = "Bob, 34, from Lyon, and Eve, 35, from Oslo."
 LIMITS = Limits.while_streaming(TEXT)
@@ -65,12 +67,20 @@ class Script:
         return Answer(shown, reason, len(shown), Timings(0.0, 0.0, 0.0))
 
 
+def tokenize(text: str) -> list[int]:
+    return [31_000 + byte % 500 for byte in text.encode()]
+
+
+def stopped_at(whole: str) -> int:
+    """Where the watch stops an answer."""
+    watch = RunawayWatch(TEXT, LIMITS)
+    return next(n for n, character in enumerate(whole, start=1) if watch.feed(character))
+
+
 def answer(model: Path, schema: Schema, script: Script, **options: Any) -> Result:
     prepared, planner = request_of(Task("json-extract", schema=schema), model, TEXT, **options)
-    planner = replace(
-        planner, tokenize=lambda text: [31_000 + byte % 500 for byte in text.encode()]
-    )
-    result = extract(prepared, Executor(planner, script), lambda _: None)
+    executor = Executor(replace(planner, tokenize=tokenize), script)
+    result = extract(prepared, executor, lambda _: None)
     assert not script.steps
     return result
 
@@ -132,12 +142,26 @@ def test_what_the_grammar_does_not_let_end_goes_on(mistral: Path) -> None:
     """The engine is stopped, and then continues from what it had written."""
     code: Schema = {"type": "string", "pattern": "^[a-z]{200}$"}
     whole = json.dumps({"code": "ab" * 90 + "cd" * 10})
-    at = next(n for n in range(len(whole)) if RunawayWatch(TEXT, LIMITS).feed(whole[:n]))
-    at = -(-at // 16) * 16  # the watch looks every 16 characters
+    at = stopped_at(whole)
     script = Script(("", whole), (whole[:at], whole[at:]))
     result = answer(mistral, closed("code", code=code), script, max_tokens=400)
     assert data_of(result) == json.loads(whole)
     assert result.warnings == ()
+
+
+def test_a_value_ends_by_the_grammar_of_its_own_attempt(mistral: Path) -> None:
+    """That of a second attempt may forbid what the schema allows: here, a list of two items."""
+    names: Schema = {"type": "array", "items": STRING}
+    schema, tighter = closed("names", names=names), closed("names", names={**names, "minItems": 9})
+    whole = json.dumps({"names": ["Bob", *["Barcelona Fashion"] * 9]})
+    at = stopped_at(whole)
+    prepared, planner = request_of(Task("json-extract", schema=schema), mistral, TEXT)
+    executor = Executor(
+        replace(planner, tokenize=tokenize), Script(("", whole), (whole[:at], whole[at:]))
+    )
+    request = replace(prepared.request, grammar=OutputSpec(tighter).grammar)
+    attempt = ask(prepared, executor, request, lambda _: None)
+    assert (attempt.answer.text, attempt.warnings) == (whole, ())
 
 
 def test_a_cut_list_ends_where_it_stopped_telling_anything(mistral: Path) -> None:
