@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Generator
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
     from mistral_cli.engines.types import Event, Request
     from mistral_cli.errors import MistralCliError
     from mistral_cli.models.gguf import GGUF
+
+
+_BY_NUMBER = re.compile(r"\[x\{([0-9a-f]{1,5})\}\]")
+"""A character as `structured.patterns` writes it, without its backslash."""
 
 
 def private_listening(resources: ExitStack) -> ListenAddress:
@@ -183,6 +188,7 @@ class ServerSession(Session):
         control tokens: for the constant "<|im_end|>" it ends the answer.
         """
         plain = grammar.replace("\\", "")  # as JSON, or a regular expression, spells it
+        plain = _BY_NUMBER.sub(lambda match: chr(int(match[1], 16)), plain)
         texts = [text for text in self._model.control_tokens if len(text) > 1]
         spellings = (text for each in texts for text in (each, json.dumps(each)[1:-1]))
         return any(text.replace("\\", "") in plain for text in spellings)

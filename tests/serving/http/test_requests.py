@@ -210,7 +210,6 @@ def test_a_wrong_field_of_a_completion_is_refused(api: Api, name: str, value: An
     [
         {"type": "string", "pattern": "(?=a)b"},
         {"type": "string", "pattern": "(a"},
-        {"type": "string", "format": "no-such-format"},
         {"type": "array", "uniqueItems": True},
         {"not": {"type": "string"}},
         {"if": {"type": "string"}, "then": {"minLength": 3}},
@@ -231,6 +230,14 @@ def test_a_schema_that_cannot_be_enforced_is_refused(api: Api, schema: Any) -> N
     for stream in (False, True):
         body = {"messages": MESSAGES, "response_format": json_format(schema), "stream": stream}
         assert refused(api, CHAT, body)["param"] == "response_format"
+
+
+def test_an_unknown_format_is_an_annotation(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(api.session, "pieces", ['"x"'])
+    schema = {"type": "string", "format": "no-such-format"}
+    body = {"messages": MESSAGES, "response_format": json_format(schema)}
+    status, reply = api.post(CHAT, body)
+    assert (status, reply["choices"][0]["message"]["content"]) == (200, '"x"')
 
 
 @pytest.mark.parametrize("answer", ['Hello, {"a": 1}', '{"a": 1, "a": 1}', '{"b": "x"}'])
