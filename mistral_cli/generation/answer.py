@@ -103,10 +103,9 @@ def collect(
     """
     started = time.perf_counter()
     first: float | None = None
-    parts: list[str] = []
-    thoughts: list[str] = []
+    deltas, thoughts = list[TextDelta](), list[ReasoningDelta]()
     finish: Finish | None = None
-    cached = count = thought = 0
+    cached = 0
     for event in events:
         match event:
             case PrefillProgress(done):
@@ -116,40 +115,46 @@ def collect(
                 cached = event.cached
             case ReasoningDelta(text):
                 first = first or time.perf_counter()
-                thoughts.append(text)
-                thought += event.tokens
+                thoughts.append(event)
                 if text:
                     on_reasoning(text)
             case TextDelta(text):
                 first = first or time.perf_counter()
-                if thoughts and text and not any(parts):
+                if thoughts and text and not any(each.text for each in deltas):
                     on_reasoning("")
-                parts.append(text)
-                count += event.tokens
+                deltas.append(event)
                 try:
                     on_text(text)
                 except AnswerEnded:
                     events.close()  # at once, so that the engine stops computing
-                    finish = Finish("stop", count, None, thought)
+                    finish = Finish("stop", _tokens(deltas), None, _tokens(thoughts))
                     break
             case Finish():
                 finish = event
     if finish is None:
         raise EngineFailed("the engine stopped without a result", hint="Try another --engine.")
-    if thoughts and not any(parts):
+    if thoughts and not any(each.text for each in deltas):
         on_reasoning("")
     ended = time.perf_counter()
     first = first or ended
     return Answer(
-        "".join(parts),
+        _text(deltas),
         finish.reason,
         finish.completion_tokens,
         Timings(load_seconds, *(finish.seconds or (first - started, ended - first))),
         prompt_tokens,
         cached,
-        "".join(thoughts).strip(),
+        _text(thoughts).strip(),
         finish.reasoning_tokens,
     )
+
+
+def _text(deltas: Sequence[TextDelta | ReasoningDelta]) -> str:
+    return "".join(each.text for each in deltas)
+
+
+def _tokens(deltas: Sequence[TextDelta | ReasoningDelta]) -> int:
+    return sum(each.tokens for each in deltas)
 
 
 def join_parts(

@@ -192,11 +192,6 @@ def resolve_config(
     model = reread_gguf(path) if served else read_gguf(path)
     selection = selection_of(served) if served else select_engine(requirements, model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
-    speculative = None
-    if lookup or draft_model:
-        from mistral_cli.generation.speculative import speculative_config
-
-        speculative = speculative_config(draft_model, model, selection.backend, config, reporter)
     proposed = FileSampling.of(model)
     proposed.report(reporter)
     return RunConfig(
@@ -212,7 +207,9 @@ def resolve_config(
         served=served,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
         adapters=check_adapters(adapters, model),
-        speculative=speculative,
+        speculative=_speculative(draft_model, model, selection, config, reporter)
+        if lookup or draft_model
+        else None,
         reasoning=resolve_reasoning(
             model,
             template,
@@ -223,6 +220,18 @@ def resolve_config(
             constrained=constrained,
         ),
     )
+
+
+def _speculative(
+    draft_model: str | None,
+    model: GGUF,
+    selection: EngineSelection,
+    config: Config,
+    reporter: Reporter,
+) -> SpeculativeConfig:
+    from mistral_cli.generation.speculative import speculative_config
+
+    return speculative_config(draft_model, model, selection.backend, config, reporter)
 
 
 def without_server(config: RunConfig, reporter: Reporter) -> RunConfig:

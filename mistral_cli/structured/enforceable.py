@@ -63,7 +63,7 @@ class Relaxation:
         """A string with a pattern may have any length: counting multiplies its states."""
 
     def go_on(self, report: str, part: Enforceable) -> bool:
-        """Leave more to validation because of an error of llguidance; False if it is no use."""
+        """Leave more to validation after an error of llguidance; False if that does not help."""
         problem = report.partition("\n")[0]
         if "circular references" in problem and not self.inlines:
             self.inlines = True

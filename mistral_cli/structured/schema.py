@@ -35,7 +35,7 @@ _LATEST = "http://json-schema.org/schema"
 """The name of the latest draft, whichever that is."""
 
 _DATA = {"const", "enum", "default", "examples"}
-"""Keywords whose values are no subschemas."""
+"""Keywords whose values are not subschemas."""
 
 
 def load_schema(reference: str, reporter: Reporter | None = None, encoding: str = AUTO) -> Schema:

@@ -83,12 +83,10 @@ def json_extract(
     if fields is not None and schema is not None:
         raise UsageError("--fields and --schema cannot be combined", hint="Drop one of them.")
     grounded = fields is not None if grounded is None else grounded
-    task = _task(fields, many=many or jsonl, jsonl=jsonl, grounded=grounded)
-    task = replace(task, html=html)
+    task = _task(fields, many=many or jsonl, jsonl=jsonl, grounded=grounded, html=html)
     task.strategy.closes = on_limit is OnLimit.CLOSE
-    if schema is None:
-        return task
-    return replace(task, read_files=partial(_with_schema, schema))
+    read_schema = partial(_with_schema, schema) if schema is not None else None
+    return replace(task, read_files=read_schema)
 
 
 def _with_schema(reference: str, task: Task, reporter: Reporter, encoding: str) -> Task:
@@ -101,7 +99,9 @@ def _with_schema(reference: str, task: Task, reporter: Reporter, encoding: str) 
     return replace(task, values=values, schema=schema)
 
 
-def _task(fields: str | None, *, many: bool, jsonl: bool, grounded: bool) -> Task:
+def _task(
+    fields: str | None, *, many: bool, jsonl: bool, grounded: bool, html: Path | None
+) -> Task:
     from mistral_cli.structured.fields import describe_fields, schema_from_fields
     from mistral_cli.structured.schema import ANY_OBJECT
 
@@ -121,6 +121,7 @@ def _task(fields: str | None, *, many: bool, jsonl: bool, grounded: bool) -> Tas
         many=many,
         grounded=grounded,
         jsonl=jsonl,
+        html=html,
         strategy=ItemStrategy() if jsonl else Strategy(),
     )
 

@@ -36,8 +36,8 @@ def written_dates(text: str) -> Iterator[tuple[str, tuple[int, int]]]:
     """Yield the ISO date and the span of each date in `text` that has one meaning.
 
     A month has its English name, or the numbers allow one order alone: the year comes first, or
-    the day is above 12, or the same as the month. `03/05/2024` is May in one country and March in
-    another, so it is none.
+    the day is above 12, or the same as the month. `03/05/2024` is left out: it is May in one
+    country and March in another.
     """
     for pattern in _NAMED:
         for match in pattern.finditer(text):

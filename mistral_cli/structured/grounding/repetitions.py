@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mistral_cli.structured.grounding.merge import MergedSchema
     from mistral_cli.structured.schema import Schema
 
-# A string may be cut: what it has of commas and colons is no structure.
+# A string may be cut: its commas and colons do not separate values.
 _TOKEN = re.compile(r'"(?:[^"\\]|\\.)*(?:"|\\?\Z)|[{}\[\],:]|[^\s"{}\[\],:]+')
 _MAX_ITEMS = 50  # of one list; a loop has a few
 

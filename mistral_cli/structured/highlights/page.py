@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.structured.grounding.text_index import TextIndex
-from mistral_cli.structured.highlights.segments import Segment, cut, first_segments
+from mistral_cli.structured.highlights.segments import MarkedText, cut, first_segments
 from mistral_cli.structured.highlights.values import Kind, PlacedValue, placed_values
 from mistral_cli.system.controls import on_one_line
 from mistral_cli.system.html.page import check_page, render, write_page
@@ -32,7 +32,7 @@ class Section:
 
     name: str
     values: Sequence[PlacedValue]
-    blocks: Sequence[Sequence[Segment]]
+    blocks: Sequence[Sequence[MarkedText]]
     warnings: Sequence[str] = ()
 
     @classmethod

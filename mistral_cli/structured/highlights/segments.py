@@ -18,8 +18,8 @@ _MOST_SEARCHED = 10**9  # characters; 2 s of searching for repeats
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A part of the text; with `value`, the number of the innermost value that covers it.
+class MarkedText:
+    """A segment of the text; with `value`, the number of the innermost value that covers it.
 
     `outer` is the number of the outermost one, and `label` names all of them. A segment that is
     not `strong` only repeats the value.
@@ -41,12 +41,14 @@ class _Cover(NamedTuple):
     strong: bool
 
 
-def cut(text: str, values: Sequence[PlacedValue], index: TextIndex) -> list[list[Segment]]:
+def cut(text: str, values: Sequence[PlacedValue], index: TextIndex) -> list[list[MarkedText]]:
     """Return the segments of `text` in blocks; joined, they are the text."""
     return list(_blocks(_segments(text, _covers(values, index), values)))
 
 
-def first_segments(blocks: Sequence[Sequence[Segment]], values: Sequence[PlacedValue]) -> list[int]:
+def first_segments(
+    blocks: Sequence[Sequence[MarkedText]], values: Sequence[PlacedValue]
+) -> list[int]:
     """Return for each value the number of the segment with its first character; -1 without one."""
     starts, at, number = dict[int, int](), 0, 0
     for block in blocks:
@@ -78,7 +80,7 @@ def _covers(values: Sequence[PlacedValue], index: TextIndex) -> list[_Cover]:
 
 def _segments(
     text: str, covers: Sequence[_Cover], values: Sequence[PlacedValue]
-) -> Iterator[Segment]:
+) -> Iterator[MarkedText]:
     starts = {at: list(group) for at, group in _grouped(covers)}
     edges = sorted({0, len(text)}.union(*((each.start, each.end) for each in covers)))
     active: list[_Cover] = []
@@ -86,7 +88,7 @@ def _segments(
         active = [each for each in active if each.end > start] + starts.get(start, [])
         part = text[start:end]
         if not active:
-            yield Segment(part)
+            yield MarkedText(part)
             continue
         strong = [each for each in active if each.strong]
         shown = sorted(strong or active, key=lambda each: each.end - each.start)
@@ -95,26 +97,26 @@ def _segments(
         if len(names) > _LISTED_NAMES:
             label += f" and {len(names) - _LISTED_NAMES} more"
         label = label if strong else f"{label} (again)"
-        yield Segment(part, shown[0].values[0], shown[-1].values[0], label, bool(strong))
+        yield MarkedText(part, shown[0].values[0], shown[-1].values[0], label, bool(strong))
 
 
 def _grouped(covers: Sequence[_Cover]) -> Iterator[tuple[int, Iterator[_Cover]]]:
     return groupby(sorted(covers, key=lambda each: each.start), key=lambda each: each.start)
 
 
-def _blocks(segments: Iterator[Segment]) -> Iterator[list[Segment]]:
+def _blocks(segments: Iterator[MarkedText]) -> Iterator[list[MarkedText]]:
     """Group the segments; a block ends after a line, outside a value, so nobody sees its end."""
-    block, size = list[Segment](), 0
+    block, size = list[MarkedText](), 0
     for segment in segments:
         rest = segment.text
         while segment.value is None and size + len(rest) > _BLOCK:
             line_end = rest.find("\n", max(_BLOCK - size, 0)) + 1
             if not line_end:
                 break
-            yield [*block, Segment(rest[:line_end])]
+            yield [*block, MarkedText(rest[:line_end])]
             block, size, rest = [], 0, rest[line_end:]
         if rest:
-            block.append(segment if rest is segment.text else Segment(rest))
+            block.append(segment if rest is segment.text else MarkedText(rest))
             size += len(rest)
     if block:
         yield block

@@ -6,12 +6,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import jinja2
 import pytest
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from support.chat_reference import compiled, model_of
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.generation.options import TaskOptions
@@ -20,8 +19,7 @@ from mistral_cli.generation.task import Task
 from mistral_cli.models.chat import Message, jinja_process, skeleton
 from mistral_cli.models.chat.reasoning import Reasoning, find_reasoning
 from mistral_cli.models.chat.template import render_chat_template
-from mistral_cli.models.gguf import GGUF, Array
-from mistral_cli.models.gguf.types import INT32, STRING
+from mistral_cli.models.gguf import GGUF
 from mistral_cli.tasks.json_extract import json_extract
 from mistral_cli.tasks.summarize import summarize
 from mistral_cli.tasks.translate import TranslationStrategy, translate
@@ -82,36 +80,6 @@ def without_processes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(skeleton, "_run", run)
     monkeypatch.setattr(skeleton, "_load", lambda _: None)
     monkeypatch.setattr(skeleton, "_save", lambda *_: None)
-
-
-def model_of(template: str) -> GGUF:
-    """A model with this template, and nothing of a vocabulary but BOS and EOS."""
-    tokens = b"".join(len(t).to_bytes(8, "little") + t for t in (b"<s>", b"</s>"))
-    metadata = {
-        "tokenizer.chat_template": template,
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.tokens": Array(STRING, 2, tokens),
-        "tokenizer.ggml.token_type": Array(INT32, 2, (3).to_bytes(4, "little") * 2),
-        "tokenizer.ggml.bos_token_id": 0,
-        "tokenizer.ggml.eos_token_id": 1,
-        "tokenizer.ggml.add_bos_token": False,
-    }
-    return GGUF(Path("tiny.gguf"), 3, metadata, {}, (), 0)
-
-
-def compiled(template: str) -> jinja2.Template:
-    """The template in transformers' settings of Jinja."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals.update(raise_exception=_refuse, strftime_now=lambda _: "today")
-    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    source = re.sub(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}", r"{#\1\2#}", template)
-    return environment.from_string(source)
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
 
 
 def joined(messages: Sequence[Message]) -> str:

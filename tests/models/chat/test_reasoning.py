@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import re
-from pathlib import Path
 from typing import Any
 
-import jinja2
 import pytest
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from support.chat_reference import compiled, model_of
 
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.reasoning import Reasoning, ReasoningFormat, find_reasoning
 from mistral_cli.models.chat.template import render_chat_template
-from mistral_cli.models.gguf import GGUF, Array
-from mistral_cli.models.gguf.types import INT32, STRING
+from mistral_cli.models.gguf import GGUF
 
 THINK, CHANNEL = "<think> </think>", "<|channel>thought <channel|>"
 APRIEL = "Here are my reasoning steps: [BEGIN FINAL RESPONSE]"
@@ -81,21 +77,6 @@ EFFORTS = {
 MESSAGES = (Message("user", "What is 2 + 2?"),)
 
 
-def model_of(template: str) -> GGUF:
-    """A model with this template, and nothing of a vocabulary but BOS and EOS."""
-    tokens = b"".join(len(t).to_bytes(8, "little") + t for t in (b"<s>", b"</s>"))
-    metadata = {
-        "tokenizer.chat_template": template,
-        "tokenizer.ggml.model": "gpt2",
-        "tokenizer.ggml.tokens": Array(STRING, 2, tokens),
-        "tokenizer.ggml.token_type": Array(INT32, 2, (3).to_bytes(4, "little") * 2),
-        "tokenizer.ggml.bos_token_id": 0,
-        "tokenizer.ggml.eos_token_id": 1,
-        "tokenizer.ggml.add_bos_token": False,
-    }
-    return GGUF(Path("tiny.gguf"), 3, metadata, {}, (), 0)
-
-
 def summary(found: ReasoningFormat | None) -> str:
     if found is None:
         return ""
@@ -107,17 +88,10 @@ def summary(found: ReasoningFormat | None) -> str:
 
 def reference(template: str, **variables: Any) -> str:
     """What transformers' `apply_chat_template` renders, by the same settings of Jinja."""
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
-    )
-    environment.globals.update(raise_exception=_refuse, strftime_now=lambda _: "today")
-    environment.filters["tojson"] = lambda value, **_: json.dumps(value, ensure_ascii=False)
-    source = re.sub(r"\{%(-?)\s*(?:end)?generation\s*(-?)%\}", r"{#\1\2#}", template)
-    compiled = environment.from_string(source)
     text = MESSAGES[0].content
     for content in (text, [{"type": "text", "text": text}]):
         try:
-            rendered = compiled.render(
+            rendered = compiled(template).render(
                 messages=[{"role": "user", "content": content}],
                 add_generation_prompt=True,
                 bos_token="<s>",
@@ -129,10 +103,6 @@ def reference(template: str, **variables: Any) -> str:
         if text in rendered:
             return rendered
     raise AssertionError("the template takes no question")
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
 
 
 def ours(model: GGUF, reasoning: Reasoning | None) -> str:

@@ -87,7 +87,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("ascii_only", [True, False])
 def test_an_answer_may_be_cut_anywhere(ascii_only: bool) -> None:
-    """What a string has of commas and colons is no structure, also in one that is not closed."""
+    """Commas and colons in a string do not separate values, closed or not."""
     merged = OutputSpec({"properties": {"list": {"type": "array"}}}, grounded=True).merged
     text = json.dumps(HOSTILE, ensure_ascii=ascii_only)
     for end in range(len(text)):
