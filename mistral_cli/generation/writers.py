@@ -128,7 +128,6 @@ class TextWriter(ResultWriter):
         self._reset()
 
     def _write(self, text: str) -> None:
-        self._terminal.clear_status()
         if self._terminal.stdout_is_terminal:
             text = without_controls(text)
             if self._results and not self._printed:
@@ -164,7 +163,6 @@ class ItemsWriter(DataWriter):
 
     def item(self, value: Any) -> None:
         """Write the item."""
-        self._terminal.clear_status()
         write_json(self._terminal, value, on_one_line=True)
 
 

@@ -47,5 +47,6 @@ def write(terminal: Terminal, text: str) -> None:
 
 def write_styled(terminal: Terminal, text: str) -> None:
     """Print `text`, whose only control characters are escape sequences of our own."""
+    terminal.clear_status()  # it is on the line where the text begins
     terminal.stdout.write(text)
     terminal.stdout.flush()

@@ -17,6 +17,7 @@ from support.terminals import TerminalStream, make_terminal
 from mistral_cli.generation.answer import Result
 from mistral_cli.generation.writers import DataWriter, TextWriter, choose_writer
 from mistral_cli.structured.spec import Extraction
+from mistral_cli.system.stdout import write_envelope, write_paths
 from mistral_cli.system.wrap import Wrapper
 
 RESULT = Result(*[Any] * 3)  # type: ignore[arg-type]
@@ -65,6 +66,20 @@ def test_the_status_line_does_not_overwrite_an_unfinished_line() -> None:
     assert screen.getvalue().rpartition("1 of 2 chunks …")[2] == (
         "\r\x1b[K- one item\n- two items\n\r\x1b[Kthe end"
     )
+
+
+def test_what_goes_to_stdout_begins_on_a_line_without_the_status() -> None:
+    screen = TerminalStream()
+    shared = make_terminal(stdout=screen, stderr=screen)
+    writer = DataWriter(shared)
+    writer.delta('{"a"')
+    writer.finish(replace(RESULT, extraction=Extraction({"a": 1})))
+    shared.status("second …")
+    write_envelope(shared, {})
+    shared.status("third …")
+    write_paths(shared, ["a.gguf"])
+    for status in ("1 tokens …", "second …", "third …"):
+        assert screen.getvalue().partition(status)[2].startswith("\r\x1b[K")
 
 
 def test_several_answers_each_end_in_a_newline() -> None:

@@ -68,5 +68,4 @@ class StdoutSink:
         return ()
 
     def _write(self, record: Record) -> None:
-        self._terminal.clear_status()
         write_json(self._terminal, self._format.encode(record), on_one_line=True)
