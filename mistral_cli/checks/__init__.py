@@ -1,0 +1,1 @@
+"""Checks of answers: form, facts and flaws; pure functions over the text and the answer."""
