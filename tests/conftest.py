@@ -60,6 +60,7 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "MISTRAL_CLI_ENGINE",
         "MISTRAL_CLI_FAKE",
         "MISTRAL_CLI_NATIVE",
+        "MISTRAL_CLI_ON_LIMIT",
         "NO_COLOR",
     ):
         monkeypatch.delenv(name, raising=False)

@@ -89,6 +89,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         call.config,
         terminal,
         strategy=task.strategy,
+        on_limit=task.on_limit,
         constrained=prompts.builder.spec is not None,
         overrides=[row.overrides for row in rows],
     )

@@ -11,8 +11,9 @@ from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.engines.types import Sampling
+from mistral_cli.errors import UsageError
 from mistral_cli.generation.adapters import check_adapters, read_adapters
-from mistral_cli.generation.options import Overflow, TaskOptions
+from mistral_cli.generation.options import OnLimit, Overflow, TaskOptions
 from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning
 from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
@@ -48,34 +49,48 @@ _DEFAULTS: Mapping[str, Any] = {
 # unless they name it, and current models need their repeated brackets, names and thoughts.
 _NO_PENALTY: Mapping[str, Any] = {"repetition_penalty": 1.0}
 
-Source = Literal["option", "request", "template", "model", "default", "random"]
+Source = Literal["option", "request", "template", "config", "model", "default", "random"]
 
 
 @dataclass(frozen=True)
 class GenerationConfig:
     """How answers are generated: their limit in tokens, the sampler's settings, stop texts.
 
-    `sources` has where each setting comes from: an option, the request of a batch's row, the
-    template's header, the model's file, our default, or chance (the seed).
+    `on_limit` is for JSON that reaches the limit. `sources` has where each setting comes from: an
+    option, the request of a batch's row, the template's header, the configuration, the model's
+    file, our default, or chance (the seed).
     """
 
     max_tokens: int
     sampling: Sampling
     stop: tuple[str, ...] = ()
+    on_limit: OnLimit = OnLimit.FAIL
     sources: Mapping[str, Source] = field(default_factory=dict)
 
     @classmethod
     def resolve(
-        cls, template: Template, options: TaskOptions, proposed: Mapping[str, float]
+        cls,
+        template: Template,
+        options: TaskOptions,
+        proposed: Mapping[str, float],
+        on_limit: OnLimit | None = None,
+        configured: OnLimit = OnLimit.FAIL,
     ) -> GenerationConfig:
-        """Each setting: the option, else the template's, else the `proposed` one, else ours."""
+        """Each setting: the option, else the template's, else the `proposed` one, else ours.
+
+        `on_limit` is an option of the task, and `configured` what the configuration has for it.
+        """
         names = "max_tokens", *(each.name for each in fields(Sampling))
         chosen = {name: getattr(options, name) for name in names}
+        chosen["on_limit"] = on_limit
+        in_header = {"on_limit": OnLimit(template.on_limit)} if template.on_limit else {}
         layers: list[tuple[Source, Mapping[str, Any]]] = [
             ("random", {"seed": _random_seed()}),
             ("default", {**_DEFAULTS, **(_NO_PENALTY if proposed else {})}),
+            ("default", {"on_limit": OnLimit.FAIL}),
             ("model", proposed),
-            ("template", template.options),
+            ("config", {} if configured is OnLimit.FAIL else {"on_limit": configured}),
+            ("template", {**template.options, **in_header}),
             ("option", {name: value for name, value in chosen.items() if value is not None}),
         ]
         settings: dict[str, Any] = {}
@@ -83,8 +98,9 @@ class GenerationConfig:
         for source, values in layers:
             settings |= values
             sources |= dict.fromkeys(values, source)
-        max_tokens = settings.pop("max_tokens")
-        return cls(max_tokens, Sampling(**settings), tuple(options.stop or ()), sources)
+        max_tokens, at_limit = settings.pop("max_tokens"), settings.pop("on_limit")
+        stop = tuple(options.stop or ())
+        return cls(max_tokens, Sampling(**settings), stop, at_limit, sources)
 
     def override(self, overrides: Mapping[str, Any]) -> GenerationConfig:
         """These settings with the overrides of one prompt."""
@@ -93,9 +109,11 @@ class GenerationConfig:
         settings = dict(overrides)
         stop = tuple(settings.pop("stop", self.stop))
         max_tokens = settings.pop("max_tokens", self.max_tokens)
+        on_limit = settings.pop("on_limit", self.on_limit)
         requested: dict[str, Source] = dict.fromkeys(overrides, "request")
         sources = {**self.sources, **requested}
-        return GenerationConfig(max_tokens, replace(self.sampling, **settings), stop, sources)
+        sampling = replace(self.sampling, **settings)
+        return GenerationConfig(max_tokens, sampling, stop, on_limit, sources)
 
     def fixes(self, setting: str) -> bool:
         """Whether the user set it, with an option or in a request of a batch."""
@@ -167,6 +185,7 @@ def resolve_config(
     reporter: Reporter,
     *,
     strategy: ChunkStrategy,
+    on_limit: OnLimit | None = None,
     constrained: bool = False,
     may_be_served: bool = False,
     lookup: bool = False,
@@ -175,9 +194,10 @@ def resolve_config(
 ) -> RunConfig:
     """Find the model, select the engine, collect the settings. Downloads a missing model.
 
-    `strategy` has the task's defaults; `constrained` says that a grammar limits the answers. With
-    `may_be_served` the run may use a server process of this user that has the model loaded.
-    `overrides` are the settings of single prompts, which the engine must have too.
+    `strategy` has the task's defaults, `on_limit` is an option of the task, and `constrained` says
+    that a grammar limits the answers. With `may_be_served` the run may use a server process of this
+    user that has the model loaded. `overrides` are the settings of single prompts, which the engine
+    must have too.
     Raises every MistralCliError except those of a running engine.
     """
     dry = _uses_dry(template, options, overrides)
@@ -199,7 +219,9 @@ def resolve_config(
         model_name=reference,
         selection=selection,
         requirements=requirements,
-        generation=GenerationConfig.resolve(template, options, proposed.values),
+        generation=GenerationConfig.resolve(
+            template, options, proposed.values, on_limit, _configured_on_limit(config)
+        ),
         threads=_threads(options, reporter),
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or Overflow(strategy.default_overflow),
@@ -220,6 +242,15 @@ def resolve_config(
             constrained=constrained,
         ),
     )
+
+
+def _configured_on_limit(config: Config) -> OnLimit:
+    try:
+        return OnLimit(config.on_limit)
+    except ValueError:
+        raise UsageError(
+            f"{config.on_limit!r} is not a value of on_limit", hint="Write fail or close."
+        ) from None
 
 
 def _speculative(

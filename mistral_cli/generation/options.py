@@ -37,6 +37,13 @@ class Overflow(StrEnum):
     SPLIT = "split"
 
 
+class OnLimit(StrEnum):
+    """What happens to a JSON answer that reaches its limit of tokens."""
+
+    FAIL = "fail"
+    CLOSE = "close"
+
+
 class ReasoningMode(StrEnum):
     """Whether a model that reasons thinks before it answers."""
 

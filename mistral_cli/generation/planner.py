@@ -23,6 +23,7 @@ from mistral_cli.generation.chunking import (
     TokenBudget,
 )
 from mistral_cli.generation.config import RunConfig, without_server
+from mistral_cli.generation.options import OnLimit
 from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder, RenderedPrompt
 from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
 from mistral_cli.models.chat import Message
@@ -59,8 +60,8 @@ class NamedPrompt:
 class PreparedRequest:
     """A request for `prompt`, ready to run in a context of `context_length` tokens.
 
-    A retry of JSON that is cut or invalid may have up to `longest_answer` tokens. `sources` has
-    where each sampling setting comes from.
+    A retry of JSON that is cut or invalid may have up to `longest_answer` tokens. `on_limit` says
+    what happens to JSON that reaches the limit. `sources` has where each setting comes from.
     """
 
     prompt: Prompt
@@ -69,6 +70,12 @@ class PreparedRequest:
     longest_answer: int
     stop: tuple[str, ...]
     sources: Mapping[str, Source] = field(default_factory=dict)
+    on_limit: OnLimit = OnLimit.FAIL
+
+    @property
+    def closes(self) -> bool:
+        """Whether a JSON answer that reaches its limit is closed there."""
+        return self.on_limit is OnLimit.CLOSE
 
     @property
     def prompt_tokens(self) -> int:
@@ -162,6 +169,7 @@ class RequestPlanner(PromptSizer):
             longest,
             generation.stop,
             generation.sources,
+            generation.on_limit,
         )
 
     def with_messages(

@@ -57,6 +57,7 @@ def run_task(
         call.config,
         terminal,
         strategy=task.strategy,
+        on_limit=task.on_limit,
         constrained=builder.spec is not None,
         may_be_served=not (options.no_serve or options.lookup or options.draft_model),
         lookup=options.lookup,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from mistral_cli.generation.answer import Result
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
-    from mistral_cli.generation.options import Overflow
+    from mistral_cli.generation.options import OnLimit, Overflow
     from mistral_cli.generation.planner import Job, PreparedRequest
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
@@ -43,9 +43,6 @@ class Strategy:
     """False if answers are written as they stream, so that a request cannot be retried."""
     asks_about_answers: ClassVar[bool] = False
     """True if the strategy also sends prompts about answers, which no plan can count in advance."""
-
-    closes: bool = False
-    """True if JSON that reaches the limit is closed there (`--on-limit close`)."""
 
     rewrites: ClassVar[bool] = False
     """True if an answer takes the place of its text, between the `ends` of that."""
@@ -117,7 +114,7 @@ class Strategy:
         if prepared.prompt.spec:
             from mistral_cli.generation.json_answers.retry import extract
 
-            return extract(prepared, executor, writer.delta, closes=self.closes)
+            return extract(prepared, executor, writer.delta)
         return executor.result(prepared, executor.answer(prepared, writer.delta))
 
 
@@ -130,12 +127,13 @@ class Task(TaskPrompt):
 
     With `jsonl` each item of a list is printed as soon as it is complete. With `one_argument`
     the words on the command line are one text, not several. `html` is the page to write that
-    shows the values in their texts.
+    shows the values in their texts. `on_limit` is the option, for JSON that reaches its limit.
     """
 
     jsonl: bool = False
     one_argument: bool = False
     html: Path | None = None
+    on_limit: OnLimit | None = None
     strategy: Strategy = field(default_factory=Strategy)
     read_files: Callable[[Task, Reporter, str], Task] | None = None
 

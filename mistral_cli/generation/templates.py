@@ -1,8 +1,9 @@
 """Prompt templates: find one, read its header, fill it with the user's text.
 
 A template is a text file for Jinja2's sandbox. It may begin with a TOML header between `+++` lines:
-`description`; `system`, the system text; `reasoning`, as in `--reasoning`; `[options]`, sampling
-defaults; `[params]`, parameters and their defaults; `[schema]`, the JSON Schema of the answer.
+`description`; `system`, the system text; `reasoning` and `on_limit`, as in `--reasoning` and
+`--on-limit`; `[options]`, sampling defaults; `[params]`, parameters and their defaults; `[schema]`,
+the JSON Schema of the answer.
 `{{ text }}` is the user's text and `{{ instruction }}` their instruction. Values are data: their
 content is never interpreted.
 """
@@ -15,13 +16,14 @@ import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.sampling import SETTINGS, SamplingSetting
 from mistral_cli.errors import UsageError, first_line, reason
-from mistral_cli.generation.options import ReasoningMode
+from mistral_cli.generation.options import OnLimit, ReasoningMode
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 from mistral_cli.system.encodings import AUTO, read_supplement
@@ -32,10 +34,11 @@ if TYPE_CHECKING:
 SUFFIX = ".txt"
 _HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
 _KEYS = {
-    **{"description": str, "system": str, "reasoning": str},
+    **{"description": str, "system": str, "reasoning": str, "on_limit": str},
     **{"options": dict, "params": dict, "schema": dict},
 }
 _OPTIONS = {"max_tokens": SamplingSetting(int, 1, math.inf), **SETTINGS}
+_CHOICES: Mapping[str, type[StrEnum]] = {"reasoning": ReasoningMode, "on_limit": OnLimit}
 _INPUTS = {"text", "instruction"}
 
 
@@ -48,6 +51,7 @@ class Template:
     description: str = ""
     system: str = ""
     reasoning: str = ""
+    on_limit: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
@@ -189,9 +193,10 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
         if not isinstance(value, _KEYS[key]):
             kind = "string" if _KEYS[key] is str else "table"
             raise _unusable(path, f"{key!r} in its header must be a {kind}")
-    modes = [mode.value for mode in ReasoningMode]
-    if header.get("reasoning", modes[0]) not in modes:
-        raise _unusable(path, f"'reasoning' in its header must be one of: {', '.join(modes)}")
+    for key, choices in _CHOICES.items():
+        values = [each.value for each in choices]
+        if header.get(key, values[0]) not in values:
+            raise _unusable(path, f"{key!r} in its header must be one of: {', '.join(values)}")
     for key, value in header.get("options", {}).items():
         if key not in _OPTIONS:
             raise _unusable(path, f"its header has an unknown key 'options.{key}'")

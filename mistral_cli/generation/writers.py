@@ -260,7 +260,9 @@ def write_dry_run(
     """Print the request that a run would send to the engine."""
     request, load, selection = prepared.request, planner.load, planner.config.selection
     spec = prepared.prompt.spec.spec if prepared.prompt.spec else None
-    prompt = planner.prompt_text(prepared)
+    prompt, sources = planner.prompt_text(prepared), dict(prepared.sources)
+    if not spec:
+        sources.pop("on_limit")
     if as_json:
         fields = {
             **request_fields(planner, prepared),
@@ -274,8 +276,9 @@ def write_dry_run(
             "threads": load.threads,
             "max_tokens": request.max_tokens,
             **_sampling_fields(request.sampling),
-            "sampling_sources": dict(prepared.sources),
+            "sampling_sources": sources,
             "stop": prepared.stop,
+            "on_limit": prepared.on_limit if spec else None,
             "schema": spec and spec.schema,
             "many": bool(spec and spec.many),
             "grounded": bool(spec and spec.grounded),
@@ -290,6 +293,9 @@ def write_dry_run(
         f"{load.gpu_layers} layers on the GPU ({selection.gpu_reason})"
     )
     terminal.note(f"sampling: {_sampling_by_source(prepared)}")
+    if spec:
+        origin = _ORIGINS[prepared.sources["on_limit"]]
+        terminal.note(f"on the limit: {prepared.on_limit} {origin}")
 
 
 def _sampling_fields(sampling: Sampling) -> dict[str, Any]:
@@ -314,6 +320,7 @@ _ORIGINS: Mapping[Source, str] = {
     "option": "from options",
     "request": "from the request",
     "template": "from the template",
+    "config": "from the configuration",
     "model": "from the model's file",
     "default": "by default",
     "random": "",

@@ -16,6 +16,9 @@ class ItemReader:
         self._text = ""
         self._inside = False
         self._decoder = JSONDecoder()
+        self._read = 0
+        self.end = 0
+        """Characters up to the end of the last item that was yielded."""
 
     @property
     def closed(self) -> bool:
@@ -25,6 +28,7 @@ class ItemReader:
     def feed(self, delta: str) -> Iterator[str]:
         """Yield the text of every item that `delta` completes."""
         self._text += delta
+        self._read += len(delta)
         if not self._inside:
             self._inside = self._text.lstrip().startswith("[")
             self._text = self._text.lstrip().removeprefix("[")
@@ -38,5 +42,6 @@ class ItemReader:
                 self._text[end : end + 1] not in _AFTER_ITEM
             ):
                 return  # the next delta may add digits to this number
-            yield self._text[:end]
-            self._text = self._text[end:]
+            item, self._text = self._text[:end], self._text[end:]
+            self.end = self._read - len(self._text)
+            yield item

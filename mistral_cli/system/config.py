@@ -32,6 +32,8 @@ class Config:
     """The encoding of input files that applies without `--encoding`."""
     reasoning: str = "auto"
     """The mode that applies without `--reasoning`."""
+    on_limit: str = "fail"
+    """What happens to JSON that reaches its limit without `--on-limit`."""
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -100,12 +102,12 @@ def load_config(env: Mapping[str, str]) -> Config:
     """Return the configuration: the environment overrides the file, the file the defaults.
 
     The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`, `MISTRAL_CLI_PROMPT_CACHE`,
-    `MISTRAL_CLI_ENCODING` and `MISTRAL_CLI_REASONING`; an empty one counts as unset. Raises
-    `UsageError` if the file cannot be read, is not TOML, or has an unknown key or a value of the
-    wrong type.
+    `MISTRAL_CLI_ENCODING`, `MISTRAL_CLI_REASONING` and `MISTRAL_CLI_ON_LIMIT`; an empty one counts
+    as unset. Raises `UsageError` if the file cannot be read, is not TOML, or has an unknown key or
+    a value of the wrong type.
     """
     settings = _read(config_file())
-    for key in ("model", "engine", "prompt_cache", "encoding", "reasoning"):
+    for key in ("model", "engine", "prompt_cache", "encoding", "reasoning", "on_limit"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
             settings[key] = value
     return Config(**settings)

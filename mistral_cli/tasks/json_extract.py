@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from mistral_cli.generation.options import OnLimit
 from mistral_cli.generation.task import Strategy, Task
 
 if TYPE_CHECKING:
@@ -18,13 +18,6 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
     from mistral_cli.system.reporter import Reporter
-
-
-class OnLimit(StrEnum):
-    """What happens to JSON that reaches its limit of tokens."""
-
-    FAIL = "fail"
-    CLOSE = "close"
 
 
 def json_extract(
@@ -69,13 +62,14 @@ def json_extract(
         ),
     ] = None,
     on_limit: Annotated[
-        OnLimit,
+        OnLimit | None,
         typer.Option(
             "--on-limit",
             help="What to do with an answer that reaches -n/--max-tokens: fail, or close it there "
-            "as a valid value.",
+            "as a valid value (default: from the template or the configuration, else fail).",
+            show_default=False,
         ),
-    ] = OnLimit.FAIL,
+    ] = None,
 ) -> Task:
     """Turn texts into JSON that matches fields or a schema."""
     from mistral_cli.errors import UsageError
@@ -84,9 +78,8 @@ def json_extract(
         raise UsageError("--fields and --schema cannot be combined", hint="Drop one of them.")
     grounded = fields is not None if grounded is None else grounded
     task = _task(fields, many=many or jsonl, jsonl=jsonl, grounded=grounded, html=html)
-    task.strategy.closes = on_limit is OnLimit.CLOSE
     read_schema = partial(_with_schema, schema) if schema is not None else None
-    return replace(task, read_files=read_schema)
+    return replace(task, on_limit=on_limit, read_files=read_schema)
 
 
 def _with_schema(reference: str, task: Task, reporter: Reporter, encoding: str) -> Task:
@@ -141,5 +134,5 @@ class ItemStrategy(Strategy):
         for number, prepared in enumerate(requests, start=1):
             if len(requests) > 1:
                 executor.status(f"chunk {number} of {len(requests)} …")
-            results.append(extract_items(prepared, executor, writer, closes=self.closes))
+            results.append(extract_items(prepared, executor, writer))
         return results[0] if len(results) == 1 else merge_results(job, results)

@@ -9,7 +9,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from referencing.exceptions import Unresolvable
 
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid, UsageError
 from mistral_cli.generation.json_answers.retry import extract
+from mistral_cli.generation.options import OnLimit
 from mistral_cli.generation.session import Executor
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.structured.schema import Schema, load_schema
@@ -75,7 +76,8 @@ def answer_all(
                 started = time.perf_counter()
                 kind, check = "failed", ""
                 try:
-                    result = extract(prepared, executor, lambda _: None, closes=mode == "close")
+                    at_limit = replace(prepared, on_limit=OnLimit(mode))
+                    result = extract(at_limit, executor, lambda _: None)
                     assert result.extraction
                     kind = "closed" if any("clos" in w for w in result.warnings) else "valid"
                     check = independent_check(json.dumps(result.extraction.data), schema)

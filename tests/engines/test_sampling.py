@@ -197,7 +197,7 @@ def test_where_each_setting_comes_from(mistral: Path, tmp_path: Path) -> None:
     assert (sampling.top_k, sources["top_k"]) == (55, "default")
     assert (sampling.repetition_penalty, sources["repetition_penalty"]) == (1.0, "default")
     assert (sampling.seed, sources["seed"]) == (1, "option")
-    assert set(sources) == {"max_tokens", *(each.name for each in fields(Sampling))}
+    assert set(sources) == {"max_tokens", "on_limit", *(each.name for each in fields(Sampling))}
     prepared, _ = request_of(Task("generate"), mistral, "hi")
     article = prepared.request.sampling
     assert (article.temperature, article.top_k, article.top_p) == (0.9, 55, 0.93)

@@ -19,6 +19,7 @@ from mistral_cli.engines.types import FinishReason, Request
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
 from mistral_cli.generation.answer import Answer, AnswerEnded, Result, Timings
 from mistral_cli.generation.json_answers.retry import extract, extract_items
+from mistral_cli.generation.options import OnLimit
 from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
@@ -30,6 +31,7 @@ from mistral_cli.structured.fields import schema_from_fields
 GOOD = '{"name": "Bob", "age": 34}'
 CUT = '{"name": "Bo'
 BAD = '{"name": "Bob"}'
+PEOPLE = [{"name": name, "age": 30 + n} for n, name in enumerate(("Al", "Bo", "Cy", "Di", "Ed"))]
 
 
 def tokenize(text: str) -> list[int]:
@@ -48,9 +50,9 @@ def make_plan(model: Path, **options: Any) -> Planned:
 class Model:
     """Gives its answers one after the other, and records the requests."""
 
-    def __init__(self, *answers: str, deltas: int = 1) -> None:
+    def __init__(self, *answers: str, deltas: int = 1, tokens: int | None = None) -> None:
         self._answers = list(answers)
-        self._deltas = deltas
+        self._deltas, self._tokens = deltas, tokens
         self.requests: list[Request] = []
 
     def __call__(
@@ -65,7 +67,8 @@ class Model:
             for start in range(0, len(text), size):
                 on_text(text[start : start + size])
         reason: FinishReason = "length" if cut else "stop"
-        return Answer(text, reason, len(text), Timings(0.0, 0.0, 0.0))
+        tokens = min(len(text), self._tokens or len(text))
+        return Answer(text, reason, tokens, Timings(0.0, 0.0, 0.0))
 
 
 def run(plan: Planned, model: Model) -> Result:
@@ -218,7 +221,11 @@ LONG = '{"name": "one two three four five six seven eight nine ten eleven '
 def close(plan: Planned, model: Model) -> Result:
     prepared, planner = plan
     executor = Executor(replace(planner, tokenize=tokenize), model)
-    return extract(prepared, executor, lambda _: None, closes=True)
+    return extract(closing(prepared), executor, lambda _: None)
+
+
+def closing(prepared: PreparedRequest) -> PreparedRequest:
+    return replace(prepared, on_limit=OnLimit.CLOSE)
 
 
 def test_a_cut_answer_is_closed_and_the_model_writes_what_is_missing(mistral: Path) -> None:
@@ -293,18 +300,54 @@ def test_a_key_that_the_model_repeats_goes(mistral: Path) -> None:
 
 
 def test_an_open_list_is_closed_behind_the_items_that_are_printed(mistral: Path) -> None:
-    prepared, planner = make_plan(mistral, max_tokens=150, many=True, jsonl=True)
-    output = io.StringIO()
-    writer = ItemsWriter(make_terminal(stdout=output))
-    text = f"[{GOOD}, {LONG}"
-    executor = Executor(
-        replace(planner, tokenize=tokenize), Model(text + "…", "…", " 5}…", "…", "…")
-    )
-    result = extract_items(prepared, executor, writer, closes=True)
-    items = [json.loads(line) for line in output.getvalue().splitlines()]
+    plan = make_plan(mistral, max_tokens=150, many=True, jsonl=True)
+    model = Model(f"[{GOOD}, {LONG}…", "…", " 5}…", "…", "…")
+    items, result = printed_and_closed(plan, model)
     assert items == [json.loads(GOOD), {"name": LONG.partition(': "')[2], "age": 5}]
     assert result.answer.finish_reason == "closed"
     assert result.warnings == ("the answer reached its limit and was closed at /1/name, /2",)
+
+
+def printed_and_closed(plan: Planned, model: Model) -> tuple[list[Any], Result]:
+    prepared, planner = plan
+    output = io.StringIO()
+    writer = ItemsWriter(make_terminal(stdout=output))
+    executor = Executor(replace(planner, tokenize=tokenize), model)
+    result = extract_items(closing(prepared), executor, writer)
+    return [json.loads(line) for line in output.getvalue().splitlines()], result
+
+
+@pytest.mark.parametrize(
+    ("rest", "answers"), [("", ["…", "…"]), (', {"name": "Al', ["…", " 35…", "…", "…"])]
+)
+def test_a_closed_list_has_all_items_that_are_printed(
+    mistral: Path, rest: str, answers: list[str]
+) -> None:
+    """Also where the tokenizer splits them into more tokens than the model wrote."""
+    plan = make_plan(mistral, max_tokens=120, many=True, jsonl=True)
+    text = json.dumps(PEOPLE)[:-1] + rest
+    assert len(tokenize(text)) > 120
+    items, result = printed_and_closed(plan, Model(text + "…", *answers, tokens=30))
+    assert items[:5] == PEOPLE
+    assert items == json.loads(result.answer.text)
+    assert result.answer.finish_reason == "closed"
+    assert result.answer.completion_tokens <= 120
+
+
+def test_a_list_that_cannot_end_behind_the_printed_items_is_cut(mistral: Path) -> None:
+    plan = make_plan(mistral, max_tokens=120, many=True, jsonl=True)
+    with pytest.raises(OutputCut, match=r"items already printed: 5"):
+        printed_and_closed(plan, Model(json.dumps(PEOPLE)[:-1] + "…", tokens=120))
+
+
+def test_items_that_repeat_stay_in_the_list_once_they_are_printed(mistral: Path) -> None:
+    plan = make_plan(mistral, max_tokens=2000, many=True, jsonl=True)
+    model = Model(f"[{', '.join([GOOD] * 50)}", "", deltas=60)
+    items, result = printed_and_closed(plan, model)
+    assert 4 <= len(items) < 50
+    assert items == json.loads(result.answer.text)
+    assert len(result.warnings) == 1
+    assert "the list repeats itself" in result.warnings[0]
 
 
 REPEATED = '{"map": {"self": 1, "b": 2, "self": 3'

@@ -1,32 +1,16 @@
-"""`--on-limit close` with real engines, on models that would write one string forever."""
+"""`--on-limit close` and its settings, on models that would write one string forever."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
+from support.endless import LIMIT, SCHEMA, check_closed, write_endless
 from support.program import Run
-from synthetic.scripted import write_scripted
 
-from mistral_cli.structured.schema import Schema, validation_problem
+from mistral_cli.system.config import config_file
 
-WORDS = (
-    "the of and to in is that for on with as by at from it an be this which or are was but not have"
-)
-ENDLESS = (' "', *(f" {word}" for word in WORDS.split()))
-SCHEMA: Schema = {
-    "type": "object",
-    "properties": {
-        "name": {"type": "string"},
-        "note": {"type": "string"},
-        "age": {"type": "integer", "minimum": 1, "maximum": 9},
-    },
-    "required": ["name", "age"],
-    "additionalProperties": False,
-}
-LIMIT = 24
 CLOSE = ("--schema", json.dumps(SCHEMA), "--on-limit", "close", "-n", LIMIT, "--threads", 1)
 
 
@@ -40,23 +24,15 @@ def endless(
     """
     engine = request.param
     vocabulary = request.getfixturevalue("smollm2" if engine == "llama.cpp" else "mistral")
-    path = tmp_path_factory.mktemp("models") / "endless.gguf"
-    template = "{% for m in messages %}{{ m.content }}{% endfor %}"
-    write_scripted(path, vocabulary, template, ENDLESS)
+    path = write_endless(tmp_path_factory.mktemp("models") / "endless.gguf", vocabulary)
     return ("-m", str(path), "--engine", engine)
-
-
-def check(value: Any) -> None:
-    assert validation_problem(value, SCHEMA) is None
-    assert len(value["name"].split()) >= 4
-    assert value["name"].strip() in WORDS
 
 
 def test_one_answer(endless: tuple[str, ...], run: Run) -> None:
     result = run("json-extract", "A text.", *CLOSE, "--json", *endless)
     assert result.status == 0, result.stderr
     answer = json.loads(result.stdout)
-    check(answer["data"])
+    check_closed(answer["data"])
     assert answer["finish_reason"] == "closed"
     assert answer["completion_tokens"] <= LIMIT
     (warning,) = answer["warnings"]
@@ -80,5 +56,105 @@ def test_a_batch(endless: tuple[str, ...], run: Run, tmp_path: Path) -> None:
     records = [json.loads(line) for line in results.read_text(encoding="utf-8").splitlines()]
     assert [record["finish_reason"] for record in records] == ["closed", "closed"]
     for record in records:
-        check(record["data"])
+        check_closed(record["data"])
         assert "was closed at /name" in record["warnings"][0]
+
+
+# --- where the setting comes from ----------------------------------------------------------------
+
+HEADER = "+++\n{}[schema]\ntype = 'object'\n+++\n{{{{ text }}}}"
+
+
+@pytest.fixture
+def template(tmp_path: Path) -> Path:
+    path = tmp_path / "closing.txt"
+    path.write_text(HEADER.format("on_limit = 'close'\n"), encoding="utf-8")
+    return path
+
+
+def planned(run: Run, mistral: Path, *arguments: object, **environment: str) -> tuple[str, str]:
+    """The value in a dry run and its source, after a look at the note without --json."""
+    call = (*arguments, "A text.", "-m", mistral, "--engine", "fake", "--dry-run")
+    result = run(*call, "--json", **environment)
+    assert result.status == 0, result.stderr
+    plan = json.loads(result.stdout)
+    value, source = plan["on_limit"], plan["sampling_sources"]["on_limit"]
+    origin = {
+        "option": "from options",
+        "template": "from the template",
+        "config": "from the configuration",
+        "default": "by default",
+    }[source]
+    assert f"on the limit: {value} {origin}\n" in run(*call, **environment).stderr
+    return value, source
+
+
+def test_the_option_comes_before_the_template_and_that_before_the_configuration(
+    run: Run, mistral: Path, template: Path
+) -> None:
+    extract = ("json-extract", "--fields", "name")
+    assert planned(run, mistral, *extract) == ("fail", "default")
+    config_file().parent.mkdir(parents=True)
+    config_file().write_text('on_limit = "close"\n', encoding="utf-8")
+    assert planned(run, mistral, *extract) == ("close", "config")
+    assert planned(run, mistral, *extract, MISTRAL_CLI_ON_LIMIT="fail") == ("fail", "default")
+    assert planned(run, mistral, *extract, "--on-limit", "fail") == ("fail", "option")
+    assert planned(run, mistral, "generate", "--template", template) == ("close", "template")
+    template.write_text(HEADER.format("on_limit = 'fail'\n"), encoding="utf-8")
+    for task in ("generate", "json-extract"):
+        assert planned(run, mistral, task, "--template", template) == ("fail", "template")
+
+
+def test_an_answer_that_is_text_has_no_such_setting(run: Run, mistral: Path) -> None:
+    call = ("generate", "Hi", "-m", mistral, "--engine", "fake", "--dry-run")
+    plan = json.loads(run(*call, "--json", MISTRAL_CLI_ON_LIMIT="close").stdout)
+    assert plan["on_limit"] is None
+    assert "on_limit" not in plan["sampling_sources"]
+    assert "on the limit" not in run(*call).stderr
+
+
+def test_a_wrong_value_is_refused(run: Run, mistral: Path) -> None:
+    call = ("json-extract", "Hi", "-m", mistral, "--engine", "fake")
+    result = run(*call, MISTRAL_CLI_ON_LIMIT="stop")
+    assert result.status == 2
+    assert "'stop' is not a value of on_limit" in result.stderr
+    assert "Write fail or close." in result.stderr
+
+
+IN_TOML = """+++
+on_limit = "close"
+
+[schema]
+type = "object"
+required = ["name", "age"]
+additionalProperties = false
+
+[schema.properties]
+name = {type = "string"}
+note = {type = "string"}
+age = {type = "integer", minimum = 1, maximum = 9}
++++
+{{ text }}"""
+
+
+def test_other_tasks_close_their_answers_too(
+    endless: tuple[str, ...], run: Run, tmp_path: Path
+) -> None:
+    """`generate` with a template, and a batch of OpenAI's requests."""
+    template, requests = tmp_path / "closing.txt", tmp_path / "requests.jsonl"
+    template.write_text(IN_TOML, encoding="utf-8")
+    greedy = ("--temperature", 0, "--repetition-penalty", 1)
+    options = ("-n", LIMIT, "--threads", 1, *greedy, *endless)
+    result = run("generate", "A text.", "--template", template, *options)
+    assert result.status == 0, result.stderr
+    check_closed(json.loads(result.stdout))
+    form = {"type": "json_schema", "json_schema": {"name": "a", "schema": SCHEMA}}
+    body = {"messages": [{"role": "user", "content": "A text."}], "response_format": form}
+    with requests.open("w", encoding="utf-8") as file:
+        for on_limit in ("close", "fail"):
+            line = {"custom_id": on_limit, "body": {**body, "on_limit": on_limit}}
+            file.write(json.dumps(line) + "\n")
+    result = run("batch", "generate", requests, *options)
+    closed, failed = sorted(map(json.loads, result.stdout.splitlines()), key=lambda r: r["id"])
+    check_closed(closed["data"])
+    assert (closed["finish_reason"], failed["error"]["code"]) == ("closed", 6)

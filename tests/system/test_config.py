@@ -37,12 +37,13 @@ def test_environment_before_file_before_default(file: Path) -> None:
     env = {"MISTRAL_CLI_MODEL": "from-env", "MISTRAL_CLI_ENGINE": "ctransformers"}
     assert config.load_config(env) == Config("from-env", "ctransformers", {"work": "./w.gguf"})
     assert config.load_config({"MISTRAL_CLI_MODEL": ""}).model == "from-file"
+    assert config.load_config({"MISTRAL_CLI_ON_LIMIT": "close"}).on_limit == "close"
 
 
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("modle = 'x'", "unknown key 'modle'", "aliases, encoding, engine, model, prompt_cache"),
+        ("modle = 'x'", "unknown key 'modle'", "aliases, encoding, engine, model, on_limit"),
         ("model = 3", "'model' must be a non-empty string, not 3", 'model = "mistral"'),
         ("engine = ''", "'engine' must be a non-empty string", 'engine = "auto"'),
         ("aliases = 'x'", "'aliases' must be a table", "[aliases]"),

@@ -7,6 +7,7 @@ from typing import Any
 
 from mistral_cli.engines.sampling import SETTINGS
 from mistral_cli.errors import UsageError
+from mistral_cli.generation.options import OnLimit
 from mistral_cli.models.chat import Message, Role
 
 _URL = "/v1/chat/completions"
@@ -39,6 +40,7 @@ _SUPPORTED = {
     "max_completion_tokens",
     "max_tokens",
     "messages",
+    "on_limit",
     "response_format",
     "seed",
     "stop",
@@ -123,6 +125,8 @@ def _overrides(body: Mapping[str, Any]) -> dict[str, Any]:
             overrides[key] = setting.kind(body[key])
     if "stop" in body:
         overrides["stop"] = _stop(body["stop"])
+    if "on_limit" in body:
+        overrides["on_limit"] = _on_limit(body["on_limit"])
     if (schema := _schema(body.get("response_format"))) is not None:
         overrides["schema"] = schema
     return overrides
@@ -140,6 +144,13 @@ def _stop(stop: Any) -> tuple[str, ...]:
     if not isinstance(texts, list) or not all(isinstance(text, str) and text for text in texts):
         raise _invalid("body.stop", "must be a non-empty string or a list of such strings")
     return tuple(texts)
+
+
+def _on_limit(value: Any) -> OnLimit:
+    try:
+        return OnLimit(value)
+    except ValueError:
+        raise _invalid("body.on_limit", f"must be {' or '.join(OnLimit)}") from None
 
 
 def _schema(response_format: Any) -> dict[str, Any] | None:

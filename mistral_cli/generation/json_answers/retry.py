@@ -25,17 +25,13 @@ _WRONG = "That is wrong: {}. Answer again, with the corrected JSON only."
 
 
 def extract(
-    prepared: PreparedRequest,
-    executor: Executor,
-    on_text: Callable[[str], None],
-    *,
-    closes: bool = False,
+    prepared: PreparedRequest, executor: Executor, on_text: Callable[[str], None]
 ) -> Result:
     """Run a request until its answer is complete and valid; the failures become warnings.
 
     An answer that was cut is retried with a higher limit, then with an instruction to be brief;
-    with `closes` it is closed instead. An invalid one is retried with the error message as a new
-    turn. Raises OutputCut, OutputInvalid.
+    if the request `closes`, it is closed instead. An invalid one is retried with the error message
+    as a new turn. Raises OutputCut, OutputInvalid.
     """
     spec = prepared.prompt.spec
     assert spec is not None
@@ -44,10 +40,10 @@ def extract(
     retried = False
     while request:
         current = replace(prepared, request=request)
-        attempt = _ask(current, executor, on_text, closes=closes, retried=retried)
+        attempt = _ask(current, executor, on_text, retried=retried)
         answer = attempt.answer
         try:
-            closed = _close(current, executor, attempt) if closes else None
+            closed = _close(current, executor, attempt)
             if not closed:
                 _refuse_cut(answer)
                 closed = ClosedAnswer(answer, spec.parse(answer.text))
@@ -58,7 +54,7 @@ def extract(
         except (OutputCut, OutputInvalid) as failure:
             error = _with_answer(failure, answer.text)
             failures.append(failure.message)
-            if closes and isinstance(failure, OutputCut):
+            if prepared.closes and isinstance(failure, OutputCut):
                 break  # the limit is too small for any value of the schema
         more_room = request.max_tokens < prepared.longest_answer and not retried
         if more_room and isinstance(error, OutputCut) and not attempt.runs_away:
@@ -71,12 +67,10 @@ def extract(
     raise error
 
 
-def extract_items(
-    prepared: PreparedRequest, executor: Executor, writer: ResultWriter, *, closes: bool = False
-) -> Result:
+def extract_items(prepared: PreparedRequest, executor: Executor, writer: ResultWriter) -> Result:
     """Write each item of a list as soon as it is complete. Raises OutputCut, OutputInvalid.
 
-    With `closes` the list is closed where it was cut.
+    If the request `closes`, the list is closed where it was cut, behind the items that are written.
     """
     spec = prepared.prompt.spec
     assert spec is not None
@@ -98,9 +92,9 @@ def extract_items(
             printed += 1
 
     try:
-        attempt = _ask(prepared, executor, on_text, closes=closes, on_restart=on_restart)
+        attempt = _ask(prepared, executor, on_text, on_restart=on_restart, sent=lambda: reader.end)
         answer = attempt.answer
-        if closed := _close(prepared, executor, attempt) if closes else None:
+        if closed := _close(prepared, executor, attempt, sent=reader.end):
             for item in [*ItemReader().feed(closed.answer.text)][printed:]:
                 writer.item(spec.parse_item(item))
             warnings = (*attempt.warnings, *closed.warnings)
@@ -119,13 +113,13 @@ def _ask(
     executor: Executor,
     on_text: Callable[[str], None],
     *,
-    closes: bool,
     retried: bool = False,
     on_restart: Callable[[str], None] = lambda _: None,
+    sent: Callable[[], int] = lambda: 0,
 ) -> Attempt:
     """Run the request; if it `closes`, without the tokens that closing may need."""
     request = prepared.request
-    if closes:
+    if prepared.closes:
         kept = reserve(prepared, executor)
         request = replace(request, max_tokens=request.max_tokens - kept)
     room = prepared.request.max_tokens < prepared.longest_answer and not retried
@@ -135,17 +129,24 @@ def _ask(
         request,
         on_text,
         on_restart=on_restart,
-        more_room=room and not closes,
+        sent=sent,
+        more_room=room and not prepared.closes,
         tight=retried,
     )
 
 
-def _close(prepared: PreparedRequest, executor: Executor, attempt: Attempt) -> ClosedAnswer | None:
-    """Close an answer that was cut; None if it was not, or if no value fits the limit."""
-    if attempt.answer.finish_reason != "length":
+def _close(
+    prepared: PreparedRequest, executor: Executor, attempt: Attempt, *, sent: int = 0
+) -> ClosedAnswer | None:
+    """Close an answer that was cut behind its first `sent` characters, if its request `closes`.
+
+    Returns None if it does not, or if no value fits the limit.
+    """
+    answer, goes_on = attempt.answer, not attempt.runs_away
+    if not prepared.closes or answer.finish_reason != "length":
         return None
-    limit = prepared.request.max_tokens if attempt.runs_away else prepared.longest_answer
-    return close(prepared, executor, attempt.answer, limit, goes_on=not attempt.runs_away)
+    limit = prepared.longest_answer if goes_on else prepared.request.max_tokens
+    return close(prepared, executor, answer, limit, goes_on=goes_on, sent=sent)
 
 
 def _retry(

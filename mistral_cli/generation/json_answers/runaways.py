@@ -47,18 +47,21 @@ def ask(
     on_text: Callable[[str], None],
     *,
     on_restart: Callable[[str], None] = lambda _: None,
+    sent: Callable[[], int] = lambda: 0,
     more_room: bool = False,
     tight: bool = False,
 ) -> Attempt:
     """Run `request`, with an end to each value that repeats itself or grows beyond its text.
 
     `on_text` gets the text as it streams, `on_restart` the beginning that takes its place when a
-    value was ended. With `more_room` an answer that was cut will be asked for again with a higher
-    limit; without, its longest parts are ended. `tight` limits are for a second attempt.
+    value was ended; the first `sent` characters stay. With `more_room` an answer that was cut will
+    be asked for again with a higher limit; without, its longest parts are ended. `tight` limits are
+    for a second attempt.
     """
     spec = prepared.prompt.spec
     assert spec is not None
-    return _Asking(prepared, executor, request, spec, on_text, on_restart, more_room, tight).run()
+    asking = _Asking(prepared, executor, request, spec, on_text, on_restart, sent, more_room, tight)
+    return asking.run()
 
 
 @dataclass
@@ -71,6 +74,7 @@ class _Asking:
     spec: BoundSpec
     on_text: Callable[[str], None]
     on_restart: Callable[[str], None]
+    sent: Callable[[], int]
     more_room: bool
     tight: bool
     parts: list[Answer] = field(default_factory=list)
@@ -115,6 +119,7 @@ class _Asking:
         if not found and answer.finish_reason == "length" and not self.more_room:
             found = self._when_cut(text)
         if found:
+            found = replace(found, kept=max(found.kept, self.sent()))
             self.known.append(found)
         return text, found
 

@@ -8,6 +8,7 @@ import pytest
 from support.terminals import make_terminal
 
 from mistral_cli.batch.input.rows import Row, read_rows
+from mistral_cli.generation.options import OnLimit
 from mistral_cli.models.chat import Message
 
 ASK = [{"role": "user", "content": "Why?"}]
@@ -69,6 +70,7 @@ def test_a_request_is_a_row() -> None:
         ({"stop": "END"}, {"stop": ("END",)}),
         ({"stop": ["a", "b"]}, {"stop": ("a", "b")}),
         ({"response_format": {"type": "text"}}, {}),
+        ({"on_limit": "close"}, {"on_limit": OnLimit.CLOSE}),
         ({"response_format": {"type": "json_object"}}, {"schema": {"type": "object"}}),
         (
             {"response_format": {"type": "json_schema", "json_schema": {"schema": SCHEMA}}},
@@ -120,6 +122,8 @@ def _says(content: Any) -> list[dict[str, Any]]:
         ({"stop": 7}, "body.stop must be"),
         ({"stop": [""]}, "body.stop must be"),
         ({"response_format": {"type": "xml"}}, "body.response_format must be"),
+        ({"on_limit": "stop"}, "body.on_limit must be fail or close"),
+        ({"on_limit": ["close"]}, "body.on_limit must be fail or close"),
         ({"response_format": "json_object"}, "body.response_format must be"),
         ({"response_format": {"type": "json_schema"}}, "body.response_format must be"),
         ({"messages": []}, "body.messages must be a non-empty list"),
