@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from mistral_cli.checks.check import check_fields
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -24,6 +25,7 @@ from mistral_cli.generation.options import Overflow
 from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
+    from mistral_cli.checks.check import Check
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.spec import Extraction
 
@@ -48,7 +50,8 @@ class Timings:
 class Answer:
     """A complete answer and its cost; `reasoning` is the thought before it.
 
-    Of the `prompt_tokens`, `cached_tokens` came from a cache and needed no prefill.
+    Of the `prompt_tokens`, `cached_tokens` came from a cache and needed no prefill. `attempts` is
+    the number of requests until this answer.
     """
 
     text: str
@@ -59,6 +62,7 @@ class Answer:
     cached_tokens: int = 0
     reasoning: str = ""
     reasoning_tokens: int = 0
+    attempts: int = 1
 
     @property
     def tokens(self) -> int:
@@ -71,7 +75,8 @@ class Result:
     """The answer about one text, with the request and the planner behind it.
 
     `extraction` is the value parsed from a JSON answer. `chunks` is the number of chunks that the
-    text was split into; `left_out` describes the part of it that no request contained.
+    text was split into; `left_out` describes the part of it that no request contained. `checks`
+    are those of a text.
     """
 
     planner: RequestPlanner
@@ -81,6 +86,7 @@ class Result:
     warnings: tuple[str, ...] = ()
     chunks: int = 1
     left_out: str = ""
+    checks: tuple[Check, ...] = ()
 
 
 class AnswerEnded(Exception):
@@ -208,6 +214,7 @@ def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
         "cached_tokens": answer.cached_tokens,
         "completion_tokens": answer.completion_tokens,
         "reasoning_tokens": answer.reasoning_tokens,
+        "checks": [check_fields(check) for check in result.checks],
         "chunks": result.chunks,
         "left_out": result.left_out or None,
         "timings": timing_fields(answer),
@@ -276,8 +283,24 @@ def merge_results(job: Job, results: Sequence[Result]) -> Result:
     extractions = [r.extraction for r in results if r.extraction]
     merged = _merge_extractions(job, results, extractions) if extractions else None
     return replace(
-        results[0], answer=answer, extraction=merged, warnings=warnings, chunks=len(results)
+        results[0],
+        answer=answer,
+        extraction=merged,
+        warnings=warnings,
+        chunks=len(results),
+        checks=_merge_checks(results),
     )
+
+
+def _merge_checks(results: Sequence[Result]) -> tuple[Check, ...]:
+    from mistral_cli.generation.checking.merging import PlacedChecks, merged
+
+    parts, start = [], 0
+    for result in results:
+        text = result.answer.text.strip()
+        parts.append(PlacedChecks(result.checks, text, start))
+        start += len(text) + 2  # a blank line stands between two
+    return merged(parts)
 
 
 def in_whole_text(job: Job, result: Result) -> Result:

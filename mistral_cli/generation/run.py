@@ -67,8 +67,11 @@ def run_task(
     named = [NamedPrompt(config.render(prompt), subject) for subject, prompt in prompts]
     if options.dry_run:
         jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
-        for prepared in (prepared for job in jobs for prepared in job.requests):
-            write_dry_run(planner, prepared, terminal, as_json=options.json)
+        for job in jobs:
+            rules_of = task.strategy.rules_of(job, planner.builder)
+            for prepared in job.requests:
+                planned = rules_of(prepared).planned()
+                write_dry_run(planner, prepared, planned, terminal, as_json=options.json)
         return
     jobs, planner = _plan(task, builder, config, named, terminal)
     # 3. The model answers the jobs, and a writer prints the results.
@@ -142,6 +145,8 @@ def _plan(
 def prompt_builder(task: Task, options: TaskOptions, call: CallContext) -> PromptBuilder:
     """The prompt builder of a run. Raises UsageError for wrong options, templates and schemas."""
     builder = PromptBuilder.of(task, options, call.terminal, call.encoding)
+    checks = task.checks.resolve(builder.template, call.config)
+    builder = replace(builder, task=replace(task, checks=checks))
     task.strategy.check(builder, options.overflow)
     if builder.spec:
         for note in builder.spec.check():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from mistral_cli.generation.task_prompt import TaskPrompt
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.options import OnLimit, Overflow
     from mistral_cli.generation.planner import Job, PreparedRequest
@@ -51,9 +53,10 @@ class Strategy:
         """Values for the template that depend on the text of one chunk."""
         return {}
 
-    def identity(self, builder: PromptBuilder) -> dict[str, Any]:  # noqa: ARG002
+    def identity(self, builder: PromptBuilder) -> dict[str, Any]:
         """Whatever results depend on besides the prompt, for the digest of a batch row."""
-        return {"part": None, "glossary": None}
+        checks = builder.task.checks.identity
+        return {"part": None, "glossary": None, **({"checks": checks} if checks else {})}
 
     def check(self, builder: PromptBuilder, overflow: Overflow | None) -> None:
         """Refuse options that cannot work with any text. Raises UsageError."""
@@ -94,28 +97,43 @@ class Strategy:
         from mistral_cli.generation.writers import NULL_WRITER
 
         requests = job.requests
+        rules_of = self.rules_of(job, executor.planner.builder)
         if len(requests) == 1:
-            return self.answer_request(requests[0], executor, writer)
+            return self.answer_request(requests[0], executor, writer, rules_of)
         results: list[Result] = []
         for number, prepared in enumerate(requests, start=1):
             executor.status(f"chunk {number} of {len(requests)} …")
             if prepared.prompt.spec:  # only the merged JSON is written
-                results.append(self.answer_request(prepared, executor, NULL_WRITER))
+                results.append(self.answer_request(prepared, executor, NULL_WRITER, rules_of))
                 continue
-            results.append(self.answer_request(prepared, executor, writer))
+            results.append(self.answer_request(prepared, executor, writer, rules_of))
             if number < len(requests):
                 writer.delta("\n\n")
         return merge_results(job, results)
 
     def answer_request(
-        self, prepared: PreparedRequest, executor: Executor, writer: ResultWriter
+        self,
+        prepared: PreparedRequest,
+        executor: Executor,
+        writer: ResultWriter,
+        rules_of: RulesOf,
     ) -> Result:
         """Answer one request, and stream the text. Retries JSON that is cut or invalid."""
         if prepared.prompt.spec:
             from mistral_cli.generation.json_answers.retry import extract
 
             return extract(prepared, executor, writer.delta)
-        return executor.result(prepared, executor.answer(prepared, writer.delta))
+        from mistral_cli.generation.checking.attempts import checked_result
+
+        return checked_result(prepared, executor, rules_of(prepared), writer)
+
+    def rules_of(self, job: Job, builder: PromptBuilder) -> RulesOf:  # noqa: ARG002
+        """The checks of the answers to the requests of `job`; JSON has none of these."""
+        from mistral_cli.generation.checking.rules import NO_RULES, answer_rules
+
+        if builder.spec:
+            return lambda _: NO_RULES
+        return partial(answer_rules, builder.task.checks)
 
 
 @dataclass(frozen=True)

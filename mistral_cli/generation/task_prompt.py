@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.generation.checking.options import CheckOptions
+
 if TYPE_CHECKING:
     from mistral_cli.structured.schema import Schema
 
@@ -17,6 +19,7 @@ class TaskPrompt:
     `values` go to the template; the grammar enforces those named in `enforced`, so `--raw` may
     leave them out of the prompt. The answer must match `schema`, else the template's schema,
     else `fallback_schema`; `many` and `grounded` have the meaning that they have in `OutputSpec`.
+    `checks` says how an answer that is text is checked.
     """
 
     name: str
@@ -26,6 +29,7 @@ class TaskPrompt:
     fallback_schema: Schema | None = None
     many: bool = False
     grounded: bool = False
+    checks: CheckOptions = field(default_factory=CheckOptions)
 
     @property
     def chunk_template(self) -> str | None:

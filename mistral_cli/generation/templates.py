@@ -1,9 +1,9 @@
 """Prompt templates: find one, read its header, fill it with the user's text.
 
 A template is a text file for Jinja2's sandbox. It may begin with a TOML header between `+++` lines:
-`description`; `system`, the system text; `reasoning` and `on_limit`, as in `--reasoning` and
-`--on-limit`; `[options]`, sampling defaults; `[params]`, parameters and their defaults; `[schema]`,
-the JSON Schema of the answer.
+`description`; `system`, the system text; `reasoning`, `on_limit` and `facts`, as in the options
+of these names; `preamble`, on or off; `[options]`, sampling defaults; `[params]`, parameters and
+their defaults; `[schema]`, the JSON Schema of the answer.
 `{{ text }}` is the user's text and `{{ instruction }}` their instruction. Values are data: their
 content is never interpreted.
 """
@@ -14,15 +14,15 @@ import contextlib
 import math
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.sampling import SETTINGS, SamplingSetting
 from mistral_cli.errors import UsageError, first_line, reason
+from mistral_cli.generation.checking.options import FactsMode
 from mistral_cli.generation.options import OnLimit, ReasoningMode
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
@@ -35,10 +35,16 @@ SUFFIX = ".txt"
 _HEADER = re.compile(r"\+\+\+[ \t]*\n(?:(.*?)\n)??\+\+\+[ \t]*(?:\n|\Z)", re.DOTALL)
 _KEYS = {
     **{"description": str, "system": str, "reasoning": str, "on_limit": str},
+    **{"facts": str, "preamble": str},
     **{"options": dict, "params": dict, "schema": dict},
 }
 _OPTIONS = {"max_tokens": SamplingSetting(int, 1, math.inf), **SETTINGS}
-_CHOICES: Mapping[str, type[StrEnum]] = {"reasoning": ReasoningMode, "on_limit": OnLimit}
+_CHOICES: Mapping[str, Sequence[str]] = {
+    "reasoning": [*ReasoningMode],
+    "on_limit": [*OnLimit],
+    "facts": [*FactsMode],
+    "preamble": ["on", "off"],
+}
 _INPUTS = {"text", "instruction"}
 
 
@@ -52,6 +58,8 @@ class Template:
     system: str = ""
     reasoning: str = ""
     on_limit: str = ""
+    facts: str = ""
+    preamble: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     params: Mapping[str, Any] = field(default_factory=dict)
     schema: dict[str, Any] | None = None
@@ -193,10 +201,9 @@ def _check_header(path: Path, header: dict[str, Any]) -> None:
         if not isinstance(value, _KEYS[key]):
             kind = "string" if _KEYS[key] is str else "table"
             raise _unusable(path, f"{key!r} in its header must be a {kind}")
-    for key, choices in _CHOICES.items():
-        values = [each.value for each in choices]
-        if header.get(key, values[0]) not in values:
-            raise _unusable(path, f"{key!r} in its header must be one of: {', '.join(values)}")
+    for key, known in _CHOICES.items():
+        if header.get(key, known[0]) not in known:
+            raise _unusable(path, f"{key!r} in its header must be one of: {', '.join(known)}")
     for key, value in header.get("options", {}).items():
         if key not in _OPTIONS:
             raise _unusable(path, f"its header has an unknown key 'options.{key}'")

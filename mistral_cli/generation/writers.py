@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import answer_fields, request_fields
+from mistral_cli.generation.checking.rules import planned_fields
 from mistral_cli.system.controls import without_controls
 from mistral_cli.system.stdout import write, write_envelope, write_json
 from mistral_cli.system.wrap import Wrapper
@@ -17,6 +18,7 @@ from mistral_cli.system.wrap import Wrapper
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Sampling
     from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.checking.rules import PlannedCheck
     from mistral_cli.generation.config import Source
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.highlights.page import HighlightsPage
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
 
 class ResultWriter:
     """Receives results one by one: first the text as it streams. This class discards them."""
+
+    streams: ClassVar[bool] = False
+    """True if the text is printed while it streams: what is printed cannot be taken back."""
 
     def begin(self, job: Job) -> None:
         """Begin the result for `job`."""
@@ -75,6 +80,8 @@ class TextWriter(ResultWriter):
 
     A text that has a frame gets that instead, except on a terminal.
     """
+
+    streams = True
 
     def __init__(
         self, terminal: Terminal, wrapper: Wrapper | None, *, keep_leading_space: bool
@@ -255,9 +262,14 @@ class PageWriter(ResultWriter):
 
 
 def write_dry_run(
-    planner: RequestPlanner, prepared: PreparedRequest, terminal: Terminal, *, as_json: bool
+    planner: RequestPlanner,
+    prepared: PreparedRequest,
+    checks: Sequence[PlannedCheck],
+    terminal: Terminal,
+    *,
+    as_json: bool,
 ) -> None:
-    """Print the request that a run would send to the engine."""
+    """Print the request that a run would send to the engine, and the checks of its answer."""
     request, load, selection = prepared.request, planner.load, planner.config.selection
     spec = prepared.prompt.spec.spec if prepared.prompt.spec else None
     prompt, sources = planner.prompt_text(prepared), dict(prepared.sources)
@@ -282,6 +294,7 @@ def write_dry_run(
             "schema": spec and spec.schema,
             "many": bool(spec and spec.many),
             "grounded": bool(spec and spec.grounded),
+            "checks": [planned_fields(check) for check in checks],
             "warnings": terminal.warnings,
         }
         write_envelope(terminal, fields)
@@ -296,6 +309,8 @@ def write_dry_run(
     if spec:
         origin = _ORIGINS[prepared.sources["on_limit"]]
         terminal.note(f"on the limit: {prepared.on_limit} {origin}")
+    if checks:
+        terminal.note(f"checks: {', '.join(map(str, checks))}")
 
 
 def _sampling_fields(sampling: Sampling) -> dict[str, Any]:

@@ -34,6 +34,10 @@ class Config:
     """The mode that applies without `--reasoning`."""
     on_limit: str = "fail"
     """What happens to JSON that reaches its limit without `--on-limit`."""
+    facts: str = "report"
+    """The mode that applies without `--facts`."""
+    preamble: str = "off"
+    """Whether a preamble is kept without `--preamble` or `--no-preamble`."""
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -102,12 +106,12 @@ def load_config(env: Mapping[str, str]) -> Config:
     """Return the configuration: the environment overrides the file, the file the defaults.
 
     The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`, `MISTRAL_CLI_PROMPT_CACHE`,
-    `MISTRAL_CLI_ENCODING`, `MISTRAL_CLI_REASONING` and `MISTRAL_CLI_ON_LIMIT`; an empty one counts
-    as unset. Raises `UsageError` if the file cannot be read, is not TOML, or has an unknown key or
-    a value of the wrong type.
+    `MISTRAL_CLI_ENCODING`, `MISTRAL_CLI_REASONING`, `MISTRAL_CLI_ON_LIMIT`, `MISTRAL_CLI_FACTS` and
+    `MISTRAL_CLI_PREAMBLE`; an empty one counts as unset. Raises `UsageError` if the file cannot be
+    read, is not TOML, or has an unknown key or a value of the wrong type.
     """
     settings = _read(config_file())
-    for key in ("model", "engine", "prompt_cache", "encoding", "reasoning", "on_limit"):
+    for key in (each.name for each in fields(Config) if each.name != "aliases"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
             settings[key] = value
     return Config(**settings)

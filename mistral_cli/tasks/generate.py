@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from mistral_cli.generation.checking.options import CheckOptions, PreambleOption
 from mistral_cli.generation.task import Task
 
 
-def generate() -> Task:
+def generate(preamble: PreambleOption = None) -> Task:
     """Answer a prompt; text from a file or a pipe follows it."""
-    return Task("generate", one_argument=True)
+    return Task("generate", checks=CheckOptions(preamble=preamble), one_argument=True)

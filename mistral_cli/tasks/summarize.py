@@ -1,26 +1,28 @@
 """Summarize texts of any length, each by itself.
 
 A long text is summarized chunk by chunk, then the summaries are, until they fit one prompt. The
-user's options apply to the final summary only. If it has the wrong number of sentences or bullet
-points, the model is asked once more; a summary that is still too long is cut.
+user's options apply to the final summary only, which is checked.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from functools import partial
-from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mistral_cli.generation.checking.options import (
+    CheckOptions,
+    FactsMode,
+    FactsOption,
+    PreambleOption,
+    StrictOption,
+)
 from mistral_cli.generation.task import Strategy, Task
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.types import Request
     from mistral_cli.generation.answer import Answer, Result
+    from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.planner import Job, PreparedRequest
     from mistral_cli.generation.prompt import Prompt, PromptBuilder
@@ -28,11 +30,6 @@ if TYPE_CHECKING:
     from mistral_cli.generation.writers import ResultWriter
 
 _CHUNK_SHARE = 8  # the summary of a chunk may take this part of the longest context
-
-_INTRODUCTION = re.compile(
-    r"\A(?:sure|certainly|of course|here|below)\b[^\n]{0,120}:[*_]*\s*\n\s*(?=\S)", re.IGNORECASE
-)
-_BULLET = re.compile(r"^\s*(?:[-*•\u2013]|\d+[.)])\s+\S", re.MULTILINE)
 
 
 def _option(name: str, help: str, **kwargs: Any) -> Any:
@@ -44,11 +41,15 @@ def summarize(
         int | None, _option("--sentences", "Write exactly N sentences.", min=1, max=50, metavar="N")
     ] = None,
     words: Annotated[
-        int | None, _option("--words", "Write about N words.", min=1, metavar="N")
+        str | None,
+        _option("--words", "Write about N words, or from A to B.", metavar="N|A-B"),
     ] = None,
     bullets: Annotated[
         int | None,
         _option("--bullets", "Write exactly N bullet points.", min=1, max=50, metavar="N"),
+    ] = None,
+    max_chars: Annotated[
+        int | None, _option("--max-chars", "Write at most N characters.", min=1, metavar="N")
     ] = None,
     style: Annotated[
         str | None, _option("--style", "Such as 'for a child' or 'formal'.", metavar="TEXT")
@@ -56,6 +57,9 @@ def summarize(
     language: Annotated[
         str | None, _option("--language", "Language of the summary.", metavar="LANGUAGE")
     ] = None,
+    facts: FactsOption = None,
+    strict: StrictOption = False,
+    preamble: PreambleOption = None,
 ) -> Task:
     """Summarize texts of any length, each by itself."""
     from mistral_cli.errors import UsageError
@@ -64,13 +68,23 @@ def summarize(
         raise UsageError("--sentences and --bullets cannot be combined", hint="Drop one of them.")
     options = {
         "sentences": sentences,
-        "words": words,
+        "words": _words(words) if words is not None else None,
         "bullets": bullets,
+        "max_chars": max_chars,
         "style": style,
         "language": language,
     }
     values = {name: value for name, value in options.items() if value is not None}
-    return Task("summarize", values, strategy=SummaryStrategy())
+    checks = CheckOptions(facts, strict, preamble, FactsMode.REPORT)
+    return Task("summarize", values, checks=checks, strategy=SummaryStrategy())
+
+
+def _words(value: str) -> int | str:
+    """What the template says of `--words`: "60" or "50 to 70". Raises UsageError."""
+    from mistral_cli.generation.checking.lengths import word_range
+
+    least, most = word_range(value)
+    return int(value) if value.strip().isdigit() else f"{least} to {most}"
 
 
 class SummaryStrategy(Strategy):
@@ -108,24 +122,51 @@ class SummaryStrategy(Strategy):
 
     def answer(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """The summary of the whole text."""
-        from mistral_cli.generation.answer import Result, joined
+        from mistral_cli.generation.answer import Result, cut_warning, joined
+        from mistral_cli.generation.checking.attempts import request_checked
 
         final, earlier, cut = self._reduce(job, executor)
-        target = length_target(executor.planner.builder.task.values)
-        attempts, last, warnings = _final_answer(final, target, executor, writer)
+        rules = self.rules_of(job, executor.planner.builder)(final)
+        checked = request_checked(final, executor, rules, writer)
+        warnings = (*cut_warning(final, checked.answer), *checked.warnings(rules))
         if cut:
             warnings = (f"{cut} of the summaries of chunks were cut at their limit", *warnings)
-        answer = joined([*earlier, *attempts], last.text)
-        answer = replace(answer, finish_reason=last.finish_reason)
-        prepared = replace(final, prompt=job.prompt)
-        chunks = len(job.requests)
-        return Result(executor.planner, prepared, answer, None, warnings, chunks=chunks)
+        answer = joined([*earlier, *checked.attempts], checked.answer.text)
+        return Result(
+            executor.planner,
+            replace(final, prompt=job.prompt),
+            replace(answer, finish_reason=checked.answer.finish_reason),
+            warnings=warnings,
+            chunks=len(job.requests),
+            checks=checked.checks,
+        )
+
+    def rules_of(self, job: Job, builder: PromptBuilder) -> RulesOf:  # noqa: ARG002
+        """The checks of the final summary."""
+        from mistral_cli.generation.checking.lengths import lengths_of
+        from mistral_cli.generation.checking.rules import (
+            AnswerRules,
+            completeness,
+            constraint_reaction,
+            length_rules,
+        )
+
+        task = builder.task
+        reaction, lengths = constraint_reaction(task.checks), lengths_of(task.values)
+        rules = length_rules(lengths, reaction)
+        if lengths or task.checks.strict:
+            rules.append(completeness(reaction, "summary"))
+        wanted = " and ".join(length.expected for length in lengths)
+        again = f"Write it again{f' in {wanted}' if wanted else ''}. Answer with the summary only."
+        made = AnswerRules(tuple(rules), "summary", again, task.checks.keeps_preamble)
+        return lambda _: made
 
     def _reduce(self, job: Job, executor: Executor) -> tuple[PreparedRequest, list[Answer], int]:
         """The request for the final summary, the answers before it, and the number of cut ones."""
         if not job.split:
             return job.requests[0], [], 0
         from mistral_cli.errors import ContextExceeded
+        from mistral_cli.generation.checking.beginning import without_preamble
         from mistral_cli.generation.chunking import fits_one_chunk, split_text
 
         planner, requests = executor.planner, job.requests
@@ -137,7 +178,7 @@ class SummaryStrategy(Strategy):
             executor.status(f"level {level}: 0 of {count} chunks summarized …")
             for number, answer in enumerate(executor.answers(requests), start=1):
                 executor.status(f"level {level}: {number} of {count} chunks summarized …")
-                answers.append(without_introduction(answer))
+                answers.append(without_preamble(answer))
             earlier += answers
             cut += sum(answer.finish_reason == "length" for answer in answers)
             text = "\n\n".join(answer.text.strip() for answer in answers)
@@ -154,150 +195,3 @@ class SummaryStrategy(Strategy):
             "the summaries of the chunks are no shorter than the chunks",
             hint="Use a larger -c/--context-length, or another model.",
         )
-
-
-class Units(Protocol):
-    """The sentences or bullet points of a text."""
-
-    @property
-    def count(self) -> int:
-        """Their number."""
-
-    @property
-    def possible(self) -> set[int]:
-        """Every number that some reading of the text has."""
-
-    def first(self, number: int, *, complete: bool = True) -> str | None:
-        """The first `number` of them; None if there are fewer.
-
-        If the text is not `complete`, its last unit is unfinished and does not count.
-        """
-
-
-@dataclass(frozen=True)
-class LengthTarget:
-    """Exactly `number` sentences or bullet points; `units` finds them in a text."""
-
-    number: int
-    name: str
-    units: Callable[[str], Units]
-
-    def __str__(self) -> str:
-        return _count_of(self.number, self.name)
-
-    def is_met(self, text: str) -> bool:
-        """True if some reading of `text` has exactly that number."""
-        return self.number in self.units(text).possible
-
-    def describe(self, text: str) -> str:
-        """The number that `text` has, in words."""
-        return _count_of(self.units(text).count, self.name)
-
-    def cut(self, text: str, *, complete: bool = True) -> str | None:
-        """Cut a text that is too long after the target; None if it is too short."""
-        return self.units(text.strip()).first(self.number, complete=complete)
-
-
-@dataclass(frozen=True)
-class BulletPoints:
-    """The lines of `text` that start like an item of a list."""
-
-    text: str
-
-    @property
-    def count(self) -> int:
-        """Their number."""
-        return len(_BULLET.findall(self.text))
-
-    @property
-    def possible(self) -> set[int]:
-        """Their number: there is no doubt."""
-        return {self.count}
-
-    def first(self, number: int, *, complete: bool = True) -> str | None:
-        """The text up to the end of the first `number` bullet points; None if there are fewer."""
-        lines = self.text.splitlines(keepends=True)
-        ends = accumulate(lines if complete else lines[:-1])
-        return next((e.rstrip() for e in ends if BulletPoints(e).count == number), None)
-
-
-def length_target(values: Mapping[str, Any]) -> LengthTarget | None:
-    """The target in a task's values, or None."""
-    from mistral_cli.texts.sentences import Sentences
-
-    if number := values.get("sentences"):
-        find = partial(Sentences.of, language=values.get("language"))
-        return LengthTarget(number, "sentence", find)
-    if number := values.get("bullets"):
-        return LengthTarget(number, "bullet point", BulletPoints)
-    return None
-
-
-def without_introduction(answer: Answer) -> Answer:
-    """`answer` without a first line like "Here is the summary:"."""
-    text = answer.text.strip()
-    return replace(answer, text=_INTRODUCTION.sub("", text) or text)
-
-
-def _final_answer(
-    prepared: PreparedRequest, target: LengthTarget | None, executor: Executor, writer: ResultWriter
-) -> tuple[list[Answer], Answer, tuple[str, ...]]:
-    """Every attempt at the final summary, the answer to use, and the warnings about it."""
-    from mistral_cli.generation.answer import cut_warning
-
-    if target is None:
-        answer = executor.answer(prepared, writer.delta)
-        return [answer], answer, cut_warning(prepared, answer)
-    first = without_introduction(executor.answer(prepared))
-    if _meets(first, target):
-        writer.delta(first.text)
-        return [first], first, ()
-    executor.status(f"retrying for {target} …")
-    request = _retry(prepared, first, target, executor)
-    second = without_introduction(executor.ask(request, prepared.stop, lambda _: None))
-    last, warnings = _nearest(prepared, target, first, second)
-    writer.delta(last.text)
-    return [first, second], last, warnings
-
-
-def _meets(answer: Answer, target: LengthTarget) -> bool:
-    """True if the length is right and the last sentence is complete."""
-    return target.is_met(answer.text) and answer.finish_reason == "stop"
-
-
-def _nearest(
-    prepared: PreparedRequest, target: LengthTarget, *answers: Answer
-) -> tuple[Answer, tuple[str, ...]]:
-    """An answer that meets the target, else one that is too long, cut.
-
-    The first answer is preferred: in the second a weak model tends to talk about the first.
-    """
-    from mistral_cli.generation.answer import cut_warning
-
-    for answer in answers:
-        if _meets(answer, target):
-            return answer, ()
-    for answer in answers:
-        if text := target.cut(answer.text, complete=answer.finish_reason == "stop"):
-            shortened = replace(answer, text=text, finish_reason="stop")
-            return shortened, (
-                f"the model wrote {target.describe(answer.text)}: cut after {target}",
-            )
-    answer, warnings = answers[0], cut_warning(prepared, answers[0])
-    if not target.is_met(answer.text):
-        miscount = f"the summary has {target.describe(answer.text)}, not {target} (after one retry)"
-        warnings = (*warnings, miscount)
-    return answer, warnings
-
-
-def _retry(
-    prepared: PreparedRequest, answer: Answer, target: LengthTarget, executor: Executor
-) -> Request:
-    """A request with a turn about the miscount, if the prompt has turns and room for one."""
-    correction = f"That has {target.describe(answer.text)}. Write it again in exactly {target}."
-    request = executor.planner.with_correction(prepared, answer.text, correction)
-    return request or prepared.request
-
-
-def _count_of(number: int, name: str) -> str:
-    return f"{number} {name}{'' if number == 1 else 's'}"

@@ -7,7 +7,7 @@ for character. A translation that loses something is retried once, and reported 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -15,11 +15,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mistral_cli.generation.checking.options import (
+    CheckOptions,
+    FactsMode,
+    FactsOption,
+    PreambleOption,
+    StrictOption,
+)
 from mistral_cli.generation.task import Strategy, Task
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.types import Request
+    from mistral_cli.checks.check import Check
     from mistral_cli.generation.answer import Answer, Result
+    from mistral_cli.generation.checking.merging import PlacedChecks
+    from mistral_cli.generation.checking.rules import AnswerRules, Reaction, Rule, RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.planner import Job, PreparedRequest
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
@@ -58,6 +67,9 @@ def translate(
             show_default=False,
         ),
     ] = None,
+    facts: FactsOption = None,
+    strict: StrictOption = False,
+    preamble: PreambleOption = None,
 ) -> Task:
     """Translate texts, each by itself, and keep their structure."""
     from mistral_cli.errors import UsageError
@@ -67,17 +79,19 @@ def translate(
     if not all(map(str.strip, values.values())):
         raise UsageError("a language is empty", hint="Write for example --to French.")
     read_files = partial(_with_glossary, glossary) if glossary else None
-    return Task("translate", values, strategy=TranslationStrategy(), read_files=read_files)
+    return Task(
+        "translate",
+        values,
+        checks=CheckOptions(facts, strict, preamble, FactsMode.REPORT),
+        strategy=TranslationStrategy(),
+        read_files=read_files,
+    )
 
 
 def _with_glossary(path: Path, task: Task, reporter: Reporter, encoding: str) -> Task:
     from mistral_cli.texts.glossary import read_glossary
 
     return replace(task, strategy=TranslationStrategy(read_glossary(path, reporter, encoding)))
-
-
-Check = Callable[["PreparedRequest", "Answer"], str | None]
-"""Names all problems with the translation of a segment, or returns None."""
 
 
 class TranslationStrategy(Strategy):
@@ -132,18 +146,27 @@ class TranslationStrategy(Strategy):
         document = job.prompt.text
         if isinstance(job.prompt.content, list):  # --raw does not ask for a translation
             writer.frame(*document.ends)
+        rules_of = self.rules_of(job, executor.planner.builder)
         if self._streams(job):
-            return super().answer(job, executor, writer)
+            from mistral_cli.generation.checking.attempts import checked_result
+
+            (prepared,) = job.requests
+            return checked_result(prepared, executor, rules_of(prepared), writer)
+        from mistral_cli.errors import about
         from mistral_cli.generation.answer import Result, joined
+        from mistral_cli.generation.checking.attempts import check_accepted
+        from mistral_cli.generation.checking.merging import HeldOutput, PlacedChecks, merged
+        from mistral_cli.generation.checking.wording import failures
         from mistral_cli.texts.structure import left_out, place, with_breaks
 
         requests = job.requests
-        check = self._check_of(job)
-        answers = executor.answers(requests, lambda each: _translate(each, executor, check))
+        answers = executor.answers(requests, lambda each: _translate(each, executor, rules_of))
         completed: list[Answer] = []
         texts: list[str] = []
         warnings: list[str] = []
+        checks: list[PlacedChecks] = []
         position = 0
+        output = HeldOutput(writer, holds=rules_of(requests[0]).strict)
         for chunk in job.chunks:
             if isinstance(chunk, str):
                 text = original = chunk
@@ -152,19 +175,24 @@ class TranslationStrategy(Strategy):
                 completed.append(answer)
                 executor.status(f"{len(completed)} of {len(requests)} segments translated …")
                 text = with_breaks(original, _fit_lines(chunk, answer), job.text_format)
-                if problem := check(chunk, answer):
-                    where = place(document.document, position, job.text_format)
-                    warnings.append(f"{where}: {problem}")
-            writer.delta(text if position else text.removeprefix(document.ends[0]))
+                where = place(document.document, position, job.text_format)
+                found = rules_of(chunk).check(answer, answer.attempts)
+                with about(where):
+                    check_accepted(answer, found, rules_of(chunk))
+                checks.append(PlacedChecks(found, text, sum(map(len, texts))))
+                if failed := [check for check in found if not check.ok]:
+                    warnings.append(f"{where}: {failures(failed, 'translation')}")
+            output.write(text if position else text.removeprefix(document.ends[0]))
             texts.append(text)
             position += len(original)
+        output.release()
         return Result(
             executor.planner,
             replace(requests[0], prompt=job.prompt),
             joined(completed, "".join(texts)),
-            None,
-            (*warnings, *left_out(document.document, job.text_format)),
+            warnings=(*warnings, *left_out(document.document, job.text_format)),
             chunks=len(requests),
+            checks=merged(checks),
         )
 
     def _streams(self, job: Job) -> bool:
@@ -214,37 +242,68 @@ class TranslationStrategy(Strategy):
             return EncodedPrompt(prompt, whole.token_ids)
         return sizer.encode(prompt)
 
-    def _check_of(self, job: Job) -> Check:
-        """Returns the check of the translations of one document."""
+    def rules_of(self, job: Job, builder: PromptBuilder) -> RulesOf:
+        """The rules for each segment of a document."""
+        from mistral_cli.generation.checking.rules import (
+            NO_RULES,
+            AnswerRules,
+            completeness,
+            constraint_reaction,
+        )
         from mistral_cli.texts.markdown import link_labels
-        from mistral_cli.texts.structure import translation_problem
 
+        options = builder.task.checks
+        reaction = constraint_reaction(options)
         is_markdown = job.text_format == "markdown"
         labels = link_labels(job.prompt.text.document) if is_markdown else frozenset[str]()
 
-        def check(prepared: PreparedRequest, answer: Answer) -> str | None:
-            original, text = prepared.prompt.text.text, answer.text.strip()
-            problems = []
-            if answer.finish_reason == "length":
-                problems.append(f"the translation was cut at {answer.completion_tokens} tokens")
-            if problem := translation_problem(original, text, job.text_format, labels):
-                problems.append(problem)
-            if self._glossary and (missing := self._glossary.missing(original, text)):
-                problems.append(f"the glossary's {', '.join(missing)} is not used")
-            return "; ".join(problems) or None
+        def rules(prepared: PreparedRequest) -> AnswerRules:
+            original = prepared.prompt.text.text
+            if isinstance(prepared.prompt.content, str):
+                return NO_RULES
+            made = [
+                completeness(reaction, "translation"),
+                _structure_rule(original, job.text_format, labels, reaction),
+            ]
+            if self._glossary:
+                made.append(_glossary_rule(original, self._glossary, reaction))
+            again = "Translate it again. Answer with the translation only."
+            return AnswerRules(tuple(made), "translation", again, options.keeps_preamble)
 
-        return check
+        return rules
 
 
-def _translate(prepared: PreparedRequest, executor: Executor, check: Check) -> Answer:
+def _translate(prepared: PreparedRequest, executor: Executor, rules_of: RulesOf) -> Answer:
     """Translate one segment, with one retry if the translation has a problem."""
-    answer = executor.answer(prepared)
-    if problem := check(prepared, answer):
-        request = _retry(prepared, answer, problem, executor)
-        second = executor.ask(request, prepared.stop, lambda _: None)
-        if not check(prepared, second):
-            return second
-    return answer
+    from mistral_cli.generation.checking.attempts import best_answer
+
+    return best_answer(prepared, executor, rules_of(prepared)).total
+
+
+def _structure_rule(
+    original: str, text_format: TextFormat, labels: frozenset[str], reaction: Reaction
+) -> Rule:
+    from mistral_cli.checks.check import Check
+    from mistral_cli.generation.checking.rules import Rule
+    from mistral_cli.texts.structure import translation_problem
+
+    def run(answer: Answer) -> Iterator[Check]:
+        problem = translation_problem(original, answer.text.strip(), text_format, labels)
+        yield Check("structure", problem is None, found=problem)
+
+    return Rule(("structure",), run, reaction, holds=reaction == "fail")
+
+
+def _glossary_rule(original: str, glossary: Glossary, reaction: Reaction) -> Rule:
+    from mistral_cli.checks.check import Check, Finding
+    from mistral_cli.generation.checking.rules import Rule
+
+    def run(answer: Answer) -> Iterator[Check]:
+        missing = glossary.missing(original, answer.text)
+        why = "not translated as the glossary says"
+        yield Check("glossary", not missing, findings=tuple(Finding(term, why) for term in missing))
+
+    return Rule(("glossary",), run, reaction, holds=reaction == "fail")
 
 
 def _chunk_limit(sizer: PromptSizer, whole: EncodedPrompt) -> int:
@@ -284,9 +343,3 @@ def _fit_lines(prepared: PreparedRequest, answer: Answer) -> str:
     if "\n" not in original:
         return " ".join(line.strip() for line in text.splitlines() if line.strip())
     return text if "\n\n" in original else re.sub(r"\n\s*\n", "\n", text)
-
-
-def _retry(prepared: PreparedRequest, answer: Answer, problem: str, executor: Executor) -> Request:
-    correction = f"That is wrong: {problem}. Translate it again. Answer with the translation only."
-    request = executor.planner.with_correction(prepared, answer.text, correction)
-    return request or prepared.request

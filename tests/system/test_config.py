@@ -43,7 +43,7 @@ def test_environment_before_file_before_default(file: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
-        ("modle = 'x'", "unknown key 'modle'", "aliases, encoding, engine, model, on_limit"),
+        ("modle = 'x'", "unknown key 'modle'", "aliases, encoding, engine, facts, model, on_limit"),
         ("model = 3", "'model' must be a non-empty string, not 3", 'model = "mistral"'),
         ("engine = ''", "'engine' must be a non-empty string", 'engine = "auto"'),
         ("aliases = 'x'", "'aliases' must be a table", "[aliases]"),

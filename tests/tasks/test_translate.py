@@ -253,5 +253,5 @@ def test_all_problems_of_a_segment_are_reported_with_its_place(mistral: Path) ->
     ((job,), planner) = jobs_of(TRANSLATION, mistral, text, source="a.md")
     result = respond(job, Executor(planner, cut))
     assert result.warnings == (
-        "line 3: the translation was cut at 3 tokens; the answer lacks a.md, [^1], `this`",
+        "line 3: the translation was cut at its limit; the answer lacks a.md, [^1], `this`",
     )

@@ -1,0 +1,52 @@
+"""What a failed check says to the user, and to the model that is asked once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from mistral_cli.generation.checking.lengths import counted
+
+if TYPE_CHECKING:
+    from mistral_cli.checks.check import Check, Finding
+
+_LISTED = 5  # findings in a message
+_LENGTHS = ("sentences", "bullets", "words", "characters")
+
+
+def failure(check: Check, noun: str) -> str:
+    """One line about a failed check of the answer that `noun` names."""
+    if check.name in _LENGTHS:
+        return f"the {noun} has {counted(check.found or 0, check.name)}, {_wanted(check)}"
+    if check.findings:
+        return f"{check.name}: {_listed(check.findings)}"
+    if isinstance(check.found, str) and check.expected is None:
+        return check.found
+    if check.expected is not None:
+        return f"the {noun} fails the check of {check.name}: {check.found}, not {check.expected}"
+    return f"the {noun} fails the check of {check.name}"
+
+
+def failures(checks: Sequence[Check], noun: str) -> str:
+    """All failed checks in one line."""
+    return "; ".join(failure(check, noun) for check in checks)
+
+
+def _wanted(check: Check) -> str:
+    if check.name == "characters":
+        return f"more than {check.expected}"
+    if check.name == "words":
+        return f"not {check.expected}"
+    return f"not {counted(check.expected or 0, check.name)}"
+
+
+def _listed(findings: Sequence[Finding]) -> str:
+    """The findings with their reasons, once for those that share one."""
+    shown = findings[:_LISTED]
+    reasons = list(dict.fromkeys(each.why for each in shown))
+    parts = []
+    for why in reasons:
+        texts = [f'"{each.text}"' for each in shown if each.why == why and each.text]
+        parts.append(f"{', '.join(texts)} ({why})" if texts else why)
+    more = [f"{len(findings) - _LISTED} more"] if len(findings) > _LISTED else []
+    return ", ".join([*parts, *more])
