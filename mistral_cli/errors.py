@@ -41,7 +41,7 @@ _MEANINGS = {
     ExitCode.MODEL_UNUSABLE: "model unusable (damaged or unsupported file)",
     ExitCode.CONTEXT_EXCEEDED: "the prompt does not fit the context",
     ExitCode.OUTPUT_CUT: "a token limit cut JSON or a thought, which must be complete",
-    ExitCode.OUTPUT_INVALID: "the output does not match the schema",
+    ExitCode.OUTPUT_INVALID: "the output breaks the schema, or a constraint (--strict)",
     ExitCode.GPU_REQUIRED: "a GPU is required but not available",
     ExitCode.ENGINE_FAILED: "the engine failed",
     ExitCode.ROWS_FAILED: "some rows of a batch failed, now or in an earlier run",
@@ -114,7 +114,7 @@ class OutputCut(MistralCliError):
 
 
 class OutputInvalid(MistralCliError):
-    """The answer does not match the schema."""
+    """The answer does not match the schema, or breaks a constraint that must hold."""
 
     exit_code = ExitCode.OUTPUT_INVALID
 
