@@ -8,8 +8,10 @@ import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
+from mistral_cli.checks.check import check_fields
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.generation.answer import Result, adapter_fields, answer_fields
+from mistral_cli.generation.checking.attempts import AnswerRejected
 
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
@@ -48,6 +50,8 @@ def failure_record(
 ) -> Record:
     """Return the record of a row that failed; `clock` is its timings."""
     details = {"details": error.details} if error.details else {}
+    rejected = error.checks if isinstance(error, AnswerRejected) else ()
+    checks = [check_fields(check) for check in rejected]
     return {
         "id": row.id,
         "source": row.source,
@@ -56,6 +60,7 @@ def failure_record(
         "prompt_tokens": 0,
         "cached_tokens": 0,
         "completion_tokens": 0,
+        **({"checks": checks} if checks else {}),
         "timings": dict(clock),
         "warnings": list(row.warnings),
         "error": {

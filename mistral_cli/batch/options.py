@@ -118,6 +118,15 @@ class BatchOptions(TaskOptions):
     retry_failed: Annotated[
         bool, option("--retry-failed", panel=_RUN, help="Retry rows that failed in an earlier run.")
     ] = False
+    only_failed_checks: Annotated[
+        bool,
+        option(
+            "--only-failed-checks",
+            panel=_RUN,
+            help="Process only the rows whose earlier answer failed a check, whatever options it "
+            "had; all other rows stay as they are.",
+        ),
+    ] = False
     force: Annotated[
         bool, option("--force", panel=_RUN, help="Reprocess every row, replacing existing results.")
     ] = False

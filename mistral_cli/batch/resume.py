@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from mistral_cli.batch.checks import failed_checks
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,7 +21,10 @@ _LINES_TO_RECOGNIZE = 1000  # of a file without a single result, before it is re
 
 
 class ResultLine(NamedTuple):
-    """A line of a results file: the key, id and source of its row, and its position in bytes."""
+    """A line of a results file: the key, id and source of its row, and its position in bytes.
+
+    `checks_failed` is true for an answer that failed a check.
+    """
 
     key: str
     id: str
@@ -28,12 +32,14 @@ class ResultLine(NamedTuple):
     failed: bool
     start: int
     size: int
+    checks_failed: bool = False
 
     @classmethod
     def of(cls, record: Record, start: int, size: int) -> Self:
         """Return the line that holds `record`."""
         source, failed = str(record.get("source") or ""), record["error"] is not None
-        return cls(record["key"], str(record["id"]), source, failed, start, size)
+        key, row_id, flawed = record["key"], str(record["id"]), bool(failed_checks(record))
+        return cls(key, row_id, source, failed, start, size, flawed)
 
 
 @dataclass(frozen=True)
@@ -62,6 +68,23 @@ class ResumePlan:
                 plan.failed.append(item)
             else:
                 plan.done.append(item)
+        return plan
+
+    @classmethod
+    def of_failed_checks(
+        cls, items: Sequence[WorkItem], lines: Sequence[ResultLine], *, retry_failed: bool
+    ) -> Self:
+        """Plan only the items whose newest answer failed a check, whatever options it had."""
+        newest = {line.id: line for line in lines}
+        plan = cls([], [], [])
+        for item in items:
+            line = newest.get(item.row.id)
+            if line is None:
+                continue
+            if line.failed:
+                (plan.todo if retry_failed else plan.failed).append(item)
+            else:
+                (plan.todo if line.checks_failed else plan.done).append(item)
         return plan
 
 

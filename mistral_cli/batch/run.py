@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import plan_batch
+from mistral_cli.batch.checks import check_only_failed, checks_table
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.highlights import RowHighlights, check_page
 from mistral_cli.batch.input.rows import read_rows
@@ -68,6 +69,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         )
     requested_slots(options)
     check_prune(names, options)
+    check_only_failed(options)
     call = prepare_call(
         terminal,
         quiet=options.quiet,
@@ -255,17 +257,29 @@ class BatchRun:
         self.pruned = self.options.prune
 
     def _summarize(self, error: MistralCliError | None) -> None:
-        """Print the tally, unless `error` contains it, and the table of failures."""
+        """Print the tally, unless `error` contains it, and the tables of checks and failures."""
         self.reporter.clear_status()
         if not isinstance(error, Stopped):
             self.reporter.note(self._tally)
         if self.orphans:
             self.reporter.note(orphans_note(self.orphans, pruned=self.pruned))
+        if lines := checks_table(self._answered()):
+            for line in lines:
+                self.reporter.note(line)
+            if self.options.can_resume:
+                self.reporter.note("--only-failed-checks processes these rows again")
         failed = [record for record in self.records if record["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:
             failed += [each for each in self.sink.existing_records() if each["id"] in earlier]
         for line in failures_table(failed):
             self.reporter.error_detail(line)
+
+    def _answered(self) -> Iterator[Record]:
+        """The records of this run, and those of earlier runs if an answer there failed a check."""
+        yield from self.records
+        earlier = {item.row.id for item in self.resume.done}
+        if earlier and self.sink.has_failed_checks:
+            yield from (each for each in self.sink.existing_records() if each["id"] in earlier)
 
     def _report(self) -> None:
         if path := self.options.report:

@@ -64,7 +64,7 @@ def open_results(path: Path, line_format: Any = None) -> FileSink:
 
 def plan_of(sink: FileSink, items: list[WorkItem]) -> ResumePlan:
     """Return which items the sink has results of, without --retry-failed and --force."""
-    options: Any = SimpleNamespace(retry_failed=False, force=False)
+    options: Any = SimpleNamespace(retry_failed=False, force=False, only_failed_checks=False)
     return sink.resume_plan(items, options)
 
 

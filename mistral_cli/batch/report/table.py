@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch import failures
+from mistral_cli.batch.checks import failed_checks
 from mistral_cli.errors import ExitCode
 from mistral_cli.system.controls import without_controls
 
@@ -27,6 +28,7 @@ class TableRow:
     id: str
     source: str
     status: str
+    checks: str
     prompt_tokens: int | None
     answer_tokens: int | None
     seconds: float | None
@@ -68,6 +70,7 @@ def table_row(number: int, record: Record, limit: int) -> TableRow:
         id=_name(record.get("id")),
         source=_name(record.get("source")),
         status="failed" if failed else "cut" if cut else "done",
+        checks=_checks(record),
         prompt_tokens=count(record.get("prompt_tokens")),
         answer_tokens=count(record.get("completion_tokens")),
         seconds=sum(measured) if measured else None,
@@ -111,6 +114,12 @@ def count(value: Any) -> int | None:
     """Return `value` as a count if it can be one."""
     number = quantity(value)
     return None if number is None else int(number)
+
+
+def _checks(record: Record) -> str:
+    """The names of the failed checks, "passed" if none failed, nothing if none was made."""
+    names = ", ".join(map(_printable, failed_checks(record)))
+    return names or ("passed" if _list(record.get("checks")) else "")
 
 
 def _list(value: Any) -> Sequence[Any]:

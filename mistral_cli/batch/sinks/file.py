@@ -93,6 +93,10 @@ class FileSink:
 
     def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
         """Divide the items into done, failed and left to do, by the lines in the file."""
+        if options.only_failed_checks:
+            return ResumePlan.of_failed_checks(
+                items, self._lines, retry_failed=options.retry_failed
+            )
         return ResumePlan.of(
             items, self._assign(items), retry_failed=options.retry_failed, force=options.force
         )
@@ -144,6 +148,11 @@ class FileSink:
             for line in filter(None, map(parse_line, file)):
                 if (record := self._format.decode(line)) is not None:
                     yield record
+
+    @property
+    def has_failed_checks(self) -> bool:
+        """Whether an answer in the file failed a check."""
+        return any(line.checks_failed for line in self._lines)
 
     @property
     def existing_ids(self) -> set[str]:

@@ -73,6 +73,8 @@ class FolderSink(FileSink):
                 f"{target} exists and is not a result of this batch",
                 hint="Choose another --output-dir, or overwrite the file with --force.",
             )
+        if options.only_failed_checks:
+            return plan
         done = [item for item in plan.done if self._targets[item.row.id].exists()]
         settled = {item.row.id for item in (*done, *plan.failed)}
         todo = [item for item in items if item.row.id not in settled]

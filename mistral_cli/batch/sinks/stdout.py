@@ -20,6 +20,7 @@ class StdoutSink:
     """Lines on stdout, in the order of the inputs if `--ordered` asks for it."""
 
     name = "stdout"
+    has_failed_checks = False
 
     def __init__(self, line_format: LineFormat, terminal: Terminal) -> None:
         self._format, self._terminal = line_format, terminal

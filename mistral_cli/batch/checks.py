@@ -1,0 +1,77 @@
+"""Failed checks of a batch's answers: which rows have them, and the lines about them at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from mistral_cli.batch.options import BatchOptions, ResultFormat
+from mistral_cli.errors import UsageError
+from mistral_cli.system.controls import on_one_line
+
+if TYPE_CHECKING:
+    from mistral_cli.batch.formats import Record
+
+_WHAT: Mapping[str, str] = {
+    "numbers": "a number that is not in the text",
+    "dates": "a date that is not in the text",
+    "names": "a name that is not in the text",
+    "units": "a unit that is not in the text",
+    "missing": "something missing that the text has",
+    "words": "another number of words than asked for",
+    "sentences": "another number of sentences than asked for",
+    "bullets": "another number of bullet points than asked for",
+    "characters": "more characters than asked for",
+    "language": "another language than asked for",
+    "complete": "a text that was cut",
+    "structure": "another structure than the text",
+    "glossary": "a term that is not translated as the glossary says",
+}
+_NAMED = 3  # rows named in a line
+_LONGEST_ID = 60
+
+
+def check_only_failed(options: BatchOptions) -> None:
+    """Raise UsageError if `--only-failed-checks` does not apply to this call."""
+    if not options.only_failed_checks:
+        return
+    if not options.can_resume:
+        raise UsageError(
+            "--only-failed-checks needs results of an earlier run",
+            hint="Use -o FILE or --output-dir DIR.",
+        )
+    if options.format is ResultFormat.OPENAI:
+        raise UsageError(
+            "--only-failed-checks does not apply to --format openai, whose lines have no checks",
+            hint="Leave --format out.",
+        )
+    if options.force:
+        raise UsageError(
+            "--only-failed-checks and --force cannot be combined", hint="Drop one of them."
+        )
+
+
+def failed_checks(record: Record) -> tuple[str, ...]:
+    """The names of the checks that failed; people edit results files."""
+    checks = record.get("checks")
+    entries = checks if isinstance(checks, list) else []
+    names = (e.get("name") for e in entries if isinstance(e, Mapping) and e.get("ok") is False)
+    return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
+
+
+def checks_table(records: Iterable[Record]) -> list[str]:
+    """One line for each kind of failed check: how many rows have it, and some of them."""
+    rows: dict[str, list[str]] = {}
+    for record in records:
+        for name in failed_checks(record):
+            rows.setdefault(name, []).append(str(record.get("id", "")))
+    kinds = sorted(rows.items(), key=lambda kind: len(kind[1]), reverse=True)
+    return [_line(name, ids) for name, ids in kinds]
+
+
+def _line(name: str, ids: Sequence[str]) -> str:
+    count = f"{len(ids):,} rows have" if len(ids) > 1 else "1 row has"
+    what = _WHAT.get(name, f"a failed check of {name}")
+    shown = ", ".join(on_one_line(each)[:_LONGEST_ID] for each in ids[:_NAMED])
+    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
+    return f"{count} {what}: {shown}{more}"

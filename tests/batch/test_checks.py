@@ -1,0 +1,115 @@
+"""Failed checks in a batch: in the results, at the end, in the report, and processed again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.batch_program import Batch, lines_of, texts_of, write_rows
+from support.json_schemas import check_schema
+
+from mistral_cli.batch.checks import checks_table, failed_checks
+
+OUT = ("-o", "out.jsonl")
+SHORT, LONG = "a b c", "elephants giraffes crocodiles"
+
+
+@pytest.fixture
+def rows(here: Path) -> tuple[Any, ...]:
+    """Write two rows, whose summaries are their last words, and return the arguments."""
+    write_rows(here / "rows.jsonl", SHORT, LONG)
+    (here / "plain.txt").write_text("{{ text }}")
+    return "summarize", "rows.jsonl", "--template", "plain.txt"
+
+
+def test_rows_with_a_failed_check_are_counted_and_only_they_are_processed_again(
+    batch: Batch, here: Path, rows: tuple[Any, ...]
+) -> None:
+    first = batch(*rows, *OUT, "--max-chars", 6, "--report", "page.html")
+    assert first.status == 0
+    assert "1 row has more characters than asked for: 2\n" in first.stderr
+    assert "--only-failed-checks processes these rows again" in first.stderr
+    good, bad = lines_of(here / "out.jsonl")
+    for line in (good, bad):
+        check_schema("batch-record", line)
+    (check,) = [each for each in bad["checks"] if each["name"] == "characters"]
+    assert (check["ok"], check["expected"], check["found"]) == (False, 6, len(LONG))
+    assert check["attempts"] == 2
+    assert bad["warnings"] == [
+        f"the summary has {len(LONG)} characters, more than 6 (after one retry)"
+    ]
+    assert all(each["ok"] and each["attempts"] == 1 for each in good["checks"])
+    page = (here / "page.html").read_text()
+    assert 'class="checks warning">characters</td>' in page
+    assert 'class="checks">passed</td>' in page
+    assert "<dt>With a failed check</dt><dd>1</dd>" in page
+
+    again = batch(*rows, *OUT, "--max-chars", 6)  # nothing to do: the line counts all the same
+    assert "2 of 2 rows done, 2 of them in earlier runs" in again.stderr
+    assert "1 row has more characters than asked for: 2\n" in again.stderr
+
+    retried = batch(*rows, *OUT, "--max-chars", 60, "--only-failed-checks")
+    assert retried.status == 0
+    assert "2 of 2 rows done, 1 of them in earlier runs" in retried.stderr
+    assert "more characters" not in retried.stderr
+    kept, new = lines_of(here / "out.jsonl")
+    assert kept == good
+    assert (new["id"], new["text"]) == ("2", LONG)
+    assert failed_checks(new) == ()
+
+    write_rows(here / "rows.jsonl", SHORT, LONG, "a new row")
+    last = batch(*rows, *OUT, "--max-chars", 60, "--only-failed-checks")
+    assert "2 of 3 rows done, 2 of them in earlier runs, 0 failed, 1 left" in last.stderr
+
+
+def test_a_folder_of_results_is_redone_where_a_check_failed(batch: Batch, here: Path) -> None:
+    (here / "plain.txt").write_text("{{ text }}")
+    (here / "in").mkdir()
+    for name, text in (("short", SHORT), ("long", LONG)):
+        (here / "in" / f"{name}.md").write_text(text)
+    call = ("summarize", "in", "--template", "plain.txt", "--output-dir", "out")
+    assert "1 row has more characters" in batch(*call, "--max-chars", 6).stderr
+    result = batch(*call, "--max-chars", 60, "--only-failed-checks")
+    assert "2 of 2 rows done, 1 of them in earlier runs" in result.stderr
+    assert (here / "out" / "long.md").read_text() == f"{LONG}\n"
+
+
+def test_strict_makes_the_row_fail_with_its_checks(
+    batch: Batch, here: Path, rows: tuple[Any, ...]
+) -> None:
+    result = batch(*rows, *OUT, "--max-chars", 6, "--strict")
+    assert result.status == 10
+    texts = texts_of(here / "out.jsonl")
+    assert texts["1"] == SHORT
+    message = f"the summary has {len(LONG)} characters, more than 6 (after 2 attempts)"
+    assert texts["2"] == message
+    bad = lines_of(here / "out.jsonl")[1]
+    check_schema("batch-record", bad)
+    assert bad["error"]["code"] == 7
+    assert bad["error"]["details"] == f"The model had written: {LONG}"
+    assert failed_checks(bad) == ("characters",)
+
+
+def test_the_option_needs_results_with_checks(batch: Batch, rows: tuple[Any, ...]) -> None:
+    for more, message in (
+        ((), "needs results of an earlier run"),
+        ((*OUT, "--format", "openai"), "whose lines have no checks"),
+        ((*OUT, "--force"), "cannot be combined"),
+    ):
+        result = batch(*rows, "--only-failed-checks", *more)
+        assert result.status == 2
+        assert message in result.stderr
+
+
+def test_lines_that_people_edited_are_read() -> None:
+    for checks in (None, 3, "x", [], [None, 1, {"name": 3, "ok": False}, {"ok": False}, {}]):
+        assert failed_checks({"checks": checks}) == ()
+    failed = [{"name": "numbers", "ok": False}] * 2
+    lines = checks_table({"id": f"r{n}\n", "checks": failed} for n in range(1200))
+    assert lines == [
+        r"1,200 rows have a number that is not in the text: r0\n, r1\n, r2\n and 1,197 more"
+    ]
+    assert checks_table([{"id": 1, "checks": [{"name": "new", "ok": False}]}]) == [
+        "1 row has a failed check of new: 1"
+    ]
