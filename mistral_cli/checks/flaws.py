@@ -28,9 +28,10 @@ _LETTERS_A_WORD = 3  # characters of a script without spaces that weigh as much 
 _STUTTER = re.compile(r"(?=[^\W\d_])(\S{1,12}?)\1{19,}")  # "hahaha…", without spaces
 _CODE = re.compile(
     r"^[ \t]*(?P<fence>```|~~~).*?(?:^[ \t]*(?P=fence)|\Z)|(?P<ticks>`+)[^`]+(?P=ticks)"
-    r"|^(?: {4}|\t)\S.*$|^[ \t]*\|.*$|^.*\|.*\|.*$",
+    r"|^(?: {4}|\t)\S.*$|^[ \t]*\|.*$|^.* \| .*$",
     re.MULTILINE | re.DOTALL,
 )
+_LEAST_LOOP = 2.5  # times the words of a repetition, for a loop of fewer words
 _SHARE = 0.5  # of the words of an answer that a loop or repeated sentences make up at least
 _LOOP_SHARE = 0.2
 
@@ -119,40 +120,45 @@ def _repetitions(answer: str, source: str) -> Iterator[Finding]:
     }
     if not repeated:
         return
-    allowed = _most_repetitions(source)
-    # A run of words that comes again while the first one lasts is counted once.
-    distinct = {run: _apart(starts, size) for run, starts in repeated.items()}
-    run, starts = max(distinct.items(), key=lambda each: len(each[1]))
-    first = min(start for start in repeated[run])
-    covered = len({at for all_ in repeated.values() for s in all_ for at in range(s, s + size)})
-    share = covered / len(words.folded)
-    loop = _is_loop(repeated[run], size)
-    if len(starts) < max(_REPETITIONS, allowed + 1):
+    run = max(repeated, key=lambda run: _times(repeated[run], size))
+    times = _times(repeated[run], size)
+    if times < max(_REPETITIONS, _most_repetitions(source) + 1):
         return
+    covered = {
+        at for starts in repeated.values() for start in starts for at in range(start, start + size)
+    }
+    share = len(covered) / len(words.folded)
+    loop = _is_loop(repeated[run], size)
     if (loop and share >= _LOOP_SHARE) or share >= _SHARE or (source and not loop):
+        first = repeated[run][0]
         place = words.places[first][0], words.places[first + size - 1][1]
-        yield _finding(answer, *place, f"{len(starts)} times")
+        yield _finding(answer, *place, f"{times} times")
 
 
-def _apart(starts: Sequence[int], size: int) -> list[int]:
-    kept: list[int] = []
+def _times(starts: Sequence[int], size: int) -> int:
+    """How often a run of `size` words comes, or in a loop of fewer words, how many fill it."""
+    gaps = {second - first for first, second in pairwise(starts)}
+    length = starts[-1] - starts[0] + size
+    if len(gaps) == 1 and max(gaps) < size:
+        return length // max(gaps) if length >= _LEAST_LOOP * size else 1
+    times, end = 0, -1
     for start in starts:
-        if not kept or start >= kept[-1] + size:
-            kept.append(start)
-    return kept
+        if start >= end:
+            times, end = times + 1, start + size
+    return times
 
 
 def _is_loop(starts: Sequence[int], size: int) -> bool:
-    """True if a run of words comes at even distances that are short: nothing else is between."""
-    gaps = [second - first for first, second in pairwise(starts)]
-    return len(set(gaps)) == 1 and gaps[0] <= 4 * size
+    """True if a run of words comes at even distances with little else between."""
+    gaps = {second - first for first, second in pairwise(starts)}
+    return len(gaps) == 1 and max(gaps) <= 4 * size
 
 
 def _most_repetitions(source: str) -> int:
     """How often the text itself repeats itself; in another language the words are fewer or more."""
     words = _Words.of(source)
     size = max(words.window // 2, 3)
-    return max((len(_apart(starts, size)) for starts in words.starts(size).values()), default=0)
+    return max((_times(starts, size) for starts in words.starts(size).values()), default=0)
 
 
 # How the formats of common models mark turns; a model may also write those of another one.
@@ -171,8 +177,8 @@ def _control_tokens(answer: str, given: str, control_texts: Iterable[str]) -> It
     """The control tokens in an answer that neither the text nor the instruction has."""
     prose = _CODE.sub(lambda match: " " * len(match[0]), answer)
     prose = _STRUCK.sub(lambda match: " " * len(match[0]), prose)
-    own = (re.escape(text) for text in control_texts if _is_control(text))
-    patterns = [_CONTROL, *([re.compile("|".join(own))] if (own := list(own)) else [])]
+    own = [re.escape(text) for text in control_texts if _is_control(text)]
+    patterns = [_CONTROL, *([re.compile("|".join(own))] if own else [])]
     places = {match.span() for pattern in patterns for match in pattern.finditer(prose)}
     for start, end in sorted(places):
         if answer[start:end] not in given:
@@ -196,7 +202,9 @@ def _echoes(answer: str, source: str, instruction: str) -> Iterator[Finding]:
     if len(asked.folded) < size:
         return
     runs = set(asked.starts(size)) - given
-    places = [start for run, starts in words.starts(size).items() if run in runs for start in starts]
+    places = [
+        start for run, starts in words.starts(size).items() if run in runs for start in starts
+    ]
     if not places or not runs:
         return
     echoed = {run for run in words.starts(size) if run in runs}
@@ -216,7 +224,9 @@ def _unchanged(answer: str, source: str, language: str | None) -> Check:
         check = check_language(source, language)
         same, least = check is not None and not check.ok, _UNTRANSLATED_WORDS
     wrong = same and len(words) >= least
-    return Check("unchanged", not wrong, found="the answer is the text, unchanged" if wrong else None)
+    return Check(
+        "unchanged", not wrong, found="the answer is the text, unchanged" if wrong else None
+    )
 
 
 _LEAST_FOREIGN = 2  # letters; one may be a symbol, such as a Greek one

@@ -33,7 +33,7 @@ _MARGIN = 16.0  # of the logarithms of the two likelihoods
 _FAMILIES = [
     frozenset(family.split())
     for family in (
-        "no nn da", "hr bs sr", "id ms jv", "zh wuu yue", "es an ext", "pt gl", "fa tg", "cs sk",
+        "no da", "hr bs sr", "id ms jv", "zh wuu yue", "es an ext", "pt gl", "fa tg", "cs sk",
         "ar arz ary", "hi mr ne sa", "en pcm", "fr wa gcf gcr ht", "is fo", "az tr", "nl af fy",
     )
 ]  # fmt: skip
@@ -69,7 +69,7 @@ def check_language(answer: str, language: str) -> Check | None:
     if has_own_script(code) or code in ("zh", "ja"):
         enough = _weight(script_letters(prose)) >= _LEAST_WEIGHT
         return Check("language", True, expected, expected) if enough else None
-    if sum(map(str.isalpha, prose)) < _LEAST_LETTERS:
+    if _weight(script_letters(prose)) < _LEAST_LETTERS:
         return None
     likelihoods = dict(_ranked(prose))
     own = [likelihoods[each] for each in _family(code) if each in likelihoods]
@@ -188,8 +188,8 @@ def _language_in(script: str, letters: Counter[str]) -> str:
 
 
 def _ranked(text: str) -> list[tuple[str, float]]:
-    identifier = _identifier()
-    return [(code, float(likelihood)) for code, likelihood in identifier.rank(text)]
+    ranked = _identifier().rank(text)
+    return [("no" if code == "nn" else code, float(chance)) for code, chance in reversed(ranked)]
 
 
 @cache

@@ -44,10 +44,10 @@ _SCRIPTS_OF = {
     "Cyrillic": "be bg ba kk ky mk mn ru sr tg tt uk",
     "Arabic": "ar arz ary fa ku ps sd ug ur",
     "Devanagari": "hi mr ne sa gom",
-    "Greek": "el grc",
-    "Hebrew": "he yi",
+    "Greek": "el",
+    "Hebrew": "he",
     "Bengali": "as bn",
-    "Ethiopic": "am ti",
+    "Ethiopic": "am",
     "Armenian": "hy",
     "Georgian": "ka",
     "Gujarati": "gu",
@@ -66,7 +66,7 @@ _SCRIPTS_OF = {
     "Mongolian": "mn",
     "Hangul": "ko",
     "Kana": "ja",
-    "Han": "zh ja ko",
+    "Han": "zh ja wuu yue",
 }
 _ALSO_LATIN = frozenset("az ku mn sr tt ug uz".split())  # noqa: SIM905
 
