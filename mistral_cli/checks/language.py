@@ -1,8 +1,9 @@
 """Checks which language an answer is in.
 
 Where scripts cannot decide, a model of 140 languages does (py3langid). It must be nearly sure: a
-language that was asked for fails only if another one is e^16 times as likely. Of 26,600 sentences
-in 29 languages with at least 40 letters, one fails then, and 99.9 % of the wrong ones are found.
+language that was asked for fails only if another one is e^16 times as likely. Of 28,300 sentences
+of treebanks in 29 languages that are long enough, 3 fail then. Of pairs with another language 90 %
+fail, 10 % are in doubt, 2 of 84,000 pass.
 """
 
 from __future__ import annotations
