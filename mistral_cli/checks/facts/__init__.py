@@ -1,0 +1,1 @@
+"""Facts of a text: numbers, dates, names and units, and whether an answer keeps them."""

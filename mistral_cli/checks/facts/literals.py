@@ -1,0 +1,171 @@
+"""What is the same in every language: addresses, placeholders, tags, codes, phone numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+from mistral_cli.checks.facts.units import lookup
+
+_MARKUP = re.compile(
+    r"(?P<url>(?:https?|ftp|file)://[^\s<>\"'`\u201c\u201d\u3000-\u303f\u4e00-\u9fff]+|www\.[^\s<>\"'`]+)"
+    r"|(?P<placeholder>\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|\{[A-Za-z_][\w.:-]{0,50}\}|\{\d{0,2}\}"
+    r"|%\([A-Za-z_]\w{0,50}\)[sdif]|%\d{1,2}\$[sd@]|%[sd@](?![A-Za-z])"
+    r"|\$[A-Z_][A-Z0-9_]{1,60}(?![a-z])|%[A-Z][A-Z0-9_]{1,40}%)"
+    r"|(?P<tag></?[A-Za-z][A-Za-z0-9-]{0,30}(?: [^<>\n]{0,200})?/?>)"
+    r"|(?P<path>(?<![\w./])/[A-Za-z][\w.-]{0,60}(?:/[\w.-]{1,60}){1,12})"
+    r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.-]{4,24}\d(?!\w)"
+    r"|(?<![\w.-])\d{2,3}(?:-\d{2,4}){2,3}(?![\w-]))"
+)
+_CHARS = r"A-Za-z0-9\u00c0-\u024f\u0370-\u04ff@._%+/:-"
+_CHUNK = re.compile(
+    rf"(?<![{_CHARS}])[A-Za-z\u00c0-\u024f\u0370-\u04ff]*+[0-9@._%+/:-][{_CHARS}]*+"
+)
+_LETTER = re.compile(r"[^\W\d_]")
+_DIGIT = re.compile(r"\d")
+_MAIL = re.compile(r"[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,8}")
+_FILE = re.compile(
+    r"[A-Za-z0-9_-]{2,64}(?:\.[A-Za-z0-9_-]{2,64}){0,6}\.[a-z][a-z0-9]{0,7}(?:/[\w.~%/-]{0,200})?"
+)
+_NUMBER_WORD = re.compile(  # "1st", "Q3", "17h30", "34-jährig", "1e5": not codes
+    r"\d+(?:st|nd|rd|th|er|re|ère|e|ème|eme|nd|º|ª|o|a|de|ste|te|ten|:a|:e|-?[\u0430-\u044f]{1,3}|ej|ego|s)"
+    r"|[QTqt][1-4]|\d{1,2}(?:[.:]\d\d)?(?:h(?:\d\d)?|am|pm|AM|PM|uhr|Uhr)"
+    r"|\d+(?:[.,]\d+)*-[^\W\d_]{3,}(?:-[^\W\d_]+)*|\d+(?:[.,]\d+)?[eE]\+?\d+"
+    r"|\d{4}-\d\d-\d\d[T_]\d\d:\d\d(?::\d\d)?(?:\.\d+)?Z?(?:[+-]\d\d:\d\d)?"
+    r"|\d{1,2}x|x\d{1,3}"
+)
+_AMOUNT = re.compile(r"[A-Z]{0,3}(?:\d+(?:[.,/-]\d+)*)([^\W\d_]+(?:/[^\W\d_]+)?)")
+_VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
+_DATE = re.compile(r"\d{1,3}(?:\.\d{3})+|\d{1,2}\.\d{1,2}\.(?:\d{2}|\d{4})|\d{4}\.\d{1,2}\.\d{1,2}")
+_MONEY_CODE = re.compile(r"[A-Z]{3}\d+(?:[.,]\d+)*")
+_MAGNITUDES = frozenset(
+    (*"kKmMB", "bn", "Bn", "tn", "mn", "Mn", "mln", "Mio", "mrd", "Mrd", "md", "Md", "mld", "tkr")
+)
+_LONGEST_NUMBER = 15
+"""Digits that a number may have: what is longer identifies something."""
+
+_NO_KEY = re.compile(r"[\W_]+")
+_RUN = re.compile(r"\d[\d ()/.-]*\d")
+_PAIR = re.compile(
+    r"([^\W\d_]{1,12})[ .:#-]{1,2}(?:[nN][oOr][.] )?(\d[\d.]{0,12})|(\d{1,8}) ([A-Za-z]{1,3})\b"
+)
+
+
+class Literal(NamedTuple):
+    """A string that is copied, never rephrased. `key` is what its spellings share."""
+
+    kind: str
+    text: str
+    start: int
+    end: int
+    key: str
+
+
+def find_literals(text: str) -> tuple[list[Literal], str]:
+    """The literals of a prepared text, and the text with spaces in their place."""
+    literals = [*_markup(text)]
+    masked = _without(text, literals)
+    chunks = [*_chunks(masked)]
+    return sorted([*literals, *chunks], key=lambda each: each.start), _without(masked, chunks)
+
+
+def _markup(text: str) -> Iterator[Literal]:
+    for match in _MARKUP.finditer(text):
+        kind = match.lastgroup or ""
+        piece = match[0]
+        if kind in ("url", "path"):
+            piece = piece.rstrip(".,;:!?)'")
+        yield Literal(kind, piece, match.start(), match.start() + len(piece), _key(kind, piece))
+
+
+def _chunks(text: str) -> Iterator[Literal]:
+    for match in _CHUNK.finditer(text):
+        piece = match[0]
+        start = match.start() + len(piece) - len(piece.lstrip("._:/%+-"))
+        piece = piece.strip("._:/%+-")
+        if kind := _kind(piece):
+            yield Literal(kind, piece, start, start + len(piece), _key(kind, piece))
+
+
+def _kind(piece: str) -> str | None:
+    if "@" in piece:
+        return "mail" if _MAIL.fullmatch(piece) else None
+    if not _DIGIT.search(piece):
+        if "_" in piece:
+            return "code"
+        return "file" if "." in piece and _FILE.fullmatch(piece) else None
+    if not _LETTER.search(piece):
+        if len(piece) > _LONGEST_NUMBER and piece.isdigit():
+            return "code"
+        return "code" if _VERSION.fullmatch(piece) and not _DATE.fullmatch(piece) else None
+    if _NUMBER_WORD.fullmatch(piece) or _MONEY_CODE.fullmatch(piece):
+        return None
+    amount = _AMOUNT.fullmatch(piece)
+    if amount and (amount[1] in _MAGNITUDES or lookup(amount[1])):
+        return None
+    return "code"
+
+
+def _key(kind: str, text: str) -> str:
+    if kind in ("placeholder", "tag"):
+        return text.split(" ")[0].rstrip("/>") if kind == "tag" else text.replace(" ", "")
+    if kind == "url":
+        text = re.sub(r"^[a-z]+://|^www\.", "", text.lower()).removeprefix("www.")
+        return text.rstrip("/")
+    if kind == "phone":
+        return re.sub(r"\D", "", text)
+    if kind in ("mail", "file", "path"):
+        return text.lower().rstrip("/")
+    return squeezed(text)
+
+
+def squeezed(text: str) -> str:
+    """The letters and digits of a text, without case."""
+    return _NO_KEY.sub("", text.casefold())
+
+
+def _without(text: str, literals: list[Literal]) -> str:
+    if not literals:
+        return text
+    parts = []
+    at = 0
+    for each in literals:
+        parts += [text[at : each.start], "\x00" * (each.end - each.start)]
+        at = each.end
+    return "".join([*parts, text[at:]])
+
+
+class LiteralIndex:
+    """What a text has that a literal may be found in."""
+
+    def __init__(self, text: str, literals: list[Literal]) -> None:
+        self._source = text
+        self._keys = {each.key for each in literals}
+
+    @cached_property
+    def _text(self) -> str:
+        return self._source.lower()
+
+    @cached_property
+    def _pairs(self) -> set[str]:
+        """Codes in two parts: "NX 450"."""
+        return {squeezed(match[0]) for match in _PAIR.finditer(self._source)}
+
+    @cached_property
+    def _runs(self) -> str:
+        """The digits of every number, however it is grouped."""
+        return "|".join(re.sub(r"\D", "", run) for run in _RUN.findall(self._source))
+
+    def has(self, literal: Literal) -> bool:
+        """True if the text has the literal, in this or another spelling."""
+        if literal.key in self._keys:
+            return True
+        if literal.kind == "phone":
+            return literal.key in self._runs
+        if literal.kind in ("url", "mail", "file", "path"):
+            return literal.key in self._text
+        if literal.kind == "code":
+            return literal.key in self._pairs or literal.text.lower() in self._text
+        return False

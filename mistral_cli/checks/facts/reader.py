@@ -1,0 +1,166 @@
+"""Reads the facts of a text: its numbers with their units, its dates and times, its literals."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from mistral_cli.checks.facts.dates import DateFinder, Item, dotted_readings
+from mistral_cli.checks.facts.facts import Fact, Quantity, Reading
+from mistral_cli.checks.facts.ideographs import find_ideographs
+from mistral_cli.checks.facts.lexicon import Lexicon, small_words
+from mistral_cli.checks.facts.literals import Literal, find_literals
+from mistral_cli.checks.facts.numbers import Number, read_number, roman_value
+from mistral_cli.checks.facts.tokens import Token, prepare, tokenize
+from mistral_cli.checks.facts.units import unit_after, unit_before
+
+_ROMAN = re.compile(  # not "CD" and other abbreviations that are written alike
+    r"(?<![\w.-])(?!(?:CD|DC|MD|MC|CC|DI|LI|MI|MM|CM|XL|ML|DIM|MIX|LCD|DL|CL|MV|CV|CI)\b)"
+    r"[IVXLCDM]{2,9}(?=e?\b)"
+)
+_UNIT_ARTICLE = re.compile(r" (?:an?|of an?|einer?|eines|d'une?|di|de|d'|van een)(?= )")
+_ALL_DAY = re.compile(r" ?(?:h|hours|Stunden) (?:a|per|am|pro) (?:day|Tag)|/7")  # "24 hours a day"
+_AND_A_HALF = re.compile(
+    r" (?:y medi[oa]|e mezz[oa]|e mei[oa]|et demie?|and a half|en een half|och en halv)(?!\w)"
+)
+
+
+@dataclass(frozen=True)
+class FactText:
+    """A text, and what was read in it."""
+
+    text: str
+    prepared: str
+    lexicon: Lexicon
+    literals: list[Literal]
+    facts: list[Fact]
+    masked: str = field(repr=False)
+
+
+def read_facts(text: str, lexicon: Lexicon) -> FactText:
+    """Everything of a text that can be compared with another text."""
+    prepared = prepare(text)
+    literals, masked = find_literals(prepared)
+    facts, rest = find_ideographs(masked)
+    tokens = tokenize(rest, lexicon)
+    items = [*_items(rest, tokens, lexicon)]
+    dates = DateFinder(rest, items, lexicon)
+    facts += dates.facts()
+    facts += _quantities(rest, items, dates.used, lexicon)
+    facts += _romans(rest)
+    facts.sort(key=lambda fact: fact.start)
+    return FactText(text, prepared, lexicon, literals, facts, masked)
+
+
+def _items(text: str, tokens: list[Token], lexicon: Lexicon) -> Iterator[Item]:
+    at = 0
+    while at < len(tokens):
+        number = read_number(text, tokens, at, lexicon)
+        yield number or tokens[at]
+        at = number.after if number else at + 1
+
+
+def _quantities(text: str, items: list[Item], used: set[int], lexicon: Lexicon) -> Iterator[Fact]:
+    end = 0
+    for at, item in enumerate(items):
+        if at in used or not isinstance(item, Number) or item.start < end:
+            continue
+        before = [each.text for each in items[max(0, at - 3) : at] if isinstance(each, Token)]
+        following = items[at + 1] if at + 1 < len(items) else None
+        fact = _quantity(text, item, before, following, lexicon)
+        word = text[item.start : item.end].lower()
+        if item.word and not fact.checked and word in small_words("periods"):
+            continue
+        end = fact.end
+        yield fact
+
+
+def _quantity(
+    text: str, number: Number, before: list[str], following: Item | None, lexicon: Lexicon
+) -> Fact:
+    start, end = number.start, number.end
+    units, end = unit_after(text, end)
+    money, before_number = unit_before(text, start)
+    if money:
+        units, start = money, before_number
+    word = following.text if isinstance(following, Token) else ""
+    values = number.values
+    if not units and values[-1] < 1 and (article := _UNIT_ARTICLE.match(text, end)):
+        units, end = unit_after(text, article.end())
+        end = end if units else number.end
+    if (
+        number.ordinal
+        and number.fraction
+        and len(values) > 1
+        and word in small_words("of")
+        and before[-1:] != ["the"]
+    ):
+        values, number.ordinal = values[1:], False  # "a third of"
+    if units and (half := _AND_A_HALF.match(text, end)):
+        values, end = tuple(value + Fraction(1, 2) for value in values), half.end()
+    if number.ordinal and before and before[-1] in small_words("every"):
+        values += tuple(1 / value for value in values if value > 1)
+    if not number.word and units and len(values) > 1 and units & {"EUR", "USD", "GBP"} == units:
+        values = values[:1]
+    readings: list[Reading] = [(Quantity(value, units),) for value in values]
+    if not units and not number.word:
+        readings += dotted_readings(text[number.start : number.end])
+    if not number.word and " " in text[number.start : number.end].strip():
+        pieces = re.findall(r"\d+", text[number.start : number.end])
+        if "".join(pieces) == text[number.start : number.end].replace(" ", ""):
+            readings.append(tuple(Quantity(Fraction(piece), units) for piece in pieces))
+    return Fact(
+        "numbers",
+        start,
+        end,
+        tuple(readings),
+        _checked(number, before, word, units) and not _ALL_DAY.match(text, number.end),
+        rough=_is_rough(before, lexicon),
+        word=number.word,
+        counts=_counts(text, number),
+        hour=bool(before) and before[-1] in small_words("before_hour"),
+    )
+
+
+def _counts(text: str, number: Number) -> bool:
+    """True for numbers that may be added up: neither an ordinal, nor a score, nor a year."""
+    if number.ordinal or ":" in (
+        text[number.start - 1 : number.start],
+        text[number.end : number.end + 1],
+    ):
+        return False
+    value = number.values[0]
+    return number.word or number.end - number.start != 4 or not 1900 <= value < 2100
+
+
+def _checked(number: Number, before: list[str], following: str, units: frozenset[str]) -> bool:
+    """False for words that are mostly no statement of a number: "one", "first", "the third"."""
+    if not number.word:
+        return True
+    if number.unsure and not units:
+        return False
+    if number.scale and not (before and before[-1] in small_words("articles")):
+        return False  # "hundreds of models"
+    value = number.values[0]
+    if value in (0, 1) or (number.ordinal and value <= 2 and not number.fraction):
+        return False
+    last = before[-1] if before else ""
+    if number.ordinal:
+        return following not in (",", "party") and (value > 2 or last in small_words("articles"))
+    if number.fraction and value < 1:
+        return bool(units) or last in small_words("articles") or following in small_words("of")
+    return True
+
+
+def _is_rough(before: list[str], lexicon: Lexicon) -> bool:
+    return any(lexicon.phrase("roughly", before[at:]) for at in range(len(before)))
+
+
+def _romans(text: str) -> Iterator[Fact]:
+    for match in _ROMAN.finditer(text):
+        if value := roman_value(match[0]):
+            yield Fact(
+                "numbers", *match.span(), ((Quantity(Fraction(str(value))),),), checked=False
+            )

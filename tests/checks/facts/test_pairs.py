@@ -1,0 +1,32 @@
+"""The checks of facts on texts with true and with corrupted answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.checked_pairs import Figures, judge, read_pairs
+
+PAIRS = Path(__file__).with_name("pairs")
+MOST_DOUBTED = 0.03
+LEAST_FOUND = 0.95
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["named languages", "recognized languages"])
+def test_planted_errors_are_found_and_true_answers_are_not_doubted(named: bool) -> None:
+    figures = Figures()
+    for pair in read_pairs(PAIRS):
+        judge(pair, figures, named=named)
+    complaints = "\n".join(figures.complaints)
+    assert figures.doubted <= MOST_DOUBTED * figures.true, complaints
+    assert figures.found.total() >= LEAST_FOUND * figures.planted.total(), complaints
+    assert figures.strays <= MOST_DOUBTED * figures.true, complaints
+
+
+def test_every_pair_is_what_its_file_says() -> None:
+    pairs = [*read_pairs(PAIRS), *read_pairs(PAIRS / "held_back")]
+    assert len(pairs) >= 300
+    assert sum(pair.language != "en" for pair in pairs) >= 100
+    for pair in pairs:
+        for kind, text in pair.planted:
+            assert text in (pair.source if kind == "missing" else pair.answer), text
