@@ -8,10 +8,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.engines.types import Event, Finish, PrefillProgress, ReasoningDelta, TextDelta
+from mistral_cli.models.gguf.plain_text import tokenize_continued
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import Request, Thinking, TokenLogprob
     from mistral_cli.models.chat.reasoning import Markers
+    from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.gguf.plain_text import Tokenize
 
 State = Literal["start", "thought", "answer", "ended"]
 
@@ -180,6 +183,33 @@ class SessionCalls:
 
     stream: Callable[[Request], Generator[Event, None, None]]
     tokenize: Callable[[str], list[int]]
+
+
+def rest_of_answer(
+    request: Request,
+    thought: str,
+    written: str,
+    max_tokens: int,
+    *,
+    model: GGUF,
+    tokenize: Tokenize,
+    context_length: int,
+) -> Request | None:
+    """The request for up to `max_tokens` tokens of an answer after `written`; None without room.
+
+    `request` asked for the whole answer. `written` is the beginning of its text, or what takes its
+    place; the `thought` before it stays.
+    """
+    ids, thinking = list(request.prompt_token_ids), request.thinking
+    if thinking and thinking.end != "closed":
+        ids += thinking.continued(thought, tokenize)
+    ids += tokenize_continued(model, written, tokenize)
+    limit = min(max_tokens, context_length - len(ids))
+    if limit < 1:
+        return None
+    return replace(
+        request, prompt_token_ids=tuple(ids), max_tokens=limit, written=written, thinking=None
+    )
 
 
 def stream_answer(calls: SessionCalls, request: Request) -> Generator[Event, None, None]:

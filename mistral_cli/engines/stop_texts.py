@@ -41,8 +41,9 @@ def until_stop(
             end = _first_stop(held.text, stop)
             if end is not None and end <= certain:
                 events.close()  # first, so that the engine stops computing
+                found = next(text for text in stop if held.text.startswith(text, end))
                 yield held.take(end)
-                yield Finish("stop", count, None, thought)
+                yield Finish("stop", count, None, thought, found)
                 return
             if certain or not last:
                 yield held.take(certain)

@@ -188,13 +188,15 @@ class Finish:
     """The last event. "stop": the model ended its answer; "length": it was cut.
 
     `seconds` are the times of prefill and generation, where the events do not show them.
-    `completion_tokens` are those of the answer, `reasoning_tokens` those of thoughts.
+    `completion_tokens` are those of the answer, `reasoning_tokens` those of thoughts. `stop_text`
+    is the stop text that ended the answer, if one did.
     """
 
     reason: FinishReason
     completion_tokens: int
     seconds: tuple[float, float] | None = None
     reasoning_tokens: int = 0
+    stop_text: str | None = None
 
 
 Event = PrefillProgress | TextDelta | ReasoningDelta | Finish

@@ -51,7 +51,8 @@ class Answer:
     """A complete answer and its cost; `reasoning` is the thought before it.
 
     Of the `prompt_tokens`, `cached_tokens` came from a cache and needed no prefill. `attempts` is
-    the number of requests until this answer.
+    the number of requests until this answer. `stop_text` is the stop text that ended it, if one
+    did.
     """
 
     text: str
@@ -63,6 +64,7 @@ class Answer:
     reasoning: str = ""
     reasoning_tokens: int = 0
     attempts: int = 1
+    stop_text: str | None = None
 
     @property
     def tokens(self) -> int:
@@ -152,6 +154,7 @@ def collect(
         cached,
         _text(thoughts).strip(),
         finish.reasoning_tokens,
+        stop_text=finish.stop_text,
     )
 
 
@@ -174,6 +177,7 @@ def join_parts(
         text=text,
         finish_reason=finish_reason,
         completion_tokens=completion_tokens,
+        stop_text=parts[-1].stop_text,
         timings=replace(first.timings, generation=first.timings.generation + seconds),
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.loader import open_tokenizer
+from mistral_cli.engines.reasoning import rest_of_answer
 from mistral_cli.engines.selection import fit_gpu_layers
 from mistral_cli.engines.types import Prefix, Request
 from mistral_cli.errors import ContextExceeded, UsageError, about
@@ -29,7 +30,6 @@ from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, prefixes_of
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import BYTE_BOUNDED_TOKENIZERS, encode
 from mistral_cli.models.context import choose_context_length
-from mistral_cli.models.gguf.plain_text import tokenize_continued
 from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.serving.client import ServedSession
 
@@ -202,15 +202,14 @@ class RequestPlanner(PromptSizer):
         The rest may have `max_tokens` tokens. `written` is the beginning of the answer's text, or
         what takes its place; the thought before it stays.
         """
-        ids, thinking = list(request.prompt_token_ids), request.thinking
-        if thinking and thinking.end != "closed":
-            ids += thinking.continued(answer.reasoning, self.tokenize)
-        ids += tokenize_continued(self.config.model, written, self.tokenize)
-        limit = min(max_tokens, self.load.context_length - len(ids))
-        if limit < 1:
-            return None
-        return replace(
-            request, prompt_token_ids=tuple(ids), max_tokens=limit, written=written, thinking=None
+        return rest_of_answer(
+            request,
+            answer.reasoning,
+            written,
+            max_tokens,
+            model=self.config.model,
+            tokenize=self.tokenize,
+            context_length=self.load.context_length,
         )
 
     def _thinking(self, room: int, answer: int, prompt: Prompt) -> Thinking | None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 # Tokens for a value that is missing: a name or a short sentence.
 _VALUE = 12
 _LEAST = 4  # tokens for which a request pays
+_MOST_SILENT = 2  # requests in a row for which the model writes nothing
 _LISTED = 5  # paths in a warning
 
 
@@ -111,6 +112,7 @@ class Closing:
         Returns None if the schema needs more than the limit. Raises OutputInvalid if no value that
         begins like the answer is valid.
         """
+        silent = 0
         while found := next(self._fitting(text), None):
             written, share = self._beginning(text, found)
             if share < _LEAST or (more := self.go_on(written, share)) is None:
@@ -122,6 +124,9 @@ class Closing:
             if more.ended:
                 return self._ended(written + more.text, text)
             text = written + more.text
+            silent = 0 if more.text else silent + 1
+            if silent == _MOST_SILENT:  # else it might be asked forever
+                return self._closed(text)
         return None
 
     def _fitting(self, text: str) -> Iterator[Completion]:

@@ -91,7 +91,9 @@ def test_a_stop_text_stops_the_engine(
 def test_the_engine_stops_before_the_last_events_are_yielded() -> None:
     source = Source(["a", "b", "c"])
     for event in until_stop(source.events(), ["b"]):
-        assert source.closed == (event in (TextDelta("", tokens=0), Finish("stop", 2)))
+        assert source.closed == (
+            event in (TextDelta("", tokens=0), Finish("stop", 2, stop_text="b"))
+        )
 
 
 def test_closing_the_events_stops_the_engine() -> None:

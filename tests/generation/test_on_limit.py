@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,14 @@ def test_one_answer(endless: tuple[str, ...], run: Run) -> None:
 def test_without_it_the_answer_fails(endless: tuple[str, ...], run: Run) -> None:
     result = run("json-extract", "A text.", *CLOSE, "--on-limit", "fail", *endless)
     assert (result.status, result.stdout) == (6, "")
+
+
+def test_a_stop_text_that_cuts_the_json_is_named(endless: tuple[str, ...], run: Run) -> None:
+    stops = [option for word in (" in", " as", " be", " zzz") for option in ("--stop", word)]
+    result = run("json-extract", "A text.", *CLOSE, *endless, *stops)
+    assert (result.status, result.stdout) == (7, "")
+    assert re.search(r"the stop text ' (in|as|be)' cut the JSON", result.stderr)
+    assert "Drop --stop." in result.stderr
 
 
 def test_a_batch(endless: tuple[str, ...], run: Run, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from mistral_cli.structured.schema import Schema, validation_problem
 WORDS = (
     "the of and to in is that for on with as by at from it an be this which or are was but not have"
 )
+ENDLESS = (' "', *(f" {word}" for word in WORDS.split()))
 SCHEMA: Schema = {
     "type": "object",
     "properties": {
@@ -30,8 +31,7 @@ _TEMPLATE = "{% for m in messages %}{{ m.content }}{% endfor %}"
 
 def write_endless(path: Path, vocabulary: Path) -> Path:
     """Write a model that says the words, in whatever string the grammar demands."""
-    script = (' "', *(f" {word}" for word in WORDS.split()))
-    return write_scripted(path, vocabulary, _TEMPLATE, script)
+    return write_scripted(path, vocabulary, _TEMPLATE, ENDLESS)
 
 
 def check_closed(value: Any) -> None:

@@ -20,7 +20,7 @@ def qwen3(
     """A model that thinks after `<think>` and a newline, and then answers."""
     script = ["<think>", "\n", *THOUGHT, "</think>", "\n\n", *ANSWER]
     folder = tmp_path_factory.mktemp("models")
-    return _write(folder / "qwen3.gguf", real_files, real_templates, script)
+    return write_qwen3(folder / "qwen3.gguf", real_files, real_templates, script)
 
 
 @pytest.fixture(scope="session")
@@ -30,9 +30,10 @@ def qwen3_thinker(
     """A model that begins a thought by itself, and then answers."""
     script = ["\n", "<think>", *THOUGHT, "</think>", "\n\n", *ANSWER]
     folder = tmp_path_factory.mktemp("models")
-    return _write(folder / "thinker.gguf", real_files, real_templates, script)
+    return write_qwen3(folder / "thinker.gguf", real_files, real_templates, script)
 
 
-def _write(path: Path, files: Path, templates: dict[str, str], script: list[str]) -> Path:
+def write_qwen3(path: Path, files: Path, templates: dict[str, str], script: list[str]) -> Path:
+    """Write a model that continues a prompt that ends in `script[0]` with the rest."""
     vocabulary, template = files / "ggml-vocab-qwen2.gguf", templates["Qwen-Qwen3-0.6B"]
     return write_scripted(path, vocabulary, template, script, respelled=TOKENS)

@@ -57,7 +57,8 @@ def close(
             return None
         more = executor.ask(rest, prepared.stop, lambda _: None)
         parts.append(more)
-        return Continuation(more.text, more.completion_tokens, more.finish_reason == "stop")
+        ended = more.finish_reason == "stop" and more.stop_text is None
+        return Continuation(more.text, more.completion_tokens, ended)
 
     spec = _spec(prepared)
     closed = Closing(

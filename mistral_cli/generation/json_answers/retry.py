@@ -175,6 +175,8 @@ def _refuse_cut(answer: Answer) -> None:
             f"the JSON was cut at {answer.completion_tokens} tokens",
             hint="Raise -n/--max-tokens, or bound the strings with maxLength in a --schema.",
         )
+    if answer.stop_text is not None:
+        raise OutputInvalid(f"the stop text {answer.stop_text!r} cut the JSON", hint="Drop --stop.")
 
 
 def _with_answer(error: MistralCliError, text: str) -> MistralCliError:

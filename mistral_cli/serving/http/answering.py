@@ -21,7 +21,6 @@ from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.engines.types import (
     Event,
     Finish,
-    FinishReason,
     PrefillProgress,
     ReasoningDelta,
     Request,
@@ -32,8 +31,9 @@ from mistral_cli.engines.types import (
 from mistral_cli.errors import MistralCliError
 from mistral_cli.models.chat.formats import fewest_tokens, tokenize_segments
 from mistral_cli.models.chat.reasoning import find_reasoning
+from mistral_cli.serving.http.closing import ClosedFinish, JsonClosing
 from mistral_cli.serving.http.errors import ApiError, as_api_error, bad_request
-from mistral_cli.serving.http.replies import ReplyWriter, Usage
+from mistral_cli.serving.http.replies import Ending, ReplyWriter, Usage
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -96,6 +96,13 @@ class ServedApi:
         limit = max(left - (request.options.max_tokens or 0), left // 2)
         return Thinking(reasoning.markers, end, reasoning.marker_tokens(self.model), limit)
 
+    def closing(self, request: ChatRequest | CompletionRequest) -> JsonClosing | None:
+        """How to close an answer that reaches its limit; None if it shall be cut there."""
+        if not (request.spec and request.closes):
+            return None
+        context, sends = self.session.context_length, request.options.stream
+        return JsonClosing(request.spec.bind(""), self.model, context, sends)
+
     @cached_property
     def proposed(self) -> Mapping[str, float]:
         """The sampling settings in the model's file."""
@@ -145,7 +152,8 @@ class AnsweringRoute:
         writer = self.writer(
             self.api.name, logprobs=options.logprobs, include_usage=options.include_usage
         )
-        async with aclosing(self.api.streams.events(request, options.stop)) as events:
+        closing = self.api.closing(asked)
+        async with aclosing(self.api.streams.events(request, options.stop, closing)) as events:
             async for event in events:
                 answer.add(event)
                 if not options.stream:
@@ -154,17 +162,17 @@ class AnsweringRoute:
                     await stream.write(writer.reasoning_chunk(event.text))
                 elif isinstance(event, TextDelta) and (event.text or event.logprobs):
                     await stream.write(writer.chunk(event.text, event.logprobs))
-        reason = answer.reason
-        if asked.spec and reason == "stop" and not options.stop:  # a stop text may cut the JSON
+        ending = answer.ending
+        if asked.spec and ending.is_models_own:
             await asyncio.to_thread(asked.spec.bind("").parse, answer.text)
         if options.stream:
-            await stream.write(writer.last_chunk(reason))
+            await stream.write(writer.last_chunk(ending))
             if options.include_usage:
                 await stream.write(writer.usage_chunk(answer.usage))
             await stream.end()
             return None
         thought = answer.reasoning.strip()
-        return writer.whole(answer.text, thought, answer.logprobs, reason, answer.usage)
+        return writer.whole(answer.text, thought, answer.logprobs, ending, answer.usage)
 
     def _prepare(self, body: bytes) -> tuple[ChatRequest | CompletionRequest, Request]:
         asked = self.kind.parse(body, self.api.proposed)
@@ -196,11 +204,13 @@ class _Answer:
                 self.finish = event
 
     @property
-    def reason(self) -> FinishReason:
+    def ending(self) -> Ending:
         """Why it ended. Raises ApiError if the engine did not say so."""
-        if self.finish is None:
+        finish = self.finish
+        if finish is None:
             raise ApiError(500, "the engine stopped without a result", code="engine_failed")
-        return self.finish.reason
+        closed = finish.paths if isinstance(finish, ClosedFinish) else None
+        return Ending(finish.reason, finish.stop_text, closed)
 
     @property
     def usage(self) -> Usage:

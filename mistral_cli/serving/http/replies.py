@@ -9,8 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from mistral_cli.structured.spans import pointer
+
 if TYPE_CHECKING:
     from mistral_cli.engines.types import FinishReason, TokenLogprob
+    from mistral_cli.structured.closing import ClosedPaths
 
 Json = dict[str, Any]
 
@@ -38,6 +41,37 @@ class Usage:
         }
 
 
+@dataclass(frozen=True)
+class Ending:
+    """How an answer ended: `reason` is one of OpenAI's, since clients refuse others.
+
+    `stop_text` is the stop text that ended it, if one did. `closed` has the places of JSON that
+    reached its limit and was closed there.
+    """
+
+    reason: FinishReason
+    stop_text: str | None = None
+    closed: ClosedPaths | None = None
+
+    @property
+    def is_models_own(self) -> bool:
+        """Whether the model ended the answer itself."""
+        return self.reason == "stop" and self.stop_text is None and self.closed is None
+
+    def fields(self) -> Json:
+        """The fields of a choice."""
+        fields: Json = {"finish_reason": self.reason}
+        if self.stop_text is not None:
+            fields["stop_reason"] = self.stop_text  # vLLM's name for it
+        if self.closed:
+            cut, placeholders = self.closed.cut, self.closed.placeholders
+            fields["closed"] = {
+                "cut": [pointer(path) for path in cut],
+                "placeholders": [pointer(path) for path in placeholders],
+            }
+        return fields
+
+
 class ReplyWriter(ABC):
     """Writes the reply to one request: `whole`, or as chunks in the order of its methods."""
 
@@ -60,7 +94,7 @@ class ReplyWriter(ABC):
         text: str,
         reasoning: str,
         logprobs: Sequence[TokenLogprob],
-        reason: FinishReason,
+        ending: Ending,
         usage: Usage,
     ) -> Json:
         """The whole reply."""
@@ -68,7 +102,7 @@ class ReplyWriter(ABC):
             "index": 0,
             **self._text(text, reasoning),
             "logprobs": self._logprobs_of(logprobs),
-            "finish_reason": reason,
+            **ending.fields(),
         }
         return {**self._head(self.kind), "choices": [choice], "usage": usage.fields()}
 
@@ -80,16 +114,17 @@ class ReplyWriter(ABC):
         """A piece of the thought before the answer."""
         return self._chunk(self._delta("", text), None, None)
 
-    def last_chunk(self, reason: FinishReason) -> Json:
+    def last_chunk(self, ending: Ending) -> Json:
         """Why the text ended."""
-        return self._chunk(self._delta(""), None, reason)
+        return self._chunk(self._delta(""), None, ending)
 
     def usage_chunk(self, usage: Usage) -> Json:
         """The number of tokens, for a request with `include_usage`."""
         return {**self._head(self.chunk_kind), "choices": [], "usage": usage.fields()}
 
-    def _chunk(self, delta: Json, logprobs: Json | None, reason: FinishReason | None) -> Json:
-        choice = {"index": 0, **delta, "logprobs": logprobs, "finish_reason": reason}
+    def _chunk(self, delta: Json, logprobs: Json | None, ending: Ending | None) -> Json:
+        end = ending.fields() if ending else {"finish_reason": None}
+        choice = {"index": 0, **delta, "logprobs": logprobs, **end}
         no_usage = {"usage": None} if self._include_usage else {}
         return {**self._head(self.chunk_kind), "choices": [choice], **no_usage}
 

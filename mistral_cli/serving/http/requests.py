@@ -32,6 +32,7 @@ _ROLES: dict[str, Literal["system", "user", "assistant"]] = {
     "assistant": "assistant",
 }
 _EFFORTS = ("none", "minimal", "low", "medium", "high")  # OpenAI's
+_ON_LIMIT = ("fail", "close")  # the values of the option --on-limit
 _MOST = 2**31 - 1
 _MOST_STOP_TEXTS = 4  # as in OpenAI's API
 _LIMITS = ("max_completion_tokens", "max_tokens")  # the second is the older name
@@ -66,13 +67,15 @@ class AnswerOptions:
 class ChatRequest:
     """A request to /v1/chat/completions; with `spec` the answer is JSON.
 
-    `effort` is how much to think before the answer: one of _EFFORTS, or None for the default.
+    JSON that reaches its limit is cut there, or closed if the request `closes`. `effort` is how
+    much to think before the answer: one of _EFFORTS, or None for the default.
     """
 
     messages: tuple[Message, ...]
     options: AnswerOptions
     spec: OutputSpec | None
     effort: str | None = None
+    closes: bool = False
 
     @classmethod
     def parse(cls, body: bytes, proposed: Mapping[str, float]) -> ChatRequest:
@@ -94,8 +97,9 @@ class ChatRequest:
         if effort not in (None, *_EFFORTS):
             message = f"must be one of {', '.join(_EFFORTS)}, not {quoted(effort)}"
             raise bad_request(f"reasoning_effort {message}", "reasoning_effort")
+        closes = _closes(fields, spec)
         _refuse_unsupported(fields)
-        return cls(messages, options, spec, effort)
+        return cls(messages, options, spec, effort, closes)
 
     def reasoning(self, known: ReasoningFormat | None) -> Reasoning | None:
         """How the model thinks before it answers: by default it does, but not before JSON.
@@ -124,6 +128,7 @@ class CompletionRequest:
     prompt: str
     options: AnswerOptions
     spec: None = None
+    closes: bool = False
 
     @classmethod
     def parse(cls, body: bytes, proposed: Mapping[str, float]) -> CompletionRequest:
@@ -266,6 +271,19 @@ def _output_spec(fields: Fields) -> OutputSpec | None:
         message = f"the schema cannot be enforced: {one_line(unenforced[0])}"
         raise bad_request(message, "response_format")
     return spec
+
+
+def _closes(fields: Fields, spec: OutputSpec | None) -> bool:
+    """Whether JSON that reaches its limit shall be closed there."""
+    value = fields.take("on_limit", str)
+    if value not in (None, *_ON_LIMIT):
+        message = f"on_limit must be {' or '.join(_ON_LIMIT)}, not {quoted(value)}"
+        raise bad_request(message, "on_limit")
+    closes = value == _ON_LIMIT[1]
+    if closes and not spec:
+        message = "on_limit needs a response_format of json_object or json_schema"
+        raise bad_request(message, "on_limit")
+    return closes
 
 
 def _refuse_unsupported(fields: Fields) -> None:

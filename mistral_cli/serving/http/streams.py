@@ -16,6 +16,7 @@ from mistral_cli.system.interruption import Interruption
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Session
     from mistral_cli.engines.types import Event, Request
+    from mistral_cli.serving.http.closing import JsonClosing
 
 
 class AsyncStreams:
@@ -30,16 +31,22 @@ class AsyncStreams:
         self._running: set[_StreamThread] = set()
         self._stopped = False
 
-    async def events(self, request: Request, stop: Sequence[str]) -> AsyncGenerator[Event, None]:
+    async def events(
+        self, request: Request, stop: Sequence[str], closing: JsonClosing | None = None
+    ) -> AsyncGenerator[Event, None]:
         """Yield the events of `request` until a `stop` text; closing this frees the slot.
 
+        `closing` is for JSON that shall be closed where it reaches the limit, in the same slot.
         Raises what the stream raises, and ApiError once the server stops.
         """
         await self._free.acquire()
         if self._stopped:
             self._free.release()
             raise _stopping()
-        call = self._start(lambda: until_stop(stream_answer(self._calls, request), stop))
+        if closing:
+            call = self._start(lambda: closing.events(self._calls, request, stop))
+        else:
+            call = self._start(lambda: until_stop(stream_answer(self._calls, request), stop))
         self._running.add(call)
         try:
             while not self._stopped and (event := await call.events.get()) is not None:

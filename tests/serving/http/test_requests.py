@@ -368,7 +368,8 @@ JSON = st.recursive(
     max_leaves=6,
 )
 NAMES = sorted({name for name, _ in WRONG if name.isidentifier()})
-NAMES += ["messages", "prompt", "tools", "response_format", "logprobs", "top_logprobs", "suffix"]
+NAMES += ["messages", "on_limit", "prompt", "tools", "response_format", "suffix"]
+NAMES += ["logprobs", "top_logprobs"]
 KEYWORDS = ["type", "properties", "items", "required", "enum", "const", "anyOf", "oneOf", "allOf"]
 KEYWORDS += ["$ref", "$defs", "pattern", "format", "minLength", "maximum", "minItems", "$schema"]
 KEYWORDS += ["additionalProperties", "patternProperties", "not", "if", "then", "$id"]
