@@ -170,6 +170,7 @@ def _identity(
         "settings": _settings(prompt, config),
         "stop": config.generation.stop,
         "shape": spec and [spec.schema, spec.many, spec.grounded],
+        **({"grounded": True} if prompt.grounding is not None else {}),
         "overflow": config.overflow,
         "context_length": config.context_length,
         "engine": config.selection.backend.name,

@@ -92,7 +92,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
         terminal,
         strategy=task.strategy,
         on_limit=task.on_limit,
-        constrained=prompts.builder.spec is not None,
+        constrained=prompts.builder.is_constrained,
         overrides=[row.overrides for row in rows],
     )
     digest = model_digest(config.model, terminal)

@@ -117,8 +117,10 @@ def _encoded(
 class Request:
     """One generation: `prompt_token_ids` non-empty and within the context.
 
-    `grammar` is a Lark grammar in llguidance's dialect that the output must match. `written` is
-    the beginning of that output, which the last tokens of the prompt contain already. With
+    `grammar` is a Lark grammar in llguidance's dialect that the output must match. A `loose` one
+    forbids little: each token is sampled without it, and again only if the grammar forbids it.
+    `written` is the beginning of the output, which the last tokens of the prompt contain already.
+    With
     `ignore_eos` the tokens that end a text have no effect: `max_tokens` are written, or what fits.
     `prefixes` are in the order of their lengths; a prefix that the prompt does not begin with
     is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
@@ -131,6 +133,7 @@ class Request:
     max_tokens: int
     sampling: Sampling
     grammar: str | None = None
+    loose: bool = False
     ignore_eos: bool = False
     prefixes: tuple[Prefix, ...] = ()
     stream: bool = True

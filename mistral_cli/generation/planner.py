@@ -158,7 +158,8 @@ class RequestPlanner(PromptSizer):
             encoded.token_ids,
             answer,
             generation.sampling,
-            prompt.spec.grammar if prompt.spec else None,
+            prompt.grammar(),
+            loose=prompt.grounding is not None,
             prefixes=self._prefixes(encoded),
             thinking=self._thinking(room, answer, prompt),
         )
@@ -216,7 +217,7 @@ class RequestPlanner(PromptSizer):
         reasoning = self.config.reasoning
         if reasoning is None or isinstance(prompt.content, str):
             return None
-        return reasoning.thinking(room, answer, constrained=prompt.spec is not None)
+        return reasoning.thinking(room, answer, constrained=prompt.is_constrained)
 
     def prompt_text(self, prepared: PreparedRequest) -> str:
         """The exact prompt, with its control tokens written out."""

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 class Prompt:
     """The messages about one `text`, before they take the format of a model.
 
-    `content` is the messages, or the bare text with `--raw`. `spec` parses a JSON answer.
+    `content` is the messages, or the bare text with `--raw`. `spec` parses a JSON answer. The
+    numbers, codes and addresses of an answer must be in the text `grounding`, unless it is None.
     `overrides` are generation settings for this prompt alone, by their names in
     GenerationConfig.
     """
@@ -44,6 +45,22 @@ class Prompt:
     content: list[Message] | str
     spec: BoundSpec | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
+    grounding: str | None = None
+
+    @property
+    def is_constrained(self) -> bool:
+        """Whether the answer has a grammar."""
+        return self.spec is not None or self.grounding is not None
+
+    def grammar(self) -> str | None:
+        """The grammar of the answer; None if it is free. Raises OutputInvalid."""
+        if self.spec:
+            return self.spec.grammar
+        if self.grounding is None:
+            return None
+        from mistral_cli.structured.grounded_text import grounded_text_grammar
+
+        return grounded_text_grammar(self.grounding)
 
     def render(self, model: GGUF, reasoning: Reasoning | None = None) -> RenderedPrompt:
         """The prompt in the format of `model`, which thinks or not as `reasoning` says."""
@@ -149,13 +166,23 @@ class PromptBuilder:
             spec=_spec(task, template),
         )
 
+    @property
+    def is_constrained(self) -> bool:
+        """Whether the answers have a grammar."""
+        return self.spec is not None or self.task.grounded
+
     def build(self, text: Text, values: Mapping[str, Any] | None = None) -> Prompt:
         """The prompt about `text`. `values` go to the template in addition to the task's own.
 
         Raises UsageError.
         """
+        values = values or {}
         spec = self.spec.bind(text.text) if self.spec else None
-        return Prompt(text, self._content(text.text, values or {}), spec)
+        content = self._content(text.text, values)
+        if spec or not self.task.grounded:
+            return Prompt(text, content, spec)
+        # What the glossary asks for is in the answer, too.
+        return Prompt(text, content, grounding=f"{text.text}\n{values.get('terms', '')}")
 
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""

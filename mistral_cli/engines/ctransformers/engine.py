@@ -150,6 +150,7 @@ class CTransformersSession(Session):
                 constraint=constraint,
                 emit=emit,
                 markers=dict(request.thinking.tokens) if request.thinking else {},
+                loose=request.loose,
             )
 
     def _constraint(self, native: LoadedModel, request: Request) -> Constraint | None:

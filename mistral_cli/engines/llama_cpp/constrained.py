@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from mistral_cli.engines.llama_cpp.completion import completion
 from mistral_cli.models.gguf.token_text import token_bytes
@@ -24,10 +24,6 @@ _FEW_ALLOWED, _FEW_FORBIDDEN = 100, 1000
 # request would cost a second evaluation.
 _LIKELIEST = 64
 
-# Within a string the masks are alike, and a quote ends it. So many tokens are requested at once,
-# because each request costs 1 or 2 ms. More would delay a reader who stops the stream.
-_RUN = 8
-
 
 @dataclass
 class ConstrainedSampler:
@@ -41,6 +37,10 @@ class ConstrainedSampler:
     client: LlamaServerClient
     request: Request
     slot: int
+
+    ahead: ClassVar[int] = 8
+    """The most tokens of one request. Within a string the masks are alike, and a quote ends it;
+    each request costs 1 or 2 ms. More tokens would delay a reader who stops the stream."""
 
     def __post_init__(self) -> None:
         self._tokens = list(self.request.prompt_token_ids)
@@ -60,7 +60,7 @@ class ConstrainedSampler:
         sampling = self.request.sampling
         greedy = sampling.temperature <= 0
         if self._forbidden.sum() <= _FEW_FORBIDDEN:
-            run = {"max_tokens": min(_RUN, self._room()), "stop": ['"']} if greedy else {}
+            run = {"max_tokens": min(self.ahead, self._room()), "stop": ['"']} if greedy else {}
             return self._sample(_forbid(self._forbidden) | run)
         if greedy and not sampling.penalizes:
             for token in self._likeliest():

@@ -6,7 +6,7 @@ import json
 import os
 import re
 from collections.abc import Generator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.decoding.loop import decode, token_limit
@@ -23,9 +23,11 @@ from mistral_cli.engines.llama_cpp.completion import (
     without_logprobs,
 )
 from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
+from mistral_cli.engines.llama_cpp.unmasked import UnmaskedSampler
 from mistral_cli.engines.not_a_number import not_a_number
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
-from mistral_cli.models.gguf.plain_text import tokenize_plain
+from mistral_cli.models.gguf.checks import is_recurrent
+from mistral_cli.models.gguf.plain_text import tokenize_continued, tokenize_plain
 from mistral_cli.models.gguf.token_text import token_bytes
 from mistral_cli.system.files import scratch_folder
 
@@ -168,18 +170,29 @@ class ServerSession(Session):
         """Emit the answer. Returns False when the reader has left."""
         if request.grammar is None:
             return complete(self._client, body, emit, stream=request.stream)
+        # To go back by one token, a recurrent model would have to evaluate its prompt again.
+        loose = request.loose and not is_recurrent(self._model)
         # The server cannot be given the beginning of an output, only a whole one to produce.
-        leaves = self._leaves_grammars and not request.written
+        leaves = self._leaves_grammars and not request.written and not loose
         if leaves and not self._spells_control_token(request.grammar):
             body["grammar"] = request.grammar
             return complete(self._client, body, emit, stream=request.stream)
         constraint = self._constraint(request.grammar, request.written)
         if not complete(self._client, {**body, "max_tokens": 1}, progress_only(emit)):
             return False
-        sampler = ConstrainedSampler(self._model, self._client, request, slot)
         ends = (self._model.eos_id, self._model.eot_id)
-        decode(sampler, limit=limit, ends=ends, constraint=constraint, emit=emit)
+        if not loose:
+            sampler = ConstrainedSampler(self._model, self._client, request, slot)
+            decode(sampler, limit=limit, ends=ends, constraint=constraint, emit=emit)
+            return True
+        with closing(
+            UnmaskedSampler(self._model, self._client, request, slot, self._spell)
+        ) as free:
+            decode(free, limit=limit, ends=ends, constraint=constraint, emit=emit, loose=True)
         return True
+
+    def _spell(self, text: str) -> list[int]:
+        return tokenize_continued(self._model, text, self.tokenize)
 
     def _spells_control_token(self, grammar: str) -> bool:
         """Whether the server could write a control token in place of its characters.

@@ -57,7 +57,7 @@ _REALS = {  # with the range of what models are trained with; llama.cpp requires
 _SAME_IN_ALL_LAYERS = {"block_count", "context_length", "embedding_length"}
 # Zero in the files of Mamba and RWKV, whose layers have tensors with these in their names.
 _ZERO_IF_RECURRENT = {"attention.head_count", "feed_forward_length"}
-_RECURRENT = (".ssm_", ".time_mix_")
+_RECURRENT = (".ssm_", ".time_mix_", ".shortconv.")
 _ROPE_SCALINGS = {"none", "linear", "yarn", "longrope"}
 _TYPES: Mapping[str, type] = {
     "general.architecture": str,
@@ -182,7 +182,7 @@ def _check_counts(model: GGUF, key: str, limit: int) -> None:
         valid = len(value) == model.block_count and any(value)
         valid = valid and all(_is_count(item, limit, 0) for item in value)
     else:
-        may_be_zero = value == 0 and key in _ZERO_IF_RECURRENT and _is_recurrent(model)
+        may_be_zero = value == 0 and key in _ZERO_IF_RECURRENT and is_recurrent(model)
         valid = may_be_zero or _is_count(value, limit)
         if valid and model.stored_type(f"{model.architecture}.{key}") not in {UINT32, INT32}:
             refuse(f"metadata '{model.architecture}.{key}' is not of the type UINT32", CONVERT)
@@ -190,7 +190,8 @@ def _check_counts(model: GGUF, key: str, limit: int) -> None:
         refuse(f"metadata '{model.architecture}.{key}' has an impossible value")
 
 
-def _is_recurrent(model: GGUF) -> bool:
+def is_recurrent(model: GGUF) -> bool:
+    """Whether a layer keeps a state of all tokens so far, in place of one key for each."""
     if model.architecture in _LLAMA:
         return False
     return any(part in tensor.name for tensor in model.tensors for part in _RECURRENT)
