@@ -293,7 +293,7 @@ def write_dry_run(
             "on_limit": prepared.on_limit if spec else None,
             "schema": spec and spec.schema,
             "many": bool(spec and spec.many),
-            "grounded": bool(spec and spec.grounded),
+            "grounded": spec.grounded if spec else prepared.prompt.grounding is not None,
             "checks": [planned_fields(check) for check in checks],
             "warnings": terminal.warnings,
         }
