@@ -158,6 +158,23 @@ def test_what_no_limit_can_close_is_cut(api: CutApi, stream: bool) -> None:
     assert (choice["content"], choice["finish_reason"]) == ('"abc', "length")
 
 
+def test_what_was_streamed_stays_even_if_it_cannot_be_closed(api: CutApi) -> None:
+    """A whole reply may drop the inner objects, whose ends need more tokens than there are."""
+    words = {"const": "the quick brown fox jumps over the lazy dog"}
+    inner: Schema = {"anyOf": [{"$ref": "#/$defs/node"}, {"type": "null"}]}
+    node = {"type": "object", "properties": {"a": inner, "b": words}, "required": ["a", "b"]}
+    schema: Schema = {"$ref": "#/$defs/node", "$defs": {"node": node}}
+    api.session.text = 9 * '{"a": '
+    api.session.cut = api.session.text.rindex("{") + 1
+    whole = api.ask(schema, on_limit="close", max_tokens=60)
+    assert validation_problem(json.loads(whole["content"]), schema) is None
+    assert "closed" in whole
+    streamed = api.ask(schema, on_limit="close", max_tokens=60, stream=True)
+    assert streamed["content"] == api.session.text[: api.session.cut]
+    assert streamed["finish_reason"] == "length"
+    assert "closed" not in streamed
+
+
 def test_a_limit_of_the_context_closes_too(api: CutApi) -> None:
     api.session.text, api.session.cut = ANSWER, 20
     choice = api.ask(PERSON, on_limit="close")
