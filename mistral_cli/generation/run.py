@@ -68,7 +68,7 @@ def run_task(
     if options.dry_run:
         jobs, planner = plan_jobs(builder, config, task.strategy, named, terminal)
         for job in jobs:
-            rules_of = task.strategy.rules_of(job, planner.builder)
+            rules_of = task.strategy.rules_of(job, planner)
             for prepared in job.requests:
                 planned = rules_of(prepared).planned()
                 write_dry_run(planner, prepared, planned, terminal, as_json=options.json)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.options import OnLimit, Overflow
-    from mistral_cli.generation.planner import Job, PreparedRequest
+    from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
@@ -97,7 +97,7 @@ class Strategy:
         from mistral_cli.generation.writers import NULL_WRITER
 
         requests = job.requests
-        rules_of = self.rules_of(job, executor.planner.builder)
+        rules_of = self.rules_of(job, executor.planner)
         if len(requests) == 1:
             return self.answer_request(requests[0], executor, writer, rules_of)
         results: list[Result] = []
@@ -127,13 +127,12 @@ class Strategy:
 
         return checked_result(prepared, executor, rules_of(prepared), writer)
 
-    def rules_of(self, job: Job, builder: PromptBuilder) -> RulesOf:  # noqa: ARG002
+    def rules_of(self, job: Job, planner: RequestPlanner) -> RulesOf:  # noqa: ARG002
         """The checks of the answers to the requests of `job`; JSON has none of these."""
-        from mistral_cli.generation.checking.rules import NO_RULES, answer_rules
+        from mistral_cli.generation.checking.content import answer_rules
+        from mistral_cli.generation.checking.rules import NO_RULES
 
-        if builder.spec:
-            return lambda _: NO_RULES
-        return partial(answer_rules, builder.task.checks)
+        return (lambda _: NO_RULES) if planner.builder.spec else partial(answer_rules, planner)
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import answer_fields, request_fields
-from mistral_cli.generation.checking.rules import planned_fields
 from mistral_cli.system.controls import without_controls
 from mistral_cli.system.stdout import write, write_envelope, write_json
 from mistral_cli.system.wrap import Wrapper
@@ -272,6 +271,8 @@ def write_dry_run(
     """Print the request that a run would send to the engine, and the checks of its answer."""
     request, load, selection = prepared.request, planner.load, planner.config.selection
     spec = prepared.prompt.spec.spec if prepared.prompt.spec else None
+    from mistral_cli.generation.checking.rules import planned_fields
+
     prompt, sources = planner.prompt_text(prepared), dict(prepared.sources)
     if not spec:
         sources.pop("on_limit")

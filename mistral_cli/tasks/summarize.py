@@ -7,6 +7,7 @@ user's options apply to the final summary only, which is checked.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.answer import Answer, Result
     from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
-    from mistral_cli.generation.planner import Job, PreparedRequest
+    from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.generation.prompt import Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
@@ -129,7 +130,7 @@ class SummaryStrategy(Strategy):
         from mistral_cli.generation.checking.attempts import request_checked
 
         final, earlier, cut = self._reduce(job, executor)
-        rules = self.rules_of(job, executor.planner.builder)(final)
+        rules = self.rules_of(job, executor.planner)(final)
         checked = request_checked(final, executor, rules, writer)
         warnings = (*cut_warning(final, checked.answer), *checked.warnings(rules))
         if cut:
@@ -144,32 +145,57 @@ class SummaryStrategy(Strategy):
             checks=checked.checks,
         )
 
-    def rules_of(self, job: Job, builder: PromptBuilder) -> RulesOf:  # noqa: ARG002
-        """The checks of the final summary."""
+    def rules_of(self, job: Job, planner: RequestPlanner) -> RulesOf:
+        """The checks of the final summary, which is compared with the whole text."""
+        from mistral_cli.generation.checking.content import (
+            Subject,
+            facts_rule,
+            flaw_rule,
+            is_suspicious,
+            language_rule,
+            value_of,
+        )
         from mistral_cli.generation.checking.lengths import lengths_of
         from mistral_cli.generation.checking.rules import (
+            NO_RULES,
             AnswerRules,
             completeness,
             constraint_reaction,
             length_rules,
         )
 
-        task = builder.task
-        reaction, lengths = constraint_reaction(task.checks), lengths_of(task.values)
+        if isinstance(job.prompt.content, str):
+            return lambda _: NO_RULES
+        builder = planner.builder
+        options, language = builder.task.checks, value_of(builder, "language")
+        reaction, lengths = constraint_reaction(options), lengths_of(builder.task.values)
+        subject = Subject.of(job.prompt, planner, language=language)
         rules = length_rules(lengths, reaction)
-        if lengths or task.checks.strict:
+        if lengths or options.strict:
             rules.append(completeness(reaction, "summary"))
+        if language:
+            rules.append(language_rule(language, reaction, holds=True))
+        rules.append(flaw_rule(subject, reaction))
+        if options.facts_mode is not FactsMode.OFF:
+            rules.append(facts_rule(subject, options.facts_mode, translation=False))
         wanted = " and ".join(length.expected for length in lengths)
-        again = f"Write it again{f' in {wanted}' if wanted else ''}. Answer with the summary only."
-        made = AnswerRules(tuple(rules), "summary", again, task.checks.keeps_preamble)
+        form = "".join(f" in {each}" for each in (wanted, language) if each)
+        again = f"Write it again{form}, with facts of the text only. Answer with the summary only."
+        made = AnswerRules(
+            tuple(rules),
+            "summary",
+            again,
+            options.keeps_preamble,
+            partial(is_suspicious, subject),
+        )
         return lambda _: made
 
     def _reduce(self, job: Job, executor: Executor) -> tuple[PreparedRequest, list[Answer], int]:
         """The request for the final summary, the answers before it, and the number of cut ones."""
         if not job.split:
             return job.requests[0], [], 0
+        from mistral_cli.checks.preamble import without_preamble
         from mistral_cli.errors import ContextExceeded
-        from mistral_cli.generation.checking.beginning import without_preamble
         from mistral_cli.generation.chunking import fits_one_chunk, split_text
 
         planner, requests = executor.planner, job.requests
@@ -181,7 +207,7 @@ class SummaryStrategy(Strategy):
             executor.status(f"level {level}: 0 of {count} chunks summarized …")
             for number, answer in enumerate(executor.answers(requests), start=1):
                 executor.status(f"level {level}: {number} of {count} chunks summarized …")
-                answers.append(without_preamble(answer))
+                answers.append(replace(answer, text=without_preamble(answer.text)))
             earlier += answers
             cut += sum(answer.finish_reason == "length" for answer in answers)
             text = "\n\n".join(answer.text.strip() for answer in answers)

@@ -7,7 +7,7 @@ for character. A translation that loses something is retried once, and reported 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -27,10 +27,11 @@ from mistral_cli.generation.task import Strategy, Task
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
     from mistral_cli.generation.answer import Answer, Result
+    from mistral_cli.generation.checking.content import Subject
     from mistral_cli.generation.checking.merging import PlacedChecks
-    from mistral_cli.generation.checking.rules import AnswerRules, Reaction, Rule, RulesOf
+    from mistral_cli.generation.checking.rules import AnswerRules, Rule, RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
-    from mistral_cli.generation.planner import Job, PreparedRequest
+    from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
@@ -151,7 +152,7 @@ class TranslationStrategy(Strategy):
         document = job.prompt.text
         if isinstance(job.prompt.content, list):  # --raw does not ask for a translation
             writer.frame(*document.ends)
-        rules_of = self.rules_of(job, executor.planner.builder)
+        rules_of = self.rules_of(job, executor.planner)
         if self._streams(job):
             from mistral_cli.generation.checking.attempts import checked_result
 
@@ -247,35 +248,78 @@ class TranslationStrategy(Strategy):
             return EncodedPrompt(prompt, whole.token_ids)
         return sizer.encode(prompt)
 
-    def rules_of(self, job: Job, builder: PromptBuilder) -> RulesOf:
+    def rules_of(self, job: Job, planner: RequestPlanner) -> RulesOf:
         """The rules for each segment of a document."""
-        from mistral_cli.generation.checking.rules import (
-            NO_RULES,
-            AnswerRules,
-            completeness,
-            constraint_reaction,
-        )
+        from mistral_cli.generation.checking.content import Subject, is_suspicious, value_of
+        from mistral_cli.generation.checking.rules import NO_RULES, AnswerRules
         from mistral_cli.texts.markdown import link_labels
 
-        options = builder.task.checks
-        reaction = constraint_reaction(options)
+        builder = planner.builder
         is_markdown = job.text_format == "markdown"
         labels = link_labels(job.prompt.text.document) if is_markdown else frozenset[str]()
+        languages = {
+            "language": value_of(builder, "to"),
+            "source_language": value_of(builder, "from"),
+        }
+        again = "Translate it again. Answer with the translation only."
 
         def rules(prepared: PreparedRequest) -> AnswerRules:
-            original = prepared.prompt.text.text
-            if isinstance(prepared.prompt.content, str):
+            prompt, options = prepared.prompt, builder.task.checks
+            if isinstance(prompt.content, str):
                 return NO_RULES
-            made = [
-                completeness(reaction, "translation"),
-                _structure_rule(original, job.text_format, labels, reaction),
-            ]
-            if self._glossary:
-                made.append(_glossary_rule(original, self._glossary, reaction))
-            again = "Translate it again. Answer with the translation only."
-            return AnswerRules(tuple(made), "translation", again, options.keeps_preamble)
+            terms = self._glossary.terms_in(prompt.text.text) if self._glossary else {}
+            subject = Subject.of(prompt, planner, known=(*terms.values(),), **languages)
+            made = self._rules(subject, options, partial(_structure, job.text_format, labels))
+            return AnswerRules(
+                tuple(made),
+                "translation",
+                again,
+                options.keeps_preamble,
+                partial(is_suspicious, subject, translation=True),
+            )
 
         return rules
+
+    def _rules(
+        self, subject: Subject, options: CheckOptions, structure: Callable[[str, str], str | None]
+    ) -> Iterator[Rule]:
+        from mistral_cli.checks.check import Check
+        from mistral_cli.generation.checking.content import facts_rule, flaw_rule, language_rule
+        from mistral_cli.generation.checking.rules import Rule, completeness, constraint_reaction
+
+        original, glossary = subject.source, self._glossary
+        reaction = constraint_reaction(options)
+
+        def check_structure(answer: Answer) -> Iterator[Check]:
+            problem = structure(original, answer.text.strip())
+            yield Check("structure", problem is None, found=problem)
+
+        yield completeness(reaction, "translation")
+        yield Rule(("structure",), check_structure, reaction, holds=options.strict)
+        if glossary:
+            check = partial(_check_glossary, glossary, original)
+            yield Rule(("glossary",), check, reaction, holds=options.strict)
+        if subject.language:
+            yield language_rule(subject.language, reaction, holds=options.strict)
+        yield flaw_rule(subject, reaction)
+        if options.facts_mode is not FactsMode.OFF:
+            yield facts_rule(subject, options.facts_mode, translation=True)
+
+
+def _structure(
+    text_format: TextFormat, labels: frozenset[str], original: str, answer: str
+) -> str | None:
+    from mistral_cli.texts.structure import translation_problem
+
+    return translation_problem(original, answer, text_format, labels)
+
+
+def _check_glossary(glossary: Glossary, original: str, answer: Answer) -> tuple[Check]:
+    from mistral_cli.checks.check import Check, Finding
+
+    missing = glossary.missing(original, answer.text)
+    findings = tuple(Finding(term, "not translated as the glossary says") for term in missing)
+    return (Check("glossary", not missing, findings=findings),)
 
 
 def _translate(prepared: PreparedRequest, executor: Executor, rules_of: RulesOf) -> Answer:
@@ -283,32 +327,6 @@ def _translate(prepared: PreparedRequest, executor: Executor, rules_of: RulesOf)
     from mistral_cli.generation.checking.attempts import best_answer
 
     return best_answer(prepared, executor, rules_of(prepared)).total
-
-
-def _structure_rule(
-    original: str, text_format: TextFormat, labels: frozenset[str], reaction: Reaction
-) -> Rule:
-    from mistral_cli.checks.check import Check
-    from mistral_cli.generation.checking.rules import Rule
-    from mistral_cli.texts.structure import translation_problem
-
-    def run(answer: Answer) -> Iterator[Check]:
-        problem = translation_problem(original, answer.text.strip(), text_format, labels)
-        yield Check("structure", problem is None, found=problem)
-
-    return Rule(("structure",), run, reaction, holds=reaction == "fail")
-
-
-def _glossary_rule(original: str, glossary: Glossary, reaction: Reaction) -> Rule:
-    from mistral_cli.checks.check import Check, Finding
-    from mistral_cli.generation.checking.rules import Rule
-
-    def run(answer: Answer) -> Iterator[Check]:
-        missing = glossary.missing(original, answer.text)
-        why = "not translated as the glossary says"
-        yield Check("glossary", not missing, findings=tuple(Finding(term, why) for term in missing))
-
-    return Rule(("glossary",), run, reaction, holds=reaction == "fail")
 
 
 def _chunk_limit(sizer: PromptSizer, whole: EncodedPrompt) -> int:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.errors import OutputInvalid
 from mistral_cli.generation.answer import Answer, cut_warning, joined
-from mistral_cli.generation.checking.beginning import Beginning, without_preamble
-from mistral_cli.generation.checking.lengths import CharacterLength, WordLength, counted
-from mistral_cli.generation.checking.wording import failure, failures
+from mistral_cli.generation.checking.beginning import Beginning, stripped
+from mistral_cli.generation.checking.wording import counted, failure, failures
 
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
@@ -75,25 +74,24 @@ def request_checked(
 ) -> CheckedAnswer:
     """Request an answer and write it. Raises AnswerRejected.
 
-    An answer that may be requested once more is not written before it is complete, except for
-    `rules` that need only its beginning.
+    An answer that may be requested once more because of what stands in it is not written before it
+    is complete. Else it is written as it streams, from where its beginning is not suspicious.
     """
     if rules.hold_back or not writer.streams:
         checked = best_answer(prepared, executor, rules)
         check_accepted(checked.answer, checked.checks, rules)
-        writer.delta(checked.answer.text)
-        return checked
-    beginning = Beginning(rules, prepared, writer.delta)
-    first = executor.answer(prepared, beginning.feed)
-    if beginning.rejected is None:
-        answer = replace(first, text=beginning.end(first.text))
-        return CheckedAnswer(answer, (first,), rules.check(answer))
-    executor.status("retrying …")
-    request = _retry(prepared, first, beginning.rejected, rules, executor)
-    second_beginning = Beginning(rules, prepared, writer.delta, rejects=False)
-    second = executor.ask(request or prepared.request, prepared.stop, second_beginning.feed)
-    answer = replace(second, text=second_beginning.end(second.text))
-    return CheckedAnswer(answer, (first, second), rules.check(answer, 2))
+    else:
+        beginning = Beginning(rules, prepared.prompt.text.text, writer.delta)
+        first = executor.answer(prepared, beginning.feed)
+        if beginning.released:
+            answer = replace(first, text=beginning.written)
+            return CheckedAnswer(answer, (first,), rules.check(answer))
+        if beginning.refused:
+            checked = _instead_of(first, beginning.refused, prepared, executor, rules)
+        else:
+            checked = _improved(first, prepared, executor, rules)
+    writer.delta(checked.answer.text)
+    return checked
 
 
 def best_answer(prepared: PreparedRequest, executor: Executor, rules: AnswerRules) -> CheckedAnswer:
@@ -102,17 +100,38 @@ def best_answer(prepared: PreparedRequest, executor: Executor, rules: AnswerRule
     The better one has fewer failed constraints, then fewer failed checks; of equals it is the
     first: in the second a weak model tends to talk about the first. One that is too long is cut.
     """
-    first = _stripped(executor.answer(prepared), rules)
+    return _improved(executor.answer(prepared), prepared, executor, rules)
+
+
+def _improved(
+    first: Answer, prepared: PreparedRequest, executor: Executor, rules: AnswerRules
+) -> CheckedAnswer:
+    source = prepared.prompt.text.text
+    first = stripped(first, rules, source)
     checks = rules.check(first)
     if not rules.failed(checks, "retry", "fail"):
         return CheckedAnswer(first, (first,), checks)
-    request = _retry(prepared, first, checks, rules, executor)
     attempts = [first]
-    if request:
+    if request := _retry(prepared, first, checks, rules, executor):
         executor.status("retrying …")
         second = executor.ask(request, prepared.stop, lambda _: None)
-        attempts.append(_stripped(second, rules))
+        attempts.append(stripped(second, rules, source))
     return _best(attempts, rules)
+
+
+def _instead_of(
+    first: Answer,
+    failed: Sequence[Check],
+    prepared: PreparedRequest,
+    executor: Executor,
+    rules: AnswerRules,
+) -> CheckedAnswer:
+    """The answer to another request, in place of one that was stopped at its first line."""
+    executor.status("retrying …")
+    request = _retry(prepared, first, failed, rules, executor) or prepared.request
+    second = executor.ask(request, prepared.stop, lambda _: None)
+    answer = stripped(second, rules, prepared.prompt.text.text)
+    return CheckedAnswer(answer, (first, second), rules.check(answer, 2))
 
 
 def check_accepted(answer: Answer, checks: Sequence[Check], rules: AnswerRules) -> None:
@@ -128,10 +147,6 @@ def check_accepted(answer: Answer, checks: Sequence[Check], rules: AnswerRules) 
     error.checks = tuple(checks)
     error.details = f"The model had written: {answer.text}"
     raise error
-
-
-def _stripped(answer: Answer, rules: AnswerRules) -> Answer:
-    return answer if rules.keeps_preamble else without_preamble(answer)
 
 
 def _best(attempts: Sequence[Answer], rules: AnswerRules) -> CheckedAnswer:
@@ -154,7 +169,7 @@ def _cut(checked: CheckedAnswer, rules: AnswerRules) -> CheckedAnswer | None:
             return None
         text, complete = shortened, True
         after = length.check(text)
-        if isinstance(length, (WordLength, CharacterLength)):
+        if length.name in ("words", "characters"):
             place = f"to {after.found}, at the end of a sentence"
         else:
             place = f"after {counted(after.found or 0, length.name)}"

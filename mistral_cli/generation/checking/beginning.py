@@ -1,75 +1,75 @@
 """The beginning of an answer that streams: held back while it may be a preamble or flawed.
 
-Most answers are released with their first word, so that the time to it stays the same.
+Most answers are released with their first words, so that the time to them stays the same.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
+
+from mistral_cli.checks.preamble import may_become_preamble, without_preamble
+from mistral_cli.generation.answer import AnswerEnded
 
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
     from mistral_cli.generation.answer import Answer
     from mistral_cli.generation.checking.rules import AnswerRules
-    from mistral_cli.generation.planner import PreparedRequest
 
-_OPENERS = ("sure", "certainly", "of course", "here", "below")
-_PREAMBLE = re.compile(
-    r"\A(?:sure|certainly|of course|here|below)\b[^\n]{0,120}:[*_]*\s*\n\s*(?=\S)", re.IGNORECASE
-)
-_LONGEST_LINE = 140  # characters of a first line that may be a preamble
+_LONGEST_LINE = 200  # characters of a first line that can be checked before it is complete
 
 
 class Beginning:
-    """Passes an answer on to `emit`, without its preamble, from the moment it is not suspicious."""
+    """Passes an answer on to `emit`, without its preamble, from where it is not suspicious.
 
-    def __init__(
-        self,
-        rules: AnswerRules,
-        prepared: PreparedRequest,
-        emit: Callable[[str], None],
-        *,
-        rejects: bool = True,
-    ) -> None:
-        self.rejected: Sequence[Check] | None = None
-        self._rules, self._emit, self._rejects = rules, emit, rejects
-        self._source = prepared.prompt.text.text
+    `refused` are the failed checks of a beginning that was not passed on.
+    """
+
+    def __init__(self, rules: AnswerRules, source: str, emit: Callable[[str], None]) -> None:
+        self.refused: Sequence[Check] = ()
+        self.released = False
+        self._rules, self._source, self._emit = rules, source, emit
         self._held = ""
-        self._released = False
         self._written = ""
 
     def feed(self, text: str) -> None:
-        """Receive a delta. Raises AnswerEnded for a beginning that is not to be printed."""
-        if self._released:
+        """Receive a delta. Raises AnswerEnded for a beginning that is refused."""
+        if self.released:
             self._write(text)
             return
         self._held += text
-        if self._must_wait():
+        begun = self._without_preamble(self._held)
+        if not self._is_decided(begun):
             return
-        self._write(remove_preamble(self._held) if self._strips else self._held)
-        self._released = True
-
-    def end(self, whole: str) -> str:
-        """Write what is left of the answer `whole`, and return what was written in all."""
-        text = remove_preamble(whole) if self._strips else whole
-        if not self._released:
-            self._write(text)
-        return self._written
+        if self._rules.suspicious(begun):
+            line = begun.partition("\n")[0][:_LONGEST_LINE]
+            if failed := self._rules.failed_at_beginning(line):
+                self.refused = failed
+                raise AnswerEnded
+        self.released = True
+        self._write(begun)
 
     @property
-    def _strips(self) -> bool:
-        return not self._rules.keeps_preamble
+    def written(self) -> str:
+        """What was passed on."""
+        return self._written
 
-    def _must_wait(self) -> bool:
-        text = self._held.lstrip()
+    def _is_decided(self, begun: str) -> bool:
+        """Whether what the answer begins with can be passed on, or must be refused."""
+        text = begun.rstrip()
         if not text:
-            return True
-        if not self._strips or "\n" in text.rstrip() or len(text) > _LONGEST_LINE:
             return False
-        return may_be_preamble(text)
+        may_change = not self._rules.keeps_preamble and may_become_preamble(text)
+        if not (may_change or self._rules.suspicious(begun)):
+            return True
+        line, _, rest = begun.partition("\n")
+        return bool(rest.strip()) or len(line) > _LONGEST_LINE
+
+    def _without_preamble(self, text: str) -> str:
+        if self._rules.keeps_preamble:
+            return text
+        return without_preamble(text, self._source)
 
     def _write(self, text: str) -> None:
         if text:
@@ -77,18 +77,8 @@ class Beginning:
             self._emit(text)
 
 
-def may_be_preamble(text: str) -> bool:
-    """Whether the first line of an answer, which is not complete, may become a preamble."""
-    start = text.lower()
-    return any(opener.startswith(start) or start.startswith(opener) for opener in _OPENERS)
-
-
-def remove_preamble(text: str) -> str:
-    """`text` without a first line like "Here is the summary:"."""
-    text = text.lstrip()
-    return _PREAMBLE.sub("", text) or text
-
-
-def without_preamble(answer: Answer) -> Answer:
-    """`answer` without its preamble."""
-    return replace(answer, text=remove_preamble(answer.text).rstrip())
+def stripped(answer: Answer, rules: AnswerRules, source: str) -> Answer:
+    """`answer` without its preamble, unless the rules keep it."""
+    if rules.keeps_preamble:
+        return answer
+    return replace(answer, text=without_preamble(answer.text, source).rstrip())

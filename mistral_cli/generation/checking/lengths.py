@@ -6,17 +6,24 @@ Each length checks a text, and cuts one that is too long where a sentence or bul
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from itertools import accumulate
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from mistral_cli.checks.check import Check
+from mistral_cli.checks.form import (
+    check_bullets,
+    check_characters,
+    check_sentences,
+    check_words,
+)
 from mistral_cli.errors import UsageError
+from mistral_cli.generation.checking.wording import counted
 from mistral_cli.texts.sentences import Sentences
 
-_BULLET = re.compile(r"^\s*(?:[-*•\u2013]|\d+[.)])\s+\S", re.MULTILINE)
+if TYPE_CHECKING:
+    from mistral_cli.checks.check import Check
+
 _RANGE = re.compile(r"(\d{1,6})(?:\s*[-\u2013]\s*(\d{1,6}))?")
 
 # "About N words" holds from N - 20 % to N + 20 %, and within two words of N in any case.
@@ -44,28 +51,13 @@ class Length(Protocol):
         """
 
 
-class Units(Protocol):
-    """The sentences or bullet points of a text."""
-
-    @property
-    def count(self) -> int:
-        """Their number."""
-
-    @property
-    def possible(self) -> set[int]:
-        """Every number that some reading of the text has."""
-
-    def first(self, number: int, *, complete: bool = True) -> str | None:
-        """The first `number` of them; None if there are fewer."""
-
-
 @dataclass(frozen=True)
-class ExactLength:
-    """Exactly `number` sentences or bullet points; `units` finds them in a text."""
+class SentenceLength:
+    """Exactly `number` sentences."""
 
     number: int
-    name: str
-    units: Callable[[str], Units]
+    language: str | None = None
+    name: str = "sentences"
 
     @property
     def expected(self) -> str:
@@ -74,13 +66,35 @@ class ExactLength:
 
     def check(self, text: str) -> Check:
         """True if some reading of the text has exactly that number."""
-        units = self.units(text)
-        ok = self.number in units.possible
-        return Check(self.name, ok, self.number, self.number if ok else units.count)
+        return check_sentences(text, self.number, self.language)
 
     def cut(self, text: str, *, complete: bool = True) -> str | None:
-        """The text up to the end of the last unit that may stay."""
-        return self.units(text.strip()).first(self.number, complete=complete)
+        """The text up to the end of the last sentence that may stay."""
+        sentences = Sentences.of(text.strip(), self.language)
+        return sentences.first(self.number, complete=complete)
+
+
+@dataclass(frozen=True)
+class BulletLength:
+    """Exactly `number` bullet points."""
+
+    number: int
+    name: str = "bullets"
+
+    @property
+    def expected(self) -> str:
+        """The number with its unit."""
+        return f"exactly {counted(self.number, self.name)}"
+
+    def check(self, text: str) -> Check:
+        """Count the lines that begin like an item of a list."""
+        return check_bullets(text, self.number)
+
+    def cut(self, text: str, *, complete: bool = True) -> str | None:
+        """The text up to the end of the last bullet point that may stay."""
+        lines = text.strip().splitlines(keepends=True)
+        heads = accumulate(lines if complete else lines[:-1])
+        return next((head.rstrip() for head in heads if self.check(head).ok), None)
 
 
 @dataclass(frozen=True)
@@ -90,29 +104,21 @@ class WordLength:
     least: int
     most: int
     language: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The unit."""
-        return "words"
+    name: str = "words"
 
     @property
     def expected(self) -> str:
         """The range with its unit."""
-        return f"{_range(self.least, self.most)} words"
+        return f"{self.least} to {self.most} words"
 
     def check(self, text: str) -> Check:
         """Count the words."""
-        found = count_words(text)
-        ok = self.least <= found <= self.most
-        return Check("words", ok, _range(self.least, self.most), found)
+        return check_words(text, self.least, self.most)
 
     def cut(self, text: str, *, complete: bool = True) -> str | None:
         """The most whole sentences that are within the range."""
-        return next(filter(self._holds, _heads(text, self.language, complete)), None)
-
-    def _holds(self, text: str) -> bool:
-        return self.check(text).ok
+        heads = _heads(text, self.language, complete)
+        return next((head for head in heads if self.check(head).ok), None)
 
 
 @dataclass(frozen=True)
@@ -121,59 +127,30 @@ class CharacterLength:
 
     most: int
     language: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The unit."""
-        return "characters"
+    name: str = "characters"
 
     @property
     def expected(self) -> str:
         """The limit with its unit."""
-        return f"at most {counted(self.most, 'characters')}"
+        return f"at most {counted(self.most, self.name)}"
 
     def check(self, text: str) -> Check:
         """Count the characters, without the blanks around the text."""
-        found = len(text.strip())
-        return Check("characters", found <= self.most, self.most, found)
+        return check_characters(text, self.most)
 
     def cut(self, text: str, *, complete: bool = True) -> str | None:
         """The most whole sentences that fit."""
         heads = _heads(text, self.language, complete)
-        return next((head for head in heads if len(head) <= self.most), None)
-
-
-@dataclass(frozen=True)
-class BulletPoints:
-    """The lines of `text` that start like an item of a list."""
-
-    text: str
-
-    @property
-    def count(self) -> int:
-        """Their number."""
-        return len(_BULLET.findall(self.text))
-
-    @property
-    def possible(self) -> set[int]:
-        """Their number: there is no doubt."""
-        return {self.count}
-
-    def first(self, number: int, *, complete: bool = True) -> str | None:
-        """The text up to the end of the first `number` bullet points; None if there are fewer."""
-        lines = self.text.splitlines(keepends=True)
-        ends = accumulate(lines if complete else lines[:-1])
-        return next((e.rstrip() for e in ends if BulletPoints(e).count == number), None)
+        return next((head for head in heads if self.check(head).ok), None)
 
 
 def lengths_of(values: Mapping[str, Any]) -> tuple[Length, ...]:
     """The lengths that a task's values ask for."""
     language, lengths = values.get("language"), list[Length]()
     if number := values.get("sentences"):
-        find = partial(Sentences.of, language=language)
-        lengths.append(ExactLength(number, "sentences", find))
+        lengths.append(SentenceLength(number, language))
     if number := values.get("bullets"):
-        lengths.append(ExactLength(number, "bullets", BulletPoints))
+        lengths.append(BulletLength(number))
     if words := values.get("words"):
         lengths.append(WordLength(*word_range(str(words)), language))
     if most := values.get("max_chars"):
@@ -193,21 +170,6 @@ def word_range(value: str) -> tuple[int, int]:
             f"--words cannot be {value!r}", hint="Write a number or a range, such as 60 or 50-70."
         )
     return first, last
-
-
-def count_words(text: str) -> int:
-    """The number of words of a text."""
-    return len(text.split())
-
-
-def counted(number: int | str, name: str) -> str:
-    """A number with its unit, such as "1 bullet point"."""
-    unit = {"bullets": "bullet points"}.get(name, name)
-    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
-
-
-def _range(least: int, most: int) -> str:
-    return f"{least} to {most}"
 
 
 def _heads(text: str, language: str | None, complete: bool) -> Iterator[str]:

@@ -8,13 +8,16 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from mistral_cli.checks.check import Check
+from mistral_cli.generation.answer import Answer, Timings
 from mistral_cli.generation.checking.wording import failure
 
 if TYPE_CHECKING:
-    from mistral_cli.generation.answer import Answer
     from mistral_cli.generation.checking.lengths import Length
     from mistral_cli.generation.checking.options import CheckOptions
     from mistral_cli.generation.planner import PreparedRequest
+
+# Not "empty" or "repetition": the rest of the answer may be neither.
+_FIRST_LINE = ("control tokens", "instruction", "script", "language")
 
 Reaction = Literal["report", "retry", "fail"]
 """What follows from a failed check: a warning; one more request, then a warning; or an error."""
@@ -25,7 +28,8 @@ class Rule:
     """One or more checks that are made together.
 
     `expected` says for a dry run what they expect. With `holds` the answer is printed only once
-    it is complete and checked. `length` can cut an answer that is too long.
+    it is complete and checked; with `at_beginning` its first line can be checked before the rest.
+    `length` can cut an answer that is too long.
     """
 
     names: tuple[str, ...]
@@ -33,6 +37,7 @@ class Rule:
     reaction: Reaction = "retry"
     expected: str = ""
     holds: bool = True
+    at_beginning: bool = False
     length: Length | None = None
 
 
@@ -59,12 +64,16 @@ def planned_fields(check: PlannedCheck) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class AnswerRules:
-    """The rules for one answer, which a message calls `noun`; `again` asks for another one."""
+    """The rules for one answer, which a message calls `noun`; `again` asks for another one.
+
+    `suspicious` is true for a beginning that must be checked before it is printed.
+    """
 
     rules: tuple[Rule, ...]
     noun: str
     again: str
     keeps_preamble: bool = False
+    suspicious: Callable[[str], bool] = lambda _: False
 
     @property
     def hold_back(self) -> bool:
@@ -85,6 +94,13 @@ class AnswerRules:
         """Make all checks of an answer, the last of so many `attempts`."""
         checks = (check for rule in self.rules for check in rule.run(answer))
         return tuple(replace(check, attempts=attempts) for check in checks)
+
+    def failed_at_beginning(self, line: str) -> list[Check]:
+        """The checks that already the first line of an answer fails."""
+        answer = Answer(line, "stop", 0, Timings(0.0, 0.0, 0.0))
+        rules = [rule for rule in self.rules if rule.at_beginning]
+        checks = [check for rule in rules for check in rule.run(answer)]
+        return [each for each in self.failed(checks, "retry", "fail") if each.name in _FIRST_LINE]
 
     def failed(self, checks: Iterable[Check], *reactions: Reaction) -> list[Check]:
         """The failed ones of `checks` that have one of these reactions."""
@@ -115,15 +131,6 @@ RulesOf = Callable[["PreparedRequest"], AnswerRules]
 """The rules for the answer to each of the requests about a text."""
 
 NO_RULES = AnswerRules((), "answer", "", keeps_preamble=True)
-
-
-def answer_rules(options: CheckOptions, prepared: PreparedRequest) -> AnswerRules:
-    """The rules for the answer to a prompt of the user's own."""
-    prompt = prepared.prompt
-    # What is sent unchanged is answered unchanged: a --raw prompt, a request with its own messages.
-    if isinstance(prompt.content, str) or not prompt.text.text:
-        return NO_RULES
-    return AnswerRules((), "answer", "Answer again.", options.keeps_preamble)
 
 
 def constraint_reaction(options: CheckOptions) -> Reaction:

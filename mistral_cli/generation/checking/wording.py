@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from mistral_cli.generation.checking.lengths import counted
-
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check, Finding
 
 _LISTED = 5  # findings in a message
+_SUBJECTS = {"script": "words in another script", "instruction": "the answer has the instruction"}
 _LENGTHS = ("sentences", "bullets", "words", "characters")
 
 
@@ -18,8 +17,10 @@ def failure(check: Check, noun: str) -> str:
     """One line about a failed check of the answer that `noun` names."""
     if check.name in _LENGTHS:
         return f"the {noun} has {counted(check.found or 0, check.name)}, {_wanted(check)}"
+    if check.name == "language":
+        return f"the {noun} is in {check.found}, not in {check.expected}"
     if check.findings:
-        return f"{check.name}: {_listed(check.findings)}"
+        return f"{_SUBJECTS.get(check.name, check.name)}: {_listed(check.findings)}"
     if isinstance(check.found, str) and check.expected is None:
         return check.found
     if check.expected is not None:
@@ -30,6 +31,12 @@ def failure(check: Check, noun: str) -> str:
 def failures(checks: Sequence[Check], noun: str) -> str:
     """All failed checks in one line."""
     return "; ".join(failure(check, noun) for check in checks)
+
+
+def counted(number: int | str, name: str) -> str:
+    """A number with its unit, such as "1 bullet point"."""
+    unit = {"bullets": "bullet points"}.get(name, name)
+    return f"{number} {unit.removesuffix('s') if number == 1 else unit}"
 
 
 def _wanted(check: Check) -> str:

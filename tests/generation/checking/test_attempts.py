@@ -16,11 +16,12 @@ from support.plans import Model, jobs_of
 from support.program import Run
 
 from mistral_cli.checks.check import Check, Finding
+from mistral_cli.checks.preamble import without_preamble
 from mistral_cli.engines.types import Request
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.answer import Answer
 from mistral_cli.generation.checking.attempts import AnswerRejected
-from mistral_cli.generation.checking.beginning import Beginning, remove_preamble
+from mistral_cli.generation.checking.beginning import Beginning
 from mistral_cli.generation.checking.merging import PlacedChecks, merged
 from mistral_cli.generation.checking.options import CheckOptions, FactsMode
 from mistral_cli.generation.checking.rules import AnswerRules
@@ -35,6 +36,7 @@ from mistral_cli.tasks.translate import translate
 
 TWO = "The committee met on Monday. It bought a boat."
 THREE = f"{TWO} All were in favour of it."
+TEXT = f"One. Two. Three. Four. {THREE} Nothing was said of its price."
 
 
 class Printed(ResultWriter):
@@ -100,7 +102,7 @@ def ask(
 def test_the_answer_with_fewer_failed_constraints_is_kept(
     mistral: Path, values: dict[str, Any], answers: list[str], kept: int, failed: list[str]
 ) -> None:
-    result, model, printed = ask(summarize(**values), mistral, "A text.", answers)
+    result, model, printed = ask(summarize(**values), mistral, TEXT, answers)
     assert result.answer.text == answers[kept]
     assert [check.name for check in result.checks if not check.ok] == failed
     assert {check.attempts for check in result.checks} == {2}
@@ -110,22 +112,23 @@ def test_the_answer_with_fewer_failed_constraints_is_kept(
 
 
 def test_an_answer_that_is_right_costs_one_request(mistral: Path) -> None:
-    result, model, _ = ask(summarize(sentences=2), mistral, "A text.", [TWO])
+    result, model, _ = ask(summarize(sentences=2), mistral, TEXT, [TWO])
     assert len(model.prompts) == 1
     assert result.warnings == ()
-    assert [(c.name, c.ok, c.expected, c.found, c.attempts) for c in result.checks] == [
-        ("sentences", True, 2, 2, 1),
-        ("complete", True, None, None, 1),
+    assert all(check.ok for check in result.checks)
+    assert [(c.name, c.expected, c.found, c.attempts) for c in result.checks[:2]] == [
+        ("sentences", 2, 2, 1),
+        ("complete", None, None, 1),
     ]
 
 
 def test_two_constraints_are_named_and_cut_together(mistral: Path) -> None:
     task = summarize(sentences=2, words="3-12")
     long = f"{THREE} And one more sentence that is far too long for this."
-    result, model, _ = ask(task, mistral, "A text.", [long, long])
+    result, model, _ = ask(task, mistral, TEXT, [long, long])
     again = "the summary has 4 sentences, not 2 sentences; the summary has 26 words, not 3 to 12"
     assert again in model.prompts[1]
-    assert "Write it again in exactly 2 sentences and 3 to 12 words." in model.prompts[1]
+    assert "Write it again in exactly 2 sentences and 3 to 12 words," in model.prompts[1]
     assert result.answer.text == TWO
     assert result.warnings == ("the model wrote 4 sentences: cut after 2 sentences",)
 
@@ -150,7 +153,7 @@ def test_strict_prints_nothing_of_an_answer_that_fails(mistral: Path) -> None:
     for answers in ([THREE, f"{THREE} Four."], ["One.", "One."]):
         printed = Printed()
         task = summarize(sentences=5, strict=True)
-        ((job,), planner) = jobs_of(task, mistral, "A text.")
+        ((job,), planner) = jobs_of(task, mistral, TEXT)
         left = list(answers)
         model = Streaming(planner, lambda _, left=left: left.pop(0))
         with pytest.raises(AnswerRejected) as caught:
@@ -165,7 +168,7 @@ def test_strict_prints_nothing_of_an_answer_that_fails(mistral: Path) -> None:
 
 
 def test_strict_accepts_what_a_cut_or_a_retry_made_right(mistral: Path) -> None:
-    result, _, printed = ask(summarize(sentences=2, strict=True), mistral, "x", [THREE, "One."])
+    result, _, printed = ask(summarize(sentences=2, strict=True), mistral, TEXT, [THREE, "One."])
     assert result.answer.text == TWO
     assert printed.deltas == [TWO]
 
@@ -198,7 +201,7 @@ def test_a_refused_answer_is_exit_code_7_with_an_empty_stdout(
     run: Run, mistral: Path, script: Script
 ) -> None:
     script(pieces=["One.", " Two.", " Three."])
-    call = ("summarize", "A text.", "-m", mistral, "--engine", "fake", "--sentences", 4)
+    call = ("summarize", TEXT, "-m", mistral, "--engine", "fake", "--sentences", 4)
     for more in ((), ("--json",)):
         refused = run(*call, "--strict", *more)
         assert (refused.status, refused.stdout) == (7, "")
@@ -217,28 +220,80 @@ def test_a_refused_answer_is_exit_code_7_with_an_empty_stdout(
 
 
 def test_a_text_without_constraints_streams_from_its_first_word(mistral: Path) -> None:
-    for task in (generate(), summarize(), translate(to="German")):
+    for task in (generate(), summarize(), translate()):
         result, _, printed = ask(task, mistral, "Nothing of note.", [THREE])
         assert len(printed.deltas) >= len(THREE.split()) - 1, task.name
         assert "".join(printed.deltas) == result.answer.text == THREE
 
 
 def test_a_constraint_holds_the_text_back_until_it_is_checked(mistral: Path) -> None:
-    _, _, printed = ask(summarize(sentences=3), mistral, "A text.", [THREE])
+    _, _, printed = ask(summarize(sentences=3), mistral, TEXT, [THREE])
     assert printed.deltas == [THREE]
 
 
 def test_a_preamble_is_removed_from_text_that_streams(mistral: Path) -> None:
     answer = f"Sure! Here is the summary:\n\n{THREE}"
-    for task in (generate(), summarize(), translate(to="German")):
+    for task in (generate(), summarize(), translate()):
         for streams in (True, False):
             result, _, printed = ask(task, mistral, "Much was said.", [answer], streams=streams)
             assert "".join(printed.deltas) == result.answer.text == THREE
             assert (len(printed.deltas) > 3) == streams
-    kept, _, printed = ask(generate(preamble=True), mistral, "x", [answer])
+    kept, _, printed = ask(generate(preamble=True), mistral, TEXT, [answer])
     assert "".join(printed.deltas) == kept.answer.text == answer
-    raw, _, printed = ask(generate(), mistral, "x", [answer], raw=True)
+    raw, _, printed = ask(generate(), mistral, TEXT, [answer], raw=True)
     assert "".join(printed.deltas) == raw.answer.text == answer
+
+
+GERMAN = "Der Ausschuss traf sich am Montag und kaufte nach langer Beratung ein neues Boot."
+ENGLISH = "The committee met on Monday, and after long deliberation it bought a new boat."
+
+
+@pytest.mark.parametrize(
+    ("task", "text", "flawed", "problem"),
+    [
+        (translate(to="German"), ENGLISH, ENGLISH, "is in English, not in German"),
+        (translate(to="German"), ENGLISH, "<|im_start|>assistant\nDer", "control token"),
+        (
+            summarize(),
+            ENGLISH,
+            "\u041a\u043e\u043c\u0438\u0442\u0435\u0442 met.\nIt",
+            "Cyrillic script",
+        ),
+    ],
+)
+def test_a_flawed_beginning_is_refused_before_it_is_printed(
+    mistral: Path, task: Task, text: str, flawed: str, problem: str
+) -> None:
+    good = GERMAN if task.name == "translate" else "It bought a boat."
+    longer = f"{flawed} and more\nof this kind " + "and so on " * 60
+    result, model, printed = ask(task, mistral, text, [longer, good])
+    assert problem in model.prompts[1]
+    assert "".join(printed.deltas) == result.answer.text == good
+    assert len(model.prompts[1]) < len(model.prompts[0]) + 600  # the model was stopped early
+    assert {check.attempts for check in result.checks} == {2}
+    assert result.warnings == ()
+
+
+def test_the_end_of_a_text_that_streams_is_only_reported(mistral: Path) -> None:
+    loop = "It bought a boat and then it met again on Monday at noon. " * 6
+    result, _, printed = ask(summarize(), mistral, ENGLISH, [f"It met. {loop}"])
+    assert len(printed.deltas) > 20
+    assert [check.name for check in result.checks if not check.ok] == ["repetition"]
+    assert result.warnings[0].startswith('repetition: "It bought a boat')
+    # Where nothing is printed yet, it is requested once more.
+    result, _, _ = ask(summarize(), mistral, ENGLISH, [f"It met. {loop}", "It met."], streams=False)
+    assert result.answer.text == "It met."
+    result, _, _ = ask(summarize(strict=True), mistral, ENGLISH, [f"It met. {loop}", "It met."])
+    assert result.answer.text == "It met."
+
+
+def test_the_language_of_a_summary_is_a_constraint(mistral: Path) -> None:
+    task = summarize(language="German")
+    result, model, printed = ask(task, mistral, ENGLISH * 3, [ENGLISH, GERMAN])
+    assert "the summary is in English, not in German. Write it again in German," in model.prompts[1]
+    assert printed.deltas == [GERMAN]
+    result, _, _ = ask(task, mistral, ENGLISH * 3, [ENGLISH, ENGLISH])
+    assert result.warnings == ("the summary is in English, not in German (after one retry)",)
 
 
 BEGINNINGS = st.sampled_from(
@@ -249,19 +304,13 @@ BEGINNINGS = st.sampled_from(
 @given(st.lists(BEGINNINGS, max_size=9))
 def test_text_that_streams_is_the_same_as_whole_text(deltas: list[str]) -> None:
     shown: list[str] = []
-    rules = AnswerRules((), "answer", "")
-    beginning = Beginning(rules, _Prepared(), shown.append)  # type: ignore[arg-type]
+    beginning = Beginning(AnswerRules((), "answer", ""), "", shown.append)
     for delta in deltas:
         beginning.feed(delta)
-    written = beginning.end("".join(deltas))
-    assert "".join(shown) == written
-    assert written.rstrip() == remove_preamble("".join(deltas)).rstrip()
-
-
-class _Prepared:
-    class prompt:
-        class text:
-            text = ""
+    whole = without_preamble("".join(deltas)).rstrip()
+    assert "".join(shown) == beginning.written
+    # An answer that ends before it is released is not printed yet.
+    assert beginning.written.rstrip() == (whole if beginning.released else "")
 
 
 # --- settings ----------------------------------------------------------------------------------
