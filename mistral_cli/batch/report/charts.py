@@ -58,7 +58,7 @@ def throughput(work: Sequence[Work]) -> Chart | None:
     if end <= 0:
         return None
     interval = _clock_step(end / _MAX_INTERVALS)
-    intervals = math.ceil(end / interval)
+    intervals = math.ceil(round(end / interval, 6))  # 0.14 / 0.005 is a little more than 28
     widths = [min(interval, end - number * interval) for number in range(intervals)]
     prompt, answer = [0.0] * intervals, [0.0] * intervals
     for each in work:

@@ -40,6 +40,14 @@ def test_inconsistent_times_lose_no_tokens() -> None:
     )
 
 
+def test_times_that_are_whole_intervals_leave_no_empty_one() -> None:
+    for end in (0.14, 0.28, 0.56, 1.12):  # of all milliseconds below 30 s
+        chart = charts.throughput([Work(end, 0.0, end, 0, 100)])
+        assert chart is not None
+        assert sum(bar.width for bar in chart.bars) == pytest.approx(100)
+        assert {round(bar.width / chart.bars[0].width, 6) for bar in chart.bars} == {1}, end
+
+
 def test_no_times_make_no_throughput_chart() -> None:
     assert charts.throughput([]) is None
     assert charts.throughput([Work(0.0, 0.0, 0.0, 1, 1)]) is None
