@@ -36,7 +36,6 @@ from mistral_cli.engines.selection import EngineRequirements, EngineSelection, s
 from mistral_cli.errors import ContextExceeded, GpuRequired, ModelUnusable, UsageError
 from mistral_cli.generation.run import _report_layers
 from mistral_cli.models.gguf import GGUF, read_gguf
-from mistral_cli.system import files
 
 LLAMA_CPP = backend("llama.cpp")
 CTRANSFORMERS = backend("ctransformers")
@@ -426,16 +425,14 @@ def test_only_this_user_can_reach_the_listener(model: GGUF) -> None:
 
 
 def test_a_failed_load_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    monkeypatch.setattr(files, "_LONGEST_BASE", 1000)
     path = write_mistral(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
-    with pytest.raises(ModelUnusable, match=r"'llama\.rope\.dimension_count' is 6"):
-        LLAMA_CPP.open(read_gguf(path), LoadOptions(512, threads=1))
-    assert not list(folder.iterdir())
+    with tempfile.TemporaryDirectory() as folder:  # a short name, for the socket
+        monkeypatch.setattr(tempfile, "tempdir", folder)
+        with pytest.raises(ModelUnusable, match=r"'llama\.rope\.dimension_count' is 6"):
+            LLAMA_CPP.open(read_gguf(path), LoadOptions(512, threads=1))
+        assert not list(Path(folder).iterdir())
 
 
 def test_a_very_long_temporary_folder(

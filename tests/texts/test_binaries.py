@@ -50,7 +50,7 @@ BINARIES = [
     (b"RIFF\x24\0\0\0WAVEfmt ", "a sound file (WAV)", "whisper"),
     (b"\0\0\0\x20ftypisom", "a video (MP4)", "whisper"),
     (_zip(), "an archive (ZIP)", "unzip 'my file'"),
-    (gzip.compress(b"text"), "an archive (gzip)", "gunzip -k"),
+    (gzip.compress(b"text", mtime=0), "an archive (gzip)", "gunzip -k"),
     (bz2.compress(b"text"), "an archive (bzip2)", "bunzip2 -k"),
     (lzma.compress(b"text"), "an archive (xz)", "unxz -k"),
     (_tar(), "an archive (tar)", "tar -xf"),
