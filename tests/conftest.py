@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -66,6 +67,13 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     # The cache folder stays the user's own, because it contains the real model.
     monkeypatch.setenv("MISTRAL_CLI_PROMPT_CACHE", "0")
+
+
+@pytest.fixture
+def short_folder() -> Iterator[Path]:
+    """An empty folder in which a socket can be: its path is shorter than that of `tmp_path`."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(autouse=True)

@@ -72,14 +72,13 @@ def test_stop_signals_at_random_moments(
     name: str,
     engine: tuple[str, ...],
     tmp_path: Path,
+    short_folder: Path,
     mistral: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     chance = random.Random(f"{os.environ.get('STOPS_SEED', '1')} {name} {engine}")
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("TMPDIR", str(temporary))
+    monkeypatch.setenv("TMPDIR", str(short_folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     write_rows(tmp_path / "rows.jsonl", *(f"row {number}" for number in range(30)))
     command = [*COMMANDS[name].format(model=mistral).split(), *engine]
@@ -103,7 +102,7 @@ def test_stop_signals_at_random_moments(
         if "mistral_cli" in stopped.stderr:  # else Python was stopped before it ran ours
             assert "Traceback" not in stopped.stderr, where
             assert "Exception ignored" not in stopped.stderr, where
-        wait_until_empty(temporary, where)
+        wait_until_empty(short_folder, where)
         if name == "batch" and Path("out.jsonl").exists():
             lines_of(Path("out.jsonl"))
     print(f"{name} {engine}: the slowest of {STOPS} ended after {slowest:.2f} s")

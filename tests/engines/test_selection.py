@@ -424,15 +424,16 @@ def test_only_this_user_can_reach_the_listener(model: GGUF) -> None:
     assert not path.parent.exists()
 
 
-def test_a_failed_load_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_load_leaves_no_folder(
+    tmp_path: Path, short_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(short_folder))
     path = write_mistral(
         tmp_path / "bad.gguf", vocabulary=512, metadata={"llama.rope.dimension_count": 6}
     )
-    with tempfile.TemporaryDirectory() as folder:  # a short name, for the socket
-        monkeypatch.setattr(tempfile, "tempdir", folder)
-        with pytest.raises(ModelUnusable, match=r"'llama\.rope\.dimension_count' is 6"):
-            LLAMA_CPP.open(read_gguf(path), LoadOptions(512, threads=1))
-        assert not list(Path(folder).iterdir())
+    with pytest.raises(ModelUnusable, match=r"'llama\.rope\.dimension_count' is 6"):
+        LLAMA_CPP.open(read_gguf(path), LoadOptions(512, threads=1))
+    assert not list(short_folder.iterdir())
 
 
 def test_a_very_long_temporary_folder(

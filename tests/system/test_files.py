@@ -85,30 +85,25 @@ def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
     assert pipe.is_fifo()
 
 
-def test_folders_of_killed_processes_are_removed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(files, "_LONGEST_BASE", 1000)
+def test_folders_of_killed_processes_are_removed(tmp_path: Path) -> None:
     other = tmp_path / "mistral-cli-notes"
     other.mkdir()
-    code = "import time, mistral_cli.system.files as s\n"
-    code += "with s.scratch_folder() as f: print(f, flush=1)"
+    code = "import pathlib, sys, time, mistral_cli.system.files as s\n"
+    code += "with s.scratch_folder(pathlib.Path(sys.argv[1])) as f: print(f, flush=1)"
     child = subprocess.Popen(
-        [sys.executable, "-c", f"{code}; time.sleep(60)"],
-        env={**os.environ, "TMPDIR": str(tmp_path)},
+        [sys.executable, "-c", f"{code}; time.sleep(60)", tmp_path],
         stdout=subprocess.PIPE,
         text=True,
     )
     assert child.stdout
     folder_of_child = Path(child.stdout.readline().strip())
     (folder_of_child / "s.sock").touch()
-    with scratch_folder() as folder:
+    with scratch_folder(tmp_path) as folder:
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert sorted(tmp_path.iterdir()) == sorted([folder_of_child, other, folder])
     child.kill()
     child.communicate()
-    with scratch_folder() as folder:
+    with scratch_folder(tmp_path) as folder:
         assert sorted(tmp_path.iterdir()) == sorted([other, folder])
     assert list(tmp_path.iterdir()) == [other]
 
@@ -137,10 +132,8 @@ def test_another_thread_may_add_a_folder_where_a_signal_may_end_the_process(
 
 def test_the_same_process_id_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In another container that shares the folder, another process or none has this number."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(files, "_LONGEST_BASE", 1000)
     monkeypatch.setattr(os, "getpid", lambda: 2**22 + 1)  # here there is no such process
-    with scratch_folder() as first, scratch_folder():
+    with scratch_folder(tmp_path) as first, scratch_folder(tmp_path):
         assert first.exists()
 
 

@@ -19,9 +19,9 @@ watch()
 _STOPS = pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
 
 
-def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> subprocess.Popen[str]:
+def start(short_folder: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> subprocess.Popen[str]:
     """Start a program with its own folder for temporary files, and wait until it sleeps."""
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(short_folder))
     running = subprocess.Popen(
         [sys.executable, "-c", _BEGIN + code],
         stdout=subprocess.PIPE,
@@ -37,7 +37,7 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> subproc
 
 @_STOPS
 def test_a_stop_during_a_native_call_that_does_not_return(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     code = """
 mutex = ctypes.create_string_buffer(64)  # locking it twice waits forever, whatever signal comes
@@ -47,16 +47,16 @@ with stoppable(), scratch_folder():
     print("ready", flush=True)
     lock(mutex)
 """
-    running = start(tmp_path, monkeypatch, code)
+    running = start(short_folder, monkeypatch, code)
     running.send_signal(number)
     assert running.communicate(timeout=30) == ("", "")
     assert running.returncode == 128 + number
-    assert not list(tmp_path.iterdir())
+    assert not list(short_folder.iterdir())
 
 
 @_STOPS
 def test_a_stop_during_a_load_that_holds_the_lock_of_python(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     code = """
 with stoppable(), scratch_folder() as folder:
@@ -65,15 +65,15 @@ with stoppable(), scratch_folder() as folder:
         print("ready", flush=True)
         ctypes.PyDLL(None).sleep(100)
 """
-    running = start(tmp_path, monkeypatch, code)
+    running = start(short_folder, monkeypatch, code)
     running.send_signal(number)
     assert running.communicate(timeout=30) == ("", "")
     assert running.returncode == -number
-    wait_for(lambda: not list(tmp_path.iterdir()))
+    wait_for(lambda: not list(short_folder.iterdir()))
 
 
 def test_a_load_within_on_stop_is_completed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
 from mistral_cli.system.signals import request_stop
@@ -85,14 +85,14 @@ try:
 except StopRequested as stopped:
     print(stopped.number, flush=True)
 """
-    running = start(tmp_path, monkeypatch, code)
+    running = start(short_folder, monkeypatch, code)
     running.send_signal(signal.SIGTERM)
     running.send_signal(signal.SIGTERM)
     assert running.communicate(timeout=30) == (f"loaded\n{signal.SIGTERM}\n", "")
 
 
 def test_later_signals_do_not_interrupt_the_clean_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
 try:
@@ -107,7 +107,7 @@ try:
 except StopRequested as stopped:
     sys.exit(128 + stopped.number)
 """
-    running = start(tmp_path, monkeypatch, code)
+    running = start(short_folder, monkeypatch, code)
     assert running.stdout
     running.send_signal(signal.SIGTERM)
     assert running.stdout.readline() == "cleaning up\n"
@@ -118,7 +118,7 @@ except StopRequested as stopped:
 
 
 def test_a_clean_up_that_hangs_is_cut_short(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     code = """
 with stoppable(), scratch_folder():
@@ -128,15 +128,15 @@ with stoppable(), scratch_folder():
     finally:
         time.sleep(100)
 """
-    running = start(tmp_path, monkeypatch, code)
+    running = start(short_folder, monkeypatch, code)
     running.send_signal(signal.SIGTERM)
     assert running.communicate(timeout=30) == ("", "")
     assert running.returncode == 128 + signal.SIGTERM
-    assert not list(tmp_path.iterdir())
+    assert not list(short_folder.iterdir())
 
 
 def test_patience_waits_until_a_stop_is_requested(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    short_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As training does, which ends after the current step at the first signal."""
     code = """
@@ -155,7 +155,7 @@ try:
 except StopRequested as stopped:
     sys.exit(128 + stopped.number)
 """
-    running = start(tmp_path, monkeypatch, code)
+    running = start(short_folder, monkeypatch, code)
     assert running.stdout
     running.send_signal(signal.SIGTERM)
     assert running.stdout.readline() == "1\n"
