@@ -30,6 +30,7 @@ from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 from mistral_cli.engines.llama_cpp import machine_build
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import Config
+from mistral_cli.system.machine import usable_cores
 from mistral_cli.system.terminal import Terminal
 
 # The tests start the program some 1,500 times. Without bytecode each process compiles the modules
@@ -42,10 +43,22 @@ sys.dont_write_bytecode = False
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
+# Each worker of pytest-xdist and its programs have a core of their own: the threads of two engines
+# that share cores wait for each other by spinning, which makes them several times slower.
+if (worker := os.environ.get("PYTEST_XDIST_WORKER")) and hasattr(os, "sched_setaffinity"):
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[int(worker.removeprefix("gw")) % len(cores)]})
+
 # Every run tries the same examples; HYPOTHESIS_PROFILE=thorough looks for new ones.
 settings.register_profile("ours", deadline=None, derandomize=True)
 settings.register_profile("thorough", deadline=None, max_examples=3000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ours"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """As many workers as this process may use cores: a container may have few of many."""
+    return usable_cores()
 
 
 @pytest.fixture(autouse=True)

