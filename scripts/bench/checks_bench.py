@@ -21,7 +21,7 @@ def main() -> None:
     parser.add_argument("--named", action="store_true", help="name the languages to the checks")
     parser.add_argument("-v", action="store_true", help="list what was missed and doubted")
     args = parser.parse_args()
-    for title, folder in (("tuned on", PAIRS), ("held back", PAIRS / "held_back")):
+    for title, folder in (("written first", PAIRS), ("held back at first", PAIRS / "held_back")):
         print(f"\n{title}:\n")
         total = Figures()
         by_language: dict[str, Figures] = {}

@@ -158,6 +158,9 @@ class DateFinder:
             number = item.text[:-1]
             readings.append((Quantity(digit_values(number)[0]),))
             readings += dotted_readings(number)
+        hours = parts[-1] <= 24 and self._lexicon.phrase("hour", self._words(at + 1))
+        if item.kind == "pair" and "-" in item.text and (hours or self._before_hour(at)):
+            readings.append(tuple(Clock(frozenset((60 * part,))) for part in parts))
         self.used |= used
         fact = self._fact(used, tuple(readings))
         plain = item.kind == "pair" and (item.text[-3] == "-" or len(readings) == 1)
@@ -207,7 +210,7 @@ class DateFinder:
         count = self._lexicon.phrase("hour", words)
         after = self._text[item.end : item.end + 7]
         if not count and not _MERIDIEM.match(after) and not self._half_day_words(at + 1):
-            if item.half is not None and self._word(at - 1) in small_words("before_hour"):
+            if item.half is not None and self._before_hour(at):
                 minutes = frozenset((hour * 60 + 30, (hour * 60 + 30 + _HALF_DAY) % _DAY_LENGTH))
                 self.used.add(at)
                 return Fact("dates", item.start, item.end, ((Clock(minutes),), (Quantity(value),)))
@@ -233,6 +236,10 @@ class DateFinder:
             if isinstance(item, Number) and item.fraction and item.values[-1] in (0.5, 0.25):
                 return int(item.values[-1] * 60), 2
         return 0, 0
+
+    def _before_hour(self, at: int) -> bool:
+        """True after "at", "um" and other words that an hour follows."""
+        return self._word(self._skip(at - 1, -1, frozenset("."), 1)) in small_words("before_hour")
 
     def _half_past(self, at: int, item: Number) -> Fact | None:
         word = self._text[item.start : item.end].lower()
@@ -314,8 +321,10 @@ class DateFinder:
 
     def _words(self, at: int) -> list[str]:
         words = []
-        for place in range(at, at + 4):
+        for place in range(at, at + 5):
             item = self._item(place)
+            if isinstance(item, Token) and item.text == "'":
+                continue  # "'s avonds"
             if not isinstance(item, Token) or item.kind != "word":
                 break
             words.append(item.text)

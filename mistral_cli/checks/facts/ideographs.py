@@ -46,6 +46,8 @@ _COUNTED = re.compile(
     "户戸家所场場间間吨公千米km%字页頁题日号項项票辆輛瓶杯盒箱か月ヶカ季]"
 )
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
+_CJK_RUN = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
+_AROUND = 24  # characters of a date or number in digits before such a character
 _AFTERNOON = ("下午", "晚上", "傍晚", "午後", "夜", "오후")
 _WEEK_ZH = "一二三四五六日"
 _WEEK_JA = "月火水木金土日"
@@ -74,7 +76,7 @@ def find_ideographs(text: str) -> tuple[list[Fact], str]:
     """The facts that such a text writes in its own way, and the text with spaces in their place."""
     if not _CJK.search(text):
         return [], text
-    facts = [*_facts(text)]
+    facts = [fact for start, end in _regions(text) for fact in _facts(text, start, end)]
     parts = []
     at = 0
     for fact in facts:
@@ -83,8 +85,20 @@ def find_ideographs(text: str) -> tuple[list[Fact], str]:
     return facts, "".join([*parts, text[at:]])
 
 
-def _facts(text: str) -> Iterator[Fact]:
-    for match in _FACT.finditer(text):
+def _regions(text: str) -> list[list[int]]:
+    """The parts of a text near such characters."""
+    regions: list[list[int]] = []
+    for match in _CJK_RUN.finditer(text):
+        start, end = match.start() - _AROUND, match.end() + _AROUND
+        if regions and start <= regions[-1][1]:
+            regions[-1][1] = end
+        else:
+            regions.append([max(0, start), end])
+    return regions
+
+
+def _facts(text: str, start: int, end: int) -> Iterator[Fact]:
+    for match in _FACT.finditer(text, start, end):
         if match["date"]:
             yield _date(match)
         elif match["weekday"]:

@@ -16,7 +16,8 @@ _MARKUP = re.compile(
     r"|\$[A-Z_][A-Z0-9_]{1,60}(?![a-z])|%[A-Z][A-Z0-9_]{1,40}%)"
     r"|(?P<tag></?[A-Za-z][A-Za-z0-9-]{0,30}(?: [^<>\n]{0,200})?/?>)"
     r"|(?P<path>(?<![\w./])/[A-Za-z][\w.-]{0,60}(?:/[\w.-]{1,60}){1,12})"
-    r"|(?P<phone>(?<![\w.,/-])(?:\+\d|\(?0\d|1-\d{3}-)[\d ()/.-]{4,24}\d(?!\w)"
+    r"|(?P<phone>(?<![\w.,:/-])(?:\+\d{1,3}|\(?0\d{1,4}\)?|1-\d{3}|\(\d{2,3}\))"
+    r"(?:[ /.-]{1,3}\(?\d{2,}\)?){1,6}(?!\w)"
     r"|(?<![\w.-])\d{2,3}(?:-\d{2,4}){2,3}(?![\w-]))"
 )
 _CHARS = r"A-Za-z0-9\u00c0-\u024f\u0370-\u04ff@._%+/:-"
@@ -46,11 +47,11 @@ _MAGNITUDES = frozenset(
 _LONGEST_NUMBER = 15
 """Digits that a number may have: what is longer identifies something."""
 
+_SHORTEST_PHONE = 7  # digits
+_DAY = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{2,4}")
 _NO_KEY = re.compile(r"[\W_]+")
+_PARTS = re.compile(r"\d+|[^\W\d_]+")
 _RUN = re.compile(r"\d[\d ()/.-]*\d")
-_PAIR = re.compile(
-    r"([^\W\d_]{1,12})[ .:#-]{1,2}(?:[nN][oOr][.] )?(\d[\d.]{0,12})|(\d{1,8}) ([A-Za-z]{1,3})\b"
-)
 
 
 class Literal(NamedTuple):
@@ -75,9 +76,15 @@ def _markup(text: str) -> Iterator[Literal]:
     for match in _MARKUP.finditer(text):
         kind = match.lastgroup or ""
         piece = match[0]
+        if kind == "phone" and not _is_phone(piece):
+            continue
         if kind in ("url", "path"):
             piece = piece.rstrip(".,;:!?)'")
         yield Literal(kind, piece, match.start(), match.start() + len(piece), _key(kind, piece))
+
+
+def _is_phone(text: str) -> bool:
+    return sum(map(str.isdigit, text)) >= _SHORTEST_PHONE and not _DAY.fullmatch(text)
 
 
 def _chunks(text: str) -> Iterator[Literal]:
@@ -148,10 +155,11 @@ class LiteralIndex:
     def _text(self) -> str:
         return self._source.lower()
 
-    @cached_property
-    def _pairs(self) -> set[str]:
-        """Codes in two parts: "NX 450"."""
-        return {squeezed(match[0]) for match in _PAIR.finditer(self._source)}
+    def _has_parts(self, key: str) -> bool:
+        """True for a code that the text writes in parts: "NX 450"."""
+        parts = _PARTS.findall(key)
+        pattern = r"[ .:#/-]{0,3}".join(map(re.escape, parts))
+        return bool(parts) and re.search(rf"(?<!\w){pattern}(?!\w)", self._text) is not None
 
     @cached_property
     def _runs(self) -> str:
@@ -167,5 +175,5 @@ class LiteralIndex:
         if literal.kind in ("url", "mail", "file", "path"):
             return literal.key in self._text
         if literal.kind == "code":
-            return literal.key in self._pairs or literal.text.lower() in self._text
+            return literal.text.lower() in self._text or self._has_parts(literal.key)
         return False

@@ -10,20 +10,15 @@ from fractions import Fraction
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mistral_cli.checks.facts.derived import DerivedValues
 from mistral_cli.checks.facts.facts import Atom, Clock, Day, Fact, Quantity
 from mistral_cli.checks.facts.numbers import is_rounded
 from mistral_cli.checks.facts.units import unit
 
 if TYPE_CHECKING:
-    from mistral_cli.checks.facts.lexicon import Lexicon
     from mistral_cli.checks.facts.reader import FactText
 
-_NEAR = 160
-"""Characters within which numbers may be added up: about a long sentence."""
 
-_SMALL_COUNT = 12
-_ADDED = 9  # numbers that may be added up
-_BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s", re.MULTILINE)
 _NEXT_WORD = re.compile(r"[ -]([^\W\d_]{3,})")
 
 
@@ -32,12 +27,12 @@ class FactIndex:
 
     def __init__(self, source: FactText) -> None:
         self._source = source
+        self._derived = DerivedValues(source)
         self._quantities: dict[Fraction, list[tuple[frozenset[str], Fact]]] = defaultdict(list)
         self._bases: dict[tuple[str, Fraction], Fact] = {}
         self._days: list[Day] = []
         self._clocks: set[int] = set()
         self._bare: set[Fraction] = set()
-        self._plain: list[tuple[int, float, frozenset[str]]] = []
         self._hours: set[Fraction] = set()
         self._bare_hours: set[Fraction] = set()
         self._counted: dict[str, Fact] = {}
@@ -57,8 +52,6 @@ class FactIndex:
         if isinstance(atom, Quantity):
             if fact.check == "numbers" or not atom.units:  # "14 Uhr" is also a quantity
                 self._quantities[atom.value].append((atom.units, fact))
-            if fact.counts:
-                self._plain.append((fact.start, _float(atom.value), atom.units))
             if not atom.units:
                 self._bare.add(atom.value)
                 if fact.hour:
@@ -159,7 +152,9 @@ class FactIndex:
     # Numbers
 
     def _quantity(self, atom: Quantity, fact: Fact, *, derive: bool) -> tuple[str, str] | None:
-        same = self._quantities.get(atom.value)
+        same = self._quantities.get(atom.value, [])
+        if atom.units and atom.value < 1000:  # the 8 of a date is no 8 weeks
+            same = [each for each in same if each[1].check == "numbers"]
         if any(base in self._bases for base in _bases(atom)):
             return None
         if same:
@@ -171,7 +166,7 @@ class FactIndex:
             return None
         if fact.rough and self._is_rounded(atom):
             return None
-        if derive and fact.counts and (self._is_count(atom) or self._is_derived(atom)):
+        if derive and fact.counts and self._derived.has(atom):
             return None
         return "numbers", self._instead(atom)
 
@@ -192,54 +187,19 @@ class FactIndex:
         return "not in the text"
 
     def _is_rounded(self, atom: Quantity) -> bool:
+        if atom.units == {"percent"} and any(
+            quantity == "ratio" and is_rounded(atom.value, base * 100)
+            for quantity, base in self._bases
+        ):
+            return True
         return any(
-            is_rounded(atom.value, value)
-            and any(not atom.units or not units or units & atom.units for units, _ in entries)
+            is_rounded(atom.value, value) and any(_agree(atom.units, units) for units, _ in entries)
             for value, entries in self._quantities.items()
         )
 
-    def _is_count(self, atom: Quantity) -> bool:
-        """True if a small number may count what the text lists."""
-        if atom.units or atom.value.denominator != 1 or not 2 <= atom.value <= _SMALL_COUNT:
-            return False
-        return int(atom.value) in self._list_lengths
 
-    @property
-    def _list_lengths(self) -> set[int]:
-        if not hasattr(self, "_lengths"):
-            self._lengths = set(_list_lengths(self._source.prepared, self._source.lexicon))
-        return self._lengths
-
-    def _is_derived(self, atom: Quantity) -> bool:
-        """True if numbers that stand near each other in the text give this one."""
-        wanted = _float(atom.value)
-        large = bool(atom.units) or wanted > _SMALL_COUNT
-        plain = self._plain
-        for at, (start, value, units) in enumerate(plain):
-            total = value
-            for place in range(at + 1, min(len(plain), at + _ADDED)):
-                other_start, other, other_units = plain[place]
-                if other_start > start + _NEAR:
-                    break
-                if units == other_units and (not atom.units or units & atom.units):
-                    total += other
-                    sums = (total, value + other)
-                    if wanted in sums or (large and abs(value - other) == wanted):
-                        return True
-                if _is_share(wanted, value, units, other) or _is_share(
-                    wanted, other, other_units, value
-                ):
-                    return True
-        return False
-
-
-def _is_share(wanted: float, ratio: float, units: frozenset[str], whole: float) -> bool:
-    """True if a number is a share of another, or its double."""
-    if units == {"percent"}:
-        ratio /= 100
-    elif units or not (0 < ratio < 1 or ratio == 2):
-        return False
-    return abs(ratio * whole - wanted) <= 1e-9 * wanted
+def _agree(units: frozenset[str], others: frozenset[str]) -> bool:
+    return not units or not others or bool(units & others)
 
 
 def _counted_thing(text: str, fact: Fact) -> str | None:
@@ -248,13 +208,6 @@ def _counted_thing(text: str, fact: Fact) -> str | None:
         return None
     match = _NEXT_WORD.match(text, fact.end)
     return match[1][:5].lower() if match and len(match[1]) > 3 else None
-
-
-def _float(value: Fraction) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return 0.0
 
 
 def _weekday(day: Day) -> int | None:
@@ -271,23 +224,3 @@ def _bases(atom: Quantity) -> Iterator[tuple[str, Fraction]]:
         yield found.quantity, atom.value * found.size
     if not atom.units and 0 < atom.value <= 10:
         yield "ratio", atom.value
-
-
-def _list_lengths(text: str, lexicon: Lexicon) -> Iterator[int]:
-    """How many things each enumeration of a text has."""
-    bullets = len(_BULLET.findall(text))
-    if bullets > 1:
-        yield bullets
-    words = "|".join(lexicon.phrases["lists"]) or "and"
-    for match in re.finditer(rf"(?<=\s)(?:{words}|&)(?=\s)", text):
-        before = text[max(0, match.start() - 200) : match.start()]
-        sentence = re.split(r"[.!?;:\n(]\s", before)[-1]
-        items = sentence.split(",")
-        count = 2
-        for item in reversed(items[1:]):
-            if len(item.split()) > 4:
-                break
-            count += bool(item.strip())
-        yield count
-    for match in re.finditer(r"[^\s,、]{1,12}(?:、[^\s,、]{1,12}){1,11}", text):
-        yield match[0].count("、") + 1

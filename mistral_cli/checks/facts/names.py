@@ -20,7 +20,17 @@ if TYPE_CHECKING:
     from mistral_cli.checks.facts.reader import FactText
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'&][^\W\d_]+)*")
-_OPENING = re.compile(r"(?:\A|[.!?…:]['\")\]»“”]*\s|[\n\r|]|[-*•]\s|[«»„“”\"(\[])\s*\Z")
+_OPENING = re.compile(  # marks of Markdown, lists and quotations may stand at the beginning
+    r"(?:\A|[.!?…:;]|[\n\r|])[\s*_#>'\")(\[\]»“”«„•\d.)-]*\Z|[«„“”\"(\[]\Z"
+)
+_HEADING = re.compile(
+    r"\*\*[^*\n]{1,60}\*\*|^#{1,6} [^\n]{1,80}$|^[^\n:.]{1,40}:(?=\s|\Z)", re.MULTILINE
+)
+_TITLE = re.compile(r"(\w+)\.? \Z")
+_UPPER = "A-Z\u00c0-\u00d6\u00d8-\u00de\u0100-\u017f\u0391-\u03a9\u0401-\u042f"
+_CAPITAL = re.compile(rf"(?<!\w)[{_UPPER}]")
+_SMALL = "of|the|and|for|de|la|le|des|du|der|die|das|für|und|di|del|y|e|en|van"
+_RUN = re.compile(rf"(?<!\w)[{_UPPER}]\w*+(?:[ \n-](?:(?:{_SMALL})[ \n]){{0,2}}[{_UPPER}]\w*+)*+")
 _CONTRACTION = re.compile(r"(?:n't|'(?:ll|re|ve|d|m))\Z")
 _PLACE_ENDING = re.compile(
     r"(?:dorf|burg|berg|stadt|heim|hausen|furt|ingen|kirchen|brücken|münde|walde|roda|bach)\Z"
@@ -34,6 +44,10 @@ _HONORIFIC = re.compile(
     r"([\u4e00-\u9fff\u30a0-\u30ff]{1,4})(さん|様|氏|先生|女士|小姐|经理|經理|社長|部長)"
 )
 
+_PREDICATE = re.compile(  # what follows the name of a person more often than another word
+    r"'s |(?:,| and \w+)? ?(?:is|was|has|had|will|would|can|may|must|says|said|asks|asked|wants"
+    r"|wrote|told|thinks|plans|won|lost|left|made|took|came|comes|got|gets|went|\w+ed)\b"
+)
 _CAPITALIZES_NOUNS = "de"
 _HAS_COMMON_WORDS = "en"
 
@@ -81,7 +95,7 @@ class NameIndex:
         text = source.prepared
         found = _WORD.findall(text)
         self._text = text
-        self._slavic = source.lexicon.code in small_words("inflecting")
+        self._inflecting = source.lexicon.code in small_words("inflecting")
         self._spelled = set(found)
         self._words = {folded(word) for word in self._spelled}
         for word in [*self._words]:
@@ -104,7 +118,7 @@ class NameIndex:
         return {folded(word) for word in self._spelled if len(word) > 5 and word[0].isupper()}
 
     @cached_property
-    def _initials(self) -> list[str]:
+    def _initials(self) -> set[str]:
         return _initials(self._text)
 
     @cached_property
@@ -139,17 +153,17 @@ class NameIndex:
         rests = word[shared:], other[shared:]
         if "" in rests and (rests[0] or rests[1]) in small_words("endings") and shared > 2:
             return True
-        if self._slavic:
-            word, other = (_ADJECTIVE.sub("", each) for each in (word, other))
-            if len(word) > 2 and word == other:
-                return True
-            shared = next(
-                (at for at, (a, b) in enumerate(zip(word, other, strict=False)) if a != b),
-                min(len(word), len(other)),
-            )
-            rests = word[shared:], other[shared:]
-            longest = max(map(len, rests))
-            return shared >= 3 and longest <= 3 and shared * 2 >= min(len(word), len(other))
+        if self._inflecting:
+            for one, two in ((word, other), (other, word)):
+                stem = _ADJECTIVE.sub("", one)
+                derived = stem != one and len(stem) > 2 and two.startswith(stem)
+                if derived and len(two) < len(stem) + 4:
+                    return True
+            shortest = min(len(word), len(other))
+            least = max(3, shortest - 1 if shortest < 6 else shortest - 2)
+            return shared >= least and max(map(len, rests)) <= 3
+        if {*rests} == {"", "a"}:
+            return False  # "Martin" and "Martina"
         return shared > 3 and {*rests} <= {"", *small_words("derived")}
 
     def has_acronym(self, word: str) -> bool:
@@ -191,24 +205,10 @@ def _is_within(letters: str, word: str) -> bool:
     return True
 
 
-def _initials(text: str) -> list[str]:
-    """The first letters of each run of capitalized words."""
-    runs = []
-    run = ""
-    end = 0
-    for match in _WORD.finditer(text):
-        word = match[0]
-        gap = text[end : match.start()]
-        end = match.end()
-        if gap.strip(" -\n"):
-            runs.append(run)
-            run = ""
-        if word[0].isupper():
-            run += "".join(part[0] for part in re.split("[-&]", word) if part)
-        elif word not in small_words("small"):
-            runs.append(run)
-            run = ""
-    return [folded(each) for each in {*runs, run} if len(each) > 1]
+def _initials(text: str) -> set[str]:
+    """The first letters of each run of capitalized words; small words may stand between them."""
+    runs = {run for run in _RUN.findall(text) if " " in run or "-" in run}
+    return {folded("".join(_CAPITAL.findall(run))) for run in runs}
 
 
 def find_names(answer: FactText, index: NameIndex) -> Iterator[tuple[int, int]]:
@@ -233,6 +233,7 @@ def find_names(answer: FactText, index: NameIndex) -> Iterator[tuple[int, int]]:
 def _capitalized(answer: FactText) -> Iterator[Name]:
     text = answer.masked
     taken = [(fact.start, fact.end) for fact in answer.facts]
+    headings = [match.span() for match in _HEADING.finditer(answer.text)]
     spans = iter([*taken, (len(text) + 1, len(text) + 1)])
     span = next(spans)
     for match in _WORD.finditer(text):
@@ -250,7 +251,12 @@ def _capitalized(answer: FactText) -> Iterator[Name]:
             start += 2
         word = text[start:end]
         if word[:1].isupper() or any(char.isupper() for char in word[1:]):
-            yield Name(word, start, end, bool(_OPENING.search(text, max(0, start - 6), start)))
+            before = text[max(0, start - 8) : start]
+            title = _TITLE.search(before)
+            titled = title is not None and title[1].lower() in small_words("addresses")
+            headed = any(left <= start < right for left, right in headings)
+            opens = headed or (bool(_OPENING.search(before)) and not titled)
+            yield Name(word, start, end, opens)
 
 
 def _is_unknown(names: list[Name], at: int, answer: FactText, index: NameIndex) -> bool:
@@ -289,11 +295,11 @@ def _is_unknown(names: list[Name], at: int, answer: FactText, index: NameIndex) 
         return True
     if not name.opens:
         return lexicon.code != "en" or not (lower in _words("english") and previous is None)
-    if lexicon.code != _HAS_COMMON_WORDS or lower in _words("english"):
+    if lexicon.code != _HAS_COMMON_WORDS or lower in _words("english") or _is_common_form(lower):
         return False
-    if following is not None and not following.text.isupper() and not _is_common_form(lower):
+    if following is not None and not following.text.isupper():
         return True
-    return not _is_common_form(lower)
+    return bool(_PREDICATE.match(answer.masked, name.end))
 
 
 def _is_common_form(word: str) -> bool:

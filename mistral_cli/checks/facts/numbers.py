@@ -50,6 +50,7 @@ class Number:
     ordinal: bool = False
     fraction: bool = False
     unsure: bool = False
+    several: bool = False  # it has more than one word
     scale: bool = False  # a scale alone: "thousands"
     half: Fraction | None = None  # "ocho y media": the eight
 
@@ -289,6 +290,7 @@ def _words(text: str, tokens: list[Token], at: int, lexicon: Lexicon) -> Number 
     _continue(text, tokens, number, result, lexicon)
     alone = number.after == at + 1 and len(parts) == 1
     number.values = values if alone else (result.value,)
+    number.several = number.after > at + 1
     number.scale = (
         alone and parts[0][0].role == "scale" and token.text not in small_words("definite")
     )
@@ -360,8 +362,8 @@ def _continue(
 
 
 def is_rounded(shown: Fraction, exact: Fraction) -> bool:
-    """True if `shown` is `exact`, rounded up or down to the digits that `shown` has."""
-    if shown == exact or not shown or not exact or abs(shown - exact) * 4 > abs(exact):
+    """True if `shown` is `exact`, rounded up or down by at most a tenth."""
+    if shown == exact or not shown or not exact or abs(shown - exact) * 10 > abs(exact):
         return False
     unit = Fraction(1)
     while shown % unit:

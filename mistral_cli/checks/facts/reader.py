@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from mistral_cli.checks.facts.dates import DateFinder, Item, dotted_readings
@@ -48,7 +48,7 @@ def read_facts(text: str, lexicon: Lexicon) -> FactText:
     items = [*_items(rest, tokens, lexicon)]
     dates = DateFinder(rest, items, lexicon)
     facts += dates.facts()
-    facts += _quantities(rest, items, dates.used, lexicon)
+    facts += _with_shared_units(rest, [*_quantities(rest, items, dates.used, lexicon)])
     facts += _romans(rest)
     facts.sort(key=lambda fact: fact.start)
     return FactText(text, prepared, lexicon, literals, facts, masked)
@@ -57,8 +57,11 @@ def read_facts(text: str, lexicon: Lexicon) -> FactText:
 def _items(text: str, tokens: list[Token], lexicon: Lexicon) -> Iterator[Item]:
     at = 0
     while at < len(tokens):
-        number = read_number(text, tokens, at, lexicon)
-        yield number or tokens[at]
+        token = tokens[at]
+        number = None
+        if token.kind != "mark" and (token.kind != "word" or lexicon.starts_fact(token.text)):
+            number = read_number(text, tokens, at, lexicon)
+        yield number or token
         at = number.after if number else at + 1
 
 
@@ -67,13 +70,33 @@ def _quantities(text: str, items: list[Item], used: set[int], lexicon: Lexicon) 
     for at, item in enumerate(items):
         if at in used or not isinstance(item, Number) or item.start < end:
             continue
-        before = [each.text for each in items[max(0, at - 3) : at] if isinstance(each, Token)]
+        before = [
+            each.text
+            for each in items[max(0, at - 4) : at]
+            if isinstance(each, Token) and each.text not in ("", ".")
+        ][-3:]
         following = items[at + 1] if at + 1 < len(items) else None
         fact = _quantity(text, item, before, following, lexicon)
         word = text[item.start : item.end].lower()
-        if item.word and not fact.checked and word in small_words("periods"):
+        last = items[at - 1] if at else None
+        ordinal = isinstance(last, Number) and last.ordinal
+        if word in small_words("periods") and (ordinal or not fact.checked):
             continue
         end = fact.end
+        yield fact
+
+
+def _with_shared_units(text: str, facts: list[Fact]) -> Iterator[Fact]:
+    """Give the first number of "24 to 30 euros" the unit of the second."""
+    links = small_words("ranges") | small_words("ranges_of_numbers")
+    for at, fact in enumerate(facts):
+        atom = fact.readings[0][0]
+        other = facts[at + 1].readings[0][0] if at + 1 < len(facts) else None
+        if isinstance(atom, Quantity) and isinstance(other, Quantity) and not atom.units:
+            between = text[fact.end : facts[at + 1].start].split()
+            if other.units and len(between) == 1 and between[0].lower() in links:
+                shared: tuple[Reading, ...] = ((atom._replace(units=other.units),),)
+                fact = replace(fact, readings=shared + fact.readings)
         yield fact
 
 
@@ -101,7 +124,7 @@ def _quantity(
     if units and (half := _AND_A_HALF.match(text, end)):
         values, end = tuple(value + Fraction(1, 2) for value in values), half.end()
     if number.ordinal and before and before[-1] in small_words("every"):
-        values += tuple(1 / value for value in values if value > 1)
+        values += tuple(Fraction(1, value) for value in values if value > 1)
     if not number.word and units and len(values) > 1 and units & {"EUR", "USD", "GBP"} == units:
         values = values[:1]
     readings: list[Reading] = [(Quantity(value, units),) for value in values]
@@ -150,7 +173,12 @@ def _checked(number: Number, before: list[str], following: str, units: frozenset
     if number.ordinal:
         return following not in (",", "party") and (value > 2 or last in small_words("articles"))
     if number.fraction and value < 1:
-        return bool(units) or last in small_words("articles") or following in small_words("of")
+        return (
+            bool(units)
+            or number.several
+            or last in small_words("articles")
+            or following in small_words("of")
+        )
     return True
 
 
