@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.spec import Extraction
+    from mistral_cli.texts.spans import Span
 
 
 AnswerEnd = FinishReason | Literal["closed"]
@@ -78,7 +79,7 @@ class Result:
 
     `extraction` is the value parsed from a JSON answer. `chunks` is the number of chunks that the
     text was split into; `left_out` describes the part of it that no request contained. `checks`
-    are those of a text.
+    are those of a text. `quotes` are the sentences that an extractive summary took from it.
     """
 
     planner: RequestPlanner
@@ -89,6 +90,7 @@ class Result:
     chunks: int = 1
     left_out: str = ""
     checks: tuple[Check, ...] = ()
+    quotes: tuple[Span, ...] | None = None
 
 
 class AnswerEnded(Exception):
@@ -229,11 +231,23 @@ def _content_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     extraction, spec = result.extraction, result.prepared.prompt.spec
     if extraction is None:
         text = result.answer.text
-        return {"text": text if exact else text.removeprefix(BYTE_ORDER_MARK).strip()}
+        text = text if exact else text.removeprefix(BYTE_ORDER_MARK).strip()
+        return {"text": text, **_quote_fields(result)}
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]
     return {"data": extraction.data, "spans": spans}
+
+
+def _quote_fields(result: Result) -> dict[str, Any]:
+    if result.quotes is None:
+        return {}
+    text = result.prepared.prompt.text.text
+    sentences = [
+        {"text": text[each.start : each.end], "start": each.start, "end": each.end}
+        for each in result.quotes
+    ]
+    return {"sentences": sentences}
 
 
 def adapter_fields(planner: RequestPlanner) -> list[dict[str, Any]]:

@@ -37,6 +37,7 @@ class Prompt:
 
     `content` is the messages, or the bare text with `--raw`. `spec` parses a JSON answer. The
     numbers, codes and addresses of an answer must be in the text `grounding`, unless it is None.
+    `choices` is a grammar for an answer that only chooses.
     `overrides` are generation settings for this prompt alone, by their names in
     GenerationConfig.
     """
@@ -46,18 +47,19 @@ class Prompt:
     spec: BoundSpec | None = None
     overrides: Mapping[str, Any] = field(default_factory=dict)
     grounding: str | None = None
+    choices: str | None = None
 
     @property
     def is_constrained(self) -> bool:
         """Whether the answer has a grammar."""
-        return self.spec is not None or self.grounding is not None
+        return any(each is not None for each in (self.spec, self.grounding, self.choices))
 
     def grammar(self) -> str | None:
         """The grammar of the answer; None if it is free. Raises OutputInvalid."""
         if self.spec:
             return self.spec.grammar
-        if self.grounding is None:
-            return None
+        if self.choices or self.grounding is None:
+            return self.choices
         from mistral_cli.structured.grounded_text import grounded_text_grammar
 
         return grounded_text_grammar(self.grounding)
@@ -169,7 +171,7 @@ class PromptBuilder:
     @property
     def is_constrained(self) -> bool:
         """Whether the answers have a grammar."""
-        return self.spec is not None or self.task.grounded
+        return self.spec is not None or self.task.grounded or self.task.choosing
 
     def build(self, text: Text, values: Mapping[str, Any] | None = None) -> Prompt:
         """The prompt about `text`. `values` go to the template in addition to the task's own.

@@ -19,6 +19,7 @@ class TaskPrompt:
     `values` go to the template; the grammar enforces those named in `enforced`, so `--raw` may
     leave them out of the prompt. The answer must match `schema`, else the template's schema,
     else `fallback_schema`; `many` and `grounded` have the meaning that they have in `OutputSpec`.
+    With `choosing` the strategy gives each prompt a grammar of its own.
     `checks` says how an answer that is text is checked.
     """
 
@@ -29,6 +30,7 @@ class TaskPrompt:
     fallback_schema: Schema | None = None
     many: bool = False
     grounded: bool = False
+    choosing: bool = False
     checks: CheckOptions = field(default_factory=CheckOptions)
 
     @property

@@ -6,6 +6,7 @@ user's options apply to the final summary only, which is checked.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -61,6 +62,10 @@ def summarize(
     grounded: Annotated[
         bool, _option("--grounded", "Take numbers, codes and addresses from the text only.")
     ] = False,
+    extractive: Annotated[
+        bool,
+        _option("--extractive", "Choose sentences of the text, unchanged (default: 3 of them)."),
+    ] = False,
     facts: FactsOption = None,
     strict: StrictOption = False,
     preamble: PreambleOption = None,
@@ -79,8 +84,27 @@ def summarize(
         "language": language,
     }
     values = {name: value for name, value in options.items() if value is not None}
+    if extractive:
+        others = {"words": words, "bullets": bullets, "max-chars": max_chars, "style": style}
+        others |= {"language": language, "grounded": grounded, "facts": facts, "strict": strict}
+        return _extractive(sentences, {**others, "preamble": preamble})
     checks = CheckOptions(facts, strict, preamble, FactsMode.REPORT)
     return Task("summarize", values, grounded=grounded, checks=checks, strategy=SummaryStrategy())
+
+
+def _extractive(sentences: int | None, others: Mapping[str, Any]) -> Task:
+    """The task of `--extractive`, which none of the `others` can change. Raises UsageError."""
+    from mistral_cli.errors import UsageError
+    from mistral_cli.generation.summaries.extractive import DEFAULT_SENTENCES, ExtractiveStrategy
+
+    if wrong := next((name for name, value in others.items() if value not in (None, False)), None):
+        raise UsageError(
+            f"--extractive and --{wrong} cannot be combined",
+            hint="Drop one of them: the sentences of the text stay as they are.",
+        )
+    number = sentences or DEFAULT_SENTENCES
+    values = {"sentences": number}
+    return Task("summarize", values, choosing=True, strategy=ExtractiveStrategy(number))
 
 
 def _words(value: str) -> int | str:

@@ -154,6 +154,11 @@ class Sentences:
         return sum(end.chance > _Chance.UNLIKELY for end in self.ends)
 
     @property
+    def likely_ends(self) -> list[int]:
+        """Where sentences end in the likely reading."""
+        return [end.position for end in self.ends if end.chance > _Chance.UNLIKELY]
+
+    @property
     def possible(self) -> set[int]:
         """The number of sentences in every reading."""
         certain = sum(end.chance is _Chance.CERTAIN for end in self.ends)
