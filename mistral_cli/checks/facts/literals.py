@@ -10,7 +10,8 @@ from typing import NamedTuple
 from mistral_cli.checks.facts.units import lookup
 
 _MARKUP = re.compile(
-    r"(?P<url>(?:https?|ftp|file)://[^\s<>\"'`\u201c\u201d\u3000-\u303f\u4e00-\u9fff]+|www\.[^\s<>\"'`]+)"
+    r"(?=[hfw{$%</+(0-9])"  # what each begins with: 3 instead of 17 ms for 100 kB
+    r"(?:(?P<url>(?:https?|ftp|file)://[^\s<>\"'`\u201c\u201d\u3000-\u303f\u4e00-\u9fff]+|www\.[^\s<>\"'`]+)"
     r"|(?P<placeholder>\{\{[^{}\n]{1,60}\}\}|\$\{[^{}\n]{1,60}\}|\{[A-Za-z_][\w.:-]{0,50}\}|\{\d{0,2}\}"
     r"|%\([A-Za-z_]\w{0,50}\)[sdif]|%\d{1,2}\$[sd@]|%[sd@](?![A-Za-z])"
     r"|\$[A-Z_][A-Z0-9_]{1,60}(?![a-z])|%[A-Z][A-Z0-9_]{1,40}%)"
@@ -18,7 +19,7 @@ _MARKUP = re.compile(
     r"|(?P<path>(?<![\w./])/[A-Za-z][\w.-]{0,60}(?:/[\w.-]{1,60}){1,12})"
     r"|(?P<phone>(?<![\w.,:/-])(?:\+\d{1,3}|\(?0\d{1,4}\)?|1-\d{3}|\(\d{2,3}\))"
     r"(?:[ /.-]{1,3}\(?\d{2,}\)?){1,6}(?!\w)"
-    r"|(?<![\w.-])\d{2,3}(?:-\d{2,4}){2,3}(?![\w-]))"
+    r"|(?<![\w.-])\d{2,3}(?:-\d{2,4}){2,3}(?![\w-])))"
 )
 _CHARS = r"A-Za-z0-9\u00c0-\u024f\u0370-\u04ff@._%+/:-"
 _CHUNK = re.compile(

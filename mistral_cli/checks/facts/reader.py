@@ -17,7 +17,7 @@ from mistral_cli.checks.facts.tokens import Token, prepare, tokenize
 from mistral_cli.checks.facts.units import unit_after, unit_before
 
 _ROMAN = re.compile(  # not "CD" and other abbreviations that are written alike
-    r"(?<![\w.-])(?!(?:CD|DC|MD|MC|CC|DI|LI|MI|MM|CM|XL|ML|DIM|MIX|LCD|DL|CL|MV|CV|CI)\b)"
+    r"(?=[IVXLCDM]{2})(?<![\w.-])(?!(?:CD|DC|MD|MC|CC|DI|LI|MI|MM|CM|XL|ML|DIM|MIX|LCD|DL|CL|MV|CV|CI)\b)"
     r"[IVXLCDM]{2,9}(?=e?\b)"
 )
 _UNIT_ARTICLE = re.compile(r" (?:an?|of an?|einer?|eines|d'une?|di|de|d'|van een)(?= )")
