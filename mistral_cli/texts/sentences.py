@@ -49,7 +49,7 @@ _STOP = re.compile(
     rf"(?P<closers>(?:[{_CLOSERS}]|[{_BLANK}][\u00bb\u203a](?=[{_BLANK}]|\Z)"
     rf"|\[\d+\]|[\u00b9\u00b2\u00b3]|(?<={_LETTER}\.)\d{{1,3}}(?:[, ]\d{{1,3}})*(?=\s)"
     rf"|(?<=[)\u201d\"]\.)\d{{1,3}}(?=\s))*)"
-    rf"(?P<gap>\s*)(?P<openers>[{_OPENERS}]*[{_BLANK}]*)(?P<next>\S*)"
+    rf"(?P<gap>\s*)(?P<openers>(?:[`{_OPENERS}]|,,)*[{_BLANK}]*)(?P<next>\S*)"
 )
 
 # Quotations and brackets. An apostrophe is a quotation mark only around words.
@@ -84,7 +84,7 @@ _NO_VOWEL = re.compile(r"[bcdfghj-np-tv-xz]{1,7}\Z", re.IGNORECASE)
 _SHORTENED = re.compile(  # most end in a consonant
     rf"{_LETTER}{{1,2}}\Z|{_LETTER}{{3,5}}(?<![aeiouàáâãäåèéêëìíîïòóôõöøùúûüýæœ])\Z"
 )
-_AFTER_MISSING_SPACE = re.compile(r"[^\W\d_][^\W\d_A-Z]+[,;:]?(?:\s|\Z)")
+_AFTER_MISSING_SPACE = re.compile(r"[^\W\d_][^\W\d_A-Z]+([,;:.]?)(?:\s|\Z)")
 
 # Thai, Lao and Tibetan end sentences as they separate clauses.
 _CLAUSE_END = re.compile(r"(?<=[\u0e01-\u0eff])[ \u00a0]+(?=[\u0e01-\u0eff])|\u0f0d\s+(?=\S)")
@@ -281,7 +281,7 @@ class _Block:
             return _Chance.CERTAIN
         if not stop["gap"]:
             return self._judge_without_space(stop)
-        if self.cased and following[:1].islower():
+        if (self.cased and following[:1].islower()) or following.startswith("/"):
             return None
         if self.text[: stop.start()].endswith(("(", "[")):  # "[...]" or "(!)"
             return None
@@ -306,10 +306,12 @@ class _Block:
     def _judge_without_space(self, stop: re.Match[str]) -> _Chance | None:
         """A space may be missing, as in "the world.Today is"."""
         before, after = self.text[max(stop.start() - 2, 0) : stop.start()], stop["next"]
-        if len(before) < 2 or not before.islower() or stop["openers"] or not after[:1].isupper():
+        if len(before) < 2 or stop["openers"] or not after[:1].isupper():
             return None
         missing = _AFTER_MISSING_SPACE.match(self.text, stop.start("next"))
-        return _Chance.LIKELY if missing else None
+        if missing is None or not (before.islower() or before.isdigit()):
+            return None
+        return _Chance.LIKELY if before.islower() and missing[1] != "." else _Chance.UNLIKELY
 
     def _judge_full_stop(self, stop: re.Match[str], following: str) -> _Chance | None:
         before = self.text[: stop.start()].rstrip()
@@ -345,11 +347,12 @@ class _Block:
     def _judge_number(self, before: str, following: str, opens: bool) -> _Chance | None:
         *words, number = before.split()
         short = len(number) <= 2
+        ordinals = self.rules.ordinals and self.cased  # no script without capitals has them
         if following[:1].isdigit():
-            return None if self.rules.ordinals and short else _Chance.LIKELY
+            return None if ordinals and short else _Chance.LIKELY
         if following.strip(",.;:!?").lower() in self.rules.months and short:
-            return None if self.rules.ordinals else _Chance.UNLIKELY
-        if not self.rules.ordinals or (len(number) == 4 and opens):
+            return None if ordinals else _Chance.UNLIKELY
+        if not ordinals or (len(number) == 4 and opens):
             return _Chance.CERTAIN
         counted = bool(words) and is_abbreviation(words[-1].rstrip("."))  # "Nr. 5", not "5th"
         return _Chance.LIKELY if opens or counted or len(number) > 3 else _Chance.UNLIKELY
