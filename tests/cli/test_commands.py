@@ -72,6 +72,7 @@ def test_prompts(run: Run, tmp_path: Path) -> None:
         "json-extract",
         "midjourney",
         "summarize",
+        "summarize-extractive",
         "summarize-part",
         "translate",
     ]

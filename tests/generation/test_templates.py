@@ -22,7 +22,15 @@ from mistral_cli.generation.templates import (
 from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 
-BUILT_IN = ["generate", "json-extract", "midjourney", "summarize", "summarize-part", "translate"]
+BUILT_IN = [
+    "generate",
+    "json-extract",
+    "midjourney",
+    "summarize",
+    "summarize-extractive",
+    "summarize-part",
+    "translate",
+]
 
 
 def write(name: str, content: str | bytes) -> Path:
