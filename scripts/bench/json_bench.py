@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from json_slots import compare_slots
 from schemas import Schema, schemas
 from synthetic.models import write_mistral, write_smollm2_for_ctransformers
 
@@ -193,8 +194,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--schemas", type=int, default=200)
     parser.add_argument("--max-tokens", type=int, default=64)
+    parser.add_argument(
+        "--slots", type=int, nargs="+", help="only compare JSON with free text in so many slots"
+    )
+    parser.add_argument("--rows", type=int, default=16, help="rows of --slots")
+    parser.add_argument("--rounds", type=int, default=3, help="rounds of --slots")
     parser.add_argument("--quick", action="store_true", help="one text and one run, as a check")
     arguments = parser.parse_args()
+    if arguments.slots:
+        compare_slots(arguments.slots, arguments.rows, arguments.rounds)
+        return
     runs = RUNS[:1] if arguments.quick else RUNS
     accepted, rejected, unenforced = check_all(arguments.schemas)
     print(
