@@ -13,7 +13,7 @@ from support.json_schemas import check_schema
 KEYS = {
     "id", "source", "text", "finish_reason", "prompt_tokens", "adapters",
     "cached_tokens",
-    "completion_tokens", "reasoning_tokens", "chunks",
+    "completion_tokens", "reasoning_tokens", "checks", "chunks",
     "left_out", "timings", "seed", "warnings", "model", "engine", "error", "key",
 }  # fmt: skip
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.fake_engine import Script
-from support.plans import Model, jobs_of
+from support.plans import LONG, Model, jobs_of
 from support.program import Run
 
 from mistral_cli.checks.check import Check, Finding
@@ -371,7 +371,46 @@ def test_a_dry_run_shows_the_checks_that_apply(run: Run, mistral: Path) -> None:
     assert "mistral-cli: checks: words (5 to 9 words, retry), complete (retry)" in text
 
 
-# --- the parts of a document -------------------------------------------------------------------
+# --- long texts and documents -------------------------------------------------------------------
+
+
+def test_a_long_text_is_compared_as_a_whole(mistral: Path) -> None:
+    """Not the summaries of its chunks: here these have a number that the text does not have."""
+
+    def reply(prompt: str) -> str:
+        chunk = "one part of a longer text" in prompt
+        return "9731 boats were bought." if chunk else "On day 3 it met about 9731 boats."
+
+    ((job,), planner) = jobs_of(summarize(), mistral, LONG, max_tokens=40)
+    model = Streaming(planner, reply)
+    result = summarize().strategy.respond(job, Executor(planner, model), Printed())
+    assert result.chunks > 1
+    (failed,) = (check for check in result.checks if not check.ok)
+    assert [finding.text for finding in failed.findings] == ["9731"]
+
+
+def test_each_segment_of_a_document_has_its_own_source(mistral: Path) -> None:
+    text = "The pier has 40 planks in it.\n\nThe boat has 7 lamps on board.\n"
+
+    def reply(prompt: str) -> str:
+        segment = prompt.rsplit("only.\n\n", 1)[1].split("[/INST]")[0].strip()
+        return segment.replace("7", "40")  # the other segment has it
+
+    for facts, requests in ((FactsMode.REPORT, 2), (FactsMode.RETRY, 3), (FactsMode.OFF, 2)):
+        task = translate(facts=facts)
+        ((job,), planner) = jobs_of(task, mistral, text, source="a.txt")
+        model = Streaming(planner, reply)
+        printed = Printed()
+        result = task.strategy.respond(job, Executor(planner, model), printed)
+        assert len(model.prompts) == requests
+        if facts is FactsMode.OFF:
+            assert result.warnings == ()
+            continue
+        (warning,) = result.warnings
+        assert warning.startswith('line 3: numbers: "40" (')
+        assert 'missing: "7" (not in the translation)' in warning
+        (finding,) = next(c for c in result.checks if c.name == "numbers").findings
+        assert result.answer.text[finding.start : finding.end] == "40"
 
 
 def test_findings_have_their_place_in_the_whole_answer() -> None:
