@@ -184,6 +184,11 @@ def join_parts(
     )
 
 
+def in_tokens(number: int) -> str:
+    """`number` with its unit."""
+    return f"{number} token" if number == 1 else f"{number} tokens"
+
+
 def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
     """A warning that names the limit at which an answer was cut; empty if it is complete."""
     if answer.finish_reason != "length":
@@ -191,7 +196,7 @@ def cut_warning(prepared: PreparedRequest, answer: Answer) -> tuple[str, ...]:
     limit = f"the context of {prepared.context_length} tokens"
     if prepared.prompt_tokens + prepared.request.max_tokens < prepared.context_length:
         limit = "-n/--max-tokens"
-    return (f"the answer was cut at {answer.completion_tokens} tokens ({limit})",)
+    return (f"the answer was cut at {in_tokens(answer.completion_tokens)} ({limit})",)
 
 
 def request_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[str, Any]:

@@ -125,6 +125,13 @@ def with_least_value(grammar: str, beginning: str, required: Collection[str]) ->
     return None
 
 
+def admits(grammar: str, beginning: str) -> bool:
+    """Whether an answer may begin like this."""
+    matcher = _matcher(grammar).deep_copy()
+    matcher.consume_tokens(list(beginning.encode()))
+    return not matcher.is_error()
+
+
 def last_ending(grammar: str, text: str, start: int, closing: bytes) -> int | None:
     """The last place in `text`, from `start` on, where a byte of `closing` may follow, if any."""
     matcher, places, wanted = _matcher(grammar).deep_copy(), list[int](), _mask(closing)
@@ -138,6 +145,13 @@ def last_ending(grammar: str, text: str, start: int, closing: bytes) -> int | No
     # After a backslash, a quote does not end a string.
     whole = (each for each in reversed(places) if _is_whole(text[:each].encode()))
     return next(whole, None)
+
+
+def is_complete(text: str) -> bool:
+    """Whether `text`, which a grammar admits, is one JSON value with an end."""
+    cursor = JsonCursor(text.encode())
+    is_open = cursor.open or cursor.token in ("string", "key", "word")
+    return not is_open and cursor.whole() == len(cursor.text) > 0
 
 
 def _is_whole(text: bytes) -> bool:

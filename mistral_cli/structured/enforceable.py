@@ -29,6 +29,9 @@ ASSERTIONS |= {"minLength", "maxLength", "pattern", "format"}
 ASSERTIONS |= {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"}
 """Keywords that constrain a value; all others are annotations."""
 
+NOTHING: Schema = {"not": {}}
+"""No value matches this, in any draft."""
+
 ENFORCED_FORMATS = {"date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6"}
 ENFORCED_FORMATS |= {"uuid", "uri"}
 """The formats that llguidance knows."""
@@ -84,14 +87,23 @@ class Relaxation:
 class Enforceable:
     """The part of `source` that a grammar can enforce, in `schema`, and `notes` about the rest.
 
-    `formats` are those that the grammar does not know. Raises UsageError, ValueError.
+    `formats` are those that the grammar does not know. With `most`, strings with a pattern or a
+    format have so many characters at most, although the schema allows more. Raises UsageError,
+    ValueError.
     """
 
-    def __init__(self, source: Schema, relaxation: Relaxation, once: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        source: Schema,
+        relaxation: Relaxation,
+        once: tuple[str, ...] = (),
+        most: int | None = None,
+    ) -> None:
         self.notes: set[str] = set()
         self.formats: set[str] = set()
         self._relaxation = relaxation
         self._once = once
+        self._most = most
         self._source = source
         self._dialect = dialect_of(source)
         self._legacy = ignores_siblings(source)
@@ -114,6 +126,8 @@ class Enforceable:
     def _value(self, contents: Any, resolver: Any) -> Any:
         if not isinstance(contents, dict):
             return contents
+        if admits_nothing(contents):
+            return False
         if contents is not self._source:
             resolver = resolver_in(contents, resolver, self._dialect)
         keywords = _in_order(contents)
@@ -136,6 +150,8 @@ class Enforceable:
             elif key not in ("then", "else") and contents[key] != _HARMLESS.get(key, ...):
                 self.notes.add(key)
         self._merging -= merges
+        if self._most and not {"pattern", "format"}.isdisjoint(result):
+            result["maxLength"] = min(self._most, result.get("maxLength", self._most))
         if self._once:
             self._name_keys(contents, result)
         return result
@@ -165,6 +181,8 @@ class Enforceable:
         contents = found.contents
         if not isinstance(contents, dict):
             return contents
+        if admits_nothing(contents):
+            return False  # a grammar knows that of a property, but not of one that refers to it
         if id(contents) in self._relaxation.opened:
             self.notes.add("$ref in a circle")
             return True
@@ -338,6 +356,11 @@ class Enforceable:
         **dict.fromkeys(_SIZES, _sizes),
         **dict.fromkeys(_COUNTS, _count),
     }
+
+
+def admits_nothing(schema: Any) -> bool:
+    """Whether `schema` says outright that no value matches it."""
+    return schema is False or schema == NOTHING
 
 
 def sizes_of(contents: Schema, keywords: Iterable[str]) -> dict[str, int]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
+from mistral_cli.structured.denials import without_denials
 from mistral_cli.structured.enforceable import ASSERTIONS, Enforceable, Relaxation
 from mistral_cli.structured.schema import Schema, bad_schema, validator
 
@@ -53,14 +54,17 @@ def json_grammar(schema: Schema, *, many: bool) -> str:
     return compile_schema(schema, many=many).text
 
 
-def compile_schema(schema: Schema, *, many: bool, once: tuple[str, ...] = ()) -> Compiled:
+def compile_schema(
+    schema: Schema, *, many: bool, once: tuple[str, ...] = (), most: int | None = None
+) -> Compiled:
     """Make the grammar of `schema`. Raises UsageError if it cannot be enforced.
 
     An object may have the keys `once` at most once, also where the schema leaves keys open: no
-    grammar can say that of all keys.
+    grammar can say that of all keys. A string with a pattern or a format may have `most`
+    characters.
     """
     try:
-        return _compiled(json.dumps(schema), many, once)
+        return _compiled(json.dumps(schema), many, once, most)
     except RecursionError as error:
         raise bad_schema("it is nested too deeply") from error
     except (TypeError, ValueError) as error:
@@ -68,13 +72,13 @@ def compile_schema(schema: Schema, *, many: bool, once: tuple[str, ...] = ()) ->
 
 
 @lru_cache(maxsize=8)  # requests repeat their schema
-def _compiled(schema: str, many: bool, once: tuple[str, ...]) -> Compiled:
+def _compiled(schema: str, many: bool, once: tuple[str, ...], most: int | None) -> Compiled:
     import llguidance
 
     source = json.loads(schema)
-    closed, relaxation = _closed(source), Relaxation()
+    closed, relaxation = _closed(without_denials(source)), Relaxation()
     while True:
-        part = Enforceable(closed, relaxation, once)
+        part = Enforceable(closed, relaxation, once, most)
         text = _lark(part.schema, many)
         error, limit = _tried(text)
         if relaxation.go_on(error or limit, part):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from json import loads
 from typing import TYPE_CHECKING, Literal
 
@@ -14,6 +14,7 @@ Token = Literal["key", "string", "number", "word"]
 
 _NUMBER = b"0123456789+-.eE"
 _WORDS = (b"true", b"false", b"null")
+_LONGEST_WORD = max(map(len, _WORDS))
 _SPACES = b" \n\r\t"
 # Half an escape at the end of a string, and the first half of a pair of escapes.
 _HALF = re.compile(rb"(?<!\\)(?:\\\\)*(\\(?:u[\da-fA-F]{0,3})?|\\u[dD][89abAB][\da-fA-F]{2})\Z")
@@ -24,13 +25,16 @@ class OpenContainer:
     """An open list or object that begins at `start`.
 
     After each of the bytes `ends` it could end, or go on with another member: no member is half
-    written there. The first is behind its bracket.
+    written there. The first is behind its bracket. `repeated` is the number of members before the
+    first key that it has for a second time.
     """
 
     kind: Literal["list", "object"]
     start: int
     ends: list[int]
     key: str | None = None
+    keys: set[str] = field(default_factory=set)
+    repeated: int | None = None
 
     @property
     def whole(self) -> int:
@@ -46,6 +50,13 @@ class OpenContainer:
     def step(self) -> str | int | None:
         """The key or the index of the member that is being written; None before the first key."""
         return self.key if self.kind == "object" else self.members
+
+    def key_ends(self, key: str) -> None:
+        """Note the `key` of the member that is being written."""
+        if key in self.keys and self.repeated is None:
+            self.repeated = self.members
+        self.key = key
+        self.keys.add(key)
 
 
 class JsonCursor:
@@ -90,7 +101,10 @@ class JsonCursor:
         if self.token == "number" and byte not in _NUMBER:
             self._value_ends(end)
         if self.token in ("number", "word"):
-            if bytes(self.text[self.token_start :]) in _WORDS:
+            written = (
+                self.text[self.token_start :] if end - self.token_start < _LONGEST_WORD else b""
+            )
+            if bytes(written) in _WORDS:
                 self._value_ends(end + 1)
         elif byte == ord('"'):
             self._begin("key" if self.expects_key else "string", end)
@@ -140,7 +154,7 @@ class JsonCursor:
             self._escaped = True
         elif byte == ord('"'):
             if self.token == "key":
-                self.open[-1].key = _key(bytes(self.text[self.token_start : end]))
+                self.open[-1].key_ends(_key(bytes(self.text[self.token_start : end])))
                 self.token, self.expects_key = None, False
             else:
                 self._value_ends(end)

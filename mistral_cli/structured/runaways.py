@@ -1,8 +1,12 @@
-"""Find the place where a JSON answer runs away: it repeats itself, or grows beyond its text."""
+"""Find the place where a JSON answer runs away: it repeats itself, or grows beyond its text.
+
+A key that an object has for a second time is such a place too, and would make the answer invalid.
+"""
 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -18,9 +22,12 @@ from mistral_cli.structured.spans import ValuePath, pointer
 Part = Literal["string", "list", "object", "number", "nesting"]
 
 # What counts as a repetition: so many times the same, and so many characters in all.
-# The second number is for what is short: rows of dashes, lists of zeros.
-_TIMES, _CHARACTERS, _CHARACTERS_IF_SHORT = 4, 60, 160
+# The second number is for what is short: rows of dashes, lists of zeros. Such a list may be meant,
+# a string rarely; a hash has up to 64 digits.
+_TIMES, _CHARACTERS, _CHARACTERS_IF_SHORT, _CHARACTERS_OF_STRING = 4, 60, 160, 96
 _SHORT = 8
+
+_IDLE = 8  # items, such as numbers that count up
 
 _WINDOW = 1200  # characters at the end in which a repetition is looked for
 _EVERY = 16  # bytes between two looks, which take 0.2 ms each
@@ -33,11 +40,15 @@ _SPACES = re.compile(r"(?:\\[nrt]|\s)+")
 
 @dataclass(frozen=True)
 class Limits:
-    """The most characters of a string, members of a list or object, and digits of a number."""
+    """The most characters of a string, members of a list or object, and digits of a number.
+
+    `idle` is the most members at the end of a list without a new word of the text.
+    """
 
     characters: int
     members: int
     digits: int
+    idle: int | None = None
 
     @classmethod
     def while_streaming(cls, text: str) -> Limits:
@@ -49,7 +60,7 @@ class Limits:
     def when_cut(cls, text: str) -> Limits:
         """Limits for an answer that was cut: what is longer cannot all come from `text`."""
         members = 20 + len(_WORDS.findall(text)) // 2
-        return cls(100 + len(text), members, 5 + _longest_number(text))
+        return cls(100 + len(text), members, 5 + _longest_number(text), _IDLE)
 
 
 @dataclass(frozen=True)
@@ -106,19 +117,26 @@ class RunawayWatch:
 
         Only for an answer that was cut: one that ends by itself may well add words of its own.
         """
-        in_source = set(_WORDS.findall(self._source))
         for depth, each in enumerate(self._cursor.open):
-            seen, last = set[str](), 1
-            for number, (start, end) in enumerate(pairwise(each.ends), start=1):
-                words = in_source.intersection(_WORDS.findall(self._decoded(start, end)))
-                if not words <= seen:
-                    seen |= words
-                    last = number
+            last = self._last_of_source(each)
             after = each.ends[last + 1 :]
-            if len(after) >= _TIMES and after[-1] - each.ends[last] >= _CHARACTERS:
-                why = f"went on for {len(after)} members without a new word of the text"
-                if found := self._new(self._runaway(each.kind, each.ends[last], why, depth)):
-                    yield found
+            is_idle = len(after) >= _TIMES and after[-1] - each.ends[last] >= _CHARACTERS
+            if is_idle and (found := self._new(self._idle(each, last, depth))):
+                yield found
+
+    def _idle(self, each: OpenContainer, last: int, depth: int) -> Runaway | None:
+        why = f"went on for {each.members - last} members without a new word of the text"
+        return self._runaway(each.kind, each.ends[last], why, depth)
+
+    def _last_of_source(self, each: OpenContainer) -> int:
+        """The number of the last member with a word of the source that none before it has."""
+        seen, last = set[str](), 1
+        for number, (start, end) in enumerate(pairwise(each.ends), start=1):
+            words = self._words.keys() & _WORDS.findall(self._decoded(start, end))
+            if not words <= seen:
+                seen |= words
+                last = number
+        return last
 
     def _new(self, found: Runaway | None) -> Runaway | None:
         if found:
@@ -128,18 +146,27 @@ class RunawayWatch:
     def _beyond(self) -> Runaway | None:
         """What exceeds a limit."""
         limits, cursor = self._limits, self._cursor
-        if cursor.in_text and len(cursor.text) - cursor.token_start - 1 > limits.characters:
+        length = len(cursor.text) - cursor.token_start - 1
+        if cursor.in_text and length > limits.characters and not self._is_known_token():
             begun = self._decoded(cursor.token_start + 1)
             if len(begun) > limits.characters:
                 why = f"has more than {limits.characters} characters"
                 most = len(begun[: limits.characters].encode())
                 return self._text_runs_away(cursor.token_start + 1 + most, why)
-        if cursor.token == "number" and not self._is_known("number"):
+        if cursor.token == "number" and not self._is_known_token():
             digits = [*_DIGIT.finditer(self._decoded(cursor.token_start))]
             if len(digits) > limits.digits:
                 kept = cursor.token_start + digits[limits.digits].start()
                 return self._runaway("number", kept, f"has more than {limits.digits} digits")
         for depth, each in enumerate(cursor.open):
+            if each.repeated is not None:
+                why = f"has the key {each.key!r} twice"
+                if found := self._runaway("object", each.ends[each.repeated], why, depth):
+                    return found
+            if limits.idle and each.kind == "list" and each.members > limits.idle:
+                last = self._last_of_source(each)
+                if each.members - last > limits.idle and (found := self._idle(each, last, depth)):
+                    return found
             if each.members > limits.members:
                 why = f"has more than {limits.members} members"
                 if found := self._runaway(each.kind, each.ends[limits.members], why, depth):
@@ -149,14 +176,17 @@ class RunawayWatch:
     def _repeated(self) -> Runaway | None:
         """The value whose end repeats itself."""
         cursor = self._cursor
-        found = _repetition(bytes(cursor.text[-_WINDOW:]))
+        if self._is_known_token():
+            return None
+        short = _CHARACTERS_OF_STRING if cursor.in_text else _CHARACTERS_IF_SHORT
+        found = _repetition(bytes(cursor.text[-_WINDOW:]), short)
         if not found:
             return None
         period, run = found
         start = len(cursor.text) - run
         if cursor.in_text:  # of a string, only what lies in it
             inside = max(start, cursor.token_start + 1)
-            if _is_repetition(period, len(cursor.text) - inside):
+            if _is_repetition(period, len(cursor.text) - inside, short):
                 if self._is_in_source(self._decoded(inside)):
                     return None
                 return self._text_runs_away(inside + period, "repeats itself")
@@ -169,12 +199,12 @@ class RunawayWatch:
             return None
         deeper = [each for each in opened[depth + 1 :] if each.start >= start + period]
         if len(deeper) >= _TIMES - 1:  # every period has opened one more
-            level = opened.index(deeper[0])
+            level = len(opened) - len(deeper)
             return self._runaway("nesting", deeper[0].start, "repeats itself", level)
         inner = opened[depth]
         # The separator before a member may belong to the period.
-        ends = [end for end in inner.ends[1:] if end >= start + period - 2]
-        if len(ends) < _TIMES - 1:
+        ends = inner.ends[bisect_left(inner.ends, start + period - 2, lo=1) :]
+        if len(ends) < _TIMES - 1 or self._is_known(inner.kind, depth):
             return None
         kept = ends[0]
         if inner.kind == "list":
@@ -205,7 +235,7 @@ class RunawayWatch:
         """Whether the source has the characters of a string, which are `written` as in JSON."""
         # A grounded string has single spaces where the source has line breaks.
         spaced = _one_space(written)
-        return written in self._escaped_source or spaced in _one_space(self._escaped_source)
+        return written in self._escaped_source or spaced in self._spaced_source
 
     def _times_in_source(self, items: str) -> int:
         """How often a list may have the `items`: as often as the source has all their words."""
@@ -225,6 +255,10 @@ class RunawayWatch:
     def _escaped_source(self) -> str:
         return as_text(self._source)[1:-1]
 
+    @cached_property
+    def _spaced_source(self) -> str:
+        return _one_space(self._escaped_source)
+
     def _text_runs_away(self, kept: int, why: str) -> Runaway | None:
         """A string that runs away, or the object of such a key."""
         cursor = self._cursor
@@ -233,8 +267,19 @@ class RunawayWatch:
         level = len(cursor.open) - 1
         return self._runaway("object", cursor.open[-1].whole, f"has a key that {why}", level)
 
+    def _is_known_token(self) -> bool:
+        """Whether the string, key or number that is open runs away, and that is known."""
+        cursor = self._cursor
+        if cursor.token == "key":
+            return self._is_known("object", len(cursor.open) - 1)
+        return cursor.token in ("string", "number") and self._is_known(cursor.token)
+
     def _is_known(self, part: Part, depth: int | None = None) -> bool:
-        return (self._cursor.path[:depth], part) in self._known
+        path = self._cursor.path[:depth]
+        if part == "nesting":  # what is nested in it goes on with it
+            known = (each for each, kind in self._known if kind == part)
+            return any(path[: len(each)] == each for each in known)
+        return (path, part) in self._known
 
     def _runaway(self, part: Part, kept: int, why: str, depth: int | None = None) -> Runaway | None:
         """The value with so many containers around it, unless it is known.
@@ -269,13 +314,15 @@ def _longest_number(text: str) -> int:
     return max(map(len, _DIGITS.findall(text)), default=0)
 
 
-def _is_repetition(period: int, run: int) -> bool:
-    least = _CHARACTERS if period >= _SHORT else _CHARACTERS_IF_SHORT
+def _is_repetition(period: int, run: int, least_if_short: int) -> bool:
+    least = _CHARACTERS if period >= _SHORT else least_if_short
     return run >= max(least, _TIMES * period)
 
 
-def _repetition(text: bytes) -> tuple[int, int] | None:
+def _repetition(text: bytes, least_if_short: int) -> tuple[int, int] | None:
     """The period of the end of `text`, and how long it repeats; None if it does not.
+
+    A short period must repeat for `least_if_short` bytes.
 
     The Z algorithm on the reversed text: z[p] characters at its end also stand p characters
     before (Gusfield, Algorithms on Strings, Trees and Sequences, 1.4).
@@ -293,5 +340,5 @@ def _repetition(text: bytes) -> tuple[int, int] | None:
         if z[index] + index >= max(_CHARACTERS, _TIMES * index):
             # The shortest period: a row of dashes also repeats eight of them.
             found = index, z[index] + index
-            return found if _is_repetition(*found) else None
+            return found if _is_repetition(*found, least_if_short) else None
     return None

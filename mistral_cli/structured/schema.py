@@ -191,6 +191,11 @@ def ignores_siblings(schema: Schema) -> bool:
     )
 
 
+def knows_keyword(schema: Schema, keyword: str) -> bool:
+    """Whether the draft of `schema` has `keyword`."""
+    return keyword in _draft(schema).VALIDATORS
+
+
 def dialect_of(schema: Schema) -> Any:
     """Return the dialect of `schema`, which knows where subschemas are."""
     from referencing.jsonschema import DRAFT202012, specification_with

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
 from json import JSONDecodeError
 from typing import Any
 
-from mistral_cli.errors import OutputInvalid
+from mistral_cli.errors import OutputInvalid, UsageError
+from mistral_cli.structured.brief import brief_schema
+from mistral_cli.structured.completion import admits
 from mistral_cli.structured.grammar import Compiled, check_grammar, compile_schema, limit_exceeded
 from mistral_cli.structured.grounding.builder import compile_groundable, ground_grammar
 from mistral_cli.structured.grounding.distinct import ground_grammar_after
@@ -22,6 +25,9 @@ from mistral_cli.structured.schema import (
 )
 from mistral_cli.structured.spans import ValueSpan, quote_from_text
 from mistral_cli.system.strict_json import loads_exactly, repeated_keys
+
+# Characters of a string with a pattern that ran away: an address or a version, or else a path.
+_SHORT_LENGTHS = (64, 250)
 
 _MAX_GROUNDED_LENGTH = 250_000  # characters; llguidance rejects the grammars of longer texts
 
@@ -113,18 +119,40 @@ class BoundSpec:
             )
         return ground_grammar(self.spec.merged, self.index, many=self.spec.many)
 
-    def grammar_after(self, answer: str) -> str:
+    def grammar_after(self, answer: str, *, is_cut: bool = False) -> str:
         """Return the grammar of another attempt after `answer`, which was cut or invalid.
 
         What a list has twice there, or an object's key, it may have once. No grammar can say that
-        of all items and keys, but a model repeats what it has repeated.
+        of all items and keys, but a model repeats what it has repeated. If the answer was cut, the
+        next one has fewer optional properties.
         """
-        if not self.spec.grounded:
-            keys = repeated_keys(answer)
-            return replace(self.spec, once=keys).grammar if keys else self.grammar
         spec = self.spec
+        if not spec.grounded:
+            keys = repeated_keys(answer)
+            with suppress(UsageError):
+                schema = brief_schema(spec.schema, answer) if is_cut else spec.schema
+                grammar = replace(spec, schema=schema, once=keys).grammar
+                if not limit_exceeded(grammar):
+                    return grammar
+            return self.grammar
         grammar = ground_grammar_after(answer, spec.merged, self.index, many=spec.many)
         return self.grammar if limit_exceeded(grammar) else grammar
+
+    def grammar_of_short_strings(self, beginning: str) -> str | None:
+        """Return a grammar for the rest of an answer, where strings with a pattern stay short.
+
+        A pattern or a format may not let a string end where it runs away: such a string must reach
+        its end within a length. None if no answer with this `beginning` has such strings.
+        """
+        if self.spec.grounded:
+            return None
+        spec = self.spec
+        for most in _SHORT_LENGTHS:
+            with suppress(UsageError):
+                grammar = compile_schema(spec.schema, many=spec.many, most=most).text
+                if not limit_exceeded(grammar) and admits(grammar, beginning):
+                    return grammar
+        return None
 
     def check(self) -> None:
         """Raise OutputInvalid if no answer about the text is possible.

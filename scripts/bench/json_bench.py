@@ -8,7 +8,7 @@ import tempfile
 import time
 import tomllib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +29,7 @@ from mistral_cli.generation.json_answers.retry import extract
 from mistral_cli.generation.options import TaskOptions
 from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.generation.prompt import PromptBuilder
-from mistral_cli.generation.session import Executor
+from mistral_cli.generation.session import Executor, OnText
 from mistral_cli.generation.task import Task
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.structured.fields import describe_fields, schema_from_fields
@@ -63,7 +63,9 @@ class Speed:
         return 1000 * self.seconds / self.tokens if self.tokens else 0.0
 
 
-def run(session: Session, request: Request, speed: Speed) -> Answer:
+def run(
+    session: Session, request: Request, speed: Speed, on_text: OnText = lambda _: None
+) -> Answer:
     """Answer `request` and add its time to `speed`."""
     started = time.perf_counter()
     answer = collect(
@@ -71,7 +73,7 @@ def run(session: Session, request: Request, speed: Speed) -> Answer:
         prompt_tokens=len(request.prompt_token_ids),
         load_seconds=0,
         on_progress=lambda _: None,
-        on_text=lambda _: None,
+        on_text=on_text,
     )
     speed.tokens += max(answer.completion_tokens - 1, 0)
     speed.seconds += time.perf_counter() - started - answer.timings.prompt
@@ -117,9 +119,11 @@ class Bench:
     def outcome(
         self, name: str, prepared: PreparedRequest, planner: RequestPlanner, speed: Speed
     ) -> str:
-        executor = Executor(planner, lambda request, *_: run(self.session, request, speed))
+        def ask(request: Request, _: Sequence[str], on_text: OnText) -> Answer:
+            return run(self.session, request, speed, on_text)
+
         try:
-            result = extract(prepared, executor, lambda _: None)
+            result = extract(prepared, Executor(planner, ask), lambda _: None)
         except OutputCut:
             return "cut"
         except OutputInvalid as error:
@@ -168,12 +172,21 @@ def check_all(count: int) -> tuple[dict[str, Schema], dict[str, str], int]:
 
 
 @contextmanager
-def open_bench(name: str, path: Path, temperature: float, limit: int) -> Iterator[Bench]:
+def open_bench(
+    name: str,
+    path: Path,
+    temperature: float,
+    limit: int,
+    *,
+    context: int = CONTEXT,
+    threads: int | None = None,
+) -> Iterator[Bench]:
     options = TaskOptions(
         model=str(path),
         engine=name,
         gpu_layers=NONE,
-        context_length=CONTEXT,
+        context_length=context,
+        threads=threads,
         max_tokens=limit,
         temperature=temperature,
         top_k=0,

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from acceptance import ACCEPTED, CRASHED, MODES, REFUSED, Check, check_files, checks_as_json
-from schema_answers import answer_all, chosen, print_answers
+from schema_answers import LIMITS, Run, print_answers
 
 Checks = dict[str, dict[str, Check]]
 """The name of a file → mode → its check."""
@@ -28,9 +28,7 @@ def main() -> None:
     if not files:
         sys.exit(f"no *.json in {options.folder}")
     if options.answers:
-        random_ones = [*chosen(files, options.answers, options.seed)]
-        outcomes = answer_all(options.model, random_ones, options.max_tokens)
-        print_answers(outcomes, row, heading)
+        ask_for_answers(options, files)
         return
     checks: Checks = {}
     for file, check in check_files(files, options.workers, options.most_seconds):
@@ -56,8 +54,27 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="chooses those")
     parser.add_argument("-m", "--model", default="smollm2")
     parser.add_argument("-n", "--max-tokens", type=int, default=400, help="of an answer")
+    parser.add_argument("-t", "--threads", type=int, help="of the engine")
+    parser.add_argument("--on-limit", choices=LIMITS, help="one mode only; both by default")
+    parser.add_argument(
+        "--log",
+        type=Path,
+        help="append each outcome to this file; what is in it is not asked for again",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
     return parser.parse_args()
+
+
+def ask_for_answers(options: argparse.Namespace, files: list[Path]) -> None:
+    run = Run(options.folder, options.model, options.max_tokens, options.threads, options.log)
+    modes = [options.on_limit] if options.on_limit else [*LIMITS]
+    chosen, refused = run.choose(files, options.answers, options.seed)
+    print(
+        f"{len(chosen) + len(refused)} schemas at random (seed {options.seed}): {len(chosen)} "
+        f"accepted, {len(refused)} refused"
+    )
+    outcomes = run.answer_all(chosen, modes, progress=not options.quiet)
+    print_answers(outcomes, row, heading)
 
 
 def report(checks: Checks) -> None:

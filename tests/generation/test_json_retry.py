@@ -26,6 +26,7 @@ from mistral_cli.generation.task import Task
 from mistral_cli.generation.writers import ItemsWriter
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.gguf.plain_text import tokenize_continued
+from mistral_cli.structured.completion import admits as admits_beginning
 from mistral_cli.structured.fields import schema_from_fields
 
 GOOD = '{"name": "Bob", "age": 34}'
@@ -113,6 +114,24 @@ def test_a_repetitive_answer_is_not_retried_with_a_higher_limit(mistral: Path) -
     assert roomy or planner.config.model.context_length == 512
     assert len(run(plan, model).warnings) == 1
     assert model.requests[1].prompt_token_ids != prepared.request.prompt_token_ids
+
+
+def test_the_retry_of_a_cut_answer_has_fewer_optional_properties(mistral: Path) -> None:
+    """What the answer has may stay; in the objects in it, only what is required."""
+    text = {"type": "string"}
+    inner = {"type": "object", "properties": {"x": text, "y": text}, "required": ["x"]}
+    named = {"id": text, "name": text, "more": inner, "note": text}
+    schema = {"type": "object", "properties": named, "required": ["more"]}
+    task = Task("json-extract", schema=schema)
+    plan = request_of(task, mistral, "Bob is 34", max_tokens=60)
+    cut = '{"id": "1", "more": {"x": "2", "y": "3"}, "note": "4…'
+    model = Model(cut, '{"id": "1", "more": {"x": "2"}}')
+    result = run(plan, model)
+    assert data_of(result) == {"id": "1", "more": {"x": "2"}}
+    grammar = model.requests[1].grammar or ""
+    assert admits(grammar, '{"id": "1", "more": {"x": "2"}}')
+    for text_of_another in ('{"name"', '{"more": {"x": "2", "y"', '{"more": {"x": "2"}, "note"'):
+        assert not admits_beginning(grammar, text_of_another)
 
 
 def test_the_users_limit_is_never_raised(mistral: Path) -> None:

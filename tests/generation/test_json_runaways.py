@@ -20,6 +20,7 @@ from mistral_cli.generation.json_answers.retry import extract
 from mistral_cli.generation.json_answers.runaways import ask
 from mistral_cli.generation.session import Executor
 from mistral_cli.generation.task import Task
+from mistral_cli.structured.completion import admits
 from mistral_cli.structured.runaways import Limits, RunawayWatch
 from mistral_cli.structured.schema import Schema
 from mistral_cli.structured.spec import OutputSpec
@@ -147,6 +148,66 @@ def test_what_the_grammar_does_not_let_end_goes_on(mistral: Path) -> None:
     result = answer(mistral, closed("code", code=code), script, max_tokens=400)
     assert data_of(result) == json.loads(whole)
     assert result.warnings == ()
+
+
+def test_a_string_that_its_pattern_does_not_let_end_is_written_again(mistral: Path) -> None:
+    """The model writes it under a grammar in which such strings are short, so that it must end."""
+    name: Schema = {"type": "string", "pattern": "^[a-z]+/[a-z]+$"}
+    loop = '{"name": "' + "bob" * 99
+    script = Script(("", loop), ('{"name":', ' "bob/eve"}'))
+    prepared, planner = request_of(
+        Task("json-extract", schema=closed("name", name=name)), mistral, TEXT, max_tokens=400
+    )
+    requests = list[Request]()
+
+    def spy(request: Request, stop: Sequence[str], on_text: Callable[[str], None]) -> Answer:
+        requests.append(request)
+        return script(request, stop, on_text)
+
+    executor = Executor(replace(planner, tokenize=tokenize), spy)
+    result = extract(prepared, executor, lambda _: None)
+    assert data_of(result) == {"name": "bob/eve"}
+    assert result.warnings == ("the string at /name repeats itself, and was ended",)
+    first, again = (request.grammar or "" for request in requests)
+    assert admits(first, loop)
+    assert admits(again, '{"name": "' + "b" * 62)
+    assert not admits(again, '{"name": "' + "b" * 63)  # room for the slash and a letter
+
+
+def test_a_number_that_is_the_whole_answer_ends_it(mistral: Path) -> None:
+    script = Script(("", "1." + "3" * 90))
+    result = answer(mistral, {"type": "number"}, script, max_tokens=400)
+    assert str(data_of(result)).startswith("1.333")
+    assert result.answer.finish_reason == "stop"
+    (warning,) = result.warnings
+    assert warning.startswith("the number has more than")
+
+
+def test_an_object_ends_before_a_key_that_it_has(mistral: Path) -> None:
+    """Such a key would make the answer invalid."""
+    notes: Schema = {"type": "object", "additionalProperties": STRING}
+    loop = '{"notes": {"a": "b", "c": "d", "a": "e", "f": "g"}}'
+    script = Script(("", loop), ('{"notes": {"a": "b", "c": "d"}', "}"))
+    result = answer(mistral, closed("notes", notes=notes), script, max_tokens=400)
+    assert data_of(result) == {"notes": {"a": "b", "c": "d"}}
+    assert result.warnings == ("the object at /notes has the key 'a' twice, and was ended",)
+
+
+def test_an_answer_in_which_everything_runs_away_is_cut(mistral: Path) -> None:
+    """It would take a request for each of its strings."""
+    steps, written = list[tuple[str, str]](), ""
+    for number in range(13):
+        steps.append((written, ("[" if number == 0 else ", ") + f'"{number}' + " and so on" * 30))
+        written += ("[" if number == 0 else ", ") + f'"{number} and so on"'
+    prepared, planner = request_of(
+        Task("json-extract", schema={"type": "array", "items": STRING}), mistral, TEXT
+    )
+    script = Script(*steps)
+    executor = Executor(replace(planner, tokenize=tokenize), script)
+    attempt = ask(prepared, executor, prepared.request, lambda _: None)
+    assert not script.steps
+    assert (attempt.answer.finish_reason, attempt.runs_away) == ("length", True)
+    assert len(attempt.warnings) == 12
 
 
 def test_a_value_ends_by_the_grammar_of_its_own_attempt(mistral: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import MistralCliError, OutputCut, OutputInvalid
+from mistral_cli.generation.answer import in_tokens
 from mistral_cli.generation.json_answers.closing import ClosedAnswer, close, reserve
 from mistral_cli.generation.json_answers.runaways import Attempt, ask
 from mistral_cli.models.chat import Message
@@ -165,14 +166,15 @@ def _retry(
         request = executor.planner.with_correction(prepared, answer.text, correction)
     spec = prepared.prompt.spec
     if request and spec:
-        request = replace(request, grammar=spec.grammar_after(answer.text))
+        is_cut = isinstance(error, OutputCut)
+        request = replace(request, grammar=spec.grammar_after(answer.text, is_cut=is_cut))
     return request
 
 
 def _refuse_cut(answer: Answer) -> None:
     if answer.finish_reason == "length":
         raise OutputCut(
-            f"the JSON was cut at {answer.completion_tokens} tokens",
+            f"the JSON was cut at {in_tokens(answer.completion_tokens)}",
             hint="Raise -n/--max-tokens, or bound the strings with maxLength in a --schema.",
         )
     if answer.stop_text is not None:

@@ -7,7 +7,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.generation.answer import AnswerEnded, join_parts
-from mistral_cli.structured.completion import last_ending, required_names, with_least_value
+from mistral_cli.structured.completion import (
+    is_complete,
+    last_ending,
+    required_names,
+    with_least_value,
+)
 from mistral_cli.structured.runaways import Limits, Part, Runaway, RunawayWatch
 
 if TYPE_CHECKING:
@@ -80,6 +85,7 @@ class _Asking:
     parts: list[Answer] = field(default_factory=list)
     ended: list[Runaway] = field(default_factory=list)
     known: list[Runaway] = field(default_factory=list)
+    stays_short: bool = False
 
     def run(self) -> Attempt:
         """Ask, end what runs away, and ask for the rest, until the answer ends by itself."""
@@ -87,12 +93,19 @@ class _Asking:
         while True:
             text, found = self._stream(request, text)
             beginning = self._end(text, found) if found else None
+            if found and beginning is None:
+                beginning = self._write_again(text, found)
             if found and beginning is not None:
                 self.ended.append(found)
+            elif found and len(self.ended) == _MOST:  # the whole answer runs away
+                self.parts[-1] = replace(self.parts[-1], finish_reason="length")
             elif found and self.parts[-1].finish_reason == "stop":
                 beginning = text  # the grammar does not let it end: the model goes on
             if beginning is None:
                 return self._attempt(text)
+            if is_complete(beginning):
+                self.parts[-1] = replace(self.parts[-1], finish_reason="stop")
+                return self._attempt(beginning)
             left = self.request.max_tokens - self._count(beginning)
             more = self.executor.planner.with_written(self.request, self.parts[0], beginning, left)
             if more is None:
@@ -138,9 +151,27 @@ class _Asking:
         if found.part == "nesting":
             return with_least_value(grammar, kept, required_names(self.spec.spec.schema))
         closing = _CLOSING[found.part]
+        if found.part == "number" and not found.path and is_complete(kept):
+            return kept  # nothing follows it
         start = found.start + 1 if found.part == "string" else found.kept
         end = last_ending(grammar, kept, start, closing)
         return None if end is None else kept[:end] + closing[:1].decode().strip(",")
+
+    def _write_again(self, text: str, found: Runaway) -> str | None:
+        """`text` up to a string that cannot end where it runs away.
+
+        The model writes it again, and all strings with a pattern from here on, under a grammar that
+        keeps them short. None if there is no such grammar.
+        """
+        if found.part != "string" or self.stays_short or len(self.ended) == _MOST:
+            return None
+        beginning = text[: found.start].rstrip(" ")  # a space belongs to the token after it
+        grammar = self.spec.grammar_of_short_strings(beginning)
+        if grammar is None:
+            return None
+        self.stays_short = True
+        self.request = replace(self.request, grammar=grammar)
+        return beginning
 
     def _attempt(self, text: str) -> Attempt:
         tokens = self.parts[0].completion_tokens

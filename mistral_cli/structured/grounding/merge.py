@@ -16,7 +16,8 @@ from functools import cached_property
 from itertools import count
 from typing import Any
 
-from mistral_cli.structured.enforceable import ASSERTIONS
+from mistral_cli.structured.denials import without_denials
+from mistral_cli.structured.enforceable import ASSERTIONS, admits_nothing
 from mistral_cli.structured.grounding.intersect import intersect_limits, intersect_types
 from mistral_cli.structured.patterns import read_pattern
 from mistral_cli.structured.schema import (
@@ -73,9 +74,10 @@ class MergedSchema:
 
 def merge(schema: Schema) -> MergedSchema:
     """Return `schema` in the normal form. Raises UsageError if it is too large for that."""
-    merger = _Merger(schema)
+    plain = without_denials(schema)
+    merger = _Merger(plain)
     try:
-        root = merger.value([_Part(schema, as_resource(schema)[1])])
+        root = merger.value([_Part(plain, as_resource(plain)[1])])
     except RecursionError as error:
         raise bad_schema("it is nested too deeply") from error
     except ValueError as error:
@@ -167,7 +169,7 @@ class _Merger:
         while queue:
             part = queue.pop()
             contents = part.contents
-            if contents is False:
+            if admits_nothing(contents):
                 raise _Impossible
             if contents is True or id(contents) in seen:
                 continue
