@@ -111,7 +111,9 @@ def _without(schema: Schema, denied: Any) -> Any:
             others = _without_types(schema, [each for each in _TYPES if each != "object"])
         else:
             others = schema if denied["type"] == "object" else None
-        return others and _without_property(others, denied["required"][0])
+        if isinstance(others, dict):
+            return _without_property(others, denied["required"][0])
+        return others
     return None
 
 
@@ -139,6 +141,8 @@ def _without_choices(schema: Schema, denied: list[Any]) -> Any:
 def _without_property(schema: Schema, name: str) -> Any:
     if name in schema.get("required", ()):
         return _without_types(schema, ["object"])
+    if _has_patterns(schema):
+        return None
     result = {**schema, "properties": {**schema.get("properties", {}), name: NOTHING}}
     if "properties" not in schema:  # it names no others, and does not forbid them
         result.setdefault("additionalProperties", True)
@@ -222,7 +226,8 @@ def _exclusive(schema: Schema) -> Any:
     parts, required = schema["oneOf"], {*schema.get("required", [])}
     # Without a type, a part also matches what is not an object.
     typed = schema.get("type") == "object"
-    if not all(_only_requires(each, typed=typed) for each in parts):
+    # A grammar cannot forbid one of the keys that a pattern allows.
+    if _has_patterns(schema) or not all(_only_requires(each, typed=typed) for each in parts):
         return schema
     needs = [{*each["required"]} | required for each in parts]
     branches = list[Any]()
@@ -237,6 +242,10 @@ def _exclusive(schema: Schema) -> Any:
     if not branches:
         return _without_types(rest, ["object"])
     return {**rest, "allOf": [*rest.get("allOf", []), {"anyOf": branches}]}
+
+
+def _has_patterns(schema: Schema) -> bool:
+    return "patternProperties" in schema
 
 
 def _only_requires(part: Any, *, typed: bool) -> bool:

@@ -27,6 +27,8 @@ Part = Literal["string", "list", "object", "number", "nesting"]
 _TIMES, _CHARACTERS, _CHARACTERS_IF_SHORT, _CHARACTERS_OF_STRING = 4, 60, 160, 96
 _SHORT = 8
 
+_EXACT_DIGITS = 15  # that a 64-bit float keeps: with more, a number that was ended is refused
+
 _IDLE = 8  # items, such as numbers that count up
 
 _WINDOW = 1200  # characters at the end in which a repetition is looked for
@@ -154,9 +156,11 @@ class RunawayWatch:
                 most = len(begun[: limits.characters].encode())
                 return self._text_runs_away(cursor.token_start + 1 + most, why)
         if cursor.token == "number" and not self._is_known_token():
-            digits = [*_DIGIT.finditer(self._decoded(cursor.token_start))]
+            written = self._decoded(cursor.token_start)
+            digits = [*_DIGIT.finditer(written)]
             if len(digits) > limits.digits:
-                kept = cursor.token_start + digits[limits.digits].start()
+                most = min(limits.digits, _EXACT_DIGITS) if "." in written else limits.digits
+                kept = cursor.token_start + digits[most].start()
                 return self._runaway("number", kept, f"has more than {limits.digits} digits")
         for depth, each in enumerate(cursor.open):
             if each.repeated is not None:

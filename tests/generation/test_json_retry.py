@@ -300,7 +300,7 @@ def test_a_limit_that_no_value_fits(mistral: Path) -> None:
     plan, model = make_plan(mistral, max_tokens=12), Model("{…")
     with pytest.raises(OutputCut) as caught:
         close(plan, model)
-    assert caught.value.message.startswith("the JSON was cut at 1 tokens")
+    assert caught.value.message.startswith("the JSON was cut at 1 token")
 
 
 def test_a_member_that_is_not_valid_goes(mistral: Path) -> None:
@@ -391,12 +391,12 @@ def test_an_answer_that_is_cut_after_a_colon_in_a_string_is_retried(mistral: Pat
     assert data_of(result) == json.loads(GOOD)
 
 
-@pytest.mark.parametrize("answer", [REPEATED + "}}", REPEATED + ", …"])
-def test_the_retry_after_a_repeated_key_can_have_it_only_once(mistral: Path, answer: str) -> None:
+def test_the_retry_after_a_repeated_key_can_have_it_only_once(mistral: Path) -> None:
+    """A key that is repeated and then ends its object in one token is not found before that."""
     numbers = {"type": "object", "additionalProperties": {"type": "integer"}}
     task = Task("json-extract", schema={"type": "object", "properties": {"map": numbers}})
     good = '{"map": {"self": 1, "b": 2, "c": 3}}'
-    model = Model(answer, good)
+    model = Model(REPEATED + "}}", good)
     assert data_of(run(request_of(task, mistral, "Bob", max_tokens=50), model)) == json.loads(good)
     first, second = (request.grammar or "" for request in model.requests)
     assert admits(first, REPEATED + "}}")

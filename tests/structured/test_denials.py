@@ -77,6 +77,7 @@ PARTLY: list[tuple[Schema, list[Any], list[Any]]] = [
         [{"a": 1, "b": 2, "c": 3}, {}],
     ),
     ({"type": "object", "properties": A_OR_B, "not": required("b")}, [{"a": 1}], [{"b": 2}]),
+    ({"not": {"type": "object", "required": ["b"]}}, [{"a": 1}, 1], [{"b": 2}]),
     (
         {
             "$schema": DRAFT_7,

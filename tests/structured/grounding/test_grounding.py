@@ -304,7 +304,7 @@ def test_schemas_that_no_value_satisfies(schema: Schema) -> None:
     [
         (PERSON, []),
         ({"type": "array", "uniqueItems": True}, ["uniqueItems"]),
-        ({"type": "object", "minProperties": 2, "not": {}}, ["not"]),
+        ({"type": "object", "minProperties": 2, "not": {"minProperties": 9}}, ["not"]),
         ({"properties": {"a": {}}, "minProperties": 1}, []),
         ({"properties": {"a": {}, "b": {}}, "minProperties": 2}, ["minProperties"]),
         ({"properties": {"a": {}}, "maxProperties": 1}, ["maxProperties"]),
