@@ -104,6 +104,7 @@ class _Asking:
             if beginning is None:
                 return self._attempt(text)
             if is_complete(beginning):
+                self.on_restart(beginning)
                 self.parts[-1] = replace(self.parts[-1], finish_reason="stop")
                 return self._attempt(beginning)
             left = self.request.max_tokens - self._count(beginning)
