@@ -211,12 +211,16 @@ def validator(schema: Schema) -> Any:
     return draft(contents, registry=_registry(), format_checker=draft.FORMAT_CHECKER)
 
 
+_MULTIPLES = {"multipleOf", "divisibleBy"}  # the second in draft 3
+
+
 @lru_cache(maxsize=8)
 def _validator_class(draft: Any) -> Any:
-    """Extend jsonschema's validator of `draft` by the patterns that Python does not know."""
+    """Extend jsonschema's validator of `draft`: patterns as in JavaScript, decimal multiples."""
     import jsonschema
 
     keywords = {"pattern": _pattern, "patternProperties": _pattern_properties}
+    keywords |= dict.fromkeys(_MULTIPLES & draft.VALIDATORS.keys(), _multiple_of)
     known = draft.VALIDATORS["additionalProperties"]
 
     def additional(validator: Any, more: Any, instance: Any, schema: Schema) -> Iterator[Any]:
@@ -238,6 +242,18 @@ def _pattern(validator: Any, pattern: str, instance: Any, _: Schema) -> Iterator
 
     if validator.is_type(instance, "string") and not read_pattern(pattern).matches(instance):
         yield ValidationError(f"{instance!r} does not match {pattern!r}")
+
+
+def _multiple_of(validator: Any, divisor: float, instance: Any, _: Schema) -> Iterator[Any]:
+    """Check the numbers as they are written: in floating point, 19.9 is no multiple of 0.01."""
+    from fractions import Fraction
+
+    from jsonschema import ValidationError
+
+    if not validator.is_type(instance, "number"):
+        return
+    if Fraction(str(instance)) % Fraction(str(divisor)):
+        yield ValidationError(f"{instance!r} is not a multiple of {divisor!r}")
 
 
 def _pattern_properties(

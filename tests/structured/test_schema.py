@@ -398,7 +398,7 @@ def test_good_answers(text: str, schema: Schema, expected: Any) -> None:
         ("[1, 1]", {"uniqueItems": True}, "non-unique"),
         ("3", {"$schema": DRAFTS.format("04"), "minimum": 3, "exclusiveMinimum": True}, "minimum"),
         ("[" * 400 + "]" * 400, {"items": {"$ref": "#"}}, "cannot be validated"),
-        ("1" + "0" * 400, {"multipleOf": 0.1}, "cannot be validated"),
+        ("19.905", {"multipleOf": 0.01}, "19.905 is not a multiple of 0.01"),
         ("1", {"$ref": "http://127.0.0.1:9/x.json"}, "cannot be validated"),
         (json.dumps({"name": "long " * 9999, "age": []}), {"type": "array"}, "is not of type"),
     ],
@@ -409,6 +409,14 @@ def test_bad_answers(text: str, schema: Schema, problem: str) -> None:
         parse(text, schema)
     assert "\n" not in caught.value.message
     assert len(caught.value.message) < 400
+
+
+@pytest.mark.parametrize("draft", ["03", "04", "07"])
+@pytest.mark.parametrize("text", ["19.9", "-0.3", "7", "1" + "0" * 400])
+def test_multiples_are_decimal(draft: str, text: str) -> None:
+    keyword = "divisibleBy" if draft == "03" else "multipleOf"
+    schema = {"$schema": DRAFTS.format(draft), "type": "number", keyword: 0.1}
+    assert parse(text, schema) == json.loads(text)
 
 
 def test_free_text_is_a_schema_that_was_not_enforced() -> None:
