@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.options import BatchOptions, ResultFormat
@@ -18,6 +19,12 @@ _WHAT: Mapping[str, str] = {
     "names": "a name that is not in the text",
     "units": "a unit that is not in the text",
     "missing": "something missing that the text has",
+    "empty": "an empty answer",
+    "repetition": "an answer that repeats itself",
+    "control tokens": "control tokens in the answer",
+    "instruction": "words of the instruction in the answer",
+    "unchanged": "the text itself as the answer",
+    "script": "another script than expected",
     "words": "another number of words than asked for",
     "sentences": "another number of sentences than asked for",
     "bullets": "another number of bullet points than asked for",
@@ -35,11 +42,6 @@ def check_only_failed(options: BatchOptions) -> None:
     """Raise UsageError if `--only-failed-checks` does not apply to this call."""
     if not options.only_failed_checks:
         return
-    if not options.can_resume:
-        raise UsageError(
-            "--only-failed-checks needs results of an earlier run",
-            hint="Use -o FILE or --output-dir DIR.",
-        )
     if options.format is ResultFormat.OPENAI:
         raise UsageError(
             "--only-failed-checks does not apply to --format openai, whose lines have no checks",
@@ -48,6 +50,12 @@ def check_only_failed(options: BatchOptions) -> None:
     if options.force:
         raise UsageError(
             "--only-failed-checks and --force cannot be combined", hint="Drop one of them."
+        )
+    earlier = options.output_dir or options.output
+    if not options.can_resume or not Path(str(earlier)).exists():
+        raise UsageError(
+            "--only-failed-checks needs results of an earlier run",
+            hint="Name them with -o FILE or --output-dir DIR.",
         )
 
 

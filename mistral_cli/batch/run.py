@@ -275,8 +275,8 @@ class BatchRun:
             self.reporter.error_detail(line)
 
     def _answered(self) -> Iterator[Record]:
-        """The records of this run, and those of earlier runs if an answer there failed a check."""
-        yield from self.records
+        """The answers of this run, and those of earlier runs if one of them failed a check."""
+        yield from (record for record in self.records if record["error"] is None)
         earlier = {item.row.id for item in self.resume.done}
         if earlier and self.sink.has_failed_checks:
             yield from (each for each in self.sink.existing_records() if each["id"] in earlier)

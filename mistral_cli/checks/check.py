@@ -8,10 +8,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing in the answer that is wrong, or that it lacks.
+    """One thing in the answer that is wrong, or missing from it.
 
     `text` is the thing itself and `why` a short clause such as "not in the text". `start` and `end`
-    count characters of the answer; they are None for what it lacks.
+    count characters of the answer; they are None for what is missing.
     """
 
     text: str
@@ -36,15 +36,27 @@ class Check:
     attempts: int = 1
 
 
-def check_fields(check: Check) -> dict[str, Any]:
-    """The fields of a check in `--json` and in result lines."""
+def check_fields(check: Check, stripped: int = 0) -> dict[str, Any]:
+    """The fields of a check in `--json` and in result lines.
+
+    So many characters were `stripped` from the beginning of the answer after it was checked.
+    """
+
+    def place(index: int | None) -> int | None:
+        return None if index is None else max(index - stripped, 0)
+
     return {
         "name": check.name,
         "ok": check.ok,
         "expected": check.expected,
         "found": check.found,
         "findings": [
-            {"text": each.text, "why": each.why, "start": each.start, "end": each.end}
+            {
+                "text": each.text,
+                "why": each.why,
+                "start": place(each.start),
+                "end": place(each.end),
+            }
             for each in check.findings
         ],
         "attempts": check.attempts,

@@ -13,7 +13,6 @@ from itertools import pairwise
 
 from mistral_cli.checks.check import Check, Finding
 from mistral_cli.checks.language import check_language, language_name, named_language
-from mistral_cli.checks.preamble import without_preamble as without_preamble
 from mistral_cli.checks.scripts import script_letters, script_runs, scripts_of
 
 _REPEATED_WORDS = 8  # are a repetition,

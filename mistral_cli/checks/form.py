@@ -1,11 +1,10 @@
-"""Checks the form of an answer: its words, sentences, bullet points, characters and language."""
+"""Checks the form of an answer: its words, sentences, bullet points and characters."""
 
 from __future__ import annotations
 
 import re
 
 from mistral_cli.checks.check import Check
-from mistral_cli.checks.language import check_language as check_language
 from mistral_cli.checks.words import count_words
 from mistral_cli.texts.sentences import Sentences
 

@@ -216,6 +216,7 @@ def request_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[s
 def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     """The fields of every JSON object about an answer; with `exact` the text is not stripped."""
     answer = result.answer
+    stripped = 0 if exact else len(answer.text) - len(_without_mark(answer.text).lstrip())
     shows_reasoning = result.planner.builder.options.show_reasoning
     return {
         **_content_fields(result, exact=exact),
@@ -225,7 +226,7 @@ def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
         "cached_tokens": answer.cached_tokens,
         "completion_tokens": answer.completion_tokens,
         "reasoning_tokens": answer.reasoning_tokens,
-        "checks": [check_fields(check) for check in result.checks],
+        "checks": [check_fields(check, stripped) for check in result.checks],
         "chunks": result.chunks,
         "left_out": result.left_out or None,
         "timings": timing_fields(answer),
@@ -236,12 +237,16 @@ def _content_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     extraction, spec = result.extraction, result.prepared.prompt.spec
     if extraction is None:
         text = result.answer.text
-        text = text if exact else text.removeprefix(BYTE_ORDER_MARK).strip()
+        text = text if exact else _without_mark(text).strip()
         return {"text": text, **_quote_fields(result)}
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]
     return {"data": extraction.data, "spans": spans}
+
+
+def _without_mark(text: str) -> str:
+    return text.removeprefix(BYTE_ORDER_MARK)
 
 
 def _quote_fields(result: Result) -> dict[str, Any]:

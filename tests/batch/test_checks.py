@@ -84,6 +84,8 @@ def test_strict_makes_the_row_fail_with_its_checks(
     assert texts["1"] == SHORT
     message = f"the summary has {len(LONG)} characters, more than 6 (after 2 attempts)"
     assert texts["2"] == message
+    assert "--retry-failed" in result.stderr
+    assert "--only-failed-checks" not in result.stderr
     bad = lines_of(here / "out.jsonl")[1]
     check_schema("batch-record", bad)
     assert bad["error"]["code"] == 7
@@ -94,6 +96,7 @@ def test_strict_makes_the_row_fail_with_its_checks(
 def test_the_option_needs_results_with_checks(batch: Batch, rows: tuple[Any, ...]) -> None:
     for more, message in (
         ((), "needs results of an earlier run"),
+        (("-o", "mistyped.jsonl"), "needs results of an earlier run"),
         ((*OUT, "--format", "openai"), "whose lines have no checks"),
         ((*OUT, "--force"), "cannot be combined"),
     ):

@@ -115,7 +115,11 @@ def test_the_same_seed_gives_the_same_text(run: Run, smollm2: Path) -> None:
 
 
 def test_a_pipe_receives_only_the_answer(run: Run, fake: Callable[..., dict[str, str]]) -> None:
-    long = ["  The", " quick"] + [" brown"] * 100 + [" fox.\n\n", "日本語 🙂", "\n\n"]
+    long = (
+        ["  The", " quick"]
+        + [f" brown{number}" for number in range(100)]
+        + [" fox.\n\n", "日本語 🙂", "\n\n"]
+    )
     result = run("generate", "hi", **fake(pieces=long))
     assert result.stdout == "".join(long).strip() + "\n"
     assert result.stderr == ""
@@ -146,7 +150,7 @@ def test_an_error_names_its_text_among_several(run: Run, mistral: Path, tmp_path
 def test_a_warning_belongs_to_its_answer_and_follows_it(
     run: Run, fake: Callable[..., dict[str, str]]
 ) -> None:
-    script = fake(pieces=["one", " two"], finish_reason="length")
+    script = fake(pieces=["some", " words"], finish_reason="length")
     both = run("translate", "a", "b", "--json", **script)
     assert [len(json.loads(line)["warnings"]) for line in both.stdout.splitlines()] == [1, 1]
     merged = subprocess.run(
@@ -158,7 +162,7 @@ def test_a_warning_belongs_to_its_answer_and_follows_it(
         timeout=60,
         check=False,
     )
-    assert merged.stdout.startswith("one two\nmistral-cli: warning: the answer was cut")
+    assert merged.stdout.startswith("some words\nmistral-cli: warning: the answer was cut")
 
 
 def test_a_file_named_twice_is_answered_twice(
@@ -239,7 +243,7 @@ def test_options_overrule_the_template(run: Run, smollm2: Path) -> None:
     stderr = run("summarize", "text", "-m", smollm2, "--dry-run", "--min-p", 0.25).stderr
     assert "min_p 0.25 from options; temperature 0.3, top_k 40, top_p 0.9, " in stderr
     assert "repetition_penalty 1.1 from the template; repeat_last_n 64, " in stderr
-    assert stderr.endswith("frequency_penalty 0 by default; seed random\n")
+    assert "frequency_penalty 0 by default; seed random\n" in stderr
 
 
 def test_an_engine_without_a_sampler_refuses_its_options(run: Run, mistral: Path) -> None:

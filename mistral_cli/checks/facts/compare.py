@@ -31,7 +31,7 @@ def check_facts(
     """Check the numbers, dates, names and units of an answer against the text it was made from.
 
     `language` is that of the answer; without it, the languages are recognized. A translation is
-    also checked for what it lacks. No call depends on a model, the network or the time.
+    also checked for what is missing from it. No call depends on a model, the network or the time.
     """
     code, answer_code = code_of(source, source_language), code_of(answer, language)
     if mode == "summary" and code and not language:
@@ -89,7 +89,7 @@ def _absent(
 
 
 def _missing(text: FactText, said: FactText) -> list[Finding]:
-    """What a translation lacks of its text."""
+    """What is missing from a translation of its text."""
     index = FactIndex(said)
     found = []
     for fact in text.facts:

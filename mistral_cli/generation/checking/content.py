@@ -5,6 +5,7 @@ The checks are imported when an answer is there: 20 ms that the first token does
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -143,10 +144,15 @@ def facts_rule(subject: Subject, mode: FactsMode, *, translation: bool) -> Rule:
 def _without_known(check: Check, known: Sequence[str]) -> Check:
     """The check without findings that a glossary prescribes."""
     folded = [text.casefold() for text in known]
-    findings = tuple(f for f in check.findings if not any(f.text.casefold() in k for k in folded))
+
+    def is_known(text: str) -> bool:
+        words = re.compile(rf"(?<!\w){re.escape(text.casefold())}(?!\w)")
+        return any(words.search(each) for each in folded)
+
+    findings = tuple(each for each in check.findings if not is_known(each.text))
     if len(findings) == len(check.findings):
         return check
-    return replace(check, ok=not findings, findings=findings)
+    return replace(check, ok=not findings, found=len(findings) or None, findings=findings)
 
 
 def value_of(builder: PromptBuilder, name: str) -> str | None:

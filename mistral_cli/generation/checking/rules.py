@@ -139,7 +139,7 @@ def constraint_reaction(options: CheckOptions) -> Reaction:
 
 
 def length_rules(lengths: Iterable[Length], reaction: Reaction) -> list[Rule]:
-    """A rule for each length, and one that the last sentence is complete."""
+    """A rule for each length."""
     return [
         Rule(
             (length.name,),

@@ -15,9 +15,10 @@ from mistral_cli.generation.task import Strategy
 
 if TYPE_CHECKING:
     from mistral_cli.generation.answer import Answer, Result
+    from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.options import Overflow
-    from mistral_cli.generation.planner import Job
+    from mistral_cli.generation.planner import Job, RequestPlanner
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
@@ -59,12 +60,23 @@ class ExtractiveStrategy(Strategy):
         source = builder.chunk_template.source if builder.chunk_template else None
         return {**super().identity(builder), "part": source, "extractive": self._number}
 
+    def rules_of(self, job: Job, planner: RequestPlanner) -> RulesOf:  # noqa: ARG002
+        """None: the sentences are those of the text."""
+        from mistral_cli.generation.checking.rules import NO_RULES
+
+        return lambda _: NO_RULES
+
     def chunk(self, sizer: PromptSizer, prompt: EncodedPrompt) -> ChunkedText:
         """The prompts with the numbered sentences of the whole text."""
+        from mistral_cli.errors import UsageError
         from mistral_cli.generation.chunking import ChunkedText
 
         whole = prompt.prompt
-        chunks = tuple(self._prompts(sizer, whole, sentences_of(whole.text.text)))
+        if not (spans := sentences_of(whole.text.text)):
+            raise UsageError(
+                "the text has no sentence to choose", hint="Leave --extractive out, or use prose."
+            )
+        chunks = tuple(self._prompts(sizer, whole, spans))
         return ChunkedText(whole, chunks, split=len(chunks) > 1)
 
     def context_needed(self, sizer: PromptSizer, chunked: ChunkedText) -> int:
@@ -162,7 +174,7 @@ def _groups(lines: Sequence[str], size: Callable[[str], int], room: int) -> Iter
             group, used = [], 0
         group.append(line)
         used += needed
-    yield group or ["."]
+    yield group
 
 
 def _chosen(

@@ -65,7 +65,7 @@ def test_an_invented_number_is_reported_retried_or_refused(
     bad, good = lines_of(batch.stdout)
     assert (bad["error"]["code"], [*failed(bad["checks"])]) == (7, ["numbers"])
     assert (good["text"], failed(good["checks"])) == (ANSWER, {})
-    assert "1 row has a number that is not in the text: 1" in batch.stderr
+    assert '1  numbers: "97 euros" (the text has 40 euros)' in batch.stderr
 
 
 @pytest.fixture

@@ -49,6 +49,12 @@ def test_headings_and_single_words_are_no_choice() -> None:
     assert len(full_sentences(chinese)) == 2
 
 
+@pytest.mark.parametrize("text", ["\U0001f600\U0001f389", "! ! !\n"])
+def test_a_text_without_a_sentence_is_refused(mistral: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="no sentence to choose"):
+        answered(summarize(extractive=True), mistral, text, lambda _: "1")
+
+
 def test_a_choice_is_ascending_distinct_and_complete() -> None:
     numbers = range(1, 6)
     pairs = [f"{a}, {b}" for a in numbers for b in numbers]
