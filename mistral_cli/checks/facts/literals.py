@@ -36,7 +36,7 @@ _NUMBER_WORD = re.compile(  # "1st", "Q3", "17h30", "34-jährig", "1e5": not cod
     r"|[QTqt][1-4]|\d{1,2}(?:[.:]\d\d)?(?:h(?:\d\d)?|am|pm|AM|PM|uhr|Uhr)"
     r"|\d+(?:[.,]\d+)*-[^\W\d_]{3,}(?:-[^\W\d_]+)*|\d+(?:[.,]\d+)?[eE]\+?\d+"
     r"|\d{4}-\d\d-\d\d[T_]\d\d:\d\d(?::\d\d)?(?:\.\d+)?Z?(?:[+-]\d\d:\d\d)?"
-    r"|\d{1,2}x|x\d{1,3}"
+    r"|\d{1,2}x|x\d{1,3}|\d+(?:st|nd|rd|th)-[^\W\d_]{3,}"
 )
 _AMOUNT = re.compile(r"[A-Z]{0,3}(?:\d+(?:[.,/-]\d+)*)([^\W\d_]+(?:/[^\W\d_]+)?)")
 _VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
@@ -52,6 +52,9 @@ _SHORTEST_PHONE = 7  # digits
 _DAY = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{2,4}")
 _NO_KEY = re.compile(r"[\W_]+")
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
+_NOUNS = re.compile(
+    r"(?:-[A-Z\u00c4\u00d6\u00dc][a-z\u00e4\u00f6\u00fc\u00df]{2,})+\Z"
+)  # "G7-Staaten"
 _RUN = re.compile(r"\d[\d ()/.-]*\d")
 
 
@@ -176,5 +179,9 @@ class LiteralIndex:
         if literal.kind in ("url", "mail", "file", "path"):
             return literal.key in self._text
         if literal.kind == "code":
-            return literal.text.lower() in self._text or self._has_parts(literal.key)
+            code = _NOUNS.sub("", literal.text)
+            return any(
+                each.lower() in self._text or self._has_parts(squeezed(each))
+                for each in {literal.text, code}
+            )
         return False

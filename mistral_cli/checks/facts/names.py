@@ -134,14 +134,15 @@ class NameIndex:
 
     def has(self, word: str) -> bool:
         """True if the text has the word, perhaps inflected."""
+        parts = re.split("[-'&]", word)
         word = folded(word)
         if word in self._words:
             return True
         if len(word) == 1:
             return any(each.startswith(word) for each in self._words)
-        parts = re.split("[-'&]", word)
         if len(parts) > 1:
-            return all(not part or len(part) < 3 or self.has(part) for part in parts)
+            names = [part for part in parts if part[:1].isupper()] or parts  # "Texas-based"
+            return all(len(part) < 3 or self.has(part) for part in names)
         return any(self._same(word, each) for each in self._by_start.get(word[:3], ()))
 
     def _same(self, word: str, other: str) -> bool:

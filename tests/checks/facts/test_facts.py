@@ -123,6 +123,29 @@ def test_the_names_of_a_translation_may_be_translated() -> None:
     assert not found("She lives in London.", "Elle vit à Londres.", mode="translation")
 
 
+@pytest.mark.parametrize(
+    ("english", "german", "wrong"),
+    [
+        ("in the 1990s", "in den 1990er-Jahren", "in den 1980er-Jahren"),
+        ("in the 1990s", "in den 1990er Jahren", "in den 1970er Jahren"),
+        ("COVID-19 vaccines of the G7 states", "COVID-19-Impfstoffe der G7-Staaten", "G8-Staaten"),
+        ("an A4 page", "eine A4-Seite", "eine A5-Seite"),
+    ],
+)
+def test_german_compounds(english: str, german: str, wrong: str) -> None:
+    languages = {"mode": "translation", "language": "German", "source_language": "English"}
+    assert not found(english, german, **languages)
+    assert found(english, wrong, **languages)
+    back = {"mode": "translation", "language": "English", "source_language": "German"}
+    assert not found(german, english, **back)
+
+
+def test_a_compound_of_a_name_is_no_other_name() -> None:
+    assert not found("A firm from Austin, Texas.", "The Texas-based firm.", mode="summary")
+    wrong = found("A firm from Austin, Texas.", "The Berlin-based firm.", mode="summary")
+    assert wrong == {"names": ["Berlin-based"]}
+
+
 HOSTILE = [
     "1",
     "1.",
