@@ -28,7 +28,7 @@ GENTLE = (signal.SIGINT, signal.SIGTERM)
 DONE = (0, 10)
 STOPPED = (130, 143, -signal.SIGKILL, *(-number for number in GENTLE))
 
-pytestmark = pytest.mark.timeout(300 + 10 * KILLS)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300 + 10 * KILLS)]
 
 
 @dataclass

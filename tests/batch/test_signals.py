@@ -17,6 +17,8 @@ from support.batch_program import OURS, Start, count, texts_of, write_rows
 from support.fake_engine import Script
 from support.processes import children_of, wait_for
 
+pytestmark = pytest.mark.alone
+
 OUT = ("-o", "out.jsonl")
 
 

@@ -46,7 +46,7 @@ CASES = [
 ]
 DONE = (0, 1, 10)  # a doctor finds something to report
 
-pytestmark = pytest.mark.timeout(300 + 60 * STOPS)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(300 + 60 * STOPS)]
 
 
 @dataclass

@@ -49,6 +49,7 @@ def test_an_interrupted_summary_resumes(
     assert not file.exists()
 
 
+@pytest.mark.alone
 def test_ctrl_c_reports_the_saved_answers_and_the_same_command_resumes(
     here: Path, mistral: Path, script: Script, run: Any
 ) -> None:

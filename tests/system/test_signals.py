@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from support.processes import wait_for
 
+pytestmark = pytest.mark.alone
+
 _BEGIN = """
 import ctypes, sys, time
 from mistral_cli.system.files import scratch_folder

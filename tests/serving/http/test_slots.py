@@ -14,6 +14,8 @@ import pytest
 from support.http_api import ENDLESS, LONG_JSON, STORY, YES, ServedHttp, serving, until
 from support.program import Run
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize(
     "more",
