@@ -245,7 +245,7 @@ def _pattern(validator: Any, pattern: str, instance: Any, _: Schema) -> Iterator
 
 
 def _multiple_of(validator: Any, divisor: float, instance: Any, _: Schema) -> Iterator[Any]:
-    """Check the numbers as they are written: in floating point, 19.9 is no multiple of 0.01."""
+    """Check the numbers as they are written: in floating point 19.9 is not a multiple of 0.01."""
     from fractions import Fraction
 
     from jsonschema import ValidationError

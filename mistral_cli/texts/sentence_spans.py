@@ -27,7 +27,7 @@ def sentence_spans(text: str, language: str | None = None) -> list[Span]:
 def full_sentences(text: str, language: str | None = None) -> list[Span]:
     """The sentences that say something: without headings, labels and single words.
 
-    All of them if there is no other.
+    If the text has no others, all of them.
     """
     spans = sentence_spans(text, language)
     return [span for span in spans if _is_full(text, span)] or spans

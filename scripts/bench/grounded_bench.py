@@ -57,7 +57,7 @@ def passages(paths: list[Path]) -> Iterator[str]:
 
 
 def invented(source: str, summary: str) -> list[str]:
-    """The numbers of `summary` whose digits are no number, or run of digits, of `source`.
+    """The numbers of `summary` whose digits no number or run of digits of `source` has.
 
     This knows nothing of the grammar, and is more lenient: it would let a part of a code pass.
     """

@@ -35,7 +35,7 @@ _ROMAN = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _LARGEST = 15  # an exponent
 _LONGEST = 40
-"""Characters of a number in digits: more are no number that somebody counts with."""
+"""The most characters of a number in digits: nobody counts with longer ones."""
 
 
 @dataclass
