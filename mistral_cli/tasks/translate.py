@@ -171,7 +171,7 @@ class TranslationStrategy(Strategy):
         texts: list[str] = []
         warnings: list[str] = []
         checks: list[PlacedChecks] = []
-        position = 0
+        position = written = 0  # characters of the document, and of its translation
         output = HeldOutput(writer, holds=rules_of(requests[0]).strict)
         for chunk in job.chunks:
             if isinstance(chunk, str):
@@ -182,15 +182,17 @@ class TranslationStrategy(Strategy):
                 executor.status(f"{len(completed)} of {len(requests)} segments translated …")
                 text = with_breaks(original, _fit_lines(chunk, answer), job.text_format)
                 where = place(document.document, position, job.text_format)
-                found = rules_of(chunk).check(answer, answer.attempts)
+                rules = rules_of(chunk)
+                found = rules.check(answer, answer.attempts)
                 with about(where):
-                    check_accepted(answer, found, rules_of(chunk))
-                checks.append(PlacedChecks(found, text, sum(map(len, texts))))
+                    check_accepted(answer, found, rules)
+                checks.append(PlacedChecks(found, text, written))
                 if failed := [check for check in found if not check.ok]:
                     warnings.append(f"{where}: {failures(failed, 'translation')}")
             output.write(text if position else text.removeprefix(document.ends[0]))
             texts.append(text)
             position += len(original)
+            written += len(text)
         output.release()
         return Result(
             executor.planner,

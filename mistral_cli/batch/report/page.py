@@ -69,7 +69,7 @@ def _totals(records: Sequence[Record], rows: Sequence[TableRow]) -> dict[str, An
     return {
         "failed": sum(row.status == "failed" for row in rows),
         "cut": sum(row.status == "cut" for row in rows),
-        "flawed": sum(row.checks not in ("", "passed") for row in rows),
+        "flawed": sum(row.is_flawed for row in rows),
         "with_checks": any(row.checks for row in rows),
         "warned": sum(bool(row.warnings) for row in rows),
         "shortened": sum(bool(row.left_out) for row in rows),

@@ -41,6 +41,11 @@ class TableRow:
     warnings: Sequence[str]
 
     @property
+    def is_flawed(self) -> bool:
+        """True if a check of the answer failed."""
+        return self.checks not in ("", "passed")
+
+    @property
     def opens(self) -> bool:
         """True if there is more to show than the row itself does."""
         return bool(self.text or self.message or self.hint or self.warnings)

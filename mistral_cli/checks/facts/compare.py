@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Literal as OneOf
 
 from mistral_cli.checks.check import Check, Finding
@@ -18,6 +20,30 @@ NOT_IN_TEXT = "not in the text"
 NOT_IN_TRANSLATION = "not in the translation"
 _COUNTED = ("placeholder", "tag")
 _SMALL_COUNT = 12
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The facts of a text, and the indexes to find those of an answer among them."""
+
+    facts: FactText
+
+    @cached_property
+    def index(self) -> FactIndex:
+        return FactIndex(self.facts)
+
+    @cached_property
+    def literals(self) -> LiteralIndex:
+        return LiteralIndex(self.facts.prepared, self.facts.literals)
+
+    @cached_property
+    def names(self) -> NameIndex:
+        return NameIndex(self.facts)
+
+
+@lru_cache(maxsize=2)  # all answers to a request, and what is left of them, have the same text
+def _source(text: str, code: str | None) -> _Source:
+    return _Source(read_facts(text, lexicon(code)))
 
 
 def check_facts(
@@ -36,26 +62,24 @@ def check_facts(
     code, answer_code = code_of(source, source_language), code_of(answer, language)
     if mode == "summary" and code and not language:
         answer_code = code  # an answer may be too short to tell its language
-    text = read_facts(source, lexicon(code or answer_code))
-    said = read_facts(answer, lexicon(answer_code))
-    index = FactIndex(text)
+    text = _source(source, code or answer_code)
+    written = read_facts(answer, lexicon(answer_code))
     translated = mode == "translation"
     findings: dict[str, list[Finding]] = {"numbers": [], "dates": [], "names": [], "units": []}
-    for fact in said.facts:
-        if fact.checked and _comparable(fact, text):
-            problem = index.problem(fact, said, derive=not translated)
+    for fact in written.facts:
+        if fact.checked and _comparable(fact, text.facts):
+            problem = text.index.problem(fact, written, derive=not translated)
             if problem:
                 name, why = problem
                 findings[name].append(_finding(answer, fact.start, fact.end, why))
-    literals = LiteralIndex(text.prepared, text.literals)
-    for literal in _absent(said.literals, text.literals, literals):
+    for literal in _absent(written.literals, text.facts.literals, text.literals):
         findings["names"].append(_finding(answer, literal.start, literal.end, NOT_IN_TEXT))
-    if not translated and text.lexicon.code == said.lexicon.code:
-        for start, end in find_names(said, NameIndex(text)):
+    if not translated and text.facts.lexicon.code == written.lexicon.code:
+        for start, end in find_names(written, text.names):
             findings["names"].append(_finding(answer, start, end, NOT_IN_TEXT))
     checks = [_check(name, found) for name, found in findings.items()]
     if translated:
-        checks.append(_check("missing", _missing(text, said)))
+        checks.append(_check("missing", _missing(text.facts, written)))
     return tuple(checks)
 
 
@@ -77,7 +101,7 @@ def _is_small(fact: Fact) -> bool:
 def _absent(
     literals: Iterable[Literal], others: Iterable[Literal], index: LiteralIndex
 ) -> Iterator[Literal]:
-    """The literals that the other text has not, or, of those that count, not as often."""
+    """The literals that are not in the other text or, of those that count, not as often."""
     counts = Counter(each.key for each in others if each.kind in _COUNTED)
     for literal in literals:
         if literal.kind in _COUNTED:
@@ -88,15 +112,15 @@ def _absent(
             yield literal
 
 
-def _missing(text: FactText, said: FactText) -> list[Finding]:
+def _missing(text: FactText, written: FactText) -> list[Finding]:
     """What is missing from a translation of its text."""
-    index = FactIndex(said)
+    index = FactIndex(written)
     found = []
     for fact in text.facts:
-        if fact.checked and _comparable(fact, said) and index.problem(fact, text, derive=False):
+        if fact.checked and _comparable(fact, written) and index.problem(fact, text, derive=False):
             found.append((fact.start, text.text[fact.start : fact.end]))
-    literals = LiteralIndex(said.prepared, said.literals)
-    for literal in _absent(text.literals, said.literals, literals):
+    literals = LiteralIndex(written.prepared, written.literals)
+    for literal in _absent(text.literals, written.literals, literals):
         found.append((literal.start, literal.text))
     return [Finding(" ".join(piece.split()), NOT_IN_TRANSLATION) for _, piece in sorted(found)]
 

@@ -84,12 +84,12 @@ class FactIndex:
                         total = left.value * unit(one).size + right.value * unit(other).size
                         self._bases.setdefault((unit(one).quantity, total), first)
 
-    def problem(self, fact: Fact, said: FactText, *, derive: bool) -> tuple[str, str] | None:
+    def problem(self, fact: Fact, written: FactText, *, derive: bool) -> tuple[str, str] | None:
         """None if the text has the fact, else the check that reports it, and why.
 
         With `derive`, what follows from the numbers of the text counts as in it: a sum, a count.
         """
-        derive = derive and _counted_thing(said.prepared, fact) not in self._counted
+        derive = derive and _counted_thing(written.prepared, fact) not in self._counted
         problems = []
         for reading in fact.readings:
             problem = self._reading(reading, fact, derive=derive)

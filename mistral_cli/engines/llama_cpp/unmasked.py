@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -45,10 +45,6 @@ class UnmaskedSampler(ConstrainedSampler):
             if token is not None:
                 return token
             self.close()
-
-    def extend(self, tokens: Sequence[int]) -> None:
-        """Append `tokens`, which the stream knows if it is still open."""
-        super().extend(tokens)
 
     def close(self) -> None:
         """End the stream, so that the slot is free."""

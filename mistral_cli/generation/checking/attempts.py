@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.errors import OutputInvalid
 from mistral_cli.generation.answer import Answer, cut_warning, joined
 from mistral_cli.generation.checking.beginning import Beginning, stripped
+from mistral_cli.generation.checking.rules import counted_attempts
 from mistral_cli.generation.checking.wording import counted, failure, failures
 
 if TYPE_CHECKING:
@@ -111,12 +112,12 @@ def _improved(
     checks = rules.check(first)
     if not rules.failed(checks, "retry", "fail"):
         return CheckedAnswer(first, (first,), checks)
-    attempts = [first]
+    tried = [(first, checks)]
     if request := _retry(prepared, first, checks, rules, executor):
         executor.status("retrying …")
-        second = executor.ask(request, prepared.stop, lambda _: None)
-        attempts.append(stripped(second, rules, source))
-    return _best(attempts, rules)
+        second = stripped(executor.ask(request, prepared.stop, lambda _: None), rules, source)
+        tried.append((second, rules.check(second)))
+    return _best(tried, rules)
 
 
 def _instead_of(
@@ -149,9 +150,12 @@ def check_accepted(answer: Answer, checks: Sequence[Check], rules: AnswerRules) 
     raise error
 
 
-def _best(attempts: Sequence[Answer], rules: AnswerRules) -> CheckedAnswer:
-    count = len(attempts)
-    candidates = [CheckedAnswer(a, tuple(attempts), rules.check(a, count)) for a in attempts]
+def _best(tried: Sequence[tuple[Answer, tuple[Check, ...]]], rules: AnswerRules) -> CheckedAnswer:
+    attempts = tuple(answer for answer, _ in tried)
+    candidates = [
+        CheckedAnswer(answer, attempts, counted_attempts(checks, len(tried)))
+        for answer, checks in tried
+    ]
     candidates += [cut for each in candidates if (cut := _cut(each, rules))]
     return min(candidates, key=lambda each: rules.rank(each.checks))
 

@@ -33,16 +33,20 @@ class Beginning:
         self._held = ""
         self._written = ""
 
-    def feed(self, text: str) -> None:
+    def feed(self, delta: str) -> None:
         """Receive a delta. Raises AnswerEnded for a beginning that is refused."""
         if self.released:
-            self._write(text)
+            self._write(delta)
             return
-        self._held += text
+        self._held += delta
         begun = self._without_preamble(self._held)
-        if not self._is_decided(begun):
+        if not (text := begun.rstrip()):
             return
-        if self._rules.suspicious(begun):
+        is_suspicious = self._rules.suspicious(begun)
+        may_change = not self._rules.keeps_preamble and may_become_preamble(text)
+        if (is_suspicious or may_change) and not _has_first_line(begun):
+            return
+        if is_suspicious:
             line = begun.partition("\n")[0][:_LONGEST_LINE]
             if failed := self._rules.failed_at_beginning(line):
                 self.refused = failed
@@ -55,17 +59,6 @@ class Beginning:
         """What was passed on."""
         return self._written
 
-    def _is_decided(self, begun: str) -> bool:
-        """Whether what the answer begins with can be passed on, or must be refused."""
-        text = begun.rstrip()
-        if not text:
-            return False
-        may_change = not self._rules.keeps_preamble and may_become_preamble(text)
-        if not (may_change or self._rules.suspicious(begun)):
-            return True
-        line, _, rest = begun.partition("\n")
-        return bool(rest.strip()) or len(line) > _LONGEST_LINE
-
     def _without_preamble(self, text: str) -> str:
         if self._rules.keeps_preamble:
             return text
@@ -75,6 +68,12 @@ class Beginning:
         if text:
             self._written += text
             self._emit(text)
+
+
+def _has_first_line(begun: str) -> bool:
+    """Whether the first line is complete, or too long to wait for its end."""
+    line, _, rest = begun.partition("\n")
+    return bool(rest.strip()) or len(line) > _LONGEST_LINE
 
 
 def stripped(answer: Answer, rules: AnswerRules, source: str) -> Answer:

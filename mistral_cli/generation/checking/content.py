@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.generation.checking.options import FactsMode
@@ -46,6 +47,13 @@ class Subject:
     control_texts: Sequence[str] = ()
     known: Sequence[str] = ()
 
+    @cached_property
+    def source_scripts(self) -> frozenset[str]:
+        """The scripts of the letters of the text."""
+        from mistral_cli.checks.scripts import script_letters
+
+        return frozenset(script_letters(self.source))
+
     @classmethod
     def of(cls, prompt: Prompt, planner: RequestPlanner, **changes: Any) -> Subject:
         """The subject of the answer to `prompt`."""
@@ -73,7 +81,7 @@ def is_suspicious(subject: Subject, begun: str, *, translation: bool = False) ->
     answers do not, so that they are printed from their first word.
     """
     from mistral_cli.checks.language import named_language
-    from mistral_cli.checks.scripts import script_letters, script_runs, scripts_of
+    from mistral_cli.checks.scripts import script_runs, scripts_of
 
     text = begun.strip()
     if text.startswith(_CONTROL_MARKS):
@@ -86,7 +94,7 @@ def is_suspicious(subject: Subject, begun: str, *, translation: bool = False) ->
     if not runs:
         return False
     code = named_language(subject.language) if subject.language else None
-    expected = scripts_of(code) if code else set(script_letters(subject.source))
+    expected = scripts_of(code) if code else subject.source_scripts
     return runs[0][0] not in expected
 
 

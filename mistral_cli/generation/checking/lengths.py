@@ -6,7 +6,7 @@ Each length checks a text, and cuts one that is too long where a sentence or bul
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, Protocol
@@ -117,8 +117,7 @@ class WordLength:
 
     def cut(self, text: str, *, complete: bool = True) -> str | None:
         """The most whole sentences that are within the range."""
-        heads = _heads(text, self.language, complete)
-        return next((head for head in heads if self.check(head).ok), None)
+        return _whole_sentences(self, text, self.language, complete)
 
 
 @dataclass(frozen=True)
@@ -140,8 +139,7 @@ class CharacterLength:
 
     def cut(self, text: str, *, complete: bool = True) -> str | None:
         """The most whole sentences that fit."""
-        heads = _heads(text, self.language, complete)
-        return next((head for head in heads if self.check(head).ok), None)
+        return _whole_sentences(self, text, self.language, complete)
 
 
 def lengths_of(values: Mapping[str, Any]) -> tuple[Length, ...]:
@@ -172,9 +170,8 @@ def word_range(value: str) -> tuple[int, int]:
     return first, last
 
 
-def _heads(text: str, language: str | None, complete: bool) -> Iterator[str]:
-    """The text without its last sentence, without its last two, and so on."""
+def _whole_sentences(length: Length, text: str, language: str | None, complete: bool) -> str | None:
+    """As many of the first sentences as the `length` admits; None if it admits none."""
     sentences = Sentences.of(text.strip(), language)
-    for number in range(sentences.count, 0, -1):
-        if head := sentences.first(number, complete=complete):
-            yield head
+    heads = (sentences.first(number, complete=complete) for number in range(sentences.count, 0, -1))
+    return next((head for head in heads if head and length.check(head).ok), None)

@@ -93,7 +93,7 @@ class AnswerRules:
     def check(self, answer: Answer, attempts: int = 1) -> tuple[Check, ...]:
         """Make all checks of an answer, the last of so many `attempts`."""
         checks = (check for rule in self.rules for check in rule.run(answer))
-        return tuple(replace(check, attempts=attempts) for check in checks)
+        return counted_attempts(checks, attempts)
 
     def failed_at_beginning(self, line: str) -> list[Check]:
         """The checks that already the first line of an answer fails."""
@@ -125,6 +125,11 @@ class AnswerRules:
             for rule in self.rules
             for name in rule.names
         ]
+
+
+def counted_attempts(checks: Iterable[Check], attempts: int) -> tuple[Check, ...]:
+    """The `checks`, made of the last of so many attempts."""
+    return tuple(replace(check, attempts=attempts) for check in checks)
 
 
 RulesOf = Callable[["PreparedRequest"], AnswerRules]
