@@ -70,8 +70,8 @@ def check_facts(
         if fact.checked and _comparable(fact, text.facts):
             problem = text.index.problem(fact, written, derive=not translated)
             if problem:
-                name, why = problem
-                findings[name].append(_finding(answer, fact.start, fact.end, why))
+                place = (fact.start, problem.end)
+                findings[problem.check].append(_finding(answer, *place, problem.why))
     for literal in _absent(written.literals, text.facts.literals, text.literals):
         findings["names"].append(_finding(answer, literal.start, literal.end, NOT_IN_TEXT))
     if not translated and text.facts.lexicon.code == written.lexicon.code:

@@ -16,6 +16,8 @@ from mistral_cli.checks.facts.tokens import Token
 Item = Token | Number
 
 _MERIDIEM = re.compile(r" ?([ap])\.? ?m\b\.?", re.IGNORECASE)
+_LONGEST_MONTH = 31
+_IDIOMS = ("24/7", "7/7")
 _HALF_DAY = 720
 _DAY_LENGTH = 1440
 
@@ -88,6 +90,13 @@ class DateFinder:
 
     def _days_before(self, at: int, used: set[int]) -> Iterator[int]:
         place = self._skip(at - 1, -1, small_words("date_links"), 2)
+        item = self._item(place)
+        if isinstance(item, Token) and item.kind == "pair" and "-" in item.text:
+            first, last = map(int, item.text.split("-"))
+            if first < last <= _LONGEST_MONTH:
+                used |= set(range(place, at))
+                yield from (first, last)  # "12-16 June"
+            return
         day = self._day_number(place)
         if day is None or place in self.used:
             return
@@ -109,7 +118,8 @@ class DateFinder:
         yield from days
 
     def _days_after(self, at: int, used: set[int]) -> Iterator[int]:
-        place = self._skip(at + 1, 1, frozenset((".", "the")), 2)
+        month = self._word(at)  # a sentence may end after the full name of a month
+        place = self._skip(at + 1, 1, frozenset((".", "the") if len(month) < 5 else ("the",)), 2)
         day = self._day_number(place)
         if day is None or place in self.used or self._lexicon.code not in ("en", None, "hu"):
             return
@@ -144,7 +154,7 @@ class DateFinder:
     def _numeric(self, at: int, item: Item) -> Fact | None:
         if not isinstance(item, Token) or item.kind not in ("date", "pair"):
             return None
-        if item.kind == "pair" and "." in item.text:
+        if item.kind == "pair" and ("." in item.text or item.text in _IDIOMS):
             return None
         parts = [int(part) for part in re.findall(r"\d+", item.text)]
         days = tuple(dict.fromkeys(_numeric_days(item.text, parts)))
@@ -342,7 +352,7 @@ class DateFinder:
         if not isinstance(item, Number) or (item.fraction and not item.ordinal):
             return None
         value = item.values[0]
-        return int(value) if value.denominator == 1 and 1 <= value <= 31 else None
+        return int(value) if value.denominator == 1 and 1 <= value <= _LONGEST_MONTH else None
 
     def _weekday_at(self, at: int) -> int | None:
         item = self._item(at)

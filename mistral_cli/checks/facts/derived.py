@@ -7,9 +7,12 @@ from collections import defaultdict
 from collections.abc import Iterator
 from fractions import Fraction
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from mistral_cli.checks.facts.facts import Day, Quantity
+from mistral_cli.checks.facts.facts import Day, Fact, Quantity
+from mistral_cli.checks.facts.lexicon import small_words
+from mistral_cli.checks.facts.numbers import is_rounded
 
 if TYPE_CHECKING:
     from mistral_cli.checks.facts.lexicon import Lexicon
@@ -19,6 +22,8 @@ _NEAR = 160
 """Characters within which numbers may be added up: about a long sentence."""
 
 _ADDED = 5  # numbers that may be added up
+_PORTION = 60  # characters between a part and its whole
+_SHARE_ROUNDED = 0.02  # two thirds are 65 %
 _SMALL_COUNT = 12
 _MANY_NUMBERS = 200
 _ROUND = 100
@@ -48,9 +53,12 @@ class DerivedValues:
                     elif not atom.units and not fact.word and 1000 <= atom.value < 3000:
                         self._dated.append((fact.start, Day(year=int(atom.value))))
 
-    def has(self, atom: Quantity) -> bool:
-        """True if a quantity follows from the text."""
-        return self._is_count(atom) or self._is_span(atom) or self._is_result(atom)
+    def has(self, atom: Quantity, *, shares_only: bool = False) -> bool:
+        """True if a quantity follows from the text; with `shares_only`, as a share of another."""
+        if shares_only:
+            return self._is_share(atom)
+        derived = (self._is_count, self._is_span, self._is_portion, self._is_result)
+        return any(follows(atom) for follows in derived)
 
     def _is_count(self, atom: Quantity) -> bool:
         """True if a small number may count what the text lists."""
@@ -77,6 +85,8 @@ class DerivedValues:
             for other_start, other in self._dated[at + 1 : at + _ADDED]:
                 if other_start > start + _NEAR * 4:
                     break
+                if day.weekday and other.weekday:
+                    spans["d"].add((other.weekday - day.weekday) % 7 + 1)
                 if day.year and other.year:
                     spans["year"].add(abs(other.year - day.year))
                 if day.month and other.month:
@@ -85,6 +95,39 @@ class DerivedValues:
                     between = abs(other.day - day.day)
                     spans["d"] |= {between, between + 1}
         return spans
+
+    def _is_portion(self, atom: Quantity) -> bool:
+        """True if a share, perhaps rounded, is that of a part in its whole: "1,300 of 2,000"."""
+        if atom.units == {"percent"}:
+            exact = {100 * share for share in self._portions}
+            return atom.value in exact or any(is_rounded(atom.value, each) for each in exact)
+        return not atom.units and any(
+            abs(atom.value - share) < _SHARE_ROUNDED for share in self._portions
+        )
+
+    @cached_property
+    def _portions(self) -> set[Fraction]:
+        """The share of each number in the one beside it that "of" names as the whole."""
+        portions = set()
+        for one, other in pairwise(fact for fact in self._text.facts if fact.check == "numbers"):
+            first, second = one.readings[0][0], other.readings[0][0]
+            if (
+                isinstance(first, Quantity)
+                and isinstance(second, Quantity)
+                and other.start - one.end < _PORTION
+            ):
+                if second.value > first.value and self._is_whole(other):
+                    portions.add(first.value / second.value)
+                elif first.value > second.value and self._is_whole(one):
+                    portions.add(second.value / first.value)
+        return portions
+
+    def _is_whole(self, fact: Fact) -> bool:
+        """True for a number after "of", "out of the" and the like."""
+        before = self._text.prepared[max(0, fact.start - 16) : fact.start].lower()
+        words = re.findall(r"[^\W\d_]+", before)[-2:]
+        after = self._text.prepared[fact.end : fact.end + 8]
+        return not small_words("parts_of").isdisjoint(words) or "うち" in after or "中" in after
 
     def _is_result(self, atom: Quantity) -> bool:
         """True if numbers that stand near each other in the text give this one."""
@@ -98,7 +141,10 @@ class DerivedValues:
             small = not units and atom.value <= _SMALL_COUNT
             if not small and (not atom.units or units & atom.units):
                 return True
-        shares = self._shares.get(wanted, ())
+        return self._is_share(atom)
+
+    def _is_share(self, atom: Quantity) -> bool:
+        shares = self._shares.get(_key(_float(atom.value)), ())
         return any(not units or not atom.units or units & atom.units for units in shares)
 
     def _neighbors(self) -> Iterator[tuple[float, Units, float, Units, float]]:
@@ -127,6 +173,8 @@ class DerivedValues:
         for value, units, other, other_units, _ in self._neighbors():
             if units == other_units:
                 differences[_key(abs(value - other))].add(units)
+            elif not units or not other_units:  # "from 3 kg to 5"
+                differences[_key(abs(value - other))].add(units | other_units)
         return differences
 
     @cached_property

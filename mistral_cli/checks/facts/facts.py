@@ -1,7 +1,8 @@
-"""The facts that a text states: quantities, days, times of day, each with every way to read it."""
+"""The facts of a text: quantities, days, periods, times of day, each with every way to read it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import NamedTuple
@@ -29,7 +30,32 @@ class Clock(NamedTuple):
     minutes: frozenset[int]
 
 
-Atom = Quantity | Day | Clock
+class Period(NamedTuple):
+    """A decade or a century: its first and its last year."""
+
+    first: int
+    last: int
+
+
+def century(number: int) -> Period:
+    """The 19th is 1800 to 1900: texts begin it in either year."""
+    return Period(100 * number - 100, 100 * number)
+
+
+def decades(number: int) -> Iterator[Period]:
+    """What "the 1930s", "the 1800s" or "the 30s" may be."""
+    if number < 100:
+        yield from decades(1900 + number)
+        if number < 30:
+            yield from decades(2000 + number)
+    elif number % 100 == 0:
+        yield Period(number, number + 100)
+        yield Period(number, number + 9)
+    else:
+        yield Period(number, number + 9)
+
+
+Atom = Quantity | Day | Clock | Period
 Reading = tuple[Atom, ...]
 
 

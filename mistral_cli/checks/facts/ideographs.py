@@ -6,7 +6,15 @@ import re
 from collections.abc import Iterator
 from fractions import Fraction
 
-from mistral_cli.checks.facts.facts import Clock, Day, Fact, Quantity, Reading
+from mistral_cli.checks.facts.facts import (
+    Clock,
+    Day,
+    Fact,
+    Quantity,
+    Reading,
+    century,
+    decades,
+)
 from mistral_cli.checks.facts.numbers import digit_values
 from mistral_cli.checks.facts.units import unit_after
 
@@ -43,7 +51,7 @@ _AMOUNT = (
 _FACT = re.compile(rf"(?P<date>{_DATE})|(?P<weekday>{_WEEKDAY})|(?P<time>{_TIME})|{_AMOUNT}")
 _COUNTED = re.compile(
     " ?[个個名人位台本冊册点件条條只頭头匹枚歳岁周週年天分秒元円圆块度级級层層楼階次回倍割成"
-    "户戸家所场場间間吨公千米km%字页頁题日号項项票辆輛瓶杯盒箱か月ヶカ季]"
+    "户戸家所场場间間吨盏张艘棵座公千米km%字页頁题日号項项票辆輛瓶杯盒箱か月ヶカ季]"
 )
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
 _CJK_RUN = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
@@ -171,6 +179,10 @@ def _amount(match: re.Match[str], text: str) -> Fact | None:
     value = numeral(piece)
     units, stop = unit_after(text, end)
     readings: tuple[Reading, ...] = ((Quantity(value, units),),)
+    if "century" in units:
+        readings += ((century(int(value)),),)
+    if text.startswith("年代", end):
+        readings += tuple((each,) for each in decades(int(value)))
     if following in ("割", "成"):
         readings = ((Quantity(value * 10, frozenset({"percent"})),),)
         stop = end + 1

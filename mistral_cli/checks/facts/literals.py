@@ -36,7 +36,7 @@ _NUMBER_WORD = re.compile(  # "1st", "Q3", "17h30", "34-jährig", "1e5": not cod
     r"|[QTqt][1-4]|\d{1,2}(?:[.:]\d\d)?(?:h(?:\d\d)?|am|pm|AM|PM|uhr|Uhr)"
     r"|\d+(?:[.,]\d+)*-[^\W\d_]{3,}(?:-[^\W\d_]+)*|\d+(?:[.,]\d+)?[eE]\+?\d+"
     r"|\d{4}-\d\d-\d\d[T_]\d\d:\d\d(?::\d\d)?(?:\.\d+)?Z?(?:[+-]\d\d:\d\d)?"
-    r"|\d{1,2}x|x\d{1,3}|\d+(?:st|nd|rd|th)-[^\W\d_]{3,}"
+    r"|\d{1,2}x|x\d{1,3}|\d+(?:st|nd|rd|th|er)-[^\W\d_]{3,}"
 )
 _AMOUNT = re.compile(r"[A-Z]{0,3}(?:\d+(?:[.,/-]\d+)*)([^\W\d_]+(?:/[^\W\d_]+)?)")
 _VERSION = re.compile(r"v?\d+(?:\.\d+){2,}")
@@ -49,6 +49,7 @@ _LONGEST_NUMBER = 15
 """Digits that a number may have: what is longer identifies something."""
 
 _SHORTEST_PHONE = 7  # digits
+_LONGEST_PREFIX = 3  # of a country: 49, 351
 _DAY = re.compile(r"\d{1,2}([./-])\d{1,2}\1\d{2,4}")
 _NO_KEY = re.compile(r"[\W_]+")
 _PARTS = re.compile(r"\d+|[^\W\d_]+")
@@ -126,7 +127,7 @@ def _key(kind: str, text: str) -> str:
         text = re.sub(r"^[a-z]+://|^www\.", "", text.lower()).removeprefix("www.")
         return text.rstrip("/")
     if kind == "phone":
-        return re.sub(r"\D", "", text)
+        return re.sub(r"\(0\)|\D", "", text)
     if kind in ("mail", "file", "path"):
         return text.lower().rstrip("/")
     return squeezed(text)
@@ -170,12 +171,23 @@ class LiteralIndex:
         """The digits of every number, however it is grouped."""
         return "|".join(re.sub(r"\D", "", run) for run in _RUN.findall(self._source))
 
+    def _has_phone(self, key: str) -> bool:
+        """True if the text has a phone number with, or without, the prefix of its country."""
+        key = key.lstrip("0")
+        others = (run.lstrip("0") for run in self._runs.split("|"))
+        return any(
+            min(len(key), len(other)) >= _SHORTEST_PHONE
+            and abs(len(key) - len(other)) <= _LONGEST_PREFIX
+            and (key.endswith(other) or other.endswith(key))
+            for other in others
+        )
+
     def has(self, literal: Literal) -> bool:
         """True if the text has the literal, in this or another spelling."""
         if literal.key in self._keys:
             return True
         if literal.kind == "phone":
-            return literal.key in self._runs
+            return literal.key in self._runs or self._has_phone(literal.key)
         if literal.kind in ("url", "mail", "file", "path"):
             return literal.key in self._text
         if literal.kind == "code":

@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
-from datetime import date
+from contextlib import suppress
+from datetime import date, timedelta
 from fractions import Fraction
+from functools import cached_property
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+from mistral_cli.checks.facts.counted import Count, CountedThings, count_at
 from mistral_cli.checks.facts.derived import DerivedValues
-from mistral_cli.checks.facts.facts import Atom, Clock, Day, Fact, Quantity
+from mistral_cli.checks.facts.facts import Atom, Clock, Day, Fact, Period, Quantity
+from mistral_cli.checks.facts.lexicon import small_words
 from mistral_cli.checks.facts.numbers import is_rounded
 from mistral_cli.checks.facts.units import unit
 
@@ -19,7 +23,18 @@ if TYPE_CHECKING:
     from mistral_cli.checks.facts.reader import FactText
 
 
-_NEXT_WORD = re.compile(r"[ -]([^\W\d_]{3,})")
+_LEAP_YEAR = 2000
+_DAY = 86_400  # seconds
+_WEEK = 7 * _DAY
+_DAYS_OF_MONTH = (28, 30, Fraction(91, 3), Fraction(365, 12))
+
+
+class Problem(NamedTuple):
+    """The check that reports a fact, why, and where what it reports ends."""
+
+    check: str
+    why: str
+    end: int
 
 
 class FactIndex:
@@ -35,13 +50,12 @@ class FactIndex:
         self._bare: set[Fraction] = set()
         self._hours: set[Fraction] = set()
         self._bare_hours: set[Fraction] = set()
-        self._counted: dict[str, Fact] = {}
+        self._years: set[int] = set()
+        self._periods: set[Period] = set()
         for fact in source.facts:
             for reading in fact.readings:
                 for atom in reading:
                     self._add(atom, fact)
-            if word := _counted_thing(source.prepared, fact):
-                self._counted.setdefault(word, fact)
         self._add_compounds()
         self._months = {day.month for day in self._days if day.month}
         self._by_month: dict[int | None, list[Day]] = defaultdict(list)
@@ -52,6 +66,8 @@ class FactIndex:
         if isinstance(atom, Quantity):
             if fact.check == "numbers" or not atom.units:  # "14 Uhr" is also a quantity
                 self._quantities[atom.value].append((atom.units, fact))
+            if atom.units <= {"year"} and 1000 <= atom.value < 3000:
+                self._years.add(int(atom.value))
             if not atom.units:
                 self._bare.add(atom.value)
                 if fact.hour:
@@ -60,9 +76,13 @@ class FactIndex:
                 self._bases.setdefault(base, fact)
         elif isinstance(atom, Day):
             self._days.append(atom)
+            if atom.year:
+                self._years.add(atom.year)
             for part in (atom.year, atom.day):
                 if part:
                     self._quantities[Fraction(part)].append((frozenset(), fact))
+        elif isinstance(atom, Period):
+            self._periods.add(atom)
         else:
             self._clocks |= atom.minutes
             for minute in atom.minutes:
@@ -84,30 +104,53 @@ class FactIndex:
                         total = left.value * unit(one).size + right.value * unit(other).size
                         self._bases.setdefault((unit(one).quantity, total), first)
 
-    def problem(self, fact: Fact, written: FactText, *, derive: bool) -> tuple[str, str] | None:
-        """None if the text has the fact, else the check that reports it, and why.
+    @cached_property
+    def _counted(self) -> CountedThings:
+        return CountedThings(self._source)
+
+    def problem(self, fact: Fact, written: FactText, *, derive: bool) -> Problem | None:
+        """None if the text has the fact, else what is wrong.
 
         With `derive`, what follows from the numbers of the text counts as in it: a sum, a count.
+        And a number that the text has for another thing does not.
         """
-        derive = derive and _counted_thing(written.prepared, fact) not in self._counted
+        count = count_at(written, fact) if derive else None
+        counted = False
+        if count and count.nouns:
+            other = self._counted.contradicting(count)
+            if other:
+                return Problem("numbers", f"the text has {self._counted_as(other)}", count.end)
+            counted = bool(self._counted.of(count.nouns[0]))
         problems = []
         for reading in fact.readings:
-            problem = self._reading(reading, fact, derive=derive)
+            problem = self._reading(reading, fact, derive=derive, counted=counted)
             if problem is None:
                 return None
             problems.append(problem)
-        return next((each for each in problems if each[0] == "units"), (fact.check, problems[0][1]))
+        if derive and any(
+            side != other and day == end
+            for side, day in _turns(written, fact)
+            for other, end in self._turns
+        ):
+            return None
+        units = next((each for each in problems if each[0] == "units"), None)
+        return Problem(*(units or (fact.check, problems[0][1])), fact.end)
+
+    def _counted_as(self, count: Count) -> str:
+        return " ".join(self._source.text[count.fact.start : count.end].split())
 
     def _reading(
-        self, reading: tuple[Atom, ...], fact: Fact, *, derive: bool
+        self, reading: tuple[Atom, ...], fact: Fact, *, derive: bool, counted: bool
     ) -> tuple[str, str] | None:
         for atom in reading:
             if isinstance(atom, Day):
                 problem = None if self._has_day(atom) else ("dates", "not in the text")
             elif isinstance(atom, Clock):
                 problem = None if self._has_clock(atom) else ("dates", "not in the text")
+            elif isinstance(atom, Period):
+                problem = None if self._has_period(atom) else ("numbers", "not in the text")
             else:
-                problem = self._quantity(atom, fact, derive=derive)
+                problem = self._quantity(atom, fact, derive=derive, counted=counted)
             if problem is not None:
                 return problem
         return None
@@ -135,6 +178,10 @@ class FactIndex:
                 return False
         return other.weekday is None and self._has_weekday(day)
 
+    @cached_property
+    def _turns(self) -> set[tuple[str, date]]:
+        return {turn for fact in self._source.facts for turn in _turns(self._source, fact)}
+
     def _has_weekday(self, day: Day) -> bool:
         return any(
             other.weekday == day.weekday
@@ -149,13 +196,22 @@ class FactIndex:
         hours |= {hour % 12 or Fraction(12) for hour in hours if len(clock.minutes) > 1}
         return bool(hours & self._bare_hours)
 
+    def _has_period(self, period: Period) -> bool:
+        """True if the text has the period, a shorter one in it, or one of its years."""
+        years = range(period.first, period.last + 1)
+        return not self._years.isdisjoint(years) or any(
+            period.first <= each.first and each.last <= period.last for each in self._periods
+        )
+
     # Numbers
 
-    def _quantity(self, atom: Quantity, fact: Fact, *, derive: bool) -> tuple[str, str] | None:
+    def _quantity(
+        self, atom: Quantity, fact: Fact, *, derive: bool, counted: bool
+    ) -> tuple[str, str] | None:
         same = self._quantities.get(atom.value, [])
         if atom.units and atom.value < 1000:  # the 8 of a date is no 8 weeks
             same = [each for each in same if each[1].check == "numbers"]
-        if any(base in self._bases for base in _bases(atom)):
+        if any(base in self._bases for base in (*_bases(atom), *_durations(atom))):
             return None
         if same:
             if not atom.units or any(not units or units & atom.units for units, _ in same):
@@ -166,7 +222,7 @@ class FactIndex:
             return None
         if fact.rough and self._is_rounded(atom):
             return None
-        if derive and fact.counts and self._derived.has(atom):
+        if derive and fact.counts and self._derived.has(atom, shares_only=counted):
             return None
         return "numbers", self._instead(atom)
 
@@ -202,12 +258,21 @@ def _agree(units: frozenset[str], others: frozenset[str]) -> bool:
     return not units or not others or bool(units & others)
 
 
-def _counted_thing(text: str, fact: Fact) -> str | None:
-    """The beginning of the word after a count: "lapto" for "two laptops"."""
-    if fact.check != "numbers" or not fact.counts:
-        return None
-    match = _NEXT_WORD.match(text, fact.end)
-    return match[1][:5].lower() if match and len(match[1]) > 3 else None
+def _turns(text: FactText, fact: Fact) -> Iterator[tuple[str, date]]:
+    """The last day before a change, and the words that tell it.
+
+    It is 30 September for both "until 30 September" and "from 1 October".
+    """
+    day, *more = fact.readings[0]
+    if not isinstance(day, Day) or not day.month or not day.day or more:
+        return
+    before = text.prepared[max(0, fact.start - 30) : fact.start].lower()
+    words = re.findall(r"[^\W\d_]+", before)[-3:]
+    for side, shift in (("last_days", 0), ("first_days", 1)):
+        if not small_words(side).isdisjoint(words):
+            with suppress(ValueError):
+                last = date(day.year or _LEAP_YEAR, day.month, day.day) - timedelta(days=shift)
+                yield side, last.replace(year=_LEAP_YEAR)
 
 
 def _weekday(day: Day) -> int | None:
@@ -224,3 +289,13 @@ def _bases(atom: Quantity) -> Iterator[tuple[str, Fraction]]:
         yield found.quantity, atom.value * found.size
     if not atom.units and 0 < atom.value <= 10:
         yield "ratio", atom.value
+
+
+def _durations(atom: Quantity) -> Iterator[tuple[str, Fraction]]:
+    """How long months may be in days, and days in months: 12 weeks are three months, or 90 days."""
+    for quantity, size in _bases(atom):
+        for days in _DAYS_OF_MONTH:
+            if quantity == "months":
+                yield "time", size * days * _DAY
+            elif quantity == "time" and size >= 4 * _WEEK:
+                yield "months", size / days / _DAY

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mistral_cli.checks.facts.reader import FactText
 
 _WORD = re.compile(r"[^\W\d_]+(?:[-'&][^\W\d_]+)*")
+_PLAIN_WORD = re.compile(r"[^\W\d_]++(?!')")  # not the "d" of "d'Amérique"
 _OPENING = re.compile(  # marks of Markdown, lists and quotations may stand at the beginning
     r"(?:\A|[.!?…:;]|[\n\r|])[\s*_#>'\")(\[\]»“”«„•\d.)-]*\Z|[«„“”\"(\[]\Z"
 )
@@ -111,7 +112,8 @@ class NameIndex:
 
     @cached_property
     def _acronyms(self) -> set[str]:
-        return {word for word in self._spelled if len(word) > 1 and word.isupper()}
+        parts = (part for word in self._spelled for part in _PLAIN_WORD.findall(word))
+        return {part for part in parts if len(part) > 1 and part.isupper()}
 
     @cached_property
     def _long(self) -> set[str]:
@@ -174,10 +176,24 @@ class NameIndex:
             return True
         return len(word) < 4 and any(_is_within(lower, each) for each in self._long)
 
-    def has_expansion(self, words: list[str]) -> bool:
-        """True if the text has the acronym of the words."""
-        initials = "".join(word[0] for word in words if word.lower() not in small_words("small"))
-        return initials.upper() in self._acronyms
+    def expansions(self, text: str) -> Iterator[tuple[int, int]]:
+        """The places of words that begin with the letters of an acronym of the text.
+
+        "Organisation mondiale de la santé" is one of "OMS".
+        """
+        words = [
+            word
+            for word in _PLAIN_WORD.finditer(text)
+            if word[0].lower() not in small_words("small")
+        ]
+        initials = "".join(folded(word[0])[0] for word in words)
+        for acronym in self._acronyms:
+            at = -1
+            while (at := initials.find(folded(acronym), at + 1)) >= 0:
+                last = words[at + len(acronym) - 1]
+                capitals = words[at][0][0].isupper(), last[0][0].isupper()
+                if all(capitals) or (capitals[0] and len(acronym) > 2):
+                    yield words[at].start(), last.end()
 
     def nations(self) -> set[str]:
         """The countries that the text names, by name or by their people."""
@@ -223,10 +239,11 @@ def find_names(answer: FactText, index: NameIndex) -> Iterator[tuple[int, int]]:
             merged[-1].append(name)
         else:
             merged.append([name])
+    expansions = [*index.expansions(answer.prepared)] if merged else []
     for group in merged:
-        if len(group) > 1 and index.has_expansion([name.text for name in group]):
-            continue
-        yield group[0].start, group[-1].end
+        start, end = group[0].start, group[-1].end
+        if not any(first <= start and end <= last for first, last in expansions):
+            yield start, end
     if code in ("zh", "ja"):
         yield from _with_honorific(answer.prepared, index, answer)
 

@@ -8,20 +8,24 @@ from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from mistral_cli.checks.facts.dates import DateFinder, Item, dotted_readings
-from mistral_cli.checks.facts.facts import Fact, Quantity, Reading
+from mistral_cli.checks.facts.facts import Fact, Quantity, Reading, century, decades
 from mistral_cli.checks.facts.ideographs import find_ideographs
 from mistral_cli.checks.facts.lexicon import Lexicon, small_words
 from mistral_cli.checks.facts.literals import Literal, find_literals
 from mistral_cli.checks.facts.numbers import Number, read_number, roman_value
 from mistral_cli.checks.facts.tokens import Token, prepare, tokenize
-from mistral_cli.checks.facts.units import unit_after, unit_before
+from mistral_cli.checks.facts.units import lookup, unit_after, unit_before
 
 _ROMAN = re.compile(  # not "CD" and other abbreviations that are written alike
     r"(?=[IVXLCDM]{2})(?<![\w.-])(?!(?:CD|DC|MD|MC|CC|DI|LI|MI|MM|CM|XL|ML|DIM|MIX|LCD|DL|CL|MV|CV|CI)\b)"
     r"[IVXLCDM]{2,9}(?=e?\b)"
 )
+_ROMAN_ORDINAL = re.compile(r"(?:e|ème|\.)")
 _UNIT_ARTICLE = re.compile(r" (?:an?|of an?|einer?|eines|d'une?|di|de|d'|van een)(?= )")
 _ALL_DAY = re.compile(r" ?(?:h|hours|Stunden) (?:a|per|am|pro) (?:day|Tag)|/7")  # "24 hours a day"
+_DECADE = re.compile(
+    r"(?P<year>(?:\d\d)?\d0)(?:'?s|er(?:[ -]Jahren?)?|-?\u044b?[\u0435\u0445])(?!\w)"
+)
 _AND_A_HALF = re.compile(
     r" (?:y medi[oa]|e mezz[oa]|e mei[oa]|et demie?|and a half|en een half|och en halv)(?!\w)"
 )
@@ -104,6 +108,8 @@ def _quantity(
     text: str, number: Number, before: list[str], following: Item | None, lexicon: Lexicon
 ) -> Fact:
     start, end = number.start, number.end
+    if decade := _decade(text, number, before):
+        return decade
     units, end = unit_after(text, end)
     money, before_number = unit_before(text, start)
     if money:
@@ -128,6 +134,10 @@ def _quantity(
     if not number.word and units and len(values) > 1 and units & {"EUR", "USD", "GBP"} == units:
         values = values[:1]
     readings: list[Reading] = [(Quantity(value, units),) for value in values]
+    if number.ordinal and 1 < values[0] < 30:
+        dot = text[number.end : number.end + 1] == "."  # "20. Jahrhundert"
+        if "century" in unit_after(text, number.end + dot)[0]:
+            readings.append((century(int(values[0])),))
     if not units and not number.word:
         readings += dotted_readings(text[number.start : number.end])
     if not number.word and " " in text[number.start : number.end].strip():
@@ -145,6 +155,21 @@ def _quantity(
         counts=_counts(text, number),
         hour=bool(before) and before[-1] in small_words("before_hour"),
     )
+
+
+def _decade(text: str, number: Number, before: list[str]) -> Fact | None:
+    """The decade that a number names: "1930s", "années 30", "anni Trenta"."""
+    match = _DECADE.match(text, number.start)
+    value = number.values[0]
+    named = not small_words("decades").isdisjoint(before[-2:])
+    if not match and not (named and value % 10 == 0 and (value < 100 or 1000 < value < 3000)):
+        return None
+    if match:
+        value = Fraction(match["year"])
+    readings: list[Reading] = [(Quantity(value),)]
+    readings += [(each,) for each in decades(int(value))]
+    end = match.end() if match else number.end
+    return Fact("numbers", number.start, end, tuple(readings), counts=False, word=number.word)
 
 
 def _counts(text: str, number: Number) -> bool:
@@ -187,8 +212,14 @@ def _is_rough(before: list[str], lexicon: Lexicon) -> bool:
 
 
 def _romans(text: str) -> Iterator[Fact]:
+    """Roman numerals. Only those of centuries are checked: others are too often something else."""
     for match in _ROMAN.finditer(text):
         if value := roman_value(match[0]):
-            yield Fact(
-                "numbers", *match.span(), ((Quantity(Fraction(str(value))),),), checked=False
-            )
+            readings: list[Reading] = [(Quantity(Fraction(value)),)]
+            before = text[max(0, match.start() - 8) : match.start()].split()[-1:]
+            after = _ROMAN_ORDINAL.match(text, match.end())
+            units, _ = unit_after(text, after.end() if after else match.end())
+            named = "century" in units or (before and "century" in lookup(before[0]))
+            if named:
+                readings.append((century(value),))
+            yield Fact("numbers", *match.span(), tuple(readings), checked=bool(named))

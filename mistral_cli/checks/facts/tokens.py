@@ -43,9 +43,6 @@ _BEFORE, _AFTER = 50, 70
 """Characters around a number that may belong to the same date or amount: four long words."""
 
 
-_GERMAN_DECADE = re.compile(r"(?<=\d)0er(?:[ -]Jahren?)?\b")  # "1990er-Jahre" are the 1990s
-
-
 class Token(NamedTuple):
     """A number in digits, a word in lower case, or a mark."""
 
@@ -58,7 +55,6 @@ class Token(NamedTuple):
 def prepare(text: str) -> str:
     """The text with ASCII digits, spaces and signs; every character keeps its place."""
     text = text.translate(_translation())
-    text = _GERMAN_DECADE.sub(lambda match: "0s".ljust(len(match[0])), text)
     if _PLAIN.fullmatch(text):
         return text
     return _OTHER_DIGIT.sub(lambda match: str(unicodedata.decimal(match[0])), text)

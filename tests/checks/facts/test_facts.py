@@ -65,6 +65,45 @@ SAME = [
     ("en", "We need René and Zoë.", "They need Rene and Zoe."),
     ("en", "He has two cats and three dogs.", "He has five animals."),
     ("en", "Tom, Ann, Bob and Eve came.", "The four of them came."),
+    # decades and centuries
+    ("en", "It was built in 1932.", "It was built in the 1930s."),
+    ("en", "The battle of 1813 was long.", "It was a long 19th-century battle."),
+    ("de", "Die Schlacht war 1913.", "Eine Schlacht im 20. Jahrhundert."),
+    ("de", "Das Haus ist von 1932.", "Ein Haus aus den 30er Jahren."),
+    ("fr", "La bataille eut lieu en 1813.", "Une bataille du XIXe siècle."),
+    ("fr", "La maison date de 1932.", "Une maison des années 30."),
+    ("es", "La batalla fue en 1813.", "Una batalla del siglo XIX."),
+    ("it", "La casa è del 1932.", "Una casa degli anni Trenta."),
+    ("pl", "Dom zbudowano w 1932 roku.", "Dom z lat 30. XX wieku."),
+    ("ru", "Дом построен в 1932 году.", "Дом 1930-\u0445 годов."),
+    ("ja", "家は1932年に建てられた。", "家は1930年代のもの。"),
+    ("zh", "房子建于1932年。", "房子建于20世纪30年代。"),
+    # shares
+    ("en", "In all, 1,300 of 2,000 homes have one.", "65 % of the homes have one."),
+    ("en", "In all, 1,297 of 2,000 homes have one.", "About two thirds, 65 %, have one."),
+    ("en", "602 of 1,204 members voted.", "Half of the 1,204 members voted."),
+    ("en", "Half of the 1,204 members voted.", "602 members voted."),
+    ("de", "1300 von 2000 Haushalten haben Strom.", "65 % der Haushalte haben Strom."),
+    ("fr", "Sur 2 000 foyers, 1 300 ont une pompe.", "65 % des foyers ont une pompe."),
+    # differences, durations
+    ("en", "The limit was 3 kg and is now 5.", "You may carry 2 kg more."),
+    ("en", "The course takes 12 weeks.", "The course takes three months."),
+    ("en", "It runs for 52 weeks.", "It runs for a year, that is 12 months."),
+    ("en", "The trip is from Monday to Friday.", "It is a five-day trip."),
+    (
+        "en",
+        "The trip is on 12-16 June.",
+        "It is a five-day trip from 12 to 16 June.",
+    ),
+    ("en", "The old prices end on 30 September.", "New prices from 1 October."),
+    ("de", "Ab 1. Oktober gelten neue Preise.", "Die alten gelten bis 30. September."),
+    # idioms, phone numbers, acronyms
+    ("en", "Support is open around the clock.", "Support is open 24/7."),
+    ("de", "Tel. 030 1234567.", "Telefon: +49 30 1234567."),
+    ("de", "Tel. +49 (0)30 1234567.", "Telefon: 030 1234567."),
+    ("en", "We asked NASA.", "We asked the National Aeronautics and Space Administration."),
+    ("fr", "Nous citons l'OMS.", "Nous citons l'Organisation mondiale de la santé."),
+    ("de", "Nutzer von Windows 11 und die Formel 1.", "Windows-11-Nutzer, Formel-1-Rennen."),
 ]
 
 DIFFERENT = [
@@ -86,6 +125,16 @@ DIFFERENT = [
     ("en", "Write to a@b.example.", "Write to c@b.example.", "names"),
     ("en", "See https://a.example/x.", "See https://a.example/y.", "names"),
     ("de", "Frau Keller kommt.", "Frau Vogt kommt.", "names"),
+    ("en", "It was built in 1932.", "It was built in the 1940s.", "numbers"),
+    ("de", "Das Haus ist von 1932.", "Ein Haus aus den 1990er Jahren.", "numbers"),
+    ("fr", "La maison date de 1932.", "Une maison du XIXe siècle.", "numbers"),
+    ("en", "In all, 1,300 of 2,000 homes have one.", "56 % of the homes have one.", "numbers"),
+    ("en", "The course takes 12 weeks.", "The course takes four months.", "numbers"),
+    ("en", "The trip is on 12-16 June.", "It is a six-day trip in June.", "numbers"),
+    ("en", "The old prices end on 30 September.", "New prices from 2 October.", "dates"),
+    ("en", "Closed from 14 May.", "Closed from 15 May.", "dates"),
+    ("de", "Tel. 030 1234567.", "Telefon: +49 30 1234576.", "names"),
+    ("de", "Ein Rennen der Formel 1.", "Das Formel-2-Rennen.", "names"),
 ]
 
 
@@ -105,6 +154,11 @@ def test_a_finding_has_its_place_and_a_reason() -> None:
     [finding] = next(check for check in checks if check.name == "units").findings
     assert answer[finding.start : finding.end] == finding.text == "14,000 USD"
     assert finding.why == "the text has 14,000 EUR"
+
+
+def test_the_finding_of_a_decade_is_all_of_it() -> None:
+    checks = check_facts("Es war 1932.", "In den 1990er Jahren.", mode="summary", language="de")
+    assert [each.text for check in checks for each in check.findings] == ["1990er Jahren"]
 
 
 def test_a_translation_keeps_placeholders_codes_and_addresses() -> None:
