@@ -2,65 +2,19 @@
 
 Whether "at 5 p.m. Monday" goes on or ends after "p.m." cannot be known without understanding. So
 a text has a likely number of sentences and a set of possible ones, and is cut only at certain
-ends. `sentencex` knows the abbreviations of many languages, but answers yes or no where there is
-doubt: alone it counts 252 of the 400 texts of `tests/texts/sentence_cases.txt` right.
+ends.
 """
 
 from __future__ import annotations
 
 import re
-import unicodedata
-from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
-from enum import IntEnum
-from functools import cached_property
 from itertools import accumulate, pairwise
 from string import ascii_lowercase
-from typing import NamedTuple
 
-from mistral_cli.texts.languages import (
-    Language,
-    ends_enumeration,
-    is_abbreviation,
-    language_code,
-    language_rules,
-    may_be_abbreviation,
-    recognize,
-)
-
-_LETTER = r"[^\W\d_]"
-_BLANK = " \t\n\u00a0\u202f\u3000"
-_MARKUP = "*_`~"
-_CJK_STOPS = "\u3002\uff01\uff1f\uff61\uff0e"  # no space follows them
-_OTHER_STOPS = (
-    "\u0964\u0965\u06d4\u061f\u0589\u1362\u1367\u1368\u104a\u104b\u17d4\u17d5\u0df4\u1803\u1c7e"
-)
-_CJK_CLOSERS = "\u300d\u300f\u3011\u300b\u3009\u3015\uff09\uff3d"
-_CLOSERS = f"\"'\u201c\u201d\u2019\u00bb\u00ab\u203a\u2039)\\]}}{_CJK_CLOSERS}{_MARKUP}"
-_QUOTES = "\"'\u201e\u201c\u201d\u2018\u201a\u00ab\u00bb\u2039\u203a"
-_CJK_OPENERS = "\u300c\u300e\u3010\u300a\u3008\u3014\uff08\uff3b"
-_OPENERS = f"{_QUOTES}(\\[{{{_CJK_OPENERS}\u00bf\u00a1{_MARKUP}\u2013\u2014-"
-
-_STOP = re.compile(
-    rf"(?P<mark>(?:\.(?:\s?\.)+|[!?\u2026](?:\s+[.!?]+)+|"
-    rf"[.!?\u2026\u203c\u2047-\u2049{_CJK_STOPS}{_OTHER_STOPS}]+)+)"
-    # Closing marks (French has a space before them), and the numbers of footnotes.
-    rf"(?P<closers>(?:[{_CLOSERS}]|[{_BLANK}][\u00bb\u203a](?=[{_BLANK}]|\Z)"
-    rf"|\[\d+\]|[\u00b9\u00b2\u00b3]|(?<={_LETTER}\.)\d{{1,3}}(?:[, ]\d{{1,3}})*(?=\s)"
-    rf"|(?<=[)\u201d\"]\.)\d{{1,3}}(?=\s))*)"
-    rf"(?P<gap>\s*)(?P<openers>(?:[`{_OPENERS}]|,,)*[{_BLANK}]*)(?P<next>\S*)"
-)
-
-# Quotations and brackets. An apostrophe is a quotation mark only around words.
-_SPAN = re.compile(
-    '\u201e[^\u201e]*?[\u201c\u201d"]|\u201c[^\u201c\u201d]*\u201d|\u201d[^\u201c\u201d]*\u201d'
-    "|\u00ab[^\u00ab\u00bb]*\u00bb|\u00bb[^\u00ab\u00bb]*\u00ab|\u2018[^\u2018]*?\u2019(?!\\w)"
-    "|\u300c[^\u300c\u300d]*\u300d|\u300e[^\u300e\u300f]*\u300f|\uff08[^\uff08\uff09]*\uff09"
-    "|\u3008[^\u3008\u3009]*\u3009|\u3014[^\u3014\u3015]*\u3015|\uff3b[^\uff3b\uff3d]*\uff3d"
-    "|\u3010[^\u3010\u3011]*\u3011|\u300a[^\u300a\u300b]*\u300b|\\([^()]*\\)|\\[[^\\[\\]]*\\]"
-    '|(?<!\\w)"(?=\\S)[^"]*(?<=\\S)"(?!\\w)|(?<!\\w)\'(?=\\w)[^\\n]*?(?<=[\\w.!?,])\'(?!\\w)'
-)
+from mistral_cli.texts.languages import language_code, language_rules, recognize
+from mistral_cli.texts.sentence_ends import BLANK, LABEL, MARKUP, Block, Chance, End
 
 _ITEM = re.compile(
     r"\s*(?:[-*+\u2022\u2013]\s|#{1,6}\s|[\u2022\u2043](?=\S)|\(?(?:\d{1,3}|[a-zA-Z]|[ivx]{1,4})\)\s"
@@ -71,71 +25,13 @@ _INLINE_ITEM = re.compile(
     r"|\(?(\d{1,2}|[a-z])(?:\)|\.\)|\.(?=\s+[^\W\da-z]))\s+)"
 )
 
-_DOT = re.compile(rf"\.[{_BLANK}]?")
-_WORD = re.compile(
-    rf"(?:(?<!\w){_LETTER}{{1,3}}\.[{_BLANK}]?)*[\w\u2019'-]*[\w\u00b0](?:[./]\w+)*\Z"
-)  # with what "U.S" and "z. B" have before
-_NEXT_PARTS = re.compile(rf"\.[{_BLANK}]?({_LETTER}{{1,4}}(?:\.[{_BLANK}]?{_LETTER}{{1,4}})*)\.")
-_INDIC = re.compile("[\u0900-\u0dff]")  # their vowel signs are no letters to `re`
-_ELISION = re.compile(rf"\A{_LETTER}{{1,4}}['\u2019](?=\w)")  # "l'art. 5"
-_DOTTED = re.compile(rf"{_LETTER}{{1,2}}(?:\.{_LETTER}{{1,3}})+\Z")
-_ROMAN = re.compile(r"[IVX]{1,6}\Z")
-_NO_VOWEL = re.compile(r"[bcdfghj-np-tv-xz]{1,7}\Z", re.IGNORECASE)
-_SHORTENED = re.compile(  # most end in a consonant
-    rf"{_LETTER}{{1,2}}\Z|{_LETTER}{{3,5}}(?<![aeiouàáâãäåèéêëìíîïòóôõöøùúûüýæœ])\Z"
-)
-_AFTER_MISSING_SPACE = re.compile(r"[^\W\d_][^\W\d_A-Z]+([,;:.]?)(?:\s|\Z)")
-
-# Thai, Lao and Tibetan end sentences as they separate clauses.
-_CLAUSE_END = re.compile(r"(?<=[\u0e01-\u0eff])[ \u00a0]+(?=[\u0e01-\u0eff])|\u0f0d\s+(?=\S)")
-_LINE_END = re.compile(rf"(?<=[\w)%])[ \t]*\n\s*({_LETTER})")
-
-# After a quotation or bracket, a Japanese particle or a Chinese verb of speech goes on.
-_SPEECH = re.compile(
-    "[\u3068\u3063\u3066\u306e\u306f\u304c\u3092\u306b\u3082\u3067\u3084\u3078\u3060]|\u306a\u3069"
-    "|[^\u3002\uff01\uff1f\u3041-\u30ff]{0,6}[\u8bf4\u8aaa\u9053\u95ee\u554f\u558a\u7b54\u53eb\u66f0]"
-)
-
-# `sentencex` takes these words for abbreviations.
-_WORDS = """
-No me no ok ill id re may art arc ref fed med sat sun mar gen rep sen mag is am us in it so go do
-all an as at be by he up we old son
-""".split()  # noqa: SIM905
-
-_SCRIPTS = {
-    "arabic": "ar", "devanagari": "hi", "bengali": "bn", "tamil": "ta", "telugu": "te",
-    "kannada": "kn", "malayalam": "ml", "gujarati": "gu", "gurmukhi": "pa", "cyrillic": "ru",
-    "armenian": "hy", "ethiopic": "am", "greek": "el", "hebrew": "he",
-}  # fmt: skip
-_OTHER_MEANINGS = {"el": {ord(";"): "?"}, "hy": {ord(":"): "\u0589"}}  # what they mean there
-
-
-class _Chance(IntEnum):
-    """The chance that a sentence ends at a mark."""
-
-    UNLIKELY = 0
-    LIKELY = 1
-    CERTAIN = 2
-
-
-class _End(NamedTuple):
-    """A place where a sentence ends or may end, behind its closing marks.
-
-    `span` numbers the quotation or bracket that goes on there: either all of its ends count, or
-    none.
-    """
-
-    position: int
-    chance: _Chance
-    span: int | None = None
-
 
 @dataclass(frozen=True)
 class Sentences:
     """The ends of the sentences of `text`."""
 
     text: str
-    ends: tuple[_End, ...]
+    ends: tuple[End, ...]
 
     @classmethod
     def of(cls, text: str, language: str | None = None) -> Sentences:
@@ -151,18 +47,18 @@ class Sentences:
     @property
     def count(self) -> int:
         """The number of sentences in the likely reading."""
-        return sum(end.chance > _Chance.UNLIKELY for end in self.ends)
+        return sum(end.chance > Chance.UNLIKELY for end in self.ends)
 
     @property
     def likely_ends(self) -> list[int]:
         """Where sentences end in the likely reading."""
-        return [end.position for end in self.ends if end.chance > _Chance.UNLIKELY]
+        return [end.position for end in self.ends if end.chance > Chance.UNLIKELY]
 
     @property
     def possible(self) -> set[int]:
         """The number of sentences in every reading."""
-        certain = sum(end.chance is _Chance.CERTAIN for end in self.ends)
-        doubtful = [end for end in self.ends if end.chance is not _Chance.CERTAIN]
+        certain = sum(end.chance is Chance.CERTAIN for end in self.ends)
+        doubtful = [end for end in self.ends if end.chance is not Chance.CERTAIN]
         spans = [end.span for end in doubtful if end.span is not None]
         counts = {certain}
         for weight in (*map(spans.count, set(spans)), *(1 for e in doubtful if e.span is None)):
@@ -174,7 +70,7 @@ class Sentences:
 
         If the text is not `complete`, its last sentence is unfinished and does not count.
         """
-        certain = [end.position for end in self.ends if end.chance is _Chance.CERTAIN]
+        certain = [end.position for end in self.ends if end.chance is Chance.CERTAIN]
         heads = [
             Sentences(self.text[:position], tuple(e for e in self.ends if e.position <= position))
             for position in (certain if complete else certain[:-1])
@@ -184,14 +80,19 @@ class Sentences:
         return next((head.text.rstrip() for head in (*likely, *fitting)), None)
 
 
-def _ends(text: str, code: str | None) -> Iterator[_End]:
+def _ends(text: str, code: str | None) -> Iterator[End]:
     rules = language_rules(code)
     spans = 0
     for start, stop in _blocks(text):
-        block = _Block(text[start:stop], code, rules)
-        last = 0
+        block = Block(text[start:stop], code, rules)
+        last, ended = 0, True
         for end in block.ends():
-            if any(map(str.isalnum, block.text[last : end.position])):
+            sentence = block.text[last : end.position]
+            if any(map(str.isalnum, sentence)):
+                label = ended and LABEL.fullmatch(sentence.strip(f"{BLANK}.()"))
+                if label and start + end.position < stop:
+                    end = end._replace(chance=Chance.UNLIKELY)
+                ended = end.chance > Chance.UNLIKELY
                 span = None if end.span is None else spans + end.span
                 yield end._replace(position=start + end.position, span=span)
                 last = end.position
@@ -206,7 +107,7 @@ def _blocks(text: str) -> list[tuple[int, int]]:
         line = text[start:stop]
         item = _ITEM.match(line)
         begin = start + (item.end() if item else 0)
-        blank = not text[begin:stop].strip(f"{_BLANK}\r{_MARKUP}")
+        blank = not text[begin:stop].strip(f"{BLANK}\r{MARKUP}")
         if continues and not blank and not item:
             blocks[-1] = blocks[-1][0], stop
         elif not blank:
@@ -225,210 +126,3 @@ def _inline_items(line: str) -> list[re.Match[str]]:
     labels = [marker[1] or "" for marker in found]
     sequences = [""] * len(found), [*map(str, range(1, 100))], [*ascii_lowercase]
     return found[1:] if any(labels == each[: len(labels)] for each in sequences) else []
-
-
-class _Block:
-    """One paragraph, heading or list item."""
-
-    def __init__(self, text: str, code: str | None, rules: Language) -> None:
-        self.text = text.translate(_OTHER_MEANINGS.get(_script(text) or "", {}))
-        self.code = code
-        self.rules = rules
-        self.cased = any(map(str.isupper, text))
-        self.spans = [match.span() for match in _SPAN.finditer(self.text)]
-        bare = text.strip(_BLANK + _MARKUP)
-        self.is_one_span = bool(self.spans) and bare == text[slice(*self.spans[0])]
-
-    def ends(self) -> Iterator[_End]:
-        """The ends in order; the last is the end of the block."""
-        stop = len(self.text.rstrip())
-        yield from sorted([*self._marked_ends(stop), *self._unmarked_ends(stop)])
-        yield _End(stop, _Chance.CERTAIN)
-
-    def _marked_ends(self, stop: int) -> Iterator[_End]:
-        position = 0
-        while match := _STOP.search(self.text, position):
-            position = match.end("closers")
-            if position >= stop:
-                return
-            chance, span = self._judge(match), self._span(match.start(), position)
-            if chance is None:
-                continue
-            if span is not None:
-                # The sentences of a text that is one quotation are its own.
-                chance = min(chance, _Chance.LIKELY) if self.is_one_span else _Chance.UNLIKELY
-            yield _End(position, chance, span)
-
-    def _unmarked_ends(self, stop: int) -> Iterator[_End]:
-        for match in _CLAUSE_END.finditer(self.text, 0, stop):
-            yield _End(match.start(), _Chance.UNLIKELY)
-        for match in _LINE_END.finditer(self.text, 0, stop):
-            if not match[1].islower():
-                yield _End(match.start(), _Chance.UNLIKELY)
-
-    def _span(self, start: int, stop: int) -> int | None:
-        """The number of the quotation or bracket that goes on after a mark."""
-        around = (n for n, (begin, end) in enumerate(self.spans) if begin < start and end > stop)
-        return next(around, None)
-
-    def _judge(self, stop: re.Match[str]) -> _Chance | None:
-        """The chance that a mark ends a sentence; None if it certainly does not."""
-        mark, following = stop["mark"], stop["next"]
-        closed = bool(stop["closers"].strip(_MARKUP))
-        if any(each in _CJK_STOPS for each in mark):
-            return self._judge_cjk(stop)
-        if any(each in _OTHER_STOPS for each in mark):
-            return _Chance.CERTAIN
-        if not stop["gap"]:
-            return self._judge_without_space(stop)
-        if (self.cased and following[:1].islower()) or following.startswith("/"):
-            return None
-        if self.text[: stop.start()].endswith(("(", "[")):  # "[...]" or "(!)"
-            return None
-        if mark != "." and not mark.strip(". \u2026"):
-            return _Chance.UNLIKELY if following == "I" else _Chance.LIKELY
-        if mark != ".":
-            return _Chance.LIKELY if closed else _Chance.CERTAIN
-        if closed:  # in a script without capitals, what follows a quotation may go on
-            caseless = following[:1].isalpha() and not following[:1].isupper()
-            quoted = bool(stop["closers"].strip(f"{_MARKUP})]"))
-            return _Chance.LIKELY if caseless and quoted else _Chance.CERTAIN
-        return self._judge_full_stop(stop, following)
-
-    def _judge_cjk(self, stop: re.Match[str]) -> _Chance | None:
-        if stop["mark"] == "\uff0e" and stop["next"][:1].isdigit():
-            return None
-        if stop["gap"] or not stop["closers"].endswith(tuple(f"\"'\u201d\u2019){_CJK_CLOSERS}")):
-            return _Chance.CERTAIN
-        speech = _SPEECH.match(self.text, stop.end("gap"))
-        return _Chance.UNLIKELY if speech else _Chance.LIKELY
-
-    def _judge_without_space(self, stop: re.Match[str]) -> _Chance | None:
-        """A space may be missing, as in "the world.Today is"."""
-        before, after = self.text[max(stop.start() - 2, 0) : stop.start()], stop["next"]
-        if len(before) < 2 or stop["openers"] or not after[:1].isupper():
-            return None
-        missing = _AFTER_MISSING_SPACE.match(self.text, stop.start("next"))
-        if missing is None or not (before.islower() or before.isdigit()):
-            return None
-        return _Chance.LIKELY if before.islower() and missing[1] != "." else _Chance.UNLIKELY
-
-    def _judge_full_stop(self, stop: re.Match[str], following: str) -> _Chance | None:
-        before = self.text[: stop.start()].rstrip()
-        token = before.split()[-1].strip(f"{_QUOTES}([{{{_MARKUP}") if before else ""
-        match = _WORD.search(before)
-        if match is None or _INDIC.search(token):
-            doubtful = self.rules.may_end(token)
-            chance = _Chance.UNLIKELY if doubtful else self._library_chance(stop)
-            return None if self.rules.stands_before(token) else chance
-        chain = self._chain(match[0])
-        word = chain.rpartition(".")[2]
-        opens = re.split(r"[^\w-]", following.lower())[0] in self.rules.openers
-        if not before[: match.start()].strip(f"{_BLANK}([{_MARKUP}") and _is_label(chain):
-            return None
-        if token.isdigit():
-            return self._judge_number(before, following, opens)
-        if chain in _WORDS and not following[:1].isdigit():
-            return _Chance.CERTAIN
-        if self.rules.stands_before(chain) or self._begins_abbreviation(stop, word):
-            inside = chain[0].isupper() or "." in chain or not following[:1].isupper()
-            return None if inside else _Chance.UNLIKELY
-        if self.rules.may_end(chain):
-            likely = opens or ends_enumeration(chain)
-            if following[:1].isdigit() and not likely:
-                return _Chance.UNLIKELY
-            return _Chance.LIKELY if likely else self._library_chance(stop, _Chance.LIKELY)
-        if re.search(r"[/@\d\u00b0]", token):
-            return _Chance.CERTAIN
-        if _DOTTED.match(chain) or len(word) == 1 or _ROMAN.match(word):
-            return _judge_letters(word, following, opens)
-        return self._judge_word(stop, word, following, opens)
-
-    def _judge_number(self, before: str, following: str, opens: bool) -> _Chance | None:
-        *words, number = before.split()
-        short = len(number) <= 2
-        ordinals = self.rules.ordinals and self.cased  # no script without capitals has them
-        if following[:1].isdigit():
-            return None if ordinals and short else _Chance.LIKELY
-        if following.strip(",.;:!?").lower() in self.rules.months and short:
-            return None if ordinals else _Chance.UNLIKELY
-        if not ordinals or (len(number) == 4 and opens):
-            return _Chance.CERTAIN
-        counted = bool(words) and is_abbreviation(words[-1].rstrip("."))  # "Nr. 5", not "5th"
-        return _Chance.LIKELY if opens or counted or len(number) > 3 else _Chance.UNLIKELY
-
-    def _judge_word(
-        self, stop: re.Match[str], word: str, following: str, opens: bool
-    ) -> _Chance | None:
-        number = following[:1].isdigit()
-        if (_NO_VOWEL.match(word) and not word.isupper()) or word.endswith("str"):
-            unit = self.text[: stop.start() - len(word)].rstrip()[-1:].isdigit()
-            return _Chance.LIKELY if (opens or unit) and not number else _Chance.UNLIKELY
-        if self._library_chance(stop) is _Chance.UNLIKELY:
-            return _Chance.LIKELY if opens else _Chance.UNLIKELY
-        if number and len(word) <= 5 and word.isalpha():
-            return _Chance.UNLIKELY if is_abbreviation(word) else _Chance.LIKELY
-        return _Chance.LIKELY if self._may_be_abbreviation(word, opens) else _Chance.CERTAIN
-
-    def _may_be_abbreviation(self, word: str, opens: bool) -> bool:
-        """True for a word that no list of this language has, but which has the form ("Fam.").
-
-        A frequent word is none, and before one it is none unless another language has it.
-        """
-        if not self.cased or word.lower() in self.rules.openers:
-            return False
-        if opens:
-            return is_abbreviation(word)
-        return may_be_abbreviation(word) or bool(_SHORTENED.match(word))
-
-    def _chain(self, words: str) -> str:
-        """The abbreviation at the end of `words`: "z.B" of "z. B", but "mevr" of "o.a. mevr"."""
-        parts = re.split(rf"(?<=\.)[{_BLANK}]", words)
-        parts[-1] = _ELISION.sub("", parts[-1])
-        chains = ["".join(parts[first:]) for first in range(len(parts))]
-        known = (c for c in chains if self.rules.stands_before(c) or self.rules.may_end(c))
-        return next(known, chains[0])
-
-    def _begins_abbreviation(self, stop: re.Match[str], word: str) -> bool:
-        """True for the first full stop of "z. B." and "e. g."."""
-        rest = _NEXT_PARTS.match(self.text, stop.start())
-        if rest is None or len(word) > 3:
-            return False
-        parts = [word, *_DOT.split(rest[1])]
-        chains = (".".join(parts[:n]) for n in range(2, len(parts) + 1))
-        return any(self.rules.stands_before(each) or self.rules.may_end(each) for each in chains)
-
-    def _library_chance(self, stop: re.Match[str], end: _Chance = _Chance.CERTAIN) -> _Chance:
-        """`end` if `sentencex` sees the end of a sentence at a full stop."""
-        return _Chance.UNLIKELY if stop.start() in self._library_inside else end
-
-    @cached_property
-    def _library_inside(self) -> frozenset[int]:
-        """The places of the full stops at which `sentencex` sees no end."""
-        from sentencex import segment
-
-        plain = re.sub(rf"[{_MARKUP}\n]", " ", self.text)
-        cuts = [*accumulate(map(len, segment(self.code or _script(plain) or "en", plain)))]
-        stops = (each.span() for each in re.finditer(r"\.(?=\s)\W*", plain))
-        return frozenset(
-            start for start, end in stops if bisect_right(cuts, start) == bisect_right(cuts, end)
-        )
-
-
-def _judge_letters(word: str, following: str, opens: bool) -> _Chance | None:
-    """The full stop after an initial, a Roman number or letters with full stops between them."""
-    single, initial = len(word) == 1, following[:1].isupper() and following[1:2] == "."
-    if single and (initial or (word.islower() and following[:1].isdigit())):
-        return None
-    return _Chance.LIKELY if opens else _Chance.UNLIKELY
-
-
-def _is_label(word: str) -> bool:
-    """True for what numbers a list item or a heading: "1", "b"."""
-    return (word.isdigit() and len(word) <= 3) or (word.isalpha() and len(word) == 1)
-
-
-def _script(text: str) -> str | None:
-    """The code of a language in the script of the first letter; None for Latin and others."""
-    letter = next(filter(str.isalpha, text), " ")
-    return _SCRIPTS.get(unicodedata.name(letter, "").partition(" ")[0].lower())
