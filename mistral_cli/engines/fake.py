@@ -3,8 +3,9 @@
 `--engine fake` runs it. `MISTRAL_CLI_FAKE` names a JSON file with any of `pieces` (a list
 of texts), `finish_reason`, `delay` (seconds before each event, and to prefill a prefix) and
 `error`. To tell the rows of a batch apart, `echo` answers with the last words of the prompt
-instead. Where the prompt contains the word `crash_on` the process aborts, with `hang_on`
-nothing more comes, and `fail_on` raises an error.
+instead. A continuation has the log-probability that `scores` has for its text, or -0.1 if it is
+one of those last words, else -3. Where the prompt contains the word `crash_on` the process aborts,
+with `hang_on` nothing more comes, and `fail_on` raises an error.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,8 @@ from mistral_cli.engines.types import (
     FinishReason,
     PrefillProgress,
     Request,
+    ScoreRequest,
+    Scores,
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
@@ -45,6 +48,7 @@ class Script:
     crash_on: str | None = None
     hang_on: str | None = None
     fail_on: str | None = None
+    scores: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def from_environment(cls) -> Script:
@@ -104,6 +108,17 @@ class FakeSession(Session):
         self._check_open()
         return self._events(request)
 
+    def score(self, request: ScoreRequest) -> Generator[Event, None, None]:
+        """Yield the scripted log-probabilities."""
+        self._check_open()
+        prompt = yield from self._read(request)
+        yield Scores(tuple(self._logprob(prompt, each) for each in request.continuations), 1)
+
+    def _logprob(self, prompt: str, continuation: Sequence[int]) -> float:
+        text = self._text(continuation).strip()
+        spoken = text in [word.strip() for word in _last_words(prompt)]
+        return self._script.scores.get(text, -0.1 if spoken else -3.0)
+
     def close(self) -> None:
         """Refuse further requests."""
         self._open = False
@@ -113,15 +128,8 @@ class FakeSession(Session):
             raise EngineFailed("the model is closed", hint="Open it again.")
 
     def _events(self, request: Request) -> Generator[Event, None, None]:
-        script, total = self._script, len(request.prompt_token_ids)
-        cached = self._restored(request)
-        yield PrefillProgress(cached, total, cached)
-        time.sleep(script.delay)
-        yield PrefillProgress(total, total, cached)
-        if script.error:
-            raise EngineFailed(script.error, hint="This failure is scripted.")
-        prompt = self._text(request.prompt_token_ids)
-        _misbehave(script, prompt)
+        script = self._script
+        prompt = yield from self._read(request)
         whole = _last_words(prompt) if script.echo else _after(request.written, script.pieces)
         pieces = whole[: request.max_tokens]
         markers = [text for _, text in request.thinking.tokens] if request.thinking else []
@@ -131,7 +139,20 @@ class FakeSession(Session):
         cut = len(pieces) < len(whole)
         yield Finish("length" if cut else script.finish_reason, len(pieces))
 
-    def _restored(self, request: Request) -> int:
+    def _read(self, request: Request | ScoreRequest) -> Generator[Event, None, str]:
+        """Prefill the prompt, and return its text."""
+        script, total = self._script, len(request.prompt_token_ids)
+        cached = self._restored(request)
+        yield PrefillProgress(cached, total, cached)
+        time.sleep(script.delay)
+        yield PrefillProgress(total, total, cached)
+        if script.error:
+            raise EngineFailed(script.error, hint="This failure is scripted.")
+        prompt = self._text(request.prompt_token_ids)
+        _misbehave(script, prompt)
+        return prompt
+
+    def _restored(self, request: Request | ScoreRequest) -> int:
         """The number of prompt tokens restored from a state; saves the states of other prefixes."""
         cached = 0
         for prefix in request.prefixes:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
 
 from mistral_cli.engines.hardware.memory import Memory, needed
+from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf.known import newer_than_this_program
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.repacking import Repacking
-    from mistral_cli.engines.types import Event, Request
+    from mistral_cli.engines.types import Event, Request, ScoreRequest
     from mistral_cli.models.catalog import BuiltInModel
     from mistral_cli.models.gguf import GGUF
 
@@ -123,6 +124,15 @@ class Session(ABC):
         Closing the generator stops the work. Raises EngineFailed, also when the session is
         closed.
         """
+
+    def score(self, request: ScoreRequest) -> Generator[Event, None, None]:  # noqa: ARG002
+        """Prefill the prompt, then yield one Scores at the end; nothing is generated.
+
+        Otherwise as `stream`. An engine that reports no probabilities raises EngineFailed.
+        """
+        raise EngineFailed(
+            "this engine does not report the probability of a text", hint="Use another --engine."
+        )
 
     @abstractmethod
     def close(self) -> None:

@@ -143,6 +143,20 @@ class Request:
 
 
 @dataclass(frozen=True)
+class ScoreRequest:
+    """How likely each of several `continuations` of a prompt is.
+
+    The prompt and each continuation with it fit the context. No continuation is empty, occurs
+    twice or is the beginning of another: a token that ends the answer makes them differ.
+    `prefixes` are as in `Request`.
+    """
+
+    prompt_token_ids: tuple[int, ...]
+    continuations: tuple[tuple[int, ...], ...]
+    prefixes: tuple[Prefix, ...] = ()
+
+
+@dataclass(frozen=True)
 class PrefillProgress:
     """`done` of `total` prompt tokens are evaluated; `cached` of them already were."""
 
@@ -202,4 +216,16 @@ class Finish:
     stop_text: str | None = None
 
 
-Event = PrefillProgress | TextDelta | ReasoningDelta | Finish
+@dataclass(frozen=True)
+class Scores:
+    """The last event of a ScoreRequest: the log-probability of each continuation.
+
+    It is the sum over the tokens of the continuation, less an amount that is the same for all of
+    them. `passes` is how often the model was evaluated, the prompt included.
+    """
+
+    logprobs: tuple[float, ...]
+    passes: int
+
+
+Event = PrefillProgress | TextDelta | ReasoningDelta | Finish | Scores

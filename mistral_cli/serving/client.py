@@ -9,7 +9,7 @@ from mistral_cli.engines.llama_cpp.client import LlamaServerClient
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.registry import backend
 from mistral_cli.engines.selection import EngineSelection
-from mistral_cli.engines.types import PrefillProgress, Request
+from mistral_cli.engines.types import PrefillProgress
 from mistral_cli.errors import EngineFailed
 from mistral_cli.models.gguf import reread_gguf
 from mistral_cli.serving.registry import (
@@ -21,6 +21,7 @@ from mistral_cli.serving.registry import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from mistral_cli.engines.decoding.streams import Emit
@@ -48,14 +49,14 @@ class ServedSession(ServerSession):
             knows_grammars=served.knows_grammars,
         )
 
-    def _complete(self, _: int, request: Request, limit: int, emit: Emit) -> None:
+    def _in_slot(self, _: int, total: int, emit: Emit, work: Callable[[int], None]) -> None:
         """Wait for a slot of the server; the number passed in only counts our own streams."""
-        waiting = PrefillProgress(0, len(request.prompt_token_ids))
+        waiting = PrefillProgress(0, total)
         try:
             while emit(waiting):
                 with self._served.slot() as free:
                     if free is not None:
-                        return super()._complete(free, request, limit, emit)
+                        return super()._in_slot(free, total, emit, work)
                 time.sleep(_POLL_SECONDS)
         except (OSError, EngineFailed) as error:
             if not _has_ended(self._served):

@@ -11,7 +11,7 @@ from support.gguf_parts import GGUFParts
 
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.registry import backend
-from mistral_cli.engines.types import Request, Sampling, TextDelta
+from mistral_cli.engines.types import Request, Sampling, ScoreRequest, TextDelta
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.gguf import read_gguf, reread_gguf
 from mistral_cli.models.gguf.types import TENSOR_TYPES
@@ -43,6 +43,24 @@ def test_the_damaged_tensor_is_named(
         for _ in range(2):  # the second request must not sample from NaN either
             with pytest.raises(ModelUnusable, match=f"NaN.*tensor '{tensor}' is damaged"):
                 list(session.stream(Request((1, 300, 301), 3, sampling)))
+
+
+@pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
+@pytest.mark.parametrize("continuations", [((300,), (301,)), ((300, 301),)])
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_nan_is_no_score(
+    engine: str,
+    continuations: tuple[tuple[int, ...], ...],
+    number: float,
+    mistral: Path,
+    tmp_path: Path,
+) -> None:
+    weight = struct.pack("<f", number)
+    path = poison(mistral, tmp_path / "m.gguf", "blk.0.ffn_down.weight", weight)
+    with backend(engine).open(reread_gguf(path), LoadOptions(256, threads=1)) as session:
+        for _ in range(2):
+            with pytest.raises(ModelUnusable, match=r"NaN.*is damaged"):
+                list(session.score(ScoreRequest((1, 300, 301), continuations)))
 
 
 @pytest.mark.parametrize("stream", [True, False])

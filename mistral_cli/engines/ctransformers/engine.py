@@ -19,6 +19,7 @@ from mistral_cli.engines.ctransformers.limits import (
 )
 from mistral_cli.engines.ctransformers.model import LoadedModel, engine_failed
 from mistral_cli.engines.decoding.loop import decode, token_limit
+from mistral_cli.engines.decoding.score import check_score, score
 from mistral_cli.engines.decoding.streams import Emit, ThreadedStreams
 from mistral_cli.engines.hardware import cuda
 from mistral_cli.engines.hardware.memory import Memory, needed_in_2023
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.decoding.sampler import Sampler
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
-    from mistral_cli.engines.types import Event, Request
+    from mistral_cli.engines.types import Event, Request, ScoreRequest
     from mistral_cli.models.catalog import BuiltInModel
     from mistral_cli.models.gguf import GGUF
 
@@ -126,6 +127,17 @@ class CTransformersSession(Session):
         native, limit = self._opened(), token_limit(request, self._context_length)
         return self._background.run(lambda emit, _: self._complete(native, request, limit, emit))
 
+    def score(self, request: ScoreRequest) -> Generator[Event, None, None]:
+        """Walk the trie in a thread."""
+        native = self._opened()
+        check_score(request, self._context_length)
+
+        def work(emit: Emit, _: int) -> None:
+            if native.prefill(request.prompt_token_ids, emit):
+                score(_NextTokens(native, len(request.prompt_token_ids)), request, emit)
+
+        return self._background.run(work)
+
     def close(self) -> None:
         """Stop the stream and drop the model, which the last reference frees."""
         self._background.stop()
@@ -170,6 +182,24 @@ class CTransformersSession(Session):
         return Constraint(
             self._llguidance, request.grammar, native.vocabulary_size, request.written
         )
+
+
+@dataclass(frozen=True)
+class _NextTokens:
+    """The model after a prompt of so many tokens, as `score` asks it."""
+
+    native: LoadedModel
+    prompt: int
+
+    def logprobs(self, path: Sequence[int], tokens: Sequence[int]) -> list[float]:
+        import numpy as np
+
+        # The prompt's own logits are there already, and `score` asks for them first.
+        self.native.evaluate_after(self.prompt, path)
+        logits = self.native.logits().astype(np.float64)
+        logits -= logits.max()
+        total = np.log(np.exp(logits).sum())
+        return [float(logits[token] - total) for token in tokens]
 
 
 @dataclass(frozen=True)

@@ -103,6 +103,12 @@ class LoadedModel:
         except RuntimeError as error:
             raise engine_failed(f"ctransformers failed: {error}") from error
 
+    def evaluate_after(self, prompt: int, tokens: Sequence[int]) -> None:
+        """Evaluate `tokens` after the first `prompt` tokens of the context, and forget the rest."""
+        self.llm._context = self.llm._context[:prompt]
+        if tokens:
+            self.evaluate(tokens)
+
     def logits(self) -> Logits:
         """The logits of the next token: a view, good until the next evaluation."""
         import numpy as np

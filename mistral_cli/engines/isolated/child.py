@@ -28,6 +28,7 @@ from mistral_cli.engines.isolated.messages import (
     StreamStarted,
 )
 from mistral_cli.engines.loader import open_engine
+from mistral_cli.engines.types import ScoreRequest
 from mistral_cli.models.gguf import read_gguf
 
 if TYPE_CHECKING:
@@ -70,12 +71,18 @@ class _Server:
         del self._cancelled[number]
         self._replies.put((number, StreamEnded()))
 
-    def _stream(self, number: int, request: Request, cancelled: threading.Event) -> None:
+    def _stream(
+        self, number: int, request: Request | ScoreRequest, cancelled: threading.Event
+    ) -> None:
         with self._slots:
             if cancelled.is_set():
                 return
             self._replies.put((number, StreamStarted()))
-            with contextlib.closing(self._session.stream(request)) as events:
+            if isinstance(request, ScoreRequest):
+                events = self._session.score(request)
+            else:
+                events = self._session.stream(request)
+            with contextlib.closing(events):
                 for event in events:
                     if cancelled.is_set():
                         return

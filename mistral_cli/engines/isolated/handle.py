@@ -31,7 +31,7 @@ from mistral_cli.errors import EngineDied, EngineFailed, LimitReached, first_lin
 from mistral_cli.system.files import scratch_folder
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.types import Request
+    from mistral_cli.engines.types import Request, ScoreRequest
 
 _STUCK_SECONDS = 30.0
 """A call that is cancelled ends after the current batch: seconds, on a slow machine."""
@@ -86,7 +86,9 @@ class EngineProcess:
         """Its process id."""
         return self._process.pid
 
-    def call(self, argument: Request | str) -> tuple[int, queue.SimpleQueue[Reply | None]]:
+    def call(
+        self, argument: Request | ScoreRequest | str
+    ) -> tuple[int, queue.SimpleQueue[Reply | None]]:
         """The number of the call, and the queue of its replies; None there: the process died."""
         answers: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         with self._lock:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.types import Event, Request
+from mistral_cli.engines.types import Event, Request, ScoreRequest
 from mistral_cli.errors import EngineFailed, MistralCliError, first_line, limit_reached
 
 if TYPE_CHECKING:
@@ -26,10 +26,10 @@ class OpenModel:
 
 @dataclass(frozen=True)
 class Call:
-    """To the engine: generate for a Request, or tokenize a text."""
+    """To the engine: generate for a Request, score for a ScoreRequest, or tokenize a text."""
 
     number: int
-    argument: Request | str
+    argument: Request | ScoreRequest | str
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,14 @@ from mistral_cli.engines.isolated.messages import (
     StreamStarted,
 )
 from mistral_cli.engines.protocol import LoadOptions, Session
-from mistral_cli.engines.types import Event, Finish, PrefillProgress, Request
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    PrefillProgress,
+    Request,
+    ScoreRequest,
+    Scores,
+)
 from mistral_cli.errors import EngineFailed, TimedOut
 
 if TYPE_CHECKING:
@@ -105,12 +112,22 @@ class IsolatedSession(Session):
             raise _closed()
         return self._events(request, timeout)
 
+    def score(
+        self, request: ScoreRequest, timeout: float | None = None
+    ) -> Generator[Event, None, None]:
+        """Score in the other process; `timeout` and errors as of `stream`."""
+        if self._closed:
+            raise _closed()
+        return self._events(request, timeout)
+
     def close(self) -> None:
         """End the process."""
         self._closed = True
         self._process.close()
 
-    def _events(self, request: Request, timeout: float | None) -> Generator[Event, None, None]:
+    def _events(
+        self, request: Request | ScoreRequest, timeout: float | None
+    ) -> Generator[Event, None, None]:
         process = self._running()
         deadline = None
         number, answers = process.call(request)
@@ -128,7 +145,7 @@ class IsolatedSession(Session):
                 if isinstance(answer, StreamEnded):  # without a Finish where the engine was closed
                     return
                 assert not isinstance(answer, list)
-                finished = isinstance(answer, Finish)
+                finished = isinstance(answer, Finish | Scores)
                 yield answer
         finally:
             if not finished:

@@ -139,11 +139,11 @@ class LlamaCppSession(ServerSession):
             states=PrefixStates(client, options.parallel, lambda: without_log(xllamacpp)),
         )
 
-    def _complete(self, *arguments: Any) -> None:
+    def _in_slot(self, *arguments: Any) -> None:
         # Held until its stream is closed: a server freed under a stream waits for it forever.
         _held = self._server
         try:
-            super()._complete(*arguments)
+            super()._in_slot(*arguments)
         except StreamStopped:
             # Until the batch in progress ends, freeing the server would stop the whole process.
             with contextlib.suppress(EngineFailed):

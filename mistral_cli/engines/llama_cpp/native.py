@@ -119,10 +119,10 @@ class NativeSession(ServerSession):
     def _new_states(self) -> PrefixStates:
         return PrefixStates(self._server.client, self._options.parallel, contextlib.nullcontext)
 
-    def _complete(self, *arguments: Any) -> None:
+    def _in_slot(self, *arguments: Any) -> None:
         server = self._server
         try:
-            super()._complete(*arguments)
+            super()._in_slot(*arguments)
         except EngineFailed as error:
             if self._closed or not server.has_ended():
                 raise

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Generator
-from contextlib import ExitStack, closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.decoding.loop import decode, token_limit
+from mistral_cli.engines.decoding.score import check_score, score
 from mistral_cli.engines.decoding.streams import Emit, ThreadedStreams
 from mistral_cli.engines.llama_cpp.client import LlamaServerClient, engine_failed
 from mistral_cli.engines.llama_cpp.completion import (
@@ -23,9 +24,11 @@ from mistral_cli.engines.llama_cpp.completion import (
     without_logprobs,
 )
 from mistral_cli.engines.llama_cpp.constrained import ConstrainedSampler
+from mistral_cli.engines.llama_cpp.scoring import SlotScorer
 from mistral_cli.engines.llama_cpp.unmasked import UnmaskedSampler
 from mistral_cli.engines.not_a_number import not_a_number
 from mistral_cli.engines.protocol import ListenAddress, Session, for_native_code
+from mistral_cli.engines.types import Sampling
 from mistral_cli.models.gguf.checks import is_recurrent
 from mistral_cli.models.gguf.plain_text import tokenize_continued, tokenize_plain
 from mistral_cli.models.gguf.token_text import token_bytes
@@ -34,13 +37,16 @@ from mistral_cli.system.files import scratch_folder
 if TYPE_CHECKING:
     from mistral_cli.engines.decoding.constraint import Constraint
     from mistral_cli.engines.llama_cpp.slot_state import PrefixStates
-    from mistral_cli.engines.types import Event, Request
+    from mistral_cli.engines.types import Event, Request, ScoreRequest
     from mistral_cli.errors import MistralCliError
     from mistral_cli.models.gguf import GGUF
 
 
 _BY_NUMBER = re.compile(r"\[x\{([0-9a-f]{1,5})\}\]")
 """A character as `structured.patterns` writes it, without its backslash."""
+
+
+_GREEDY = Sampling(temperature=0.0, top_k=1, top_p=1.0, repetition_penalty=1.0, seed=0)
 
 
 def private_listening(resources: ExitStack) -> ListenAddress:
@@ -114,7 +120,13 @@ class ServerSession(Session):
         """Send the request to a free slot, from a thread."""
         self._check_open()
         limit = token_limit(request, self._context_length)
-        return self._background.run(lambda emit, slot: self._complete(slot, request, limit, emit))
+        return self._run(request, lambda slot, emit: self._complete(slot, request, limit, emit))
+
+    def score(self, request: ScoreRequest) -> Generator[Event, None, None]:
+        """Walk the trie in a free slot, from a thread."""
+        self._check_open()
+        check_score(request, self._context_length)
+        return self._run(request, lambda slot, emit: self._score(slot, request, emit))
 
     def close(self) -> None:
         """End the streams; the server belongs to whoever started it."""
@@ -125,12 +137,51 @@ class ServerSession(Session):
         if self._closed:
             raise engine_failed("the model is closed")
 
+    def _run(
+        self, request: Request | ScoreRequest, work: Callable[[int, Emit], None]
+    ) -> Generator[Event, None, None]:
+        """The events of `work`, which gets a slot."""
+        total = len(request.prompt_token_ids)
+        return self._background.run(
+            lambda emit, slot: self._in_slot(slot, total, emit, lambda slot: work(slot, emit))
+        )
+
+    def _in_slot(
+        self,
+        slot: int,
+        total: int,  # noqa: ARG002
+        emit: Emit,  # noqa: ARG002
+        work: Callable[[int], None],
+    ) -> None:
+        """Do `work` in `slot`, for a prompt of `total` tokens."""
+        work(slot)
+
     def _complete(self, slot: int, request: Request, limit: int, emit: Emit) -> None:
+        with self._computing():
+            if self._complete_checked(slot, request, limit, emit):
+                self._computes_numbers = True
+
+    def _score(self, slot: int, request: ScoreRequest, emit: Emit) -> None:
+        with self._computing():
+            if self._states:
+                body = completion(request.prompt_token_ids, _GREEDY, 1, slot)
+                fresh = self._states.prepare(slot, request, prefill(self._client, body, emit))
+                if fresh is None:
+                    return
+                emit = discount_cached(fresh, emit)
+            checks = not self._computes_numbers
+            score(SlotScorer(self._client, request, slot, emit, checks), request, emit)
+            self._computes_numbers = True
+            if self._states:
+                self._states.holds(slot, request.prompt_token_ids)
+
+    @contextmanager
+    def _computing(self) -> Iterator[None]:
+        """Raise the same error for this request and all later ones, if it computes NaN."""
         if self._fault:
             raise self._fault
         try:
-            if self._complete_checked(slot, request, limit, emit):
-                self._computes_numbers = True
+            yield
         except NotANumber:
             self._fault = not_a_number(self._model, self._gpu_layers)
             raise self._fault from None

@@ -14,7 +14,7 @@ from mistral_cli.errors import EngineFailed
 
 if TYPE_CHECKING:
     from mistral_cli.engines.llama_cpp.client import LlamaServerClient
-    from mistral_cli.engines.types import Prefix, Request
+    from mistral_cli.engines.types import Prefix, Request, ScoreRequest
 
 Prefill = Callable[[Sequence[int]], bool]
 """Have a slot prefill tokens; False if the reader has left."""
@@ -38,7 +38,7 @@ class PrefixStates:
         self._held: dict[int, tuple[int, ...]] = {}
         self._prefilling: defaultdict[tuple[int, ...], threading.Lock] = defaultdict(threading.Lock)
 
-    def prepare(self, slot: int, request: Request, prefill: Prefill) -> int | None:
+    def prepare(self, slot: int, request: Request | ScoreRequest, prefill: Prefill) -> int | None:
         """Bring `slot` into the state after the prefixes of `request`.
 
         Returns the number of tokens prefilled for that, or None if the reader has left.
