@@ -27,7 +27,12 @@ _PHRASES = (
 )
 
 
+_DURATION = re.compile(  # the rest of "vierjährig", "czteroletni", "шестилетний"
+    r"(?:(?:jähr|täg|wöch|monat|stünd)ig|letni|dniow|tygodniow|miesięczn|godzinn"
+    r"|летн|дневн|недельн|месячн|часов)\w{0,3}\Z"
+)
 _LONGEST_COMPOUND = 60
+_RUSSIAN = "ыэЫЭ"  # of the languages whose words are known here, others do without
 _SAMPLE = 5000  # characters of a text that tell its language
 
 
@@ -72,8 +77,15 @@ class Lexicon:
                 if part := self.stems.get(word[:cut]):
                     return [[part]]
         if self.compounds and 5 < len(word) <= _LONGEST_COMPOUND:
+            if ordinal := self._ending(word):
+                return [ordinal]
             return [[part] for part in self._split(word) or ()]
         return []
+
+    def numeral_length(self, word: str) -> int:
+        """How many letters of "vierjährig" are its number; 0 for words that are not like it."""
+        match = _DURATION.search(word)
+        return match.start() if match and self.parts_of(word[: match.start()]) else 0
 
     def _split(self, word: str) -> list[Part] | None:
         """The number words that a compound is made of, the longest first; None if it has others."""
@@ -100,6 +112,11 @@ class Lexicon:
 
     def _ending(self, piece: str) -> list[Part] | None:
         """The last piece of an ordinal: "zwanzigsten", or of a German or Dutch half."""
+        if piece.endswith(("esimo", "esima", "esimi", "esime")):  # "quarantunesimo"
+            stem = piece[:-5]
+            forms = (stem + vowel for vowel in ("", "a", "o", "e", "i"))
+            values = (_value(self.parts_of(form)) for form in forms)
+            return next(([Part("ordinal", value)] for value in values if value), None)
         for ending in ("ste", "sten", "ster", "stes", "stem", "te", "ten", "ter", "de"):
             if piece.endswith(ending) and (known := self.parts.get(piece[: -len(ending)])):
                 return [Part("ordinal", known[0].value)]
@@ -124,8 +141,14 @@ class Lexicon:
                 or word in self.weekdays
                 or any(word in self.phrases[table] for table in ("noon", "midnight", "half"))
                 or any(part.role != "join" for parts in self.parts_of(word) for part in parts)
+                or bool(self.numeral_length(word))
             )
         return known
+
+
+def _value(parts: list[list[Part]]) -> Fraction:
+    """The value of the simple compounds that an Italian ordinal is made of."""
+    return sum((roles[0].value for roles in parts), Fraction(0))
 
 
 @cache
@@ -139,6 +162,8 @@ def code_of(text: str, language: str | None = None) -> str | None:
     """The code of the language that a user named, or that a text seems to be written in."""
     code = (language_code(language) or language[:2].lower()) if language else None
     sample = text[:_SAMPLE]
+    if not code and any(char in _RUSSIAN for char in sample):
+        return "ru"
     return code or recognize(sample) or _script_language(sample) or _language_of_numbers(sample)
 
 

@@ -110,6 +110,7 @@ class _Sum:
         self.scale: Fraction | None = None
         self.filled = False
         self.done = False
+        self.is_fraction = False  # a fraction alone
         self._reverse = reverse
 
     @property
@@ -118,6 +119,10 @@ class _Sum:
 
     def add(self, part: Part, joined: bool) -> bool:
         """Add a part, or return False if it does not continue the number."""
+        if part.role == "scale" and self.is_fraction:  # "half a million"
+            self.current, self.scale = self.current * part.value, part.value
+            self.is_fraction = False
+            return True
         if self.done:
             return False
         if part.role == "scale":
@@ -143,6 +148,7 @@ class _Sum:
         begins = low == 0 and (not self.filled or self.current or self.total)
         units = low >= 20 and low % 10 == 0 and 0 < value < 10
         teens = low in (60, 80) and 10 <= value < 20  # "soixante-dix"
+        teens = teens or (low == 10 and 7 <= value < 10)  # "dix-sept"
         if begins or units or teens:
             self.current += value
         elif low == 4 and value == 20:  # "quatre-vingt"
@@ -171,6 +177,7 @@ class _Sum:
         self.done = True
         if not self.filled:
             self.current = value
+            self.is_fraction = True
         elif joined:  # "one and a half", "dos millones y medio"
             self.current += value * (self.scale or 1 if not self.current else 1)
         elif value != Fraction(1, 2) and self.value <= 20:  # "two thirds"
@@ -327,6 +334,7 @@ def _add(roles: list[Part], result: _Sum, number: Number, joined: bool) -> bool:
         if result.add(part, joined):
             number.ordinal = part.role == "ordinal"
             number.fraction = part.role == "fraction"
+            number.scale = False
             if number.fraction and part.value == Fraction(1, 2):
                 number.half = before
             return True
@@ -339,7 +347,9 @@ def _continue(
 ) -> None:
     at = number.after
     joined = False
-    while at < len(tokens) and tokens[at].kind == "word" and not result.done:
+    while at < len(tokens) and tokens[at].kind == "word":
+        if result.done and not result.is_fraction:
+            break
         token = tokens[at]
         end = tokens[at - 1].end
         if not _adjacent(text, end, token):
@@ -352,6 +362,11 @@ def _continue(
         if joined and lexicon.phrase("articles", [token.text]) and at + 1 < len(tokens):
             following = lexicon.parts_of(tokens[at + 1].text)
             if following and any(part.role == "fraction" for part in following[0]):
+                at += 1
+                continue
+        if result.is_fraction and lexicon.phrase("articles", [token.text]) and at + 1 < len(tokens):
+            following = lexicon.parts_of(tokens[at + 1].text)
+            if following and following[0][0].role == "scale":
                 at += 1
                 continue
         if not parts or len(parts) > 1 or not _add(parts[0], result, number, joined):

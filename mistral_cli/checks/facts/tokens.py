@@ -123,6 +123,10 @@ def _tokens(text: str, start: int, end: int, lexicon: Lexicon) -> list[Token]:
             lower = piece.lower()
             if ("-" in lower or "'" in lower) and not _known(lower, lexicon):
                 tokens.extend(_split(lower, match.start()))
+            elif cut := lexicon.numeral_length(lower):
+                middle = match.start() + cut
+                tokens.append(Token("word", lower[:cut], match.start(), middle))
+                tokens.append(Token("word", lower[cut:], middle, match.end()))
             else:
                 tokens.append(Token("word", lower, match.start(), match.end()))
     return tokens
