@@ -12,11 +12,10 @@ from mistral_cli.checks.check import Check, Finding
 from mistral_cli.checks.facts.facts import Fact, Quantity
 from mistral_cli.checks.facts.lexicon import code_of, lexicon
 from mistral_cli.checks.facts.literals import Literal, LiteralIndex
-from mistral_cli.checks.facts.matching import FactIndex
+from mistral_cli.checks.facts.matching import NOT_IN_TEXT, FactIndex
 from mistral_cli.checks.facts.names import NameIndex, find_names
 from mistral_cli.checks.facts.reader import FactText, read_facts
 
-NOT_IN_TEXT = "not in the text"
 NOT_IN_TRANSLATION = "not in the translation"
 _COUNTED = ("placeholder", "tag")
 _SMALL_COUNT = 12

@@ -10,9 +10,10 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from mistral_cli.checks.facts.facts import Day, Fact, Quantity
+from mistral_cli.checks.facts.facts import Clock, Day, Fact, Quantity
 from mistral_cli.checks.facts.lexicon import small_words
 from mistral_cli.checks.facts.numbers import is_rounded
+from mistral_cli.checks.facts.units import measures
 
 if TYPE_CHECKING:
     from mistral_cli.checks.facts.lexicon import Lexicon
@@ -21,19 +22,30 @@ if TYPE_CHECKING:
 _NEAR = 160
 """Characters within which numbers may be added up: about a long sentence."""
 
+_FAR = 3 * _NEAR
+"""The same if the summary says that it is a total."""
+
 _ADDED = 5  # numbers that may be added up
+_EACH = (2, 3)  # "each pays 2 million", "together they pay 4 million"
 _PORTION = 60  # characters between a part and its whole
 _SHARE_ROUNDED = 0.02  # two thirds are 65 %
 _SMALL_COUNT = 12
+_LONGEST_ITEMS = (4, 9)  # words: "the United Kingdom of Great Britain and Northern Ireland"
 _MANY_NUMBERS = 200
 _ROUND = 100
 """Some of many numbers give almost any small one: there only larger ones are derived."""
 
+_CUES = ("sums", "differences")  # tables of words.toml
+_CUE_DISTANCE = 45  # characters of a word such as "more" from its number
 _SPANS = ("year", "month", "d")
+_DAY_LENGTH = 1440  # minutes
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s", re.MULTILINE)
 _ENUMERATED = re.compile(r"[^\s,、]{1,12}(?:、[^\s,、]{1,12}){1,11}")
+_SENTENCE_END = re.compile(r"[.!?:\n]\s")
+_WORDS = re.compile(r"[^\W\d_]+")
 
-Units = frozenset[str]
+Kinds = dict[str, set[str]]
+"""What numbers measure, under the value that follows from them."""
 
 
 class DerivedValues:
@@ -41,24 +53,54 @@ class DerivedValues:
 
     def __init__(self, text: FactText) -> None:
         self._text = text
-        self._plain: list[tuple[int, float, Units]] = []
+        self._plain: list[tuple[int, float, str]] = []
         self._dated: list[tuple[int, Day]] = []
+        self._clocks: list[tuple[int, frozenset[int]]] = []
         for fact in text.facts:
             for atom in (atom for reading in fact.readings for atom in reading):
                 if isinstance(atom, Day):
                     self._dated.append((fact.start, atom))
+                elif isinstance(atom, Clock):
+                    self._clocks.append((fact.start, atom.minutes))
                 elif isinstance(atom, Quantity):
-                    if fact.counts:
-                        self._plain.append((fact.start, _float(atom.value), atom.units))
-                    elif not atom.units and not fact.word and 1000 <= atom.value < 3000:
-                        self._dated.append((fact.start, Day(year=int(atom.value))))
+                    self._add(fact, atom)
 
-    def has(self, atom: Quantity, *, shares_only: bool = False) -> bool:
-        """True if a quantity follows from the text; with `shares_only`, as a share of another."""
-        if shares_only:
-            return self._is_share(atom)
-        derived = (self._is_count, self._is_span, self._is_portion, self._is_result)
-        return any(follows(atom) for follows in derived)
+    def _add(self, fact: Fact, atom: Quantity) -> None:
+        if fact.counts:
+            for kind, value in measures(atom):
+                self._plain.append((fact.start, _float(value), kind))
+        elif not atom.units and not fact.word and 1000 <= atom.value < 3000:
+            self._dated.append((fact.start, Day(year=int(atom.value))))
+        if fact.hour and not atom.units and atom.value <= 24:
+            self._clocks.append((fact.start, frozenset((int(atom.value * 60),))))
+
+    def has(self, atom: Quantity, fact: Fact, written: FactText, *, counted: bool) -> bool:
+        """True if a quantity of a summary follows from the text.
+
+        If the text counts the same thing (`counted`), the number must be a share of that count, or
+        the summary must say that it is a total or a difference.
+        """
+        if self._is_span(atom) or self._is_time(atom) or self._is_portion(atom):
+            return True
+        if not counted and self._is_count(atom):
+            return True
+        if len(self._plain) > _MANY_NUMBERS and atom.value < _ROUND:
+            return False
+        cues = _cues(fact, written)
+        for kind, value in measures(atom):
+            key = _key(_float(value))
+            known = _agrees(kind, self._shares.get(key))
+            if not known and not counted and not kind:
+                known = _agrees(kind, self._sums.get(key))
+            if not known and "sums" in cues:
+                known = _agrees(kind, self._totals.get(key)) or any(
+                    _agrees(kind, self._single.get(_key(_float(value / times)))) for times in _EACH
+                )
+            if not known and "differences" in cues:
+                known = _agrees(kind, self._differences.get(key))
+            if known:
+                return True
+        return False
 
     def _is_count(self, atom: Quantity) -> bool:
         """True if a small number may count what the text lists."""
@@ -69,6 +111,8 @@ class DerivedValues:
     @cached_property
     def _list_lengths(self) -> set[int]:
         return set(_list_lengths(self._text.prepared, self._text.lexicon))
+
+    # Dates and times
 
     def _is_span(self, atom: Quantity) -> bool:
         """True if so many days, months or years lie between two dates of the text."""
@@ -95,6 +139,24 @@ class DerivedValues:
                     between = abs(other.day - day.day)
                     spans["d"] |= {between, between + 1}
         return spans
+
+    def _is_time(self, atom: Quantity) -> bool:
+        """True if so many minutes, or about so many hours, lie between two times of the text."""
+        if atom.units == {"h"}:
+            return any(abs(each - 60 * atom.value) < 30 for each in self._times)
+        return atom.units == {"min"} and atom.value in self._times
+
+    @cached_property
+    def _times(self) -> set[int]:
+        times = set()
+        for at, (start, minutes) in enumerate(self._clocks):
+            for other_start, others in self._clocks[at + 1 : at + _ADDED]:
+                if not start < other_start < start + _FAR:
+                    continue
+                times |= {(other - one) % _DAY_LENGTH for one in minutes for other in others}
+        return times
+
+    # Shares, sums and differences
 
     def _is_portion(self, atom: Quantity) -> bool:
         """True if a share, perhaps rounded, is that of a part in its whole: "1,300 of 2,000"."""
@@ -125,72 +187,86 @@ class DerivedValues:
     def _is_whole(self, fact: Fact) -> bool:
         """True for a number after "of", "out of the" and the like."""
         before = self._text.prepared[max(0, fact.start - 16) : fact.start].lower()
-        words = re.findall(r"[^\W\d_]+", before)[-2:]
         after = self._text.prepared[fact.end : fact.end + 8]
+        words = _WORDS.findall(before)[-2:]
         return not small_words("parts_of").isdisjoint(words) or "うち" in after or "中" in after
 
-    def _is_result(self, atom: Quantity) -> bool:
-        """True if numbers that stand near each other in the text give this one."""
-        if len(self._plain) > _MANY_NUMBERS and atom.value < _ROUND:
-            return False
-        wanted = _key(_float(atom.value))
-        for units in self._sums.get(wanted, ()):
-            if not atom.units or units & atom.units:
-                return True
-        for units in self._differences.get(wanted, ()):
-            small = not units and atom.value <= _SMALL_COUNT
-            if not small and (not atom.units or units & atom.units):
-                return True
-        return self._is_share(atom)
-
-    def _is_share(self, atom: Quantity) -> bool:
-        shares = self._shares.get(_key(_float(atom.value)), ())
-        return any(not units or not atom.units or units & atom.units for units in shares)
-
-    def _neighbors(self) -> Iterator[tuple[float, Units, float, Units, float]]:
+    def _neighbors(self, near: int) -> Iterator[tuple[float, str, float, str, float]]:
         """Two numbers that stand near each other, and the sum from the first to the second."""
-        for at, (start, value, units) in enumerate(self._plain):
+        for at, (start, value, kind) in enumerate(self._plain):
             total = value
-            for other_start, other, other_units in self._plain[at + 1 : at + _ADDED]:
-                if other_start > start + _NEAR:
+            for other_start, other, other_kind in self._plain[at + 1 : at + _ADDED]:
+                if other_start > start + near:
                     break
-                if units == other_units:
+                if kind == other_kind:
                     total += other
-                yield value, units, other, other_units, total
+                yield value, kind, other, other_kind, total
 
     @cached_property
-    def _sums(self) -> dict[str, set[Units]]:
+    def _single(self) -> Kinds:
+        single = defaultdict(set)
+        for _, value, kind in self._plain:
+            single[_key(value)].add(kind)
+        return single
+
+    @cached_property
+    def _sums(self) -> Kinds:
+        return self._added(_NEAR)
+
+    @cached_property
+    def _totals(self) -> Kinds:
+        return self._added(_FAR)
+
+    def _added(self, near: int) -> Kinds:
         sums = defaultdict(set)
-        for value, units, other, other_units, total in self._neighbors():
-            if units == other_units:
-                sums[_key(total)].add(units)
-                sums[_key(value + other)].add(units)
+        for value, kind, other, other_kind, total in self._neighbors(near):
+            if kind == other_kind:
+                sums[_key(total)].add(kind)
+                sums[_key(value + other)].add(kind)
         return sums
 
     @cached_property
-    def _differences(self) -> dict[str, set[Units]]:
+    def _differences(self) -> Kinds:
         differences = defaultdict(set)
-        for value, units, other, other_units, _ in self._neighbors():
-            if units == other_units:
-                differences[_key(abs(value - other))].add(units)
-            elif not units or not other_units:  # "from 3 kg to 5"
-                differences[_key(abs(value - other))].add(units | other_units)
+        for value, kind, other, other_kind, _ in self._neighbors(_NEAR):
+            if kind == other_kind:
+                differences[_key(abs(value - other))].add(kind)
         return differences
 
     @cached_property
-    def _shares(self) -> dict[str, set[Units]]:
-        """Shares, and doubles: the units are those of the whole."""
+    def _shares(self) -> Kinds:
+        """Shares, and doubles: each measures what the whole does."""
         shares = defaultdict(set)
-        for value, units, other, other_units, _ in self._neighbors():
-            for ratio, ratio_units, whole, whole_units in (
-                (value, units, other, other_units),
-                (other, other_units, value, units),
+        for value, kind, other, other_kind, _ in self._neighbors(_NEAR):
+            for part, part_kind, whole, whole_kind in (
+                (value, kind, other, other_kind),
+                (other, other_kind, value, kind),
             ):
-                part = ratio / 100 if ratio_units == {"percent"} else ratio
-                plain = not ratio_units or ratio_units == {"percent"}
-                if plain and (0 < part < 1 or part == 2):
-                    shares[_key(part * whole)].add(whole_units)
+                if part_kind in ("", "ratio") and (0 < part < 1 or part == 2):
+                    shares[_key(part * whole)].add(whole_kind)
         return shares
+
+
+def _agrees(kind: str, kinds: set[str] | None) -> bool:
+    """True if one of the kinds may be this one; a bare number may measure anything."""
+    return bool(kinds) and (not kind or not {kind, ""}.isdisjoint(kinds or ()))
+
+
+def _cues(fact: Fact, written: FactText) -> set[str]:
+    """What the words around a number in a summary say that it is: a sum, a difference."""
+    text = written.prepared
+    first = max([0, *(each.end for each in written.facts if each.end <= fact.start)])
+    last = min([len(text), *(each.start for each in written.facts if each.start >= fact.end)])
+    before = text[max(first, fact.start - _CUE_DISTANCE) : fact.start].lower()
+    after = text[fact.end : min(last, fact.end + _CUE_DISTANCE)].lower()
+    around = _SENTENCE_END.split(before)[-1] + " " + _SENTENCE_END.split(after)[0]
+    words = _WORDS.findall(around)
+    return {
+        cue
+        for cue in _CUES
+        if not small_words(cue).isdisjoint(words)
+        or any(char in around for char in small_words(cue) if char > "\u3000")
+    }
 
 
 def _key(value: float) -> str:
@@ -209,15 +285,22 @@ def _list_lengths(text: str, lexicon: Lexicon) -> Iterator[int]:
     bullets = len(_BULLET.findall(text))
     if bullets > 1:
         yield bullets
+    for sentence in re.split(r"[.!?]\s|\n\n", text):
+        if parts := sentence.count("; "):
+            yield parts + 1
     words = "|".join(lexicon.phrases["lists"]) or "and"
     for match in re.finditer(rf"(?<=\s)(?:{words}|&)(?=\s)", text):
-        before = text[max(0, match.start() - 200) : match.start()]
-        sentence = re.split(r"[.!?;:\n(]\s", before)[-1]
-        count = 2
-        for item in reversed(sentence.split(",")[1:]):
-            if len(item.split()) > 4:
-                break
-            count += bool(item.strip())
-        yield count
+        before = text[max(0, match.start() - 300) : match.start()]
+        items = re.split(r"[.!?;:\n(]\s", before)[-1].split(",")[1:]
+        for longest in _LONGEST_ITEMS:
+            count = 2
+            for item in reversed(items):
+                if item.strip().isdigit():  # "on July 16, 1969, with Armstrong, Collins and"
+                    count -= 1
+                    break
+                if len(item.split()) > longest:
+                    break
+                count += bool(item.strip())
+            yield count
     for match in _ENUMERATED.finditer(text):
         yield match[0].count("、") + 1

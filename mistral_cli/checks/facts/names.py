@@ -41,6 +41,7 @@ _ADJECTIVE = re.compile(  # "Костромской", "sopocka", of the place th
     "|[\u043e\u0435\u0438]?[\u0432\u0439]?\u0441\u043a|\u0446\u043a|[oie]?wsk|[ni]?sk|ck|dzk)"
     r"\w{1,4}\Z"
 )
+_VOWELS = "aeiouy\u0456\u043e\u0435\u0438\u0430\u0443\u044e"
 _HONORIFIC = re.compile(
     r"([\u4e00-\u9fff\u30a0-\u30ff]{1,4})(さん|様|氏|先生|女士|小姐|经理|經理|社長|部長)"
 )
@@ -160,6 +161,8 @@ class NameIndex:
             for one, two in ((word, other), (other, word)):
                 stem = _ADJECTIVE.sub("", one)
                 derived = stem != one and len(stem) > 2 and two.startswith(stem)
+                if len(stem) == 3 and two[3:4] not in _VOWELS:
+                    continue  # "Gajda" and "Gajewski"
                 if derived and len(two) < len(stem) + 4:
                     return True
             shortest = min(len(word), len(other))
@@ -285,6 +288,7 @@ def _is_unknown(names: list[Name], at: int, answer: FactText, index: NameIndex) 
     if (
         len(text) < 2
         or lower in _words("titles")
+        or lower in _words("institutions")
         or lower in lexicon.months
         or lower in lexicon.weekdays
     ):

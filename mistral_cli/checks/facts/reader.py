@@ -100,7 +100,9 @@ def _with_shared_units(text: str, facts: list[Fact]) -> Iterator[Fact]:
             between = text[fact.end : facts[at + 1].start].split()
             if other.units and len(between) == 1 and between[0].lower() in links:
                 shared: tuple[Reading, ...] = ((atom._replace(units=other.units),),)
-                fact = replace(fact, readings=shared + fact.readings)
+                if atom.value < 1:  # "by three quarters to 30 euros"
+                    shared += fact.readings
+                fact = replace(fact, readings=shared)
         yield fact
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Iterator
 from fractions import Fraction
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from mistral_cli.checks.facts.facts import Quantity
 
 _AFTER = re.compile(r"[ -]?(?:(per|por|pour|pro) (cent|ciento|cento)\b)?")
 _OF = re.compile(r" (?:de |d'|di |of |von )")
@@ -53,6 +57,15 @@ def _units() -> tuple[dict[str, Unit], dict[str, frozenset[str]], dict[str, froz
 def unit(name: str) -> Unit:
     """What a unit measures, and its size."""
     return _units()[0][name]
+
+
+def measures(atom: Quantity) -> Iterator[tuple[str, Fraction]]:
+    """What a quantity may measure, and its size in the first unit of that; "" without a unit."""
+    for name in atom.units:
+        found = unit(name)
+        yield found.quantity, atom.value * found.size
+    if not atom.units:
+        yield "", atom.value
 
 
 def unit_after(text: str, at: int) -> tuple[frozenset[str], int]:

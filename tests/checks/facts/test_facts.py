@@ -86,7 +86,7 @@ SAME = [
     ("de", "1300 von 2000 Haushalten haben Strom.", "65 % der Haushalte haben Strom."),
     ("fr", "Sur 2 000 foyers, 1 300 ont une pompe.", "65 % des foyers ont une pompe."),
     # differences, durations
-    ("en", "The limit was 3 kg and is now 5.", "You may carry 2 kg more."),
+    ("en", "The limit rises from 3 to 5 kg.", "You may carry 2 kg more."),
     ("en", "The course takes 12 weeks.", "The course takes three months."),
     ("en", "It runs for 52 weeks.", "It runs for a year, that is 12 months."),
     ("en", "The trip is from Monday to Friday.", "It is a five-day trip."),
