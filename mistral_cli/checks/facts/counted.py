@@ -69,6 +69,11 @@ class CountedThings:
         counts = self._by_noun.get(noun[:3], ())
         return [each for each in counts if any(_is_same(noun, other) for other in each.nouns)]
 
+    def has(self, count: Count) -> bool:
+        """True if the text counts a thing of an answer; "people" may be any of them."""
+        noun = count.nouns[0]
+        return noun not in small_words("general") and bool(self.of(noun))
+
     def contradicting(self, count: Count) -> Count | None:
         """The text's own count of a thing to which an answer gives the number of another thing.
 

@@ -11,6 +11,7 @@ from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from mistral_cli.checks.facts.counted import count_at
 from mistral_cli.checks.facts.facts import Clock, Day, Fact, Period, Quantity
 from mistral_cli.checks.facts.lexicon import small_words
 
@@ -58,7 +59,8 @@ class DayIndex:
         value = int(atom.value)
         if atom.units <= {"year"} and 1000 <= value < 3000:
             self._years.add(value)
-        if not atom.units and fact.checked:
+        count = count_at(self._source, fact)
+        if not atom.units and fact.checked and (fact.hour or not (count and count.nouns)):
             self._bare.add(value)
             if fact.hour:
                 self._hours.add(value % _HALF_DAY or _HALF_DAY)
@@ -68,7 +70,28 @@ class DayIndex:
         """True if the text has a date, or one that it is a part of."""
         if day.month is None:
             return day.weekday is None or self._has_weekday(day)
-        return any(self._agrees(day, other) for other in self._by_month.get(day.month, ()))
+        days = self._by_month.get(day.month, ())
+        return any(self._agrees(day, other) for other in days) or self._is_beside(day)
+
+    def _is_beside(self, day: Day) -> bool:
+        """True for the day before one of the text that says "yesterday", or after "tomorrow"."""
+        if not day.day or not day.month or not self._steps:
+            return False
+        others: list[date] = []
+        with suppress(ValueError):
+            written = date(day.year or _LEAP_YEAR, day.month, day.day)
+            others = [written + timedelta(days=step) for step in self._steps]
+        return any(
+            (each.month, each.day) == (known.month, known.day)
+            for each in others
+            for known in self._days
+        )
+
+    @cached_property
+    def _steps(self) -> list[int]:
+        words = {*_WORDS.findall(self._source.prepared.lower())}
+        tables = (("yesterday", 1), ("tomorrow", -1))
+        return [step for table, step in tables if not words.isdisjoint(small_words(table))]
 
     def _agrees(self, day: Day, other: Day) -> bool:
         if day.day is not None and day.day != other.day and day.day not in self._bare:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from datetime import date
 from fractions import Fraction
 from functools import cached_property
 from itertools import pairwise
@@ -29,6 +30,7 @@ _ADDED = 5  # numbers that may be added up
 _EACH = (2, 3)  # "each pays 2 million", "together they pay 4 million"
 _PORTION = 60  # characters between a part and its whole
 _SHARE_ROUNDED = 0.02  # two thirds are 65 %
+_COMMON_SHARES = (Fraction(1, 2), Fraction(1, 3), Fraction(1, 4), Fraction(2, 3), Fraction(3, 4))
 _SMALL_COUNT = 12
 _LONGEST_ITEMS = (4, 9)  # words: "the United Kingdom of Great Britain and Northern Ireland"
 _MANY_NUMBERS = 200
@@ -38,6 +40,9 @@ _ROUND = 100
 _CUES = ("sums", "differences")  # tables of words.toml
 _CUE_DISTANCE = 45  # characters of a word such as "more" from its number
 _SPANS = ("year", "month", "d")
+_ROUGH_SPANS = {"week": (7, 3), "month": (30.4, 5)}
+"""In days: the length of a unit, and how much a rounded number of them may be off."""
+
 _DAY_LENGTH = 1440  # minutes
 _BULLET = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s", re.MULTILINE)
 _ENUMERATED = re.compile(r"[^\s,、]{1,12}(?:、[^\s,、]{1,12}){1,11}")
@@ -67,7 +72,9 @@ class DerivedValues:
 
     def _add(self, fact: Fact, atom: Quantity) -> None:
         if fact.counts:
-            for kind, value in measures(atom):
+            word = self._text.prepared[fact.start : fact.end].lower()
+            multiple = self._text.lexicon.is_multiple(word)
+            for kind, value in [("multiple", atom.value)] if multiple else measures(atom):
                 self._plain.append((fact.start, _float(value), kind))
         elif not atom.units and not fact.word and 1000 <= atom.value < 3000:
             self._dated.append((fact.start, Day(year=int(atom.value))))
@@ -115,11 +122,14 @@ class DerivedValues:
     # Dates and times
 
     def _is_span(self, atom: Quantity) -> bool:
-        """True if so many days, months or years lie between two dates of the text."""
-        if len(atom.units) != 1 or atom.value.denominator != 1:
-            return False
-        (name,) = atom.units
-        return name in _SPANS and int(atom.value) in self._spans[name]
+        """True if so many days, about so many weeks or months, or years lie between two dates."""
+        (name,) = atom.units if len(atom.units) == 1 else ("",)
+        if name in _SPANS and atom.value in self._spans[name]:
+            return True
+        length, most = _ROUGH_SPANS.get(name, (0, 0))
+        return bool(length) and any(
+            abs(each - length * atom.value) < most for each in self._spans["d"]
+        )
 
     @cached_property
     def _spans(self) -> dict[str, set[int]]:
@@ -135,8 +145,7 @@ class DerivedValues:
                     spans["year"].add(abs(other.year - day.year))
                 if day.month and other.month:
                     spans["month"].add((other.month - day.month) % 12)
-                if day.day and other.day and day.month == other.month:
-                    between = abs(other.day - day.day)
+                if between := _days_between(day, other):
                     spans["d"] |= {between, between + 1}
         return spans
 
@@ -163,9 +172,19 @@ class DerivedValues:
         if atom.units == {"percent"}:
             exact = {100 * share for share in self._portions}
             return atom.value in exact or any(is_rounded(atom.value, each) for each in exact)
-        return not atom.units and any(
-            abs(atom.value - share) < _SHARE_ROUNDED for share in self._portions
+        return not atom.units and (
+            any(abs(atom.value - share) < _SHARE_ROUNDED for share in self._portions)
+            or (atom.value in _COMMON_SHARES and _float(atom.value) in self._ratios)
         )
+
+    @cached_property
+    def _ratios(self) -> set[float]:
+        """The ratios of numbers that measure the same."""
+        return {
+            min(value, other) / max(value, other)
+            for value, kind, other, other_kind, _ in self._neighbors(_FAR)
+            if kind == other_kind and value and other
+        }
 
     @cached_property
     def _portions(self) -> set[Fraction]:
@@ -235,16 +254,29 @@ class DerivedValues:
 
     @cached_property
     def _shares(self) -> Kinds:
-        """Shares, and doubles: each measures what the whole does."""
+        """Shares, and equal parts of money: each measures what the whole does."""
         shares = defaultdict(set)
         for value, kind, other, other_kind, _ in self._neighbors(_NEAR):
             for part, part_kind, whole, whole_kind in (
                 (value, kind, other, other_kind),
                 (other, other_kind, value, kind),
             ):
-                if part_kind in ("", "ratio") and (0 < part < 1 or part == 2):
+                if part_kind == "multiple" or (part_kind in ("", "ratio") and 0 < part < 1):
                     shares[_key(part * whole)].add(whole_kind)
+                if not part_kind and part in range(2, _SMALL_COUNT + 1) and whole_kind.isupper():
+                    shares[_key(whole / part)].add(whole_kind)  # an amount in instalments
         return shares
+
+
+def _days_between(day: Day, other: Day) -> int:
+    """The days from one date to the next; 0 if one of them has no day or no month."""
+    if not (day.day and other.day and day.month and other.month):
+        return 0
+    try:
+        first = date(day.year or other.year or 2001, day.month, day.day)
+        return abs((date(other.year or first.year, other.month, other.day) - first).days)
+    except ValueError:
+        return 0
 
 
 def _agrees(kind: str, kinds: set[str] | None) -> bool:

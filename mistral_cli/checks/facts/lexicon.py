@@ -82,6 +82,10 @@ class Lexicon:
             return [[part] for part in self._split(word) or ()]
         return []
 
+    def is_multiple(self, word: str) -> bool:
+        """True for "double" and the like."""
+        return any(part.role == "multiple" for part in self.parts.get(word, ()))
+
     def numeral_length(self, word: str) -> int:
         """How many letters of "vierjährig" are its number; 0 for words that are not like it."""
         match = _DURATION.search(word)

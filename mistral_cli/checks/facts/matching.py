@@ -96,7 +96,7 @@ class FactIndex:
             other = self._counted.contradicting(count)
             if other:
                 return Problem("numbers", f"the text has {self._counted_as(other)}", count.end)
-            counted = bool(self._counted.of(count.nouns[0]))
+            counted = self._counted.has(count)
         claim = _Claim(fact, written, derive, counted)
         readings = [*fact.readings]
         if derive and not (count and count.nouns):

@@ -97,6 +97,8 @@ class NameIndex:
         text = source.prepared
         found = _WORD.findall(text)
         self._text = text
+        uninflected = source.lexicon.code in small_words("uninflected")
+        self._endings = small_words("plurals" if uninflected else "endings")
         self._inflecting = source.lexicon.code in small_words("inflecting")
         self._spelled = set(found)
         self._words = {folded(word) for word in self._spelled}
@@ -155,7 +157,7 @@ class NameIndex:
                 break
             shared += 1
         rests = word[shared:], other[shared:]
-        if "" in rests and (rests[0] or rests[1]) in small_words("endings") and shared > 2:
+        if "" in rests and (rests[0] or rests[1]) in self._endings and shared > 2:
             return True
         if self._inflecting:
             for one, two in ((word, other), (other, word)):
@@ -168,8 +170,8 @@ class NameIndex:
             shortest = min(len(word), len(other))
             least = max(3, shortest - 1 if shortest < 6 else shortest - 2)
             return shared >= least and max(map(len, rests)) <= 3
-        if {*rests} == {"", "a"}:
-            return False  # "Martin" and "Martina"
+        if "" in rests and {*rests} & {"a", "e", "er", "i", "y"}:
+            return False  # "Martin" and "Martina", "Thorn" and "Thorne"
         return shared > 3 and {*rests} <= {"", *small_words("derived")}
 
     def has_acronym(self, word: str) -> bool:
@@ -300,7 +302,7 @@ def _is_unknown(names: list[Name], at: int, answer: FactText, index: NameIndex) 
             text in _words("acronyms")
             or index.has_acronym(text)
             or roman_value(text)
-            or (name.opens and len(text) > 4)
+            or (name.opens and len(text) > 4 and not answer.masked[name.end + 1 :][:1].islower())
         )
     if lower in _countries():
         nations = index.nations()

@@ -34,6 +34,7 @@ _POWER = re.compile(
 _ROMAN = re.compile(r"M{0,3}(?:CM|CD|D?C{0,3})(?:XC|XL|L?X{0,3})(?:IX|IV|V?I{0,3})")
 _ROMAN_VALUES = {"I": 1, "V": 5, "X": 10, "L": 50, "C": 100, "D": 500, "M": 1000}
 _LARGEST = 15  # an exponent
+_LAST_DOTTED = 31  # "31." may be the 31st: what is larger ends a sentence
 _LONGEST = 40
 """The most characters of a number in digits: nobody counts with longer ones."""
 
@@ -205,7 +206,8 @@ def _digits(text: str, tokens: list[Token], at: int, lexicon: Lexicon) -> Number
         return Number((power,), token.start, token.end, at + 1) if power is not None else None
     values = digit_values(token.text)
     number = Number(values, token.start, token.end, at + 1)
-    if ordinal := _ORDINAL.match(text, token.end):
+    ordinal = _ORDINAL.match(text, token.end)
+    if ordinal and (ordinal[0] != "." or values[0] <= _LAST_DOTTED):
         number.ordinal = True
         if ordinal[0] != ".":
             number.end = ordinal.end()

@@ -26,6 +26,7 @@ _ALL_DAY = re.compile(r" ?(?:h|hours|Stunden) (?:a|per|am|pro) (?:day|Tag)|/7") 
 _DECADE = re.compile(
     r"(?P<year>(?:\d\d)?\d0)(?:'?s|er(?:[ -]Jahren?)?|-?\u044b?[\u0435\u0445])(?!\w)"
 )
+_UNIT_AND_A = re.compile(r"\ban? ([a-z]+) and a \Z")  # "a year and a half"
 _AND_A_HALF = re.compile(
     r" (?:y medi[oa]|e mezz[oa]|e mei[oa]|et demie?|and a half|en een half|och en halv)(?!\w)"
 )
@@ -118,6 +119,9 @@ def _quantity(
         units, start = money, before_number
     word = following.text if isinstance(following, Token) else ""
     values = number.values
+    whole = _UNIT_AND_A.search(text, max(0, start - 20), start) if number.fraction else None
+    if whole and (found := lookup(whole[1])):
+        units, start, values = found, whole.start(), (1 + values[-1],)
     if not units and values[-1] < 1 and (article := _UNIT_ARTICLE.match(text, end)):
         units, end = unit_after(text, article.end())
         end = end if units else number.end
