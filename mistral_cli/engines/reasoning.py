@@ -7,6 +7,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from mistral_cli.engines.grounded_runs import without_cut_run
 from mistral_cli.engines.types import Event, Finish, PrefillProgress, ReasoningDelta, TextDelta
 from mistral_cli.models.gguf.plain_text import tokenize_continued
 
@@ -217,8 +218,14 @@ def stream_answer(calls: SessionCalls, request: Request) -> Generator[Event, Non
 
     The thought may have `request.thinking.limit` tokens, and the answer `request.max_tokens`. A
     second request continues the first where the model cannot go on by itself: to end a thought at
-    its budget, and to apply a grammar, which allows no thought. Raises EngineFailed.
+    its budget, and to apply a grammar, which allows no thought. Of a grounded text that is cut, an
+    unfinished number at the end is left out. Raises EngineFailed.
     """
+    events = _stream(calls, request)
+    return without_cut_run(events) if request.loose else events
+
+
+def _stream(calls: SessionCalls, request: Request) -> Generator[Event, None, None]:
     thinking = request.thinking
     if thinking is None:
         yield from calls.stream(request)

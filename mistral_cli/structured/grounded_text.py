@@ -14,7 +14,7 @@ from operator import itemgetter
 from os.path import commonprefix
 
 from mistral_cli.errors import OutputInvalid
-from mistral_cli.structured.spellings import CONNECTORS, UNSPACED, spellings_of
+from mistral_cli.structured.spellings import CONNECTORS, SPACES, UNSPACED, has_digit, spellings_of
 
 # Endings of addresses that are not also words: "end.it" is two words whose space is missing.
 _DOMAINS = """
@@ -25,6 +25,16 @@ au ca co tv
 _CONNECTORS = re.escape(CONNECTORS).replace("/", r"\/")
 _SPECIAL = re.compile(r"[\\.+*?()|\[\]{}^$#&~/-]")
 _LETTER = rf"[\p{{L}}\p{{M}}_--[{UNSPACED}]]"
+
+# A run ends at a space, except in "40 000" and "3 p.m.", or at a script without spaces.
+_LAST_RUN = re.compile(
+    rf"(?:(?<![^\W{UNSPACED}])(?<![{_CONNECTORS}])\d"
+    rf"(?:\d{{0,2}}[{SPACES}](?:\d{{3}}[{SPACES}])*\d{{0,3}}|[\d.:]*[{SPACES}](?:[ap]\.?)?)"
+    rf"|[^\s{UNSPACED}]+)\Z",
+    re.IGNORECASE,
+)
+_IN_ADDRESS = re.compile(r"@|\w:/|\bwww\b|\w\.\w")
+_GOES_ON = re.compile(rf"[\w{_CONNECTORS}@=?&#%{SPACES}]\Z")
 
 _MAX_SIZE = 600_000  # characters: those of 10,000 numbers; llguidance rejects those of 25,000
 
@@ -66,6 +76,21 @@ def grounded_text_grammar(source: str) -> str:
             hint="Split the text, or leave out --grounded.",
         )
     return f"{_GRAMMAR}UNIT: {' | '.join(units)}\n{terminals}"
+
+
+def last_run(text: str) -> str:
+    """The end of `text` that more text may change: "40," may become "40,000", "40 " "40 000".
+
+    It may be a word or empty.
+    """
+    found = _LAST_RUN.search(text)
+    return found[0] if found else ""
+
+
+def is_cut(run: str) -> bool:
+    """Whether a text that ends with `run` may have part of a number, code or address there."""
+    grounded = has_digit(run) or _IN_ADDRESS.search(run)
+    return bool(grounded and _GOES_ON.search(run))
 
 
 def _any_of(texts: Sequence[str]) -> str:

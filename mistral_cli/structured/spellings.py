@@ -22,9 +22,9 @@ CONNECTORS = "./:,'\u2019\u00b7\u2010\u2011-"
 
 _WORD = rf"[^\W{UNSPACED}]"
 _COMPOUND = re.compile(rf"{_WORD}+(?:[{CONNECTORS}]+{_WORD}+)*")
-_SPACES = " \u00a0\u202f"
+SPACES = " \u00a0\u202f"
 _SPACED_NUMBER = re.compile(
-    rf"(?<![\w{CONNECTORS}])\d{{1,3}}(?:[{_SPACES}]\d{{3}})+(?:[.,]\d+)?(?![.,]?\d|[^\W{UNSPACED}])"
+    rf"(?<![\w{CONNECTORS}])\d{{1,3}}(?:[{SPACES}]\d{{3}})+(?:[.,]\d+)?(?![.,]?\d|[^\W{UNSPACED}])"
 )
 _ADDRESS = re.compile(
     r"(?P<mail>[\w.+-]+@[\w-]+(?:\.[\w-]+)+)"
@@ -55,7 +55,7 @@ _UNITS = frozenset(
     """.split()  # noqa: SIM905
 )
 _UNIT_AFTER = re.compile(
-    rf"(?<![\w{CONNECTORS}])(?P<number>\d(?:[\d.,]*\d)?)[{_SPACES}]?(?P<unit>[a-zA-Z\u00b5]{{1,3}})\b"
+    rf"(?<![\w{CONNECTORS}])(?P<number>\d(?:[\d.,]*\d)?)[{SPACES}]?(?P<unit>[a-zA-Z\u00b5]{{1,3}})\b"
 )
 
 _DATE = re.compile(r"(?<![\w./-])(\d{1,4})([./-])(\d{1,2})\2(\d{1,4})(?!\w|[./-]\d)")

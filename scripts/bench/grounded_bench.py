@@ -13,6 +13,7 @@ from pathlib import Path
 from mistral_cli.engines.gpu_layers import NONE
 from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.protocol import Session
+from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.types import Finish, Request, TextDelta
 from mistral_cli.generation.config import resolve_config
 from mistral_cli.generation.options import TaskOptions
@@ -73,7 +74,7 @@ def digits(number: str) -> str:
 def answer(session: Session, request: Request, mode: Mode) -> str:
     """The answer to `request`; its time is added to `mode`."""
     text, first = "", (0.0, 0.0)
-    for event in session.stream(request):
+    for event in stream_answer(SessionCalls(session.stream, session.tokenize), request):
         if isinstance(event, TextDelta):
             first = first if text else (time.process_time(), time.perf_counter())
             text += event.text
