@@ -183,8 +183,12 @@ class PromptBuilder:
         content = self._content(text.text, values)
         if spec or not self.task.grounded:
             return Prompt(text, content, spec)
-        # What the glossary asks for is in the answer, too.
-        return Prompt(text, content, grounding=f"{text.text}\n{values.get('terms', '')}")
+        from mistral_cli.checks.facts.reader import numbers_in_words
+
+        # What the glossary asks for is in the answer, too; and "11" where the text has "eleven".
+        in_words = " ".join(f"{number:,}" for number in sorted(numbers_in_words(text.text)))
+        terms = values.get("terms", "")
+        return Prompt(text, content, grounding=f"{text.text}\n{terms}\n{in_words}")
 
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""

@@ -80,3 +80,29 @@ def test_what_has_no_grammar_is_free(mistral: Path, task: str) -> None:
     ((job,), _) = jobs_of(Task(task), mistral, "Hello 12")
     request = job.requests[0].request
     assert (request.grammar, request.loose) == (None, False)
+
+
+@pytest.mark.parametrize(
+    ("text", "grounded", "invented"),
+    [
+        (
+            "Eleven boats carry forty thousand people.",
+            "11 boats, 40,000 or 40.000",
+            "12 boats|40 p",
+        ),
+        ("Elf Boote tragen zweihundert Kisten.", "11 Boote und 200 Kisten", "2 Kisten|100 Kisten"),
+        (
+            "Millions came, and one second later they left.",
+            "Millions came",
+            "2 came|1,000,000 came",
+        ),
+    ],
+)
+def test_number_words_of_the_text_may_be_digits(
+    mistral: Path, text: str, grounded: str, invented: str
+) -> None:
+    task = Task("summarize", grounded=True, strategy=SummaryStrategy())
+    ((job,), _) = jobs_of(task, mistral, text)
+    grammar = job.requests[0].request.grammar
+    assert grammar
+    assert admitted(grammar, [grounded, *invented.split("|")]) == [grounded]

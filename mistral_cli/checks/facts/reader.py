@@ -10,7 +10,7 @@ from fractions import Fraction
 from mistral_cli.checks.facts.dates import DateFinder, Item, dotted_readings
 from mistral_cli.checks.facts.facts import Fact, Quantity, Reading, century, decades
 from mistral_cli.checks.facts.ideographs import find_ideographs
-from mistral_cli.checks.facts.lexicon import Lexicon, small_words
+from mistral_cli.checks.facts.lexicon import Lexicon, code_of, lexicon, small_words
 from mistral_cli.checks.facts.literals import Literal, find_literals
 from mistral_cli.checks.facts.numbers import Number, read_number, roman_value
 from mistral_cli.checks.facts.tokens import Token, prepare, tokenize
@@ -57,6 +57,23 @@ def read_facts(text: str, lexicon: Lexicon) -> FactText:
     facts += _romans(rest)
     facts.sort(key=lambda fact: fact.start)
     return FactText(text, prepared, lexicon, literals, facts, masked)
+
+
+def numbers_in_words(text: str) -> set[int]:
+    """The whole numbers that a text writes in words: 11 and 40000 of "eleven of forty thousand".
+
+    Not "the second", which is mostly something else, nor "millions" alone.
+    """
+    words = lexicon(code_of(text))
+    numbers = (each for each in _items(*_tokens(text, words), words) if isinstance(each, Number))
+    read = (each for each in numbers if each.word and not (each.unsure or each.scale))
+    values = (value for each in read for value in each.values if not each.fraction)
+    return {int(value) for value in values if value.denominator == 1}
+
+
+def _tokens(text: str, words: Lexicon) -> tuple[str, list[Token]]:
+    rest = find_ideographs(find_literals(prepare(text))[1])[1]
+    return rest, tokenize(rest, words)
 
 
 def _items(text: str, tokens: list[Token], lexicon: Lexicon) -> Iterator[Item]:
