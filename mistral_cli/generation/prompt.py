@@ -186,7 +186,7 @@ class PromptBuilder:
         from mistral_cli.checks.facts.reader import numbers_in_words
 
         # What the glossary asks for is in the answer, too; and "11" where the text has "eleven".
-        in_words = " ".join(f"{number:,}" for number in sorted(numbers_in_words(text.text)))
+        in_words = "; ".join(f"{number:,}" for number in sorted(numbers_in_words(text.text)))
         terms = values.get("terms", "")
         return Prompt(text, content, grounding=f"{text.text}\n{terms}\n{in_words}")
 

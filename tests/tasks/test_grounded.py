@@ -90,7 +90,11 @@ def test_what_has_no_grammar_is_free(mistral: Path, task: str) -> None:
             "11 boats, 40,000 or 40.000",
             "12 boats|40 p",
         ),
-        ("Elf Boote tragen zweihundert Kisten.", "11 Boote und 200 Kisten", "2 Kisten|100 Kisten"),
+        (
+            "Elf der Boote tragen zweihundert Kisten, und wir sind nicht da.",
+            "11 Boote und 200 Kisten",
+            "2 Kisten|100 Kisten",
+        ),
         (
             "Millions came, and one second later they left.",
             "Millions came",
