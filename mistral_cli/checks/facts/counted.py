@@ -17,28 +17,26 @@ if TYPE_CHECKING:
 
 _NEXT_WORD = re.compile(r"[ \n-]([^\W\d_]+)")
 _MOST_WORDS = 3  # "eleven large broken lamps"
-_ANY_NOUN = re.compile(r"\w{4,}")
+_ANY_NOUN = r"\w{4,}"
 _NOUNS = {
-    code: re.compile(pattern)
-    for code, pattern in {
-        "en": r"\w{2,}(?<!s)s|people|men|women|children",
-        "de": r"[A-Z\u00c4\u00d6\u00dc]\w+",
-        "fr": r"\w{3,}[sx]",
-        "es": r"\w{3,}s",
-        "pt": r"\w{3,}s",
-        "it": r"\w{2,}[ie]",
-        "nl": r"\w{2,}(?:en|s)",
-        "pl": r"\w{4,}(?<!ło|ły|li|ła|ją)(?<!ć)",
-        "ru": r"\w{4,}(?<!ло|ли|ла|ют|ут|ят|ат|ть|ся|сь)",
-    }.items()
+    "en": r"\w{2,}(?<!s)s|people|men|women|children",
+    "de": r"[A-Z\u00c4\u00d6\u00dc]\w+",
+    "fr": r"\w{3,}[sx]",
+    "es": r"\w{3,}s",
+    "pt": r"\w{3,}s",
+    "it": r"\w{2,}[ie]",
+    "nl": r"\w{2,}(?:en|s)",
+    "pl": r"\w{4,}(?<!ło|ły|li|ła|ją)(?<!ć)",
+    "ru": r"\w{4,}(?<!ло|ли|ла|ют|ут|ят|ат|ть|ся|сь)",
 }
 """What a noun after a number looks like: "12 passed" does not say what passed."""
 
 _IDEOGRAPHIC = {
-    "zh": re.compile(r"[\u4e00-\u9fff]{2}"),  # a measure word and the noun's first character
-    "ja": re.compile(r"[\u4e00-\u9fff\u3040-\u30ff]{0,2}の([\u4e00-\u9fff\u30a0-\u30ff]{1,6})"),
+    "zh": r"([\u4e00-\u9fff]{2})",  # a measure word and the noun's first character
+    "ja": r"[\u4e00-\u9fff\u3040-\u30ff]{0,2}の([\u4e00-\u9fff\u30a0-\u30ff]{1,6})",
 }
 _SENTENCE_END = re.compile(r"[.!?;]\s|[\u3002\uff01\uff1f]|\n\s*\n")
+_MOST_COUNTS = 20  # of one thing: their sums and differences give almost any number
 _NEAR = 160  # characters: about a long sentence
 
 
@@ -58,6 +56,7 @@ class CountedThings:
         self._source = source
         self._by_noun: dict[str, list[Count]] = defaultdict(list)
         self._by_value: dict[Fraction, list[Count]] = defaultdict(list)
+        self._things: dict[str, list[Count]] = {}
         for fact in source.facts:
             if count := count_at(source, fact):
                 for noun in count.nouns:
@@ -65,9 +64,13 @@ class CountedThings:
                 self._by_value[count.value].append(count)
 
     def of(self, noun: str) -> list[Count]:
-        """The counts of a thing in the text."""
-        counts = self._by_noun.get(noun[:3], ())
-        return [each for each in counts if any(_is_same(noun, other) for other in each.nouns)]
+        """The counts of a thing in the text, in its order."""
+        if noun not in self._things:
+            counts = self._by_noun.get(noun[:3], ())
+            self._things[noun] = [
+                each for each in counts if any(_is_same(noun, other) for other in each.nouns)
+            ]
+        return self._things[noun]
 
     def has(self, count: Count) -> bool:
         """True if the text counts a thing of an answer; "people" may be any of them."""
@@ -84,6 +87,8 @@ class CountedThings:
         """
         noun = count.nouns[0]
         own = self.of(noun)
+        if len(own) > _MOST_COUNTS:
+            return None
         values = {each.value for each in own}
         if (
             noun in small_words("general")
@@ -119,12 +124,12 @@ def count_at(text: FactText, fact: Fact) -> Count | None:
         return Count(fact, atom.value, (), fact.end)
     code = text.lexicon.code
     if pattern := _IDEOGRAPHIC.get(code or ""):
-        match = pattern.match(text.prepared, fact.end)
-        nouns = (match[match.lastindex or 0],) if match else ()
+        match = re.compile(pattern).match(text.prepared, fact.end)
+        nouns = (match[1],) if match else ()
         return Count(fact, atom.value, nouns, match.end() if match else fact.end)
     words = [*_words_after(text.prepared, fact.end, text.lexicon)]
     pattern = _NOUNS.get(code or "", _ANY_NOUN) if atom.value != 1 else _ANY_NOUN
-    found = [word for word in words if pattern.fullmatch(word[0])]
+    found = [word for word in words if re.fullmatch(pattern, word[0])]
     return Count(
         fact,
         atom.value,

@@ -22,6 +22,7 @@ _WORDS = re.compile(r"[^\W\d_]+")
 _RANGE = 12  # characters between the ends of "from 1 November to 31 January"
 _LEAP_YEAR = 2000
 _HALF_DAY = 12  # hours
+_LONGEST_MONTH = 31
 
 
 class DayIndex:
@@ -33,7 +34,7 @@ class DayIndex:
         self._periods: set[Period] = set()
         self._clocks: set[int] = set()
         self._years: set[int] = set()
-        self._bare: set[int] = set()  # numbers that may be days or years
+        self._bare: set[int] = set()  # numbers that may be days
         self._hours: set[int] = set()  # numbers that may be hours
         for fact in source.facts:
             for reading in fact.readings:
@@ -59,12 +60,13 @@ class DayIndex:
         value = int(atom.value)
         if atom.units <= {"year"} and 1000 <= value < 3000:
             self._years.add(value)
+        if atom.units or value > _LONGEST_MONTH or not fact.checked:
+            return
+        if fact.hour:
+            self._hours |= {value, value % _HALF_DAY or _HALF_DAY}
         count = count_at(self._source, fact)
-        if not atom.units and fact.checked and (fact.hour or not (count and count.nouns)):
+        if fact.hour or count is None or not count.nouns:
             self._bare.add(value)
-            if fact.hour:
-                self._hours.add(value % _HALF_DAY or _HALF_DAY)
-                self._hours.add(value)
 
     def has_day(self, day: Day) -> bool:
         """True if the text has a date, or one that it is a part of."""
@@ -96,7 +98,7 @@ class DayIndex:
     def _agrees(self, day: Day, other: Day) -> bool:
         if day.day is not None and day.day != other.day and day.day not in self._bare:
             return False
-        known = other.year is None and day.year in self._years | self._bare
+        known = other.year is None and day.year in self._years
         if day.year is not None and day.year != other.year and not known:
             return False
         if day.weekday is None or day.weekday == other.weekday:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.checks.facts.facts import Clock, Day, Fact, Quantity
 from mistral_cli.checks.facts.lexicon import small_words
-from mistral_cli.checks.facts.numbers import is_rounded
+from mistral_cli.checks.facts.numbers import is_rounded, nearest_float
 from mistral_cli.checks.facts.units import measures
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _LONGEST_ITEMS = (4, 9)  # words: "the United Kingdom of Great Britain and North
 _MANY_NUMBERS = 200
 _ROUND = 100
 """Some of many numbers give almost any small one: there only larger ones are derived."""
+
+_TOO_MANY = 2000
+"""The sums, differences and shares of so many numbers give almost any other, and take seconds."""
 
 _CUES = ("sums", "differences")  # tables of words.toml
 _CUE_DISTANCE = 45  # characters of a word such as "more" from its number
@@ -75,7 +78,7 @@ class DerivedValues:
             word = self._text.prepared[fact.start : fact.end].lower()
             multiple = self._text.lexicon.is_multiple(word)
             for kind, value in [("multiple", atom.value)] if multiple else measures(atom):
-                self._plain.append((fact.start, _float(value), kind))
+                self._plain.append((fact.start, nearest_float(value), kind))
         elif not atom.units and not fact.word and 1000 <= atom.value < 3000:
             self._dated.append((fact.start, Day(year=int(atom.value))))
         if fact.hour and not atom.units and atom.value <= 24:
@@ -87,21 +90,24 @@ class DerivedValues:
         If the text counts the same thing (`counted`), the number must be a share of that count, or
         the summary must say that it is a total or a difference.
         """
-        if self._is_span(atom) or self._is_time(atom) or self._is_portion(atom):
+        if self._is_span(atom) or self._is_time(atom) or (not counted and self._is_count(atom)):
             return True
-        if not counted and self._is_count(atom):
+        if len(self._plain) > _TOO_MANY:
+            return False
+        if self._is_portion(atom):
             return True
         if len(self._plain) > _MANY_NUMBERS and atom.value < _ROUND:
             return False
         cues = _cues(fact, written)
         for kind, value in measures(atom):
-            key = _key(_float(value))
+            key = _key(nearest_float(value))
             known = _agrees(kind, self._shares.get(key))
             if not known and not counted and not kind:
                 known = _agrees(kind, self._sums.get(key))
             if not known and "sums" in cues:
                 known = _agrees(kind, self._totals.get(key)) or any(
-                    _agrees(kind, self._single.get(_key(_float(value / times)))) for times in _EACH
+                    _agrees(kind, self._single.get(_key(nearest_float(value / times))))
+                    for times in _EACH
                 )
             if not known and "differences" in cues:
                 known = _agrees(kind, self._differences.get(key))
@@ -174,7 +180,7 @@ class DerivedValues:
             return atom.value in exact or any(is_rounded(atom.value, each) for each in exact)
         return not atom.units and (
             any(abs(atom.value - share) < _SHARE_ROUNDED for share in self._portions)
-            or (atom.value in _COMMON_SHARES and _float(atom.value) in self._ratios)
+            or (atom.value in _COMMON_SHARES and nearest_float(atom.value) in self._ratios)
         )
 
     @cached_property
@@ -303,13 +309,6 @@ def _cues(fact: Fact, written: FactText) -> set[str]:
 
 def _key(value: float) -> str:
     return f"{value:.9g}"
-
-
-def _float(value: Fraction) -> float:
-    try:
-        return float(value)
-    except OverflowError:
-        return 0.0
 
 
 def _list_lengths(text: str, lexicon: Lexicon) -> Iterator[int]:

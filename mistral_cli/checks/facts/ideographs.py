@@ -48,13 +48,14 @@ _AMOUNT = (
     rf"|(?P<amount>(?<![0-9A-Za-z:.,/-]){_PIECE}(?![:\d])"
     rf"(?:[{_LARGE}](?:{_PIECE}(?:[{_LARGE}])?){{0,3}}){{0,3}}[{_LARGE}]?)"
 )
-_FACT = re.compile(rf"(?P<date>{_DATE})|(?P<weekday>{_WEEKDAY})|(?P<time>{_TIME})|{_AMOUNT}")
+_FACT = rf"(?P<date>{_DATE})|(?P<weekday>{_WEEKDAY})|(?P<time>{_TIME})|{_AMOUNT}"
+"""Compiled when the first text needs it: that takes 3 ms."""
+
 _COUNTED = re.compile(
     " ?[个個名人位台本冊册点件条條只頭头匹枚歳岁周週年天分秒元円圆块度级級层層楼階次回倍割成"
     "户戸家所场場间間吨盏张艘棵座公千米km%字页頁题日号項项票辆輛瓶杯盒箱か月ヶカ季]"
 )
-_CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]")
-_CJK_RUN = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
+_CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff\uac00-\ud7af]+")
 _AROUND = 24  # characters of a date or number in digits before such a character
 _AFTERNOON = ("下午", "晚上", "傍晚", "午後", "夜", "오후")
 _WEEK_ZH = "一二三四五六日"
@@ -96,7 +97,7 @@ def find_ideographs(text: str) -> tuple[list[Fact], str]:
 def _regions(text: str) -> list[list[int]]:
     """The parts of a text near such characters."""
     regions: list[list[int]] = []
-    for match in _CJK_RUN.finditer(text):
+    for match in _CJK.finditer(text):
         start, end = match.start() - _AROUND, match.end() + _AROUND
         if regions and start <= regions[-1][1]:
             regions[-1][1] = end
@@ -106,7 +107,7 @@ def _regions(text: str) -> list[list[int]]:
 
 
 def _facts(text: str, start: int, end: int) -> Iterator[Fact]:
-    for match in _FACT.finditer(text, start, end):
+    for match in re.compile(_FACT).finditer(text, start, end):
         if match["date"]:
             yield _date(match)
         elif match["weekday"]:

@@ -158,8 +158,13 @@ def _value(parts: list[list[Part]]) -> Fraction:
 @cache
 def small_words(table: str) -> frozenset[str]:
     """The words of a table of `words.toml`."""
+    return frozenset(_small_tables()[table].split())
+
+
+@cache
+def _small_tables() -> Mapping[str, str]:
     path = Path(__file__).with_name("words.toml")
-    return frozenset(tomllib.loads(path.read_text(encoding="utf-8"))[table].split())
+    return tomllib.loads(path.read_text(encoding="utf-8"))
 
 
 def code_of(text: str, language: str | None = None) -> str | None:

@@ -15,7 +15,7 @@ from mistral_cli.checks.facts.counted import Count, CountedThings, count_at
 from mistral_cli.checks.facts.day_index import DayIndex
 from mistral_cli.checks.facts.derived import DerivedValues
 from mistral_cli.checks.facts.facts import Atom, Clock, Day, Fact, Period, Quantity, Reading
-from mistral_cli.checks.facts.numbers import is_rounded
+from mistral_cli.checks.facts.numbers import is_rounded, nearest_float
 from mistral_cli.checks.facts.units import measures, unit
 
 if TYPE_CHECKING:
@@ -194,7 +194,7 @@ class FactIndex:
         for value, entries in self._quantities.items():
             if any(not units for units, _ in entries):
                 sizes["bare"].add(value)
-        return {kind: sorted(values) for kind, values in sizes.items()}
+        return {kind: sorted(values, key=nearest_float) for kind, values in sizes.items()}
 
 
 def _around(values: Sequence[Fraction], value: Fraction) -> Sequence[Fraction]:

@@ -390,3 +390,11 @@ def is_rounded(shown: Fraction, exact: Fraction) -> bool:
     while not shown % (unit * 10):
         unit *= 10
     return abs(shown - exact) < unit
+
+
+def nearest_float(value: Fraction) -> float:
+    """A value as a float; 0 for one that is too large for it."""
+    try:
+        return float(value)
+    except OverflowError:
+        return 0.0
