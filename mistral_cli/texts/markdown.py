@@ -39,6 +39,7 @@ _MAX_NESTING = (
 )
 _PARAGRAPH = ["paragraph_open", "inline", "paragraph_close"]
 _FENCE = "$$"
+_NO_PROSE = {"heading_open", "code_block", "html_block"}
 
 
 def markdown_spans(text: str) -> Iterator[Span]:
@@ -52,6 +53,27 @@ def markdown_spans(text: str) -> Iterator[Span]:
         begin = front.end()
     source = text.replace("\0", "\ufffd")  # as the parser does
     yield from sorted(_block_spans(source, begin))
+
+
+def blocks_without_prose(text: str, *, in_markdown: bool) -> Iterator[Span]:
+    """Yield the front matter, fenced code and tables of any text, in order.
+
+    Those of a document in Markdown include headings, indented code, HTML and link definitions,
+    which look like prose elsewhere.
+    """
+    begin = 0
+    if front := _FRONT_MATTER.match(text):
+        begin = front.end()
+        yield Span(0, begin)
+    lines, env = lines_of(text, begin), dict[str, Any]()
+    tokens = _parser().parse(text[begin:].replace("\0", "\ufffd"), env)
+    kinds = {"fence", "table_open"} | (_NO_PROSE if in_markdown else set())
+    places = [token.map for token in tokens if token.type in kinds and token.map]
+    if in_markdown:
+        definitions = (*env.get("references", {}).values(), *env.get("duplicate_refs", ()))
+        places += [definition["map"] for definition in definitions]
+    for first, last in sorted(places):
+        yield Span(lines[first].start, lines[last - 1].end)
 
 
 def link_labels(text: str) -> frozenset[str]:

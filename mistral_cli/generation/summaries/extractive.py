@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
+    from mistral_cli.texts.inputs import Text
     from mistral_cli.texts.spans import Span
 
 DEFAULT_SENTENCES = 3
@@ -72,7 +73,7 @@ class ExtractiveStrategy(Strategy):
         from mistral_cli.generation.chunking import ChunkedText
 
         whole = prompt.prompt
-        if not (spans := sentences_of(whole.text.text)):
+        if not (spans := sentences_of(whole.text)):
             raise UsageError(
                 "the text has no sentence to choose", hint="Leave --extractive out, or use prose."
             )
@@ -95,7 +96,7 @@ class ExtractiveStrategy(Strategy):
 
         whole, planner = job.prompt, executor.planner
         text, requests = whole.text.text, job.requests
-        left = sentences_of(text)
+        left = sentences_of(whole.text)
         answers: list[Answer] = []
         for level in range(1, len(left) + 2):
             executor.status(f"level {level}: choosing among {len(left)} sentences …")
@@ -146,11 +147,11 @@ class ExtractiveStrategy(Strategy):
         return replace(prompt, overrides=overrides, choices=choice_grammar(len(lines), number))
 
 
-def sentences_of(text: str) -> list[Span]:
+def sentences_of(text: Text) -> list[Span]:
     """The sentences of `text` to choose from."""
     from mistral_cli.texts.sentence_spans import full_sentences
 
-    return full_sentences(text)
+    return full_sentences(text.text, text.source)
 
 
 def choice_grammar(count: int, number: int) -> str:

@@ -18,6 +18,7 @@ from mistral_cli.generation.summaries.extractive import choice_grammar
 from mistral_cli.tasks.summarize import summarize
 from mistral_cli.texts.sentence_spans import full_sentences, sentence_spans
 
+ROOT = Path(__file__).parents[3]
 TEXT = """# Minutes of May
 
 The committee met on Tuesday. It bought
@@ -47,6 +48,56 @@ def test_headings_and_single_words_are_no_choice() -> None:
     assert full_sentences("-- \n") == []
     chinese = "\u59d4\u5458\u4f1a\u661f\u671f\u4e8c\u5f00\u4f1a\u3002" * 2
     assert len(full_sentences(chinese)) == 2
+
+
+README = """---
+title: The boats of the committee
+---
+The boats of the committee, an overview
+=======================================
+
+[![build status of main](https://ci.example.com/a.svg)](https://ci.example.com)
+
+The committee has three boats. Install them:
+
+    this indented code is not a sentence
+
+```sh
+# This is a long comment about the boats.
+pip install boats of the committee
+```
+
+| boat | what it carries |
+|---|---|
+| first boat | all people of the committee |
+
+- [How to sail the first boat](sail.md)
+- [How to repair it](repair.md) and [where it is](place.md)
+- Read [the guide](guide.md) before you sail.
+
+[guide]: https://example.com "The title of the guide"
+"""
+PROSE = ["The committee has three boats.", "Read [the guide](guide.md) before you sail."]
+
+
+def test_code_tables_and_mere_links_are_no_choice() -> None:
+    assert of(README, full_sentences(README, "README.md")) == PROSE
+    assert of(README, full_sentences(README)) == PROSE  # recognized as Markdown
+    code = "We met on Tuesday, as planned.\n```\nfor each boat: sail it home\n```\nAll went home."
+    sentences = ["We met on Tuesday, as planned.", "All went home."]
+    assert of(code, full_sentences(code)) == sentences
+    letter = "    We met on Tuesday, as planned."  # indented code only in Markdown
+    assert of(letter, full_sentences(letter)) == [letter.strip()]
+    only_code = "```\nfor each boat: sail it home\n```"
+    assert full_sentences(only_code) == sentence_spans(only_code)
+
+
+def test_a_readme_has_only_prose_to_choose() -> None:
+    for file in (ROOT / "README.md", ROOT / "tests/support/files/readme.md"):
+        text = file.read_text(encoding="utf-8")
+        sentences = of(text, full_sentences(text, str(file)))
+        assert len(sentences) > 5
+        assert not [each for each in sentences if re.search(r"```|^\||\|$|^\$ ", each)]
 
 
 @pytest.mark.parametrize("text", ["\U0001f600\U0001f389", "! ! !\n"])
