@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.batch_program import batch, here, start  # noqa: F401 - fixtures
+from support.coder import coder  # noqa: F401 - a fixture
 from support.fake_engine import script  # noqa: F401 - a fixture
 from support.forked_program import ForkingProcess
 from support.grammars import grammar_tokenizer  # noqa: F401 - a fixture

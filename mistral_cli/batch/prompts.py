@@ -80,7 +80,8 @@ class RowPrompts:
         """Return the text of the prompt about `row`. Raises UsageError."""
         if self.instruction is not None and "{text}" in self.instruction:
             return Text(_fill(self.instruction, row), row.source)
-        return Text(row.text, row.source, row.original)
+        whole_file = row.path is not None
+        return Text(row.text, row.source, row.original, had_newline=whole_file)
 
     def item(self, row: Row, config: RunConfig, model_digest: str) -> WorkItem:
         """Build the prompt of `row`, and its key: a digest of all that its result depends on."""
@@ -167,6 +168,7 @@ def _identity(
         "prompt": messages,
         **task.strategy.identity(builder),
         **({"original": original} if original else {}),
+        **({"after": prompt.after} if prompt.after is not None else {}),
         "settings": _settings(prompt, config),
         "stop": config.generation.stop,
         "shape": spec and [spec.schema, spec.many, spec.grounded],

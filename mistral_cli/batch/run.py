@@ -80,7 +80,7 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     if options.report:
         check_report(options.report, options.output)
     check_page(task, options)
-    task, options = task.with_files(call), options.decoded(call)
+    task, options = task.with_files(call), task.adjusted(options.decoded(call))
     builder = prompt_builder(task, options, call)
     rows = _read_rows(names, task, options, call)
     prompts = RowPrompts(task, builder, options.prompt)

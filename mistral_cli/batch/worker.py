@@ -16,7 +16,7 @@ from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line
 from mistral_cli.generation.answer import Answer, collect
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.reasoning import refuse_unanswered
-from mistral_cli.generation.session import Executor
+from mistral_cli.generation.session import Executor, ignore
 from mistral_cli.generation.writers import NULL_WRITER
 
 if TYPE_CHECKING:
@@ -83,10 +83,11 @@ class Worker:
         limit = TimeLimit(self.timeout)
 
         def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
-            # Streaming is needed to end an answer as soon as it has a stop text, or runs away, and
-            # to tell the tokens of markers from the same text.
+            # Streaming is needed to end an answer as soon as it has a stop text, runs away or ends
+            # its block, and to tell the tokens of markers from the same text.
             marked = request.thinking is not None and bool(request.thinking.tokens)
-            streams = bool(stop) or marked or request.grammar is not None
+            watched = on_text is not ignore or request.grammar is not None
+            streams = bool(stop) or marked or watched
             request = replace(self.active.cache.prepared(request), stream=streams)
             calls = SessionCalls(
                 lambda part: self._session.stream(part, timeout=limit.remaining()),

@@ -237,7 +237,8 @@ class RequestPlanner(PromptSizer):
 
     def _too_long(self, encoded: EncodedPrompt) -> ContextExceeded:
         config, room = self.config, self.room(encoded.prompt)
-        remedies = ["Shorten the text", "use --overflow head, tail or split"]
+        kept = "tail" if self.builder.task.gap else "head, tail or split"
+        remedies = ["Shorten the text", f"use --overflow {kept}"]
         if config.limited_by_user:
             remedies.append("lower -n/--max-tokens")
         if config.longest < config.model.context_length:

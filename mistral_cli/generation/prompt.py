@@ -17,10 +17,12 @@ from mistral_cli.models.chat.formats import (
     render_raw,
     tokenize_segments,
 )
+from mistral_cli.models.chat.infill import encode_infill, render_infill
 from mistral_cli.system.encodings import AUTO
 from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
+    from mistral_cli.generation.completions.gap import GapFinder
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.generation.task_prompt import TaskPrompt
     from mistral_cli.generation.templates import Template
@@ -37,7 +39,8 @@ class Prompt:
 
     `content` is the messages, or the bare text with `--raw`. `spec` parses a JSON answer. The
     numbers, codes and addresses of an answer must be in the text `grounding`, unless it is None.
-    `choices` is a grammar for an answer that only chooses.
+    `choices` is a grammar for an answer that only chooses. `after` is what follows the answer: the
+    model fills the gap between `content` and that.
     `overrides` are generation settings for this prompt alone, by their names in
     GenerationConfig.
     """
@@ -48,6 +51,7 @@ class Prompt:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     grounding: str | None = None
     choices: str | None = None
+    after: str | None = None
 
     @property
     def is_constrained(self) -> bool:
@@ -85,6 +89,9 @@ class RenderedPrompt:
         """The control tokens and the texts between them. Raises ModelUnusable."""
         content = self.prompt.content
         if isinstance(content, str):
+            after = self.prompt.after
+            if after is not None:
+                return render_infill(content, after, self.model)
             return render_raw(content, self.model)
         return render(content, self.model, self.reasoning)
 
@@ -111,6 +118,10 @@ class RenderedPrompt:
 
     def encode(self, tokenize: Tokenize) -> EncodedPrompt:
         """The prompt with its token ids."""
+        content, after = self.prompt.content, self.prompt.after
+        if isinstance(content, str) and after is not None:
+            ids = encode_infill(content, after, self.model, tokenize)
+            return EncodedPrompt(self.prompt, ids)
         return EncodedPrompt(self.prompt, tokenize_segments(self.segments, tokenize))
 
 
@@ -178,6 +189,8 @@ class PromptBuilder:
 
         Raises UsageError.
         """
+        if self.task.gap:
+            return self._continued(text, self.task.gap)
         values = values or {}
         spec = self.spec.bind(text.text) if self.spec else None
         content = self._content(text.text, values)
@@ -192,6 +205,8 @@ class PromptBuilder:
 
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""
+        if self.task.gap:
+            return replace(prompt, text=Text(text, prompt.text.source), content=text)
         values = self.task.template_values(text)
         other = self.build(Text(text, prompt.text.source), values)
         return replace(other, overrides=prompt.overrides)
@@ -208,6 +223,19 @@ class PromptBuilder:
             options=replace(self.options, param=None),
             spec=_spec(task, self.chunk_template),
         )
+
+    def _continued(self, text: Text, gap: GapFinder) -> Prompt:
+        """The prompt that continues `text`, whose answer follows what is before the gap."""
+        options = self.options
+        adding = {"--system": options.system, "--template": options.template, "-p": options.param}
+        adding["another text"] = self.instruction
+        if wrong := next((name for name, value in adding.items() if value is not None), None):
+            raise UsageError(
+                f"{self.task.name} continues one text as it is, so {wrong} cannot add to it",
+                hint=f"Drop {wrong}, or use `generate`.",
+            )
+        before, after = gap.find(text)
+        return Prompt(Text(before, text.source), before, after=after)
 
     def _content(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
         options, instruction = self.options, self.instruction

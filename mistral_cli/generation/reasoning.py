@@ -126,7 +126,7 @@ def _refuse(options: TaskOptions, model: GGUF) -> None:
     }
     for name, is_set in given.items():
         if is_set:
-            asked = "a --raw prompt" if options.raw else model.path.name
+            asked = "a text sent unchanged" if options.raw else model.path.name
             other = "drop --raw" if options.raw else "use a model that reasons"
             raise UsageError(
                 f"{asked} has no reasoning to switch with {name}", hint=f"Drop {name}, or {other}."

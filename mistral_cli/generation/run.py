@@ -44,7 +44,7 @@ def run_task(
         encoding=options.encoding,
     )
     # 1. Texts become prompts. A user error ends the run here, before a model is opened.
-    task, options = task.with_files(call), options.decoded(call)
+    task, options = task.with_files(call), task.adjusted(options.decoded(call))
     builder = prompt_builder(task, options, call)
     inputs = read_inputs(
         _text_arguments(task, arguments), options.file or (), terminal, encoding=call.encoding
@@ -119,6 +119,7 @@ def _writer(
         as_items=task.jsonl,
         width=options.width,
         raw=options.raw,
+        exact=task.gap is not None,
     )
     if not task.html:
         return writer

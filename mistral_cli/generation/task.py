@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from mistral_cli.generation.task_prompt import TaskPrompt
 
@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from mistral_cli.generation.answer import Result
     from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
-    from mistral_cli.generation.options import OnLimit, Overflow
+    from mistral_cli.generation.options import OnLimit, Overflow, TaskOptions
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.generation.prompt import EncodedPrompt, Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
     from mistral_cli.models.call import CallContext
     from mistral_cli.system.reporter import Reporter
+
+    AnyOptions = TypeVar("AnyOptions", bound=TaskOptions)
 
 
 class Strategy:
@@ -153,6 +155,10 @@ class Task(TaskPrompt):
     on_limit: OnLimit | None = None
     strategy: Strategy = field(default_factory=Strategy)
     read_files: Callable[[Task, Reporter, str], Task] | None = None
+
+    def adjusted(self, options: AnyOptions) -> AnyOptions:
+        """The options of a call; a text that is continued is sent unchanged."""
+        return replace(options, raw=True) if self.gap else options
 
     def with_files(self, call: CallContext) -> Task:
         """The task with what is in its files, and with decoded values. Raises UsageError."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.generation.checking.options import CheckOptions
 
 if TYPE_CHECKING:
+    from mistral_cli.generation.completions.gap import GapFinder
     from mistral_cli.structured.schema import Schema
 
 
@@ -19,7 +20,8 @@ class TaskPrompt:
     `values` go to the template; the grammar enforces those named in `enforced`, so `--raw` may
     leave them out of the prompt. The answer must match `schema`, else the template's schema,
     else `fallback_schema`; `many` and `grounded` have the meaning that they have in `OutputSpec`.
-    With `choosing` the strategy gives each prompt a grammar of its own.
+    With `choosing` the strategy gives each prompt a grammar of its own. With `gap` the text is
+    sent as it is, and continued there.
     `checks` says how an answer that is text is checked.
     """
 
@@ -31,6 +33,7 @@ class TaskPrompt:
     many: bool = False
     grounded: bool = False
     choosing: bool = False
+    gap: GapFinder | None = None
     checks: CheckOptions = field(default_factory=CheckOptions)
 
     @property

@@ -63,12 +63,15 @@ def choose_writer(
     as_items: bool,
     width: int | None,
     raw: bool,
+    exact: bool,
 ) -> ResultWriter:
     """The writer for this run: stdout and the flags decide."""
     if as_json:
         return JsonWriter(terminal, exact=raw)
     if structured:
         return ItemsWriter(terminal) if as_items else DataWriter(terminal)
+    if exact:
+        return ExactWriter(terminal)
     columns = (terminal.width if width is None else width) if terminal.stdout_is_terminal else 0
     wrapper = Wrapper(columns) if columns else None
     return TextWriter(terminal, wrapper, keep_leading_space=raw)
@@ -143,6 +146,49 @@ class TextWriter(ResultWriter):
             text = ("" if self._ends_line else "\n") + self._start + text
         self._printed = True  # before the write, which Ctrl-C can interrupt
         write(self._terminal, text)
+
+
+class ExactWriter(ResultWriter):
+    """Writes the text as it streams, with all its whitespace and no newline of its own.
+
+    Only on a terminal, and between two texts, each text ends its line.
+    """
+
+    streams = True
+
+    def __init__(self, terminal: Terminal) -> None:
+        self._terminal = terminal
+        self._last = "\n"
+        self._between = False
+
+    def begin(self, job: Job) -> None:  # noqa: ARG002
+        """End the line of the text before."""
+        if self._between:
+            self._end_line()
+        self._between = True
+
+    def delta(self, text: str) -> None:
+        """Write the delta."""
+        if text:
+            self._last = text[-1]
+            if self._terminal.stdout_is_terminal:
+                text = without_controls(text)
+                self._terminal.line_begun = self._last != "\n"
+            write(self._terminal, text)
+
+    def finish(self, result: Result) -> None:  # noqa: ARG002
+        """End the line of a person who reads it."""
+        if self._terminal.stdout_is_terminal:
+            self._end_line()
+
+    def abort(self) -> None:
+        """End an unfinished line."""
+        if self._terminal.stdout_is_terminal:
+            self._end_line()
+
+    def _end_line(self) -> None:
+        if self._last != "\n":
+            self.delta("\n")
 
 
 class DataWriter(ResultWriter):

@@ -35,15 +35,23 @@ STDIN_TIMEOUTS = StdinTimeouts(with_other_input=1.0, alone=10.0)
 class Text:
     """An input text; `source` is "argument", "stdin" or the name of a file.
 
-    `text` has neither a byte order mark nor CRLF nor the last newline. `original` is the file's
-    text where it differs in more than the last newline; else it is empty. `warnings` are about
-    how it was decoded.
+    `text` has neither a byte order mark nor CRLF nor the last newline, which `had_newline` tells.
+    `original` is the file's text where it differs in more than that; else it is empty. `warnings`
+    are about how it was decoded.
     """
 
     text: str
     source: str
     original: str = field(default="", compare=False)
     warnings: tuple[str, ...] = field(default=(), compare=False)
+    had_newline: bool = field(default=False, compare=False)
+
+    @property
+    def exact(self) -> str:
+        """The text as it is in its file, without the byte order mark."""
+        if self.original:
+            return self.original.removeprefix(BYTE_ORDER_MARK)
+        return f"{self.text}\n" if self.had_newline else self.text
 
     @property
     def document(self) -> str:
@@ -176,12 +184,15 @@ def text_from_bytes(data: bytes, source: str, encoding: str) -> Text:
 
     if is_document(source, data):
         decoded = read_document(data, source, encoding)
-        return Text(decoded.text.removesuffix("\n"), source, warnings=decoded.warnings)
+        text, newline = decoded.text.removesuffix("\n"), decoded.text.endswith("\n")
+        return Text(text, source, warnings=decoded.warnings, had_newline=newline)
     refuse_binary(data, source)
     decoded = decode(data, source, encoding)
     text = decoded.text.replace("\r\n", "\n").removesuffix("\n")
     original = BYTE_ORDER_MARK * decoded.has_mark + decoded.text
-    return Text(text, source, original if original != f"{text}\n" else "", decoded.warnings)
+    if original == f"{text}\n":
+        return Text(text, source, warnings=decoded.warnings, had_newline=True)
+    return Text(text, source, original, decoded.warnings)
 
 
 def not_blank(text: Text) -> Text:

@@ -11,6 +11,7 @@ from mistral_cli.generation.answer import Answer, cut_warning, joined
 from mistral_cli.generation.checking.beginning import Beginning, stripped
 from mistral_cli.generation.checking.rules import counted_attempts
 from mistral_cli.generation.checking.wording import counted, failure, failures
+from mistral_cli.generation.session import ignore
 
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
@@ -115,7 +116,7 @@ def _improved(
     tried = [(first, checks)]
     if request := _retry(prepared, first, checks, rules, executor):
         executor.status("retrying …")
-        second = stripped(executor.ask(request, prepared.stop, lambda _: None), rules, source)
+        second = stripped(executor.ask(request, prepared.stop, ignore), rules, source)
         tried.append((second, rules.check(second)))
     return _best(tried, rules)
 
@@ -130,7 +131,7 @@ def _instead_of(
     """The answer to another request, in place of one that was stopped at its first line."""
     executor.status("retrying …")
     request = _retry(prepared, first, failed, rules, executor) or prepared.request
-    second = executor.ask(request, prepared.stop, lambda _: None)
+    second = executor.ask(request, prepared.stop, ignore)
     answer = stripped(second, rules, prepared.prompt.text.text)
     return CheckedAnswer(answer, (first, second), rules.check(answer, 2))
 

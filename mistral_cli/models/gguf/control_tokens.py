@@ -16,7 +16,13 @@ _MARKER = re.compile(
 # `<|im_start|>`, `<|turn>`, `<turn|>`, `[|user|]`, and DeepSeek's with full-width bars. Templates
 # also put these together: `'<|' + message.role + '|>'`. Operators such as `<|>` have no letter.
 _WITH_BARS = re.compile(r"[<\[][|\uff5c].*\w.*[>\]]|[<\[].*\w.*[|\uff5c][>\]]")
-_OF_MISTRAL = {b"[INST]", b"[/INST]", b"[SYSTEM_PROMPT]", b"[/SYSTEM_PROMPT]"}
+_KNOWN = {
+    *(b"[INST]", b"[/INST]", b"[SYSTEM_PROMPT]", b"[/SYSTEM_PROMPT]", b"[PREFIX]", b"[SUFFIX]"),
+    *(b"<fim_prefix>", b"<fim_suffix>", b"<fim_middle>", b"<fim_pad>"),
+    *(b"<fim-prefix>", b"<fim-suffix>", b"<fim-middle>", b"<fim-pad>"),
+    *(b"<PRE>", b"<SUF>", b"<MID>", b"<EOT>"),
+}
+_SPACE = "\u2581".encode()  # CodeLlama has it before its markers
 
 
 def find_control_tokens(
@@ -31,10 +37,11 @@ def find_control_tokens(
     """
     control = {token for token, kind in enumerate(types) if kind == CONTROL_TOKEN}
     control |= {token for token in special_ids if _MARKER.fullmatch(tokens[token])}
-    known = _OF_MISTRAL.union(_MARKER.findall(template))
+    known = _KNOWN.union(_MARKER.findall(template))
     others = {*_MARKER.findall(b"\0".join(tokens))} - {tokens[token] for token in control}
     markers = {each for each in others if each in known or _WITH_BARS.fullmatch(_text(each))}
     if markers:  # most vocabularies have none, and this takes 10 ms for 150,000 tokens
+        markers |= {_SPACE + each for each in markers}
         control |= {token for token, text in enumerate(tokens) if text in markers}
     return {_text(tokens[token]): token for token in sorted(control)}
 
