@@ -17,7 +17,7 @@ from mistral_cli.models.chat.formats import (
     render_raw,
     tokenize_segments,
 )
-from mistral_cli.models.chat.infill import encode_infill, render_infill
+from mistral_cli.models.chat.infill import render_infill
 from mistral_cli.system.encodings import AUTO
 from mistral_cli.texts.inputs import Text
 
@@ -118,11 +118,8 @@ class RenderedPrompt:
 
     def encode(self, tokenize: Tokenize) -> EncodedPrompt:
         """The prompt with its token ids."""
-        content, after = self.prompt.content, self.prompt.after
-        if isinstance(content, str) and after is not None:
-            ids = encode_infill(content, after, self.model, tokenize)
-            return EncodedPrompt(self.prompt, ids)
-        return EncodedPrompt(self.prompt, tokenize_segments(self.segments, tokenize))
+        ids = tokenize_segments(self.segments, self.model, tokenize)
+        return EncodedPrompt(self.prompt, ids)
 
 
 def _user_texts(messages: Sequence[Message]) -> list[str]:

@@ -164,7 +164,7 @@ def _announce(served: ServedModel, terminal: Terminal) -> None:
     slots = "1 slot" if served.slots == 1 else f"{served.slots} slots"
     terminal.note(
         f"{served.model} is loaded ({slots}, {served.context_length:,} tokens of context each); "
-        "generate, translate, summarize and json-extract use it automatically"
+        "the other commands use it automatically"
     )
     if served.http:
         from_env = served.http_key == _own_key(terminal)

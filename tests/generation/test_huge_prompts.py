@@ -52,7 +52,7 @@ def test_the_bound_of_segments(tokenizer: tuple[GGUF, Callable[[str], list[int]]
     model, tokenize = tokenizer
     segments = (1, "\ud800" * 500, 2, "word " * 500)
     bound = fewest_tokens(segments, model)
-    assert 2 < bound <= len(tokenize_segments(segments, tokenize))
+    assert 2 < bound <= len(tokenize_segments(segments, model, tokenize))
     rewriting = replace(model, metadata={**model.metadata, "tokenizer.ggml.model": "gemma4"})
     assert fewest_tokens(segments, rewriting) == 2
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.terminals import TerminalStream, make_terminal
 
 from mistral_cli.generation.answer import Result
-from mistral_cli.generation.writers import DataWriter, TextWriter, choose_writer
+from mistral_cli.generation.writers import DataWriter, ExactWriter, TextWriter, choose_writer
 from mistral_cli.structured.spec import Extraction
 from mistral_cli.system.stdout import write_envelope, write_paths
 from mistral_cli.system.wrap import Wrapper
@@ -41,6 +41,24 @@ def test_plain_text_is_stripped_and_ends_in_one_newline(deltas: list[str]) -> No
 @given(st.lists(st.text()))
 def test_raw_text_keeps_its_leading_space(deltas: list[str]) -> None:
     assert printed(deltas, exact=True) == "".join(deltas).rstrip() + "\n"
+
+
+@given(st.lists(st.text()))
+def test_exact_text_is_printed_as_it_is(deltas: list[str]) -> None:
+    stdout = io.StringIO()
+    writer = ExactWriter(make_terminal(stdout=stdout))
+    for delta in deltas:
+        writer.delta(delta)
+    writer.finish(RESULT)
+    assert stdout.getvalue() == "".join(deltas)
+
+
+def test_exact_text_ends_its_line_on_a_terminal() -> None:
+    screen = TerminalStream()
+    writer = ExactWriter(make_terminal(stdout=screen))
+    writer.delta("  one\x1b[31m")
+    writer.finish(RESULT)
+    assert screen.getvalue() == "  one[31m\n"
 
 
 def test_text_is_printed_as_it_streams() -> None:
@@ -145,6 +163,7 @@ def test_only_a_terminal_is_wrapped(stdout: io.StringIO, width: int | None, wrap
         as_items=False,
         width=width,
         raw=False,
+        exact=False,
     )
     writer.delta("word " * 60)
     writer.finish(RESULT)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Literal
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.chat import Message, merge_turns
+from mistral_cli.models.gguf.plain_text import tokenize_continued
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat.reasoning import Reasoning
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 
 Segments = tuple[int | str, ...]
 """A prompt in a model's format: ids of control tokens, and the plain text between them."""
+
+
+class ContinuedText(str):
+    """A text in a prompt that continues another: SentencePiece puts no space before it."""
+
+    __slots__ = ()
+
 
 ChatFormat = Literal["mistral-v1", "mistral-v3", "mistral-v7", "chat-template"]
 
@@ -94,11 +102,16 @@ def fewest_tokens(segments: Sequence[int | str], model: GGUF) -> int:
     return controls + size // model.longest_token
 
 
-def tokenize_segments(segments: Segments, tokenize: Tokenize) -> tuple[int, ...]:
+def tokenize_segments(segments: Segments, model: GGUF, tokenize: Tokenize) -> tuple[int, ...]:
     """Return the token ids of a rendered prompt; `tokenize` returns those of plain text, no BOS."""
     ids = list[int]()
     for segment in segments:
-        ids += [segment] if isinstance(segment, int) else tokenize(segment)
+        if isinstance(segment, int):
+            ids.append(segment)
+        elif isinstance(segment, ContinuedText):
+            ids += tokenize_continued(model, segment, tokenize)
+        else:
+            ids += tokenize(segment)
     return tuple(ids)
 
 
@@ -109,12 +122,12 @@ def encode(
     reasoning: Reasoning | None = None,
 ) -> list[int]:
     """Return the token ids of `messages`. Raises the errors of `render`."""
-    return list(tokenize_segments(render(messages, model, reasoning), tokenize))
+    return list(tokenize_segments(render(messages, model, reasoning), model, tokenize))
 
 
 def encode_raw(text: str, model: GGUF, tokenize: Tokenize) -> list[int]:
     """Return the token ids of `text` alone, after a BOS if the model uses one."""
-    return list(tokenize_segments(render_raw(text, model), tokenize))
+    return list(tokenize_segments(render_raw(text, model), model, tokenize))
 
 
 def _mistral_v1(messages: Sequence[Message], model: GGUF) -> Iterator[int | str]:

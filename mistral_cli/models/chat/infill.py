@@ -16,12 +16,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.gguf.plain_text import tokenize_continued
+from mistral_cli.models.chat.formats import ContinuedText
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat.formats import Segments
     from mistral_cli.models.gguf import GGUF
-    from mistral_cli.models.gguf.plain_text import Tokenize
 
 # The keys that llama.cpp writes, and those of its files before October 2024.
 _KEYS = (("fim_pre", "prefix"), ("fim_suf", "suffix"), ("fim_mid", "middle"))
@@ -66,19 +65,10 @@ def find_infill_format(model: GGUF) -> InfillFormat | None:
 
 def render_infill(before: str, after: str, model: GGUF) -> Segments:
     """The segments of a prompt for the text between `before` and `after`. Raises ModelUnusable."""
-    return _bos(model) + _format(model).arrange((before,) * bool(before), (after,) * bool(after))
-
-
-def encode_infill(before: str, after: str, model: GGUF, tokenize: Tokenize) -> tuple[int, ...]:
-    """The token ids of such a prompt. Raises ModelUnusable."""
-    before_ids = tokenize(before) if before else []
-    after_ids = tokenize_continued(model, after, tokenize) if after else []
-    segments = _bos(model) + _format(model).arrange(tuple(before_ids), tuple(after_ids))
-    return tuple(each for each in segments if isinstance(each, int))
-
-
-def _bos(model: GGUF) -> Segments:
-    return (model.bos_id,) if model.adds_bos and model.bos_id is not None else ()
+    infill = _format(model)
+    bos = (model.bos_id,) if model.adds_bos and model.bos_id is not None else ()
+    parts = (before,) * bool(before), (ContinuedText(after),) * bool(after)
+    return bos + infill.arrange(*parts)
 
 
 def _format(model: GGUF) -> InfillFormat:

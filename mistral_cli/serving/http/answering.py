@@ -71,7 +71,7 @@ class ServedApi:
         segments, context = request.render(self.model, reasoning), self.session.context_length
         if (fewest := fewest_tokens(segments, self.model)) > context:
             raise _too_long(f"more than {fewest}", context)
-        ids = tokenize_segments(segments, self.session.tokenize)
+        ids = tokenize_segments(segments, self.model, self.session.tokenize)
         if not ids:
             raise bad_request("the prompt is empty", "prompt")
         if len(ids) >= context:

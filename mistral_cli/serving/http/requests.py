@@ -15,6 +15,7 @@ from mistral_cli.engines.types import Sampling
 from mistral_cli.errors import UsageError, first_line
 from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import Segments, render, render_raw
+from mistral_cli.models.chat.infill import find_infill_format, render_infill
 from mistral_cli.serving.http.errors import bad_request
 from mistral_cli.serving.http.fields import Fields, quoted
 from mistral_cli.structured.schema import ANY_OBJECT, Schema, one_line
@@ -123,10 +124,14 @@ class ChatRequest:
 
 @dataclass(frozen=True)
 class CompletionRequest:
-    """A request to /v1/completions: the model continues `prompt`, which is plain text."""
+    """A request to /v1/completions: the model continues `prompt`, which is plain text.
+
+    With a `suffix` it writes what stands between the two.
+    """
 
     prompt: str
     options: AnswerOptions
+    suffix: str | None = None
     spec: None = None
     closes: bool = False
 
@@ -140,17 +145,25 @@ class CompletionRequest:
         if not isinstance(prompt, str):
             # Ids of tokens are refused too: they could be those of control tokens.
             raise bad_request("prompt must be one string", "prompt")
+        suffix = fields.take("suffix", str) or None
         logprobs = fields.integer("logprobs", 0, 5)
         max_tokens = fields.integer("max_tokens", 1, _MOST)
         options = _options(fields, max_tokens or _COMPLETION_TOKENS, logprobs, proposed)
         _refuse_unsupported(fields)
-        return cls(prompt, options)
+        return cls(prompt, options, suffix)
 
     def reasoning(self, known: ReasoningFormat | None) -> None:
         """None: only a chat format has a place for a thought."""
 
     def render(self, model: GGUF, reasoning: Reasoning | None) -> Segments:  # noqa: ARG002
-        """The prompt alone, after a BOS if `model` uses one."""
+        """The prompt and its suffix, or it alone, after a BOS if `model` uses one.
+
+        Raises ApiError for a suffix that the model cannot have.
+        """
+        if self.suffix is not None:
+            if find_infill_format(model) is None:
+                raise bad_request("the model has no tokens for fill-in-the-middle", "suffix")
+            return render_infill(self.prompt, self.suffix, model)
         return render_raw(self.prompt, model)
 
 
@@ -302,7 +315,6 @@ def _refuse_unsupported(fields: Fields) -> None:
         n=(1,),
         best_of=(1,),
         echo=(False,),
-        suffix=("",),
         logit_bias=({},),
         tools=([],),
         functions=([],),

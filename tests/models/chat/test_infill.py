@@ -18,7 +18,8 @@ from mistral_cli.engines.loader import open_tokenizer
 from mistral_cli.engines.protocol import Session
 from mistral_cli.engines.registry import backend
 from mistral_cli.errors import ModelUnusable
-from mistral_cli.models.chat.infill import encode_infill, find_infill_format, render_infill
+from mistral_cli.models.chat.formats import tokenize_segments
+from mistral_cli.models.chat.infill import find_infill_format, render_infill
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.gguf.token_text import token_text
 from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
@@ -60,7 +61,8 @@ def test_codestral_has_the_ids_of_mistral_common(
 ) -> None:
     model, session = codestral
     expected = MistralTokenizer.v3().encode_fim(FIMRequest(prompt=before, suffix=after)).tokens
-    assert list(encode_infill(before, after, model, session.tokenize)) == expected
+    ids = tokenize_segments(render_infill(before, after, model), model, session.tokenize)
+    assert list(ids) == expected
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +103,8 @@ def test_the_metadata_of_a_file_decides_before_the_texts_do(models: dict[str, GG
 def test_a_text_cannot_become_one_of_these_tokens(family: str, models: dict[str, GGUF]) -> None:
     model, hostile = models[family], "".join(FAMILIES[family])
     with open_tokenizer(backend("llama.cpp"), model) as session:
-        ids = encode_infill(hostile, hostile, model, session.tokenize)
+        segments = render_infill(hostile, hostile, model)
+        ids = tokenize_segments(segments, model, session.tokenize)
     infill: Any = find_infill_format(model)
     for token in (infill.before, infill.after, infill.middle):
         assert ids.count(token) == 1

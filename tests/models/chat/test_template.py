@@ -110,7 +110,8 @@ def characters(text: str) -> list[int]:
 
 def ids_of(template: str, *messages: Message, adds_bos: bool = True) -> list[int]:
     model = make_model(template, SPECIALS.get(template, ["<s>", "</s>"]), adds_bos=adds_bos)
-    return list(tokenize_segments(tuple(render_chat_template(messages, model)), characters))
+    segments = tuple(render_chat_template(messages, model))
+    return list(tokenize_segments(segments, model, characters))
 
 
 def spell(template: str, ids: Sequence[int]) -> str:

@@ -16,6 +16,8 @@ from support.gguf_parts import GGUFParts, entry
 from support.http_api import AUTHORIZED, Api, recorded
 
 from mistral_cli.engines.types import Sampling
+from mistral_cli.models.gguf import read_gguf
+from mistral_cli.models.gguf.token_text import detokenize
 from mistral_cli.models.gguf.types import FLOAT32
 from mistral_cli.serving.http import answering
 
@@ -285,6 +287,15 @@ def test_null_and_what_asks_for_nothing_are_accepted(api: Api) -> None:
     status, reply = api.post(CHAT, {"model": "x", "messages": MESSAGES, **nothing})
     assert status == 200, reply
     assert api.post(TEXT, {"prompt": "hi", "best_of": 1, "echo": False, "suffix": ""})[0] == 200
+
+
+def test_a_suffix_is_what_follows_the_gap(coder: Path) -> None:
+    with recorded(coder) as api:
+        status, reply = api.post(TEXT, {"prompt": "def f", "suffix": "end"})
+        assert status == 200, reply
+        (request,) = api.session.requests
+    prompt = detokenize(read_gguf(coder), request.prompt_token_ids)
+    assert prompt == "<|fim_prefix|>def f<|fim_suffix|>end<|fim_middle|>"
 
 
 def test_settings_reach_the_engine(api: Api) -> None:
