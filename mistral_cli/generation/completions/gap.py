@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PLACE = re.compile(r"(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?")
 
 
-class Gap(NamedTuple):
+class TextGap(NamedTuple):
     """The text before a gap and after it; None if there is nothing after it, not even a gap."""
 
     before: str
@@ -32,15 +32,15 @@ class GapFinder:
     suffix: str | None = None
     cursor: str | None = None
 
-    def find(self, text: Text) -> Gap:
+    def find(self, text: Text) -> TextGap:
         """The gap in all of `text`, its last newline included. Raises UsageError."""
         whole = text.exact
         if self.cursor is None:
-            return Gap(whole, self.suffix or None)
+            return TextGap(whole, self.suffix or None)
         if place := _PLACE.fullmatch(self.cursor):
             column = place["column"]
             position = _position(whole, int(place["line"]), int(column) if column else None)
-            return Gap(whole[:position], whole[position:])
+            return TextGap(whole[:position], whole[position:])
         before, found, after = whole.partition(self.cursor)
         if not found or self.cursor in after:
             count = "more than once" if found else "not"
@@ -48,7 +48,7 @@ class GapFinder:
                 f"{self.cursor!r} is {count} in the text ({text.source})",
                 hint="--cursor is a text that marks the place once, or LINE:COLUMN.",
             )
-        return Gap(before, after)
+        return TextGap(before, after)
 
 
 def _position(text: str, line: int, column: int | None) -> int:
