@@ -67,6 +67,23 @@ def failed_checks(record: Record) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if isinstance(name, str)))
 
 
+def is_worse(record: Record, earlier: Record) -> bool:
+    """Whether a new result fails, or fails more checks than the earlier answer of its row."""
+    if earlier["error"] is not None:
+        return False
+    return record["error"] is not None or len(failed_checks(record)) > len(failed_checks(earlier))
+
+
+def kept_note(records: Sequence[Record]) -> str:
+    """The note about new results that were worse than the earlier answers, which stay."""
+    rows = "1 row keeps its" if len(records) == 1 else f"{len(records):,} rows keep their"
+    failures = sum(record["error"] is not None for record in records)
+    why = f"failed for {failures:,} and is worse for {len(records) - failures:,}"
+    if failures in (0, len(records)):
+        why = "failed" if failures else "fails more checks"
+    return f"{rows} earlier answer: the new one {why}"
+
+
 def checks_table(records: Iterable[Record]) -> list[str]:
     """One line for each kind of failed check: how many rows have it, and some of them."""
     rows: dict[str, list[str]] = {}

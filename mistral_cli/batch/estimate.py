@@ -12,6 +12,7 @@ from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.loader import open_session
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import collect
+from mistral_cli.generation.checking.rules import PlannedCheck, planned_fields
 from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
 from mistral_cli.system.stdout import write_envelope
 
@@ -48,10 +49,14 @@ def print_estimate(
 ) -> None:
     """Print counts, tokens and the estimated time as JSON, and the time also as a note."""
     planner, requests, would_fail = plan.planner, list[PreparedRequest](), 0
+    checks: dict[PlannedCheck, None] = {}  # those of all rows, each once
     for item in todo:
         try:
             row_planner = replace(planner, builder=prompts.builder_of(item.row))
-            requests += row_planner.job(row_planner.config.render(item.built_prompt())).requests
+            job = row_planner.job(row_planner.config.render(item.built_prompt()))
+            rules_of = prompts.task.strategy.rules_of(job, row_planner)
+            checks |= dict.fromkeys(rules_of(job.requests[0]).planned())
+            requests += job.requests
         except MistralCliError as error:
             would_fail += 1
             terminal.info(f"{item.row.id} would fail: {error.message}")
@@ -75,9 +80,12 @@ def print_estimate(
             "prompt_tokens": prompt_tokens,
             "context_length": planner.load.context_length,
             "parallel": plan.parallel,
+            "checks": [planned_fields(check) for check in checks],
             "estimated_seconds": None if seconds is None else round(seconds),
         },
     )
+    if checks:
+        terminal.note(f"checks: {', '.join(map(str, checks))}")
     if speed and requests:
         basis = "at most, measured on the first row"
         if speed.from_earlier_rows:

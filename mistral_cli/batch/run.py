@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import plan_batch
-from mistral_cli.batch.checks import check_only_failed, checks_table
+from mistral_cli.batch.checks import check_only_failed, checks_table, is_worse, kept_note
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.highlights import RowHighlights, check_page
 from mistral_cli.batch.input.rows import read_rows
@@ -142,7 +142,8 @@ def _read_rows(
 class BatchRun:
     """One run of a batch; `records` are those of this run, without their texts.
 
-    `orphans` is the number of results whose rows are no longer among the inputs.
+    `orphans` is the number of results whose rows are no longer among the inputs. `kept` are the
+    records that were worse than the earlier ones of their rows, which stay.
     """
 
     prompts: RowPrompts
@@ -154,6 +155,7 @@ class BatchRun:
     resume: ResumePlan
     orphans: int
     records: list[Record] = field(default_factory=list)
+    kept: list[Record] = field(default_factory=list)
     pruned: bool = False
 
     def __post_init__(self) -> None:
@@ -192,13 +194,22 @@ class BatchRun:
     def _process(self, todo: Sequence[WorkItem]) -> None:
         """Store the record of each item. Raises RowsFailed after too many failures."""
         limit, failed = self.options.max_failures, 0
+        earlier: dict[str, Record] = {}
+        if self.options.only_failed_checks:
+            again = {item.row.id for item in todo}
+            records = self.sink.existing_records()
+            earlier = {each["id"]: each for each in records if each["id"] in again}
         with closing(self._answers(todo)) as records:
             for record in records:
-                self.sink.add(record)
+                failed += record["error"] is not None
+                if record["id"] in earlier and is_worse(record, earlier[record["id"]]):
+                    self.kept.append(record)
+                    record = earlier[record["id"]]
+                else:
+                    self.sink.add(record)
                 if self._highlights:
                     self._highlights.keep(record)
                 self.records.append({**record, "text": None, "data": None})
-                failed += record["error"] is not None
                 if limit and failed >= limit:
                     raise RowsFailed(
                         f"stopped after {failed} {'failure' if failed == 1 else 'failures'}",
@@ -263,12 +274,14 @@ class BatchRun:
             self.reporter.note(self._tally)
         if self.orphans:
             self.reporter.note(orphans_note(self.orphans, pruned=self.pruned))
+        if self.kept:
+            self.reporter.note(kept_note(self.kept))
         if lines := checks_table(self._answered()):
             for line in lines:
                 self.reporter.note(line)
             if self.options.can_resume:
                 self.reporter.note("--only-failed-checks processes these rows again")
-        failed = [record for record in self.records if record["error"] is not None]
+        failed = [each for each in (*self.records, *self.kept) if each["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:
             failed += [each for each in self.sink.existing_records() if each["id"] in earlier]
         for line in failures_table(failed):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from support.batch_program import Batch, lines_of, texts_of, write_rows
+from support.fake_engine import Script
 from support.json_schemas import check_schema
 
 from mistral_cli.batch.checks import checks_table, failed_checks
@@ -61,6 +62,49 @@ def test_rows_with_a_failed_check_are_counted_and_only_they_are_processed_again(
     write_rows(here / "rows.jsonl", SHORT, LONG, "a new row")
     last = batch(*rows, *OUT, "--max-chars", 60, "--only-failed-checks")
     assert "2 of 3 rows done, 2 of them in earlier runs, 0 failed, 1 left" in last.stderr
+
+
+def test_an_earlier_answer_stays_if_the_new_one_fails_or_is_worse(
+    batch: Batch, here: Path, rows: tuple[Any, ...], script: Script
+) -> None:
+    batch(*rows, *OUT, "--max-chars", 6)
+    before = lines_of(here / "out.jsonl")
+    again = (*rows, *OUT, "--only-failed-checks")
+
+    script(fail_on="giraffes")
+    failed = batch(*again, "--max-chars", 6, "-n", 50)
+    assert failed.status == 0
+    assert "1 row keeps its earlier answer: the new one failed" in failed.stderr
+    assert "giraffes" in failed.stderr  # the error of the new attempt
+    assert "1 row has more characters than asked for: 2\n" in failed.stderr
+    assert lines_of(here / "out.jsonl") == before
+
+    script()
+    worse = batch(*again, "--max-chars", 6, "--words", 40, "-n", 51)
+    assert "1 row keeps its earlier answer: the new one fails more checks" in worse.stderr
+    assert lines_of(here / "out.jsonl") == before
+
+    equal = batch(*again, "--max-chars", 7, "-n", 52)
+    assert "earlier answer:" not in equal.stderr
+    good, new = lines_of(here / "out.jsonl")
+    assert (good, new["text"]) == (before[0], before[1]["text"])
+    assert failed_checks(new) == ("characters",)
+    assert new["key"] != before[1]["key"]
+
+
+def test_a_file_of_results_stays_with_its_earlier_answer(
+    batch: Batch, here: Path, script: Script
+) -> None:
+    (here / "plain.txt").write_text("{{ text }}")
+    (here / "in").mkdir()
+    (here / "in" / "long.md").write_text(LONG)
+    call = ("summarize", "in", "--template", "plain.txt", "--output-dir", "out", "--max-chars", 6)
+    batch(*call)
+    script(fail_on="giraffes")
+    result = batch(*call, "--only-failed-checks", "--report", "page.html")
+    assert "1 of 1 rows done, 0 failed" in result.stderr
+    assert (here / "out" / "long.md").read_text() == f"{LONG}\n"
+    assert "<dt>With a failed check</dt><dd>1</dd>" in (here / "page.html").read_text()
 
 
 def test_a_folder_of_results_is_redone_where_a_check_failed(batch: Batch, here: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from support.batch_program import Batch, lines_of, write_rows
 from support.fake_engine import Script
 from support.json_schemas import check_schema
+from support.program import Run
 
 
 @pytest.mark.parametrize(("words", "in_parts"), [(20, False), (900, True)])
@@ -50,3 +52,18 @@ def test_a_dry_run_counts_rows_and_writes_nothing(batch: Batch, here: Path, scri
     assert (here / "out.jsonl").read_bytes() == before
     (summary,) = lines_of(batch("generate", *args, "-o", "out.jsonl", "--retry-failed").stdout)
     assert (summary["to_do"], summary["would_fail"]) == (1, 1)
+
+
+def test_a_dry_run_lists_the_checks_as_that_of_one_text_does(
+    batch: Batch, run: Run, mistral: Path, here: Path, script: Script
+) -> None:
+    script(delay=0.001)
+    write_rows(here / "rows.jsonl", "a b", "a b c")
+    options = ("--sentences", 2, "--facts", "retry", "--dry-run")
+    result = batch("summarize", "rows.jsonl", *options)
+    (summary,) = lines_of(result.stdout)
+    check_schema("batch-dry-run", summary)
+    engine = ("--engine", "fake", "-m", mistral)
+    one = json.loads(run("summarize", "a b", "--json", *options, *engine).stdout)
+    assert summary["checks"] == one["checks"] != []
+    assert "checks: " in result.stderr
