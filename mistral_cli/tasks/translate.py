@@ -160,13 +160,20 @@ class TranslationStrategy(Strategy):
             return checked_result(prepared, executor, rules_of(prepared), writer)
         from mistral_cli.errors import about
         from mistral_cli.generation.answer import Result, joined
-        from mistral_cli.generation.checking.attempts import check_accepted
+        from mistral_cli.generation.checking.attempts import best_answer, check_accepted
         from mistral_cli.generation.checking.merging import HeldOutput, PlacedChecks, merged
         from mistral_cli.generation.checking.wording import failures
         from mistral_cli.texts.structure import left_out, place, with_breaks
 
         requests = job.requests
-        answers = executor.answers(requests, lambda each: _translate(each, executor, rules_of))
+        made: dict[int, tuple[Check, ...]] = {}  # the checks of this run, but not of an earlier one
+
+        def translate(prepared: PreparedRequest) -> Answer:
+            checked = best_answer(prepared, executor, rules_of(prepared))
+            made[id(prepared)] = checked.checks
+            return checked.total
+
+        answers = executor.answers(requests, translate)
         completed: list[Answer] = []
         texts: list[str] = []
         warnings: list[str] = []
@@ -183,7 +190,7 @@ class TranslationStrategy(Strategy):
                 text = with_breaks(original, _fit_lines(chunk, answer), job.text_format)
                 where = place(document.document, position, job.text_format)
                 rules = rules_of(chunk)
-                found = rules.check(answer, answer.attempts)
+                found = made.pop(id(chunk), None) or rules.check(answer, answer.attempts)
                 with about(where):
                     check_accepted(answer, found, rules)
                 checks.append(PlacedChecks(found, text, written))
@@ -322,13 +329,6 @@ def _check_glossary(glossary: Glossary, original: str, answer: Answer) -> tuple[
     missing = glossary.missing(original, answer.text)
     findings = tuple(Finding(term, "not translated as the glossary says") for term in missing)
     return (Check("glossary", not missing, findings=findings),)
-
-
-def _translate(prepared: PreparedRequest, executor: Executor, rules_of: RulesOf) -> Answer:
-    """Translate one segment, with one retry if the translation has a problem."""
-    from mistral_cli.generation.checking.attempts import best_answer
-
-    return best_answer(prepared, executor, rules_of(prepared)).total
 
 
 def _chunk_limit(sizer: PromptSizer, whole: EncodedPrompt) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +15,22 @@ from support.fake_engine import Script
 from support.plans import LONG, SUMMARY, Model, jobs_of, numbered, respond
 from support.processes import wait_for
 
+from mistral_cli.checks.check import Check
 from mistral_cli.errors import EngineFailed
+from mistral_cli.generation.answer import Answer, Timings
+from mistral_cli.generation.checking.options import CheckOptions, FactsMode
+from mistral_cli.generation.checking.rules import AnswerRules
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.session import Executor
+from mistral_cli.generation.task import Task
+from mistral_cli.tasks.translate import TranslationStrategy
+
+TRANSLATION = Task(
+    "translate",
+    {"to": "German"},
+    checks=CheckOptions(facts=FactsMode.REPORT),
+    strategy=TranslationStrategy(),
+)
 
 
 def test_an_interrupted_summary_resumes(
@@ -92,3 +106,33 @@ def test_other_options_have_other_checkpoints(
     assert partial_answers(seed=1).resumed == 0
     assert partial_answers(temperature=0.7).resumed == 0
     assert partial_answers(context_length=256).resumed == 0
+
+
+def test_a_segment_is_checked_once_and_a_resumed_one_too(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    checked: list[str] = []
+
+    def check(rules: AnswerRules, answer: Answer, attempts: int = 1) -> tuple[Check, ...]:
+        checked.append(answer.text)
+        return checks_of(rules, answer, attempts)
+
+    checks_of = AnswerRules.check
+    monkeypatch.setattr(AnswerRules, "check", check)
+    text = "On day 1 we met.\n\nOn day 2 it rained.\n\nOn day 3 we went home."
+    ((job,), planner) = jobs_of(TRANSLATION, mistral, text)
+    assert len(job.requests) == 3
+    executor = Executor(planner, Model(planner, lambda _: "Am 9. Tag."))
+    whole = respond(job, executor)
+    assert len(checked) == 3
+    assert not all(each.ok for each in whole.checks)
+
+    partial = PartialAnswers.of(planner, job.requests)
+    partial.put(job.requests[0], Answer("Am 9. Tag.", "stop", 5, Timings(0.0, 0.0, 0.0)))
+    checked.clear()
+    executor = replace(executor, partial=PartialAnswers.of(planner, job.requests))
+    assert executor.partial.resumed == 1
+    resumed = respond(job, executor)
+    assert len(checked) == 3
+    assert resumed.checks == whole.checks
