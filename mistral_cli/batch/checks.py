@@ -30,6 +30,7 @@ _WHAT: Mapping[str, str] = {
     "bullets": "another number of bullet points than asked for",
     "characters": "more characters than asked for",
     "language": "another language than asked for",
+    "support": "a sentence that the text does not support",
     "complete": "a text that was cut",
     "structure": "another structure than the text",
     "glossary": "a term that is not translated as the glossary says",

@@ -12,6 +12,7 @@ from mistral_cli.checks.check import check_fields
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.generation.answer import Result, adapter_fields, answer_fields
 from mistral_cli.generation.checking.attempts import AnswerRejected
+from mistral_cli.generation.summaries.cited import cited_text
 
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
@@ -149,7 +150,7 @@ class OpenAIFormat:
 
 
 def _chat_completion(record: Record) -> dict[str, Any]:
-    text = record.get("text")
+    text = cited_text(record)
     if "data" in record:
         text = json.dumps(record["data"], ensure_ascii=False)
     prompt, completion = record["prompt_tokens"], record["completion_tokens"]

@@ -209,7 +209,7 @@ class BatchRun:
                     self.sink.add(record)
                 if self._highlights:
                     self._highlights.keep(record)
-                self.records.append({**record, "text": None, "data": None})
+                self.records.append({**record, "text": None, "data": None, "citations": None})
                 if limit and failed >= limit:
                     raise RowsFailed(
                         f"stopped after {failed} {'failure' if failed == 1 else 'failures'}",

@@ -26,6 +26,7 @@ from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
+    from mistral_cli.checks.support.citations import Citation
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.spec import Extraction
     from mistral_cli.texts.spans import Span
@@ -79,7 +80,8 @@ class Result:
 
     `extraction` is the value parsed from a JSON answer. `chunks` is the number of chunks that the
     text was split into; `left_out` describes the part of it that no request contained. `checks`
-    are those of a text. `quotes` are the sentences that an extractive summary took from it.
+    are those of a text. `quotes` are the sentences that an extractive summary took from it, and
+    `citations` those that support a free one.
     """
 
     planner: RequestPlanner
@@ -91,6 +93,7 @@ class Result:
     left_out: str = ""
     checks: tuple[Check, ...] = ()
     quotes: tuple[Span, ...] | None = None
+    citations: tuple[Citation, ...] | None = None
 
 
 class AnswerEnded(Exception):
@@ -219,7 +222,7 @@ def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     stripped = 0 if exact else len(answer.text) - len(_without_mark(answer.text).lstrip())
     shows_reasoning = result.planner.builder.options.show_reasoning
     return {
-        **_content_fields(result, exact=exact),
+        **_content_fields(result, stripped, exact=exact),
         **({"reasoning": answer.reasoning or None} if shows_reasoning else {}),
         "finish_reason": answer.finish_reason,
         "prompt_tokens": answer.prompt_tokens,
@@ -233,12 +236,12 @@ def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:
     }
 
 
-def _content_fields(result: Result, *, exact: bool) -> dict[str, Any]:
+def _content_fields(result: Result, stripped: int, *, exact: bool) -> dict[str, Any]:
     extraction, spec = result.extraction, result.prepared.prompt.spec
     if extraction is None:
         text = result.answer.text
         text = text if exact else _without_mark(text).strip()
-        return {"text": text, **_quote_fields(result)}
+        return {"text": text, **_quote_fields(result), **_citation_fields(result, stripped)}
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]
@@ -258,6 +261,14 @@ def _quote_fields(result: Result) -> dict[str, Any]:
         for each in result.quotes
     ]
     return {"sentences": sentences}
+
+
+def _citation_fields(result: Result, stripped: int) -> dict[str, Any]:
+    if result.citations is None:
+        return {}
+    from mistral_cli.generation.summaries.cited import citation_fields
+
+    return {"citations": citation_fields(result.citations, stripped)}
 
 
 def adapter_fields(planner: RequestPlanner) -> list[dict[str, Any]]:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.answer import Answer, Result
     from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
+    from mistral_cli.generation.options import Overflow
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.generation.prompt import Prompt, PromptBuilder
     from mistral_cli.generation.session import Executor
@@ -66,6 +67,10 @@ def summarize(
         bool,
         _option("--extractive", "Choose sentences of the text, unchanged (default: 3 of them)."),
     ] = False,
+    cite: Annotated[
+        bool,
+        _option("--cite", "Name the sentences of the text that support each sentence."),
+    ] = False,
     facts: FactsOption = None,
     strict: StrictOption = False,
     preamble: PreambleOption = None,
@@ -86,10 +91,12 @@ def summarize(
     values = {name: value for name, value in options.items() if value is not None}
     if extractive:
         others = {"words": words, "bullets": bullets, "max-chars": max_chars, "style": style}
-        others |= {"language": language, "grounded": grounded, "facts": facts, "strict": strict}
+        others |= {"language": language, "grounded": grounded, "cite": cite}
+        others |= {"facts": facts, "strict": strict}
         return _extractive(sentences, {**others, "preamble": preamble})
     checks = CheckOptions(facts, strict, preamble, FactsMode.REPORT)
-    return Task("summarize", values, grounded=grounded, checks=checks, strategy=SummaryStrategy())
+    strategy = SummaryStrategy(cites=cite)
+    return Task("summarize", values, grounded=grounded, checks=checks, strategy=strategy)
 
 
 def _extractive(sentences: int | None, others: Mapping[str, Any]) -> Task:
@@ -116,17 +123,35 @@ def _words(value: str) -> int | str:
 
 
 class SummaryStrategy(Strategy):
-    """Summarizes chunks, then the summaries, and so on; the options apply to the last summary."""
+    """Summarizes chunks, then the summaries, and so on; the options apply to the last summary.
+
+    With `cites` the sentences of the whole text are named that support those of the last summary.
+    """
 
     default_overflow = "split"
     default_reasoning = False
     chunk_template = "summarize-part"
     asks_about_answers = True
 
+    def __init__(self, *, cites: bool = False) -> None:
+        self._cites = cites
+
+    def check(self, builder: PromptBuilder, overflow: Overflow | None) -> None:
+        """Refuse a prompt without a text that could be cited. Raises UsageError."""
+        from mistral_cli.errors import UsageError
+
+        super().check(builder, overflow)
+        if self._cites and builder.options.raw:
+            raise UsageError(
+                "--cite and --raw cannot be combined",
+                hint="Drop one of them: the words of a raw prompt are not told from its text.",
+            )
+
     def identity(self, builder: PromptBuilder) -> dict[str, Any]:
-        """Includes the chunk template."""
+        """Includes the chunk template, and citations if there are any."""
         source = builder.chunk_template.source if builder.chunk_template else None
-        return {**super().identity(builder), "part": source}
+        cites = {"cites": True} if self._cites else {}
+        return {**super().identity(builder), "part": source, **cites}
 
     def chunk_prompt(self, sizer: PromptSizer, prompt: Prompt, text: str) -> Prompt:
         """The prompt for a summary much shorter than the chunk."""
@@ -152,15 +177,18 @@ class SummaryStrategy(Strategy):
         """The summary of the whole text."""
         from mistral_cli.generation.answer import Result, cut_warning, joined
         from mistral_cli.generation.checking.attempts import request_checked
+        from mistral_cli.generation.writers import NULL_WRITER
 
         final, earlier, cut = self._reduce(job, executor)
         rules = self.rules_of(job, executor.planner)(final)
-        checked = request_checked(final, executor, rules, writer)
+        # Marks can be written only once all of the answer is there.
+        text_writer = NULL_WRITER if self._cites else writer
+        checked = request_checked(final, executor, rules, text_writer)
         warnings = (*cut_warning(final, checked.answer), *checked.warnings(rules))
         if cut:
             warnings = (f"{cut} of the summaries of chunks were cut at their limit", *warnings)
         answer = joined([*earlier, *checked.attempts], checked.answer.text)
-        return Result(
+        result = Result(
             executor.planner,
             replace(final, prompt=job.prompt),
             replace(answer, finish_reason=checked.answer.finish_reason),
@@ -168,6 +196,11 @@ class SummaryStrategy(Strategy):
             chunks=len(job.requests),
             checks=checked.checks,
         )
+        if not self._cites:
+            return result
+        from mistral_cli.generation.summaries.cited import with_citations
+
+        return with_citations(result, job.prompt.text.text, writer)
 
     def rules_of(self, job: Job, planner: RequestPlanner) -> RulesOf:
         """The checks of the final summary, which is compared with the whole text."""
@@ -202,6 +235,10 @@ class SummaryStrategy(Strategy):
         rules.append(flaw_rule(subject, reaction))
         if options.facts_mode is not FactsMode.OFF:
             rules.append(facts_rule(subject, options.facts_mode, translation=False))
+        if self._cites:
+            from mistral_cli.generation.summaries.cited import support_rule
+
+            rules.append(support_rule(subject.source, "fail" if options.strict else "report"))
         wanted = " and ".join(length.expected for length in lengths)
         form = "".join(f" in {each}" for each in (wanted, language) if each)
         again = f"Write it again{form}, with facts of the text only. Answer with the summary only."

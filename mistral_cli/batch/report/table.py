@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.batch import failures
 from mistral_cli.batch.checks import failed_checks
 from mistral_cli.errors import ExitCode
+from mistral_cli.generation.summaries.cited import cited_text
 from mistral_cli.system.controls import without_controls
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ def _name(value: Any) -> str:
 
 def _answer(record: Record) -> str:
     if record.get("text") is not None:
-        return _printable(record["text"])
+        return _printable(cited_text(record))
     if "data" in record and not (record["data"] is None and failures.is_failed(record)):
         return _printable(json.dumps(record["data"], ensure_ascii=False, indent=2, default=str))
     return ""

@@ -15,6 +15,7 @@ from mistral_cli.batch.formats import NativeFormat
 from mistral_cli.batch.resume import ResumePlan
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
+from mistral_cli.generation.summaries.cited import cited_text
 from mistral_cli.system.files import atomic_writer, sync_folder
 from mistral_cli.texts.inputs import Text
 
@@ -133,7 +134,7 @@ class FolderSink(FileSink):
             self._new_file.unlink(missing_ok=True)
 
     def _content(self, record: Record) -> bytes:
-        text = record.get("text")
+        text = cited_text(record)
         if "data" in record:
             text = json.dumps(record["data"], ensure_ascii=False, indent=2)
         start, end = self._ends.get(record["id"], ("", "\n"))

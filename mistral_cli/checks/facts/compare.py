@@ -84,12 +84,13 @@ def check_facts(
 
 def _comparable(fact: Fact, other: FactText) -> bool:
     """False for small numbers in words if the other language's words for them are not known."""
-    if not fact.word and not _is_small(fact):
+    if not fact.word and not is_small_number(fact):
         return True
     return other.lexicon.has_number_words or other.lexicon.code in ("zh", "ja")
 
 
-def _is_small(fact: Fact) -> bool:
+def is_small_number(fact: Fact) -> bool:
+    """True for a number up to 12 without a unit."""
     return all(
         isinstance(atom, Quantity) and not atom.units and atom.value <= _SMALL_COUNT
         for reading in fact.readings

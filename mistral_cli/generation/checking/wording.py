@@ -9,7 +9,12 @@ if TYPE_CHECKING:
     from mistral_cli.checks.check import Check, Finding
 
 _LISTED = 5  # findings in a message
-_SUBJECTS = {"script": "words in another script", "instruction": "the answer has the instruction"}
+_LONGEST_LISTED = 120  # characters
+_SUBJECTS = {
+    "script": "words in another script",
+    "instruction": "the answer has the instruction",
+    "support": "not supported",
+}
 _LENGTHS = ("sentences", "bullets", "words", "characters")
 
 
@@ -53,7 +58,11 @@ def _listed(findings: Sequence[Finding]) -> str:
     reasons = list(dict.fromkeys(each.why for each in shown))
     parts = []
     for why in reasons:
-        texts = [f'"{each.text}"' for each in shown if each.why == why and each.text]
+        texts = [f'"{_shortened(each.text)}"' for each in shown if each.why == why and each.text]
         parts.append(f"{', '.join(texts)} ({why})" if texts else why)
     more = [f"{len(findings) - _LISTED} more"] if len(findings) > _LISTED else []
     return ", ".join([*parts, *more])
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST_LISTED else f"{text[: _LONGEST_LISTED - 2].rstrip()} …"
