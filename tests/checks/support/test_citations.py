@@ -132,6 +132,8 @@ def test_bullet_points_are_units_and_headings_are_none() -> None:
 
 Main points:
 
+- **Boats:**
+- ---
 - One came. It left.
   It is gone.
 2. Two.
