@@ -32,6 +32,8 @@ def main() -> None:
         "true summary": scores(true_cases()),
         "summary of another text": scores(other_cases()),
         "invented": scores(invented_cases()),
+        "true summary, unseen": scores(true_cases(later=True)),
+        "summary of another text, unseen": scores(other_cases(later=True)),
     }
     if args.results:
         own, other = _cases_of_results(args.results)

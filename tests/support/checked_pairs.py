@@ -39,9 +39,9 @@ class Figures:
     complaints: list[str] = field(default_factory=list)
 
 
-def read_pairs(folder: Path) -> Iterator[Pair]:
+def read_pairs(folder: Path, pattern: str = "*.toml") -> Iterator[Pair]:
     """The pairs of the files of a folder."""
-    for path in sorted(folder.glob("*.toml")):
+    for path in sorted(folder.glob(pattern)):
         for text in tomllib.loads(path.read_text(encoding="utf-8"))["text"]:
             language = text.get("language", path.stem)
             common = (language, text.get("from", language), text.get("mode", "summary"))
