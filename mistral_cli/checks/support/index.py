@@ -65,13 +65,20 @@ class TextIndex:
         for each in terms_of(text):
             if isinstance(each, Break):
                 unit += 1
-                self._starts.append(each.end)
-                if each.paragraph or each.end - self._paragraphs[-1] > _LONGEST_PARAGRAPH:
-                    self._paragraphs.append(each.end)
+                self._begin(each.end, paragraph=each.paragraph)
                 continue
+            if each.start - self._starts[-1] > _LONGEST_SENTENCE:  # no full stop: a list, numbers
+                unit += 1
+                self._begin(each.start)
             units = self._postings[each.key]
             if not units or units[-1] != unit:
                 units.append(unit)
+
+    def _begin(self, start: int, *, paragraph: bool = False) -> None:
+        """Begin a unit, and a paragraph if the last one is long enough."""
+        self._starts.append(start)
+        if paragraph or start - self._paragraphs[-1] > _LONGEST_PARAGRAPH:
+            self._paragraphs.append(start)
 
     def has(self, key: str) -> bool:
         """True if the text has the term."""
@@ -128,14 +135,16 @@ def _lines(text: str, start: int, end: int) -> list[Span]:
     """The lines of a table, of code or of a log, which is one sentence; else the span itself."""
     lines = text[start:end].split("\n")
     is_code = any(line.lstrip().startswith(("```", "~~~")) for line in lines)
-    is_table = all("|" in line for line in lines)
-    if len(lines) < 2 or not (is_code or is_table or end - start > _LONGEST_SENTENCE):
+    is_table = len(lines) > 1 and all("|" in line for line in lines)
+    if not (is_code or is_table or end - start > _LONGEST_SENTENCE):
         return [Span(start, end)]
     spans = []
     for line in lines:
-        if any(map(str.isalnum, line)):
-            cells = line.strip(_CELL_BORDER)
-            first = start + line.index(cells)
-            spans.append(Span(first, first + len(cells)))
+        for at in range(0, len(line), _LONGEST_SENTENCE):
+            piece = line[at : at + _LONGEST_SENTENCE]
+            if any(map(str.isalnum, piece)):
+                cells = piece.strip(_CELL_BORDER)
+                first = start + at + piece.index(cells)
+                spans.append(Span(first, first + len(cells)))
         start += len(line) + 1
     return spans

@@ -193,3 +193,12 @@ def test_a_line_of_code_or_of_a_log_is_a_source() -> None:
     assert cited(log, "Request 41 took 41 ms at 08:41.") == [
         "2026-11-02T08:41 INFO request 41 took 41 ms"
     ]
+
+
+def test_a_text_without_full_stops_is_cited_in_pieces() -> None:
+    words = " ".join(f"w{number}ord" for number in range(3_000))
+    citation = only(words, "It has w2000ord, w2001ord, w2002ord, w2003ord.")
+    (source, *_) = citation.sources
+    assert "w2001ord" in source.text
+    assert len(source.text) <= 1_000
+    assert words[source.start : source.end] == source.text
