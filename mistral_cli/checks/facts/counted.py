@@ -56,12 +56,15 @@ class CountedThings:
         self._source = source
         self._by_noun: dict[str, list[Count]] = defaultdict(list)
         self._by_value: dict[Fraction, list[Count]] = defaultdict(list)
+        self._uncounted: set[Fraction] = set()  # years, ordinals, and what ends a sentence: "11."
         self._things: dict[str, list[Count]] = {}
         for fact in source.facts:
             if count := count_at(source, fact):
                 for noun in count.nouns:
                     self._by_noun[noun[:3]].append(count)
                 self._by_value[count.value].append(count)
+            elif fact.check == "numbers" and isinstance(atom := fact.readings[0][0], Quantity):
+                self._uncounted.add(atom.value)
 
     def of(self, noun: str) -> list[Count]:
         """The counts of a thing in the text, in its order."""
@@ -94,6 +97,7 @@ class CountedThings:
             noun in small_words("general")
             or count.value < 2
             or count.value in values
+            or count.value in self._uncounted
             or _follows(count.value, values)
         ):
             return None

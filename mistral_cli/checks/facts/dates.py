@@ -1,4 +1,8 @@
-"""Finds dates and times of day among the numbers and words of a text."""
+"""Finds dates and times of day among the numbers and words of a text.
+
+It yields every way to read them, in many languages. `structured/grounding/dates.py` wants the
+opposite, so the two share nothing: English dates that have one meaning, from a text alone.
+"""
 
 from __future__ import annotations
 

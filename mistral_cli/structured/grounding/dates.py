@@ -1,4 +1,8 @@
-"""Dates that a text writes in its own way → ISO dates, where there is only one way to read them."""
+"""Dates that a text writes in its own way → ISO dates, where there is only one way to read them.
+
+The grammar may then write that date, so a doubtful one is left out. The checks of facts
+(`checks/facts/dates.py`) read a date in every way instead, because a doubt must raise no alarm.
+"""
 
 from __future__ import annotations
 
