@@ -33,6 +33,7 @@ _LAST_RUN = re.compile(
     rf"|[^\s{UNSPACED}]+)\Z",
     re.IGNORECASE,
 )
+_LONGEST_RUN = 300  # characters; what a longer run begins with is not held back
 _IN_ADDRESS = re.compile(r"@|\w:/|\bwww\b|\w\.\w")
 _GOES_ON = re.compile(rf"[\w{_CONNECTORS}@=?&#%{SPACES}]\Z")
 
@@ -83,7 +84,7 @@ def last_run(text: str) -> str:
 
     It may be a word or empty.
     """
-    found = _LAST_RUN.search(text)
+    found = _LAST_RUN.search(text[-_LONGEST_RUN:])
     return found[0] if found else ""
 
 

@@ -71,6 +71,7 @@ _ELISION = re.compile(rf"\A{_LETTER}{{1,4}}['\u2019](?=\w)")  # "l'art. 5"
 _DOTTED = re.compile(rf"{_LETTER}{{1,2}}(?:\.{_LETTER}{{1,3}})+\Z")
 LABEL = re.compile(r"\d{1,4}|\d{1,2}(?:\.\d{1,2}){1,3}")
 _ROMAN = re.compile(r"[IVX]{1,6}\Z")
+_BEFORE = 200  # characters that a full stop is judged by: all of a long text take too long
 _LONG_QUOTATION = 10  # words: "Stop. Go home." counts as one sentence
 _LONG_WORD = 8  # letters: of a longer word, `sentencex` doubts what follows
 _HOST = re.compile(r"[\w-]{3,}\.[a-z]{2,3}\Z")
@@ -190,7 +191,7 @@ class Block:
             return self._judge_without_space(stop)
         if (self.cased and following[:1].islower()) or following.startswith("/"):
             return None
-        if self.text[: stop.start()].endswith(("(", "[")):  # "[...]" or "(!)"
+        if self.text.endswith(("(", "["), 0, stop.start()):  # "[...]" or "(!)"
             return None
         if mark != "." and not mark.strip(". \u2026"):
             return Chance.UNLIKELY if following == "I" else Chance.LIKELY
@@ -227,7 +228,7 @@ class Block:
         return Chance.LIKELY if likely else Chance.UNLIKELY
 
     def _judge_full_stop(self, stop: re.Match[str], following: str) -> Chance | None:
-        before = self.text[: stop.start()].rstrip()
+        before = self.text[max(stop.start() - _BEFORE, 0) : stop.start()].rstrip()
         token = before.split()[-1].strip(f"{_QUOTES}([{{{MARKUP}") if before else ""
         match = _WORD.search(before)
         if match is None or _INDIC.search(token):
@@ -285,7 +286,11 @@ class Block:
     ) -> Chance | None:
         number = following[:1].isdigit()
         if (_NO_VOWEL.match(word) and not word.isupper()) or word.endswith("str"):
-            unit = self.text[: stop.start() - len(word)].rstrip()[-1:].isdigit()
+            unit = (
+                self.text[max(stop.start() - _BEFORE, 0) : stop.start() - len(word)]
+                .rstrip()[-1:]
+                .isdigit()
+            )
             return Chance.LIKELY if (opens or unit) and not number else Chance.UNLIKELY
         # Before a number the library sees no end, whatever the word is.
         longest = _LONG_WORD - 2 if number else _LONG_WORD

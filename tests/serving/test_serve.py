@@ -125,6 +125,29 @@ def test_json_of_several_clients_at_once(run: Run, serve: Serve, mistral: Path) 
     assert results.pop() in [(0, '"one"\n'), (0, '"two"\n')]
 
 
+def test_grounded_and_extractive_summaries(run: Run, serve: Serve, smollm2: Path) -> None:
+    serve("-m", smollm2, "--http")  # whose requests share the slots
+    text = (
+        "The committee met on 17 May 2024 at 14:30. It bought 3 boats for 40,000 EUR (invoice "
+        "INV-2024/17). Each of the boats weighs 2,512.5 kg and carries eleven people. Ask "
+        "john.doe@acme.com or see https://acme.com/boats for details. In 2023 the committee "
+        "spent 1,234,567 EUR."
+    )
+
+    def summary(*options: object) -> dict[str, Any]:
+        result = run("summarize", "-m", smollm2, "--temperature", 0, "--json", *options, stdin=text)
+        assert result.status == 0, result.stderr
+        answer: dict[str, Any] = json.loads(result.stdout)
+        assert answer["served"]
+        return answer
+
+    cut = summary("--grounded", "-n", 11)  # tokens: "The committee met on 17 May 20"
+    assert (cut["text"], cut["finish_reason"]) == ("The committee met on 17 May", "length")
+    chosen = summary("--extractive", "--sentences", 2)["sentences"]
+    assert len(chosen) == 2
+    assert all(text[each["start"] : each["end"]] == each["text"] for each in chosen)
+
+
 @needs_native
 @pytest.mark.usefixtures("native")
 def test_it_ends_with_the_process_that_holds_the_weights(
