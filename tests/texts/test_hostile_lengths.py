@@ -1,4 +1,4 @@
-"""Texts of marks that are never closed take time in proportion to their length."""
+"""Marks that are never closed and many sentences take time in proportion to their length."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from mistral_cli.texts.markup import has_markup, has_words
+from mistral_cli.texts.sentences import Sentences
 from mistral_cli.texts.structure import detect_format, segments
 
 LENGTH, FACTOR = 10_000, 4
@@ -34,6 +35,7 @@ def as_cue(text: str) -> object:
         (as_cue, " ", "a", "b"),
         (as_cue, "</", "a", "b"),
         (as_cue, "{\\", "a", "b"),
+        *((Sentences.of, unit, "", "") for unit in ("We met. ", "1. ", "word ")),
     ],
 )
 def test_four_times_the_text_takes_about_four_times_as_long(
