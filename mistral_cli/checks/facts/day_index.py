@@ -80,7 +80,7 @@ class DayIndex:
         if not day.day or not day.month or not self._steps:
             return False
         others: list[date] = []
-        with suppress(ValueError):
+        with suppress(ValueError, OverflowError):
             written = date(day.year or _LEAP_YEAR, day.month, day.day)
             others = [written + timedelta(days=step) for step in self._steps]
         return any(
@@ -155,7 +155,7 @@ def _turns(text: FactText, fact: Fact) -> Iterator[tuple[str, date]]:
     words = _WORDS.findall(before)[-3:]
     for side, shift in (("last_days", 0), ("first_days", 1)):
         if not small_words(side).isdisjoint(words):
-            with suppress(ValueError):
+            with suppress(ValueError, OverflowError):
                 last = date(day.year or _LEAP_YEAR, day.month, day.day) - timedelta(days=shift)
                 yield side, last.replace(year=_LEAP_YEAR)
 
