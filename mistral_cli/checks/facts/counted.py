@@ -35,7 +35,6 @@ _IDEOGRAPHIC = {
     "zh": r"([\u4e00-\u9fff]{2})",  # a measure word and the noun's first character
     "ja": r"[\u4e00-\u9fff\u3040-\u30ff]{0,2}の([\u4e00-\u9fff\u30a0-\u30ff]{1,6})",
 }
-_SENTENCE_END = re.compile(r"[.!?;]\s|[\u3002\uff01\uff1f]|\n\s*\n")
 _MOST_COUNTS = 20  # of one thing: their sums and differences give almost any number
 _NEAR = 160  # characters: about a long sentence
 
@@ -84,9 +83,9 @@ class CountedThings:
         """The text's own count of a thing to which an answer gives the number of another thing.
 
         That of the lamps for "eleven lamps", if the text has "eleven planks and two lamps". To be
-        sure, the text must have the number beside other nouns alone, one of them in the sentence
-        that counts the thing. And it must be larger, or the two be listed: of 40 guests, 12 women
-        may be "12 guests".
+        sure, the text must have the number beside other nouns alone, one of them near the count of
+        the thing. And it must be larger, or the two be listed: of 40 guests, 12 women may be "12
+        guests".
         """
         noun = count.nouns[0]
         own = self.of(noun)
@@ -111,7 +110,7 @@ class CountedThings:
         """True if two counts of the text are of different things."""
         first, second = sorted((one, other), key=lambda each: each.fact.start)
         between = self._source.prepared[first.fact.end : second.fact.start]
-        if len(between) > _NEAR or _SENTENCE_END.search(between):
+        if len(between) > _NEAR:
             return False
         words = between.replace(",", " ").split()
         lists = self._source.lexicon.phrases["lists"]

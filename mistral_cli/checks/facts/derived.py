@@ -64,6 +64,7 @@ class DerivedValues:
         self._plain: list[tuple[int, float, str]] = []
         self._dated: list[tuple[int, Day]] = []
         self._clocks: list[tuple[int, frozenset[int]]] = []
+        self._last: tuple[int, frozenset[str]] = (-_PORTION, frozenset())
         for fact in text.facts:
             for atom in (atom for reading in fact.readings for atom in reading):
                 if isinstance(atom, Day):
@@ -74,6 +75,11 @@ class DerivedValues:
                     self._add(fact, atom)
 
     def _add(self, fact: Fact, atom: Quantity) -> None:
+        if atom.units:
+            self._last = fact.end, atom.units
+        elif fact.counts and fact.start < self._last[0] + _PORTION:  # "18 months, 12 of them"
+            for kind, value in measures(atom._replace(units=self._last[1])):
+                self._plain.append((fact.start, nearest_float(value), kind))
         if fact.counts:
             word = self._text.prepared[fact.start : fact.end].lower()
             multiple = self._text.lexicon.is_multiple(word)
@@ -139,7 +145,7 @@ class DerivedValues:
 
     @cached_property
     def _spans(self) -> dict[str, set[int]]:
-        """The differences between dates that follow each other closely; days with both ends too."""
+        """The differences between dates that follow each other closely, also with both ends."""
         spans: dict[str, set[int]] = {name: set() for name in _SPANS}
         for at, (start, day) in enumerate(self._dated):
             for other_start, other in self._dated[at + 1 : at + _ADDED]:
@@ -148,7 +154,8 @@ class DerivedValues:
                 if day.weekday and other.weekday:
                     spans["d"].add((other.weekday - day.weekday) % 7 + 1)
                 if day.year and other.year:
-                    spans["year"].add(abs(other.year - day.year))
+                    between = abs(other.year - day.year)
+                    spans["year"] |= {between, between + 1}
                 if day.month and other.month:
                     spans["month"].add((other.month - day.month) % 12)
                 if between := _days_between(day, other):
@@ -194,8 +201,12 @@ class DerivedValues:
 
     @cached_property
     def _portions(self) -> set[Fraction]:
-        """The share of each number in the one beside it that "of" names as the whole."""
-        portions = set()
+        return {part / whole for part, whole in self._parts}
+
+    @cached_property
+    def _parts(self) -> set[tuple[Fraction, Fraction]]:
+        """Each number that stands beside one that "of" names as its whole, and this one."""
+        parts = set()
         for one, other in pairwise(fact for fact in self._text.facts if fact.check == "numbers"):
             first, second = one.readings[0][0], other.readings[0][0]
             if (
@@ -204,10 +215,10 @@ class DerivedValues:
                 and other.start - one.end < _PORTION
             ):
                 if second.value > first.value and self._is_whole(other):
-                    portions.add(first.value / second.value)
+                    parts.add((first.value, second.value))
                 elif first.value > second.value and self._is_whole(one):
-                    portions.add(second.value / first.value)
-        return portions
+                    parts.add((second.value, first.value))
+        return parts
 
     def _is_whole(self, fact: Fact) -> bool:
         """True for a number after "of", "out of the" and the like."""

@@ -21,7 +21,9 @@ _ROMAN = re.compile(  # not "CD" and other abbreviations that are written alike
     r"[IVXLCDM]{2,9}(?=e?\b)"
 )
 _ROMAN_ORDINAL = re.compile(r"(?:e|ème|\.)")
-_UNIT_ARTICLE = re.compile(r" (?:an?|of an?|einer?|eines|d'une?|di|de|d'|van een)(?= )")
+_UNIT_ARTICLE = re.compile(
+    r" (?:(?:an?|of an?|einer?|eines|d'une?|di|de|d'|van een)(?= )|d'(?=[^\W\d_]))"
+)
 _ALL_DAY = re.compile(r" ?(?:h|hours|Stunden) (?:a|per|am|pro) (?:day|Tag)|/7")  # "24 hours a day"
 _DECADE = re.compile(
     r"(?P<year>(?:\d\d)?\d0)(?:'?s|er(?:[ -]Jahren?)?|-?\u044b?[\u0435\u0445])(?!\w)"

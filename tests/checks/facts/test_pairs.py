@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from support.checked_pairs import Figures, judge, read_pairs
+
+from mistral_cli.checks.facts.compare import check_facts
 
 PAIRS = Path(__file__).with_name("pairs")
 MOST_DOUBTED = 0.02
@@ -21,6 +24,14 @@ def test_planted_errors_are_found_and_true_answers_are_not_doubted(named: bool) 
     assert figures.doubted <= MOST_DOUBTED * figures.true, complaints
     assert figures.found.total() >= LEAST_FOUND * figures.planted.total(), complaints
     assert figures.strays <= MOST_DOUBTED * figures.true, complaints
+
+
+def test_a_sentence_of_the_text_is_not_doubted() -> None:
+    pairs = [*read_pairs(PAIRS), *read_pairs(PAIRS / "held_back")]
+    for source, language in sorted({(pair.source, pair.source_language) for pair in pairs}):
+        for sentence in re.split(r"(?<=[.!?\u3002])\s+", source):
+            checks = check_facts(source, sentence, mode="summary", source_language=language)
+            assert not [each for check in checks for each in check.findings], sentence
 
 
 def test_every_pair_is_what_its_file_says() -> None:
