@@ -32,7 +32,7 @@ _NO_TIME = Timings(0.0, 0.0, 0.0)
 class PartialAnswers:
     """The answers to the requests of one job, by digest. Without a file none is saved.
 
-    `resumed` counts the answers of an earlier run, `count` all of them. Safe for several threads.
+    `resumed` counts the answers of an earlier run. Safe for several threads.
     """
 
     def __init__(self, planner: RequestPlanner | None = None, path: Path | None = None) -> None:
@@ -40,7 +40,13 @@ class PartialAnswers:
         self._path = path
         self._answers: dict[str, Answer] = dict(_read(path)) if path else {}
         self._lock = threading.Lock()
-        self.resumed = self.count = len(self._answers)
+        self._saved = set(self._answers)
+        self.resumed = len(self._answers)
+
+    @property
+    def count(self) -> int:
+        """The number of requests whose answers are saved."""
+        return len(self._saved)
 
     @classmethod
     def of(cls, planner: RequestPlanner, requests: Sequence[PreparedRequest]) -> PartialAnswers:
@@ -60,7 +66,7 @@ class PartialAnswers:
         return self._answers.get(request_digest(self._planner, prepared))
 
     def put(self, prepared: PreparedRequest, answer: Answer) -> None:
-        """Save an answer. Write errors are ignored: the run goes on without a checkpoint."""
+        """Save an answer, in place of an earlier one. The run goes on if it cannot be written."""
         if self._path is None or self._planner is None:
             return
         key = request_digest(self._planner, prepared)
@@ -70,7 +76,7 @@ class PartialAnswers:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
             with os.fdopen(descriptor, "ab") as file:
                 file.write(line.encode() + b"\n")
-            self.count += 1
+            self._saved.add(key)
 
     def delete(self) -> None:
         """Delete the file, once the whole text is answered."""

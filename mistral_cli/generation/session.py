@@ -147,15 +147,18 @@ class Executor:
         self,
         requests: Sequence[PreparedRequest],
         answer: Callable[[PreparedRequest], Answer] | None = None,
+        is_final: Callable[[PreparedRequest, Answer], bool] = lambda *_: True,
     ) -> Iterator[Answer]:
         """The answers to all requests, in order. Each is saved as a checkpoint.
 
-        `answer` runs one of the requests, instead of the method `answer`.
+        `answer` runs one of the requests, instead of the method `answer`. An answer of an earlier
+        run that is not `is_final` is requested again.
         """
         run = answer or self.answer
 
         def resume_or_run(prepared: PreparedRequest) -> Answer:
-            if earlier := self.partial.get(prepared):
+            earlier = self.partial.get(prepared)
+            if earlier and is_final(prepared, earlier):
                 return earlier
             new = run(prepared)
             self.partial.put(prepared, new)

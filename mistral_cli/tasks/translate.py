@@ -166,14 +166,19 @@ class TranslationStrategy(Strategy):
         from mistral_cli.texts.structure import left_out, place, with_breaks
 
         requests = job.requests
-        made: dict[int, tuple[Check, ...]] = {}  # the checks of this run, but not of an earlier one
+        made: dict[int, tuple[Check, ...]] = {}
 
         def translate(prepared: PreparedRequest) -> Answer:
             checked = best_answer(prepared, executor, rules_of(prepared))
             made[id(prepared)] = checked.checks
             return checked.total
 
-        answers = executor.answers(requests, translate)
+        def is_final(prepared: PreparedRequest, earlier: Answer) -> bool:
+            rules = rules_of(prepared)
+            made[id(prepared)] = rules.check(earlier, earlier.attempts)
+            return rules.is_final(made[id(prepared)])
+
+        answers = executor.answers(requests, translate, is_final)
         completed: list[Answer] = []
         texts: list[str] = []
         warnings: list[str] = []
@@ -189,10 +194,9 @@ class TranslationStrategy(Strategy):
                 executor.status(f"{len(completed)} of {len(requests)} segments translated …")
                 text = with_breaks(original, _fit_lines(chunk, answer), job.text_format)
                 where = place(document.document, position, job.text_format)
-                rules = rules_of(chunk)
-                found = made.pop(id(chunk), None) or rules.check(answer, answer.attempts)
+                found = made.pop(id(chunk))
                 with about(where):
-                    check_accepted(answer, found, rules)
+                    check_accepted(answer, found, rules_of(chunk))
                 checks.append(PlacedChecks(found, text, written))
                 if failed := [check for check in found if not check.ok]:
                     warnings.append(f"{where}: {failures(failed, 'translation')}")

@@ -18,6 +18,7 @@ from support.processes import wait_for
 from mistral_cli.checks.check import Check
 from mistral_cli.errors import EngineFailed
 from mistral_cli.generation.answer import Answer, Timings
+from mistral_cli.generation.checking.attempts import AnswerRejected
 from mistral_cli.generation.checking.options import CheckOptions, FactsMode
 from mistral_cli.generation.checking.rules import AnswerRules
 from mistral_cli.generation.checkpoint import PartialAnswers
@@ -136,3 +137,41 @@ def test_a_segment_is_checked_once_and_a_resumed_one_too(
     resumed = respond(job, executor)
     assert len(checked) == 3
     assert resumed.checks == whole.checks
+
+
+def test_a_saved_answer_that_the_checks_refuse_is_requested_again(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+
+    def translated(*answers: str) -> tuple[str, int]:
+        """The text of a run with these answers to its requests, and how many it made."""
+        task = replace(TRANSLATION, checks=CheckOptions(facts=FactsMode.STRICT))
+        ((job,), planner) = jobs_of(task, mistral, "On day 1 we met.\n\nOn day 1 it rained.")
+        model = Model(planner, lambda _: answers[len(model.prompts) - 1])
+        partial = PartialAnswers.of(planner, job.requests)
+        result = respond(job, Executor(planner, model, partial=partial))
+        return result.answer.text, len(model.prompts)
+
+    wrong, right = "Am 9. Tag.", "Am 1. Tag."
+    with pytest.raises(AnswerRejected):
+        translated(right, wrong, wrong)
+    assert translated(right) == (f"{right}\n\n{right}", 1)
+
+
+def test_a_saved_answer_that_was_not_retried_is_requested_again(
+    mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    task = replace(TRANSLATION, checks=CheckOptions(facts=FactsMode.RETRY))
+    ((job,), planner) = jobs_of(task, mistral, "On day 1 we met.\n\nOn day 1 it rained.")
+    partial = PartialAnswers.of(planner, job.requests)
+    for request, attempts in zip(job.requests, (1, 2), strict=True):
+        wrong = Answer("Am 9. Tag.", "stop", 5, Timings(0.0, 0.0, 0.0), attempts=attempts)
+        partial.put(request, wrong)
+    partial = PartialAnswers.of(planner, job.requests)
+    result = respond(
+        job, Executor(planner, Model(planner, lambda _: "Am 1. Tag."), partial=partial)
+    )
+    assert result.answer.text == "Am 1. Tag.\n\nAm 9. Tag."
+    assert partial.count == 2

@@ -107,6 +107,12 @@ class AnswerRules:
         names = {name for rule in self.rules if rule.reaction in reactions for name in rule.names}
         return [check for check in checks if not check.ok and check.name in names]
 
+    def is_final(self, checks: Sequence[Check]) -> bool:
+        """Whether an answer with these `checks` is accepted, and needs no other request."""
+        if self.failed(checks, "fail"):
+            return False
+        return all(each.attempts > 1 for each in self.failed(checks, "retry"))
+
     def rank(self, checks: Sequence[Check]) -> tuple[int, int]:
         """Failed constraints, then all failed checks: the fewer the better."""
         return len(self.failed(checks, "retry", "fail")), sum(not check.ok for check in checks)
