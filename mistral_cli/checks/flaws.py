@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from mistral_cli.checks.check import Check, Finding
 from mistral_cli.checks.language import check_language, language_name, named_language
+from mistral_cli.checks.preamble import is_only_preamble
 from mistral_cli.checks.scripts import script_letters, script_runs, scripts_of
 
 _REPEATED_WORDS = 8  # are a repetition,
@@ -56,6 +57,8 @@ def find_flaws(
     if not any(map(str.isalnum, answer)):
         empty = not answer.strip() and "the answer is empty"
         return (Check("empty", False, found=empty or "the answer has no letters or digits"),)
+    if is_only_preamble(answer, source):
+        return (Check("empty", False, found="the answer announces a text that does not follow"),)
     checks = [
         Check("empty", True),
         _check("repetition", _repetitions(answer, source)),

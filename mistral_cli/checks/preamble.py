@@ -20,6 +20,7 @@ _SAME_LINE = r"[ \t]*(?=\S)(?-i:(?![a-z\u00df-\u00ff\u0430-\u044f]))"  # "is: a 
 _LONGEST_LINE = 200
 _LABEL = re.compile(rf"^[ \t]*[*_#]*\w[\w ]{{0,30}}{_COLON}[ \t]*$", re.MULTILINE)
 _CJK = ("zh", "ja", "ko")
+_TEXT = "..."  # stands for the text that a preamble announces
 
 
 def without_preamble(answer: str, source: str = "") -> str:
@@ -35,6 +36,14 @@ def without_preamble(answer: str, source: str = "") -> str:
     while end := _end_of_preamble(text):
         text = text[end:]
     return text
+
+
+def is_only_preamble(answer: str, source: str = "") -> bool:
+    """True if an answer announces a text that does not follow."""
+    text = answer.strip()
+    if not text.rstrip(" *_").endswith((":", "\uff1a")):
+        return False
+    return without_preamble(f"{text}\n\n{_TEXT}", source) == _TEXT
 
 
 def may_become_preamble(start: str) -> bool:

@@ -146,6 +146,8 @@ def _plan(
 def prompt_builder(task: Task, options: TaskOptions, call: CallContext) -> PromptBuilder:
     """The prompt builder of a run. Raises UsageError for wrong options, templates and schemas."""
     builder = PromptBuilder.of(task, options, call.terminal, call.encoding)
+    if options.raw:
+        task.checks.check_raw()
     checks = task.checks.resolve(builder.template, call.config)
     builder = replace(builder, task=replace(task, checks=checks))
     task.strategy.check(builder, options.overflow)

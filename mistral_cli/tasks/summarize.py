@@ -89,6 +89,7 @@ def summarize(
         "language": language,
     }
     values = {name: value for name, value in options.items() if value is not None}
+    _check_possible(values)
     if extractive:
         others = {"words": words, "bullets": bullets, "max-chars": max_chars, "style": style}
         others |= {"language": language, "grounded": grounded, "cite": cite}
@@ -120,6 +121,12 @@ def _words(value: str) -> int | str:
 
     least, most = word_range(value)
     return int(value) if value.strip().isdigit() else f"{least} to {most}"
+
+
+def _check_possible(values: Mapping[str, Any]) -> None:
+    from mistral_cli.generation.checking.lengths import check_possible
+
+    check_possible(values)
 
 
 class SummaryStrategy(Strategy):
@@ -209,7 +216,7 @@ class SummaryStrategy(Strategy):
             facts_rule,
             flaw_rule,
             is_suspicious,
-            language_rule,
+            language_rules,
             value_of,
         )
         from mistral_cli.generation.checking.lengths import lengths_of
@@ -230,8 +237,7 @@ class SummaryStrategy(Strategy):
         rules = length_rules(lengths, reaction)
         if lengths or options.strict:
             rules.append(completeness(reaction, "summary"))
-        if language:
-            rules.append(language_rule(language, reaction, holds=True))
+        rules += language_rules(language, reaction, holds=True)
         rules.append(flaw_rule(subject, reaction))
         if options.facts_mode is not FactsMode.OFF:
             rules.append(facts_rule(subject, options.facts_mode, translation=False))

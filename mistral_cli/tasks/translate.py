@@ -297,7 +297,7 @@ class TranslationStrategy(Strategy):
         self, subject: Subject, options: CheckOptions, structure: Callable[[str, str], str | None]
     ) -> Iterator[Rule]:
         from mistral_cli.checks.check import Check
-        from mistral_cli.generation.checking.content import facts_rule, flaw_rule, language_rule
+        from mistral_cli.generation.checking.content import facts_rule, flaw_rule, language_rules
         from mistral_cli.generation.checking.rules import Rule, completeness, constraint_reaction
 
         original, glossary = subject.source, self._glossary
@@ -312,8 +312,7 @@ class TranslationStrategy(Strategy):
         if glossary:
             check = partial(_check_glossary, glossary, original)
             yield Rule(("glossary",), check, reaction, holds=options.strict)
-        if subject.language:
-            yield language_rule(subject.language, reaction, holds=options.strict)
+        yield from language_rules(subject.language, reaction, holds=options.strict)
         yield flaw_rule(subject, reaction)
         if options.facts_mode is not FactsMode.OFF:
             yield facts_rule(subject, options.facts_mode, translation=True)

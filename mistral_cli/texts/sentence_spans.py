@@ -36,10 +36,10 @@ def full_sentences(text: str, source: str = "", language: str | None = None) -> 
     """The sentences of `text` that say something: without headings, labels and single words.
 
     Nor are code, tables and mere links sentences; `source` may be a file in Markdown. If the text
-    has no others, all of them.
+    has no full sentence, its headings, labels and single words.
     """
-    spans = [span for span in _prose_sentences(text, source, language) if _is_full(text, span)]
-    return spans or sentence_spans(text, language)
+    spans = list(_prose_sentences(text, source, language))
+    return [span for span in spans if _is_full(text, span)] or spans
 
 
 def _prose_sentences(text: str, source: str, language: str | None) -> Iterator[Span]:

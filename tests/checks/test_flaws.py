@@ -57,6 +57,14 @@ def test_an_answer_without_words_is_empty(answer: str) -> None:
     assert flaws(answer) == ["empty"]
 
 
+def test_an_answer_that_only_announces_a_text_is_empty() -> None:
+    assert flaws("Sure, here is the summary:") == ["empty"]
+    assert flaws("**Here is the summary:**", source="The pier is closed.") == ["empty"]
+    assert flaws("Voici le r\u00e9sum\u00e9 :", source="Here is the summary:") == []
+    assert flaws("Sure, here is the summary: it rained.") == []
+    assert flaws("Of course!") == []
+
+
 LOOP = "The committee decided to close the old bridge for the summer. "
 REPEATED = [
     LOOP * 3,

@@ -116,8 +116,12 @@ def flaw_rule(subject: Subject, reaction: Reaction) -> Rule:
     return Rule(names, run, reaction, holds=reaction == "fail", at_beginning=True)
 
 
-def language_rule(language: str, reaction: Reaction, *, holds: bool) -> Rule:
-    """The language that the user asked for; no check where it cannot be told."""
+def language_rules(language: str | None, reaction: Reaction, *, holds: bool) -> list[Rule]:
+    """The rule that the answer is in the language that the user named, if that is one we know."""
+    from mistral_cli.checks.language import named_language
+
+    if not language or not named_language(language):
+        return []
 
     def run(answer: Answer) -> Iterator[Check]:
         from mistral_cli.checks.language import check_language
@@ -125,7 +129,7 @@ def language_rule(language: str, reaction: Reaction, *, holds: bool) -> Rule:
         if check := check_language(answer.text, language):
             yield check
 
-    return Rule(("language",), run, reaction, language, holds=holds, at_beginning=True)
+    return [Rule(("language",), run, reaction, language, holds=holds, at_beginning=True)]
 
 
 def facts_rule(subject: Subject, mode: FactsMode, *, translation: bool) -> Rule:

@@ -28,6 +28,7 @@ _RANGE = re.compile(r"(\d{1,6})(?:\s*[-\u2013]\s*(\d{1,6}))?")
 
 # "About N words" holds from N - 20 % to N + 20 %, and within two words of N in any case.
 _TOLERANCE, _LEAST_TOLERANCE = 0.2, 2
+_LEAST_CHARACTERS = 2  # of a sentence or bullet point
 
 
 class Length(Protocol):
@@ -154,6 +155,22 @@ def lengths_of(values: Mapping[str, Any]) -> tuple[Length, ...]:
     if most := values.get("max_chars"):
         lengths.append(CharacterLength(most, language))
     return tuple(lengths)
+
+
+def check_possible(values: Mapping[str, Any]) -> None:
+    """Refuse lengths that no text has together. Raises UsageError."""
+    unit = "sentences" if values.get("sentences") else "bullets"
+    units, words, most = values.get(unit) or 0, values.get("words"), values.get("max_chars")
+    least_words, most_words = word_range(str(words)) if words else (0, 0)
+    wrong = None
+    if words and units > most_words:
+        wrong = f"{counted(units, unit)} cannot have {most_words} words"
+    elif most and _LEAST_CHARACTERS * units > most:
+        wrong = f"{counted(units, unit)} cannot have {counted(most, 'characters')}"
+    elif most and least_words > most:  # a Chinese word may be one character
+        wrong = f"{counted(least_words, 'words')} cannot have {counted(most, 'characters')}"
+    if wrong:
+        raise UsageError(wrong, hint="Change or drop one of the options.")
 
 
 def word_range(value: str) -> tuple[int, int]:

@@ -89,6 +89,19 @@ class CheckOptions:
         }
         return {name: value for name, value in changes.items() if value}
 
+    def check_raw(self) -> None:
+        """Refuse options that a `--raw` prompt cannot follow. Raises UsageError."""
+        options = {
+            "--strict": self.strict,
+            "--facts": self.facts not in (None, FactsMode.OFF),
+            "--no-preamble": self.preamble is False,
+        }
+        if wrong := next((name for name, is_set in options.items() if is_set), None):
+            raise UsageError(
+                f"{wrong} and --raw cannot be combined",
+                hint="Drop one of them: the answer to a raw prompt is neither checked nor changed.",
+            )
+
     def resolve(self, template: Template, config: Config) -> CheckOptions:
         """These options; what they leave open comes from the template, else the configuration.
 
@@ -107,11 +120,14 @@ def _facts_mode(value: str) -> FactsMode:
         return FactsMode(value)
     except ValueError:
         raise UsageError(
-            f"{value!r} is not a mode of facts", hint=f"Write one of: {', '.join(FactsMode)}."
+            f"facts cannot be {value!r} in the configuration",
+            hint=f"Write one of: {', '.join(FactsMode)}.",
         ) from None
 
 
 def _is_on(value: str) -> bool:
     if value not in ("on", "off"):
-        raise UsageError(f"{value!r} is not a value of preamble", hint="Write on or off.")
+        raise UsageError(
+            f"preamble cannot be {value!r} in the configuration", hint="Write on or off."
+        )
     return value == "on"

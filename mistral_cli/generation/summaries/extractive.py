@@ -185,7 +185,7 @@ def _chosen(
     start = 0
     for count, answer in zip(shown, answers, strict=True):
         numbers = map(int, re.findall(r"\d+", answer.text))
-        yield from (spans[start + n - 1] for n in numbers if n <= count)
+        yield from (spans[start + n - 1] for n in numbers if 0 < n <= count)
         start += count
 
 

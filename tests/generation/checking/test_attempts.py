@@ -93,7 +93,7 @@ def ask(
     [
         # fewer failed constraints
         ({"sentences": 3, "max_chars": 30}, ["One. Two.", "One. Two. Three."], 1, []),
-        ({"sentences": 5, "max_chars": 9}, [THREE, "One. Two."], 1, ["sentences"]),
+        ({"sentences": 5, "max_chars": 10}, [THREE, "One. Two."], 1, ["sentences"]),
         # as many: the first
         ({"sentences": 4}, [THREE, TWO], 0, ["sentences"]),
         ({"sentences": 4}, [TWO, THREE], 0, ["sentences"]),
@@ -229,6 +229,10 @@ def test_a_text_without_constraints_streams_from_its_first_word(mistral: Path) -
 def test_a_constraint_holds_the_text_back_until_it_is_checked(mistral: Path) -> None:
     _, _, printed = ask(summarize(sentences=3), mistral, TEXT, [THREE])
     assert printed.deltas == [THREE]
+    # A language that cannot be checked holds nothing back.
+    result, _, printed = ask(summarize(language="Klingon"), mistral, TEXT, [THREE])
+    assert len(printed.deltas) > 3
+    assert "language" not in {check.name for check in result.checks}
 
 
 def test_a_preamble_is_removed_from_text_that_streams(mistral: Path) -> None:
@@ -336,7 +340,7 @@ def test_the_option_is_before_the_template_and_that_before_the_configuration(
     # A prompt of the user's own may have any facts.
     assert generate().checks.resolve(header, config).facts_mode is FactsMode.OFF
     for wrong in (Config(facts="always"), Config(preamble="yes")):
-        with pytest.raises(UsageError, match="is not a"):
+        with pytest.raises(UsageError, match=r"cannot be '(always|yes)' in the configuration"):
             wants.resolve(plain, wrong)
     path.write_text('+++\nfacts = "always"\n+++\n{{ text }}')
     with pytest.raises(UsageError, match="'facts' in its header must be one of: report, retry"):
@@ -356,6 +360,17 @@ def test_a_report_does_not_change_the_identity_of_a_row() -> None:
         "strict": True,
     }
     assert generate(preamble=True).checks.identity == {"preamble": True}
+
+
+@pytest.mark.parametrize(
+    "options", [("--strict",), ("--facts", "report"), ("--facts", "strict"), ("--no-preamble",)]
+)
+def test_a_raw_prompt_cannot_be_checked(run: Run, mistral: Path, options: tuple[str, ...]) -> None:
+    call = ("summarize", "A text.", "-m", mistral, "--engine", "fake", "--raw")
+    refused = run(*call, *options)
+    assert (refused.status, refused.stdout) == (2, "")
+    assert f"{options[0]} and --raw cannot be combined" in refused.stderr
+    assert run(*call, "--facts", "off", "--preamble").status == 0
 
 
 def test_a_dry_run_shows_the_checks_that_apply(run: Run, mistral: Path) -> None:

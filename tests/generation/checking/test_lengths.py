@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from typing import Any
+
 import pytest
 
 from mistral_cli.errors import UsageError
@@ -32,6 +35,25 @@ def test_about_n_words_has_a_tolerance_and_a_range_has_none(
 def test_other_values_of_words_are_refused(value: str) -> None:
     with pytest.raises(UsageError, match="--words cannot be"):
         summarize(words=value)
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"sentences": 5, "words": "3"}, None),
+        ({"sentences": 6, "words": "3"}, "6 sentences cannot have 5 words"),
+        ({"bullets": 4, "words": "2-3"}, "4 bullet points cannot have 3 words"),
+        ({"sentences": 5, "max_chars": 10}, None),
+        ({"sentences": 6, "max_chars": 10}, "6 sentences cannot have 10 characters"),
+        ({"words": "60", "max_chars": 48}, None),
+        ({"words": "60", "max_chars": 47}, "48 words cannot have 47 characters"),
+    ],
+)
+def test_lengths_that_no_text_has_together_are_refused(
+    options: dict[str, Any], wrong: str | None
+) -> None:
+    with pytest.raises(UsageError, match=wrong) if wrong else nullcontext():
+        summarize(**options)
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,8 @@ def test_headings_and_single_words_are_no_choice() -> None:
     assert of(TEXT, sentence_spans(TEXT)) == ["Minutes of May", *SENTENCES, "Thanks."]
     assert of("Thanks.", full_sentences("Thanks.")) == ["Thanks."]
     assert full_sentences("-- \n") == []
+    assert full_sentences("| a | b |\n|---|---|\n| 1 | 2 |\n") == []
+    assert full_sentences("```\nx = 1\n```\n", "notes.md") == []
     chinese = "\u59d4\u5458\u4f1a\u661f\u671f\u4e8c\u5f00\u4f1a\u3002" * 2
     assert len(full_sentences(chinese)) == 2
 
@@ -89,7 +91,7 @@ def test_code_tables_and_mere_links_are_no_choice() -> None:
     letter = "    We met on Tuesday, as planned."  # indented code only in Markdown
     assert of(letter, full_sentences(letter)) == [letter.strip()]
     only_code = "```\nfor each boat: sail it home\n```"
-    assert full_sentences(only_code) == sentence_spans(only_code)
+    assert full_sentences(only_code) == []
 
 
 def test_a_readme_has_only_prose_to_choose() -> None:
