@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch.report.table import count, quantity, timings_of
 from mistral_cli.engines.isolated.handle import EngineProcess
@@ -14,7 +14,6 @@ from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import collect
 from mistral_cli.generation.checking.rules import PlannedCheck, planned_fields
 from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
-from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
     from mistral_cli.batch.capacity import BatchPlan
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.engines.types import Request
     from mistral_cli.system.reporter import Reporter
-    from mistral_cli.system.terminal import Terminal
 
 _SAMPLE_TOKENS = 16
 
@@ -38,16 +36,64 @@ class Speed:
     from_earlier_rows: bool
 
 
-def print_estimate(
+@dataclass(frozen=True)
+class BatchEstimate:
+    """What a run would do: numbers of rows, requests and tokens, and its time.
+
+    The fields are those of the JSON object of a dry run. `basis` says how the seconds were
+    estimated, if they were.
+    """
+
+    rows: int
+    done: int
+    failed_before: int
+    orphaned: int
+    to_do: int
+    would_fail: int
+    requests: int
+    prompt_tokens: int
+    context_length: int
+    parallel: int
+    checks: Sequence[PlannedCheck]
+    estimated_seconds: float | None
+    basis: str = ""
+
+    def fields(self) -> dict[str, Any]:
+        """Return the JSON object."""
+        seconds = self.estimated_seconds
+        return {
+            "rows": self.rows,
+            "done": self.done,
+            "failed_before": self.failed_before,
+            "orphaned": self.orphaned,
+            "to_do": self.to_do,
+            "would_fail": self.would_fail,
+            "requests": self.requests,
+            "prompt_tokens": self.prompt_tokens,
+            "context_length": self.context_length,
+            "parallel": self.parallel,
+            "checks": [planned_fields(check) for check in self.checks],
+            "estimated_seconds": None if seconds is None else round(seconds),
+        }
+
+    def report(self, reporter: Reporter) -> None:
+        """Print the checks and the time as notes."""
+        if self.checks:
+            reporter.note(f"checks: {', '.join(map(str, self.checks))}")
+        if self.basis:
+            reporter.note(f"about {_time(self.estimated_seconds or 0)} {self.basis}")
+
+
+def estimate_batch(
     prompts: RowPrompts,
     plan: BatchPlan,
     resume: ResumePlan,
     todo: Sequence[WorkItem],
     existing: Iterable[Record],
     orphans: int,
-    terminal: Terminal,
-) -> None:
-    """Print counts, tokens and the estimated time as JSON, and the time also as a note."""
+    reporter: Reporter,
+) -> BatchEstimate:
+    """Count rows and tokens; the speed is that of `existing` results, or of a short sample."""
     planner, requests, would_fail = plan.planner, list[PreparedRequest](), 0
     checks: dict[PlannedCheck, None] = {}  # those of all rows, each once
     for item in todo:
@@ -59,40 +105,35 @@ def print_estimate(
             requests += job.requests
         except MistralCliError as error:
             would_fail += 1
-            terminal.info(f"{item.row.id} would fail: {error.message}")
+            reporter.info(f"{item.row.id} would fail: {error.message}")
     prompt_tokens = sum(request.prompt_tokens for request in requests)
-    speed = _speed_of(existing) or _sampled_speed(requests, planner, terminal)
-    seconds = None if requests else 0.0
+    speed = _speed_of(existing) or _sampled_speed(requests, planner, reporter)
+    seconds, basis = (None if requests else 0.0), ""
     if speed:
         answer_tokens = len(requests) * speed.answer_tokens
         seconds = prompt_tokens / speed.prefill + answer_tokens / speed.generation
-    write_envelope(
-        terminal,
-        {
-            "command": f"batch {prompts.task.name}",
-            "rows": len(resume.todo) + len(resume.done) + len(resume.failed),
-            "done": len(resume.done),
-            "failed_before": len(resume.failed),
-            "orphaned": orphans,
-            "to_do": len(todo),
-            "would_fail": would_fail,
-            "requests": len(requests),
-            "prompt_tokens": prompt_tokens,
-            "context_length": planner.load.context_length,
-            "parallel": plan.parallel,
-            "checks": [planned_fields(check) for check in checks],
-            "estimated_seconds": None if seconds is None else round(seconds),
-        },
-    )
-    if checks:
-        terminal.note(f"checks: {', '.join(map(str, checks))}")
     if speed and requests:
         basis = "at most, measured on the first row"
         if speed.from_earlier_rows:
             basis = "at the speed of earlier rows"
         merges = plan.in_chunks and prompts.task.strategy.asks_about_answers
         extra = "; merging the summaries takes extra time" if merges else ""
-        terminal.note(f"about {_time(seconds or 0)} {basis}, one row at a time{extra}")
+        basis = f"{basis}, one row at a time{extra}"
+    return BatchEstimate(
+        rows=len(resume.todo) + len(resume.done) + len(resume.failed),
+        done=len(resume.done),
+        failed_before=len(resume.failed),
+        orphaned=orphans,
+        to_do=len(todo),
+        would_fail=would_fail,
+        requests=len(requests),
+        prompt_tokens=prompt_tokens,
+        context_length=planner.load.context_length,
+        parallel=plan.parallel,
+        checks=tuple(checks),
+        estimated_seconds=seconds,
+        basis=basis,
+    )
 
 
 def _speed_of(records: Iterable[Record]) -> Speed | None:

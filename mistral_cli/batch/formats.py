@@ -27,15 +27,25 @@ _ID_PREFIX = "batch_req_local_"  # OpenAI's ids are opaque; ours contain the rec
 
 
 def answer_record(
-    row: Row, key: str, result: Result, *, exact: bool, clock: Mapping[str, float]
+    row: Row,
+    key: str,
+    result: Result,
+    *,
+    exact: bool,
+    clock: Mapping[str, float],
+    memory: int | None = None,
 ) -> Record:
-    """Return the record of a row that was answered; `clock` is added to its timings."""
+    """Return the record of a row that was answered; `clock` is added to its timings.
+
+    `memory` is the peak of the engine's process so far, in bytes, if it is known.
+    """
     answer, planner = answer_fields(result, exact=exact), result.planner
     return {
         "id": row.id,
         "source": row.source,
         **answer,
         "timings": {**answer["timings"], **clock},
+        "memory": memory,
         "seed": result.prepared.request.sampling.seed,
         "warnings": [*row.warnings, *result.warnings],
         "model": planner.config.model_name,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
@@ -39,54 +39,72 @@ from mistral_cli.generation.session import open_planned
 from mistral_cli.models.call import prepare_call
 from mistral_cli.models.checksums import model_digest
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
+from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.estimate import BatchEstimate
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.generation.task import Task
     from mistral_cli.models.call import CallContext
-    from mistral_cli.system.reporter import Reporter
     from mistral_cli.system.terminal import Terminal
 
 
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Process the rows that have no result yet. Raises MistralCliError."""
+    with stoppable_batch(options, terminal):
+        _check_options(task, names, options)
+        call = prepare_call(
+            terminal,
+            quiet=options.quiet,
+            verbose=options.verbose,
+            offline=options.offline,
+            encoding=options.encoding,
+        )
+        task, options = task.with_files(call), task.adjusted(options.decoded(call))
+        builder = prompt_builder(task, options, call)
+        prompts = RowPrompts(task, builder, options.prompt)
+        rows = _read_rows(names, task, options, call)
+        with prepared_run(prompts, rows, options, call, are_all=not reads_stdin(names)) as run:
+            if options.dry_run:
+                estimate = run.estimate()
+                write_envelope(terminal, {"command": f"batch {task.name}", **estimate.fields()})
+                estimate.report(terminal)
+            else:
+                run.run()
+
+
+@contextmanager
+def stoppable_batch(options: BatchOptions, terminal: Terminal) -> Iterator[None]:
+    """Raise Stopped where a signal comes before the first row is processed."""
     with on_stop(request_stop):
         try:
-            _run(task, names, options, terminal)
+            yield
         except StopRequested as stopped:
             terminal.clear_status()
             message = "stopped before the first row"
             raise stop_error(stopped.number, message, _resume_hint(options)) from None
 
 
-def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
-    if task.jsonl:
-        raise UsageError(
-            "--jsonl does not apply to a batch, which always writes JSON Lines",
-            hint="Use --many instead of --jsonl.",
-        )
-    requested_slots(options)
-    check_prune(names, options)
-    check_only_failed(options)
-    call = prepare_call(
-        terminal,
-        quiet=options.quiet,
-        verbose=options.verbose,
-        offline=options.offline,
-        encoding=options.encoding,
-    )
-    if options.report:
-        check_report(options.report, options.output)
-    check_page(task, options)
-    task, options = task.with_files(call), task.adjusted(options.decoded(call))
-    builder = prompt_builder(task, options, call)
-    rows = _read_rows(names, task, options, call)
-    prompts = RowPrompts(task, builder, options.prompt)
+@contextmanager
+def prepared_run(
+    prompts: RowPrompts,
+    rows: Sequence[Row],
+    options: BatchOptions,
+    call: CallContext,
+    *,
+    are_all: bool = False,
+) -> Iterator[BatchRun]:
+    """Yield the run of a batch; its results stay open for reading until the `with` block ends.
+
+    `options` are decoded. If the rows `are_all` of the batch, results of others are orphaned.
+    Raises MistralCliError.
+    """
+    task, terminal = prompts.task, call.terminal
     prompts.check(rows)
     config = resolve_config(
-        builder.template,
+        prompts.builder.template,
         options,
         call.config,
         terminal,
@@ -97,26 +115,32 @@ def _run(task: Task, names: Sequence[str], options: BatchOptions, terminal: Term
     )
     digest = model_digest(config.model, terminal)
     items = [prompts.item(row, config, digest) for row in rows]
-    structured = builder.spec is not None
+    structured = prompts.builder.spec is not None
     rewrites = task.strategy.rewrites
     with open_sink(
         options, items, structured=structured, rewrites=rewrites, terminal=terminal
     ) as sink:
-        orphans = 0 if reads_stdin(names) else len(sink.orphans(items))
+        orphans = len(sink.orphans(items)) if are_all else 0
         resume = sink.resume_plan(items, options)
         todo = resume.todo[: options.limit]
         for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
             item.prompt = None  # only the rows of this run need one
-        if options.dry_run:
-            from mistral_cli.batch.estimate import print_estimate
+        yield BatchRun(prompts, config, options, sink, terminal, items, resume, todo, orphans)
 
-            with plan_batch(prompts, config, todo, options, terminal) as plan:
-                print_estimate(
-                    prompts, plan, resume, todo, sink.existing_records(), orphans, terminal
-                )
-            return
-        run = BatchRun(prompts, config, options, sink, terminal, items, resume, orphans)
-        run.run(todo)
+
+def _check_options(task: Task, names: Sequence[str], options: BatchOptions) -> None:
+    """Raise UsageError for options that exclude each other, or a page at a wrong place."""
+    if task.jsonl:
+        raise UsageError(
+            "--jsonl does not apply to a batch, which always writes JSON Lines",
+            hint="Use --many instead of --jsonl.",
+        )
+    requested_slots(options)
+    check_prune(names, options)
+    check_only_failed(options)
+    if options.report:
+        check_report(options.report, options.output)
+    check_page(task, options)
 
 
 def _read_rows(
@@ -142,17 +166,19 @@ def _read_rows(
 class BatchRun:
     """One run of a batch; `records` are those of this run, without their texts.
 
-    `orphans` is the number of results whose rows are no longer among the inputs. `kept` are the
-    records that were worse than the earlier ones of their rows, which stay.
+    `todo` are the items to process. `orphans` is the number of results whose rows are no longer
+    among the inputs. `kept` are the records that were worse than the earlier ones of their rows,
+    which stay.
     """
 
     prompts: RowPrompts
     config: RunConfig
     options: BatchOptions
     sink: Sink
-    reporter: Reporter
+    terminal: Terminal
     items: Sequence[WorkItem]
     resume: ResumePlan
+    todo: Sequence[WorkItem]
     orphans: int
     records: list[Record] = field(default_factory=list)
     kept: list[Record] = field(default_factory=list)
@@ -163,12 +189,27 @@ class BatchRun:
         path = self.prompts.task.html
         self._highlights = RowHighlights(path, self.prompts, self.items) if path else None
 
-    def run(self, todo: Sequence[WorkItem]) -> None:
-        """Process the items `todo`. Raises RowsFailed if rows failed, now or in an earlier run."""
+    def estimate(self) -> BatchEstimate:
+        """What a run would process, and how long it may take."""
+        from mistral_cli.batch.estimate import estimate_batch
+
+        with plan_batch(self.prompts, self.config, self.todo, self.options, self.terminal) as plan:
+            return estimate_batch(
+                self.prompts,
+                plan,
+                self.resume,
+                self.todo,
+                self.sink.existing_records(),
+                self.orphans,
+                self.terminal,
+            )
+
+    def run(self) -> None:
+        """Process the items. Raises RowsFailed if rows failed, now or in an earlier run."""
         error: MistralCliError | None = None
         try:
-            if todo:
-                self._process(todo)
+            if self.todo:
+                self._process(self.todo)
         except StopRequested as stopped:
             message = f"stopped: {self._tally}"
             error = stop_error(stopped.number, message, _resume_hint(self.options))
@@ -186,7 +227,7 @@ class BatchRun:
                     step()
                 except MistralCliError as raised:
                     if error:
-                        self.reporter.error(raised.message, raised.hint)
+                        self.terminal.error(raised.message, raised.hint)
                     error = error or raised
         if error:
             raise error
@@ -218,7 +259,7 @@ class BatchRun:
 
     def _answers(self, todo: Sequence[WorkItem]) -> Generator[Record]:
         """Open the model and yield the record of each item as it is finished."""
-        options, reporter = self.options, self.reporter
+        options, reporter = self.options, self.terminal
         with ExitStack() as resources:
             # The engine's process starts while the batch is planned.
             process = resources.enter_context(closing(EngineProcess()))
@@ -269,23 +310,23 @@ class BatchRun:
 
     def _summarize(self, error: MistralCliError | None) -> None:
         """Print the tally, unless `error` contains it, and the tables of checks and failures."""
-        self.reporter.clear_status()
+        self.terminal.clear_status()
         if not isinstance(error, Stopped):
-            self.reporter.note(self._tally)
+            self.terminal.note(self._tally)
         if self.orphans:
-            self.reporter.note(orphans_note(self.orphans, pruned=self.pruned))
+            self.terminal.note(orphans_note(self.orphans, pruned=self.pruned))
         if self.kept:
-            self.reporter.note(kept_note(self.kept))
+            self.terminal.note(kept_note(self.kept))
         if lines := checks_table(self._answered()):
             for line in lines:
-                self.reporter.note(line)
+                self.terminal.note(line)
             if self.options.can_resume:
-                self.reporter.note("--only-failed-checks processes these rows again")
+                self.terminal.note("--only-failed-checks processes these rows again")
         failed = [each for each in (*self.records, *self.kept) if each["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:
             failed += [each for each in self.sink.existing_records() if each["id"] in earlier]
         for line in failures_table(failed):
-            self.reporter.error_detail(line)
+            self.terminal.error_detail(line)
 
     def _answered(self) -> Iterator[Record]:
         """The answers of this run, and those of earlier runs if one of them failed a check."""

@@ -18,6 +18,7 @@ from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.reasoning import refuse_unanswered
 from mistral_cli.generation.session import Executor, ignore
 from mistral_cli.generation.writers import NULL_WRITER
+from mistral_cli.system.machine import resident_peak
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -59,7 +60,14 @@ class Worker:
             return self.failure(item, error)
         except Exception as error:
             return self.failure(item, limit_reached(error) or _bug(error))
-        return answer_record(item.row, item.key, result, exact=self.exact, clock=self._clock())
+        return answer_record(
+            item.row,
+            item.key,
+            result,
+            exact=self.exact,
+            clock=self._clock(),
+            memory=resident_peak(self._session.pid),
+        )
 
     def failure(self, item: WorkItem, error: MistralCliError) -> Record:
         """Return the record of an item that failed."""

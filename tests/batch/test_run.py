@@ -14,7 +14,7 @@ KEYS = {
     "id", "source", "text", "finish_reason", "prompt_tokens", "adapters",
     "cached_tokens",
     "completion_tokens", "reasoning_tokens", "checks", "chunks",
-    "left_out", "timings", "seed", "warnings", "model", "engine", "error", "key",
+    "left_out", "timings", "memory", "seed", "warnings", "model", "engine", "error", "key",
 }  # fmt: skip
 
 

@@ -13,10 +13,14 @@ _ID = "id"
 
 @dataclass(frozen=True)
 class Columns:
-    """The columns' names. Without `id`, the column "id" is used if there is one."""
+    """The columns' names. Without `id`, the column "id" is used if there is one.
+
+    `expected` has the known answer, or columns named `expected.NAME` have its fields.
+    """
 
     text: str
     id: str | None
+    expected: str | None = None
 
     def check(self, header: Sequence[str], name: str) -> None:
         """Raise UsageError if the table `name` has a header that lacks one of the columns."""
@@ -52,6 +56,14 @@ class Columns:
                 f"{where}: {self.text!r} is not a string", hint="Write the text as a JSON string."
             )
         return text
+
+    def expected_of(self, values: Mapping[str, Any]) -> Any:
+        """Return the known answer, or None if there is none."""
+        if self.expected is None or self.expected in values:
+            return values.get(self.expected or "")
+        start = f"{self.expected}."
+        named = {name: value for name, value in values.items() if name.startswith(start)}
+        return {name.removeprefix(start): value for name, value in named.items()} or None
 
 
 def scalar_fields(values: Mapping[str, Any]) -> dict[str, str]:

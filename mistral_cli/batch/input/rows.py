@@ -49,7 +49,7 @@ class Row:
     request has a `conversation` and `overrides` (settings under our options' names) instead of a
     text. If the row is a whole file, `path` is that file, `relative` its path below the folder or
     the fixed part of the glob, and `original` as in `Text`. `warnings` are about how the row was
-    read.
+    read. `expected` is the known answer, which only an evaluation reads.
     """
 
     id: str
@@ -63,6 +63,7 @@ class Row:
     original: str = field(default="", compare=False)
     error: MistralCliError | None = None
     warnings: tuple[str, ...] = ()
+    expected: Any = None
 
 
 class InputRows(NamedTuple):
@@ -80,6 +81,7 @@ def read_rows(
     input_format: InputFormat | None = None,
     text_field: str | None = None,
     id_field: str | None = None,
+    expected_field: str | None = None,
     encoding: str = AUTO,
     has_header: bool = True,
 ) -> InputRows:
@@ -89,7 +91,7 @@ def read_rows(
     `find_input_files`. A problem with one row becomes its `error`. Raises UsageError for a name
     that matches no file, a missing column, a repeated id, and if there are no rows at all.
     """
-    columns = Columns(text_field or _TEXT, id_field)
+    columns = Columns(text_field or _TEXT, id_field, expected_field)
     rows: list[Row] = []
     files, unread = find_input_files(names, terminal, outputs)
     for file in files:
@@ -216,7 +218,7 @@ def _fields_row(values: Mapping[str, Any], where: str, columns: Columns) -> Row:
         text = columns.text_of(values, where)
     except UsageError as error:
         return Row(row_id, where, fields=fields, error=error)
-    return _not_blank(Row(row_id, where, text, fields))
+    return _not_blank(Row(row_id, where, text, fields, expected=columns.expected_of(values)))
 
 
 def _not_blank(row: Row) -> Row:
