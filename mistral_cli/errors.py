@@ -23,6 +23,7 @@ class ExitCode(IntEnum):
     GPU_REQUIRED = 8
     ENGINE_FAILED = 9
     ROWS_FAILED = 10
+    GATE_FAILED = 11
     HUNG_UP = 129
     INTERRUPTED = 130
     TERMINATED = 143
@@ -45,6 +46,7 @@ _MEANINGS = {
     ExitCode.GPU_REQUIRED: "a GPU is required but not available",
     ExitCode.ENGINE_FAILED: "the engine failed",
     ExitCode.ROWS_FAILED: "some rows of a batch failed, now or in an earlier run",
+    ExitCode.GATE_FAILED: "a --gate of an evaluation does not hold",
     ExitCode.HUNG_UP: "stopped because the terminal was closed (SIGHUP)",
     ExitCode.INTERRUPTED: "interrupted (Ctrl-C)",
     ExitCode.TERMINATED: "terminated (SIGTERM)",
@@ -155,6 +157,12 @@ class RowsFailed(MistralCliError):
     """Some rows of a batch failed; the results contain their errors."""
 
     exit_code = ExitCode.ROWS_FAILED
+
+
+class GateFailed(MistralCliError):
+    """A figure of an evaluation does not keep the bound that a gate sets."""
+
+    exit_code = ExitCode.GATE_FAILED
 
 
 class Stopped(MistralCliError):

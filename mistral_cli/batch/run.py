@@ -168,7 +168,7 @@ class BatchRun:
 
     `todo` are the items to process. `orphans` is the number of results whose rows are no longer
     among the inputs. `kept` are the records that were worse than the earlier ones of their rows,
-    which stay.
+    which stay. `retries_checks` is False for a command without `--only-failed-checks`.
     """
 
     prompts: RowPrompts
@@ -183,6 +183,7 @@ class BatchRun:
     records: list[Record] = field(default_factory=list)
     kept: list[Record] = field(default_factory=list)
     pruned: bool = False
+    retries_checks: bool = True
 
     def __post_init__(self) -> None:
         """Prepare the page of `--html`."""
@@ -320,7 +321,7 @@ class BatchRun:
         if lines := checks_table(self._answered()):
             for line in lines:
                 self.terminal.note(line)
-            if self.options.can_resume:
+            if self.options.can_resume and self.retries_checks:
                 self.terminal.note("--only-failed-checks processes these rows again")
         failed = [each for each in (*self.records, *self.kept) if each["error"] is not None]
         if earlier := {item.row.id for item in self.resume.failed}:

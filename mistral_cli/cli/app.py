@@ -25,6 +25,7 @@ from mistral_cli.tasks import TASKS
 
 COMMANDS = {
     "batch": "mistral_cli.cli.commands.batch:batch",
+    "evaluate": "mistral_cli.cli.commands.evaluate:evaluate",
     "finetune": "mistral_cli.cli.commands.finetune:finetune",
     "serve": "mistral_cli.cli.commands.serve:serve",
     "models": "mistral_cli.cli.commands.models:models",

@@ -17,7 +17,7 @@ import inspect
 import math
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib import import_module
@@ -70,6 +70,18 @@ def expand(**makers: Callable[..., Any]) -> Callable[[Callable[..., None]], Call
         return command
 
     return decorate
+
+
+def without(maker: Callable[..., Any], names: Collection[str]) -> Callable[..., Any]:
+    """Return `maker` as a function that lacks the parameters `names`: they have their defaults."""
+
+    def make(**values: Any) -> Any:
+        return maker(**values)
+
+    parameters = [each for name, each in _parameters(maker).items() if name not in names]
+    make.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    make.__annotations__ = {each.name: each.annotation for each in parameters}
+    return make
 
 
 def _parameters(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:

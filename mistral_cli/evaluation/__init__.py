@@ -1,0 +1,1 @@
+"""Evaluations: tasks on texts with known answers, and the differences between configurations."""
