@@ -29,6 +29,7 @@ _BLOCK = 2_000_000  # counts that are in memory at once
 # which is below 5 %.
 _FEWEST_DIFFERENT_ROWS = 6
 _SAME = 1e-12
+_DEVIATIONS = 1.96  # on either side, for 95 % of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,8 @@ class Interval:
 class Difference:
     """How far `second` is above `first` in a metric, and whether the rows are enough to tell.
 
-    `different_rows` is the number of rows in which they differ at all.
+    `spread` is the standard deviation of the samples' differences, and `different_rows` the number
+    of rows in which they differ at all.
     """
 
     metric: Metric
@@ -52,6 +54,7 @@ class Difference:
     rows: int
     difference: float
     interval: Interval
+    spread: float
     different_rows: int
 
     @property
@@ -64,12 +67,12 @@ class Difference:
     def rows_needed(self) -> int | None:
         """About how many rows would tell, if the difference stays; None if it is 0 or clear.
 
-        The width of an interval falls with the square root of the number of rows.
+        The spread falls with the square root of the number of rows. It says more than the bounds,
+        which have few different values if few rows differ.
         """
         if self.is_clear or abs(self.difference) < _SAME:
             return None
-        bound = self.interval.low if self.difference > 0 else self.interval.high
-        needed = self.rows * max((self.difference - bound) / self.difference, 1.0) ** 2
+        needed = self.rows * (_DEVIATIONS * self.spread / self.difference) ** 2
         needed = max(needed, self.rows * _FEWEST_DIFFERENT_ROWS / max(self.different_rows, 1))
         return _two_digits(max(needed, self.rows + 1))
 
@@ -100,7 +103,8 @@ def difference(first: Metric, second: Metric, names: tuple[str, str]) -> Differe
 
     rows = len(first.statistics)
     assert rows == len(second.statistics)
-    low, high = np.percentile(_sampled(second) - _sampled(first), _PERCENTILES)
+    samples = _sampled(second) - _sampled(first)
+    low, high = np.percentile(samples, _PERCENTILES)
     scores = [
         [metric.score(row) for row in metric.statistics.tolist()] for metric in (first, second)
     ]
@@ -110,6 +114,7 @@ def difference(first: Metric, second: Metric, names: tuple[str, str]) -> Differe
         rows=rows,
         difference=second.value - first.value,
         interval=Interval(float(low), float(high)),
+        spread=float(samples.std()),
         different_rows=sum(abs(a - b) > _SAME for a, b in zip(*scores, strict=True)),
     )
 
