@@ -105,9 +105,6 @@ def difference(first: Metric, second: Metric, names: tuple[str, str]) -> Differe
     assert rows == len(second.statistics)
     samples = _sampled(second) - _sampled(first)
     low, high = np.percentile(samples, _PERCENTILES)
-    scores = [
-        [metric.score(row) for row in metric.statistics.tolist()] for metric in (first, second)
-    ]
     return Difference(
         second,
         *names,
@@ -115,8 +112,22 @@ def difference(first: Metric, second: Metric, names: tuple[str, str]) -> Differe
         difference=second.value - first.value,
         interval=Interval(float(low), float(high)),
         spread=float(samples.std()),
-        different_rows=sum(abs(a - b) > _SAME for a, b in zip(*scores, strict=True)),
+        different_rows=_different_rows(first, second),
     )
+
+
+def _different_rows(first: Metric, second: Metric) -> int:
+    """In how many rows the metric of two configurations comes from other counts.
+
+    A row's score alone does not tell: that of BLEU is 0 for most short texts.
+    """
+    import numpy as np
+
+    if first.statistics.shape == second.statistics.shape:
+        return int(np.any(np.abs(first.statistics - second.statistics) > _SAME, axis=1).sum())
+    # Macro-F1, if a label occurs in the answers of only one.
+    pairs = zip(first.statistics.tolist(), second.statistics.tolist(), strict=True)
+    return sum(abs(first.score(one) - second.score(other)) > _SAME for one, other in pairs)
 
 
 def _sampled(metric: Metric) -> NDArray[np.float64]:
