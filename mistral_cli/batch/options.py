@@ -78,7 +78,8 @@ class BatchOptions(TaskOptions):
             "--output",
             panel=_RESULTS,
             metavar="FILE",
-            help="Results file, JSON Lines (default: stdout).",
+            help="Results file: JSON Lines, or a table if its name ends in .csv or .tsv "
+            "(default: stdout).",
         ),
     ] = None
     output_dir: Annotated[

@@ -35,7 +35,7 @@ from mistral_cli.errors import (
 )
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
-from mistral_cli.generation.session import open_planned
+from mistral_cli.generation.session import Executor, open_planned
 from mistral_cli.models.call import prepare_call
 from mistral_cli.models.checksums import model_digest
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
@@ -269,6 +269,10 @@ class BatchRun:
             active = resources.enter_context(
                 open_planned(plan.planner, plan.parallel, reporter, process=process)
             )
+            executor = Executor(
+                active.planner, active.ask, status=reporter.status, score=active.score
+            )
+            self.prompts.task.strategy.begin(executor, reporter)
             reporter.clear_status()
             progress = BatchProgress(
                 reporter,

@@ -13,7 +13,7 @@ from mistral_cli.engines.isolated.session import IsolatedSession
 from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
 from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line, limit_reached
-from mistral_cli.generation.answer import Answer, collect
+from mistral_cli.generation.answer import Answer, collect, collect_scores
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.reasoning import refuse_unanswered
 from mistral_cli.generation.session import Executor, ignore
@@ -23,8 +23,8 @@ from mistral_cli.system.machine import resident_peak
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.prompts import RowPrompts, WorkItem
-    from mistral_cli.engines.types import Request
-    from mistral_cli.generation.session import ActiveSession, Ask, OnText
+    from mistral_cli.engines.types import Request, ScoreRequest, Scores
+    from mistral_cli.generation.session import ActiveSession, Ask, OnText, Score
 
 
 @dataclass
@@ -48,8 +48,9 @@ class Worker:
             planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
             job = planner.job(planner.config.render(item.built_prompt()))
             partial = PartialAnswers.of(planner, job.requests)
-            ask = self._ask_within_limit()
-            executor = Executor(planner, ask, planner.load.parallel, partial=partial)
+            ask, score = self._within_limit()
+            parallel = planner.load.parallel
+            executor = Executor(planner, ask, parallel, partial=partial, score=score)
             result = self.prompts.task.strategy.respond(job, executor, NULL_WRITER)
             item.prompt = None
         except EngineDied:
@@ -86,8 +87,8 @@ class Worker:
             "finished_at": round(time.monotonic() - self.started, 3),
         }
 
-    def _ask_within_limit(self) -> Ask:
-        """Return a function that runs requests of one row, all of them within its time limit."""
+    def _within_limit(self) -> tuple[Ask, Score]:
+        """Return functions that run requests of one row, all of them within its time limit."""
         limit = TimeLimit(self.timeout)
 
         def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
@@ -114,7 +115,21 @@ class Worker:
             self.count_answer(answer.tokens)
             return refuse_unanswered(answer)
 
-        return ask
+        def score(request: ScoreRequest) -> tuple[Answer, Scores]:
+            request = self.active.cache.prepared(request)
+            try:
+                answer, scores = collect_scores(
+                    self._session.score(request, timeout=limit.remaining()),
+                    prompt_tokens=len(request.prompt_token_ids),
+                    load_seconds=0.0,
+                    on_progress=lambda _: limit.start(),
+                )
+            except TimedOut:
+                raise limit.error() from None
+            self.count_answer(answer.tokens)
+            return answer, scores
+
+        return ask, score
 
 
 class TimeLimit:

@@ -18,6 +18,7 @@ from mistral_cli.engines.types import (
     FinishReason,
     PrefillProgress,
     ReasoningDelta,
+    Scores,
     TextDelta,
 )
 from mistral_cli.errors import EngineFailed
@@ -27,6 +28,7 @@ from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 if TYPE_CHECKING:
     from mistral_cli.checks.check import Check
     from mistral_cli.checks.support.citations import Citation
+    from mistral_cli.generation.classification.outcome import Classification
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
     from mistral_cli.structured.spec import Extraction
     from mistral_cli.texts.spans import Span
@@ -81,7 +83,7 @@ class Result:
     `extraction` is the value parsed from a JSON answer. `chunks` is the number of chunks that the
     text was split into; `left_out` describes the part of it that no request contained. `checks`
     are those of a text. `quotes` are the sentences that an extractive summary took from it, and
-    `citations` those that support a free one.
+    `citations` those that support a free one. `classification` is the label that a text has.
     """
 
     planner: RequestPlanner
@@ -94,6 +96,7 @@ class Result:
     checks: tuple[Check, ...] = ()
     quotes: tuple[Span, ...] | None = None
     citations: tuple[Citation, ...] | None = None
+    classification: Classification | None = None
 
 
 class AnswerEnded(Exception):
@@ -161,6 +164,35 @@ def collect(
         finish.reasoning_tokens,
         stop_text=finish.stop_text,
     )
+
+
+def collect_scores(
+    events: Generator[Event, None, None],
+    *,
+    prompt_tokens: int,
+    load_seconds: float,
+    on_progress: Callable[[PrefillProgress], None],
+) -> tuple[Answer, Scores]:
+    """Drain the events of a ScoreRequest; the answer has no text, only the cost.
+
+    Raises EngineFailed.
+    """
+    started, cached = time.perf_counter(), 0
+    read: float | None = None
+    for event in events:
+        match event:
+            case PrefillProgress(done):
+                if done == 0:  # until now the request waited for a slot
+                    started = time.perf_counter()
+                on_progress(event)
+                cached = event.cached
+                read = time.perf_counter()
+            case Scores():
+                ended = time.perf_counter()
+                read = read or ended
+                timings = Timings(load_seconds, read - started, ended - read)
+                return Answer("", "stop", 0, timings, prompt_tokens, cached), event
+    raise EngineFailed("the engine stopped without a result", hint="Try another --engine.")
 
 
 def _text(deltas: Sequence[TextDelta | ReasoningDelta]) -> str:
@@ -241,7 +273,12 @@ def _content_fields(result: Result, stripped: int, *, exact: bool) -> dict[str, 
     if extraction is None:
         text = result.answer.text
         text = text if exact else _without_mark(text).strip()
-        return {"text": text, **_quote_fields(result), **_citation_fields(result, stripped)}
+        return {
+            "text": text,
+            **_quote_fields(result),
+            **_citation_fields(result, stripped),
+            **_label_fields(result),
+        }
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]
@@ -269,6 +306,10 @@ def _citation_fields(result: Result, stripped: int) -> dict[str, Any]:
     from mistral_cli.generation.summaries.cited import citation_fields
 
     return {"citations": citation_fields(result.citations, stripped)}
+
+
+def _label_fields(result: Result) -> dict[str, Any]:
+    return result.classification.fields() if result.classification else {}
 
 
 def adapter_fields(planner: RequestPlanner) -> list[dict[str, Any]]:

@@ -72,6 +72,9 @@ class ChunkStrategy(Protocol):
     def chunk(self, sizer: PromptSizer, prompt: EncodedPrompt) -> ChunkedText:
         """The chunks of one text. Raises ContextExceeded."""
 
+    def cut(self, sizer: PromptSizer, prompt: Prompt, policy: Overflow) -> ChunkedText:
+        """The part of a text that `policy` keeps. Raises ContextExceeded."""
+
     def context_needed(self, sizer: PromptSizer, chunked: ChunkedText) -> int:
         """Tokens of context for the longest request about `chunked`, its answer included."""
 
@@ -134,7 +137,7 @@ class PromptSizer:
         """
         policy = self.config.overflow
         if policy in (Overflow.HEAD, Overflow.TAIL) and self.is_far_too_long(prompt.prompt):
-            return _cut(self, prompt.prompt, policy)
+            return self.strategy.cut(self, prompt.prompt, policy)
         return self.strategy.chunk(self, self._encoded(prompt))
 
     def _encoded(self, prompt: RenderedPrompt) -> EncodedPrompt:
@@ -167,7 +170,7 @@ def chunk(sizer: PromptSizer, prompt: EncodedPrompt, chunk_prompt: ChunkPrompt) 
         text_format = format_of(whole)
         chunks = tuple(split_text(sizer, whole, text_format, chunk_prompt))
         return ChunkedText(whole, chunks, text_format=text_format, split=True)
-    return _cut(sizer, whole, policy)
+    return cut(sizer, whole, policy)
 
 
 def fits_one_chunk(sizer: PromptSizer, prompt: EncodedPrompt) -> bool:
@@ -202,9 +205,14 @@ def split_text(
         yield sizer.encode(chunk_prompt(sizer, prompt, part.strip("\n")))
 
 
-def check_overhead(sizer: PromptSizer, prompt: Prompt) -> None:
-    """Refuse a prompt that does not fit even without its text. Raises ContextExceeded."""
-    overhead = sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT))
+def check_overhead(
+    sizer: PromptSizer, prompt: Prompt, overhead: EncodedPrompt | None = None
+) -> None:
+    """Refuse a prompt that does not fit even without its text. Raises ContextExceeded.
+
+    `overhead` is that prompt without its text, where it is known.
+    """
+    overhead = overhead or sizer.encode(sizer.builder.with_text(prompt, ANY_TEXT))
     if not sizer.fits(overhead):
         raise ContextExceeded(
             f"the prompt has {len(overhead)} tokens without its text, and {sizer.room(prompt)} fit",
@@ -223,17 +231,33 @@ def check_mergeable(spec: OutputSpec | None, overflow: Overflow | None) -> None:
         )
 
 
-def _cut(sizer: PromptSizer, prompt: Prompt, policy: Overflow) -> ChunkedText:
-    from mistral_cli.texts.split import keep_head, keep_tail
-
-    text, builder = prompt.text.text, sizer.builder
+def cut(sizer: PromptSizer, prompt: Prompt, policy: Overflow) -> ChunkedText:
+    """The prompt about the part of the text that fits. Raises ContextExceeded."""
 
     def fits(part: str) -> bool:
-        return sizer.fits(sizer.encode(builder.with_text(prompt, part)))
+        return sizer.fits(sizer.encode(sizer.builder.with_text(prompt, part)))
 
-    check_overhead(sizer, prompt)
+    kept, left_out = kept_part(sizer, prompt, policy, fits)
+    encoded = sizer.encode(sizer.builder.with_text(prompt, kept))
+    return ChunkedText(prompt, (encoded,), left_out)
+
+
+def kept_part(
+    sizer: PromptSizer,
+    prompt: Prompt,
+    policy: Overflow,
+    fits: Callable[[str], bool],
+    overhead: EncodedPrompt | None = None,
+) -> tuple[str, str]:
+    """The head or the tail of a text that `fits`, and a description of what is left out.
+
+    `overhead` is the prompt without its text, where it is known. Raises ContextExceeded.
+    """
+    from mistral_cli.texts.split import keep_head, keep_tail
+
+    text = prompt.text.text
+    check_overhead(sizer, prompt, overhead)
     kept = keep_head(text, fits) if policy is Overflow.HEAD else keep_tail(text, fits)
     where = "last" if policy is Overflow.HEAD else "first"
     rest = len(text) - len(kept)
-    left_out = f"the {where} {rest} of {len(text)} characters" if rest else ""
-    return ChunkedText(prompt, (sizer.encode(builder.with_text(prompt, kept)),), left_out)
+    return kept, f"the {where} {rest} of {len(text)} characters" if rest else ""

@@ -81,6 +81,7 @@ def run_task(
     with open_planned(planner, parallel, terminal, upcoming=upcoming) as active:
         _report_layers(active.planner, planner, terminal)
         try:
+            _begin(task, active, terminal)
             for job in jobs or jobs_of(active.planner, named):
                 _answer(job, task, active, writer, terminal)
         except BaseException:
@@ -202,6 +203,15 @@ def _parallel(jobs: Sequence[Job], planner: RequestPlanner, reporter: Reporter) 
     return parallel
 
 
+def _begin(task: Task, active: ActiveSession, terminal: Terminal) -> None:
+    """Let the strategy find out what all texts need."""
+    progress = _Progress(terminal)
+    active.on_progress = progress.prefill
+    executor = Executor(active.planner, active.ask, status=progress.status, score=active.score)
+    task.strategy.begin(executor, terminal)
+    terminal.clear_status()
+
+
 def _answer(
     job: Job, task: Task, active: ActiveSession, writer: ResultWriter, terminal: Terminal
 ) -> None:
@@ -211,7 +221,12 @@ def _answer(
     if partial.resumed:
         terminal.note(f"resuming with {partial.resumed} answers about chunks from an earlier run")
     executor = Executor(
-        active.planner, active.ask, active.planner.load.parallel, progress.status, partial
+        active.planner,
+        active.ask,
+        active.planner.load.parallel,
+        progress.status,
+        partial,
+        active.score,
     )
     writer.begin(job)
     try:

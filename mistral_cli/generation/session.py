@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.loader import open_session
 from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
-from mistral_cli.generation.answer import Answer, Result, collect, cut_warning
+from mistral_cli.generation.answer import Answer, Result, collect, collect_scores, cut_warning
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.prompt_cache.cache import PromptCache, states_folder
 from mistral_cli.generation.reasoning import refuse_unanswered
@@ -23,7 +23,7 @@ from mistral_cli.system.threads import drain, start_workers
 if TYPE_CHECKING:
     from mistral_cli.engines.isolated.handle import EngineProcess
     from mistral_cli.engines.protocol import Session
-    from mistral_cli.engines.types import PrefillProgress, Request
+    from mistral_cli.engines.types import PrefillProgress, Request, ScoreRequest, Scores
     from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
     from mistral_cli.system.reporter import Reporter
 
@@ -32,8 +32,17 @@ Ask = Callable[["Request", Sequence[str], OnText], Answer]
 """Run a request until a stop text, pass on the text as it streams, and return the answer."""
 
 
+Score = Callable[["ScoreRequest"], tuple[Answer, "Scores"]]
+"""Score continuations, and return what that cost, as an answer without text."""
+
+
 def ignore(_: str) -> None:
     """Ignore text as it streams: the whole answer is enough."""
+
+
+def cannot_score(_: ScoreRequest) -> tuple[Answer, Scores]:
+    """Stands where no request needs scores."""
+    raise NotImplementedError
 
 
 @dataclass
@@ -63,6 +72,15 @@ class ActiveSession:
             on_reasoning=self.on_reasoning,
         )
         return refuse_unanswered(answer)
+
+    def score(self, request: ScoreRequest) -> tuple[Answer, Scores]:
+        """Score continuations, as `Score` describes. The first answer has the load time."""
+        return collect_scores(
+            self.session.score(self.cache.prepared(request)),
+            prompt_tokens=len(request.prompt_token_ids),
+            load_seconds=self._take_load_seconds(),
+            on_progress=self.on_progress,
+        )
 
     def _take_load_seconds(self) -> float:
         with self._lock:
@@ -130,7 +148,8 @@ class Executor:
     """Runs prepared requests on a session, several at once, with checkpoints.
 
     `ask` must be safe for `parallel` threads. `status` shows the current step to the user.
-    `partial` has the answers of an earlier, interrupted run.
+    `partial` has the answers of an earlier, interrupted run. `score` is like `ask`, for
+    continuations.
     """
 
     planner: RequestPlanner
@@ -138,6 +157,7 @@ class Executor:
     parallel: int = 1
     status: Callable[[str], None] = ignore
     partial: PartialAnswers = field(default_factory=PartialAnswers)
+    score: Score = cannot_score
 
     def answer(self, prepared: PreparedRequest, on_text: OnText = ignore) -> Answer:
         """Run one request."""

@@ -72,6 +72,12 @@ class Strategy:
 
         return chunk(sizer, prompt, self.chunk_prompt)
 
+    def cut(self, sizer: PromptSizer, prompt: Prompt, policy: Overflow) -> ChunkedText:
+        """The part of a text that `--overflow` head or tail keeps. Raises ContextExceeded."""
+        from mistral_cli.generation.chunking import cut
+
+        return cut(sizer, prompt, policy)
+
     def chunk_prompt(self, sizer: PromptSizer, prompt: Prompt, text: str) -> Prompt:
         """The prompt about one chunk, `text`, of the text of `prompt`."""
         return sizer.builder.with_text(prompt, text)
@@ -80,6 +86,9 @@ class Strategy:
         """Tokens of context for the longest request about `chunked`, its answer included."""
         longest = (len(each) + sizer.longest_answer(each.prompt) for each in chunked.prompts)
         return max(longest, default=1)
+
+    def begin(self, executor: Executor, reporter: Reporter) -> None:
+        """Find out what the answers to all texts need, once the model is open."""
 
     def respond(self, job: Job, executor: Executor, writer: ResultWriter) -> Result:
         """Answer `job`, and stream the parts that can be streamed. Raises MistralCliError."""

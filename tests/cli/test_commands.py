@@ -68,6 +68,7 @@ def test_groups_have_plain_help_pages(group: str) -> None:
 def test_prompts(run: Run, tmp_path: Path) -> None:
     names = [row["name"] for row in json.loads(run("prompts", "list", "--json").stdout)["prompts"]]
     assert names == [
+        "classify",
         "complete",
         "generate",
         "json-extract",

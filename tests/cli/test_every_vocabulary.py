@@ -33,6 +33,7 @@ TASKS = {
     "translate": ["--to", "German"],
     "summarize": ["--sentences", "1"],
     "json-extract": ["--fields", "a,b"],
+    "classify": ["--labels", "a bug, a bug report, </s>"],
 }
 
 
@@ -67,6 +68,7 @@ def test_all_tasks_answer_any_text(
         extracted = json.loads(written["json-extract"])
         assert [*extracted] == ["a", "b"]
         assert all(value in text for value in extracted.values())
+        assert written["classify"].strip() in {"a bug", "a bug report", "</s>"}
         empty = in_process("generate", *model, "--", "")
         assert (empty.status, empty.stdout) == (ExitCode.USAGE, "")
 

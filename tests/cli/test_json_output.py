@@ -52,6 +52,8 @@ def check_order(schema: dict[str, Any], value: Any) -> None:
         ("answer", ["translate", "A text."]),
         ("answer", ["json-extract", "--schema", "{}", "A text."]),
         ("answer", ["json-extract", "--fields", "name", "A text."]),
+        ("answer", ["classify", "--labels", "a, b", "A text."]),
+        ("answer", ["classify", "--labels", "a, b", "--multi", "--explain", "A text."]),
         ("dry-run", ["generate", "--dry-run", "Hello"]),
         ("dry-run", ["json-extract", "--dry-run", "--fields", "name", "--many", "A text."]),
         ("batch-dry-run", ["batch", "generate", "--dry-run"]),

@@ -47,9 +47,10 @@ class Row:
     `source` is a file, or a file (or "stdin") and a line. `fields` are the columns as texts, for
     {name} in a prompt, except a column called "text": {text} is this row's text. An OpenAI
     request has a `conversation` and `overrides` (settings under our options' names) instead of a
-    text. If the row is a whole file, `path` is that file, `relative` its path below the folder or
-    the fixed part of the glob, and `original` as in `Text`. `warnings` are about how the row was
-    read. `expected` is the known answer, which only an evaluation reads.
+    text. `columns` are all columns with their texts, in their order. If the row is a whole file,
+    `path` is that file, `relative` its path below the folder or the fixed part of the glob, and
+    `original` as in `Text`. `warnings` are about how the row was read. `expected` is the known
+    answer, which only an evaluation reads.
     """
 
     id: str
@@ -64,6 +65,7 @@ class Row:
     error: MistralCliError | None = None
     warnings: tuple[str, ...] = ()
     expected: Any = None
+    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 class InputRows(NamedTuple):
@@ -210,15 +212,16 @@ def _request_row(request: Mapping[str, Any], where: str) -> Row:
 
 
 def _fields_row(values: Mapping[str, Any], where: str, columns: Columns) -> Row:
-    fields = scalar_fields(values)
-    fields.pop(_TEXT, None)
+    every = scalar_fields(values)
+    fields = {name: text for name, text in every.items() if name != _TEXT}
     row_id = where
     try:
         row_id = columns.id_of(values, where)
         text = columns.text_of(values, where)
     except UsageError as error:
-        return Row(row_id, where, fields=fields, error=error)
-    return _not_blank(Row(row_id, where, text, fields, expected=columns.expected_of(values)))
+        return Row(row_id, where, fields=fields, error=error, columns=every)
+    row = Row(row_id, where, text, fields, columns=every)
+    return _not_blank(replace(row, expected=columns.expected_of(values)))
 
 
 def _not_blank(row: Row) -> Row:

@@ -10,6 +10,7 @@ from mistral_cli.batch.options import BatchOptions, ResultFormat
 from mistral_cli.batch.sinks.file import FileSink
 from mistral_cli.batch.sinks.folder import FolderSink
 from mistral_cli.batch.sinks.stdout import StdoutSink
+from mistral_cli.batch.sinks.table import TableSink, is_table
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -48,6 +49,13 @@ def open_sink(
             rewrites=rewrites,
             dry_run=options.dry_run,
         )
+    if is_table(options.output):
+        if is_openai:
+            raise UsageError(
+                "--format openai does not apply to a table", hint="Name a .jsonl file with -o."
+            )
+        assert options.output
+        return TableSink(options.output, terminal, dry_run=options.dry_run, force=options.force)
     line_format = OpenAIFormat() if is_openai else NativeFormat()
     if options.output and str(options.output) != "-":
         return FileSink(options.output, line_format, terminal, dry_run=options.dry_run)

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mistral_cli.errors import first_line
 from mistral_cli.system.config import cache_dir
@@ -18,7 +18,7 @@ from mistral_cli.system.files import scratch_folder
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoadOptions
     from mistral_cli.engines.selection import EngineSelection
-    from mistral_cli.engines.types import Prefix, Request
+    from mistral_cli.engines.types import Prefix, Request, ScoreRequest
     from mistral_cli.generation.prompt_cache.store import Store
     from mistral_cli.models.gguf import GGUF
 
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # reading the state from disk takes: on 2 cores a 7B model takes 50 ms and 128 KiB per token.
 _MIN_SECONDS = 0.25
 _BYTES_PER_SECOND = 100e6
+
+AnyRequest = TypeVar("AnyRequest", "Request", "ScoreRequest")
 
 _SHARE_OF_LIMIT = 2  # one entry may take half of the limit,
 _SHARE_OF_FREE = 4  # and a quarter of the free disk space
@@ -91,7 +93,7 @@ class PromptCache:
         if requests and self.load.states:
             threading.Thread(target=look, daemon=True, name="prompt-cache").start()
 
-    def prepared(self, request: Request) -> Request:
+    def prepared(self, request: AnyRequest) -> AnyRequest:
         """`request` with the files that the engine restores its prefixes from or saves them to."""
         with self._lock:
             self._open()

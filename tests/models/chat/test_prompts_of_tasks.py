@@ -11,6 +11,7 @@ from typing import Any
 import jinja2
 import pytest
 from support.chat_reference import compiled, model_of
+from support.terminals import make_terminal
 
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.generation.options import TaskOptions
@@ -20,6 +21,7 @@ from mistral_cli.models.chat import Message, jinja_process, skeleton
 from mistral_cli.models.chat.reasoning import Reasoning, find_reasoning
 from mistral_cli.models.chat.template import render_chat_template
 from mistral_cli.models.gguf import GGUF
+from mistral_cli.tasks.classify import classify
 from mistral_cli.tasks.json_extract import json_extract
 from mistral_cli.tasks.summarize import summarize
 from mistral_cli.tasks.translate import TranslationStrategy, translate
@@ -49,6 +51,7 @@ def prompts() -> dict[str, list[Message]]:
         "translate": (translate(to="German", source="English"), plain, None),
         "translate with a glossary": (glossary_task(), plain, None),
         "summarize": (summarize(sentences=2, style="formal"), plain, "Only dates."),
+        "classify": (classify_task(), plain, "Be strict."),
         "json-extract": (json_extract(fields="name, year int"), plain, None),
         "json-extract with a system text": (json_extract(many=True), SYSTEM, None),
     }
@@ -61,6 +64,12 @@ def prompts() -> dict[str, list[Message]]:
     chunk = PromptBuilder.of(summarize(sentences=2), plain).for_chunks().build(Text(TEXT, "a"))
     assert isinstance(chunk.content, list)
     return {**found, "a chunk of a summary": chunk.content, "an example": ONE_SHOT}
+
+
+def classify_task() -> Task:
+    task = classify(labels="bug, <|im_end|>")
+    assert task.read_files
+    return task.read_files(task, make_terminal(), "auto")
 
 
 def glossary_task() -> Task:

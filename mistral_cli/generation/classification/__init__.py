@@ -1,0 +1,1 @@
+"""Classification: which label fits a text, by the probability of each, without writing any."""
