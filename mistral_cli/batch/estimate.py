@@ -110,7 +110,8 @@ def estimate_batch(
     speed = _speed_of(existing) or _sampled_speed(requests, planner, reporter)
     seconds, basis = (None if requests else 0.0), ""
     if speed:
-        answer_tokens = len(requests) * speed.answer_tokens
+        generates = prompts.task.strategy.generates
+        answer_tokens = len(requests) * speed.answer_tokens if generates else 0
         seconds = prompt_tokens / speed.prefill + answer_tokens / speed.generation
     if speed and requests:
         basis = "at most, measured on the first row"

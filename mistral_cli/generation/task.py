@@ -48,6 +48,8 @@ class Strategy:
     asks_about_answers: ClassVar[bool] = False
     """True if the strategy also sends prompts about answers, which no plan can count in advance."""
 
+    generates: bool = True
+    """False if requests only read a prompt."""
     rewrites: ClassVar[bool] = False
     """True if an answer takes the place of its text, between the `ends` of that."""
 

@@ -69,7 +69,7 @@ def classify(
         bool,
         _option(
             "--calibrate/--no-calibrate",
-            help="Correct the model's bias by its answer to texts that say nothing (default: on).",
+            help="Correct the model's bias by its answers to neutral texts (default: on).",
         ),
     ] = True,
     calibration: Annotated[
@@ -85,11 +85,12 @@ def classify(
         Path | None,
         _option("--save-calibration", metavar="FILE", help="Save what --calibration learned."),
     ] = None,
-    one_order: Annotated[
+    both_orders: Annotated[
         bool,
         _option(
-            "--one-order",
-            help="Show the labels in the given order only, not reversed too: faster, less exact.",
+            "--both-orders",
+            help="Show the labels in the reverse order too, and average: twice the work, more "
+            "exact.",
         ),
     ] = False,
 ) -> Task:
@@ -120,7 +121,7 @@ def classify(
         threshold=threshold,
         otherwise=otherwise,
         explains=explain,
-        orders=1 if one_order else 2,
+        orders=2 if both_orders else 1,
         calibrates=calibrate,
         save_to=save_calibration,
     )

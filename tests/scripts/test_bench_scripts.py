@@ -14,7 +14,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
-    "script", ["batch_bench.py", "grounded_bench.py", "json_bench.py", "peers/main.py"]
+    "script",
+    ["batch_bench.py", "classify_bench.py", "grounded_bench.py", "json_bench.py", "peers/main.py"],
 )
 def test_a_benchmark_shows_its_help(script: str, tmp_path: Path) -> None:
     assert "--" in run(script, tmp_path, "--help")

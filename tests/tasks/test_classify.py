@@ -84,7 +84,7 @@ def test_otherwise_takes_the_place_of_an_unlikely_label(run: Run) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_content_free_texts_correct_a_bias(run: Run, script: Script) -> None:
+def test_neutral_texts_correct_a_bias(run: Run, script: Script) -> None:
     script(scores={"bug": -0.5, "question": -2.5, "praise": -2.5})
     assert of(ask(run, *LABELS, "--no-calibrate", "A text."))["bug"] > 0.7
     assert of(ask(run, *LABELS, "A text.")) == pytest.approx(
@@ -127,6 +127,21 @@ def test_several_texts_and_files(run: Run, here: Path) -> None:
     assert {(answer["source"], answer["label"]) for answer in answers} >= {("a.txt", "praise")}
 
 
+def test_the_answers_to_neutral_texts_are_kept(
+    run: Run, here: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISTRAL_CLI_PROMPT_CACHE", "1 GB")
+    script(scores={"bug": -0.5, "question": -2.5, "praise": -2.5})
+    assert run("classify", *LABELS, "A text.").status == 0
+    (prior,) = (here.parent / "cache" / "mistral-cli" / "priors").iterdir()
+    for content in ("[0.0, -1.0, -2.0]", "[0]", "{", "[NaN, 0, 0]"):
+        prior.write_text(content)
+        used = of(ask(run, *LABELS, "A text."))["bug"] > 0.4
+        assert used == (content == "[0.0, -1.0, -2.0]"), content
+    prior.write_text("[0.0, -1.0, -2.0]")
+    assert of(ask(run, *LABELS, "A text.", "--no-cache"))["bug"] == pytest.approx(1 / 3, abs=1e-4)
+
+
 # --- the prompt --------------------------------------------------------------------------------
 
 
@@ -147,10 +162,10 @@ def prompts_of(result: Any) -> list[str]:
 
 
 def test_the_labels_are_shown_in_both_orders_or_in_one(prompts: Prompts) -> None:
-    first, second = prompts(*LABELS, "A text.")
+    first, second = prompts(*LABELS, "A text.", "--both-orders")
     assert "- bug\n- question\n- praise\n\nText: A text.\n\nLabel:" in first
     assert "- praise\n- question\n- bug\n\nText: A text.\n\nLabel:" in second
-    assert prompts(*LABELS, "A text.", "--one-order") == [first]
+    assert prompts(*LABELS, "A text.") == [first]
 
 
 def test_each_label_of_multi_has_a_question_after_the_text(prompts: Prompts) -> None:
@@ -166,7 +181,7 @@ def test_descriptions_and_examples_are_in_the_prompt(prompts: Prompts, here: Pat
     )
     (here / "more.csv").write_text("text,label\nWell done!,Praise\n")
     files = ("--labels-file", "labels.yaml", "--examples", "more.csv")
-    prompt, _ = prompts(*files, "A text.")
+    (prompt,) = prompts(*files, "A text.")
     assert "- bug: something is broken\n- praise: thanks\n" in prompt
     assert "Text: It crashes.\n\nLabel: bug\n\nText: Well done!\n\nLabel: praise\n\n" in prompt
     question = prompts(*files, "--multi", "A text.")[1]
@@ -179,7 +194,7 @@ def test_examples_are_shortened_until_they_fit(run: Run, here: Path, prompts: Pr
         rows = [("word " * 200, label) for label in ("bug", "question", "praise") * 40]
         csv.writer(file).writerows([("text", "label"), *rows])
     options = (*LABELS, "--examples", "many.csv", "a bug")
-    shown, _ = prompts(*options, "-c", 1000)
+    (shown,) = prompts(*options, "-c", 1000)
     counts = [shown.count(f"Label: {label}") for label in ("bug", "question", "praise")]
     assert min(counts) > 3
     assert max(counts) - min(counts) <= 1
@@ -290,13 +305,14 @@ def test_a_batch_has_the_label_and_its_probability(run: Run, here: Path) -> None
     assert "praise" in (here / "page.html").read_text()
     assert "2 of 2 rows done, 2 of them in earlier runs" in run(*batch, *LABELS).stderr
     # Another threshold or order may give another label.
-    again = run(*batch, *LABELS, "--one-order")
+    again = run(*batch, *LABELS, "--both-orders")
     assert "2 of 2 rows done, 0 failed" in again.stderr
 
 
 def test_a_dry_run_of_a_batch_counts_a_request_for_each_order(run: Run, here: Path) -> None:
     (here / "rows.csv").write_text("text\na bug\nsome praise\n")
-    plan = json.loads(run("batch", "classify", "rows.csv", *LABELS, "--dry-run").stdout)
+    batch = ("batch", "classify", "rows.csv", *LABELS, "--both-orders", "--dry-run")
+    plan = json.loads(run(*batch).stdout)
     assert (plan["rows"], plan["requests"]) == (2, 4)
 
 
@@ -316,8 +332,8 @@ def test_a_real_model_on_each_engine(
     assert of(thanks)["praise"] > of(crash)["praise"]
 
 
-def test_the_order_of_the_labels_does_not_decide(run: Run, here: Path, smollm2: Path) -> None:
-    model = ("-m", smollm2, "--engine", "llama.cpp", "-t", 1)
+def test_with_both_orders_the_order_does_not_decide(run: Run, here: Path, smollm2: Path) -> None:
+    model = ("-m", smollm2, "--engine", "llama.cpp", "-t", 1, "--both-orders")
     one = of(ask(run, "--labels", "bug, question, praise", *model, "Where is the menu?"))
     other = of(ask(run, "--labels", "praise, question, bug", *model, "Where is the menu?"))
     assert one == pytest.approx(other, abs=0.05)
@@ -328,11 +344,11 @@ def test_a_correction_helps_a_small_model(run: Run, here: Path, smollm2: Path) -
         rows = list(csv.DictReader(file))[:36]
     (here / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     right = {}
-    for name, options in {"none": ["--no-calibrate", "--one-order"], "both": []}.items():
+    for name, options in {"none": ["--no-calibrate"], "neutral": []}.items():
         batch = ("batch", "classify", "rows.jsonl", *LABELS, "-o", f"{name}.jsonl", *options)
         assert run(*batch, "-m", smollm2, "--engine", "llama.cpp").status == 0
         answers = {line["id"]: line["label"] for line in lines_of(here / f"{name}.jsonl")}
         right[name] = sum(
             answers[f"rows.jsonl:{number}"] == row["label"] for number, row in enumerate(rows, 1)
         )
-    assert right["both"] >= right["none"] + 6
+    assert right["neutral"] >= right["none"] + 6

@@ -54,16 +54,17 @@ class Classification:
             lines = list(self.chosen) or [self.otherwise or ""]
         return "\n".join([*lines, *([self.reason] if self.reason else [])])
 
-    def fields(self, top: int | None = None) -> dict[str, Any]:
+    def fields(self) -> dict[str, Any]:
         """The fields of JSON objects and of batch records."""
-        labels = self.ranked[:top] if top else self.ranked
+
         return {
             "label": self.label,
             "probability": _rounded(self.probability),
             "multi": self.multi,
             "chosen": list(self.chosen),
             "labels": [
-                {"name": each.name, "probability": _rounded(each.probability)} for each in labels
+                {"name": each.name, "probability": _rounded(each.probability)}
+                for each in self.ranked
             ],
             "reason": self.reason,
         }

@@ -28,12 +28,6 @@ def normalized(values: Distribution) -> list[float]:
     return [each - total for each in values]
 
 
-def mean_distribution(distributions: Sequence[Distribution]) -> list[float]:
-    """The logarithm of the mean probability of each label: the prior of content-free texts."""
-    columns = zip(*map(normalized, distributions), strict=True)
-    return [log_sum(column) - math.log(len(distributions)) for column in columns]
-
-
 def corrected(values: Distribution, prior: Distribution | None) -> list[float]:
     """The distribution after division by `prior` (contextual calibration, Zhao et al. 2021)."""
     if prior is None:

@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
     from mistral_cli.texts.labels import Label, LabelledText
 
-CONTENT_FREE = ("N/A", "", "[MASK]")
-"""Texts that say nothing, from which the bias of a prompt shows (Zhao et al. 2021)."""
-
 _EXAMPLES_SHARE = 2  # examples may take one part in so many of the longest prompt
 _LONGEST_END = 16  # characters of a prompt that decide how an answer begins
 _LONGEST_LABEL = 64  # tokens to keep free after a prompt
@@ -36,8 +33,8 @@ _LONGEST_LABEL = 64  # tokens to keep free after a prompt
 class ClassifyOptions:
     """What the options of `classify` say.
 
-    `orders` is in how many orders the labels are shown. `calibrates` corrects by content-free
-    texts. `calibration` is known, or learned from the `labelled` texts and saved at `save_to`.
+    `orders` is in how many orders the labels are shown. `calibrates` corrects by neutral texts.
+    `calibration` is known, or learned from the `labelled` texts and saved at `save_to`.
     """
 
     labels: tuple[Label, ...] = ()
@@ -47,7 +44,7 @@ class ClassifyOptions:
     threshold: float | None = None
     otherwise: str | None = None
     explains: bool = False
-    orders: int = 2
+    orders: int = 1
     calibrates: bool = True
     calibration: Calibration | None = None
     labelled: tuple[LabelledText, ...] = ()
@@ -100,6 +97,10 @@ class ClassifyStrategy(Strategy):
 
     default_overflow = "split"
     default_reasoning = False
+
+    def __post_init__(self) -> None:
+        """Only the reason is generated."""
+        self.generates = self.options.explains
 
     def check(self, builder: PromptBuilder, overflow: Overflow | None) -> None:  # noqa: ARG002
         """Refuse what would replace the prompt, or a thought. Raises UsageError."""
@@ -239,19 +240,25 @@ class ClassifyStrategy(Strategy):
             self._calibration = self._learn(executor, reporter)
 
     def _measure_priors(self, executor: Executor) -> list[list[float]]:
-        from mistral_cli.generation.classification.probabilities import mean_distribution
+        from mistral_cli.generation.classification.priors import NEUTRAL_TEXTS, known_prior
+        from mistral_cli.generation.classification.probabilities import averaged, normalized
 
         planner = executor.planner
         builder, priors = planner.builder, []
         questions = self._questions(planner)
         for number, question in enumerate(questions, start=1):
-            executor.status(f"content-free texts: prompt {number} of {len(questions)} …")
-            distributions = []
-            for text in CONTENT_FREE:
-                prompt = question.prompt(builder, builder.build(_text(text)), text)
-                prepared = planner.prepare(planner.encode(self._limited(prompt)))
-                distributions.append(self._score(prepared, question, executor)[0])
-            priors.append(mean_distribution(distributions))
+            prompts = [question.prompt(builder, builder.build(_text(t)), t) for t in NEUTRAL_TEXTS]
+            requests = [planner.prepare(planner.encode(self._limited(each))) for each in prompts]
+
+            def measure(
+                requests: Sequence[PreparedRequest] = requests, question: Question = question
+            ) -> list[float]:
+                scores = [self._score(each, question, executor)[0] for each in requests]
+                return averaged([normalized(each) for each in scores], [1.0] * len(scores))
+
+            executor.status(f"neutral texts: prompt {number} of {len(questions)} …")
+            spelled = self._continuations(requests[0], question, planner)
+            priors.append(known_prior(planner, requests, spelled, measure))
         return priors
 
     def _learn(self, executor: Executor, reporter: Reporter) -> Calibration:

@@ -16,7 +16,6 @@ from mistral_cli.generation.classification.probabilities import (
     corrected,
     expected_calibration_error,
     log_sum,
-    mean_distribution,
     normalized,
     with_temperature,
 )
@@ -45,12 +44,6 @@ def test_a_prior_is_divided_out() -> None:
     result = corrected(logs(0.6, 0.4), logs(0.75, 0.25))
     assert probabilities(result) == pytest.approx([1 / 3, 2 / 3])
     assert probabilities(corrected(logs(0.3, 0.2), None)) == pytest.approx([0.6, 0.4])
-
-
-def test_the_prior_of_several_texts_is_their_mean_probability() -> None:
-    assert probabilities(mean_distribution([logs(0.9, 0.1), logs(0.2, 0.2)])) == pytest.approx(
-        [0.7, 0.3]
-    )
 
 
 def test_chunks_count_by_their_weight() -> None:
