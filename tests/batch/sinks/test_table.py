@@ -120,3 +120,20 @@ def test_openai_lines_are_no_table(batch: Batch, here: Path) -> None:
     result = batch("generate", "in.csv", "-o", "out.csv", "--format", "openai")
     assert result.status == 2
     assert "does not apply to a table" in result.stderr
+
+
+def test_after_a_crash_the_lines_are_there_and_the_table_is_made_of_them(
+    batch: Batch, here: Path
+) -> None:
+    (here / "in.csv").write_text("text\none\ntwo\n")
+    assert batch("generate", "in.csv", "-o", "out.csv", "--limit", "1").status == 0
+    (here / "out.csv").unlink()  # as a run leaves it that ends before its last step
+    result = batch("generate", "in.csv", "-o", "out.csv")
+    assert "2 of 2 rows done, 1 of them in earlier runs" in result.stderr
+    assert all(row["answer"] for row in table(here / "out.csv"))
+
+
+def test_a_dry_run_writes_no_table(batch: Batch, here: Path) -> None:
+    (here / "in.csv").write_text("text\none\n")
+    assert batch("generate", "in.csv", "-o", "out.csv", "--dry-run").status == 0
+    assert [path.name for path in here.iterdir()] == ["in.csv"]
