@@ -41,7 +41,7 @@ class SlotScorer:
     slot: int
     emit: Emit
     checks_numbers: bool
-    _fresh: bool = field(default=True, init=False)
+    _cached: int | None = field(default=None, init=False)
 
     def logprobs(self, path: tuple[int, ...], tokens: Sequence[int]) -> list[float]:
         """As `NextTokens`. Raises NotANumber, and StreamStopped if the reader has left."""
@@ -91,15 +91,19 @@ class SlotScorer:
 
         def is_wanted() -> bool:
             self.client.wait_ready()  # a server that hangs must not look alive
-            return self.emit(PrefillProgress(0 if self._fresh else total, total))
+            return self.emit(self._progress(total))
 
         reply = self.client.post_while("/completion", body, is_wanted)
         if reply is None:
             raise StreamStopped
-        if self._fresh:
-            self._fresh = False
-            cached = min(int(reply["timings"]["cache_n"]), total)
-            if not self.emit(PrefillProgress(total, total, cached)):
+        if self._cached is None:
+            self._cached = min(int(reply["timings"]["cache_n"]), total)
+            if not self.emit(self._progress(total)):
                 raise StreamStopped
         step: dict[str, Any] = reply["completion_probabilities"][0]
         return step
+
+    def _progress(self, total: int) -> PrefillProgress:
+        if self._cached is None:
+            return PrefillProgress(0, total)
+        return PrefillProgress(total, total, self._cached)
