@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.engine_io import GREEDY
@@ -160,3 +161,23 @@ def test_tokens_sampled_ahead_of_a_changing_mask(
             texts.append("".join(event.text for event in events if isinstance(event, TextDelta)))
     assert texts[0] == texts[1]
     assert len(texts[0]) > 90
+
+
+def test_a_short_text_is_tokenized_once(mistral: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What surrounds the texts of a batch is the same in each prompt."""
+    model, sent = read_gguf(mistral), list[str]()
+    post = LlamaServerClient.post
+
+    def recorded(self: LlamaServerClient, route: str, body: dict[str, Any]) -> dict[str, Any]:
+        sent.append(body["content"])
+        return post(self, route, body)
+
+    monkeypatch.setattr(LlamaServerClient, "post", recorded)
+    long = "word " * 100
+    with backend("llama.cpp").open(model, LoadOptions(64, 1)) as session:
+        first = session.tokenize("about")
+        expected = list(first)
+        first.clear()  # the caller's own list
+        assert session.tokenize("about") == expected != []
+        assert session.tokenize(long) == session.tokenize(long)
+    assert sent == ["about", long, long]
