@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TextIO
 
@@ -105,13 +106,18 @@ class Reporter:
 
 def _lines(details: str) -> list[str]:
     """Return the lines of `details`; a long one is continued on the next, since people need it."""
-    longest = LONGEST_LINE // 2  # leaves room for escapes and the indentation
-    pieces = [
-        line[start : start + longest]
-        for line in details.splitlines()
-        for start in range(0, max(len(line), 1), longest)
-    ]
+    pieces = [piece for line in details.splitlines() for piece in _pieces(line)]
     if (left_out := len(pieces) - _MOST_DETAILS) > 0:
         half = _MOST_DETAILS // 2
         pieces[half:-half] = [f"… ({left_out:,} lines left out)"]
     return pieces
+
+
+def _pieces(line: str) -> Iterator[str]:
+    """Yield the pieces of a line, which end between words where there are blanks."""
+    longest = LONGEST_LINE // 2  # leaves room for escapes and the indentation
+    while len(line) > longest:
+        end = line.rfind(" ", 1, longest) + 1 or longest
+        yield line[:end]
+        line = line[end:]
+    yield line

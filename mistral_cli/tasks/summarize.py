@@ -151,7 +151,7 @@ class SummaryStrategy(Strategy):
         if self._cites and builder.options.raw:
             raise UsageError(
                 "--cite and --raw cannot be combined",
-                hint="Drop one of them: the words of a raw prompt are not told from its text.",
+                hint="Drop one of them: a raw prompt has no text apart from its instruction.",
             )
 
     def identity(self, builder: PromptBuilder) -> dict[str, Any]:

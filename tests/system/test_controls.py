@@ -99,6 +99,16 @@ def test_details_of_any_length_are_shown_but_for_their_middle() -> None:
     ]
 
 
+def test_a_long_line_of_details_continues_between_words() -> None:
+    terminal = make_terminal()
+    words = " ".join(["committees"] * 60)
+    terminal.error("e", "h", f"{words}\n{'x' * 500}")
+    lines = [line.removeprefix("  ") for line in shown(terminal).splitlines()[2:]]
+    assert "".join(lines) == words + "x" * 500
+    assert len(lines) == 7
+    assert {word for line in lines[:4] for word in line.split()} == {"committees"}
+
+
 def test_stdout_is_cleaned_on_a_terminal_only() -> None:
     screen, pipe = TerminalStream(), io.StringIO()
     for stream in (screen, pipe):

@@ -41,7 +41,7 @@ StrictOption = Annotated[
         "--strict",
         panel=_PANEL,
         help="Fail with exit code 7, and print nothing, if the answer still breaks a constraint "
-        "after one retry.",
+        "or has a flaw after one retry. Facts have --facts strict.",
     ),
 ]
 PreambleOption = Annotated[
