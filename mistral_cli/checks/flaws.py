@@ -64,9 +64,8 @@ def find_flaws(
         _check("repetition", _repetitions(answer, source)),
         _check("control tokens", _control_tokens(answer, source + instruction, control_texts)),
     ]
-    if instruction:
-        checks.append(_check("instruction", _echoes(answer, source, instruction)))
     if source:
+        checks.append(_check("instruction", _echoes(answer, source, instruction)))
         checks.append(_unchanged(answer, source, language))
         checks.append(_check("script", _other_scripts(answer, source + instruction, language)))
     return tuple(checks)
@@ -193,25 +192,15 @@ def _is_control(text: str) -> bool:
 
 
 _ECHOED_WORDS = 8
-_ECHOED_SHARE = 0.8  # of an instruction without a text, which an answer may well quote
 
 
 def _echoes(answer: str, source: str, instruction: str) -> Iterator[Finding]:
-    """The instruction in the answer, unless the text has its words too."""
-    asked, given = _Words.of(instruction), set(_Words.of(source).starts(_ECHOED_WORDS))
+    """The first words of the instruction in the answer, unless the text has them too."""
     words = _Words.of(answer)
     size = _ECHOED_WORDS * (words.window // _REPEATED_WORDS)
-    if len(asked.folded) < size:
-        return
-    runs = set(asked.starts(size)) - given
-    places = [
-        start for run, starts in words.starts(size).items() if run in runs for start in starts
-    ]
-    if not places or not runs:
-        return
-    echoed = {run for run in words.starts(size) if run in runs}
-    begins = min(places) <= size
-    if source or (begins and len(echoed) >= _ECHOED_SHARE * len(runs)):
+    runs = _Words.of(instruction).starts(size).keys() - _Words.of(source).starts(size).keys()
+    places = [starts[0] for run, starts in words.starts(size).items() if run in runs]
+    if places:
         first = min(places)
         place = words.places[first][0], words.places[first + size - 1][1]
         yield _finding(answer, *place, "words of the instruction")

@@ -131,15 +131,11 @@ def test_the_instruction_in_the_answer_is_found() -> None:
     assert flaws(INSTRUCTION, source=SOURCE, instruction=INSTRUCTION) == ["instruction"]
     assert not flaws(answer, source=SOURCE + INSTRUCTION, instruction=INSTRUCTION)
     assert not flaws("The text above has three sentences.", source=SOURCE, instruction=INSTRUCTION)
-
-
-def test_an_answer_may_quote_a_prompt_that_has_no_text() -> None:
-    prompt = "Write a story that begins: There was a king who had three daughters and no sons."
-    story = (
-        "There was a king who had three daughters and no sons. They lived in Bern, by the river."
-    )
-    assert not flaws(story, instruction=prompt)
-    assert flaws(f"{prompt}\n\nWrite it now.", instruction=prompt) == ["instruction"]
+    assert not flaws(INSTRUCTION, instruction=INSTRUCTION)  # a prompt may be quoted
+    chinese = "\u8bf7\u7528\u4e2d\u6587\u7b80\u8981\u6982\u62ec\u4e0b\u9762\u7684\u6587\u672c" * 2
+    chinese += "\u4e0d\u8981\u6dfb\u52a0\u4efb\u4f55\u522b\u7684\u4fe1\u606f"
+    assert flaws(chinese, source="\u7801\u5934", instruction=chinese) == ["instruction"]
+    assert not flaws(chinese, source=f"\u7801\u5934{chinese}", instruction=chinese)
 
 
 GERMAN = (

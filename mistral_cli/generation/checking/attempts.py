@@ -142,7 +142,7 @@ def check_accepted(answer: Answer, checks: Sequence[Check], rules: AnswerRules) 
         return
     attempts = max(check.attempts for check in failed)
     after = f" (after {attempts} attempts)" if attempts > 1 else ""
-    hint = "Use another model, or leave out --strict or --facts strict to get it with warnings."
+    hint = "Use another model, or leave out --strict or --facts strict to get the answer."
     if any(check.name == "complete" for check in failed):
         hint = "Raise -n/--max-tokens."
     error = AnswerRejected(f"{failures(failed, rules.noun)}{after}", hint=hint)
