@@ -346,3 +346,55 @@ def test_quiet_prints_the_table_only(evaluate: Evaluate, here: Path) -> None:
     result = evaluate("translate", "rows.jsonl", "-o", "out", "-q")
     assert result.stderr == ""
     assert result.stdout.startswith("configuration ")
+
+
+def test_labels_are_counted_and_confused(evaluate: Evaluate, here: Path) -> None:
+    """The fake engine finds a label that is among the last words of the prompt likelier."""
+    write_known(here / "rows.jsonl", ("a bug", "bug"), ("b", "praise"), ("c", ["bug"]))
+    options = ("--labels", "bug, praise", "--no-calibrate", "-o", "out")
+    result = evaluate("classify", "rows.jsonl", *options, "--json")
+    (configuration,) = answer(result)["configurations"]
+    assert sum(each["rows"] for each in configuration["confusion"]) == 3
+    right = sum(
+        each["rows"] for each in configuration["confusion"] if each["expected"] == each["answer"]
+    )
+    assert configuration["metrics"]["accuracy"]["value"] == pytest.approx(right / 3)
+    shown = evaluate("classify", "rows.jsonl", *options).stdout
+    assert "\nmistral-v1: confusion\nexpected \\ answer" in shown
+
+
+SETS = Path(__file__).parents[2] / "docs" / "examples" / "evaluation"
+
+
+@pytest.mark.parametrize(
+    ("task", "options", "rows"),
+    [
+        ("json-extract", ["--fields", "customer, product, quantity int, city"], 100),
+        ("classify", ["--labels", "bug, question, praise, cancel"], 100),
+        ("translate", [], 100),
+        ("summarize", [], 40),
+    ],
+)
+def test_our_sets_can_be_evaluated(
+    evaluate: Evaluate, task: str, options: list[str], rows: int
+) -> None:
+    result = evaluate(task, SETS / f"{task}.csv", *options, "--dry-run", "-o", "out")
+    plan = json.loads(result.stdout)
+    assert (plan["rows"], plan["configurations"][0]["would_fail"]) == (rows, 0), result.stderr
+
+
+@pytest.mark.parametrize(
+    ("engine", "model"),
+    [("llama.cpp", "smollm2"), ("ctransformers", "smollm2_for_ctransformers")],
+)
+def test_both_engines(
+    run: Run, here: Path, request: pytest.FixtureRequest, engine: str, model: str
+) -> None:
+    write_known(here / "rows.jsonl", ("Bonjour.", "Hello."), ("Merci.", "Thank you."))
+    path = request.getfixturevalue(model)
+    options = ("-o", "out", "--engine", engine, "-n", 6, "--temperature", 0, "--json")
+    (configuration,) = answer(run("evaluate", "translate", "rows.jsonl", "-m", path, *options))[
+        "configurations"
+    ]
+    assert configuration["failed"] == 0
+    assert configuration["memory"] > 10**8
