@@ -119,18 +119,19 @@ def classify(
         multi=multi,
         top=top,
         threshold=threshold,
-        otherwise=otherwise,
         explains=explain,
         orders=2 if both_orders else 1,
         calibrates=calibrate,
         save_to=save_calibration,
     )
-    read = partial(_with_files, labels, labels_file, examples, calibration)
-    return Task("classify", strategy=ClassifyStrategy(options), read_files=read)
+    # Texts on the command line are decoded before `read_files` is called.
+    texts = {"labels": labels, "otherwise": otherwise}
+    values = {name: text for name, text in texts.items() if text is not None}
+    read = partial(_with_files, labels_file, examples, calibration)
+    return Task("classify", values, strategy=ClassifyStrategy(options), read_files=read)
 
 
 def _with_files(
-    given: str | None,
     labels_file: Path | None,
     examples: Path | None,
     calibration: Path | None,
@@ -148,7 +149,7 @@ def _with_files(
     if labels_file:
         labels = read_labels(labels_file, reporter, encoding)
     else:
-        labels = parse_labels(given or "")
+        labels = parse_labels(task.values["labels"])
     if len(labels) < 2 and not options.multi:
         raise UsageError(
             f"{labels[0].name!r} is the only label", hint="Give several labels, or add --multi."
@@ -157,11 +158,12 @@ def _with_files(
     shown = list[LabelledText](own)
     if examples:
         shown += read_labelled(examples, labels, "--examples", reporter, encoding)
-    options = replace(options, labels=labels, examples=tuple(shown))
+    otherwise = task.values.get("otherwise")
+    options = replace(options, labels=labels, examples=tuple(shown), otherwise=otherwise)
     if calibration:
         options = _calibrated(options, calibration, reporter, encoding)
     listed = [{"text": each.text, "labels": list(each.labels)} for each in shown]
-    values = {**task.values, "labels": values_of(labels), "examples": listed}
+    values = {"labels": values_of(labels), "examples": listed}
     return replace(task, values=values, strategy=ClassifyStrategy(options))
 
 

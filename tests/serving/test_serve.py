@@ -110,6 +110,17 @@ def test_a_served_context_that_is_too_short_is_not_used(
     assert result.status == 0
 
 
+def test_a_served_model_scores_labels(run: Run, serve: Serve, mistral: Path) -> None:
+    serve("-m", mistral)
+    arguments = ("classify", "--labels", "one, two, one or two", "-m", mistral, "--json", "-q")
+    answers = [json.loads(run(*arguments, "-c", 512, "A text.").stdout) for _ in range(2)]
+    for answer in answers:
+        assert answer["served"] is True
+        assert answer["label"] in {"one", "two", "one or two"}
+        assert sum(each["probability"] for each in answer["labels"]) == pytest.approx(1, abs=1e-4)
+    assert answers[0]["label"] == answers[1]["label"]
+
+
 def test_json_of_several_clients_at_once(run: Run, serve: Serve, mistral: Path) -> None:
     serve("-m", mistral, "--parallel", 2)
 

@@ -142,6 +142,15 @@ def test_the_answers_to_neutral_texts_are_kept(
     assert of(ask(run, *LABELS, "A text.", "--no-cache"))["bug"] == pytest.approx(1 / 3, abs=1e-4)
 
 
+@pytest.mark.usefixtures("here")
+def test_labels_are_decoded_as_the_texts_are(run: Run) -> None:
+    latin = "fr\udce4ge"  # as Python reads bytes that are not UTF-8
+    options = ("--labels", f"{latin}, lob", "--no-calibrate", "--encoding", "latin-1")
+    assert run("classify", *options, "eine fr\udce4ge").stdout == "fräge\n"
+    unlike = ("--threshold", 0.9, "--otherwise", latin)
+    assert run("classify", *options, *unlike, "x").stdout == "fräge\n"
+
+
 # --- the prompt --------------------------------------------------------------------------------
 
 
