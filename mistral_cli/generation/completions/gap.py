@@ -11,7 +11,7 @@ from mistral_cli.errors import UsageError
 if TYPE_CHECKING:
     from mistral_cli.texts.inputs import Text
 
-_PLACE = re.compile(r"(?P<line>[0-9]+)(?::(?P<column>[0-9]+))?")
+_PLACE = re.compile(r"(?P<line>[0-9]{1,18})(?::(?P<column>[0-9]{1,18}))?")
 
 
 class TextGap(NamedTuple):

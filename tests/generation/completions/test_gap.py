@@ -39,6 +39,7 @@ def test_a_cursor_splits_the_text(cursor: str, before: str, after: str) -> None:
         ("0:1", "line 0"),
         ("1:11", "column 11, and line 1 has 9 characters"),
         ("1:0", "column 0"),
+        ("9" * 5000, "9' is not in the text"),
         ("<here>", "'<here>' is not in the text"),
         ("f", "'f' is more than once"),
     ],
