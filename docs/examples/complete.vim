@@ -8,9 +8,14 @@ function! MistralComplete() abort
   let l:new = system('mistral-cli complete -q --block --cursor ' . l:place . ' 2>' . l:log, l:text)
   if v:shell_error
     echomsg join(readfile(l:log), ' ')
-    return ''
+    return
   endif
-  return l:new
+  let l:before = strpart(getline('.'), 0, col('.') - 1)
+  let l:after = strpart(getline('.'), col('.') - 1)
+  let l:lines = split(l:before . l:new . l:after, "\n", 1)
+  call setline('.', l:lines[0])
+  call append('.', l:lines[1:])
+  call cursor(line('.') + len(l:lines) - 1, len(l:lines[-1]) - len(l:after) + 1)
 endfunction
 
-inoremap <C-l> <C-r><C-o>=MistralComplete()<CR>
+inoremap <C-l> <Cmd>call MistralComplete()<CR>
