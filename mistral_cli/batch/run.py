@@ -157,6 +157,7 @@ def _read_rows(
         id_field=options.id_field,
         encoding=call.encoding,
         has_header=not options.no_header,
+        html_is_text=task.gap is not None,
     )
     check_inputs_are_complete(inputs, options)
     return inputs.rows

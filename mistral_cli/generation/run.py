@@ -47,7 +47,11 @@ def run_task(
     task, options = task.with_files(call), task.adjusted(options.decoded(call))
     builder = prompt_builder(task, options, call)
     inputs = read_inputs(
-        _text_arguments(task, arguments), options.file or (), terminal, encoding=call.encoding
+        _text_arguments(task, arguments),
+        options.file or (),
+        terminal,
+        encoding=call.encoding,
+        html_is_text=task.gap is not None,
     )
     builder = replace(builder, instruction=inputs.instruction)
     prompts = _prompts(builder, inputs)

@@ -64,12 +64,13 @@ _METADATA = re.compile(
 )
 
 
-def is_document(path_or_name: str, start: bytes) -> bool:
+def is_document(path_or_name: str, start: bytes, *, html_is_text: bool = False) -> bool:
     """Whether the data must be converted to text, judged by its first bytes or its suffix.
 
     An office file may reveal its kind only at its end: pass the whole file if it is at hand.
     """
-    return bool(start.strip()) and _kind(path_or_name, start) is not None
+    kind = _kind(path_or_name, start) if start.strip() else None
+    return kind is not None and not (html_is_text and kind is _HTML)
 
 
 def read_document(data: bytes, name: str, encoding: str = AUTO) -> Decoded:

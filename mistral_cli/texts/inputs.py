@@ -81,12 +81,15 @@ def read_inputs(
     terminal: Terminal,
     *,
     encoding: str = AUTO,
+    html_is_text: bool = False,
     timeouts: StdinTimeouts = STDIN_TIMEOUTS,
 ) -> Inputs:
     """Collect the texts from arguments, `-f` files (`-` is stdin) and piped stdin.
 
     With files or piped text, the joined arguments are the instruction; alone, each argument is a
-    text. Raises UsageError if there is no text, or a text is empty, binary, unreadable or not in
+    text. With `html_is_text` the source of a web page is not converted.
+
+    Raises UsageError if there is no text, or a text is empty, binary, unreadable or not in
     `encoding`.
     """
     words = [argument for argument in arguments if argument != "-"]
@@ -95,7 +98,7 @@ def read_inputs(
     from_arguments = [_argument(word, encoding) for word in words]
     # Stdin can be read only once, however often the user names it.
     paths = [path for i, path in enumerate(files) if path != STDIN or STDIN not in files[:i]]
-    texts = [_from_file(path, terminal, encoding) for path in paths]
+    texts = [_from_file(path, terminal, encoding, html_is_text=html_is_text) for path in paths]
     if STDIN not in files and (piped := _piped(bool(words or files), terminal, timeouts, encoding)):
         texts.append(piped)
     for warning in (warning for text in (*from_arguments, *texts) for warning in text.warnings):
@@ -110,10 +113,11 @@ def _argument(word: str, encoding: str) -> Text:
     return not_blank(Text(decoded.text, "argument", warnings=decoded.warnings))
 
 
-def _from_file(path: Path, terminal: Terminal, encoding: str) -> Text:
+def _from_file(path: Path, terminal: Terminal, encoding: str, *, html_is_text: bool) -> Text:
     """Read a file, or stdin to its end if the user named it."""
     source = display_name(path)
-    return not_blank(text_from_bytes(read_bytes(path, terminal), source, encoding))
+    data = read_bytes(path, terminal)
+    return not_blank(text_from_bytes(data, source, encoding, html_is_text=html_is_text))
 
 
 def display_name(path: Path) -> str:
@@ -174,7 +178,7 @@ def _unreadable(source: str, error: OSError) -> UsageError:
     )
 
 
-def text_from_bytes(data: bytes, source: str, encoding: str) -> Text:
+def text_from_bytes(data: bytes, source: str, encoding: str, *, html_is_text: bool = False) -> Text:
     """Decode the content of a file or stdin; convert it if it is a document.
 
     Raises UsageError if it is binary, a document that cannot be converted, or not in `encoding`.
@@ -182,7 +186,7 @@ def text_from_bytes(data: bytes, source: str, encoding: str) -> Text:
     from mistral_cli.texts.binaries import refuse_binary
     from mistral_cli.texts.documents import is_document, read_document
 
-    if is_document(source, data):
+    if is_document(source, data, html_is_text=html_is_text):
         decoded = read_document(data, source, encoding)
         text, newline = decoded.text.removesuffix("\n"), decoded.text.endswith("\n")
         return Text(text, source, warnings=decoded.warnings, had_newline=newline)

@@ -147,6 +147,19 @@ def test_options_that_cannot_work_are_refused(
     assert result.stdout == ""
 
 
+def test_the_source_of_a_web_page_is_completed(
+    run: Run, coder: Path, script: Script, tmp_path: Path
+) -> None:
+    """Other tasks read the text of the page; places in that are not places in the file."""
+    script(pieces=["B"])
+    page = tmp_path / "page.html"
+    page.write_text("<p>A</p>\n<b></b>\n", encoding="utf-8")
+    options = (page, "-m", coder, "--engine", "fake", "--cursor", "2:4", "--echo")
+    assert run("complete", "-f", *options).stdout == "<p>A</p>\n<b>B</b>\n"
+    row = json.loads(run("batch", "complete", *options).stdout)
+    assert row["text"] == "<p>A</p>\n<b>B</b>\n"
+
+
 LONG_CODE = "".join(f"line_{number} = {number}\n" for number in range(400))
 
 

@@ -86,19 +86,23 @@ def read_rows(
     expected_field: str | None = None,
     encoding: str = AUTO,
     has_header: bool = True,
+    html_is_text: bool = False,
 ) -> InputRows:
     """Return the rows in files, globs, folders and stdin ("-", or no name at all), in order.
 
     The suffix decides how a file is read unless `input_format` does; `outputs` are left out, as in
-    `find_input_files`. A problem with one row becomes its `error`. Raises UsageError for a name
-    that matches no file, a missing column, a repeated id, and if there are no rows at all.
+    `find_input_files`. With `html_is_text` the source of a web page is not converted. A problem
+    with one row becomes its `error`. Raises UsageError for a name that matches no file, a missing
+    column, a repeated id, and if there are no rows at all.
     """
     columns = Columns(text_field or _TEXT, id_field, expected_field)
     rows: list[Row] = []
     files, unread = find_input_files(names, terminal, outputs)
     for file in files:
         before = len(rows)
-        rows += _rows_of(file, input_format, columns, encoding, has_header, bool(names), terminal)
+        rows += _rows_of(
+            file, input_format, columns, encoding, has_header, html_is_text, bool(names), terminal
+        )
         if len(rows) == before:
             terminal.warn(f"{display_name(file.path)} has no rows")
     if not rows:
@@ -113,6 +117,7 @@ def _rows_of(
     columns: Columns,
     encoding: str,
     has_header: bool,
+    html_is_text: bool,
     named: bool,
     terminal: Terminal,
 ) -> Iterable[Row]:
@@ -121,7 +126,7 @@ def _rows_of(
         data = _read(file.path, named, terminal)
         input_format = input_format or _default_format(file.path, data)
         if input_format is InputFormat.TEXT:
-            text: Text | Decoded = text_from_bytes(data, name, encoding)
+            text: Text | Decoded = text_from_bytes(data, name, encoding, html_is_text=html_is_text)
         else:
             refuse_binary(data, name)
             text = decode(data, name, encoding)
