@@ -80,7 +80,7 @@ def test_an_earlier_answer_stays_if_the_new_one_fails_or_is_worse(
     assert lines_of(here / "out.jsonl") == before
 
     script()
-    worse = batch(*again, "--max-chars", 6, "--words", 40, "-n", 51)
+    worse = batch(*again, "--max-chars", 6, "--sentences", 3, "-n", 51)
     assert "1 row keeps its earlier answer: the new one fails more checks" in worse.stderr
     assert lines_of(here / "out.jsonl") == before
 
