@@ -23,6 +23,7 @@ from mistral_cli.models.chat import Message
 from mistral_cli.system.config import prompts_dir
 
 BUILT_IN = [
+    "classify",
     "complete",
     "generate",
     "json-extract",
