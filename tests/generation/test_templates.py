@@ -195,7 +195,7 @@ def test_a_broken_template_is_listed_with_its_error_and_others_still_work() -> N
     assert f"{path} is not usable: unexpected end" in listed["broken"]
     with pytest.raises(UsageError, match="no template 'x'") as caught:
         find_template("x")
-    assert "broken, complete, generate, good" in caught.value.hint
+    assert "broken, classify, complete, generate, good" in caught.value.hint
     with pytest.raises(UsageError, match="not usable"):
         find_template("broken")
 
