@@ -12,8 +12,10 @@ from collections.abc import Iterator
 from itertools import product
 
 # Scripts that put no spaces between words, and Hangul, whose particles follow a number without one.
+# Without their decimal digits: these are numbers as any others.
 UNSPACED = (
-    "\u0e00-\u0eff\u0f00-\u0fff\u1000-\u109f\u1100-\u11ff\u1780-\u17ff"
+    "\u0e00-\u0e4f\u0e5a-\u0ecf\u0eda-\u0f1f\u0f2a-\u0fff\u1000-\u103f\u104a-\u108f\u109a-\u109f"
+    "\u1100-\u11ff\u1780-\u17df\u17ea-\u17ff"
     "\u3005-\u3007\u3040-\u30ff\u3130-\u318f\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af"
     "\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff"
 )

@@ -81,3 +81,9 @@ def test_too_many_numbers_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("mistral_cli.structured.grounded_text._MAX_SIZE", 10_000)
     with pytest.raises(OutputInvalid, match="too many for --grounded"):
         grounded_text_grammar(" ".join(map(str, range(1000, 3000))))
+
+
+def test_the_digits_of_scripts_without_spaces_are_those_of_the_text() -> None:
+    grammar = grounded_text_grammar("\u0e23\u0e32\u0e04\u0e32\u0e51\u0e54\u0e1a\u0e32\u0e17")
+    fourteen, nine = "\u0e23\u0e32\u0e04\u0e32\u0e51\u0e54", "\u0e23\u0e32\u0e04\u0e32\u0e59"
+    assert admitted(grammar, [fourteen, nine, "\u1045 boats"]) == [fourteen]
