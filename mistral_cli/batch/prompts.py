@@ -102,7 +102,9 @@ class RowPrompts:
             raise row.error
         if row.conversation:
             return _request_prompt(row)
-        return self.builder_of(row).build(self.text_of(row))
+        prompt = self.builder_of(row).build(self.text_of(row))
+        is_continued = self.task.gap is not None and isinstance(row.expected, str)
+        return replace(prompt, known=row.expected) if is_continued else prompt
 
     @property
     def _has_own_instruction(self) -> bool:
@@ -169,6 +171,7 @@ def _identity(
         **task.strategy.identity(builder),
         **({"original": original} if original else {}),
         **({"after": prompt.after} if prompt.after is not None else {}),
+        **({"known": prompt.known} if prompt.known is not None else {}),
         "settings": _settings(prompt, config),
         "stop": config.generation.stop,
         "shape": spec and [spec.schema, spec.many, spec.grounded],

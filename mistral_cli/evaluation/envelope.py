@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +31,7 @@ def evaluation_fields(evaluation: Evaluation) -> dict[str, Any]:
             {
                 "gate": str(each.gate),
                 "configuration": each.configuration,
-                "value": each.value,
+                "value": _finite(each.value),
                 "holds": each.holds,
             }
             for each in evaluation.gates
@@ -81,9 +82,18 @@ def _evaluated_fields(evaluated: Evaluated) -> dict[str, Any]:
     }
 
 
-def _metric_fields(metric: Metric) -> dict[str, float]:
+def _metric_fields(metric: Metric) -> dict[str, float | None]:
     interval = interval_of(metric)
-    return {"value": metric.value, "low": interval.low, "high": interval.high}
+    return {
+        "value": _finite(metric.value),
+        "low": _finite(interval.low),
+        "high": _finite(interval.high),
+    }
+
+
+def _finite(value: float) -> float | None:
+    """`value`, or None for a perplexity that no row has."""
+    return value if math.isfinite(value) else None
 
 
 def _difference_fields(difference: Difference) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -99,4 +100,5 @@ def differences(
         difference(one, other, (first, second.configuration.name))
         for second, (before, after) in zip(evaluated[1:], on_shared_rows, strict=True)
         for one, other in zip(before.metrics, after.metrics, strict=True)
+        if math.isfinite(one.value) and math.isfinite(other.value)
     ]

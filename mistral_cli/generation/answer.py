@@ -84,6 +84,7 @@ class Result:
     text was split into; `left_out` describes the part of it that no request contained. `checks`
     are those of a text. `quotes` are the sentences that an extractive summary took from it, and
     `citations` those that support a free one. `classification` is the label that a text has.
+    `known` is the probability of the right continuation, if that was wanted.
     """
 
     planner: RequestPlanner
@@ -97,6 +98,15 @@ class Result:
     quotes: tuple[Span, ...] | None = None
     citations: tuple[Citation, ...] | None = None
     classification: Classification | None = None
+    known: KnownScore | None = None
+
+
+@dataclass(frozen=True)
+class KnownScore:
+    """The log-probability of a known continuation, and the number of its tokens."""
+
+    logprob: float
+    tokens: int
 
 
 class AnswerEnded(Exception):
@@ -278,11 +288,16 @@ def _content_fields(result: Result, stripped: int, *, exact: bool) -> dict[str, 
             **_quote_fields(result),
             **_citation_fields(result, stripped),
             **_label_fields(result),
+            **_known_fields(result.known),
         }
     if not (spec and spec.spec.grounded):
         return {"data": extraction.data}
     spans = [{"path": span.path, "start": span.start, "end": span.end} for span in extraction.spans]
     return {"data": extraction.data, "spans": spans}
+
+
+def _known_fields(known: KnownScore | None) -> dict[str, Any]:
+    return {"known": {"logprob": known.logprob, "tokens": known.tokens}} if known else {}
 
 
 def _without_mark(text: str) -> str:

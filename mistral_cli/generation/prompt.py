@@ -42,7 +42,7 @@ class Prompt:
     `choices` is a grammar for an answer that only chooses. `after` is what follows the answer: the
     model fills the gap between `content` and that.
     `overrides` are generation settings for this prompt alone, by their names in
-    GenerationConfig.
+    GenerationConfig. `known` is the right continuation, whose probability is wanted.
     """
 
     text: Text
@@ -52,6 +52,7 @@ class Prompt:
     grounding: str | None = None
     choices: str | None = None
     after: str | None = None
+    known: str | None = None
 
     @property
     def is_constrained(self) -> bool:

@@ -13,7 +13,7 @@ from mistral_cli.generation.task import Strategy, Task
 if TYPE_CHECKING:
     import regex
 
-    from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.answer import KnownScore, Result
     from mistral_cli.generation.checking.rules import RulesOf
     from mistral_cli.generation.chunking import ChunkedText, PromptSizer
     from mistral_cli.generation.completions.ends import CompletionEnd
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import Executor
     from mistral_cli.generation.writers import ResultWriter
 
+_SPARE_TOKENS = 4  # a text may have more tokens after another than by itself
 _AFTER_SHARE = 4  # the text after a gap may take this part of the room, if not all of it fits
 
 
@@ -116,6 +117,14 @@ class CompletionStrategy(Strategy):
         left_out = " and ".join(filter(None, (chunked.left_out, cut)))
         return replace(chunked, left_out=left_out)
 
+    def context_needed(self, sizer: PromptSizer, chunked: ChunkedText) -> int:
+        """Includes the known continuation."""
+        needed, known = super().context_needed(sizer, chunked), chunked.prompt.known
+        if known is None:
+            return needed
+        longest = max(map(len, chunked.prompts), default=0) + sizer.count(known) + _SPARE_TOKENS
+        return min(max(needed, longest), sizer.config.longest)
+
     def answer_request(
         self,
         prepared: PreparedRequest,
@@ -135,7 +144,29 @@ class CompletionStrategy(Strategy):
         writer.delta(after or "")
         finish = "stop" if completion.ended else answer.finish_reason
         answer = replace(answer, text=f"{before}{text}{after or ''}", finish_reason=finish)
-        return executor.result(prepared, answer)
+        result = executor.result(prepared, answer)
+        if prompt.known is None:
+            return result
+        return replace(result, known=self._known_score(prepared, prompt.known, executor))
+
+    def _known_score(
+        self, prepared: PreparedRequest, known: str, executor: Executor
+    ) -> KnownScore | None:
+        """How likely the known continuation is; None if it has no token, or does not fit."""
+        from mistral_cli.engines.types import ScoreRequest
+        from mistral_cli.generation.answer import KnownScore
+        from mistral_cli.models.gguf.plain_text import tokenize_continued
+
+        planner, prompt = executor.planner, prepared.request.prompt_token_ids
+        ids = tuple(tokenize_continued(planner.config.model, known, planner.tokenize))
+        fits = len(prompt) + len(ids) <= prepared.context_length
+        if not ids or not fits or len(prompt) < 2:
+            return None
+        # Scores tell continuations apart: what all of them begin with has the score 0. With the
+        # prompt's last token as that beginning, the others have their probabilities.
+        *before, last = prompt
+        _, scores = executor.score(ScoreRequest(tuple(before), ((last, *ids),)))
+        return KnownScore(scores.logprobs[0], len(ids))
 
     def _ends(self, prepared: PreparedRequest) -> list[CompletionEnd]:
         from mistral_cli.generation.completions.block import BlockEnd

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -373,6 +374,7 @@ SETS = Path(__file__).parents[2] / "docs" / "examples" / "evaluation"
         ("classify", ["--labels", "bug, question, praise, cancel"], 100),
         ("translate", [], 100),
         ("summarize", [], 40),
+        ("complete", ["-n", "8"], 100),
     ],
 )
 def test_our_sets_can_be_evaluated(
@@ -398,3 +400,42 @@ def test_both_engines(
     ]
     assert configuration["failed"] == 0
     assert configuration["memory"] > 10**8
+
+
+def test_the_probability_of_known_continuations_is_the_same_in_both_engines(
+    run: Run, here: Path, smollm2: Path, smollm2_for_ctransformers: Path
+) -> None:
+    known = [
+        ("The capital of France is", " Paris"),
+        ("The capital of France is", " a banana"),
+        ("One, two, three, four,", " five, six, seven"),
+    ]
+    write_known(here / "rows.jsonl", *known)
+    found = {}
+    for engine, model in (("llama.cpp", smollm2), ("ctransformers", smollm2_for_ctransformers)):
+        options = ("-o", engine, "--engine", engine, "-m", model, "-n", 1, "--temperature", 0)
+        result = run("evaluate", "complete", "rows.jsonl", *options, "--json")
+        (configuration,) = answer(result)["configurations"]
+        lines = {each["id"]: each["known"] for each in lines_of(Path(configuration["results"]))}
+        check_schema("batch-record", lines_of(Path(configuration["results"]))[0])
+        found[engine] = [lines[row] for row in "123"]
+        tokens = sum(each["tokens"] for each in found[engine])
+        total = sum(each["logprob"] for each in found[engine])
+        value = configuration["metrics"]["perplexity"]["value"]
+        assert value == pytest.approx(math.exp(-total / tokens))
+        paris, banana, five = (each["logprob"] for each in found[engine])
+        assert -1 < paris < -0.01
+        assert banana < -8
+        assert five > -4  # of five tokens
+    for one, other in zip(*found.values(), strict=True):
+        assert one["tokens"] == other["tokens"]
+        assert one["logprob"] == pytest.approx(other["logprob"], abs=0.05 * one["tokens"] + 0.1)
+
+
+def test_a_row_runs_again_if_its_known_continuation_changes(evaluate: Evaluate, here: Path) -> None:
+    write_known(here / "rows.jsonl", ("one two", " three"), ("four", " five"))
+    assert evaluate("complete", "rows.jsonl", "-o", "out").status == 0
+    write_known(here / "rows.jsonl", ("one two", " three"), ("four", " six"))
+    again = evaluate("complete", "rows.jsonl", "-o", "out", "--json")
+    assert "1 of them in earlier runs" in again.stderr
+    assert answer(again)["configurations"][0]["metrics"]["perplexity"]["value"] > 1

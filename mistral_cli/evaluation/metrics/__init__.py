@@ -8,6 +8,7 @@ from __future__ import annotations
 
 TASKS = {
     "classify": f"{__name__}.classify",
+    "complete": f"{__name__}.complete",
     "json-extract": f"{__name__}.json_extract",
     "summarize": f"{__name__}.summarize",
     "translate": f"{__name__}.translate",
