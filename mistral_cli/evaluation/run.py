@@ -187,6 +187,7 @@ class _EvaluationRun:
             model=configuration.model,
             template=configuration.template,
             output=configuration.results,
+            ordered=True,
         )
 
 
