@@ -108,6 +108,11 @@ def classify(
             "--threshold needs --otherwise or --multi",
             hint="Add --otherwise unknown, for texts whose label is less likely.",
         )
+    if otherwise is not None and not (multi or calibration) and threshold is None:
+        raise UsageError(
+            "--otherwise needs --threshold, --multi or --calibration",
+            hint="Add --threshold 0.5, the least probability of a label.",
+        )
     if explain and top is not None:
         raise UsageError("--explain and --top cannot be combined", hint="Drop one of them.")
     is_saved = calibration is not None and calibration.suffix.lower() == ".json"
@@ -157,7 +162,9 @@ def _with_files(
     own = (LabelledText(text, (label.name,)) for label in labels for text in label.examples)
     shown = list[LabelledText](own)
     if examples:
-        shown += read_labelled(examples, labels, "--examples", reporter, encoding)
+        shown += read_labelled(
+            examples, labels, "--examples", reporter, encoding, unlabelled=options.multi
+        )
     otherwise = task.values.get("otherwise")
     options = replace(options, labels=labels, examples=tuple(shown), otherwise=otherwise)
     if calibration:

@@ -92,11 +92,13 @@ def read_labelled(
     encoding: str = AUTO,
     *,
     others: bool = False,
+    unlabelled: bool = False,
 ) -> tuple[LabelledText, ...]:
     """The rows of a table with the columns "text" and "label".
 
     A label is one of `labels`, in upper or lower case; several are separated by "|". With `others`
-    a text may have none of them. Raises UsageError, with the line number.
+    a text may have others or none, with `unlabelled` it may have none. Raises UsageError, with
+    the line number.
     """
     text = _read(path, option, reporter, encoding)
     header, rows = parse_table(text, str(path), "\t" if path.suffix.lower() != ".csv" else None)
@@ -113,18 +115,30 @@ def read_labelled(
             raise row.value
         if not row.value["text"].strip():
             continue
-        given = [" ".join(each.split()) for each in row.value["label"].split(_SEVERAL)]
-        unknown = [each for each in given if each and each.casefold() not in names]
+        cell = _names_in(row.value["label"], names)
+        unknown = [each for each in cell if each.casefold() not in names]
         if unknown and not others:
             raise UsageError(
                 f"{path}:{row.line} has the label {unknown[0]!r}, which is not one of the labels",
                 hint=f"The labels are {', '.join(names.values())}.",
             )
-        known = (names[each.casefold()] for each in given if each.casefold() in names)
-        found.append(LabelledText(row.value["text"], tuple(known)))
+        known = tuple(names[each.casefold()] for each in cell if each.casefold() in names)
+        if not (known or others or unlabelled):
+            raise UsageError(
+                f"{path}:{row.line} has no label", hint="Give the text a label, or drop the row."
+            )
+        found.append(LabelledText(row.value["text"], known))
     if not found:
         raise UsageError(f"{path} has no rows", hint="Add rows with a text and its label.")
     return tuple(found)
+
+
+def _names_in(cell: str, names: Mapping[str, str]) -> list[str]:
+    """The labels in a cell; a label may itself contain what separates them."""
+    whole = " ".join(cell.split())
+    if whole.casefold() in names:
+        return [whole]
+    return [name for each in cell.split(_SEVERAL) if (name := " ".join(each.split()))]
 
 
 def _read(path: Path, option: str, reporter: Reporter, encoding: str) -> str:

@@ -286,6 +286,7 @@ def test_a_file_that_is_no_calibration_is_refused(run: Run, here: Path, content:
         ((*LABELS, "--labels-file", "l.txt"), "cannot be combined"),
         (("--labels", "bug"), "'bug' is the only label"),
         ((*LABELS, "--threshold", 0.5), "--threshold needs --otherwise or --multi"),
+        ((*LABELS, "--otherwise", "none"), "--otherwise needs --threshold, --multi or"),
         ((*LABELS, "--top", 2, "--explain"), "--explain and --top"),
         ((*LABELS, "--save-calibration", "c.json"), "needs a table to learn from"),
         ((*LABELS, "--raw"), "classify and --raw"),

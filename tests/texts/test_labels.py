@@ -123,3 +123,20 @@ def test_a_wrong_table_of_texts_is_refused(tmp_path: Path, content: str, problem
     path.write_text(content)
     with pytest.raises(UsageError, match=problem):
         read_labelled(path, WHOLE, "--examples", make_terminal())
+
+
+def test_a_text_needs_a_label_unless_it_may_have_none(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nIt crashes.,bug\nHello!,|\n")
+    with pytest.raises(UsageError, match=r"rows\.csv:3 has no label"):
+        read_labelled(path, WHOLE, "--examples", make_terminal())
+    rows = read_labelled(path, WHOLE, "--examples", make_terminal(), unlabelled=True)
+    assert rows[1] == LabelledText("Hello!", ())
+
+
+def test_a_label_may_contain_a_bar(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_text("text,label\nI cannot print.,Hardware | printer\n")
+    labels = parse_labels("hardware | printer, software")
+    (row,) = read_labelled(path, labels, "--examples", make_terminal())
+    assert row.labels == ("hardware | printer",)

@@ -82,13 +82,23 @@ def table_of(rows: Sequence[Row], records: Mapping[str, Record], delimiter: str)
         added = [*(name for name in added if name != "error"), "error"]
     text = io.StringIO(newline="")
     writer = csv.writer(text, delimiter=delimiter)
-    writer.writerow([*given, *(_TAKEN.format(n) if n in given else n for n in added)])
+    writer.writerow([*given, *_free_names(added, given)])
     for row in rows:
         cells, answer = _columns_of(row), answers.get(row.id, {})
         writer.writerow(
             [*(cells.get(name, "") for name in given), *(answer.get(name, "") for name in added)]
         )
     return text.getvalue().encode("utf-8-sig", "backslashreplace")
+
+
+def _free_names(added: Sequence[str], given: Sequence[str]) -> list[str]:
+    """Names for the new columns that no other column has, also if a table is read once more."""
+    names: list[str] = []
+    for name in added:
+        while name in given or name in names:
+            name = _TAKEN.format(name)
+        names.append(name)
+    return names
 
 
 def _columns_of(row: Row) -> Mapping[str, str]:

@@ -61,6 +61,16 @@ def test_several_labels_are_joined_and_each_has_a_probability(batch: Batch, here
     assert (row["label"], row["answer_label"]) == ("old", "bug|question")
 
 
+def test_a_labelled_table_can_be_labelled_once_more(batch: Batch, here: Path) -> None:
+    (here / "in.csv").write_text("text,label\nA row,old\n")
+    options = ("--labels", "bug, question", "--no-calibrate")
+    assert batch("classify", "in.csv", *options, "-o", "first.csv").status == 0
+    assert batch("classify", "first.csv", *options, "-o", "out.csv").status == 0
+    (row,) = table(here / "out.csv")
+    again = ["answer_answer_label", "answer_probability"]
+    assert [*row] == ["text", "label", "answer_label", "probability", *again]
+
+
 def test_tabs_separate_the_cells_of_a_tsv_file(batch: Batch, here: Path) -> None:
     (here / "rows.txt").write_text("one, two\nthree\n")
     arguments = ("rows.txt", "--input-format", "lines", "-o", "out.tsv")
