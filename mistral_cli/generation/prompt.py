@@ -204,7 +204,7 @@ class PromptBuilder:
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""
         if self.task.gap:
-            return replace(prompt, text=Text(text, prompt.text.source), content=text)
+            return _continuing(Text(text, prompt.text.source), prompt.after, prompt.overrides)
         values = self.task.template_values(text)
         other = self.build(Text(text, prompt.text.source), values)
         return replace(other, overrides=prompt.overrides)
@@ -233,7 +233,7 @@ class PromptBuilder:
                 hint=f"Drop {wrong}, or use `generate`.",
             )
         before, after = gap.find(text)
-        return Prompt(Text(before, text.source), before, after=after)
+        return _continuing(Text(before, text.source), after, {})
 
     def _content(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
         options, instruction = self.options, self.instruction
@@ -252,6 +252,14 @@ class PromptBuilder:
             return messages
         system = [Message("system", options.system)] if options.system else []
         return system + [message for message in messages if message.role != "system"]
+
+
+def _continuing(text: Text, after: str | None, overrides: Mapping[str, Any]) -> Prompt:
+    """The prompt that continues `text`; models learned to fill gaps that begin anywhere."""
+    from mistral_cli.generation.completions.gap import without_last_blanks
+
+    content = without_last_blanks(text.text) if after is None else text.text
+    return Prompt(text, content, overrides=overrides, after=after)
 
 
 def _spec(task: TaskPrompt, template: Template) -> OutputSpec | None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from mistral_cli.generation.completions.gap import GapFinder
+from mistral_cli.generation.completions.gap import BlankDropper, GapFinder
 from mistral_cli.generation.task import Strategy, Task
 
 if TYPE_CHECKING:
@@ -139,7 +139,8 @@ class CompletionStrategy(Strategy):
         before, after = prompt.text.text if self._echo else "", prompt.after if self._echo else ""
         writer.delta(before)
         completion = GrowingCompletion(self._ends(prepared), writer.delta)
-        answer = executor.answer(prepared, completion.feed)
+        blanks = len(prompt.text.text) - len(prompt.content)
+        answer = executor.answer(prepared, BlankDropper(blanks, completion.feed).feed)
         text = completion.finish()
         writer.delta(after or "")
         finish = "stop" if completion.ended else answer.finish_reason

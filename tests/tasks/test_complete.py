@@ -69,7 +69,7 @@ def test_ctransformers_continues_a_text(run: Run, mistral: Path) -> None:
     assert answers[0].stdout == answers[1].stdout != ""
 
 
-@pytest.mark.parametrize("text", ["a\n", "a", "  a\n\n", "a\r\nb\r\n", "a  "])
+@pytest.mark.parametrize("text", ["a\n", "a", "  a\n\n", "a\r\nb\r\n", "a\n  ", "\ta\t"])
 def test_the_text_is_sent_with_all_its_whitespace(run: Run, mistral: Path, text: str) -> None:
     shown = run("complete", "-m", mistral, "--dry-run", "--json", "-q", stdin=text)
     assert json.loads(shown.stdout)["prompt"].removeprefix("<s>").removeprefix(" ") == text
@@ -81,6 +81,26 @@ def test_only_what_is_new_is_printed_as_it_is(run: Run, mistral: Path, script: S
     assert result.stdout == "  one\n two \n\n"
     echoed = run("complete", "-m", mistral, "--engine", "fake", "--echo", stdin="zero\n")
     assert echoed.stdout == "zero\n  one\n two \n\n"
+
+
+def test_blanks_after_the_last_word_are_not_written_twice(
+    run: Run, mistral: Path, script: Script
+) -> None:
+    shown = run("complete", "-m", mistral, "--dry-run", "--json", "-q", stdin="a  ")
+    assert json.loads(shown.stdout)["prompt"] == "<s> a"
+    for pieces in (["   one", "  two"], [" ", "  one", "  two"]):
+        script(pieces=pieces)
+        result = run("complete", "-m", mistral, "--engine", "fake", stdin="zero  ")
+        assert result.stdout == " one  two"
+    script(pieces=["one"])
+    result = run("complete", "-m", mistral, "--engine", "fake", "--echo", stdin="zero  ")
+    assert result.stdout == "zero  one"
+
+
+def test_a_blank_after_the_last_word_changes_nothing(run: Run, smollm2: Path) -> None:
+    france = "The capital of France is "
+    result = run("complete", "-m", smollm2, "--lines", 1, *GREEDY, "--echo", france)
+    assert result.stdout == "The capital of France is Paris."
 
 
 def test_several_texts_begin_on_lines_of_their_own(

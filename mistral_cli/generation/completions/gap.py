@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +20,37 @@ class TextGap(NamedTuple):
 
     before: str
     after: str | None
+
+
+def without_last_blanks(text: str) -> str:
+    """What a model gets of a text that it continues: not the blanks after its last word.
+
+    In most vocabularies a blank is the beginning of the next token. After "The capital of France
+    is " SmolLM2 135M writes "21st-century Paris."; without the blank, " Paris." (greedy).
+    Indentation stays: it says in which block the text goes on.
+    """
+    words = text.rstrip(" ")
+    return words if words and not words.endswith(("\n", "\t")) else text
+
+
+@dataclass
+class BlankDropper:
+    """Leaves out up to `number` blanks at the beginning of an answer, which its text has already.
+
+    `receive` gets the rest.
+    """
+
+    number: int
+    receive: Callable[[str], None]
+
+    def feed(self, delta: str) -> None:
+        """Receive a delta."""
+        blanks = min(self.number, len(delta) - len(delta.lstrip(" ")))
+        if rest := delta[blanks:]:
+            self.number = 0
+            self.receive(rest)
+        else:
+            self.number -= blanks
 
 
 @dataclass(frozen=True)
