@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from mistral_cli.engines.decoding.streams import Emit
     from mistral_cli.engines.types import ScoreRequest
 
-Path = tuple[int, ...]
+Tokens = tuple[int, ...]
 
 NEGLIGIBLE = math.log(1e-4)
 """A continuation whose beginning is this much unlikelier than a whole one is not read further.
@@ -25,7 +25,7 @@ More tokens can only make it unlikelier. Each of them would cost as much as a ge
 class NextTokens(Protocol):
     """A model that has read the prompt of one request."""
 
-    def logprobs(self, path: Path, tokens: Sequence[int]) -> list[float]:
+    def logprobs(self, path: Tokens, tokens: Sequence[int]) -> list[float]:
         """The log-probability of each of `tokens` after the prompt and `path`.
 
         They are normalized over the vocabulary. Only after an empty path may they be off by an
@@ -41,8 +41,8 @@ def score(model: NextTokens, request: ScoreRequest, emit: Emit) -> None:
     beginning, which is too high.
     """
     nodes = _trie(request.continuations)
-    scores: dict[Path, float] = {}
-    frontier: dict[Path, float] = {(): 0.0}
+    scores: dict[Tokens, float] = {}
+    frontier: dict[Tokens, float] = {(): 0.0}
     best, passes = -math.inf, 0
     while frontier:
         path = max(frontier, key=frontier.__getitem__)
@@ -67,16 +67,16 @@ def score(model: NextTokens, request: ScoreRequest, emit: Emit) -> None:
     emit(Scores(totals, passes))
 
 
-def _trie(continuations: Sequence[Path]) -> dict[Path, list[int]]:
+def _trie(continuations: Sequence[Tokens]) -> dict[Tokens, list[int]]:
     """The tokens that may follow each beginning, in the order of the continuations."""
-    nodes: dict[Path, dict[int, None]] = {}
+    nodes: dict[Tokens, dict[int, None]] = {}
     for tokens in continuations:
         for length in range(len(tokens)):
             nodes.setdefault(tokens[:length], {})[tokens[length]] = None
     return {path: [*children] for path, children in nodes.items()}
 
 
-def _longest_known(tokens: Path, known: dict[Path, float]) -> float:
+def _longest_known(tokens: Tokens, known: dict[Tokens, float]) -> float:
     beginnings = (tokens[:length] for length in range(len(tokens), -1, -1))
     return next(known[each] for each in beginnings if each in known)
 
