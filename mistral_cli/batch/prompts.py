@@ -170,6 +170,8 @@ def _identity(
         "prompt": messages,
         **task.strategy.identity(builder),
         **({"original": original} if original else {}),
+        # A text that is continued may have blanks that its prompt lacks.
+        **({"text": text.text} if task.gap and text.text != content else {}),
         **({"after": prompt.after} if prompt.after is not None else {}),
         **({"known": prompt.known} if prompt.known is not None else {}),
         "settings": _settings(prompt, config),

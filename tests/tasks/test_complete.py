@@ -143,6 +143,19 @@ def test_a_batch_knows_its_rows_again_unless_the_gap_is_another(
     assert keys[0] == keys[1] != keys[2]
 
 
+def test_a_batch_answers_a_row_again_that_has_got_a_blank(
+    run: Run, coder: Path, script: Script, tmp_path: Path
+) -> None:
+    script(pieces=[" one"])
+    rows, out = tmp_path / "rows.jsonl", tmp_path / "out.jsonl"
+    answers = []
+    for text in ("zero", "zero "):
+        rows.write_text(json.dumps({"text": text}), encoding="utf-8")
+        run("batch", "complete", rows, "-m", coder, "--engine", "fake", "-q", "-o", out)
+        answers.append(json.loads(out.read_text(encoding="utf-8").splitlines()[-1])["text"])
+    assert answers == [" one", "one"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
