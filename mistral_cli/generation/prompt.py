@@ -204,7 +204,7 @@ class PromptBuilder:
     def with_text(self, prompt: Prompt, text: str) -> Prompt:
         """`prompt` about another text from the same source."""
         if self.task.gap:
-            return _continuing(Text(text, prompt.text.source), prompt.after, prompt.overrides)
+            return _continuing(prompt, Text(text, prompt.text.source))
         values = self.task.template_values(text)
         other = self.build(Text(text, prompt.text.source), values)
         return replace(other, overrides=prompt.overrides)
@@ -233,7 +233,8 @@ class PromptBuilder:
                 hint=f"Drop {wrong}, or use `generate`.",
             )
         before, after = gap.find(text)
-        return _continuing(Text(before, text.source), after, {})
+        kept = Text(before, text.source)
+        return _continuing(Prompt(kept, before, after=after), kept)
 
     def _content(self, text: str, values: Mapping[str, Any]) -> list[Message] | str:
         options, instruction = self.options, self.instruction
@@ -254,12 +255,12 @@ class PromptBuilder:
         return system + [message for message in messages if message.role != "system"]
 
 
-def _continuing(text: Text, after: str | None, overrides: Mapping[str, Any]) -> Prompt:
-    """The prompt that continues `text`; models learned to fill gaps that begin anywhere."""
+def _continuing(prompt: Prompt, text: Text) -> Prompt:
+    """`prompt` as one that continues `text`; models learned to fill gaps that begin anywhere."""
     from mistral_cli.generation.completions.gap import without_last_blanks
 
-    content = without_last_blanks(text.text) if after is None else text.text
-    return Prompt(text, content, overrides=overrides, after=after)
+    content = without_last_blanks(text.text) if prompt.after is None else text.text
+    return replace(prompt, text=text, content=content)
 
 
 def _spec(task: TaskPrompt, template: Template) -> OutputSpec | None:

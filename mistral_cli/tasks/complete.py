@@ -148,7 +148,8 @@ class CompletionStrategy(Strategy):
         result = executor.result(prepared, answer)
         if prompt.known is None:
             return result
-        return replace(result, known=self._known_score(prepared, prompt.known, executor))
+        known = " " * blanks + prompt.known
+        return replace(result, known=self._known_score(prepared, known, executor))
 
     def _known_score(
         self, prepared: PreparedRequest, known: str, executor: Executor
