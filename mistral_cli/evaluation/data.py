@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mistral_cli.evaluation.metrics.metric import TaskMetrics
     from mistral_cli.evaluation.options import EvaluationOptions
     from mistral_cli.models.call import CallContext
+    from mistral_cli.system.reporter import Reporter
 
 _HINT = "Use a .csv, .tsv or .jsonl file with the columns text and expected."
 
@@ -70,8 +71,13 @@ def read_known_rows(
     return KnownRows(rows, expected)
 
 
-def read_baseline(path: Path, rows: Sequence[Row]) -> dict[str, Record]:
-    """The records of an earlier run about `rows`, by id. Raises UsageError."""
+def read_baseline(
+    path: Path, rows: Sequence[Row], metrics: TaskMetrics, reporter: Reporter
+) -> dict[str, Record]:
+    """The records of an earlier run about `rows`, by id. Raises UsageError.
+
+    Warns if they are about a file of another name: any two data sets may have the same ids.
+    """
     try:
         with path.open("rb") as file:
             lines = [line for raw in file if (line := parse_line(raw)) is not None]
@@ -89,7 +95,25 @@ def read_baseline(path: Path, rows: Sequence[Row]) -> dict[str, Record]:
             hint="Name a .jsonl file of an earlier run on the same rows. They are found by their "
             "ids: give each row one in the column id.",
         )
+    answered = [each for each in shared.values() if each["error"] is None]
+    if answered and not any(metrics.field in each for each in answered):
+        raise UsageError(
+            f"--baseline {path} has the answers of another task",
+            hint="Name a .jsonl file of an earlier run of this task.",
+        )
+    now = {_file_of(row.source) for row in rows}
+    earlier = {_file_of(str(each["source"])) for each in shared.values() if each.get("source")}
+    if other := sorted(earlier - now):
+        reporter.warn(
+            f"--baseline {path} is about {', '.join(other)}, not {', '.join(sorted(now))}: "
+            "rows with the same id are compared"
+        )
     return shared
+
+
+def _file_of(source: str) -> str:
+    """The name of the file of a row, whose place is the file and a line."""
+    return Path(source.rpartition(":")[0] or source).name
 
 
 def _known(row: Row, metrics: TaskMetrics, field: str) -> Any:

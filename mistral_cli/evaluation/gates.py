@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 FAILED = "failed"
 """The number of rows that failed, which a gate may bound as it does a metric."""
 
-_GATE = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?[0-9]+(?:\.[0-9]+)?)\s*")
+_GATE = re.compile(r"\s*(\w+)\s*(>=|<=|>|<)\s*(-?(?:[0-9]+(?:\.[0-9]+)?|\.[0-9]+))\s*")
 _HOLDS: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
     "<=": operator.le,

@@ -75,7 +75,7 @@ def run_evaluation(
         run = _EvaluationRun(task, metrics, options, call)
         builders = [run.builder(each) for each in chosen]  # a wrong template ends the call here
         known = read_known_rows(data, metrics, options, evaluation, call)
-        baseline = _baseline(evaluation.baseline, chosen, known)
+        baseline = run.baseline(evaluation.baseline, chosen, known)
         for model in models:
             call.read_model(model)  # so that a missing model ends the call before the first run
         if options.dry_run:
@@ -135,6 +135,21 @@ class _EvaluationRun:
             except RowsFailed as failure:  # a failed row is a wrong answer, and counted
                 self.call.terminal.note(f"{failure.message} and count as wrong")
             return {str(record["id"]): record for record in run.sink.existing_records()}
+
+    def baseline(
+        self, path: Path | None, chosen: Sequence[Configuration], known: KnownRows
+    ) -> tuple[Configuration, dict[str, Record]] | None:
+        """The configuration that stands for an earlier run, with its records. Raises UsageError."""
+        if path is None:
+            return None
+        if any(is_same_file(path, each.results) for each in chosen):
+            raise UsageError(
+                f"--baseline {path} is a file that this run writes",
+                hint="Choose another folder: -o.",
+            )
+        records = read_baseline(path, known.rows, self.metrics, self.call.terminal)
+        model = next((str(each["model"]) for each in records.values() if each.get("model")), "")
+        return Configuration(f"baseline {path.stem}", model, None, path, is_baseline=True), records
 
     def evaluated(
         self, configuration: Configuration, records: Mapping[str, Record], known: KnownRows
@@ -203,21 +218,6 @@ def _check_options(
         raise UsageError(f"{evaluation.folder} is not a folder", hint="Name a folder with -o.")
     if evaluation.page:
         check_report(evaluation.page, data, evaluation.baseline)
-
-
-def _baseline(
-    path: Path | None, chosen: Sequence[Configuration], known: KnownRows
-) -> tuple[Configuration, dict[str, Record]] | None:
-    """The configuration that stands for an earlier run, with its records. Raises UsageError."""
-    if path is None:
-        return None
-    if any(is_same_file(path, each.results) for each in chosen):
-        raise UsageError(
-            f"--baseline {path} is a file that this run writes", hint="Choose another folder: -o."
-        )
-    records = read_baseline(path, known.rows)
-    model = next((str(each["model"]) for each in records.values() if each.get("model")), "")
-    return Configuration(f"baseline {path.stem}", model, None, path, is_baseline=True), records
 
 
 def _check_gates(result: Evaluation) -> None:

@@ -167,6 +167,7 @@ def test_a_gate_is_for_every_configuration_but_not_for_the_baseline(
         (["rows.jsonl", "--gate", "rouge_1>0"], "no metric 'rouge_1'"),
         (["rows.jsonl", "--gate", "chrf"], "is not a bound"),
         (["rows.jsonl", "--gate", "chrf=>1"], "is not a bound"),
+        (["rows.jsonl", "--gate", "chrf>0.9.1"], "is not a bound"),
         (["rows.txt"], "is not a table"),
         (["-"], "is not a table"),
         (["none.csv"], "does not exist"),
@@ -246,6 +247,25 @@ def test_an_earlier_run_is_a_baseline_on_the_rows_that_it_has(
     refused = evaluate("translate", "rows.jsonl", *own)
     assert refused.status == 2
     assert "is a file that this run writes" in refused.stderr
+
+
+def test_a_baseline_of_other_data_is_warned_about_and_of_another_task_refused(
+    evaluate: Evaluate, here: Path
+) -> None:
+    write_known(here / "one.jsonl", (RIGHT, "one"), (WRONG, "two"))
+    write_known(here / "two.jsonl", (WRONG, "one"))
+    labels = ("--labels", "one, two", "--no-calibrate")
+    assert evaluate("classify", "one.jsonl", "-o", "labels", *labels).status == 0
+    baseline = ("--baseline", "labels/mistral-v1.jsonl", "--gate", "accuracy>=.0")
+    result = evaluate("classify", "two.jsonl", "-o", "new", *labels, *baseline)
+    assert result.status == 0
+    assert "is about one.jsonl, not two.jsonl: rows with the same id" in result.stderr
+    assert evaluate("translate", "one.jsonl", "-o", "texts").status == 0
+    refused = evaluate(
+        "classify", "one.jsonl", "-o", "newer", *labels, "--baseline", "texts/mistral-v1.jsonl"
+    )
+    assert refused.status == 2
+    assert "has the answers of another task" in refused.stderr
 
 
 def test_rows_that_fail_are_wrong_answers(evaluate: Evaluate, here: Path, script: Script) -> None:

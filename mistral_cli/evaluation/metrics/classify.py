@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.batch.sinks.table import SEVERAL
 from mistral_cli.evaluation.metrics.metric import (
     Breakdown,
     Example,
@@ -22,6 +24,7 @@ from mistral_cli.evaluation.metrics.metric import (
     f1,
     mean,
 )
+from mistral_cli.generation.classification.strategy import ClassifyStrategy
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -35,14 +38,20 @@ class LabelMetrics(TaskMetrics):
     """Accuracy and macro-F1."""
 
     names = ("accuracy", "macro_f1")
+    field = "label"
+
+    def __init__(self, *, multi: bool = False) -> None:
+        self._multi = multi
 
     def expected(self, value: Any) -> frozenset[str]:
-        """A label, or several in a JSON list."""
+        """A label, or several in a JSON list; with --multi a bar may separate them instead."""
         if isinstance(value, str) and value.lstrip().startswith("["):
             try:
                 value = json.loads(value)
             except ValueError as error:
                 raise ValueError(f"must be a label, or a JSON list of labels: {error}") from None
+        elif isinstance(value, str) and self._multi:
+            value = value.split(SEVERAL)
         labels = value if isinstance(value, list) else [value]
         if not all(isinstance(label, str) for label in labels):
             raise ValueError("must be a label, or a list of labels")
@@ -60,6 +69,7 @@ class LabelMetrics(TaskMetrics):
         """Compare the labels of each example."""
         import numpy as np
 
+        examples = _as_offered(examples)
         answers = [each.answer or frozenset() for each in examples]
         labels = sorted({label for each in examples for label in each.expected}.union(*answers))
         rows = [
@@ -76,9 +86,29 @@ class LabelMetrics(TaskMetrics):
         )
 
 
-def metrics(task: Task) -> TaskMetrics:  # noqa: ARG001
+def metrics(task: Task) -> TaskMetrics:
     """The metrics of classify."""
-    return LabelMetrics()
+    assert isinstance(task.strategy, ClassifyStrategy)
+    return LabelMetrics(multi=task.strategy.options.multi)
+
+
+def _as_offered(examples: Sequence[Example]) -> Sequence[Example]:
+    """The examples with the known labels in the case in which the model chose from them."""
+    labels = {label for each in examples for label in _offered(each.record)}
+    offered = {label.casefold(): label for label in labels}
+
+    def written(label: str) -> str:
+        return label if label in labels else offered.get(label.casefold(), label)
+
+    return [replace(each, expected=frozenset(map(written, each.expected))) for each in examples]
+
+
+def _offered(record: Record) -> Iterator[str]:
+    """The labels of a record; people edit results files."""
+    labels = record.get("labels")
+    for each in labels if isinstance(labels, list) else ():
+        if isinstance(each, Mapping) and isinstance(each.get("name"), str):
+            yield each["name"]
 
 
 def _outcome(

@@ -37,6 +37,7 @@ class JsonMetrics(TaskMetrics):
     """Exact match, precision, recall and F1."""
 
     names = ("exact_match", "precision", "recall", "f1")
+    field = "data"
 
     def expected(self, value: Any) -> Any:
         """An object or a list: as JSON, or `{field: cell}` from columns."""
@@ -58,7 +59,10 @@ class JsonMetrics(TaskMetrics):
         import numpy as np
 
         pairs = [(values_of(each.expected), values_of(each.answer)) for each in examples]
-        exact = [float(expected == answer) for expected, answer in pairs]
+        exact = [
+            float(each.answer is not None and expected == answer)
+            for each, (expected, answer) in zip(examples, pairs, strict=True)
+        ]
         counts = np.array([_counts(expected, answer) for expected, answer in pairs], float)
         return Figures(
             (

@@ -80,6 +80,9 @@ class TaskMetrics(ABC):
     names: ClassVar[tuple[str, ...]]
     """The names of the metrics, the most important first."""
 
+    field: ClassVar[str] = "text"
+    """The field of a record that the answers of this task have."""
+
     def check(self) -> None:  # noqa: B027 - most need nothing
         """Raise UsageError if a library is not installed."""
 

@@ -71,3 +71,18 @@ def test_the_answer_is_what_was_chosen_or_stands_in_its_place() -> None:
     assert answer({"label": "bug", "chosen": ["bug", "spam"]}) == {"bug", "spam"}
     assert answer({"label": "unknown", "chosen": []}) == {"unknown"}
     assert answer({"label": None, "chosen": []}) == frozenset()
+
+
+def test_a_bar_separates_known_labels_only_with_multi() -> None:
+    assert LabelMetrics(multi=True).expected("bug | spam") == {"bug", "spam"}
+    assert LabelMetrics().expected("bug | spam") == {"bug | spam"}
+
+
+def test_known_labels_may_be_in_another_case() -> None:
+    record = {"labels": [{"name": "bug"}, {"name": "spam"}]}
+    answers = [("Bug", "bug"), ("SPAM", "bug"), ("Unknown", "unknown")]
+    examples = [Example(frozenset([a]), frozenset([b]), record) for a, b in answers]
+    found = LabelMetrics().figures(examples)
+    assert found.metrics[0].value == pytest.approx(1 / 3)
+    assert found.breakdown is not None
+    assert [row[0] for row in found.breakdown.cells] == ["Unknown", "bug", "spam"]

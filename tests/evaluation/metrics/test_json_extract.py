@@ -90,3 +90,7 @@ def test_the_known_answer_must_be_json() -> None:
     for wrong in ("Anna", "3", 3):
         with pytest.raises(ValueError, match="must be"):
             JsonMetrics().expected(wrong)
+
+
+def test_a_row_that_failed_is_wrong_also_if_nothing_was_to_be_found() -> None:
+    assert values(figures(({"name": None}, None), ({"name": None}, {})))["exact_match"] == 0.5
