@@ -76,18 +76,15 @@ class DayIndex:
         return any(self._agrees(day, other) for other in days) or self._is_beside(day)
 
     def _is_beside(self, day: Day) -> bool:
-        """True for the day before one of the text that says "yesterday", or after "tomorrow"."""
-        if not day.day or not day.month or not self._steps:
+        """True for the day before or after the first date, in a text with such a word."""
+        known = next((each for each in self._days if each.day and each.month), None)
+        if not known or not day.day or not day.month or not self._steps:
             return False
         others: list[date] = []
         with suppress(ValueError, OverflowError):
             written = date(day.year or _LEAP_YEAR, day.month, day.day)
             others = [written + timedelta(days=step) for step in self._steps]
-        return any(
-            (each.month, each.day) == (known.month, known.day)
-            for each in others
-            for known in self._days
-        )
+        return any((each.month, each.day) == (known.month, known.day) for each in others)
 
     @cached_property
     def _steps(self) -> list[int]:

@@ -119,6 +119,7 @@ SAME = [
 ]
 
 DIFFERENT = [
+    ("en", "Minutes of 3 June. It opens tomorrow. Next: 17 June.", "Next: 18 June.", "dates"),
     ("en", "It cost 40,000 euros.", "It cost 41,000 euros.", "numbers"),
     ("en", "It cost 14,000 EUR.", "It cost 14,000 USD.", "units"),
     ("en", "We ran 5 km.", "We ran 5 miles.", "units"),
