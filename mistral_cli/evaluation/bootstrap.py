@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ SAMPLES = 2000
 _SEED = 12345
 _PERCENTILES = (2.5, 97.5)
 _BLOCK = 2_000_000  # counts that are in memory at once
+_REMEMBERED = 256  # metrics whose samples are kept: each has an interval, and differences
 
 # The interval of a few rows is too narrow: of three rows that are all better, every sample is. Five
 # rows that all favour one of two equal configurations are chance in 2 of 32 cases, six in 2 of 64,
@@ -130,6 +132,7 @@ def _different_rows(first: Metric, second: Metric) -> int:
     return sum(abs(first.score(one) - second.score(other)) > _SAME for one, other in pairs)
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _sampled(metric: Metric) -> NDArray[np.float64]:
     """The metric of each sample; the samples are the same for all metrics of as many rows."""
     import numpy as np
@@ -147,11 +150,14 @@ def _samples(rows: int) -> Iterator[NDArray[np.float64]]:
     import numpy as np
 
     generator = np.random.default_rng(_SEED)
-    shares = np.full(rows, 1 / rows)
     block = max(_BLOCK // rows, 1)
     for start in range(0, SAMPLES, block):
-        size = min(block, SAMPLES - start)
-        yield generator.multinomial(rows, shares, size=size).astype(float)
+        # `multinomial` draws such counts too: for 10,000 rows in 3.4 s instead of 0.6 s.
+        counts = [
+            np.bincount(generator.integers(rows, size=rows), minlength=rows)
+            for _ in range(min(block, SAMPLES - start))
+        ]
+        yield np.array(counts, float)
 
 
 def _two_digits(number: float) -> int:

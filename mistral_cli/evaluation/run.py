@@ -86,6 +86,7 @@ def run_evaluation(
         evaluated = [run.evaluated(*baseline, known)] if baseline else []
         for each, builder in zip(chosen, builders, strict=True):
             evaluated.append(run.evaluated(each, run.answers(each, builder, known), known))
+    terminal.status("computing the intervals …")
     result = run.compared(data, known, evaluated, gates)
     if evaluation.json:
         write_envelope(terminal, evaluation_fields(result))

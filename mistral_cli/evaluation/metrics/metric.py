@@ -29,7 +29,7 @@ class Example:
     record: Record
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Metric:
     """A figure about all rows: `score` makes it from the sums of their statistics.
 
