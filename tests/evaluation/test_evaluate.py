@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -459,3 +461,26 @@ def test_a_row_runs_again_if_its_known_continuation_changes(evaluate: Evaluate, 
     again = evaluate("complete", "rows.jsonl", "-o", "out", "--json")
     assert "1 of them in earlier runs" in again.stderr
     assert answer(again)["configurations"][0]["metrics"]["perplexity"]["value"] > 1
+
+
+def test_the_script_evaluates_every_task(
+    here: Path, mistral: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a virtual environment whose program makes a dry run of each call."""
+    program, pip = tmp_path / "venv/bin/mistral-cli", tmp_path / "venv/bin/pip"
+    program.parent.mkdir(parents=True)
+    dry = f'exec {sys.executable} -m mistral_cli "$@" --engine fake --dry-run -o {tmp_path}/out'
+    for path, line in ((program, dry), (pip, "exit 1")):
+        path.write_text(f"#!/bin/sh\n{line}\n")
+        path.chmod(0o755)
+    (tmp_path / "venv/.installed[dev]").touch()
+    monkeypatch.setenv("VENV", str(tmp_path / "venv"))
+    monkeypatch.setenv("ROWS", "3")
+    script = SETS.parents[2] / "scripts" / "evaluate"
+    shown = subprocess.run([script, mistral], capture_output=True, text=True, check=True).stdout
+    lines = [json.loads(line) for line in shown.splitlines() if line.startswith("{")]
+    assert [each["command"].removeprefix("evaluate ") for each in lines] == [
+        "json-extract", "classify", "translate", "summarize", "complete"
+    ]  # fmt: skip
+    assert {each["rows"] for each in lines} == {3}
+    assert not any(each["configurations"][0]["would_fail"] for each in lines)
