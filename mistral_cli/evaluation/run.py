@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from mistral_cli.evaluation.gates import Gate
     from mistral_cli.evaluation.metrics.metric import Figures, TaskMetrics
     from mistral_cli.evaluation.options import EvaluationOptions
-    from mistral_cli.generation.prompt import PromptBuilder
     from mistral_cli.generation.task import Task
     from mistral_cli.models.call import CallContext
     from mistral_cli.system.terminal import Terminal
@@ -73,19 +73,19 @@ def run_evaluation(
         models = evaluation.models or [call.config.model]
         chosen = configurations(models, evaluation.templates or (), folder)
         run = _EvaluationRun(task, metrics, options, call)
-        builders = [run.builder(each) for each in chosen]  # a wrong template ends the call here
+        prompts = [run.prompts(each) for each in chosen]  # a wrong template ends the call here
         known = read_known_rows(data, metrics, options, evaluation, call)
         baseline = run.baseline(evaluation.baseline, chosen, known)
         for model in models:
             call.read_model(model)  # so that a missing model ends the call before the first run
         if options.dry_run:
-            pairs = zip(chosen, builders, strict=True)
-            estimates = [(each, run.estimate(each, builder, known)) for each, builder in pairs]
+            pairs = zip(chosen, prompts, strict=True)
+            estimates = [(each, run.estimate(each, own, known)) for each, own in pairs]
             write_envelope(terminal, dry_run_fields(task.name, data, known.rows, estimates))
             return
         evaluated = [run.evaluated(*baseline, known)] if baseline else []
-        for each, builder in zip(chosen, builders, strict=True):
-            evaluated.append(run.evaluated(each, run.answers(each, builder, known), known))
+        for each, own in zip(chosen, prompts, strict=True):
+            evaluated.append(run.evaluated(each, run.answers(each, own, known), known))
     terminal.status("computing the intervals …")
     result = run.compared(data, known, evaluated, gates)
     if evaluation.json:
@@ -106,16 +106,20 @@ class _EvaluationRun:
     options: BatchOptions
     call: CallContext
 
-    def builder(self, configuration: Configuration) -> PromptBuilder:
-        """The prompt builder of a configuration. Raises UsageError."""
-        return prompt_builder(self.task, self._options(configuration), self.call)
+    def prompts(self, configuration: Configuration) -> RowPrompts:
+        """The prompts of a configuration. Raises UsageError.
+
+        They have a strategy of their own: that of `classify` remembers the tokens of labels.
+        """
+        task = replace(self.task, strategy=deepcopy(self.task.strategy))
+        options = self._options(configuration)
+        return RowPrompts(task, prompt_builder(task, options, self.call), options.prompt)
 
     def estimate(
-        self, configuration: Configuration, builder: PromptBuilder, known: KnownRows
+        self, configuration: Configuration, prompts: RowPrompts, known: KnownRows
     ) -> BatchEstimate:
         """What a run of one configuration would do."""
         options = replace(self._options(configuration), dry_run=True)
-        prompts = RowPrompts(self.task, builder, options.prompt)
         with prepared_run(prompts, known.rows, options, self.call) as run:
             estimate = run.estimate()
         self.call.terminal.note(f"{configuration.name}: {estimate.to_do:,} rows to do")
@@ -123,11 +127,10 @@ class _EvaluationRun:
         return estimate
 
     def answers(
-        self, configuration: Configuration, builder: PromptBuilder, known: KnownRows
+        self, configuration: Configuration, prompts: RowPrompts, known: KnownRows
     ) -> Mapping[str, Record]:
         """The records of all rows by id, after a batch about those that have none yet."""
         options = self._options(configuration)
-        prompts = RowPrompts(self.task, builder, options.prompt)
         self.call.terminal.note(f"evaluating {configuration.name}")
         with prepared_run(prompts, known.rows, options, self.call) as run:
             run.retries_checks = False

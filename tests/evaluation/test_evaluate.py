@@ -17,6 +17,7 @@ from support.fake_engine import Script
 from support.html_page import Page
 from support.json_schemas import check_schema
 from support.program import Result, Run
+from synthetic.models import write_mistral
 
 Evaluate = Callable[..., Result]
 
@@ -384,6 +385,21 @@ def test_labels_are_counted_and_confused(evaluate: Evaluate, here: Path) -> None
     assert configuration["metrics"]["accuracy"]["value"] == pytest.approx(right / 3)
     shown = evaluate("classify", "rows.jsonl", *options).stdout
     assert "\nmistral-v1: confusion\nexpected \\ answer" in shown
+
+
+def test_labels_have_the_tokens_of_each_model(
+    evaluate: Evaluate, here: Path, script: Script, mistral: Path
+) -> None:
+    """The strategy of `classify` remembers tokens, which differ between vocabularies."""
+    other = write_mistral(here / "other.gguf", vocabulary=20_000)
+    script(pieces=["x"], scores={"bug": -0.5, "praise": -2.0})
+    write_known(here / "rows.jsonl", ("a", "bug"), ("b", "bug"))
+    options = ("--labels", "bug, praise", "--no-calibrate", "-o", "out")
+    found = answer(evaluate("classify", "rows.jsonl", *options, "--json", models=(mistral, other)))
+    for configuration in found["configurations"]:
+        lines = lines_of(Path(configuration["results"]))
+        assert [line["label"] for line in lines] == ["bug", "bug"]
+        assert all(line["probability"] > 0.7 for line in lines), configuration["name"]
 
 
 SETS = Path(__file__).parents[2] / "docs" / "examples" / "evaluation"
