@@ -30,7 +30,7 @@ _BORROWED = 60
 _SENTENCE_END = re.compile(r"[.!?;]\s|[\u3002\uff01\uff1f]")
 
 
-class Problem(NamedTuple):
+class Mismatch(NamedTuple):
     """The check that reports a fact, why, and where what it reports ends."""
 
     check: str
@@ -84,7 +84,7 @@ class FactIndex:
     def _counted(self) -> CountedThings:
         return CountedThings(self._source)
 
-    def problem(self, fact: Fact, written: FactText, *, derive: bool) -> Problem | None:
+    def problem(self, fact: Fact, written: FactText, *, derive: bool) -> Mismatch | None:
         """None if the text has the fact, else what is wrong.
 
         With `derive`, what follows from the numbers of the text counts as in it: a sum, a count.
@@ -95,7 +95,7 @@ class FactIndex:
         if count and count.nouns:
             other = self._counted.contradicting(count)
             if other:
-                return Problem("numbers", f"the text has {self._counted_as(other)}", count.end)
+                return Mismatch("numbers", f"the text has {self._counted_as(other)}", count.end)
             counted = self._counted.has(count)
         claim = _Claim(fact, written, derive, counted)
         readings = [*fact.readings]
@@ -110,7 +110,7 @@ class FactIndex:
         if derive and self._days.has_turn(fact, written):
             return None
         units_problem = next((each for each in problems if each[0] == "units"), None)
-        return Problem(*(units_problem or (fact.check, problems[0][1])), fact.end)
+        return Mismatch(*(units_problem or (fact.check, problems[0][1])), fact.end)
 
     def _counted_as(self, count: Count) -> str:
         return " ".join(self._source.text[count.fact.start : count.end].split())

@@ -17,7 +17,7 @@ from mistral_cli.checks.facts.compare import is_small_number
 from mistral_cli.checks.facts.facts import Fact
 from mistral_cli.checks.facts.lexicon import code_of, lexicon
 from mistral_cli.checks.facts.reader import FactText, read_facts
-from mistral_cli.checks.support.index import Passage, TextIndex
+from mistral_cli.checks.support.index import Passage, PassageIndex
 from mistral_cli.checks.support.terms import Term, is_small, terms_of
 from mistral_cli.texts.languages import recognize
 from mistral_cli.texts.sentence_spans import sentence_spans
@@ -110,8 +110,8 @@ class _Support:
 
 
 @lru_cache(maxsize=2)  # all answers to a request have the same text
-def _index(text: str) -> TextIndex:
-    return TextIndex(text)
+def _index(text: str) -> PassageIndex:
+    return PassageIndex(text)
 
 
 @lru_cache(maxsize=4)  # the check of an answer and its result need the same citations
@@ -185,7 +185,7 @@ def _sentences(answer: str, start: int, end: int, code: str | None) -> Iterator[
 
 
 def _support(
-    unit: Span, written: FactText, index: TextIndex, *, shared_only: bool = False
+    unit: Span, written: FactText, index: PassageIndex, *, shared_only: bool = False
 ) -> _Support:
     """The passages that cover the most of a unit; with `shared_only` of its names and numbers."""
     content, lookup = _content(unit, written, index, shared_only=shared_only)
@@ -218,7 +218,7 @@ def _support(
 
 
 def _content(
-    unit: Span, written: FactText, index: TextIndex, *, shared_only: bool
+    unit: Span, written: FactText, index: PassageIndex, *, shared_only: bool
 ) -> tuple[_Content, dict[str, float]]:
     """The parts of a unit, and the terms to look its passages up by."""
     facts = {
@@ -242,7 +242,7 @@ def _content(
     return _Content(terms, facts, written), lookup
 
 
-def _is_foreign(answer: str, index: TextIndex) -> bool:
+def _is_foreign(answer: str, index: PassageIndex) -> bool:
     """True if an answer is nearly sure to be in another language than its text."""
     from mistral_cli.checks.language import check_language
 

@@ -50,7 +50,7 @@ class Passage:
         return FactIndex(read_facts(self.text, self._words))
 
 
-class TextIndex:
+class PassageIndex:
     """The terms of a text, by its units: what stands between two marks that may end a sentence."""
 
     def __init__(self, text: str) -> None:
