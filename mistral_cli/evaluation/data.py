@@ -88,27 +88,27 @@ def read_baseline(
         ) from error
     decode = NativeFormat().decode
     records = {str(each["id"]): each for line in lines if (each := decode(line)) is not None}
-    shared = {row.id: records[row.id] for row in rows if row.id in records}
+    shared = [records[row.id] for row in rows if row.id in records]
     if not shared:
         raise UsageError(
             f"--baseline {path} has no result for these rows",
             hint="Name a .jsonl file of an earlier run on the same rows. They are found by their "
             "ids: give each row one in the column id.",
         )
-    answered = [each for each in shared.values() if each["error"] is None]
+    answered = [each for each in shared if each["error"] is None]
     if answered and not any(metrics.field in each for each in answered):
         raise UsageError(
             f"--baseline {path} has the answers of another task",
             hint="Name a .jsonl file of an earlier run of this task.",
         )
     now = {_file_of(row.source) for row in rows}
-    earlier = {_file_of(str(each["source"])) for each in shared.values() if each.get("source")}
+    earlier = {_file_of(str(each["source"])) for each in shared if each.get("source")}
     if other := sorted(earlier - now):
         reporter.warn(
             f"--baseline {path} is about {', '.join(other)}, not {', '.join(sorted(now))}: "
             "rows with the same id are compared"
         )
-    return shared
+    return records
 
 
 def _file_of(source: str) -> str:

@@ -35,22 +35,37 @@ class Usage:
     memory: int | None
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Self:
-        """Add up the records; people edit results files."""
-        runs: dict[float, float] = {}  # the seconds of each run: a batch may have resumed
-        for record in records:
-            timings = timings_of(record)
-            if (finished := quantity(timings.get("finished_at"))) is not None:
-                began = quantity(timings.get("run_began_at")) or 0.0
-                runs[began] = max(runs.get(began, 0.0), finished)
+    def of(cls, records: Sequence[Record], everything: Iterable[Record]) -> Self:
+        """Add up the records, which are some of `everything` in a results file.
+
+        Rows of one run share its time: those that were answered in slots at once took no longer
+        together than one of them.
+        """
         peaks = [peak for each in records if (peak := count(each.get("memory"))) is not None]
         return cls(
             failed=sum(record["error"] is not None for record in records),
             prompt_tokens=sum(count(each.get("prompt_tokens")) or 0 for each in records),
             completion_tokens=sum(count(each.get("completion_tokens")) or 0 for each in records),
-            seconds=sum(runs.values()) if runs else None,
+            seconds=_seconds(records, everything),
             memory=max(peaks, default=None),
         )
+
+
+def _seconds(records: Iterable[Record], everything: Iterable[Record]) -> float | None:
+    """The seconds of the rows' runs, shared equally by the rows of each run."""
+    finished: dict[float, list[float]] = {}
+    for began, seconds in filter(None, map(_clock, everything)):
+        finished.setdefault(began, []).append(seconds)
+    shares = {began: max(each) / len(each) for began, each in finished.items()}
+    runs = [began for began, _ in filter(None, map(_clock, records))]
+    return sum(shares.get(began, 0.0) for began in runs) if runs else None
+
+
+def _clock(record: Record) -> tuple[float, float] | None:
+    """When the run of a record began, and how many seconds later it was finished."""
+    timings = timings_of(record)
+    seconds = quantity(timings.get("finished_at"))
+    return None if seconds is None else (quantity(timings.get("run_began_at")) or 0.0, seconds)
 
 
 @dataclass(frozen=True)

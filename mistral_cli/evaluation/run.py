@@ -161,7 +161,7 @@ class _EvaluationRun:
         """The figures of one configuration."""
         examples = known.examples(records, self.metrics)
         figures = self.metrics.figures(list(examples.values()))
-        usage = Usage.of([each.record for each in examples.values()])
+        usage = Usage.of([each.record for each in examples.values()], records.values())
         return Evaluated(configuration, examples, figures, usage)
 
     def compared(
