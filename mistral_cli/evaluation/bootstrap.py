@@ -95,7 +95,8 @@ def interval_of(metric: Metric) -> Interval:
     """The 95 % interval of a metric."""
     import numpy as np
 
-    low, high = np.percentile(_sampled(metric), _PERCENTILES)
+    with np.errstate(invalid="ignore"):  # a perplexity may be infinite
+        low, high = np.percentile(_sampled(metric), _PERCENTILES)
     return Interval(float(low), float(high))
 
 

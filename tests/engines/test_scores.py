@@ -12,6 +12,7 @@ from support.engine_io import GREEDY, chat, text
 from support.program import needs_native
 
 from mistral_cli.engines.ctransformers.engine import CTransformersSession
+from mistral_cli.engines.decoding.score import NEGLIGIBLE
 from mistral_cli.engines.isolated.session import IsolatedSession, open_in_process
 from mistral_cli.engines.llama_cpp.server_session import ServerSession
 from mistral_cli.engines.protocol import LoadOptions, Session
@@ -64,6 +65,7 @@ def reference(engine: Session, prompt: Sequence[int], tokens: Sequence[int]) -> 
         else:
             assert isinstance(engine, ServerSession)
             body = {"prompt": list(before), "n_predict": 1, "n_probs": 49152, "id_slot": 0}
+            body["logit_bias"] = [["a", 512]]  # nothing is reported about a part of a character
             reply = engine._client.post("/completion", body)
             (step,) = reply["completion_probabilities"]
             total += next(e["logprob"] for e in step["top_logprobs"] if e["id"] == token)
@@ -77,6 +79,20 @@ def test_scores_are_the_sums_of_log_probabilities(engine: Session) -> None:
     off = result.logprobs[0] - expected[0]  # the same for all of them
     # A prompt that is evaluated in one piece rounds otherwise than token by token.
     assert [each - off for each in result.logprobs] == pytest.approx(expected, abs=0.25)
+
+
+def test_tokens_that_end_within_a_character_have_scores_too(engine: Session) -> None:
+    labels = tuple(tuple(engine.tokenize(label)) for label in ("🐛", "🦋", "错误"))
+    assert len(labels[0]) > 1  # a token for a part of the character
+    request = ScoreRequest(chat(engine, "Answer with one emoji, and nothing else."), labels)
+    result = scores(engine, request)
+    expected = [reference(engine, request.prompt_token_ids, each) for each in labels]
+    off = max(result.logprobs) - max(expected)
+    # Those that are much unlikelier are not read to their end.
+    likely = [index for index, each in enumerate(expected) if each > max(expected) + NEGLIGIBLE]
+    assert len(likely) > 1
+    found = [result.logprobs[index] - off for index in likely]
+    assert found == pytest.approx([expected[index] for index in likely], abs=0.25)
 
 
 def test_the_likeliest_word_of_a_greedy_answer_has_the_best_score(engine: Session) -> None:
