@@ -93,11 +93,7 @@ class Difference:
 
 def interval_of(metric: Metric) -> Interval:
     """The 95 % interval of a metric."""
-    import numpy as np
-
-    with np.errstate(invalid="ignore"):  # a perplexity may be infinite
-        low, high = np.percentile(_sampled(metric), _PERCENTILES)
-    return Interval(float(low), float(high))
+    return _bounds(_finite(_sampled(metric)))
 
 
 def difference(first: Metric, second: Metric, names: tuple[str, str]) -> Difference:
@@ -106,17 +102,35 @@ def difference(first: Metric, second: Metric, names: tuple[str, str]) -> Differe
 
     rows = len(first.statistics)
     assert rows == len(second.statistics)
-    samples = _sampled(second) - _sampled(first)
-    low, high = np.percentile(samples, _PERCENTILES)
+    with np.errstate(invalid="ignore"):  # the difference of two infinite figures
+        samples = _finite(_sampled(second) - _sampled(first))
     return Difference(
         second,
         *names,
         rows=rows,
         difference=second.value - first.value,
-        interval=Interval(float(low), float(high)),
-        spread=float(samples.std()),
+        interval=_bounds(samples),
+        spread=float(samples.std()) if len(samples) else 0.0,
         different_rows=_different_rows(first, second),
     )
+
+
+def _finite(samples: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The samples that have a figure: if rows failed, one may have no token for a perplexity."""
+    import numpy as np
+
+    finite: NDArray[np.float64] = samples[np.isfinite(samples)]
+    return finite
+
+
+def _bounds(samples: NDArray[np.float64]) -> Interval:
+    """The interval of finite samples; infinite if there are none."""
+    import numpy as np
+
+    if not len(samples):
+        return Interval(math.inf, math.inf)
+    low, high = np.percentile(samples, _PERCENTILES)
+    return Interval(float(low), float(high))
 
 
 def _different_rows(first: Metric, second: Metric) -> int:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
 from mistral_cli.evaluation.bootstrap import Difference, difference, interval_of
-from mistral_cli.evaluation.metrics.metric import mean
+from mistral_cli.evaluation.metrics.complete import CompletionMetrics
+from mistral_cli.evaluation.metrics.metric import Example, Metric, mean
 
 
 def compared(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -84,3 +86,18 @@ def test_equal_answers_are_the_same_and_balanced_ones_no_difference() -> None:
 def test_the_samples_are_the_same_in_every_run() -> None:
     first, second = [0.0, 1.0] * 20, [1.0, 1.0, 0.0, 1.0] * 10
     assert compared(first, second).interval == compared(first, second).interval
+
+
+def test_samples_without_a_perplexity_are_left_out() -> None:
+    def perplexity(*logprobs: float | None) -> Metric:
+        known = [{} if p is None else {"known": {"logprob": p, "tokens": 1}} for p in logprobs]
+        examples = [Example("a", "b", record) for record in known]
+        return CompletionMetrics().figures(examples).metrics[1]
+
+    some, every = perplexity(None, None, None, -2.0), perplexity(-1.0, -2.0, -3.0, -2.0)
+    with np.errstate(all="raise"):
+        found = difference(some, every, ("some", "every"))
+        none = interval_of(perplexity(None, None))
+    assert interval_of(some).high == pytest.approx(math.exp(2.0))
+    assert found.interval.low < 0 < found.interval.high < math.inf
+    assert (none.low, none.high) == (math.inf, math.inf)
