@@ -256,7 +256,8 @@ class TaskOptions(ModelOptions):
             "--overflow",
             panel=PROMPT,
             help="What to do with a text that does not fit the context: refuse it, keep its head "
-            "or tail, or split it (default: split for summarize and translate, else error).",
+            "or tail, or split it (default: split for summarize, translate and classify, tail for "
+            "complete, else error).",
         ),
     ] = None
     dry_run: Annotated[

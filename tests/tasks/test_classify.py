@@ -255,6 +255,9 @@ def test_a_calibration_is_learned_saved_and_used(run: Run, here: Path) -> None:
     assert 0.5 < calibrated["probability"] < ask(run, *LABELS, "a bug")["probability"]
     unlike = ("--otherwise", "unknown", "--calibration", "c.json", "Nothing of that kind")
     assert ask(run, *LABELS, *unlike)["label"] == "unknown"
+    (here / "c.json").write_text(json.dumps({**saved, "model": "another"}))
+    warned = run("classify", *LABELS, "--calibration", "c.json", "x")
+    assert "the calibration was learned with another, and not with" in warned.stderr
     other = run("classify", "--labels", "a, b", "--calibration", "c.json", "x")
     assert other.status == ExitCode.USAGE
     assert "a calibration of other labels: bug, question, praise" in other.stderr
@@ -266,6 +269,7 @@ def test_a_calibration_of_multi(run: Run, here: Path) -> None:
     assert run("classify", *learn, "x").status == 0
     saved = json.loads((here / "c.json").read_text())
     assert (saved["multi"], sorted(saved["thresholds"])) == (True, ["bug", "praise"])
+    assert run("classify", *MULTI, "--calibration", "c.json", "x").stderr == ""
 
 
 @pytest.mark.parametrize("content", ["[]", "{", '{"schema_version": 2}', '{"schema_version": 1}'])

@@ -233,7 +233,10 @@ class ClassifyStrategy(Strategy):
 
     def begin(self, executor: Executor, reporter: Reporter) -> None:
         """Measure the priors, and learn the calibration, once for all texts."""
-        self._calibration = self.options.calibration
+        self._calibration = known = self.options.calibration
+        model = executor.planner.config.model_name
+        if known and known.model != model:
+            reporter.warn(f"the calibration was learned with {known.model}, and not with {model}")
         if self.options.calibrates:
             self._priors = self._measure_priors(executor)
         if self.options.labelled:
@@ -272,8 +275,9 @@ class ClassifyStrategy(Strategy):
             scored.append(self._labelled(row, self._measure(job, executor)))
         model = planner.config.model_name
         learned = learn(scored, options.names, multi=options.multi, model=model)
+        texts = "1 text" if len(scored) == 1 else f"{len(scored):,} texts"
         reporter.note(
-            f"calibrated on {len(scored)} texts: expected calibration error {learned.before:.3f} "
+            f"calibrated on {texts}: expected calibration error {learned.before:.3f} "
             f"before, {learned.after:.3f} after; temperature "
             f"{learned.calibration.temperature:.2f}, accuracy {learned.accuracy:.1%}"
         )
