@@ -411,7 +411,7 @@ SETS = Path(__file__).parents[2] / "docs" / "examples" / "evaluation"
         ("json-extract", ["--fields", "customer, product, quantity int, city"], 100),
         ("classify", ["--labels", "bug, question, praise, cancel"], 100),
         ("translate", [], 100),
-        ("summarize", [], 40),
+        ("summarize", [], 100),
         ("complete", ["-n", "8"], 100),
     ],
 )
