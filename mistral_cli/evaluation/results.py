@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.evaluation.configurations import Configuration
     from mistral_cli.evaluation.gates import GateOutcome
-    from mistral_cli.evaluation.metrics.metric import Example, Figures, Metric
+    from mistral_cli.evaluation.metrics.metric import Figures, JudgedRow, Metric
 
 
 @dataclass(frozen=True)
-class Usage:
+class Cost:
     """What the answers of a configuration cost.
 
     `seconds` is the time that the rows took one after another, or several at once in slots, without
@@ -73,9 +73,9 @@ class Evaluated:
     """One configuration with its examples, by the ids of their rows, and its figures."""
 
     configuration: Configuration
-    examples: Mapping[str, Example]
+    examples: Mapping[str, JudgedRow]
     figures: Figures
-    usage: Usage
+    usage: Cost
 
     def metric(self, name: str) -> Metric:
         """The metric of that name."""

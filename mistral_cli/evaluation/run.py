@@ -23,7 +23,7 @@ from mistral_cli.evaluation.envelope import dry_run_fields, evaluation_fields
 from mistral_cli.evaluation.gates import parse_gates
 from mistral_cli.evaluation.metrics import TASKS
 from mistral_cli.evaluation.report.page import check_report, write_report
-from mistral_cli.evaluation.results import Evaluated, Evaluation, Usage, differences
+from mistral_cli.evaluation.results import Cost, Evaluated, Evaluation, differences
 from mistral_cli.evaluation.table import evaluation_lines
 from mistral_cli.generation.run import prompt_builder
 from mistral_cli.models.call import prepare_call
@@ -161,7 +161,7 @@ class _EvaluationRun:
         """The figures of one configuration."""
         examples = known.examples(records, self.metrics)
         figures = self.metrics.figures(list(examples.values()))
-        usage = Usage.of([each.record for each in examples.values()], records.values())
+        usage = Cost.of([each.record for each in examples.values()], records.values())
         return Evaluated(configuration, examples, figures, usage)
 
     def compared(

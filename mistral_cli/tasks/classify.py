@@ -95,31 +95,9 @@ def classify(
     ] = False,
 ) -> Task:
     """Choose the label that fits a text, by the probability of each label."""
-    from mistral_cli.errors import UsageError
-
-    if (labels is None) == (labels_file is None):
-        both = "--labels and --labels-file cannot be combined"
-        raise UsageError(
-            both if labels_file else "there are no labels",
-            hint="Write --labels 'bug, question, praise'.",
-        )
-    if threshold is not None and not multi and otherwise is None:
-        raise UsageError(
-            "--threshold needs --otherwise or --multi",
-            hint="Add --otherwise unknown, for texts whose label is less likely.",
-        )
-    if otherwise is not None and not (multi or calibration) and threshold is None:
-        raise UsageError(
-            "--otherwise needs --threshold, --multi or --calibration",
-            hint="Add --threshold 0.5, the least probability of a label.",
-        )
-    if explain and top is not None:
-        raise UsageError("--explain and --top cannot be combined", hint="Drop one of them.")
-    is_saved = calibration is not None and calibration.suffix.lower() == ".json"
-    if save_calibration and (calibration is None or is_saved):
-        raise UsageError(
-            "--save-calibration needs a table to learn from", hint="Add --calibration FILE.csv."
-        )
+    _check_labels(labels, labels_file)
+    _check_bounds(threshold, otherwise, multi=multi, calibrated=calibration is not None)
+    _check_output(top, calibration, save_calibration, explain=explain)
     options = ClassifyOptions(
         multi=multi,
         top=top,
@@ -134,6 +112,49 @@ def classify(
     values = {name: text for name, text in texts.items() if text is not None}
     read = partial(_with_files, labels_file, examples, calibration)
     return Task("classify", values, strategy=ClassifyStrategy(options), read_files=read)
+
+
+def _check_labels(labels: str | None, labels_file: Path | None) -> None:
+    from mistral_cli.errors import UsageError
+
+    if (labels is None) == (labels_file is None):
+        both = "--labels and --labels-file cannot be combined"
+        raise UsageError(
+            both if labels_file else "there are no labels",
+            hint="Write --labels 'bug, question, praise'.",
+        )
+
+
+def _check_bounds(
+    threshold: float | None, otherwise: str | None, *, multi: bool, calibrated: bool
+) -> None:
+    """Refuse a least probability or a word for none of the labels that would have no effect."""
+    from mistral_cli.errors import UsageError
+
+    if threshold is not None and not multi and otherwise is None:
+        raise UsageError(
+            "--threshold needs --otherwise or --multi",
+            hint="Add --otherwise unknown, for texts whose label is less likely.",
+        )
+    if otherwise is not None and not (multi or calibrated) and threshold is None:
+        raise UsageError(
+            "--otherwise needs --threshold, --multi or --calibration",
+            hint="Add --threshold 0.5, the least probability of a label.",
+        )
+
+
+def _check_output(
+    top: int | None, calibration: Path | None, save_to: Path | None, *, explain: bool
+) -> None:
+    from mistral_cli.errors import UsageError
+
+    if explain and top is not None:
+        raise UsageError("--explain and --top cannot be combined", hint="Drop one of them.")
+    is_saved = calibration is not None and calibration.suffix.lower() == ".json"
+    if save_to and (calibration is None or is_saved):
+        raise UsageError(
+            "--save-calibration needs a table to learn from", hint="Add --calibration FILE.csv."
+        )
 
 
 def _with_files(

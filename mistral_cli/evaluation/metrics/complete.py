@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.evaluation.metrics.metric import (
-    Example,
     Figures,
+    JudgedRow,
     Metric,
     Sums,
     TaskMetrics,
@@ -40,7 +40,7 @@ class CompletionMetrics(TaskMetrics):
         """The completion."""
         return record.get("text")
 
-    def figures(self, examples: Sequence[Example]) -> Figures:
+    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
         """Compare the completions; rows without a score do not count in the perplexity.
 
         It is infinite if no row has one.

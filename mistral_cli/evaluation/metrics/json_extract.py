@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.evaluation.metrics.metric import (
     Breakdown,
-    Example,
     Figures,
+    JudgedRow,
     Metric,
     TaskMetrics,
     f1,
@@ -54,7 +54,7 @@ class JsonMetrics(TaskMetrics):
         """The JSON value."""
         return record.get("data")
 
-    def figures(self, examples: Sequence[Example]) -> Figures:
+    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
         """Compare the values of each example."""
         import numpy as np
 

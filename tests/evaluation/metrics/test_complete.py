@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from mistral_cli.evaluation.metrics.complete import CompletionMetrics
-from mistral_cli.evaluation.metrics.metric import Example
+from mistral_cli.evaluation.metrics.metric import JudgedRow
 
 
 def figures(*rows: tuple[str, str | None, dict[str, Any]]) -> list[float]:
-    examples = [Example(known, answer, record) for known, answer, record in rows]
+    examples = [JudgedRow(known, answer, record) for known, answer, record in rows]
     return [metric.value for metric in CompletionMetrics().figures(examples).metrics]
 
 
