@@ -59,13 +59,15 @@ def resident_peak(pid: int) -> int | None:
     """
     try:
         return sum(_peak(each) for each in (pid, *_descendants(pid)))
-    except (OSError, ValueError, StopIteration):
+    except (OSError, ValueError):
         return None
 
 
 def _peak(pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
-    line = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    # Not `next`: a process that has ended has no such line, and a StopIteration within a generator
+    # is a RuntimeError.
+    [line] = (line for line in status.splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 

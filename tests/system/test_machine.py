@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -105,3 +106,10 @@ def test_memory_that_is_unknown(cgroup: Path, meminfo: str | None) -> None:
     if meminfo is not None:
         (cgroup / "meminfo").write_text(meminfo)
     assert machine.available_memory() is None
+
+
+def test_a_process_that_has_ended_has_no_peak() -> None:
+    """It is a zombie until its parent reads its status, and /proc still knows it."""
+    with subprocess.Popen(["true"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert machine.resident_peak(process.pid) is None
