@@ -111,9 +111,10 @@ def lines_are_kept() -> Callable[[list[bytes]], None]:
     return check
 
 
-def without_timings(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the lines sorted by id, without the timings, which differ each time."""
-    return sorted(({**line, "timings": None} for line in lines), key=lambda line: str(line["id"]))
+def without_measures(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the lines sorted by id, without timings and memory, which differ each time."""
+    measured = {"timings": None, "memory": None}
+    return sorted(({**line, **measured} for line in lines), key=lambda line: str(line["id"]))
 
 
 def strike(killer: Killer, number: int, begin: Callable[[], None]) -> None:
@@ -150,7 +151,7 @@ def test_a_batch_killed_at_random_times_ends_complete(
     out = here / "out.jsonl"
     killer = Killer(lambda: start(*args, "-o", "out.jsonl"), out, signals)
     strike(killer, number, lambda: out.unlink(missing_ok=True))
-    assert without_timings(lines_of(out)) == without_timings(lines_of(here / "whole.jsonl"))
+    assert without_measures(lines_of(out)) == without_measures(lines_of(here / "whole.jsonl"))
     assert [line["id"] for line in lines_of(out)] == [str(n) for n in range(1, 41)]
     assert {path.name for path in here.iterdir()} == {"rows.jsonl", "whole.jsonl", "out.jsonl"}
 
@@ -193,7 +194,7 @@ def test_a_folder_batch_killed_at_random_times_ends_complete(
     killer = Killer(lambda: start(*args, "out"), here / "out" / ledger, signals)
     strike(killer, KILLS // 3 or 6, lambda: shutil.rmtree(here / "out", ignore_errors=True))
     whole, out = contents(here / "whole"), contents(here / "out")
-    assert without_timings(lines_of(whole.pop(ledger))) == without_timings(
+    assert without_measures(lines_of(whole.pop(ledger))) == without_measures(
         lines_of(out.pop(ledger))
     )
     assert out == whole
