@@ -44,19 +44,17 @@ _TEXT = "text"
 class Row:
     """One input of a batch, or the `error` that makes it unusable.
 
-    `source` is a file, or a file (or "stdin") and a line. `fields` are the columns as texts, for
-    {name} in a prompt, except a column called "text": {text} is this row's text. An OpenAI
-    request has a `conversation` and `overrides` (settings under our options' names) instead of a
-    text. `columns` are all columns with their texts, in their order. If the row is a whole file,
-    `path` is that file, `relative` its path below the folder or the fixed part of the glob, and
-    `original` as in `Text`. `warnings` are about how the row was read. `expected` is the known
-    answer, which only an evaluation reads.
+    `source` is a file, or a file (or "stdin") and a line. `columns` are all columns as texts, in
+    their order. An OpenAI request has a `conversation` and `overrides` (settings under our options'
+    names) instead of a text. If the row is a whole file, `path` is that file, `relative` its path
+    below the folder or the fixed part of the glob, and `original` as in `Text`. `warnings` are
+    about how the row was read. `expected` is the known answer, which only an evaluation reads.
     """
 
     id: str
     source: str
     text: str = ""
-    fields: Mapping[str, str] = field(default_factory=dict)
+    columns: Mapping[str, str] = field(default_factory=dict)
     conversation: tuple[Message, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     path: Path | None = None
@@ -65,7 +63,11 @@ class Row:
     error: MistralCliError | None = None
     warnings: tuple[str, ...] = ()
     expected: Any = None
-    columns: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """The columns for {name} in a prompt; {text} is this row's text, whatever its column."""
+        return {name: text for name, text in self.columns.items() if name != _TEXT}
 
 
 class InputRows(NamedTuple):
@@ -217,15 +219,13 @@ def _request_row(request: Mapping[str, Any], where: str) -> Row:
 
 
 def _fields_row(values: Mapping[str, Any], where: str, columns: Columns) -> Row:
-    every = scalar_fields(values)
-    fields = {name: text for name, text in every.items() if name != _TEXT}
-    row_id = where
+    cells, row_id = scalar_fields(values), where
     try:
         row_id = columns.id_of(values, where)
         text = columns.text_of(values, where)
     except UsageError as error:
-        return Row(row_id, where, fields=fields, error=error, columns=every)
-    row = Row(row_id, where, text, fields, columns=every)
+        return Row(row_id, where, columns=cells, error=error)
+    row = Row(row_id, where, text, cells)
     return _not_blank(replace(row, expected=columns.expected_of(values)))
 
 

@@ -172,13 +172,14 @@ def test_input_format_applies_to_every_name() -> None:
 
 def test_a_json_object_is_a_row() -> None:
     write("a.jsonl", '\ufeff{"id": "x", "text": "one", "n": 1.5, "ok": true, "none": null}\n\n')
-    assert row("a.jsonl") == Row(
-        "x", "a.jsonl:1", "one", fields={"id": "x", "n": "1.5", "ok": "true", "none": ""}
-    )
+    first = row("a.jsonl")
+    columns = {"id": "x", "text": "one", "n": "1.5", "ok": "true", "none": ""}
+    assert first == Row("x", "a.jsonl:1", "one", columns)
+    assert first.fields == {"id": "x", "n": "1.5", "ok": "true", "none": ""}
     write("b.ndjson", '{"body": "one", "text": "other", "list": [1], "o": {}}')
-    assert row("b.ndjson", text_field="body") == Row(
-        "b.ndjson:1", "b.ndjson:1", "one", fields={"body": "one"}
-    )
+    second = row("b.ndjson", text_field="body")
+    assert second == Row("b.ndjson:1", "b.ndjson:1", "one", {"body": "one", "text": "other"})
+    assert second.fields == {"body": "one"}
 
 
 def test_numbers_become_text_and_an_id_is_optional() -> None:
@@ -233,8 +234,17 @@ def test_an_id_field_that_was_named_is_required(line: str) -> None:
 def test_a_table_row_is_a_row() -> None:
     write("a.csv", '\ufeffid,text,note\r\n1,"one, ""two""\r\nthree",n\r\n\r\n2,four,\r\n')
     assert rows("a.csv") == [
-        Row("1", "a.csv:2", 'one, "two"\r\nthree', fields={"id": "1", "note": "n"}),
-        Row("2", "a.csv:5", "four", fields={"id": "2", "note": ""}),
+        Row(
+            "1",
+            "a.csv:2",
+            'one, "two"\r\nthree',
+            {"id": "1", "text": 'one, "two"\r\nthree', "note": "n"},
+        ),
+        Row("2", "a.csv:5", "four", {"id": "2", "text": "four", "note": ""}),
+    ]
+    assert [each.fields for each in rows("a.csv")] == [
+        {"id": "1", "note": "n"},
+        {"id": "2", "note": ""},
     ]
 
 
