@@ -36,7 +36,6 @@ from mistral_cli.errors import (
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
 from mistral_cli.generation.session import Executor, open_planned
-from mistral_cli.models.call import prepare_call
 from mistral_cli.models.checksums import model_digest
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
 from mistral_cli.system.stdout import write_envelope
@@ -55,13 +54,7 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
     """Process the rows that have no result yet. Raises MistralCliError."""
     with stoppable_batch(options, terminal):
         _check_options(task, names, options)
-        call = prepare_call(
-            terminal,
-            quiet=options.quiet,
-            verbose=options.verbose,
-            offline=options.offline,
-            encoding=options.encoding,
-        )
+        call = options.call(terminal)
         task, options = task.with_files(call), task.adjusted(options.decoded(call))
         builder = prompt_builder(task, options, call)
         prompts = RowPrompts(task, builder, options.prompt)

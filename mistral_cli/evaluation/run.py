@@ -26,7 +26,6 @@ from mistral_cli.evaluation.report.page import check_report, write_report
 from mistral_cli.evaluation.results import Cost, Evaluated, Evaluation, differences
 from mistral_cli.evaluation.table import evaluation_lines
 from mistral_cli.generation.run import prompt_builder
-from mistral_cli.models.call import prepare_call
 from mistral_cli.system.files import is_same_file
 from mistral_cli.system.stdout import write, write_envelope
 
@@ -62,13 +61,7 @@ def run_evaluation(
     folder = evaluation.folder or results_folder(task.name, data)
     resumable = replace(options, output=folder)
     with stoppable_batch(resumable, terminal):
-        call = prepare_call(
-            terminal,
-            quiet=options.quiet,
-            verbose=options.verbose,
-            offline=options.offline,
-            encoding=options.encoding,
-        )
+        call = options.call(terminal)
         task, options = task.with_files(call), task.adjusted(options.decoded(call))
         models = evaluation.models or [call.config.model]
         chosen = configurations(models, evaluation.templates or (), folder)
@@ -161,8 +154,8 @@ class _EvaluationRun:
         """The figures of one configuration."""
         examples = known.examples(records, self.metrics)
         figures = self.metrics.figures(list(examples.values()))
-        usage = Cost.of([each.record for each in examples.values()], records.values())
-        return Evaluated(configuration, examples, figures, usage)
+        cost = Cost.of([each.record for each in examples.values()], records.values())
+        return Evaluated(configuration, examples, figures, cost)
 
     def compared(
         self, data: Path, known: KnownRows, evaluated: Sequence[Evaluated], gates: Sequence[Gate]

@@ -64,6 +64,8 @@ class ChunkStrategy(Protocol):
 
     default_overflow: ClassVar[str]
     """The `Overflow` that applies unless the user chooses one."""
+    overflow_choices: ClassVar[str]
+    """What a hint proposes for `--overflow` where a text is refused."""
     default_reasoning: ClassVar[bool]
     """True if a model that reasons thinks before it answers, unless the user says otherwise."""
     retries: ClassVar[bool]

@@ -26,6 +26,7 @@ from mistral_cli.system.options import (
 
 if TYPE_CHECKING:
     from mistral_cli.models.call import CallContext
+    from mistral_cli.system.terminal import Terminal
 
 
 class Overflow(StrEnum):
@@ -266,6 +267,18 @@ class TaskOptions(ModelOptions):
     ] = False
     quiet: QuietOption = False
     verbose: VerboseOption = False
+
+    def call(self, terminal: Terminal) -> CallContext:
+        """Apply the options that every call has, and load the configuration. Raises UsageError."""
+        from mistral_cli.models.call import prepare_call
+
+        return prepare_call(
+            terminal,
+            quiet=self.quiet,
+            verbose=self.verbose,
+            offline=self.offline,
+            encoding=self.encoding,
+        )
 
     def decoded(self, call: CallContext) -> Self:
         """These options with texts that are decoded as the inputs are. Raises UsageError."""

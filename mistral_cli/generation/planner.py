@@ -237,8 +237,7 @@ class RequestPlanner(PromptSizer):
 
     def _too_long(self, encoded: EncodedPrompt) -> ContextExceeded:
         config, room = self.config, self.room(encoded.prompt)
-        kept = "tail" if self.builder.task.gap else "head, tail or split"
-        remedies = ["Shorten the text", f"use --overflow {kept}"]
+        remedies = ["Shorten the text", f"use --overflow {self.strategy.overflow_choices}"]
         if config.limited_by_user:
             remedies.append("lower -n/--max-tokens")
         if config.longest < config.model.context_length:

@@ -14,7 +14,6 @@ from mistral_cli.generation.planner import NamedPrompt, jobs_of, plan_jobs, plan
 from mistral_cli.generation.prompt import PromptBuilder
 from mistral_cli.generation.session import Executor, open_planned
 from mistral_cli.generation.writers import PageWriter, choose_writer, write_dry_run
-from mistral_cli.models.call import prepare_call
 from mistral_cli.system.files import refuse_to_overwrite
 from mistral_cli.texts.inputs import Inputs, read_inputs
 
@@ -36,13 +35,7 @@ def run_task(
 ) -> None:
     """Run `task` on every text of the call and print the results. Raises MistralCliError."""
     _check_options(task, options)
-    call = prepare_call(
-        terminal,
-        quiet=options.quiet,
-        verbose=options.verbose,
-        offline=options.offline,
-        encoding=options.encoding,
-    )
+    call = options.call(terminal)
     # 1. Texts become prompts. A user error ends the run here, before a model is opened.
     task, options = task.with_files(call), task.adjusted(options.decoded(call))
     builder = prompt_builder(task, options, call)

@@ -39,6 +39,8 @@ class Strategy:
 
     default_overflow: ClassVar[str] = "error"
     """The `Overflow` that applies unless the user chooses one."""
+    overflow_choices: ClassVar[str] = "head, tail or split"
+    """What a hint proposes for `--overflow` where a text is refused."""
     default_reasoning: ClassVar[bool] = True
     """True if a model that reasons thinks before it answers, unless the user says otherwise."""
     chunk_template: ClassVar[str | None] = None

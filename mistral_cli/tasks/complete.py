@@ -78,7 +78,7 @@ class CompletionStrategy(Strategy):
     With `echo` the answer has the text before and after the completion, too.
     """
 
-    default_overflow = "tail"
+    default_overflow = overflow_choices = "tail"
     default_reasoning = False
 
     def __init__(
