@@ -12,7 +12,7 @@ from mistral_cli.batch.input.rows import FORMAT_OF_SUFFIX, read_rows
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.batch.resume import parse_line
 from mistral_cli.errors import UsageError, reason
-from mistral_cli.evaluation.metrics.metric import JudgedRow
+from mistral_cli.evaluation.metrics.metric import KnownExample
 from mistral_cli.texts.inputs import STDIN
 
 if TYPE_CHECKING:
@@ -34,10 +34,12 @@ class KnownRows:
     rows: Sequence[Row]
     expected: Mapping[str, Any]
 
-    def examples(self, records: Mapping[str, Record], metrics: TaskMetrics) -> dict[str, JudgedRow]:
+    def examples(
+        self, records: Mapping[str, Record], metrics: TaskMetrics
+    ) -> dict[str, KnownExample]:
         """The rows that have a record, each with the known answer and the model's."""
         return {
-            row.id: JudgedRow(
+            row.id: KnownExample(
                 self.expected[row.id], _answer(records[row.id], metrics), records[row.id]
             )
             for row in self.rows

@@ -68,17 +68,17 @@ def _configuration_fields(configuration: Configuration) -> dict[str, Any]:
 
 
 def _evaluated_fields(evaluated: Evaluated) -> dict[str, Any]:
-    usage, breakdown = evaluated.usage, evaluated.figures.breakdown
+    cost, breakdown = evaluated.cost, evaluated.figures.breakdown
     return {
         **_configuration_fields(evaluated.configuration),
         "rows": len(evaluated.examples),
-        "failed": usage.failed,
+        "failed": cost.failed,
         "metrics": {each.name: _metric_fields(each) for each in evaluated.figures.metrics},
         **({breakdown.name: [dict(row) for row in breakdown.rows]} if breakdown else {}),
-        "prompt_tokens": usage.prompt_tokens,
-        "completion_tokens": usage.completion_tokens,
-        "seconds": usage.seconds,
-        "memory": usage.memory,
+        "prompt_tokens": cost.prompt_tokens,
+        "completion_tokens": cost.completion_tokens,
+        "seconds": cost.seconds,
+        "memory": cost.memory,
     }
 
 

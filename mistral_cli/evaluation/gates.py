@@ -39,7 +39,7 @@ class Gate:
 
     def outcome(self, evaluated: Evaluated) -> GateOutcome:
         """Whether the bound holds for one configuration."""
-        value = float(evaluated.usage.failed)
+        value = float(evaluated.cost.failed)
         if self.metric != FAILED:
             value = evaluated.metric(self.metric).value
         holds = _HOLDS[self.sign](round(value, _DIGITS), self.bound)

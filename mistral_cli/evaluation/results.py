@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.evaluation.configurations import Configuration
     from mistral_cli.evaluation.gates import GateOutcome
-    from mistral_cli.evaluation.metrics.metric import Figures, JudgedRow, Metric
+    from mistral_cli.evaluation.metrics.metric import Figures, KnownExample, Metric
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,9 @@ class Evaluated:
     """One configuration with its examples, by the ids of their rows, and its figures."""
 
     configuration: Configuration
-    examples: Mapping[str, JudgedRow]
+    examples: Mapping[str, KnownExample]
     figures: Figures
-    usage: Cost
+    cost: Cost
 
     def metric(self, name: str) -> Metric:
         """The metric of that name."""
@@ -84,7 +84,7 @@ class Evaluated:
     @property
     def seconds_per_row(self) -> float | None:
         """The seconds that a row took on average."""
-        seconds = self.usage.seconds
+        seconds = self.cost.seconds
         return None if seconds is None else seconds / max(len(self.examples), 1)
 
 

@@ -79,15 +79,15 @@ def aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[st
 
 
 def _figures(evaluated: Evaluated) -> list[str]:
-    usage, per_row = evaluated.usage, evaluated.seconds_per_row
+    cost, per_row = evaluated.cost, evaluated.seconds_per_row
     return [
         evaluated.configuration.name,
         *(metric.format(metric.value) for metric in evaluated.figures.metrics),
         f"{len(evaluated.examples):,}",
-        f"{usage.failed:,}",
-        f"{usage.prompt_tokens + usage.completion_tokens:,}",
+        f"{cost.failed:,}",
+        f"{cost.prompt_tokens + cost.completion_tokens:,}",
         "-" if per_row is None else f"{per_row:.2f}",
-        "-" if usage.memory is None else f"{usage.memory / 2**30:.2f}",
+        "-" if cost.memory is None else f"{cost.memory / 2**30:.2f}",
     ]
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from mistral_cli.evaluation.bootstrap import Difference, difference, interval_of
 from mistral_cli.evaluation.metrics.complete import CompletionMetrics
-from mistral_cli.evaluation.metrics.metric import JudgedRow, Metric, mean
+from mistral_cli.evaluation.metrics.metric import KnownExample, Metric, mean
 
 
 def compared(first: Sequence[float], second: Sequence[float]) -> Difference:
@@ -91,7 +91,7 @@ def test_the_samples_are_the_same_in_every_run() -> None:
 def test_samples_without_a_perplexity_are_left_out() -> None:
     def perplexity(*logprobs: float | None) -> Metric:
         known = [{} if p is None else {"known": {"logprob": p, "tokens": 1}} for p in logprobs]
-        examples = [JudgedRow("a", "b", record) for record in known]
+        examples = [KnownExample("a", "b", record) for record in known]
         return CompletionMetrics().figures(examples).metrics[1]
 
     some, every = perplexity(None, None, None, -2.0), perplexity(-1.0, -2.0, -3.0, -2.0)

@@ -17,7 +17,7 @@ from mistral_cli.batch.sinks.table import SEVERAL
 from mistral_cli.evaluation.metrics.metric import (
     Breakdown,
     Figures,
-    JudgedRow,
+    KnownExample,
     Metric,
     Sums,
     TaskMetrics,
@@ -65,7 +65,7 @@ class LabelMetrics(TaskMetrics):
         label = record.get("label")
         return frozenset([str(label)] if label else [])
 
-    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
+    def figures(self, examples: Sequence[KnownExample]) -> Figures:
         """Compare the labels of each example."""
         import numpy as np
 
@@ -92,7 +92,7 @@ def metrics(task: Task) -> TaskMetrics:
     return LabelMetrics(multi=task.strategy.options.multi)
 
 
-def _as_offered(examples: Sequence[JudgedRow]) -> Sequence[JudgedRow]:
+def _as_offered(examples: Sequence[KnownExample]) -> Sequence[KnownExample]:
     """The examples with the known labels in the case in which the model chose from them."""
     labels = {label for each in examples for label in _offered(each.record)}
     offered = {label.casefold(): label for label in labels}
@@ -126,7 +126,7 @@ def _macro_f1(sums: Sums) -> float:
     return sum(scores) / len(scores) if scores else 0.0
 
 
-def _confusion(examples: Sequence[JudgedRow]) -> Breakdown:
+def _confusion(examples: Sequence[KnownExample]) -> Breakdown:
     """How often each known label (the rows) got each label (the columns)."""
     pairs = Counter(
         (_name(each.expected), _FAILED if each.answer is None else _name(each.answer))

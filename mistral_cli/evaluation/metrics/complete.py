@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.evaluation.metrics.metric import (
     Figures,
-    JudgedRow,
+    KnownExample,
     Metric,
     Sums,
     TaskMetrics,
@@ -40,7 +40,7 @@ class CompletionMetrics(TaskMetrics):
         """The completion."""
         return record.get("text")
 
-    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
+    def figures(self, examples: Sequence[KnownExample]) -> Figures:
         """Compare the completions; rows without a score do not count in the perplexity.
 
         It is infinite if no row has one.

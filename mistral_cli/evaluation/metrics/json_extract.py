@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.evaluation.metrics.metric import (
     Breakdown,
     Figures,
-    JudgedRow,
+    KnownExample,
     Metric,
     TaskMetrics,
     f1,
@@ -54,7 +54,7 @@ class JsonMetrics(TaskMetrics):
         """The JSON value."""
         return record.get("data")
 
-    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
+    def figures(self, examples: Sequence[KnownExample]) -> Figures:
         """Compare the values of each example."""
         import numpy as np
 
@@ -81,7 +81,7 @@ def metrics(task: Task) -> TaskMetrics:  # noqa: ARG001
 
 
 def values_of(value: Any) -> _Values:
-    """The values in a JSON value; null, "" and an empty list are no values."""
+    """The values in a JSON value; null, "" and an empty list do not count."""
     return Counter(_walk("", value))
 
 

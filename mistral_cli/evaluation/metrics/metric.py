@@ -18,7 +18,7 @@ Sums = Sequence[float]
 
 
 @dataclass(frozen=True)
-class JudgedRow:
+class KnownExample:
     """A row with its known answer and the record of the model's answer.
 
     `answer` is the text, the JSON value or the labels; None if the row failed.
@@ -98,7 +98,7 @@ class TaskMetrics(ABC):
         """What is compared of a record without an error."""
 
     @abstractmethod
-    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
+    def figures(self, examples: Sequence[KnownExample]) -> Figures:
         """The metrics of the examples; each is a failure if its answer is None."""
 
     def signature(self) -> str:

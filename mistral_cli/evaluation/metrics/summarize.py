@@ -10,7 +10,7 @@ from mistral_cli.batch.checks import failed_checks
 from mistral_cli.evaluation.metrics.metric import (
     Breakdown,
     Figures,
-    JudgedRow,
+    KnownExample,
     TaskMetrics,
     mean,
     ratio,
@@ -38,7 +38,7 @@ class SummaryMetrics(TaskMetrics):
         """The summary."""
         return record.get("text")
 
-    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
+    def figures(self, examples: Sequence[KnownExample]) -> Figures:
         """Compare the summaries, and count the checks."""
         scores = [_rouge(each) for each in examples]
         columns = list(zip(*scores, strict=True))
@@ -61,7 +61,7 @@ def metrics(task: Task) -> TaskMetrics:  # noqa: ARG001
     return SummaryMetrics()
 
 
-def _rouge(example: JudgedRow) -> tuple[float, float, float]:
+def _rouge(example: KnownExample) -> tuple[float, float, float]:
     """ROUGE-1, ROUGE-2 and ROUGE-L, each with the reference for which it is highest."""
     if example.answer is None:
         return _NO_ROUGE
@@ -74,7 +74,7 @@ def _rouge(example: JudgedRow) -> tuple[float, float, float]:
     )
 
 
-def _checks(examples: Sequence[JudgedRow]) -> Breakdown:
+def _checks(examples: Sequence[KnownExample]) -> Breakdown:
     """For each check: of how many answers it was made, and for how many it held."""
     made, held = Counter[str](), Counter[str]()
     for each in examples:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from mistral_cli.errors import UsageError
 from mistral_cli.evaluation.metrics.metric import (
     Figures,
-    JudgedRow,
+    KnownExample,
     Metric,
     Sums,
     TaskMetrics,
@@ -52,7 +52,7 @@ class TranslationMetrics(TaskMetrics):
         """The translation."""
         return record.get("text")
 
-    def figures(self, examples: Sequence[JudgedRow]) -> Figures:
+    def figures(self, examples: Sequence[KnownExample]) -> Figures:
         """Compare the translations of all examples; a row that failed is an empty one."""
         import numpy as np
         from sacrebleu.metrics.bleu import BLEU
@@ -86,7 +86,7 @@ def _score(scorer: Any) -> Any:
     return score
 
 
-def _tokenizer(examples: Sequence[JudgedRow]) -> str:
+def _tokenizer(examples: Sequence[KnownExample]) -> str:
     """The name of sacrebleu's tokenizer for the script of the references."""
     text = "".join(text for each in examples for text in each.expected)
     if len(_NO_SPACES.findall(text)) > _LEAST_SHARE * len(text):

@@ -13,7 +13,7 @@ from mistral_cli.system.controls import without_controls
 from mistral_cli.system.html.page import check_page, render, write_page
 
 if TYPE_CHECKING:
-    from mistral_cli.evaluation.metrics.metric import JudgedRow
+    from mistral_cli.evaluation.metrics.metric import KnownExample
     from mistral_cli.evaluation.results import Evaluated, Evaluation
 
 _GENERATOR = "mistral-cli evaluate"
@@ -118,12 +118,12 @@ def _scores(evaluated: Evaluated) -> dict[str, float]:
     return dict(zip(evaluated.examples, scores, strict=True))
 
 
-def _compared(example: JudgedRow | None) -> str:
+def _compared(example: KnownExample | None) -> str:
     return "" if example is None else _text(example.answer)
 
 
 def _answer(
-    evaluated: Evaluated, example: JudgedRow | None, score: float | None, limit: int
+    evaluated: Evaluated, example: KnownExample | None, score: float | None, limit: int
 ) -> ShownAnswer:
     metric = evaluated.figures.metrics[0]
     error = example.record["error"] if example else None

@@ -9,7 +9,7 @@ from sklearn.metrics import accuracy_score, confusion_matrix, f1_score
 from sklearn.preprocessing import MultiLabelBinarizer
 
 from mistral_cli.evaluation.metrics.classify import LabelMetrics
-from mistral_cli.evaluation.metrics.metric import Figures, JudgedRow
+from mistral_cli.evaluation.metrics.metric import Figures, KnownExample
 
 LABEL = st.sampled_from(["bug", "question", "praise", "spam"])
 PAIRS = st.lists(st.tuples(LABEL, LABEL), min_size=1, max_size=20)
@@ -17,7 +17,7 @@ SETS = st.frozensets(LABEL, max_size=3)
 
 
 def figures(*pairs: tuple[frozenset[str], frozenset[str] | None]) -> Figures:
-    return LabelMetrics().figures([JudgedRow(known, answer, {}) for known, answer in pairs])
+    return LabelMetrics().figures([KnownExample(known, answer, {}) for known, answer in pairs])
 
 
 @given(PAIRS)
@@ -81,7 +81,7 @@ def test_a_bar_separates_known_labels_only_with_multi() -> None:
 def test_known_labels_may_be_in_another_case() -> None:
     record = {"labels": [{"name": "bug"}, {"name": "spam"}]}
     answers = [("Bug", "bug"), ("SPAM", "bug"), ("Unknown", "unknown")]
-    examples = [JudgedRow(frozenset([a]), frozenset([b]), record) for a, b in answers]
+    examples = [KnownExample(frozenset([a]), frozenset([b]), record) for a, b in answers]
     found = LabelMetrics().figures(examples)
     assert found.metrics[0].value == pytest.approx(1 / 3)
     assert found.breakdown is not None

@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 
 from mistral_cli.evaluation.metrics.complete import CompletionMetrics
-from mistral_cli.evaluation.metrics.metric import JudgedRow
+from mistral_cli.evaluation.metrics.metric import KnownExample
 
 
 def figures(*rows: tuple[str, str | None, dict[str, Any]]) -> list[float]:
-    examples = [JudgedRow(known, answer, record) for known, answer, record in rows]
+    examples = [KnownExample(known, answer, record) for known, answer, record in rows]
     return [metric.value for metric in CompletionMetrics().figures(examples).metrics]
 
 

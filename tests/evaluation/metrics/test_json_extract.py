@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_fscore_support
 
 from mistral_cli.evaluation.metrics.json_extract import JsonMetrics, values_of
-from mistral_cli.evaluation.metrics.metric import Figures, JudgedRow
+from mistral_cli.evaluation.metrics.metric import Figures, KnownExample
 
 OBJECTS = st.fixed_dictionaries(
     {name: st.none() | st.sampled_from(["Anna", "Bob", ""]) for name in ("name", "city")}
@@ -20,7 +20,7 @@ OBJECTS = st.fixed_dictionaries(
 
 
 def figures(*pairs: tuple[Any, Any]) -> Figures:
-    return JsonMetrics().figures([JudgedRow(expected, answer, {}) for expected, answer in pairs])
+    return JsonMetrics().figures([KnownExample(expected, answer, {}) for expected, answer in pairs])
 
 
 def values(figures: Figures) -> dict[str, float]:

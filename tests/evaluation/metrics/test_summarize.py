@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from mistral_cli.evaluation.metrics.metric import JudgedRow
+from mistral_cli.evaluation.metrics.metric import KnownExample
 from mistral_cli.evaluation.metrics.rouge import words_of
 from mistral_cli.evaluation.metrics.summarize import SummaryMetrics
 
@@ -21,7 +21,7 @@ SCORER = RougeScorer(["rouge1", "rouge2", "rougeL"])
 
 
 def scores(expected: tuple[str, ...], answer: str | None, record: Any = None) -> list[float]:
-    found = SummaryMetrics().figures([JudgedRow(expected, answer, record or {})])
+    found = SummaryMetrics().figures([KnownExample(expected, answer, record or {})])
     return [metric.value for metric in found.metrics]
 
 
@@ -51,10 +51,10 @@ def test_the_checks_that_held_are_counted() -> None:
         return {"checks": [{"name": name, "ok": ok} for name, ok in checks.items()]}
 
     examples = [
-        JudgedRow(("a",), "a", record(numbers=True, names=True)),
-        JudgedRow(("a",), "a", record(numbers=False, names=True)),
-        JudgedRow(("a",), None, record(numbers=False)),
-        JudgedRow(("a",), "b", {}),
+        KnownExample(("a",), "a", record(numbers=True, names=True)),
+        KnownExample(("a",), "a", record(numbers=False, names=True)),
+        KnownExample(("a",), None, record(numbers=False)),
+        KnownExample(("a",), "b", {}),
     ]
     found = SummaryMetrics().figures(examples)
     assert {each.name: each.value for each in found.metrics}["checks"] == 0.5

@@ -8,7 +8,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from mistral_cli.errors import UsageError
 from mistral_cli.evaluation.metrics import translate
-from mistral_cli.evaluation.metrics.metric import JudgedRow
+from mistral_cli.evaluation.metrics.metric import KnownExample
 from mistral_cli.evaluation.metrics.translate import TranslationMetrics
 
 ANSWERS = [
@@ -27,8 +27,8 @@ REFERENCES = [
 ]
 
 
-def examples(places: list[int]) -> list[JudgedRow]:
-    return [JudgedRow(REFERENCES[place], ANSWERS[place] or None, {}) for place in places]
+def examples(places: list[int]) -> list[KnownExample]:
+    return [KnownExample(REFERENCES[place], ANSWERS[place] or None, {}) for place in places]
 
 
 @pytest.mark.parametrize("places", [[0, 1, 2, 3, 4], [0, 3, 4], [2, 2, 1], [4]])
@@ -65,7 +65,7 @@ def test_a_figure_from_sums_equals_sacrebleu_for_those_rows() -> None:
 )
 def test_bleu_counts_what_are_words_in_the_script(reference: str, tokenizer: str) -> None:
     metrics = TranslationMetrics()
-    metrics.figures([JudgedRow((reference,), reference, {})])
+    metrics.figures([KnownExample((reference,), reference, {})])
     assert f"tok:{tokenizer}|" in metrics.signature()
     assert metrics.signature().startswith("CHRF|")
 
