@@ -6,7 +6,7 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from mistral_cli.checks.check import check_fields
 from mistral_cli.errors import ExitCode, MistralCliError
@@ -157,6 +157,17 @@ class OpenAIFormat:
     def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
         """Replace custom_id."""
         return {**line, "custom_id": row.id}
+
+
+def format_of(file: IO[bytes]) -> LineFormat:
+    """Return the format of an open results file by its first line, and go back to its start."""
+    first = file.readline()
+    file.seek(0)
+    with contextlib.suppress(ValueError):
+        line = json.loads(first)
+        if isinstance(line, dict) and OpenAIFormat().decode(line):
+            return OpenAIFormat()
+    return NativeFormat()
 
 
 def _chat_completion(record: Record) -> dict[str, Any]:

@@ -67,6 +67,15 @@ class BatchOptions(TaskOptions):
             help="Tables have no header: their columns are named 1, 2, 3 and so on.",
         ),
     ] = False
+    shard: Annotated[
+        str | None,
+        option(
+            "--shard",
+            panel=_ROWS,
+            metavar="K/N",
+            help="Process only the K-th of N shares of the rows; `batch merge` joins the results.",
+        ),
+    ] = None
     limit: Annotated[
         int | None,
         option("--limit", panel=_ROWS, min=1, metavar="N", help="Process at most N rows."),

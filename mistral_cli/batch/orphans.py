@@ -29,6 +29,11 @@ def check_prune(names: Sequence[str], options: BatchOptions) -> None:
         raise UsageError(
             "--prune needs results of an earlier run", hint="Use -o FILE or --output-dir DIR."
         )
+    if options.shard:
+        raise UsageError(
+            "--prune and --shard exclude each other: the rows of other shards would count as gone",
+            hint="Drop one of them.",
+        )
     if reads_stdin(names):
         raise UsageError(
             "--prune does not apply to rows from stdin",

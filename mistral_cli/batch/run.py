@@ -24,6 +24,7 @@ from mistral_cli.batch.pool import WorkerPool
 from mistral_cli.batch.progress import BatchProgress
 from mistral_cli.batch.prompts import RowPrompts, WorkItem
 from mistral_cli.batch.report.page import check_report, write_report
+from mistral_cli.batch.shard import Shard
 from mistral_cli.batch.sinks.open import Sink, open_sink
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
@@ -59,7 +60,9 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
         builder = prompt_builder(task, options, call)
         prompts = RowPrompts(task, builder, options.prompt)
         rows = _read_rows(names, task, options, call)
-        with prepared_run(prompts, rows, options, call, are_all=not reads_stdin(names)) as run:
+        with prepared_run(
+            prompts, rows, options, call, are_all=not (reads_stdin(names) or options.shard)
+        ) as run:
             if options.dry_run:
                 estimate = run.estimate()
                 write_envelope(terminal, {"command": f"batch {task.name}", **estimate.fields()})
@@ -153,6 +156,9 @@ def _read_rows(
         html_is_text=task.gap is not None,
     )
     check_inputs_are_complete(inputs, options)
+    if options.shard:
+        shard = Shard.parse(options.shard)
+        return [row for row in inputs.rows if shard.has(row)]
     return inputs.rows
 
 

@@ -31,6 +31,11 @@ _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
 _NON_TEXT_SUFFIXES = {".pdf", ".docx", ".epub", ".odt", ".rtf", ".pptx", ".html", ".htm"}
 
 
+def ledger_of(folder: Path) -> Path:
+    """Return the ledger of a folder of results."""
+    return folder / _LEDGER
+
+
 class FolderSink(FileSink):
     """A folder with one file for each input file, and a ledger with their records as lines."""
 
@@ -51,8 +56,9 @@ class FolderSink(FileSink):
         self._ends = {item.row.id: _ends(item.row) for item in items if rewrites}
         self._folder = folder
         self._targets = _targets(folder, [item.row for item in items], structured=structured)
-        ledger = folder / _LEDGER
-        super().__init__(ledger, NativeFormat(), reporter, dry_run=dry_run, ids_are_fixed=True)
+        super().__init__(
+            ledger_of(folder), NativeFormat(), reporter, dry_run=dry_run, ids_are_fixed=True
+        )
         self.name, self._new_file = str(folder), folder / _TEMPORARY
         if self._new_file.exists() and not dry_run:
             self._recover()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import NativeFormat, OpenAIFormat
 from mistral_cli.batch.options import BatchOptions, ResultFormat
 from mistral_cli.batch.sinks.file import FileSink
-from mistral_cli.batch.sinks.folder import FolderSink
+from mistral_cli.batch.sinks.folder import FolderSink, ledger_of
 from mistral_cli.batch.sinks.stdout import StdoutSink
-from mistral_cli.batch.sinks.table import TableSink, is_table
+from mistral_cli.batch.sinks.table import TableSink, is_table, lines_beside
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,3 +61,10 @@ def open_sink(
     if options.output and str(options.output) != "-":
         return FileSink(options.output, line_format, terminal, dry_run=options.dry_run)
     return StdoutSink(line_format, terminal)
+
+
+def lines_file(results: Path) -> Path:
+    """Return the file with the lines of results: that of a folder or a table is hidden."""
+    if results.is_dir():
+        return ledger_of(results)
+    return lines_beside(results) if is_table(results) else results

@@ -40,6 +40,11 @@ def is_table(path: Path | None) -> bool:
     return path is not None and path.suffix.lower() in DELIMITERS
 
 
+def lines_beside(table: Path) -> Path:
+    """Return the hidden file with the lines of a table of results."""
+    return table.with_name(f".{table.name}.mistral-cli-batch.jsonl")
+
+
 class TableSink(FileSink):
     """A CSV or TSV file, and a hidden file beside it with the results as lines."""
 
@@ -49,7 +54,7 @@ class TableSink(FileSink):
         Raises UsageError for a table of another program, unless `force` is set.
         """
         self._table = path.resolve()
-        lines = self._table.with_name(f".{path.name}.mistral-cli-batch.jsonl")
+        lines = lines_beside(self._table)
         if self._table.exists() and not (lines.exists() or force):
             raise UsageError(
                 f"{path} exists and is not a result of this batch",

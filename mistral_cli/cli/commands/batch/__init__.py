@@ -1,9 +1,9 @@
-"""`mistral-cli batch`: every task, for many texts in one run."""
+"""`mistral-cli batch`: every task, for many texts in one run, and what is done with results."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
+from typing import Annotated, Any, ClassVar
 
 import typer
 
@@ -22,11 +22,16 @@ _Inputs = Annotated[
 ]
 
 
-class _Tasks(LazyGroup):
-    targets = TASKS
+class _Batch(LazyGroup):
+    targets: ClassVar = TASKS | {
+        "merge": "mistral_cli.cli.commands.batch.merge:merge",
+        "status": "mistral_cli.cli.commands.batch.status:status",
+    }
 
-    def as_command(self, name: str, function: Callable[..., Task]) -> Callable[..., None]:  # noqa: ARG002
+    def as_command(self, name: str, function: Callable[..., Any]) -> Callable[..., None]:
         """Return the command for the task that `function` makes from its options."""
+        if name not in TASKS:
+            return function
 
         @expand(task=function, options=BatchOptions)
         def run(
@@ -39,7 +44,7 @@ class _Tasks(LazyGroup):
         return run
 
 
-group = typer.Typer(cls=_Tasks, no_args_is_help=True)
+group = typer.Typer(cls=_Batch, no_args_is_help=True)
 
 
 @group.callback()
