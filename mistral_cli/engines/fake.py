@@ -5,7 +5,8 @@ of texts), `finish_reason`, `delay` (seconds before each event, and to prefill a
 `error`. To tell the rows of a batch apart, `echo` answers with the last words of the prompt
 instead. A continuation has the log-probability that `scores` has for its text, or -0.1 if it is
 one of those last words, else -3. Where the prompt contains the word `crash_on` the process aborts,
-with `hang_on` nothing more comes, and `fail_on` raises an error.
+with `hang_on` nothing more comes, and `fail_on` raises an error. Each answer takes `leak` bytes of
+memory and keeps them.
 """
 
 from __future__ import annotations
@@ -49,6 +50,7 @@ class Script:
     hang_on: str | None = None
     fail_on: str | None = None
     scores: Mapping[str, float] = field(default_factory=dict)
+    leak: int = 0
 
     @classmethod
     def from_environment(cls) -> Script:
@@ -92,6 +94,7 @@ class FakeSession(Session):
         self._script = script or Script.from_environment()
         self._open = True
         self._offset = len(model.tokens) - 256
+        self._leaked: list[bytes] = []
 
     @property
     def context_length(self) -> int:
@@ -129,6 +132,7 @@ class FakeSession(Session):
 
     def _events(self, request: Request) -> Generator[Event, None, None]:
         script = self._script
+        self._leaked.append(b"\1" * script.leak)
         prompt = yield from self._read(request)
         whole = _last_words(prompt) if script.echo else _after(request.written, script.pieces)
         pieces = whole[: request.max_tokens]

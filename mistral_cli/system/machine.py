@@ -57,17 +57,29 @@ def resident_peak(pid: int) -> int | None:
 
     This is the sum of their peaks, or None if unknown (no /proc).
     """
+    return _sum_of("VmHWM:", pid)
+
+
+def anonymous_memory(pid: int) -> int | None:
+    """Return the resident bytes of a process and its descendants that no file backs.
+
+    None if unknown (no /proc).
+    """
+    return _sum_of("RssAnon:", pid)
+
+
+def _sum_of(name: str, pid: int) -> int | None:
     try:
-        return sum(_peak(each) for each in (pid, *_descendants(pid)))
+        return sum(_status_bytes(name, each) for each in (pid, *_descendants(pid)))
     except (OSError, ValueError):
         return None
 
 
-def _peak(pid: int) -> int:
+def _status_bytes(name: str, pid: int) -> int:
     status = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
     # Not `next`: a process that has ended has no such line, and a StopIteration within a generator
     # is a RuntimeError.
-    [line] = (line for line in status.splitlines() if line.startswith("VmHWM:"))
+    [line] = (line for line in status.splitlines() if line.startswith(name))
     return int(line.split()[1]) * 1024
 
 

@@ -53,6 +53,7 @@ class EngineProcess:
         self._leaving: dict[int, float] = {}
         self._death: str | None = None
         self._stuck = self._closed = False
+        self._end_reason = ""
         self._lock, self._sending = threading.Lock(), threading.Lock()
         self._resources = contextlib.ExitStack()
         try:
@@ -113,6 +114,12 @@ class EngineProcess:
         if self._closed:
             return EngineFailed("the model is closed", hint="Open it again.")
         return EngineDied(self._death or "the engine's process has ended", hint=DEATH_HINT)
+
+    def end(self, reason: str) -> None:
+        """End it for a `reason` that its next caller reads, as if it had died of that."""
+        self._end_reason = reason
+        self._process.kill()
+        self._reader.join()
 
     def close(self) -> None:
         """End it. Safe to call twice."""
@@ -219,6 +226,8 @@ class EngineProcess:
         except subprocess.TimeoutExpired:
             self._process.kill()
             status = self._process.wait()
+        if self._end_reason:
+            return self._end_reason
         if self._stuck:
             return "the engine did not stop when asked to, and was killed"
         return describe_exit(status, _end_of(self._log))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mistral_cli.engines.isolated.growth import GrowthWatch
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.isolated.messages import (
     OpenModel,
@@ -52,7 +53,8 @@ def open_in_process(
 class IsolatedSession(Session):
     """A session in a child process. If that has died, the next call starts another.
 
-    Its streams may run in threads; one too many waits until another has ended.
+    Its streams may run in threads; one too many waits until another has ended. A process that keeps
+    growing is restarted between two streams.
     """
 
     def __init__(
@@ -61,8 +63,10 @@ class IsolatedSession(Session):
         self._opening, self._warn = opening, warn
         self._closed = False
         self._starting = threading.Lock()
+        self._calls = _CallCount()
         self._process = process
         process.open(opening, warn)
+        self._growth = GrowthWatch(process.pid)
         # Layers that did not fit are not tried again.
         fitting = replace(opening.options, gpu_layers=self.gpu_layers)
         self._opening = replace(opening, options=fitting)
@@ -94,9 +98,13 @@ class IsolatedSession(Session):
 
     def tokenize(self, text: str) -> list[int]:
         """Token ids from the other process. Raises EngineDied too."""
-        process = self._running()
-        _, answers = process.call(text)
-        answer = _checked(answers.get(), process)
+        self._calls.enter()
+        try:
+            process = self._running()
+            _, answers = process.call(text)
+            answer = _checked(answers.get(), process)
+        finally:
+            self._calls.leave(None, self._restart)
         assert isinstance(answer, list)
         return answer
 
@@ -128,7 +136,19 @@ class IsolatedSession(Session):
     def _events(
         self, request: Request | ScoreRequest, timeout: float | None
     ) -> Generator[Event, None, None]:
-        process = self._running()
+        self._calls.enter()
+        try:
+            yield from self._events_of(self._running(), request, timeout)
+        finally:
+            self._calls.leave(self._growth.warning(), self._restart)
+
+    def _restart(self, reason: str) -> None:
+        if not self._closed:
+            self._process.end(reason)
+
+    def _events_of(
+        self, process: EngineProcess, request: Request | ScoreRequest, timeout: float | None
+    ) -> Generator[Event, None, None]:
         deadline = None
         number, answers = process.call(request)
         finished = False
@@ -161,11 +181,40 @@ class IsolatedSession(Session):
                 self._process.close()
                 process = EngineProcess()
                 process.open(self._opening, self._warn)
-                self._process = process
+                self._process, self._growth = process, GrowthWatch(process.pid)
                 if self._closed:  # meanwhile
                     self._process.close()
                     raise _closed()
             return self._process
+
+
+class _CallCount:
+    """Counts the calls that run, so that the process can be restarted when there is none."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._running, self._reason = 0, ""
+        self._own = threading.local()
+
+    def enter(self) -> None:
+        """Count a call; wait first for a restart that is due, unless this thread has a stream."""
+        with self._changed:
+            own = getattr(self._own, "calls", 0)
+            while self._reason and not own:
+                self._changed.wait()
+            self._own.calls = own + 1
+            self._running += 1
+
+    def leave(self, reason: str | None, restart: Callable[[str], None]) -> None:
+        """End a call; with a `reason` to `restart`, do so once no other call runs."""
+        with self._changed:
+            self._own.calls = getattr(self._own, "calls", 1) - 1
+            self._running -= 1
+            self._reason = self._reason or reason or ""
+            if self._reason and not self._running:
+                restart(self._reason)
+                self._reason = ""
+                self._changed.notify_all()
 
 
 def _next(answers: queue.SimpleQueue[Reply | None], deadline: float | None) -> Reply | None:

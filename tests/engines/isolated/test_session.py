@@ -19,6 +19,7 @@ from support.fake_engine import Script
 from support.processes import gone
 from synthetic.models import write_mistral
 
+from mistral_cli.engines.isolated import growth
 from mistral_cli.engines.isolated import handle as process_handle
 from mistral_cli.engines.isolated.children import describe_exit
 from mistral_cli.engines.isolated.handle import EngineProcess
@@ -110,6 +111,37 @@ def test_many_streams_at_once_stay_apart(opened: Open, script: Script) -> None:
 
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(ask, range(60))) == [f"row number {row}" for row in range(60)]
+
+
+def test_a_process_that_keeps_growing_is_restarted_between_streams(
+    opened: Open, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(echo=True, delay=0.001, leak=4 * 2**20)
+    engine = opened("fake", parallel=4)
+    monkeypatch.setattr(growth, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(growth, "_LEAST_BYTES", 0)
+    monkeypatch.setattr(growth, "available_memory", lambda: 40 * 2**20)
+    processes: dict[int, None] = {engine.pid: None}
+
+    def ask(row: int) -> str:
+        answer = text(list(engine.stream(request(engine, f"the text of row number {row}"))))
+        processes[engine.pid] = None
+        return answer
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(ask, range(60))) == [f"row number {row}" for row in range(60)]
+    # 60 answers leak 240 MiB; a process may grow by 40 MiB and what four streams add.
+    assert 60 * 4 / (40 + 4 * 4) - 1 < len(processes) < 60 * 4 / 40 + 1
+    assert all(map(gone, list(processes)[:-1]))
+
+
+def test_a_process_that_does_not_grow_keeps_running(opened: Open, script: Script) -> None:
+    script(echo=True)
+    engine = opened("fake")
+    pid = engine.pid
+    for _ in range(50):
+        list(engine.stream(request(engine, "one two three")))
+    assert engine.pid == pid
 
 
 def test_too_many_streams_wait_and_none_is_ended(opened: Open) -> None:
