@@ -65,7 +65,7 @@ def build(
         typer.Option("--tools", help="Also build llama-bench, llama-completion, llama-quantize."),
     ] = False,
     cuda: Annotated[
-        bool, typer.Option("--cuda", help="Build for NVIDIA GPUs too; needs nvcc.")
+        bool, typer.Option("--cuda", help="Build for this machine's NVIDIA GPUs too; needs nvcc.")
     ] = False,
     jobs: Annotated[
         int | None,

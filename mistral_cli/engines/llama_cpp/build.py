@@ -18,8 +18,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from mistral_cli.engines.hardware.cuda import Driver, driver_is_there, no_driver
 from mistral_cli.engines.isolated import children
 from mistral_cli.engines.llama_cpp import machine_build, patches
+from mistral_cli.engines.llama_cpp.cuda_toolkit import CudaToolkit, architectures, choose_toolkit
 from mistral_cli.engines.llama_cpp.machine_build import (
     LLAMA_CPP,
     RECIPE,
@@ -56,7 +58,6 @@ OPTIONS = (
 
 _FREE_BYTES = 2 << 30
 _COMPILERS = ("c++", "g++", "clang++")
-_CUDA_COMPILER = Path("/usr/local/cuda/bin/nvcc")
 
 Say = Callable[[str], None]
 
@@ -88,7 +89,9 @@ def build(options: BuildOptions, into: Path, say: Say) -> None:
     there goes first. Raises MistralCliError.
     """
     started = time.monotonic()
-    _check_tools(options)
+    _check_tools()
+    driver = _ask_driver() if options.cuda else no_driver()
+    toolkit = choose_toolkit(options.cmake, driver) if options.cuda else CudaToolkit()
     into = into.absolute()
     into.parent.mkdir(parents=True, exist_ok=True)
     _check_space(into.parent)
@@ -97,21 +100,23 @@ def build(options: BuildOptions, into: Path, say: Say) -> None:
         source = _unpack(_checked(sdist), work / "source")
         patches.apply(patches.PATCHES, source)
         say(f"compiling llama.cpp {LLAMA_CPP} with {options.jobs} jobs ...")
-        _compile(source, work / "build", options)
+        cuda = _cuda_options(options, toolkit, driver, work / "cuda") if options.cuda else []
+        _compile(source, work / "build", options, cuda)
         new = work / "new"
         (new / "bin").mkdir(parents=True)
         for program in options.programs:
             shutil.copy2(work / "build" / "bin" / program, new / "bin")
         _check_that_it_starts(new)
-        machine_build.write(_record(options), new)
+        machine_build.write(_record(options, toolkit), new)
         _replace(into, new, work / "old")
     minutes = (time.monotonic() - started) / 60
     say(f"built {', '.join(options.programs)} in {into} in {minutes:.0f} minutes")
 
 
-def _record(options: BuildOptions) -> Build:
+def _record(options: BuildOptions, toolkit: CudaToolkit) -> Build:
     instructions = machine_build.cpu_instructions()
-    return Build(SDIST, LLAMA_CPP, instructions, options.cuda, options.cmake, RECIPE)
+    libraries = str(toolkit.libraries or "")
+    return Build(SDIST, LLAMA_CPP, instructions, options.cuda, options.cmake, RECIPE, libraries)
 
 
 def _replace(into: Path, new: Path, old: Path) -> None:
@@ -129,7 +134,7 @@ def _replace(into: Path, new: Path, old: Path) -> None:
 # --- what a build needs ------------------------------------------------------------------------
 
 
-def _check_tools(options: BuildOptions) -> None:
+def _check_tools() -> None:
     """Raise MistralCliError for the first thing that is missing, with the way to get it."""
     if problem := machine_build.supported():
         raise MistralCliError(problem, hint="Use --engine auto.")
@@ -143,11 +148,6 @@ def _check_tools(options: BuildOptions) -> None:
     if not _ninja() and not shutil.which("make"):
         raise MistralCliError(
             "ninja is missing, and so is make", hint="Install one with `pip install ninja`."
-        )
-    if options.cuda and not _has_cuda_compiler(options.cmake):
-        raise MistralCliError(
-            "nvcc is missing, the compiler of NVIDIA's CUDA toolkit",
-            hint="Install the toolkit, or name it: `-- -DCMAKE_CUDA_COMPILER=/path/to/nvcc`.",
         )
 
 
@@ -165,12 +165,6 @@ def _cmake() -> str:
 
 def _ninja() -> str | None:
     return _tool("ninja")
-
-
-def _has_cuda_compiler(extra: Sequence[str]) -> bool:
-    named = any(each.startswith("-DCMAKE_CUDA_COMPILER=") for each in extra)
-    found = os.environ.get("CUDACXX") or _tool("nvcc") or _CUDA_COMPILER.exists()
-    return named or bool(found)
 
 
 def _check_space(folder: Path) -> None:
@@ -228,9 +222,23 @@ def _unpack(sdist: Path, target: Path) -> Path:
 # --- compiling ---------------------------------------------------------------------------------
 
 
-def _compile(source: Path, target: Path, options: BuildOptions) -> None:
+def _ask_driver() -> Driver:
+    from mistral_cli.engines.hardware.probe import probe_in_child  # it imports the engines
+
+    return probe_in_child().driver if driver_is_there() else no_driver()
+
+
+def _cuda_options(
+    options: BuildOptions, toolkit: CudaToolkit, driver: Driver, view: Path
+) -> list[str]:
+    cards = architectures(driver)
+    named = any(each.startswith("-DCMAKE_CUDA_ARCHITECTURES=") for each in options.cmake)
+    only = [f"-DCMAKE_CUDA_ARCHITECTURES={cards}"] if cards and not named else []
+    return ["-DGGML_CUDA=ON", *only, *toolkit.cmake_options(view)]
+
+
+def _compile(source: Path, target: Path, options: BuildOptions, cuda: Sequence[str]) -> None:
     generator = ["-G", "Ninja", f"-DCMAKE_MAKE_PROGRAM={_ninja()}"] if _ninja() else []
-    cuda = ["-DGGML_CUDA=ON"] if options.cuda else []
     configure = [_cmake(), "-S", str(source), "-B", str(target), *generator, *OPTIONS, *cuda]
     _run([*configure, *options.cmake], "cmake could not configure the build", quiet=True)
     compilers = [_cmake(), "--build", str(target), "-j", str(options.jobs)]

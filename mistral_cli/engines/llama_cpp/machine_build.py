@@ -36,7 +36,7 @@ _X86 = re.compile(r"s?sse\w+|avx\w*|amx\w*|fma4?|f16c|bmi[12]|abm|popcnt|movbe|g
 
 @dataclass(frozen=True)
 class Build:
-    """The record of a build: its source, instruction sets, options and recipe."""
+    """The record of a build: its source, instruction sets, options, recipe and CUDA libraries."""
 
     source: str
     llama_cpp: str
@@ -44,11 +44,14 @@ class Build:
     cuda: bool
     options: tuple[str, ...]
     recipe: int = 1  # the records of the first did not have it
+    cuda_libraries: str = ""  # the folder of PyPI's, if it is linked to those
 
     def outdated(self) -> str | None:
         """Why it cannot be used here with this version of the program, or None if it can."""
         if lost := sorted({*self.instructions} - {*cpu_instructions()}):
             return f"built for a CPU with {', '.join(lost)}, which this one lacks"
+        if self.cuda_libraries and not Path(self.cuda_libraries).is_dir():
+            return f"its CUDA libraries in {self.cuda_libraries} are gone"
         if self.source != SDIST:
             return f"built from {self.source}, and this version needs {SDIST}"
         return None
