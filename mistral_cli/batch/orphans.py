@@ -10,7 +10,7 @@ from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.input.rows import InputRows, Row
+    from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import WorkItem
     from mistral_cli.batch.resume import ResultLine
@@ -41,11 +41,16 @@ def check_prune(names: Sequence[str], options: BatchOptions) -> None:
         )
 
 
-def check_inputs_are_complete(inputs: InputRows, options: BatchOptions) -> None:
-    """Raise UsageError if `--prune` might remove results of rows that only could not be read."""
-    unread = list(inputs.unread)
-    have_ids = any(row.id != row.source for row in inputs.rows)
-    for row in inputs.rows:
+def check_inputs_are_complete(
+    rows: Sequence[Row], unread: Sequence[str], options: BatchOptions
+) -> None:
+    """Raise UsageError if `--prune` might remove results of rows that only could not be read.
+
+    `unread` are the folders that cannot be read.
+    """
+    unread = list(unread)
+    have_ids = any(row.id != row.source for row in rows)
+    for row in rows:
         # A row that cannot be read has its place as its id.
         if row.error and row.id == row.source and (have_ids or _is_table(row, options)):
             unread.append(row.error.message)

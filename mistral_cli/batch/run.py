@@ -12,7 +12,7 @@ from mistral_cli.batch.capacity import plan_batch
 from mistral_cli.batch.checks import check_only_failed, checks_table, is_worse, kept_note
 from mistral_cli.batch.failures import failures_table
 from mistral_cli.batch.highlights import RowHighlights, check_page
-from mistral_cli.batch.input.rows import read_rows
+from mistral_cli.batch.input.rows import check_unique, read_rows
 from mistral_cli.batch.options import BatchOptions, requested_slots
 from mistral_cli.batch.orphans import (
     check_inputs_are_complete,
@@ -155,11 +155,13 @@ def _read_rows(
         has_header=not options.no_header,
         html_is_text=task.gap is not None,
     )
-    check_inputs_are_complete(inputs, options)
+    rows = list(inputs)
+    check_unique(rows)
+    check_inputs_are_complete(rows, inputs.unread, options)
     if options.shard:
         shard = Shard.parse(options.shard)
-        return [row for row in inputs.rows if shard.has(row)]
-    return inputs.rows
+        return [row for row in rows if shard.has(row)]
+    return rows
 
 
 @dataclass

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch.formats import NativeFormat
-from mistral_cli.batch.input.rows import FORMAT_OF_SUFFIX, read_rows
+from mistral_cli.batch.input.rows import FORMAT_OF_SUFFIX, check_unique, read_rows
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.batch.resume import parse_line
 from mistral_cli.errors import UsageError, reason
@@ -58,17 +58,20 @@ def read_known_rows(
     input_format = options.input_format or FORMAT_OF_SUFFIX.get(data.suffix.lower())
     if data == STDIN or input_format not in (InputFormat.CSV, InputFormat.JSONL):
         raise UsageError(f"{data} is not a table or JSON Lines", hint=_HINT)
-    inputs = read_rows(
-        [str(data)],
-        call.terminal,
-        input_format=input_format,
-        text_field=options.text_field,
-        id_field=options.id_field,
-        expected_field=evaluation.expected_field,
-        encoding=call.encoding,
-        has_header=not options.no_header,
+    rows: Sequence[Row] = list(
+        read_rows(
+            [str(data)],
+            call.terminal,
+            input_format=input_format,
+            text_field=options.text_field,
+            id_field=options.id_field,
+            expected_field=evaluation.expected_field,
+            encoding=call.encoding,
+            has_header=not options.no_header,
+        )
     )
-    rows = inputs.rows[: evaluation.first_rows]
+    check_unique(rows)
+    rows = rows[: evaluation.first_rows]
     expected = {row.id: _known(row, metrics, evaluation.expected_field) for row in rows}
     return KnownRows(rows, expected)
 

@@ -102,8 +102,8 @@ def _records(path: Path, name: str, text: str) -> tuple[Iterable[ParsedRow], str
     """The rows of the file, and a hint that describes the form they should have."""
     # The suffix decides and not the content: a table can begin with a brace.
     if path.suffix.lower() in _JSON_SUFFIXES:
-        return parse_jsonl(text, name), _KEYS
-    header, rows = parse_table(text, name)
+        return parse_jsonl([text], name), _KEYS
+    header, rows = parse_table([text], name)
     if not {*_PAIR} <= {*header} and _TEXT not in header:
         problem = f"has the columns {', '.join(header)}" if header else "is empty"
         raise UsageError(f"{name} {problem}", hint=_COLUMNS)

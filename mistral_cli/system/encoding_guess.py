@@ -143,8 +143,10 @@ def _stray_share(text: str) -> float:
     return len(_STRAY.findall(text)) / max(1, len(_NOT_ASCII.findall(text)))
 
 
-def guess_wide(data: bytes) -> Guess | None:
+def guess_wide(data: bytes, *, is_whole: bool = True) -> Guess | None:
     """Return the form of UTF-16 or UTF-32 that `data` without a byte order mark can be, or None.
+
+    Data that is not the whole text may end in the middle of a character.
 
     The text has no control characters or code points without a character. In the right byte
     order, it has spaces, punctuation or kana, and its letters are of few blocks of Unicode.
@@ -155,7 +157,7 @@ def guess_wide(data: bytes) -> Guess | None:
     ranks = dict[str, tuple[int, int]]()
     for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
         try:
-            text = data.decode(name)
+            text = codecs.getincrementaldecoder(name)().decode(data, final=is_whole)
         except UnicodeDecodeError:
             continue
         sample = text[:_WIDE_SAMPLE]

@@ -6,17 +6,21 @@ A guess is always reported, and letters are never replaced in silence.
 from __future__ import annotations
 
 import codecs
-from dataclasses import dataclass, replace
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
+    from mistral_cli.system.encoding_guess import Guess
     from mistral_cli.system.reporter import Reporter
 
 AUTO = "auto"
 _REPLACEMENT = "\ufffd"
+_SAMPLE = 1 << 20  # bytes that are awaited for the end of a line
 _BINARY_CHECK = 8192  # bytes in which a NUL means a binary file, as in grep and git
 _CONTROLS = bytes({*range(0x20)} - {*b"\t\n\f\r"})  # in UTF-16, and in seven-bit encodings
 _CONTROLS_OF_LATIN_1 = frozenset(map(chr, range(0x80, 0xA0)))  # no text has them
@@ -68,14 +72,9 @@ def decode(data: bytes, source: str, encoding: str = AUTO) -> Decoded:
     With AUTO it is UTF-8, or else in the encoding that its bytes resemble most. Raises
     UsageError if it is binary, or not in the encoding that the user named.
     """
-    for mark, marked in _BYTE_ORDER_MARKS.items():
-        if data.startswith(mark):
-            if marked == "utf-8":
-                _refuse_binary(data, source)
-            decoded = _damaged(data.removeprefix(mark), marked, source)
-            # Programs that add a mark to a text that has one leave two.
-            return replace(decoded, text=decoded.text.lstrip("\ufeff"), has_mark=True)
-    return _detected(data, source) if encoding == AUTO else _named(data, source, encoding)
+    blocks = DecodedBlocks([data], source, encoding)
+    text = "".join(blocks)
+    return Decoded(text, (*blocks.warnings, *blocks.damage), blocks.has_mark)
 
 
 def decode_supplement(data: bytes, source: str, encoding: str = AUTO) -> Decoded:
@@ -103,72 +102,204 @@ def read_supplement(path: Path, reporter: Reporter | None, encoding: str = AUTO)
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def _named(data: bytes, source: str, encoding: str) -> Decoded:
+class DecodedBlocks:
+    """The text of bytes that come in blocks, decoded block by block; iterate over it once.
+
+    Raises UsageError as `decode` does, also in the middle of a text in the encoding that the user
+    named. With AUTO, bytes that are ASCII are text in any encoding that is likely: the encoding is
+    guessed from the first block that has others. What follows does not change the guess: bytes
+    that are invalid in it are replaced and counted.
+
+    The blocks of a stream that `is_live` are decoded as they arrive, and an encoding is guessed
+    from the whole lines that have arrived. Of another stream, one block is read ahead.
+    """
+
+    def __init__(
+        self,
+        blocks: Iterable[bytes],
+        source: str,
+        encoding: str = AUTO,
+        *,
+        is_live: bool = False,
+    ) -> None:
+        self._blocks, self._source, self._encoding = blocks, source, encoding
+        self._is_live = is_live
+        self._at_start, self._started, self._lines = True, False, 0
+        self._decoder: codecs.IncrementalDecoder | None = None
+        self.warnings: tuple[str, ...] = ()
+        """How the text so far was decoded: a guess, or doubts about the encoding's name."""
+        self.has_mark = False
+        self.replaced = 0
+        """The number of places so far where invalid bytes were replaced."""
+
+    @property
+    def damage(self) -> tuple[str, ...]:
+        """The warning about the places so far where bytes were replaced, if there are any."""
+        if not self.replaced:
+            return ()
+        places = "1 place" if self.replaced == 1 else f"{self.replaced} places"
+        return (f"{self._source} has invalid bytes in {places}; replaced with \ufffd",)
+
+    def __iter__(self) -> Iterator[str]:
+        kept = b""
+        for data, is_last in self._with_last():
+            if kept:
+                data, kept = kept + data, b""
+            if self._decoder is None and not self._is_plain(data):
+                if not is_last and (b"\n" in data or len(data) < _SAMPLE):
+                    end = data.rfind(b"\n") + 1  # the last line may end within a character
+                    data, kept = data[:end], data[end:]
+                if data or is_last:
+                    self._decoder = self._choose(data, is_whole=self._at_start and is_last)
+            if data:
+                self._at_start = False
+            text = self._decoded(data, is_last=is_last)
+            if text:
+                yield text
+
+    def _with_last(self) -> Iterator[tuple[bytes, bool]]:
+        """Yield each block, and whether it is the last one."""
+        if self._is_live:
+            yield from ((block, False) for block in self._blocks)
+            yield b"", True
+            return
+        before = b""
+        for block in self._blocks:
+            if before:
+                yield before, False
+            before = block
+        yield before, True
+
+    def _is_plain(self, data: bytes) -> bool:
+        """Whether the bytes are the same text in UTF-8 and in most other encodings."""
+        if self._encoding != AUTO or not data.isascii():
+            return False
+        return len(data.translate(None, _CONTROLS)) == len(data)
+
+    def _choose(self, data: bytes, *, is_whole: bool) -> codecs.IncrementalDecoder | None:
+        """Return the decoder for the text that begins with `data`; None for ASCII."""
+        source, encoding = self._source, self._encoding
+        if self._at_start:
+            for mark, marked in _BYTE_ORDER_MARKS.items():
+                if data.startswith(mark):
+                    if marked == "utf-8":
+                        _refuse_binary(data, source)
+                    self.has_mark = True
+                    return _decoder(marked)
+        if encoding != AUTO:
+            name, self.warnings = _named(data, source, encoding, is_whole=is_whole)
+            return _decoder(name, "strict")
+        guess = _detected(data, source, at_start=self._at_start, is_whole=is_whole)
+        if guess is not None:
+            self.warnings = (
+                f"{source} is not UTF-8: read as {guess.name}, {guess.doubt}; name it with "
+                "--encoding",
+            )
+            return _decoder(guess.name)
+        return None if data.isascii() and not is_whole else _decoder("utf-8")
+
+    def _decoded(self, data: bytes, *, is_last: bool) -> str:
+        decoder = self._decoder
+        if decoder is None:
+            return data.decode("ascii")
+        if decoder.errors == "strict":
+            return self._decoded_strictly(decoder, data, is_last=is_last)
+        before, first = _replacements.count, self.has_mark and not self._started
+        text = decoder.decode(data, is_last)
+        self.replaced += _replacements.count - before
+        if first:
+            # Programs that add a mark to a text that has one leave two.
+            text = text.lstrip("\ufeff")
+            self._started = bool(text)
+        return text
+
+    def _decoded_strictly(
+        self, decoder: codecs.IncrementalDecoder, data: bytes, *, is_last: bool
+    ) -> str:
+        """Decode bytes in the encoding that the user named."""
+        source, encoding = self._source, self._encoding
+        try:
+            text = decoder.decode(data, is_last)
+            text.encode()  # UTF-7 and Python's own encodings can give half of a surrogate pair
+        except UnicodeDecodeError as error:
+            line = self._lines + error.object.count(b"\n", 0, error.start) + 1
+            raise UsageError(
+                f"{source} is not {encoding}: line {line} has the byte "
+                f"0x{error.object[error.start]:02x}, which cannot stand there",
+                hint="Name another --encoding, or use --encoding auto.",
+            ) from None
+        except UnicodeError as error:
+            raise UsageError(f"{source} is not {encoding}: {error}", hint=_HOW_TO) from None
+        self._lines += data.count(b"\n")
+        is_latin = codecs.lookup(encoding).name == "iso8859-1"
+        if is_latin and not _CONTROLS_OF_LATIN_1.isdisjoint(text):
+            self.warnings = (f"{source} looks like cp1252, and was read so, not as {encoding}",)
+            self._decoder = _decoder("cp1252")  # as browsers do
+            return self._decoded(data, is_last=is_last)
+        return text
+
+
+class _Replacements(threading.local):
+    """The number of times that invalid bytes were replaced in this thread."""
+
+    count = 0
+
+    def replace(self, error: UnicodeError) -> tuple[str, int]:
+        assert isinstance(error, UnicodeDecodeError)
+        self.count += 1
+        return _REPLACEMENT, error.end
+
+
+_replacements = _Replacements()
+_REPLACE = "mistral_cli.replace"
+codecs.register_error(_REPLACE, lambda error: _replacements.replace(error))
+
+
+def _decoder(name: str, errors: str = _REPLACE) -> codecs.IncrementalDecoder:
+    return codecs.getincrementaldecoder(name)(errors)
+
+
+def _named(
+    sample: bytes, source: str, encoding: str, *, is_whole: bool
+) -> tuple[str, tuple[str, ...]]:
+    """Return the codec for the encoding that the user named, and doubts about it."""
     name = codecs.lookup(encoding).name
     if not name.startswith(("utf-16", "utf-32")):
-        _refuse_binary(data, source)
+        _refuse_binary(sample, source)
     elif name in ("utf-16", "utf-32"):
         from mistral_cli.system.encoding_guess import guess_wide
 
-        name = guess.name if (guess := guess_wide(data)) else name
-    try:
-        text = data.decode(name)
-        text.encode()  # UTF-7 and Python's own encodings can give half of a surrogate pair
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError(
-            f"{source} is not {encoding}: line {line} has the byte 0x{data[error.start]:02x}, "
-            "which cannot stand there",
-            hint="Name another --encoding, or use --encoding auto.",
-        ) from None
-    except UnicodeError as error:
-        raise UsageError(f"{source} is not {encoding}: {error}", hint=_HOW_TO) from None
-    if name not in ("utf-8", "utf-8-sig") and not data.isascii() and is_utf8(data):
-        return Decoded(text, (f"{source} looks like UTF-8, and was read as {encoding}",))
-    if name == "iso8859-1" and not _CONTROLS_OF_LATIN_1.isdisjoint(text):
-        text = data.decode("cp1252", "replace")  # as browsers do
-        return Decoded(text, (f"{source} looks like cp1252, and was read so, not as {encoding}",))
-    return Decoded(text)
+        name = guess.name if (guess := guess_wide(sample, is_whole=is_whole)) else name
+    if name not in ("utf-8", "utf-8-sig") and not sample.isascii() and is_utf8(sample):
+        return name, (f"{source} looks like UTF-8, and was read as {encoding}",)
+    return name, ()
 
 
-def _detected(data: bytes, source: str) -> Decoded:
-    valid = is_utf8(data)
-    if valid and len(data.translate(None, _CONTROLS)) == len(data):
-        return Decoded(data.decode())
+def _detected(sample: bytes, source: str, *, at_start: bool, is_whole: bool) -> Guess | None:
+    """Return the encoding of a text that begins with `sample`; None for UTF-8."""
+    valid = is_utf8(sample)
+    if valid and len(sample.translate(None, _CONTROLS)) == len(sample):
+        return None
     from mistral_cli.system import encoding_guess  # a plain text does not need it
 
-    head = data[:_BINARY_CHECK]
     guess = None
-    if encoding_guess.may_be_wide(head):
-        guess = encoding_guess.guess_wide(data)
+    if at_start and encoding_guess.may_be_wide(sample[:_BINARY_CHECK]):
+        guess = encoding_guess.guess_wide(sample, is_whole=is_whole)
         if not guess:
-            _refuse_binary(data, source)
-    elif encoding_guess.may_be_seven_bit(data):
-        guess = encoding_guess.guess_bytes(data)
-    if guess is None and (valid or _is_mostly_utf8(data)):
-        return _damaged(data, "utf-8", source)
-    guess = guess or encoding_guess.guess_bytes(data) or encoding_guess.guess_wide(data)
+            _refuse_binary(sample, source)
+    elif encoding_guess.may_be_seven_bit(sample):
+        guess = encoding_guess.guess_bytes(sample)
+    if guess is None and (valid or _is_mostly_utf8(sample)):
+        return None
+    guess = guess or encoding_guess.guess_bytes(sample)
+    if guess is None and at_start:
+        guess = encoding_guess.guess_wide(sample, is_whole=is_whole)
     if guess is None:
         raise UsageError(
             f"{source} is not text in a known encoding",
             hint="Convert it to UTF-8 text first, or name its encoding with --encoding.",
         )
-    warning = f"{source} is not UTF-8: read as {guess.name}, {guess.doubt}; name it with --encoding"
-    decoded = _damaged(data, guess.name, source)
-    return replace(decoded, warnings=(warning, *decoded.warnings))
-
-
-def _damaged(data: bytes, encoding: str, source: str) -> Decoded:
-    """Decode with U+FFFD in place of invalid bytes, and a warning if there are any."""
-    text = data.decode(encoding, "replace")
-    if _REPLACEMENT not in text:
-        return Decoded(text)
-    # The text may contain U+FFFD itself, which is not an error.
-    bad = text.count(_REPLACEMENT) - data.decode(encoding, "ignore").count(_REPLACEMENT)
-    if not bad:
-        return Decoded(text)
-    places = "1 place" if bad == 1 else f"{bad} places"
-    return Decoded(text, (f"{source} has invalid bytes in {places}; replaced with \ufffd",))
+    return guess
 
 
 def _refuse_binary(data: bytes, source: str) -> None:

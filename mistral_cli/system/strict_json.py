@@ -32,6 +32,33 @@ def loads(text: str) -> Any:
     return _loads(text, _object)
 
 
+def flat_object(text: str) -> dict[str, Any] | None:
+    """Parse an object of strings, numbers, truth values and nulls; None for any other text.
+
+    What it returns, `loads` returns too, in five times the time: for a line of a million.
+    """
+    if "\\\\" in text or "\\ud" in text or "\\uD" in text:  # unsure quotes, surrogates
+        return None
+    try:
+        value, end = _scan(text, 0)
+    except (StopIteration, ValueError, RecursionError):
+        return None
+    if type(value) is not dict or (end < len(text) and text[end:].strip(" \t\r\n")):
+        return None
+    quotes = 2 * len(value)
+    for each in value.values():
+        kind = type(each)
+        if kind is str:
+            quotes += 2
+        elif kind is dict or kind is list or (kind is float and not math.isfinite(each)):
+            return None
+    # With a key that occurs twice, the text has more quotes than its keys and values need.
+    return value if text.count('"') - text.count('\\"') == quotes else None
+
+
+_scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
+
+
 def loads_exactly(text: str) -> Any:
     """Parse one JSON value as `loads` does, but refuse a number that a float would round."""
     return _loads(text, _object, _exact)

@@ -97,7 +97,7 @@ def _rows(path: Path, reporter: Reporter, encoding: str) -> list[tuple[int, list
         ) from error
     delimiter = "\t" if path.suffix.lower() in {".tsv", ".tab"} else None
     rows: list[tuple[int, list[str]]] = []
-    for number, cells in read_records(text, str(path), delimiter, width=2, comments=True):
+    for number, cells in read_records([text], str(path), delimiter, width=2, comments=True):
         if isinstance(cells, UsageError):
             raise cells
         stripped = [cell.strip() for cell in cells]

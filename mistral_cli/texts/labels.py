@@ -101,7 +101,7 @@ def read_labelled(
     the line number.
     """
     text = _read(path, option, reporter, encoding)
-    header, rows = parse_table(text, str(path), "\t" if path.suffix.lower() != ".csv" else None)
+    header, rows = parse_table([text], str(path), "\t" if path.suffix.lower() != ".csv" else None)
     for column in ("text", "label"):
         if column not in header:
             raise UsageError(
@@ -158,7 +158,7 @@ def _labels_of_line(line: str) -> Label:
 
 def _labels_of_table(text: str, path: Path) -> list[Label]:
     delimiter = None if path.suffix.lower() == ".csv" else "\t"
-    header, rows = parse_table(text, str(path), delimiter)
+    header, rows = parse_table([text], str(path), delimiter)
     column = next((name for name in _NAMES if name in header), None)
     if column is None:
         raise UsageError(

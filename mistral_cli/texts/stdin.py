@@ -20,7 +20,7 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-_CHUNK = 1 << 16
+_BLOCK = 1 << 16  # what a pipe holds on Linux
 _CHECK_INTERVAL = 1.0  # seconds between two checks that a slow pipeline still has a writer
 
 
@@ -32,7 +32,13 @@ class NoInput(Enum):
 
 
 def read_stdin(stdin: TextIO | None, timeout: float | None) -> bytes | NoInput:
-    """Read stdin to its end.
+    """Read stdin to its end; `timeout` and errors as in `stdin_blocks`."""
+    blocks = stdin_blocks(stdin, timeout)
+    return blocks if isinstance(blocks, NoInput) else b"".join(blocks)
+
+
+def stdin_blocks(stdin: TextIO | None, timeout: float | None) -> Iterator[bytes] | NoInput:
+    """Return the bytes of stdin in blocks, each as soon as it has arrived.
 
     After `timeout` seconds of silence, a pipe or socket is checked for a process that can write
     to it; None waits for the end without that check. Regular files and devices are read at once.
@@ -43,15 +49,32 @@ def read_stdin(stdin: TextIO | None, timeout: float | None) -> bytes | NoInput:
     try:
         fd = stdin.fileno()
     except OSError:  # a stream in memory
-        return _read_stream(stdin)
+        return iter((_read_stream(stdin),))
     try:
         if timeout is not None and _may_stay_silent(fd) and not _becomes_ready(fd, timeout):
             return NoInput.IDLE
-        return b"".join(_chunks(fd))
+        os.fstat(fd)
     except OSError as error:
         if error.errno == errno.EBADF:
             return NoInput.CLOSED
         raise
+    return read_blocks(fd)
+
+
+def read_blocks(fd: int) -> Iterator[bytes]:
+    """Yield the bytes of a pipe, socket or file as they arrive, in blocks of at most 64 KiB."""
+    # `stdin.buffer.read()` would lose text: on a pipe that another program made non-blocking, it
+    # returns the bytes so far as if they were all. With `select` first, every byte arrives.
+    while select.select([fd], [], []) and (block := os.read(fd, _BLOCK)):
+        yield block
+
+
+def is_live(stdin: TextIO | None) -> bool:
+    """Whether stdin is a pipe, socket or device, whose bytes may come one by one."""
+    try:
+        return stdin is not None and not stat.S_ISREG(os.fstat(stdin.fileno()).st_mode)
+    except (OSError, ValueError):  # a stream in memory, or closed
+        return False
 
 
 def is_pipe(stdin: TextIO | None) -> bool:
@@ -67,13 +90,6 @@ def _read_stream(stdin: TextIO) -> bytes:
         data: bytes = stdin.buffer.read()
         return data
     return stdin.read().encode("utf-8", "surrogateescape")
-
-
-def _chunks(fd: int) -> Iterator[bytes]:
-    # `stdin.buffer.read()` would lose text: on a pipe that another program made non-blocking, it
-    # returns the bytes so far as if they were all. With `select` first, every byte arrives.
-    while select.select([fd], [], []) and (chunk := os.read(fd, _CHUNK)):
-        yield chunk
 
 
 def _may_stay_silent(fd: int) -> bool:

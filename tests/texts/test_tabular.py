@@ -21,7 +21,7 @@ def read(text: str, **options: Any) -> list[Mapping[str, Any] | str]:
     """The rows, or the message of a row that cannot be read."""
     return [
         row.value.message if isinstance(row.value, UsageError) else row.value
-        for row in parse_table(text, "t", **options)[1]
+        for row in parse_table([text], "t", **options)[1]
     ]
 
 
@@ -67,7 +67,7 @@ def test_the_same_table_written_in_many_ways(text: str) -> None:
     ],
 )
 def test_delimiters_in_the_header(text: str, columns: list[str]) -> None:
-    header, rows = parse_table(text, "t")
+    header, rows = parse_table([text], "t")
     assert header == columns
     assert all(not isinstance(row.value, UsageError) for row in rows)
 
@@ -82,12 +82,12 @@ def test_a_table_of_one_column_needs_no_quotes() -> None:
 
 def test_the_lines_of_rows_are_those_of_an_editor() -> None:
     text = 'sep=;\r\nid;text\r\n1;"a\r\nb"\r\n;\r\n\r\n2;c\r\n'
-    assert [row.line for row in parse_table(text, "t")[1]] == [3, 7]
-    assert [row.line for row in parse_jsonl('{"a": 1}\r\r{"a": 2}\r', "t")] == [1, 3]
+    assert [row.line for row in parse_table([text], "t")[1]] == [3, 7]
+    assert [row.line for row in parse_jsonl(['{"a": 1}\r\r{"a": 2}\r'], "t")] == [1, 3]
 
 
 def test_columns_without_a_name_are_left_out() -> None:
-    header, rows = parse_table(",text,\n0,x,note\n1,y,\n", "t")
+    header, rows = parse_table([",text,\n0,x,note\n1,y,\n"], "t")
     assert header == ["text"]
     assert [row.value for row in rows] == [{"text": "x"}, {"text": "y"}]
 
@@ -106,7 +106,7 @@ def test_a_short_row_is_read_with_a_warning_and_a_long_one_is_an_error() -> None
         {"id": "3", "text": "x", "note": "y"},
         {"id": "4", "text": "", "note": ""},
     ]
-    warnings = [row.warnings for row in parse_table(text, "t")[1]]
+    warnings = [row.warnings for row in parse_table([text], "t")[1]]
     assert warnings == [
         ("t:2 has 2 cells where the header has 3: the last ones are empty",),
         (),
@@ -116,14 +116,14 @@ def test_a_short_row_is_read_with_a_warning_and_a_long_one_is_an_error() -> None
 
 
 def test_columns_without_a_header_are_numbered() -> None:
-    header, rows = parse_table('7;"a;\nb"\n8;c\n;\n', "t", has_header=False)
+    header, rows = parse_table(['7;"a;\nb"\n8;c\n;\n'], "t", has_header=False)
     assert header == ["1", "2"]
     assert [(row.line, row.value) for row in rows] == [
         (1, {"1": "7", "2": "a;\nb"}),
         (3, {"1": "8", "2": "c"}),
     ]
     assert read("one, two\n", has_header=False, delimiter=";") == [{"1": "one", "2": " two"}]
-    assert parse_table("", "t", has_header=False)[0] == []
+    assert parse_table([], "t", has_header=False)[0] == []
 
 
 def test_a_quotation_mark_that_is_not_closed_costs_no_other_row_before_it() -> None:

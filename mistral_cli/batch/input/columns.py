@@ -9,6 +9,7 @@ from typing import Any
 from mistral_cli.errors import UsageError
 
 _ID = "id"
+_ONLY_TEXTS = {str}
 
 
 @dataclass(frozen=True)
@@ -66,8 +67,10 @@ class Columns:
         return {name.removeprefix(start): value for name, value in named.items()} or None
 
 
-def scalar_fields(values: Mapping[str, Any]) -> dict[str, str]:
+def scalar_fields(values: Mapping[str, Any]) -> Mapping[str, str]:
     """Return all values that are not lists or objects, as text; null is empty."""
+    if {*map(type, values.values())} == _ONLY_TEXTS:
+        return values
     texts = {name: "" if value is None else _as_text(value) for name, value in values.items()}
     return {name: text for name, text in texts.items() if text is not None}
 

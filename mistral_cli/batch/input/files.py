@@ -29,11 +29,12 @@ class InputFile:
     """A file to read, or stdin (`path` is "-").
 
     `relative` is the path below the folder, or below the fixed part of the glob, that led to
-    the file; for a file named itself it is the file's name.
+    the file; for a file that `is_named` itself it is the file's name.
     """
 
     path: Path
     relative: Path
+    is_named: bool = False
 
 
 class InputFiles(NamedTuple):
@@ -86,11 +87,11 @@ def _matching(name: str, skip: _Skip) -> list[InputFile]:
         raise UsageError("an input has an empty name", hint="Use . for the current folder.")
     path = Path(name)
     if path == STDIN:
-        return [InputFile(STDIN, STDIN)]
+        return [InputFile(STDIN, STDIN, is_named=True)]
     if path.is_dir():
         return _expand(name, path, _WHOLE_FOLDER, skip)
     if path.exists():
-        return [InputFile(path, Path(path.name))]
+        return [InputFile(path, Path(path.name), is_named=True)]
     fixed = list(takewhile(lambda part: not _is_pattern(part), path.parts))
     if len(fixed) == len(path.parts):
         raise UsageError(f"{display_name(path)} does not exist", hint="Check the name.")

@@ -26,7 +26,7 @@ def request(custom_id: Any = "r-1", *, line: Any = (), **body: Any) -> Row:
     }
     Path("requests.jsonl").write_text(json.dumps(value), encoding="utf-8")
     terminal = make_terminal()
-    [row] = read_rows(["requests.jsonl"], terminal).rows
+    [row] = read_rows(["requests.jsonl"], terminal)
     return row
 
 

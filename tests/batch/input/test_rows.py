@@ -13,13 +13,13 @@ from hypothesis import strategies as st
 from support.documents import pdf
 from support.terminals import TerminalStream, make_terminal
 
-from mistral_cli.batch.input.rows import Row, read_rows
+from mistral_cli.batch.input.rows import Row, check_unique, read_rows
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import UsageError
 
 
 def rows(*names: object, stdin: bytes | None = None, **options: Any) -> list[Row]:
-    return read_rows([str(name) for name in names], make_terminal(stdin), **options).rows
+    return list(read_rows([str(name) for name in names], make_terminal(stdin), **options))
 
 
 def row(*names: object, **options: Any) -> Row:
@@ -87,11 +87,11 @@ def test_a_bad_file_does_not_stop_the_others(name: str, content: bytes, message:
 
 
 def test_an_unreadable_file_is_a_row_with_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    def forbidden(path: Path) -> bytes:
+    def forbidden(path: Path, *_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")  # chmod would not stop root
 
     write("a.txt", "text")
-    monkeypatch.setattr(Path, "read_bytes", forbidden)
+    monkeypatch.setattr(Path, "open", forbidden)
     assert problem(row("a.txt")) == "a.txt cannot be read: Permission denied"
 
 
@@ -111,13 +111,13 @@ def test_a_row_says_how_its_file_was_decoded(name: str, content: str, encoding: 
     terminal = make_terminal(data if name == "-" else None)
     if name != "-":
         write(name, data)
-    [parsed] = read_rows([name], terminal).rows
+    [parsed] = read_rows([name], terminal)
     assert parsed.text == text
     guessed = encoding != "utf-16"  # which has a byte order mark
     assert [*parsed.warnings] == terminal.warnings
     assert [f"read as {encoding}" in warning for warning in parsed.warnings] == [True] * guessed
     terminal = make_terminal(data if name == "-" else None)
-    [parsed] = read_rows([name], terminal, encoding=encoding).rows
+    [parsed] = read_rows([name], terminal, encoding=encoding)
     assert (parsed.text, parsed.warnings, terminal.warnings) == (text, (), [])
 
 
@@ -359,7 +359,7 @@ def test_ids_are_unique() -> None:
     write("a.jsonl", '{"text": "x", "id": "1"}\n{"text": "y", "id": "2"}')
     write("b.csv", "text,id\nx,1\n")
     with pytest.raises(UsageError, match=r"'1' occurs twice: in a\.jsonl:1 and b\.csv:2") as error:
-        rows("a.jsonl", "b.csv")
+        check_unique(rows("a.jsonl", "b.csv"))
     assert "--id-field" in error.value.hint
 
 
@@ -372,7 +372,7 @@ def test_inputs_without_rows_are_an_error(stdin: bytes) -> None:
     with pytest.raises(UsageError, match="there are no rows"):
         rows("a.csv", "empty.csv")
     surroundings = make_terminal()
-    assert len(read_rows(["a.csv", write("b.txt", "text")], surroundings).rows) == 1
+    assert len(list(read_rows(["a.csv", write("b.txt", "text")], surroundings))) == 1
     assert surroundings.warnings == ["a.csv has no rows"]
 
 
@@ -386,7 +386,7 @@ def test_an_only_input_that_is_also_the_output_is_named(link: str | None) -> Non
         read_rows(["a.csv"], make_terminal(), outputs=[output])
     assert "to another file" in error.value.hint
     other = write("c.txt", "text")
-    assert len(read_rows(["a.csv", other], make_terminal(), outputs=[output]).rows) == 1
+    assert len(list(read_rows(["a.csv", other], make_terminal(), outputs=[output]))) == 1
 
 
 def test_a_stdin_without_rows_is_an_error() -> None:
