@@ -17,6 +17,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import suppress
 from enum import Enum
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -38,7 +39,7 @@ def read_stdin(stdin: TextIO | None, timeout: float | None) -> bytes | NoInput:
 
 
 def stdin_blocks(stdin: TextIO | None, timeout: float | None) -> Iterator[bytes] | NoInput:
-    """Return the bytes of stdin in blocks, each as soon as it has arrived.
+    """Return the bytes of stdin in blocks, each as soon as it has arrived; wait for the first.
 
     After `timeout` seconds of silence, a pipe or socket is checked for a process that can write
     to it; None waits for the end without that check. Regular files and devices are read at once.
@@ -53,12 +54,12 @@ def stdin_blocks(stdin: TextIO | None, timeout: float | None) -> Iterator[bytes]
     try:
         if timeout is not None and _may_stay_silent(fd) and not _becomes_ready(fd, timeout):
             return NoInput.IDLE
-        os.fstat(fd)
+        blocks = read_blocks(fd)
+        return chain((next(blocks, b""),), blocks)
     except OSError as error:
         if error.errno == errno.EBADF:
             return NoInput.CLOSED
         raise
-    return read_blocks(fd)
 
 
 def read_blocks(fd: int) -> Iterator[bytes]:
