@@ -220,7 +220,7 @@ def _in_input_order(
     )
     order: dict[bytes, None] = {}
     missing: list[str] = []
-    for row in rows.rows:
+    for row in rows:
         digest = _digest(row.id)
         if digest in places:
             order[digest] = None
