@@ -108,6 +108,7 @@ def prepared_run(
         on_limit=task.on_limit,
         constrained=prompts.builder.is_constrained,
         overrides=[row.overrides for row in rows],
+        began=call.began,
     )
     digest = model_digest(config.model, terminal)
     items = [prompts.item(row, config, digest) for row in rows]

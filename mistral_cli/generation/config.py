@@ -19,7 +19,7 @@ from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.serving.client import find_served, selection_of
-from mistral_cli.system.machine import usable_cores
+from mistral_cli.system.machine import free_cores, threads_for, usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoraAdapter, SpeculativeConfig
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from mistral_cli.models.chat.reasoning import Reasoning
     from mistral_cli.serving.registry import ServedModel
     from mistral_cli.system.config import Config
+    from mistral_cli.system.machine import CpuTimes
     from mistral_cli.system.reporter import Reporter
 
 # The share of a context that is reserved for the answer: at most half of it if the user set the
@@ -191,13 +192,14 @@ def resolve_config(
     lookup: bool = False,
     draft_model: str | None = None,
     overrides: Iterable[Mapping[str, Any]] = (),
+    began: CpuTimes | None = None,
 ) -> RunConfig:
     """Find the model, select the engine, collect the settings. Downloads a missing model.
 
     `strategy` has the task's defaults, `on_limit` is an option of the task, and `constrained` says
     that a grammar limits the answers. With `may_be_served` the run may use a server process of this
     user that has the model loaded. `overrides` are the settings of single prompts, which the engine
-    must have too.
+    must have too. `began` is what the machine's CPUs had done when the call began.
     Raises every MistralCliError except those of a running engine.
     """
     dry = _uses_dry(template, options, overrides)
@@ -222,7 +224,7 @@ def resolve_config(
         generation=GenerationConfig.resolve(
             template, options, proposed.values, on_limit, _configured_on_limit(config)
         ),
-        threads=_threads(options, reporter),
+        threads=options.threads or usable_cores() if served else _threads(options, began, reporter),
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or Overflow(strategy.default_overflow),
         context_length=options.context_length,
@@ -304,14 +306,19 @@ def _engine_requirements(options: TaskOptions, config: Config, *, dry: bool) -> 
     return requirements
 
 
-def _threads(options: TaskOptions, reporter: Reporter) -> int:
+def _threads(options: TaskOptions, began: CpuTimes | None, reporter: Reporter) -> int:
     cores = usable_cores()
     if options.threads and options.threads > cores:
         reporter.warn(
             f"{options.threads} threads on {cores} usable cores: the threads spin while they wait, "
             "which makes the engines many times slower"
         )
-    return options.threads or cores
+    if options.threads:
+        return options.threads
+    free = free_cores(began)
+    threads = threads_for(free)
+    reporter.info(f"{threads} threads: {free:.1f} of {cores} cores are free")
+    return threads
 
 
 def _random_seed() -> int:

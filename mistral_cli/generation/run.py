@@ -59,6 +59,7 @@ def run_task(
         may_be_served=not (options.no_serve or options.lookup or options.draft_model),
         lookup=options.lookup,
         draft_model=options.draft_model,
+        began=call.began,
     )
     # 2. Prompts become jobs, in a context long enough for each of them.
     named = [NamedPrompt(config.render(prompt), subject) for subject, prompt in prompts]

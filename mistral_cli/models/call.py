@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.system.config import Config, load_config
 from mistral_cli.system.encodings import check_encoding, decode_argument
+from mistral_cli.system.machine import CpuTimes
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -17,12 +18,13 @@ if TYPE_CHECKING:
 class CallContext:
     """The configuration that applies to a call, and the terminal that it runs on.
 
-    `encoding` is that of its input files, or AUTO.
+    `encoding` is that of its input files, or AUTO. `began` tells later how busy the machine was.
     """
 
     config: Config
     terminal: Terminal
     encoding: str
+    began: CpuTimes | None = None
 
     def argument(self, word: str, name: str) -> str:
         """Return a text on the command line, decoded. Raises UsageError."""
@@ -52,10 +54,11 @@ def prepare_call(
     encoding: str | None = None,
 ) -> CallContext:
     """Apply the options that every call has, and load the configuration. Raises UsageError."""
+    began = CpuTimes.now()
     terminal.quiet, terminal.verbose = quiet, verbose
     if offline:
         from mistral_cli.models.hub.api import go_offline
 
         go_offline()
     config = load_config(terminal.env)
-    return CallContext(config, terminal, check_encoding(encoding or config.encoding))
+    return CallContext(config, terminal, check_encoding(encoding or config.encoding), began)
