@@ -73,6 +73,7 @@ class LoadOptions:
     `repack` lets the library rearrange the weights: a slow load, then faster tokens.
     `states` is the folder for prefix states. `adapters` require a backend that
     `takes_adapters`, and `speculative` one that is `speculative`: it checks several tokens at once.
+    With `adapts_threads` the number of threads may change with the cores that are free.
     With `listening` None only this process can reach the engine. `log_file` is where the library
     logs during the load, for a process that outlives this one.
     """
@@ -87,6 +88,7 @@ class LoadOptions:
     speculative: SpeculativeConfig | None = None
     listening: ListenAddress | None = None
     log_file: Path | None = None
+    adapts_threads: bool = False
 
 
 def for_native_code(text: str) -> bytes:

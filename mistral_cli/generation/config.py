@@ -138,6 +138,7 @@ class RunConfig:
     requirements: EngineRequirements
     generation: GenerationConfig
     threads: int
+    adapts_threads: bool
     longest: int
     overflow: Overflow
     context_length: int | None = None
@@ -151,7 +152,11 @@ class RunConfig:
     def load(self) -> LoadOptions:
         """The options that open the model with the longest context."""
         return LoadOptions(
-            self.longest, self.threads, adapters=self.adapters, speculative=self.speculative
+            self.longest,
+            self.threads,
+            adapters=self.adapters,
+            speculative=self.speculative,
+            adapts_threads=self.adapts_threads,
         )
 
     @property
@@ -225,6 +230,7 @@ def resolve_config(
             template, options, proposed.values, on_limit, _configured_on_limit(config)
         ),
         threads=options.threads or usable_cores() if served else _threads(options, began, reporter),
+        adapts_threads=options.threads is None,
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or Overflow(strategy.default_overflow),
         context_length=options.context_length,

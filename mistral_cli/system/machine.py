@@ -63,7 +63,7 @@ class CpuTimes:
         """Return what the kernel's counters say now, or None where there is no /proc."""
         try:
             return cls(time.monotonic(), _everyone(), sum(map(_used, process_tree(os.getpid()))))
-        except (OSError, ValueError, IndexError):
+        except (OSError, ValueError, IndexError, AttributeError):  # AttributeError on macOS
             return None
 
 

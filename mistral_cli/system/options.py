@@ -65,7 +65,7 @@ ThreadsOption = Annotated[
         min=1,
         max=512,
         metavar="N",
-        help="CPU threads (default: the cores this process may use).",
+        help="CPU threads (default: the cores that this process may use and that are free).",
     ),
 ]
 EncodingOption = Annotated[

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from mistral_cli.system import machine
+
+Counters = Callable[..., None]
 
 
 @pytest.fixture
@@ -75,6 +78,88 @@ def test_the_affinity_limits_the_cores(cgroup: Path) -> None:
         assert machine.usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+@pytest.fixture
+def counters(cores: Path, cgroup: Path, monkeypatch: pytest.MonkeyPatch) -> Counters:
+    """Counters of six CPUs, which the test advances: `counters(user=…, nice=…, own=…)`."""
+    now = {"user": 0.0, "nice": 0.0, "own": 0.0, "at": 100.0}
+    stat = cgroup / "stat"
+    monkeypatch.setattr(machine, "_STAT", stat)
+    monkeypatch.setattr(machine, "_used", lambda pid: now["own"])
+    monkeypatch.setattr(machine, "process_tree", lambda pid: [pid])
+    monkeypatch.setattr(machine.time, "monotonic", lambda: now["at"])
+
+    def counters(**seconds: float) -> None:
+        for name, value in seconds.items():
+            now[name] += value
+        ticks = [round(now[name] / machine._TICK) for name in ("user", "nice")]
+        lines = [f"cpu0 {ticks[0]} {ticks[1]} 0 999 5 0 0 0 0 0"]
+        lines += [f"cpu{number} 0 0 0 999 5 0 0 0 0 0" for number in range(1, 6)]
+        lines += ["cpu9 99999 0 0 0 0 0 0 0 0 0", "intr 1 2 3"]
+        stat.write_text("\n".join(lines) + "\n")
+
+    counters()
+    return counters
+
+
+@pytest.mark.parametrize(
+    ("used", "free"),
+    [
+        ({}, 6.0),
+        ({"user": 3.0}, 3.0),  # in one second
+        ({"user": 3.0, "own": 2.0}, 5.0),
+        ({"user": 1.0, "own": 2.0}, 6.0),  # the counters of processes and CPUs differ by ticks
+        ({"user": 9.0}, 0.0),
+        ({"nice": 4.0}, 6.0),  # they give way
+    ],
+)
+def test_free_cores(counters: Counters, used: dict[str, float], free: float) -> None:
+    began = machine.CpuTimes.now()
+    counters(at=1.0, **used)
+    assert machine.free_cores(began) == pytest.approx(free)
+
+
+def test_a_program_of_low_priority_counts_others_of_its_kind(
+    counters: Counters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "nice", lambda change: 10)
+    began = machine.CpuTimes.now()
+    counters(at=1.0, nice=4.0)
+    assert machine.free_cores(began) == pytest.approx(2.0)
+
+
+def test_a_short_look_is_prolonged(counters: Counters, monkeypatch: pytest.MonkeyPatch) -> None:
+    began, waits = machine.CpuTimes.now(), []
+    monkeypatch.setattr(machine.time, "sleep", waits.append)
+    counters(at=0.02)
+    machine.free_cores(began)
+    assert waits == [pytest.approx(0.03)]
+
+
+def test_nothing_is_known_without_proc(
+    counters: Counters, cgroup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (cgroup / "stat").unlink()
+    assert machine.CpuTimes.now() is None
+    assert machine.free_cores(None) == 6
+
+
+def test_the_real_counters_advance_with_our_own_work() -> None:
+    began = machine.CpuTimes.now()
+    assert began is not None
+    sum(range(10**7))
+    now = machine.CpuTimes.now()
+    assert now is not None
+    assert now.own > began.own
+    assert now.everyone > began.everyone
+
+
+@pytest.mark.parametrize(
+    ("free", "threads"), [(0.0, 1), (0.6, 1), (1.6, 1), (1.7, 2), (2.0, 2), (12.9, 13)]
+)
+def test_threads_for_free_cores(free: float, threads: int) -> None:
+    assert machine.threads_for(free) == threads
 
 
 GIB = 2**30

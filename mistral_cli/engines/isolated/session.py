@@ -9,7 +9,6 @@ from collections.abc import Callable, Generator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mistral_cli.engines.isolated.growth import GrowthWatch
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.isolated.messages import (
     OpenModel,
@@ -18,6 +17,7 @@ from mistral_cli.engines.isolated.messages import (
     StreamEnded,
     StreamStarted,
 )
+from mistral_cli.engines.isolated.watches import GrowthWatch, ThreadsWatch
 from mistral_cli.engines.protocol import LoadOptions, Session
 from mistral_cli.engines.types import (
     Event,
@@ -32,6 +32,9 @@ from mistral_cli.errors import EngineFailed, TimedOut
 if TYPE_CHECKING:
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
+
+
+_OTHER_THREADS = "the engine gets another number of threads"
 
 
 def open_in_process(
@@ -54,7 +57,7 @@ class IsolatedSession(Session):
     """A session in a child process. If that has died, the next call starts another.
 
     Its streams may run in threads; one too many waits until another has ended. A process that keeps
-    growing is restarted between two streams.
+    growing is restarted between two streams, and so is one whose threads no longer fit the cores.
     """
 
     def __init__(
@@ -66,7 +69,7 @@ class IsolatedSession(Session):
         self._calls = _CallCount()
         self._process = process
         process.open(opening, warn)
-        self._growth = GrowthWatch(process.pid)
+        self._watch(process)
         # Layers that did not fit are not tried again.
         fitting = replace(opening.options, gpu_layers=self.gpu_layers)
         self._opening = replace(opening, options=fitting)
@@ -80,6 +83,11 @@ class IsolatedSession(Session):
     def context_length(self) -> int:
         """The context that the other process reported."""
         return self._process.opened.context_length
+
+    @property
+    def threads(self) -> int:
+        """The threads of the process that runs, or of the next one."""
+        return self._opening.options.threads
 
     @property
     def load_seconds(self) -> float:
@@ -140,7 +148,17 @@ class IsolatedSession(Session):
         try:
             yield from self._events_of(self._running(), request, timeout)
         finally:
-            self._calls.leave(self._growth.warning(), self._restart)
+            self._calls.leave(self._restart_reason(), self._restart)
+
+    def _restart_reason(self) -> str | None:
+        """Why the process should be restarted now, or None."""
+        if reason := self._growth.warning():
+            return reason
+        if self._threads and (threads := self._threads.better()):
+            options = replace(self._opening.options, threads=threads)
+            self._opening = replace(self._opening, options=options)
+            return _OTHER_THREADS
+        return None
 
     def _restart(self, reason: str) -> None:
         if not self._closed:
@@ -171,17 +189,25 @@ class IsolatedSession(Session):
             if not finished:
                 process.cancel(number)
 
+    def _watch(self, process: EngineProcess) -> None:
+        options = self._opening.options
+        self._growth = GrowthWatch(process.pid)
+        self._threads = ThreadsWatch(options.threads) if options.adapts_threads else None
+
     def _running(self) -> EngineProcess:
         """The process, or a new one if that has died."""
         with self._starting:
             if self._closed:
                 raise _closed()
             if not self._process.alive:
-                self._warn(f"{self._process.died().message}; starting it again")
+                death = self._process.died().message
+                if death != _OTHER_THREADS:
+                    self._warn(f"{death}; starting it again")
                 self._process.close()
                 process = EngineProcess()
                 process.open(self._opening, self._warn)
-                self._process, self._growth = process, GrowthWatch(process.pid)
+                self._process = process
+                self._watch(process)
                 if self._closed:  # meanwhile
                     self._process.close()
                     raise _closed()

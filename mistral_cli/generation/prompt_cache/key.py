@@ -15,7 +15,9 @@ _VERSION = 1
 
 # Load options that no state depends on. All others are part of the key, future ones included; for
 # an option that names a file, a digest of its content must take its place here.
-_WITHOUT_EFFECT = {"context_length", "threads", "states", "speculative", "log_file"}
+_WITHOUT_EFFECT = {
+    "context_length", "threads", "adapts_threads", "states", "speculative", "log_file",
+}  # fmt: skip
 
 _SAMPLE = 4096  # bytes of each tensor
 

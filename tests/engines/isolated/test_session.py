@@ -19,8 +19,8 @@ from support.fake_engine import Script
 from support.processes import gone
 from synthetic.models import write_mistral
 
-from mistral_cli.engines.isolated import growth
 from mistral_cli.engines.isolated import handle as process_handle
+from mistral_cli.engines.isolated import watches
 from mistral_cli.engines.isolated.children import describe_exit
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.isolated.messages import OpenModel
@@ -118,9 +118,9 @@ def test_a_process_that_keeps_growing_is_restarted_between_streams(
 ) -> None:
     script(echo=True, delay=0.001, leak=4 * 2**20)
     engine = opened("fake", parallel=4)
-    monkeypatch.setattr(growth, "_CHECK_SECONDS", 0.0)
-    monkeypatch.setattr(growth, "_LEAST_BYTES", 0)
-    monkeypatch.setattr(growth, "available_memory", lambda: 40 * 2**20)
+    monkeypatch.setattr(watches, "_CHECK_SECONDS", 0.0)
+    monkeypatch.setattr(watches, "_LEAST_BYTES", 0)
+    monkeypatch.setattr(watches, "available_memory", lambda: 40 * 2**20)
     processes: dict[int, None] = {engine.pid: None}
 
     def ask(row: int) -> str:
@@ -142,6 +142,34 @@ def test_a_process_that_does_not_grow_keeps_running(opened: Open, script: Script
     for _ in range(50):
         list(engine.stream(request(engine, "one two three")))
     assert engine.pid == pid
+
+
+def test_an_engine_gets_as_many_threads_as_there_are_free_cores(
+    mistral: Path, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script(echo=True)
+    free = [2.0]
+    monkeypatch.setattr(watches, "_CORES_SECONDS", 0.0)
+    monkeypatch.setattr(watches, "free_cores", lambda _: free[-1])
+    options = LoadOptions(256, threads=2, adapts_threads=True)
+    with open_in_process(selection("fake"), read_gguf(mistral), options, pytest.fail) as engine:
+
+        def processes(answers: int) -> list[int]:
+            pids = []
+            for _ in range(answers):
+                assert text(list(engine.stream(request(engine, "a b c")))) == "a b c"
+                pids.append(engine.pid)
+            return pids
+
+        [first] = set(processes(5))
+        free.append(1.1)
+        assert first not in processes(5)[-3:]
+        assert engine.threads == 1
+        free.append(1.7)  # not enough to start another load
+        assert len(set(processes(5))) == 1
+        free.append(1.9)
+        processes(5)
+        assert engine.threads == 2
 
 
 def test_too_many_streams_wait_and_none_is_ended(opened: Open) -> None:

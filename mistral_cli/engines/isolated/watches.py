@@ -1,12 +1,21 @@
-"""An engine's process that keeps growing: when to restart it, before the kernel kills it."""
+"""When to restart an engine's process: it keeps growing, or its threads do not fit the cores."""
 
 from __future__ import annotations
 
 import time
 
-from mistral_cli.system.machine import anonymous_memory, available_memory
+from mistral_cli.system.machine import (
+    CpuTimes,
+    anonymous_memory,
+    available_memory,
+    free_cores,
+    threads_for,
+)
 
 _CHECK_SECONDS = 1.0
+_CORES_SECONDS = 5.0
+_PERIODS = 2
+"""So often in a row the cores must be free, or not, before a restart: it costs a load."""
 _LEAST_BYTES = 2**28
 """Growth that is never a leak: buffers, and caches of the library that fill up."""
 
@@ -42,3 +51,24 @@ class GrowthWatch:
             f"the engine's process has grown by {growth / 2**30:.1f} GiB since it loaded the "
             f"model, and {left / 2**30:.1f} GiB of memory is left"
         )
+
+
+class ThreadsWatch:
+    """Compares the threads of an engine with the cores that nothing else uses."""
+
+    def __init__(self, threads: int) -> None:
+        self._threads = threads
+        self._since = CpuTimes.now()
+        self._periods = 0
+
+    def better(self) -> int | None:
+        """The number of threads that the engine should have now, or None if it has that."""
+        if self._since is None or time.monotonic() - self._since.at < _CORES_SECONDS:
+            return None
+        free = free_cores(self._since)
+        self._since = CpuTimes.now()
+        fits = threads_for(free)
+        if fits > self._threads:
+            fits = max(self._threads, int(free + 0.2))  # more threads need cores that are idle
+        self._periods = self._periods + 1 if fits != self._threads else 0
+        return fits if self._periods >= _PERIODS else None
