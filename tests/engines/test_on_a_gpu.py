@@ -1,6 +1,7 @@
 """Tests on a real GPU, if this machine has one that an engine can use; CI has none.
 
-`scripts/test tests/test_on_a_gpu.py -rs` says which engines were tried.
+`scripts/test tests/engines/test_on_a_gpu.py -rs` says which engines were tried, and
+`scripts/gpu_check` runs them with everything else that needs a GPU.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.program import Result
+from gpu.memory import FillFailed, filled
+from support.program import NATIVE, Result
 from synthetic.models import write_mistral
 
 from mistral_cli.engines.hardware.probe import probe
+from mistral_cli.engines.llama_cpp.machine_build import FOLDER_VARIABLE
 from mistral_cli.engines.registry import automatic
 
 SURVEY = probe(automatic())
@@ -38,8 +41,9 @@ def wide_mistral(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ask(run: Callable[..., Result], monkeypatch: pytest.MonkeyPatch) -> Ask:
-    """Run the program with the GPUs visible."""
+    """Run the program with the GPUs and this machine's build visible."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv(FOLDER_VARIABLE, str(NATIVE))
     return run
 
 
@@ -91,13 +95,12 @@ def test_a_real_model_gives_the_same_text_on_gpu_and_cpu(
 @pytest.fixture
 def full_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A process that keeps the GPU's memory, all but a little, while the test runs."""
-    torch = pytest.importorskip("torch")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    free, _ = torch.cuda.mem_get_info()
-    kept = torch.empty(free - 900 * 2**20, dtype=torch.uint8, device="cuda")
-    yield
-    del kept
-    torch.cuda.empty_cache()
+    try:
+        with filled(900 * 2**20):
+            yield
+    except FillFailed as error:
+        pytest.skip(f"the GPU's memory could not be taken: {error}")
 
 
 @each_engine

@@ -78,6 +78,14 @@ def build(
             show_default=False,
         ),
     ] = None,
+    work: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FOLDER",
+            help="Compile in this folder and keep it: a build that was stopped continues there.",
+            show_default=False,
+        ),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Compile llama.cpp for this machine's own instructions; `auto` then prefers that build.
@@ -92,7 +100,7 @@ def build(
 
     terminal = context.obj
     terminal.quiet = quiet
-    options = BuildOptions(jobs or usable_cores(), sdist, tools, cuda, tuple(cmake or ()))
+    options = BuildOptions(jobs or usable_cores(), sdist, tools, cuda, tuple(cmake or ()), work)
     build_llama_cpp(options, into or native_folder(), terminal.note)
 
 

@@ -66,7 +66,8 @@ Say = Callable[[str], None]
 class BuildOptions:
     """What to build, and how: with `jobs` compilers at once, and more options for `cmake`.
 
-    `sdist` is the source distribution where it is already on this machine.
+    `sdist` is the source distribution where it is already on this machine. `work` is a folder to
+    compile in that is kept, so that a build that was stopped continues there.
     """
 
     jobs: int
@@ -74,6 +75,7 @@ class BuildOptions:
     tools: bool = False
     cuda: bool = False
     cmake: tuple[str, ...] = ()
+    work: Path | None = None
 
     @property
     def programs(self) -> tuple[str, ...]:
@@ -85,8 +87,8 @@ def build(options: BuildOptions, into: Path, say: Say) -> None:
     """Build into the folder `into`, and report the steps with `say`.
 
     An earlier build stays in use until the new one has started once. Everything else is in a
-    folder beside it, which goes at the end, whatever that is; what builds that were killed left
-    there goes first. Raises MistralCliError.
+    folder beside it, which goes at the end, whatever that is (but for `options.work`); what builds
+    that were killed left there goes first. Raises MistralCliError.
     """
     started = time.monotonic()
     _check_tools()
@@ -95,20 +97,19 @@ def build(options: BuildOptions, into: Path, say: Say) -> None:
     into = into.absolute()
     into.parent.mkdir(parents=True, exist_ok=True)
     _check_space(into.parent)
-    with scratch_folder(into.parent) as work:
-        sdist = options.sdist or _download(work, say)
-        source = _unpack(_checked(sdist), work / "source")
-        patches.apply(patches.PATCHES, source)
+    with scratch_folder(into.parent) as scratch:
+        work = options.work.absolute() if options.work else scratch
+        source = _source(work, options, say)
         say(f"compiling llama.cpp {LLAMA_CPP} with {options.jobs} jobs ...")
         cuda = _cuda_options(options, toolkit, driver, work / "cuda") if options.cuda else []
         _compile(source, work / "build", options, cuda)
-        new = work / "new"
+        new = scratch / "new"
         (new / "bin").mkdir(parents=True)
         for program in options.programs:
             shutil.copy2(work / "build" / "bin" / program, new / "bin")
         _check_that_it_starts(new)
         machine_build.write(_record(options, toolkit), new)
-        _replace(into, new, work / "old")
+        _replace(into, new, scratch / "old")
     minutes = (time.monotonic() - started) / 60
     say(f"built {', '.join(options.programs)} in {into} in {minutes:.0f} minutes")
 
@@ -178,6 +179,21 @@ def _check_space(folder: Path) -> None:
 # --- the source --------------------------------------------------------------------------------
 
 
+def _source(work: Path, options: BuildOptions, say: Say) -> Path:
+    """The patched source in `work`: what an earlier build left there, if it is the same."""
+    folder, stamp = work / "source", work / "source.sha256"
+    recipe = hashlib.sha256(repr((SDIST_SHA256, patches.PATCHES)).encode()).hexdigest()
+    if stamp.is_file() and stamp.read_text("utf-8") == recipe:
+        return _vendored(folder)
+    for left in (folder, work / "build"):
+        shutil.rmtree(left, ignore_errors=True)
+    work.mkdir(parents=True, exist_ok=True)
+    source = _unpack(_checked(options.sdist or _download(work, say)), folder)
+    patches.apply(patches.PATCHES, source)
+    stamp.write_text(recipe, "utf-8")
+    return source
+
+
 def _download(work: Path, say: Say) -> Path:
     """Have pip download the source; it runs none of it before the hash is checked."""
     say(f"downloading {SDIST} with pip ...")
@@ -215,7 +231,11 @@ def _unpack(sdist: Path, target: Path) -> Path:
     """The folder with llama.cpp's source."""
     with tarfile.open(sdist) as archive:
         archive.extractall(target, filter="data")
-    (top,) = target.iterdir()
+    return _vendored(target)
+
+
+def _vendored(unpacked: Path) -> Path:
+    (top,) = unpacked.iterdir()
     return top / "vendor" / "llama.cpp"
 
 

@@ -148,6 +148,7 @@ def _dotted(version: tuple[int, int]) -> str:
 
 def _link(folder: Path, view: Path) -> None:
     """Make `view`, a toolkit's folders with links to the packages in `folder`."""
+    shutil.rmtree(view, ignore_errors=True)  # of a build that was stopped
     libraries = view / "lib64"
     libraries.mkdir(parents=True)
     for name in ("bin", "include", "nvvm"):

@@ -262,7 +262,8 @@ from mistral_cli.system.signals import stoppable
 build._checked = lambda sdist: sdist
 patches.PATCHES = ()
 with stoppable():  # as every command runs
-    build.build(build.BuildOptions(1, sdist=Path(sys.argv[1])), Path(sys.argv[2]), print)
+    work = Path(sys.argv[3]) if sys.argv[3:] else None
+    build.build(build.BuildOptions(1, sdist=Path(sys.argv[1]), work=work), Path(sys.argv[2]), print)
 """
 
 CMAKE = """
@@ -292,9 +293,9 @@ class Builder:
         for name in ("c++", "ninja"):
             _program(self.folder / "path" / name, "exit 99")
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def start(self, *work: Path) -> subprocess.Popen[bytes]:
         path = f"{self.folder / 'path'}:{os.environ['PATH']}"
-        command = [sys.executable, "-c", BUILD, self.folder / "sdist.tar.gz", self.into]
+        command = [sys.executable, "-c", BUILD, self.folder / "sdist.tar.gz", self.into, *work]
         return subprocess.Popen(command, env={**os.environ, "PATH": path, "SLOW": str(self.slow)})
 
     def start_slowly(self) -> tuple[subprocess.Popen[bytes], int]:
@@ -354,4 +355,20 @@ def test_a_build_that_is_killed_leaves_no_compiler_and_the_next_one_cleans_up(
     assert gone(compiler)
     assert builder.left() != ["native"]
     assert builder.start().wait(30) == 0
+    assert builder.left() == ["native"]
+
+
+@linux
+def test_a_build_in_a_folder_of_its_own_keeps_it_and_continues(builder: Builder) -> None:
+    work = builder.folder / "work"
+    assert builder.start(work).wait(30) == 0
+    compiled, unpacked = work / "build" / "object.o", work / "source" / "top"
+    compiled.touch()
+    before = unpacked.stat().st_ctime_ns
+    assert builder.start(work).wait(30) == 0
+    assert compiled.exists()
+    assert unpacked.stat().st_ctime_ns == before
+    (work / "source.sha256").write_text("of another source")
+    assert builder.start(work).wait(30) == 0
+    assert not compiled.exists()
     assert builder.left() == ["native"]

@@ -40,3 +40,31 @@ int cuDeviceGetAttribute(int *value, int attribute, CUdevice device)
     *value = attribute == 75 ? 7 : attribute == 76 ? 5 : -1;
     return 0;
 }
+
+/* Memory: while a process holds some, the file that STUB_FILLED names exists. */
+static void emptied(void) { remove(getenv("STUB_FILLED")); }
+int cuDevicePrimaryCtxRetain(void **context, CUdevice device)
+{
+    (void)device;
+    *context = NULL;
+    return 0;
+}
+int cuCtxSetCurrent(void *context) { (void)context; return 0; }
+int cuMemGetInfo_v2(size_t *free, size_t *total)
+{
+    *free = 15720000000UL;
+    *total = 15835660288UL;
+    return 0;
+}
+int cuMemAlloc_v2(unsigned long long *address, size_t bytes)
+{
+    const char *path = getenv("STUB_FILLED");
+    FILE *file = path ? fopen(path, "w") : NULL;
+    *address = 0;
+    if (!file)
+        return 2; /* CUDA_ERROR_OUT_OF_MEMORY */
+    fprintf(file, "%zu", bytes);
+    fclose(file);
+    atexit(emptied);
+    return 0;
+}

@@ -1,4 +1,5 @@
 /* libnvidia-ml.so.1 for the same machine, as nvml.h declares it. */
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -27,6 +28,15 @@ int nvmlDeviceGetMemoryInfo(nvmlDevice_t handle, nvmlMemory_t *memory)
 {
     if (handle != &device)
         abort();
-    *memory = (nvmlMemory_t){15835660288ULL, 15720000000ULL, 115660288ULL};
+    /* The file that STUB_USED names has the bytes that a program takes at this moment. */
+    const char *path = getenv("STUB_USED");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    unsigned long long used = 0;
+    if (file) {
+        if (fscanf(file, "%llu", &used) != 1)
+            used = 0;
+        fclose(file);
+    }
+    *memory = (nvmlMemory_t){15835660288ULL, 15720000000ULL - used, 115660288ULL + used};
     return 0;
 }
