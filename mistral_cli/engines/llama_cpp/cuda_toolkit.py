@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 EXTRA = "mistral-cli[cuda-build]"
 _MAJOR, _OLDEST_CARD = 13, (7, 5)
-"""The CUDA of the packages (those for CUDA 12 have no `nvcc`), and the oldest card it knows."""
+"""The CUDA of the packages, and the oldest card that its compiler knows."""
 
 _PARTS = {
     "bin/nvcc": "nvidia-cuda-nvcc",

@@ -35,7 +35,9 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
         measured = alternate(variants, setting.repeats, setting.skipped, log)
         first = next(iter(variants))
         note = "Only the answer's tokens count; greedy, with the same prompt."
-        table = Table(f"Prompt lookup, {kind}, SmolLM2", "tokens/s", measured, first, note)
+        table = Table(
+            f"Prompt lookup, {kind}, SmolLM2", "tokens/s", measured, first, note, measured.failed
+        )
         results.tables.append(table)
         for name in setting.engines.values():
             what = f"Tokens/s with prompt lookup, {kind}, {name}, of those without"
@@ -54,7 +56,9 @@ def _shape(setting: Setting, results: Results, log: Log) -> None:
     variants = {without: lambda: forced(0), f"{without}, --lookup": lambda: forced(1)}
     measured = alternate(variants, setting.repeats, setting.skipped, log)
     note = "A grammar forces the model to repeat 100 tokens of its prompt."
-    table = Table("Prompt lookup, copying, 7B shape", "tokens/s", measured, without, note)
+    table = Table(
+        "Prompt lookup, copying, 7B shape", "tokens/s", measured, without, note, measured.failed
+    )
     results.tables.append(table)
     what = f"Tokens/s with prompt lookup, copying, 7B shape, {without}, of those without"
     results.target(what, table, f"{without}, --lookup", without, _TARGETS["copying"])

@@ -19,8 +19,9 @@ import speeds
 import start
 import warm
 from chart import svg
-from report import page
-from results import Results
+from compare import compare
+from report import page, summary
+from results import Results, Table
 from setting import Setting, machine, versions
 from synthetic.models import write_smollm2_for_ctransformers
 
@@ -45,11 +46,23 @@ def main() -> None:
     if not options.render:
         with tempfile.TemporaryDirectory() as work:
             results = run(options, Path(work))
+        if before := last_results(results_file):
+            compare(before, results)
         results_file.write_text(json.dumps(results.as_json(), indent=1) + "\n", encoding="utf-8")
     results = Results.from_json(json.loads(results_file.read_text(encoding="utf-8")))
     (options.out / "benchmarks.svg").write_text(svg(results), encoding="utf-8")
     (options.out / "benchmarks.md").write_text(page(results, "benchmarks.svg"), encoding="utf-8")
+    print("".join(summary(results)))
     print(f"{options.out / 'benchmarks.md'}")
+
+
+def last_results(file: Path) -> Results | None:
+    """The results of the run before; None if there are none that can be read."""
+    try:
+        return Results.from_json(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        log(f"nothing to compare with: {error}")
+        return None
 
 
 def arguments() -> argparse.Namespace:
@@ -88,7 +101,10 @@ def run(options: argparse.Namespace, work: Path) -> Results:
             try:
                 module.measure(setting, results, log)
             except Exception as error:  # keep the other results, which took minutes
-                setting.skipped.append(f"{name}: {type(error).__name__}: {error}")
+                reason = f"{type(error).__name__}: {error}"
+                log(f"  {name} failed: {reason}")
+                results.tables.append(Table(name, "", {}, "", failed={"the whole measure": reason}))
+                setting.skipped.append(f"{name}: {reason}")
     log(f"done after {time.monotonic() - started:.0f} s")
     return results
 

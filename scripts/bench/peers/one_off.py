@@ -22,10 +22,13 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
         measured = alternate(_variants(setting, model), setting.repeats, setting.skipped, log)
         whole = {w: [t.seconds for t in runs] for w, runs in measured.items() if w != LLM}
         note = "From start to exit of the process: about 20 prompt tokens, 64 new tokens, greedy."
-        table = Table(f"One-off call, {model}", "s", whole, BEST, note)
+        table = Table(f"One-off call, {model}", "s", whole, BEST, note, measured.failed)
         first = {variant: [each.first_byte for each in runs] for variant, runs in measured.items()}
         note = "From the start of the process to the first text on stdout, in the same calls."
-        results.tables += [table, Table(f"First text, {model}", "s", first, BEST, note)]
+        results.tables += [
+            table,
+            Table(f"First text, {model}", "s", first, BEST, note, measured.failed),
+        ]
         if model == "SmolLM2":
             continue
         for name in setting.engines.values():

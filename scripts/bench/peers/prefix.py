@@ -29,7 +29,9 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
         values[f"{variant}, seen before"] = [cached for _, cached in pairs]
     note = "From the start of the process to its first token; the question follows a licence text."
     base = f"{_COMPLETION}, cold"
-    results.tables.append(Table("A prefix seen before, 7B shape", "s", values, base, note))
+    results.tables.append(
+        Table("A prefix seen before, 7B shape", "s", values, base, note, measured.failed)
+    )
     for name in setting.engines.values():
         table = results.tables[-1]
         ours = f"{name}, seen before"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from compare import spread
 from results import Results, Table
 from timing import median
 
@@ -27,6 +28,7 @@ def page(results: Results, plot: str) -> str:
     about = {**results.machine, "date": results.date}
     machine = "\n".join(f"- {name}: {text}" for name, text in about.items())
     parts = [_TOP.format(repeats=results.repeats, machine=machine, plot=plot)]
+    parts += ["\n## Who is ahead\n\n", *summary(results)]
     parts += ["\n## Targets\n\n", *_targets(results)]
     for table in results.tables:
         parts += [f"\n## {table.title}\n\n", *_table(table)]
@@ -35,6 +37,60 @@ def page(results: Results, plot: str) -> str:
         parts.append("\n## Skipped\n\n")
         parts += [f"- {line}\n" for line in dict.fromkeys(results.skipped)]
     return "".join(parts)
+
+
+def summary(results: Results) -> Iterator[str]:
+    """Who was ahead in each comparison, what failed, and what became worse since the last run."""
+    yield "| | ahead | mistral-cli's best | best of the peers | mistral-cli is |\n"
+    yield "|---|---|---|---|---|\n"
+    for table in results.tables:
+        if cells := _leaders(table):
+            yield f"| {table.title} | {' | '.join(cells)} |\n"
+    if results.worse:
+        yield f"\nWorse than on {results.compared_with}, by more than a tenth and the noise:\n\n"
+    for each in results.worse:
+        change = f"{number(each.before)} → {number(each.now)}"
+        peers = f"peers {each.peers:.2f}, noise {each.noise:.0%}"
+        yield f"- **{each.table}**, {each.variant}: {change}, {each.times:.2f} times ({peers})\n"
+    if results.compared_with and not results.worse:
+        yield f"\nNothing became worse since {results.compared_with} by more than noise.\n"
+
+
+def _leaders(table: Table) -> list[str] | None:
+    """The cells of a comparison: the leader, our best, the peers' best, and how we compare.
+
+    None if there are no peers in it. A lead that is smaller than the spread of the runs is none.
+    """
+    measured = dict(_medians(table))
+    ours = {name: value for name, value in measured.items() if name.startswith("mistral-cli")}
+    peers = {name: value for name, value in measured.items() if not name.startswith(_NO_PEERS)}
+    if not ours or not peers:
+        cells = ["**failed**", _best(table, ours), _best(table, peers), "-"]
+        return cells if table.failed else None
+    one, other = (table.better(values.values()) for values in (ours, peers))
+    times = other / one if table.better is min else one / other
+    noise = max(_noise(table, ours), _noise(table, peers))
+    ahead = "mistral-cli" if times > 1 else _leader(table, peers)
+    if abs(times - 1) <= noise:
+        ahead = "even, within the noise"
+    return [ahead, _best(table, ours), _best(table, peers), f"{times:.2f} times as fast"]
+
+
+def _leader(table: Table, values: dict[str, float]) -> str:
+    return str(table.better(values, key=values.__getitem__))
+
+
+def _noise(table: Table, values: dict[str, float]) -> float:
+    """The spread of the leader among `values`."""
+    leader = _leader(table, values)
+    return next(spread(runs) for name, runs in table.values.items() if name.strip("`") == leader)
+
+
+def _best(table: Table, values: dict[str, float]) -> str:
+    if not values:
+        return "-"
+    name = _leader(table, values)
+    return f"{name}: {number(values[name])} {table.unit}"
 
 
 def _targets(results: Results) -> Iterator[str]:
@@ -56,6 +112,8 @@ def _table(table: Table) -> Iterator[str]:
         ratio = f"{middle / base:.2f}" if base else "-"
         spread = f"{number(min(values))} to {number(max(values))}"
         yield f"| {variant} | {number(middle)} ({spread}) | {ratio} |\n"
+    for variant, reason in table.failed.items():
+        yield f"| {variant} | **failed**: {reason.replace('|', '/')} | - |\n"
 
 
 def number(value: float) -> str:
@@ -92,7 +150,7 @@ def _ahead(results: Results) -> Iterator[str]:
 
 
 def _ahead_in(table: Table) -> Iterator[str]:
-    better = min if table.unit in ("s", "ms") else max
+    better = table.better
     measured = dict(_medians(table))
     peers = {
         variant: value for variant, value in measured.items() if not variant.startswith(_NO_PEERS)

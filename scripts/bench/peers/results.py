@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +18,12 @@ class Table:
     values: dict[str, list[float]]
     base: str
     note: str = ""
+    failed: dict[str, str] = field(default_factory=dict)  # the reason by variant
+
+    @property
+    def better(self) -> Callable[..., Any]:
+        """`min` or `max`: which of two values is the better one."""
+        return min if self.unit in ("s", "ms") else max
 
 
 @dataclass
@@ -38,6 +45,22 @@ class Target:
 
 
 @dataclass
+class Change:
+    """A variant of a table that became worse; `times` by medians, `peers` the same for the peers.
+
+    `noise` is the part of the median by which the runs of a variant differ.
+    """
+
+    table: str
+    variant: str
+    before: float
+    now: float
+    times: float
+    peers: float
+    noise: float
+
+
+@dataclass
 class Results:
     """Everything that the page shows."""
 
@@ -47,6 +70,8 @@ class Results:
     tables: list[Table] = field(default_factory=list)
     targets: list[Target] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
+    compared_with: str = ""  # the date of the run before, if it was on the same machine
+    worse: list[Change] = field(default_factory=list)
 
     def target(
         self,
@@ -71,4 +96,5 @@ class Results:
     def from_json(cls, values: dict[str, Any]) -> Results:
         tables = [Table(**each) for each in values.pop("tables")]
         targets = [Target(**each) for each in values.pop("targets")]
-        return cls(tables=tables, targets=targets, **values)
+        worse = [Change(**each) for each in values.pop("worse", ())]
+        return cls(tables=tables, targets=targets, worse=worse, **values)

@@ -32,7 +32,7 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
     variants[_WHEEL_SERVER] = lambda: _server(_wheel(setting), rows)
     values = alternate(variants, setting.repeats, setting.skipped, log)
     note = f"{len(rows)} requests of {_NEW} new tokens, {SLOTS} slots, the start included."
-    table = Table("Parallel slots, SmolLM2", "tokens/s", values, _SERVER, note)
+    table = Table("Parallel slots, SmolLM2", "tokens/s", values, _SERVER, note, values.failed)
     results.tables.append(table)
     pairs = (("native", _SERVER), ("llama.cpp", _WHEEL_SERVER))
     for engine, theirs in pairs:

@@ -30,7 +30,9 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
                 variant: [each[measure] for each in runs] for variant, runs in measured.items()
             }
             note = f"{size} tokens; the time to load the model is not counted."
-            tables[measure] = Table(f"{what} tokens/s, {model}", "tokens/s", values, BENCH, note)
+            tables[measure] = Table(
+                f"{what} tokens/s, {model}", "tokens/s", values, BENCH, note, measured.failed
+            )
             results.tables.append(tables[measure])
         if model == "7B shape":
             _targets(setting, results, tables, measured)

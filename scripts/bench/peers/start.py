@@ -31,6 +31,6 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
         for name, command in commands.items()
     }
     values = alternate(variants, max(3, 3 * setting.repeats), setting.skipped, log)
-    table = Table("Start", "ms", values, TYPER)
+    table = Table("Start", "ms", values, TYPER, failed=values.failed)
     results.tables.append(table)
     results.target("`--help`, of importing typer and rich", table, OURS, TYPER, 1.3, at_most=True)

@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,14 +82,21 @@ def running(
 Variants = Mapping[str, Callable[[], Any]]
 
 
-def alternate(
-    variants: Variants, repeats: int, skipped: list[str], log: Log
-) -> dict[str, list[Any]]:
+class Measurements(dict[str, list[Any]]):
+    """The values of each variant that could be measured; `failed` has the reasons of the others."""
+
+    def __init__(self, values: Iterable[tuple[str, list[Any]]] = ()) -> None:
+        super().__init__(values)
+        self.failed: dict[str, str] = {}
+
+
+def alternate(variants: Variants, repeats: int, skipped: list[str], log: Log) -> Measurements:
     """Measure all variants once, then again, so that other load affects all of them alike.
 
-    Variants that cannot be measured are added to `skipped`.
+    A variant that fails, in whichever turn and for whatever reason, is added to `skipped` and to
+    `failed`; the others go on.
     """
-    measured: dict[str, list[Any]] = {variant: [] for variant in variants}
+    measured = Measurements((variant, []) for variant in variants)
     for turn in range(repeats):
         for variant, go in variants.items():
             if variant not in measured:
@@ -97,11 +104,22 @@ def alternate(
             try:
                 measured[variant].append(go())
                 log(f"  {variant}, {turn + 1} of {repeats}: {measured[variant][-1]}")
-            except (Unavailable, subprocess.TimeoutExpired, OSError, ValueError) as error:
-                skipped.append(f"{variant}: {error}")
-                log(f"  {variant} is skipped: {error}")
+            except Exception as error:
+                reason = _reason(error)
+                if turn:
+                    reason += f" (in turn {turn + 1} of {repeats})"
+                measured.failed[variant] = reason
+                skipped.append(f"{variant}: {reason}")
+                log(f"  {variant} failed: {reason}")
                 del measured[variant]
     return measured
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"took more than {error.timeout:.0f} s"
+    text = str(error) if isinstance(error, Unavailable) else f"{type(error).__name__}: {error}"
+    return " ".join(text.split())
 
 
 def in_page_cache(path: Path) -> Path:

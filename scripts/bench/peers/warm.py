@@ -37,7 +37,7 @@ def measure(setting: Setting, results: Results, log: Log) -> None:
     for variant in (_COLD, _WARM):
         values[variant] = [each[0] for each in values[variant]]
     note = "From start to exit of the process; one token, SmolLM2."
-    results.tables.append(Table("A warm model", "ms", values, _WARM, note))
+    results.tables.append(Table("A warm model", "ms", values, _WARM, note, values.failed))
     warm, engine = median(values[_WARM]), median(values[_ENGINE])
     above = None if warm is None or engine is None else warm - engine
     what = "Overhead of a call to a warm model above the engine, in ms"
