@@ -137,6 +137,14 @@ class EngineDied(EngineFailed):
     """The engine's process ended. The next request starts another one."""
 
 
+class AnswerInterrupted(EngineFailed):
+    """A server ended in the middle of an answer, of which a part was passed on already."""
+
+
+class ServersGone(EngineFailed):
+    """No server answers any more: what is left must wait for another run."""
+
+
 class TimedOut(MistralCliError):
     """The answer was not complete when its time limit was reached."""
 

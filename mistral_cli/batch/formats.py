@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from mistral_cli.checks.check import check_fields
 from mistral_cli.errors import ExitCode, MistralCliError
-from mistral_cli.generation.answer import Result, adapter_fields, answer_fields
+from mistral_cli.generation.answer import Result, adapter_fields, answer_fields, server_fields
 from mistral_cli.generation.checking.attempts import AnswerRejected
 from mistral_cli.generation.summaries.cited import cited_text
 
@@ -51,6 +51,7 @@ def answer_record(
         "model": planner.config.model_name,
         "adapters": adapter_fields(planner),
         "engine": planner.config.selection.backend.name,
+        **server_fields(planner, result.prepared),
         "error": None,
         "key": key,
     }

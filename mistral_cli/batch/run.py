@@ -266,7 +266,8 @@ class BatchRun:
         options, reporter = self.options, self.terminal
         with ExitStack() as resources:
             # The engine's process starts while the batch is planned.
-            process = resources.enter_context(closing(EngineProcess()))
+            remote = self.config.selection.backend.remote
+            process = None if remote else resources.enter_context(closing(EngineProcess()))
             with plan_batch(self.prompts, self.config, todo, options, reporter) as plan:
                 pass  # from here on the session tokenizes
             active = resources.enter_context(

@@ -10,10 +10,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import answer_record, failure_record
-from mistral_cli.engines.isolated.session import IsolatedSession
+from mistral_cli.engines.protocol import TimedSession
 from mistral_cli.engines.reasoning import SessionCalls, stream_answer
 from mistral_cli.engines.stop_texts import until_stop
-from mistral_cli.errors import EngineDied, MistralCliError, TimedOut, first_line, limit_reached
+from mistral_cli.errors import (
+    AnswerInterrupted,
+    EngineDied,
+    MistralCliError,
+    ServersGone,
+    TimedOut,
+    first_line,
+    limit_reached,
+)
 from mistral_cli.generation.answer import Answer, collect, collect_scores
 from mistral_cli.generation.checkpoint import PartialAnswers
 from mistral_cli.generation.reasoning import refuse_unanswered
@@ -28,6 +36,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.session import ActiveSession, Ask, OnText, Score
 
 _MEMORY_SECONDS = 1.0
+_MOST_TRIES = 8  # of a row that servers interrupt
 
 
 @dataclass
@@ -46,8 +55,12 @@ class Worker:
     started: float = field(default_factory=time.monotonic)
     _peak: tuple[float, int | None] = (-math.inf, None)  # when it was read, and the bytes
 
-    def record(self, item: WorkItem) -> Record:
-        """Return the record of an item, which may be that of a failure. Raises EngineDied."""
+    def record(self, item: WorkItem, tries: int = _MOST_TRIES) -> Record:
+        """Return the record of an item, which may be that of a failure.
+
+        An answer that a server interrupts is asked for again, `tries` times at most. Raises
+        EngineDied, and ServersGone.
+        """
         try:
             planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
             job = planner.job(planner.config.render(item.built_prompt()))
@@ -57,8 +70,11 @@ class Worker:
             executor = Executor(planner, ask, parallel, partial=partial, score=score)
             result = self.prompts.task.strategy.respond(job, executor, NULL_WRITER)
             item.prompt = None
-        except EngineDied:
+        except (EngineDied, ServersGone):
             raise
+        except AnswerInterrupted as error:
+            # What was passed on was not shown to anyone: another server can answer the row.
+            return self.record(item, tries - 1) if tries > 1 else self.failure(item, error)
         except MistralCliError as error:
             if not self._session.alive:  # and it could not be restarted
                 raise EngineDied(error.message, hint=error.hint) from error
@@ -85,14 +101,15 @@ class Worker:
         """
         now, (read_at, peak) = time.monotonic(), self._peak
         if now - read_at > _MEMORY_SECONDS:
-            peak = resident_peak(self._session.pid)
+            pid = self._session.pid
+            peak = None if pid is None else resident_peak(pid)
             self._peak = now, peak
         return peak
 
     @property
-    def _session(self) -> IsolatedSession:
-        """The session, in its own process: it has time-outs, and knows whether it is alive."""
-        assert isinstance(self.active.session, IsolatedSession)
+    def _session(self) -> TimedSession:
+        """The session: it has time-outs, and knows whether it is alive."""
+        assert isinstance(self.active.session, TimedSession)
         return self.active.session
 
     def _clock(self) -> dict[str, float]:

@@ -12,8 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.memory import read_for_a_token
-from mistral_cli.engines.isolated.handle import EngineProcess
-from mistral_cli.engines.loader import open_session
+from mistral_cli.engines.isolated.session import open_in_process
 from mistral_cli.engines.protocol import LoadOptions
 from mistral_cli.engines.repacking import repack_pays
 from mistral_cli.engines.selection import (
@@ -203,10 +202,7 @@ def _run(
         _drop_from_page_cache(model)
     reporter.status(f"{subject}: loading …")
     random_ids = _random_ids(model)
-    process = EngineProcess()
-    with open_session(
-        candidate.selection, model, candidate.load, reporter.warn, process
-    ) as session:
+    with open_in_process(candidate.selection, model, candidate.load, reporter.warn) as session:
         first_token, _ = _time_stream(session, (next(random_ids),), 1)
         load_seconds = session.load_seconds + first_token
         reporter.status(f"{subject}: reading {workload.prompt_tokens} tokens …")

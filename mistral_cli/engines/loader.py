@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, overload
 
 from mistral_cli.engines.hardware.gpu import fits, fits_easily, report_memory
-from mistral_cli.engines.protocol import LoadOptions, Session
+from mistral_cli.engines.protocol import LoadOptions, Session, TimedSession
 from mistral_cli.errors import (
     ContextExceeded,
     EngineDied,
@@ -24,7 +24,6 @@ from mistral_cli.system.machine import available_memory, memory_is_limited
 
 if TYPE_CHECKING:
     from mistral_cli.engines.isolated.handle import EngineProcess
-    from mistral_cli.engines.isolated.session import IsolatedSession
     from mistral_cli.engines.protocol import Backend
     from mistral_cli.engines.selection import EngineSelection
     from mistral_cli.models.gguf import GGUF
@@ -39,7 +38,7 @@ def open_session(
     options: LoadOptions,
     warn: Callable[[str], None],
     process: EngineProcess,
-) -> IsolatedSession: ...
+) -> TimedSession: ...
 
 
 @overload
@@ -64,6 +63,8 @@ def open_session(
     With a limit on memory it is isolated too: llama.cpp aborts where an allocation fails.
     Raises what `open_engine` raises, and EngineDied if the process ends.
     """
+    if selection.backend.remote:
+        return open_engine(selection, model, options, warn)
     limited = process is None and not options.listening and memory_is_limited()
     if process is None and not limited:
         return open_engine(selection, model, options, warn)
@@ -172,6 +173,10 @@ def _check_memory(backend: Backend, model: GGUF, options: LoadOptions) -> None:
 @contextmanager
 def open_tokenizer(backend: Backend, model: GGUF) -> Iterator[Session]:
     """Open the vocabulary of `model` without its weights, for exact token counts."""
+    if backend.remote:
+        # Not closed: the session that answers later uses the same connections.
+        yield backend.open(model, LoadOptions(model.context_length, threads=1))
+        return
     from mistral_cli.models.gguf.vocabulary import write_vocabulary_model
 
     with scratch_folder() as folder:

@@ -37,13 +37,15 @@ def slots_for(
     With `wanted` None we choose. Callers should warn if there are fewer than both `wanted` and
     the number of prompts.
     """
-    if wanted is None:
+    if selection.backend.remote:
+        most, why = wanted or selection.backend.max_parallel or 1, "as many as the servers answer"
+    elif wanted is None:
         most, why = _helpful(model, gpu_layers, prompts)
     else:
         most, why = wanted, "as requested"
     backend = selection.backend
     limits = [(max(1, len(prompts)), "one per text")]
-    if backend.max_parallel is not None:
+    if backend.max_parallel is not None and not backend.remote:
         at_once = "one text" if backend.max_parallel == 1 else f"{backend.max_parallel} texts"
         limits.append((backend.max_parallel, f"{backend.name} works on {at_once} at a time"))
     share = 2 if wanted is None else 1

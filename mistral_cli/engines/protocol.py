@@ -154,6 +154,32 @@ class Session(ABC):
             self.close()
 
 
+class TimedSession(Session):
+    """A session whose requests may have a time limit, as the rows of a batch do."""
+
+    @property
+    @abstractmethod
+    def alive(self) -> bool:
+        """Whether it can answer, as far as we know."""
+
+    @property
+    def pid(self) -> int | None:
+        """The process that has loaded the weights; None if that is not on this machine."""
+        return None
+
+    @abstractmethod
+    def stream(
+        self, request: Request, timeout: float | None = None
+    ) -> Generator[Event, None, None]:
+        """As `Session.stream`. Raises TimedOut too, `timeout` seconds after it got a slot."""
+
+    @abstractmethod
+    def score(
+        self, request: ScoreRequest, timeout: float | None = None
+    ) -> Generator[Event, None, None]:
+        """As `Session.score`, with the `timeout` of `stream`."""
+
+
 @dataclass(frozen=True)
 class GpuFix:
     """How an engine could use the driver's GPUs: by running a command, or with a newer driver."""
@@ -174,7 +200,7 @@ class Backend(ABC):
     """Its name in the registry, on the command line and in results."""
     package: ClassVar[str] = ""
     """The package that contains the library, on PyPI and to import; empty where none does."""
-    max_parallel: ClassVar[int | None] = None
+    max_parallel: int | None = None
     """The most concurrent streams, or None for any number."""
     repacking: ClassVar[Repacking | None] = None
     """The cost of `LoadOptions.repack`; None where the library cannot repack."""
@@ -188,6 +214,8 @@ class Backend(ABC):
     """Whether its sampler has DRY; every engine has the other settings of `Sampling`."""
     knows_new_models: ClassVar[bool] = False
     """Whether it may know tensor types and architectures that are newer than this program."""
+    remote: ClassVar[bool] = False
+    """Whether servers compute, so that nothing is loaded on this machine."""
     gpu_failure_ends_process: ClassVar[bool] = False
     """Whether the library ends the process when GPU memory runs out during the load."""
 

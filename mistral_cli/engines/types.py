@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat.reasoning import Markers, PromptEnd
@@ -126,7 +126,8 @@ class Request:
     is ignored. Without `stream` the text may come in one delta, with empty deltas now and then
     before it. With `logprobs` the deltas of an engine that `listens` have the log probabilities of
     their tokens, and of so many tokens that were likeliest instead; not beside a grammar.
-    `thinking` is for a model that may think; `engines.reasoning` applies it.
+    `thinking` is for a model that may think; `engines.reasoning` applies it. `schema` is the JSON
+    Schema behind the grammar, for servers that take that instead: it may allow more.
     """
 
     prompt_token_ids: tuple[int, ...]
@@ -140,6 +141,7 @@ class Request:
     logprobs: int | None = None
     thinking: Thinking | None = None
     written: str = ""
+    schema: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from mistral_cli.engines.types import (
 )
 from mistral_cli.errors import EngineFailed
 from mistral_cli.generation.options import Overflow
+from mistral_cli.models.remote import RemoteModel
 from mistral_cli.texts.inputs import BYTE_ORDER_MARK
 
 if TYPE_CHECKING:
@@ -255,7 +256,16 @@ def request_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[s
         "engine": config.selection.backend.name,
         "engine_reason": config.selection.reason,
         "served": config.selection.served,
+        **server_fields(planner, prepared),
     }
+
+
+def server_fields(planner: RequestPlanner, prepared: PreparedRequest) -> dict[str, Any]:
+    """How a prompt reached a server; nothing for an engine on this machine."""
+    model = planner.config.model
+    if not isinstance(model, RemoteModel):
+        return {}
+    return {"prompted_as": model.prompted_as(prepared.request.prompt_token_ids)}
 
 
 def answer_fields(result: Result, *, exact: bool) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.generation.answer import Answer, Timings
+from mistral_cli.models.remote import RemoteModel
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.strict_json import read_object, to_dataclass
 
@@ -88,11 +89,14 @@ class PartialAnswers:
 def request_digest(planner: RequestPlanner, prepared: PreparedRequest) -> str:
     """A digest of all that an answer depends on, except for a random seed."""
     request = prepared.request
-    states = [(path, path.stat()) for path in planner.config.model.files]
+    model = planner.config.model
+    is_remote = isinstance(model, RemoteModel)
+    states = [] if is_remote else [(path, path.stat()) for path in model.files]
     sampling = asdict(request.sampling)
     if not prepared.fixed_seed:
         del sampling["seed"]
     content = [
+        *([model.identity] if isinstance(model, RemoteModel) else []),
         *(
             value
             for path, state in states

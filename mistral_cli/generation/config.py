@@ -12,9 +12,14 @@ from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.engines.types import Sampling
 from mistral_cli.errors import UsageError
-from mistral_cli.generation.adapters import check_adapters, read_adapters
+from mistral_cli.generation.adapters import CheckedAdapter, check_adapters, read_adapters
 from mistral_cli.generation.options import OnLimit, Overflow, TaskOptions
 from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning
+from mistral_cli.generation.servers import (
+    find_servers,
+    selection_of_servers,
+    server_addresses,
+)
 from mistral_cli.models.context import longest_context
 from mistral_cli.models.gguf import GGUF, read_gguf, reread_gguf
 from mistral_cli.models.references import resolve_reference
@@ -210,14 +215,22 @@ def resolve_config(
     dry = _uses_dry(template, options, overrides)
     if not dry:
         _warn_of_dry(options, reporter)
-    requirements = _engine_requirements(options, config, dry=dry)
-    adapters = read_adapters(options.lora or (), reporter)
-    reference = options.model or config.model
-    path = resolve_reference(reference, config, reporter)
-    reporter.info(f"{reference} is {path}")
-    served = find_served(path, options, requirements.name, reporter) if may_be_served else None
-    model = reread_gguf(path) if served else read_gguf(path)
-    selection = selection_of(served) if served else select_engine(requirements, model)
+    adapters, served = list[CheckedAdapter](), None
+    model: GGUF
+    if addresses := server_addresses(options, config):
+        connected = find_servers(addresses, options, config, reporter)
+        requirements, model = EngineRequirements(), connected.model
+        reference = options.model or model.name or model.path.name
+        selection = selection_of_servers(connected)
+    else:
+        requirements = _engine_requirements(options, config, dry=dry)
+        adapters = read_adapters(options.lora or (), reporter)
+        reference = options.model or config.model
+        path = resolve_reference(reference, config, reporter)
+        reporter.info(f"{reference} is {path}")
+        served = find_served(path, options, requirements.name, reporter) if may_be_served else None
+        model = reread_gguf(path) if served else read_gguf(path)
+        selection = selection_of(served) if served else select_engine(requirements, model)
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     proposed = FileSampling.of(model)
     proposed.report(reporter)

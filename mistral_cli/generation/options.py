@@ -78,6 +78,17 @@ class TaskOptions(ModelOptions):
     TEXTS: ClassVar[tuple[str, ...]] = ("system", "stop", "param")
     """The options that are texts, and no paths."""
 
+    server: Annotated[
+        list[str] | None,
+        option(
+            "--server",
+            panel=MODEL,
+            metavar="URL",
+            help="Let a server that speaks OpenAI's API answer (repeatable; none: ignore those of "
+            "the configuration).",
+        ),
+    ] = None
+
     max_tokens: Annotated[
         int | None,
         option(

@@ -31,6 +31,7 @@ from mistral_cli.models.chat import Message
 from mistral_cli.models.chat.formats import BYTE_BOUNDED_TOKENIZERS, encode
 from mistral_cli.models.context import choose_context_length
 from mistral_cli.models.gguf.token_text import detokenize
+from mistral_cli.models.remote import RemoteModel
 from mistral_cli.serving.client import ServedSession
 
 if TYPE_CHECKING:
@@ -162,6 +163,7 @@ class RequestPlanner(PromptSizer):
             loose=prompt.grounding is not None,
             prefixes=self._prefixes(encoded),
             thinking=self._thinking(room, answer, prompt),
+            schema=prompt.spec.spec.json_schema if prompt.spec else None,
         )
         return PreparedRequest(
             prompt,
@@ -201,8 +203,11 @@ class RequestPlanner(PromptSizer):
         """The request for the rest of an `answer` to `request` after `written`; None without room.
 
         The rest may have `max_tokens` tokens. `written` is the beginning of the answer's text, or
-        what takes its place; the thought before it stays.
+        what takes its place; the thought before it stays. None too if the model is prompted with
+        messages, which cannot end within an answer.
         """
+        if isinstance(self.config.model, RemoteModel) and self.config.model.packed:
+            return None
         return rest_of_answer(
             request,
             answer.reasoning,
@@ -322,6 +327,8 @@ def fix_context(
     budgets, config = list(budgets), sizer.config
     needed = max(budget.context for budget in budgets)
     context = choose_context_length(config.model, config.context_length, needed, reporter)
+    if config.selection.backend.remote:
+        context = config.longest  # which is there already
     if config.served and context > config.served.context_length:
         reporter.info(
             f"the model that process {config.served.pid} serves is not used: its context has "

@@ -273,6 +273,8 @@ class _Progress:
 
 def _report_layers(opened: RequestPlanner, planned: RequestPlanner, reporter: Reporter) -> None:
     """Report the layers on the GPU: always if a GPU was planned, else with -v."""
+    if opened.config.selection.backend.remote:
+        return
     report = reporter.note if planned.load.gpu_layers > 0 else reporter.info
     layers, all_layers = opened.load.gpu_layers, opened.config.model.block_count + 1
     report(f"{layers} of {all_layers} layers are on the GPU")

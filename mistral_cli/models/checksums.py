@@ -16,6 +16,7 @@ from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.gguf.checks import ANOTHER, DAMAGED
 from mistral_cli.models.gguf.split import first_path, missing_part, part_paths
 from mistral_cli.models.gguf.weights import damaged_tensor
+from mistral_cli.models.remote import RemoteModel
 from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
 from mistral_cli.system.files import write_atomically
@@ -104,7 +105,12 @@ def cached_sha256(path: Path, reporter: Reporter) -> str:
 
 
 def model_digest(model: GGUF, reporter: Reporter) -> str:
-    """Return the digest of a model's file, or one of the digests of its parts, cached as above."""
+    """Return the digest of a model's file, or one of the digests of its parts, cached as above.
+
+    A model on a server has a digest of what the server tells about it.
+    """
+    if isinstance(model, RemoteModel):
+        return model.identity
     digests = [cached_sha256(path, reporter) for path in model.files]
     if len(digests) == 1:
         return digests[0]

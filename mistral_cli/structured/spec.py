@@ -51,6 +51,17 @@ class OutputSpec:
         """The grammar of the schema alone, without grounding."""
         return compile_schema(self.schema, many=self.many, once=self.once).text
 
+    @property
+    def json_schema(self) -> Schema:
+        """The schema of a whole answer, which may be a list."""
+        if not self.many:
+            return self.schema
+        schema: Schema = {"type": "array", "items": self.schema}
+        for name in ("$defs", "definitions"):  # where `#/$defs/…` leads
+            if name in self.schema:
+                schema[name] = self.schema[name]
+        return schema
+
     @cached_property
     def _compiled(self) -> Compiled:
         """The grammar as far as it is known without a text."""

@@ -38,6 +38,12 @@ class Config:
     """The mode that applies without `--facts`."""
     preamble: str = "off"
     """Whether a preamble is kept without `--preamble` or `--no-preamble`."""
+    servers: tuple[str, ...] = ()
+    """The addresses of servers that answer without `--server`."""
+    server_key_env: str = "MISTRAL_CLI_SERVER_KEY"
+    """The environment variable with the API key of the servers."""
+    server_key_file: str = ""
+    """A file with that key; the variable comes first."""
 
     @property
     def prompt_cache_bytes(self) -> int:
@@ -106,14 +112,16 @@ def load_config(env: Mapping[str, str]) -> Config:
     """Return the configuration: the environment overrides the file, the file the defaults.
 
     The variables are `MISTRAL_CLI_MODEL`, `MISTRAL_CLI_ENGINE`, `MISTRAL_CLI_PROMPT_CACHE`,
-    `MISTRAL_CLI_ENCODING`, `MISTRAL_CLI_REASONING`, `MISTRAL_CLI_ON_LIMIT`, `MISTRAL_CLI_FACTS` and
-    `MISTRAL_CLI_PREAMBLE`; an empty one counts as unset. Raises `UsageError` if the file cannot be
-    read, is not TOML, or has an unknown key or a value of the wrong type.
+    `MISTRAL_CLI_ENCODING`, `MISTRAL_CLI_REASONING`, `MISTRAL_CLI_ON_LIMIT`, `MISTRAL_CLI_FACTS`,
+    `MISTRAL_CLI_PREAMBLE`, `MISTRAL_CLI_SERVERS` (with spaces between the addresses),
+    `MISTRAL_CLI_SERVER_KEY_ENV` and `MISTRAL_CLI_SERVER_KEY_FILE`; an empty one counts as unset.
+    Raises `UsageError` if the file cannot be read, is not TOML, or has an unknown key or a value of
+    the wrong type.
     """
     settings = _read(config_file())
     for key in (each.name for each in fields(Config) if each.name != "aliases"):
         if value := env.get(f"MISTRAL_CLI_{key.upper()}"):
-            settings[key] = value
+            settings[key] = tuple(value.split()) if key == "servers" else value
     return Config(**settings)
 
 
@@ -137,6 +145,8 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
     for key, value in settings.items():
         _check(path, key, value)
+    if "servers" in settings:
+        settings["servers"] = tuple(settings["servers"])
     return settings
 
 
@@ -144,6 +154,13 @@ def _check(path: Path, key: str, value: object) -> None:
     known = sorted(setting.name for setting in fields(Config))
     if key not in known:
         raise UsageError(f"{path}: unknown key {key!r}", hint=f"Known keys: {', '.join(known)}.")
+    if key == "servers":
+        if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
+            raise UsageError(
+                f"{path}: 'servers' must be a list of addresses, not {value!r}",
+                hint='Write for example: servers = ["http://localhost:8000"]',
+            )
+        return
     if key != "aliases":
         if not isinstance(value, str) or not value:
             raise UsageError(

@@ -18,7 +18,7 @@ from mistral_cli.engines.isolated.messages import (
     StreamStarted,
 )
 from mistral_cli.engines.isolated.watches import GrowthWatch, ThreadsWatch
-from mistral_cli.engines.protocol import LoadOptions, Session
+from mistral_cli.engines.protocol import LoadOptions, TimedSession
 from mistral_cli.engines.types import (
     Event,
     Finish,
@@ -53,7 +53,7 @@ def open_in_process(
     )
 
 
-class IsolatedSession(Session):
+class IsolatedSession(TimedSession):
     """A session in a child process. If that has died, the next call starts another.
 
     Its streams may run in threads; one too many waits until another has ended. A process that keeps

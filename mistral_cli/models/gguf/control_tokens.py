@@ -46,5 +46,10 @@ def find_control_tokens(
     return {_text(tokens[token]): token for token in sorted(control)}
 
 
+def markers_in(template: str) -> list[str]:
+    """Return the texts in a chat template that look like control tokens."""
+    return [_text(each) for each in _MARKER.findall(template.encode("utf-8", "replace"))]
+
+
 def _text(token: bytes) -> str:
     return token.decode("utf-8", "replace")

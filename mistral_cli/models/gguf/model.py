@@ -278,3 +278,7 @@ class GGUF:
         """The Jinja template that renders a conversation."""
         template = self.metadata.get("tokenizer.chat_template")
         return None if template is None else str(template)
+
+    def spelled(self, token: int) -> bytes | None:  # noqa: ARG002
+        """Return the bytes of `token` if they are known without the vocabulary, else None."""
+        return None

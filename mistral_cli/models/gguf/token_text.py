@@ -29,6 +29,8 @@ def detokenize(model: GGUF, tokens: Iterable[int]) -> str:
 
 def token_bytes(model: GGUF, token: int) -> bytes:
     """Return the bytes of one token; a character may span several tokens."""
+    if (known := model.spelled(token)) is not None:
+        return known
     raw, kind = model.tokens[token], (model.token_types or {token: 1})[token]
     if kind == BYTE_TOKEN and (match := _BYTE_NAME.fullmatch(raw)):
         return bytes([int(match[1], 16)])

@@ -1,0 +1,217 @@
+"""Several servers with one model: which of them gets the next request.
+
+Each request goes to the server with the fewest outstanding ones. How many a server gets at once is
+found by additive increase and multiplicative decrease, as TCP finds its window. A server that fails
+is left alone for a while, longer each time, and then tried with a single request.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from mistral_cli.engines.servers.facts import MOST_OUTSTANDING, ServedFacts, ServerKind
+from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable
+from mistral_cli.errors import ServersGone
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.servers.client import ServerClient
+
+Found = TypeVar("Found")
+
+_FIRST_LIMIT = 8.0  # of a server that does not tell how many requests it works on
+_BACKOFF, _LONGEST_BACKOFF = 0.25, 8.0  # seconds
+_CUT_SECONDS = 1.0  # requests that fail together halve a limit once
+_POLL_SECONDS = 0.5
+PATIENCE = 60.0
+"""Seconds for which all servers may fail before the work ends: restarting one takes a while."""
+
+MOST_TRIES = 8
+"""How often one request is sent: it may be what makes servers fail."""
+
+
+@dataclass(eq=False)
+class Server:
+    """A server, what is known of it, and how it fares. Its pool's lock guards what changes."""
+
+    client: ServerClient
+    kind: ServerKind
+    facts: ServedFacts
+    limit: float = field(init=False)
+    most: int = field(init=False)
+    outstanding: int = 0
+    answered: int = 0
+    failures: int = 0
+    failed_at: float = 0.0
+    free_at: float = 0.0
+    cut_at: float = 0.0
+    unusable: ServerUnusable | None = None
+    asks_to_wait: bool = False
+    structured: str | None = None
+    """The way to ask it for JSON that was found to work; "" for none, None before that is known."""
+
+    def __post_init__(self) -> None:
+        slots = self.facts.slots
+        self.most = min(slots or MOST_OUTSTANDING, MOST_OUTSTANDING)
+        self.limit = float((slots and self.most) or min(_FIRST_LIMIT, self.most))
+
+    def accepts(self, now: float) -> bool:
+        """Whether it may get another request now."""
+        if self.unusable or now < self.free_at:
+            return False
+        # After a failure a single request finds out whether it works again.
+        return self.outstanding < (1 if self.failures else int(self.limit))
+
+
+class ServerPool:
+    """The servers of a session; safe for several threads.
+
+    `patience` is for how many seconds all of them may fail. `warn` gets a message for people.
+    """
+
+    def __init__(
+        self,
+        servers: Sequence[Server],
+        patience: float = PATIENCE,
+        warn: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self.servers, self.patience, self.warn = tuple(servers), patience, warn
+        self._changed = threading.Condition()
+        self._worked_at = time.monotonic()
+        self._trouble: ServerTrouble | None = None
+        self._closed = False
+        self._random = random.Random()
+
+    @property
+    def most(self) -> int:
+        """The most requests that they may get at once."""
+        return sum(server.most for server in self.servers)
+
+    def take(self) -> Lease:
+        """Wait for a server that accepts a request. Raises ServersGone."""
+        with self._changed:
+            while True:
+                self._check()
+                now = time.monotonic()
+                ready = [each for each in self.servers if each.accepts(now)]
+                if ready:
+                    server = min(ready, key=lambda each: (each.outstanding, self._random.random()))
+                    server.outstanding += 1
+                    return Lease(self, server, now)
+                later = [each.free_at - now for each in self.servers if each.free_at > now]
+                self._changed.wait(min([_POLL_SECONDS, *later]))
+
+    def call(self, work: Callable[[Server], Found]) -> Found:
+        """The result of a short request to any server that works, and to another if it fails.
+
+        Raises ServersGone, and the ServerTrouble of a request that keeps failing.
+        """
+        for tries in range(1, MOST_TRIES + 1):
+            with self._changed:
+                while not (ready := self._working()):
+                    self._check()
+                    self._changed.wait(_POLL_SECONDS / 4)
+                server = min(ready, key=lambda each: each.outstanding)
+                lease = Lease(self, server, time.monotonic(), counted=False)
+            try:
+                found = work(server)
+            except ServerTrouble as trouble:
+                lease.failed(trouble)
+                if tries == MOST_TRIES or self._closed:
+                    raise
+            else:
+                lease.ended()
+                return found
+        raise AssertionError
+
+    def _working(self) -> list[Server]:
+        now = time.monotonic()
+        return [each for each in self.servers if not each.unusable and now >= each.free_at]
+
+    def close(self) -> None:
+        """End all requests."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        for server in self.servers:
+            server.client.close()
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has been closed."""
+        return self._closed
+
+    def _check(self) -> None:
+        """Raise ServersGone if it was closed, or if no server has worked for a while."""
+        if self._closed:
+            raise ServersGone("the connection to the servers is closed", hint="Open it again.")
+        usable = [each for each in self.servers if not each.unusable]
+        waits = [each.free_at for each in usable if each.asks_to_wait]
+        patient_until = max([self._worked_at + self.patience, *waits])
+        if usable and not all(each.failures for each in usable):
+            return
+        if usable and time.monotonic() < patient_until:
+            return
+        trouble = self._trouble or next(each.unusable for each in self.servers)
+        assert trouble
+        which = "the server" if len(self.servers) == 1 else f"all {len(self.servers)} servers"
+        told = f"{which} cannot be used any more: {trouble.message}"
+        raise ServersGone(told, hint=trouble.hint)
+
+    def _release(self, lease: Lease, trouble: ServerTrouble | None, *, worked: bool) -> None:
+        with self._changed:
+            server, now = lease.server, time.monotonic()
+            if lease.counted:
+                at_limit = server.outstanding >= int(server.limit)
+                server.outstanding -= 1
+                if worked and at_limit:
+                    server.limit = min(server.most, server.limit + 1 / server.limit)
+            if worked:
+                server.failures, server.asks_to_wait = 0, False
+                server.answered += lease.counted
+                self._worked_at = now
+            if trouble:
+                self._trouble = trouble
+                self._note_failure(lease, trouble, now)
+            self._changed.notify_all()
+
+    def _note_failure(self, lease: Lease, trouble: ServerTrouble, now: float) -> None:
+        server = lease.server
+        if isinstance(trouble, ServerUnusable):
+            server.unusable = trouble
+            return
+        if trouble.overloaded and now - server.cut_at > _CUT_SECONDS:
+            server.limit, server.cut_at = max(1.0, server.limit / 2), now
+        if lease.taken_at < server.failed_at:  # it failed together with one that was counted
+            return
+        server.failures, server.failed_at = server.failures + 1, now
+        longest = min(_LONGEST_BACKOFF, _BACKOFF * 2**server.failures)
+        wait = self._random.uniform(0, longest)
+        server.asks_to_wait = trouble.after is not None
+        server.free_at = now + max(wait, trouble.after or 0.0)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """One request to `server`: how it ended must be told by one of these methods."""
+
+    pool: ServerPool
+    server: Server
+    taken_at: float
+    counted: bool = True
+
+    def ended(self) -> None:
+        """The server answered."""
+        self.pool._release(self, None, worked=True)
+
+    def left(self) -> None:
+        """The reader left before the answer was complete."""
+        self.pool._release(self, None, worked=False)
+
+    def failed(self, trouble: ServerTrouble) -> None:
+        """The server did not answer."""
+        self.pool._release(self, trouble, worked=False)

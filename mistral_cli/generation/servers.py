@@ -1,0 +1,98 @@
+"""`--server URL`: the servers of a run, and the options that have no effect on them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mistral_cli.engines.selection import EngineSelection
+from mistral_cli.errors import UsageError, reason
+
+if TYPE_CHECKING:
+    from mistral_cli.engines.servers.backend import ConnectedServers
+    from mistral_cli.generation.options import TaskOptions
+    from mistral_cli.system.config import Config
+    from mistral_cli.system.reporter import Reporter
+
+_NONE = "none"
+
+
+def server_addresses(options: TaskOptions, config: Config) -> tuple[str, ...]:
+    """The addresses of the servers that answer; empty if this machine does.
+
+    An engine that is named with `--engine` answers itself, whatever the configuration has.
+    """
+    if options.server:
+        given = [each for each in options.server if each != _NONE]
+        return tuple(given) if len(given) == len(options.server) else ()
+    return () if options.engine else config.servers
+
+
+def find_servers(
+    addresses: tuple[str, ...],
+    options: TaskOptions,
+    config: Config,
+    reporter: Reporter,
+    env: Mapping[str, str] = os.environ,
+) -> ConnectedServers:
+    """Connect to the servers. Raises UsageError for options that they cannot have."""
+    _refuse_local_options(options)
+    from mistral_cli.engines.servers.backend import connect
+
+    key = server_key(config, env)
+    return connect(addresses, key, options.model, options.context_length, reporter)
+
+
+def server_key(config: Config, env: Mapping[str, str] = os.environ) -> str:
+    """The API key from the environment or the file; empty if there is none. Raises UsageError."""
+    if key := env.get(config.server_key_env, "").strip():
+        return _checked(key, config.server_key_env)
+    if not config.server_key_file:
+        return ""
+    path = Path(config.server_key_file).expanduser()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"cannot read the API key in {path}: {reason(error)}",
+            hint="Correct server_key_file in config.toml.",
+        ) from error
+    return _checked(text.strip(), str(path))
+
+
+def _checked(key: str, where: str) -> str:
+    """`key`, which is never part of a message."""
+    if not key.isascii() or not key.isprintable() or " " in key:
+        raise UsageError(
+            f"the API key in {where} has characters that no header can have",
+            hint="It must be one line of ASCII.",
+        )
+    return key
+
+
+def selection_of_servers(connected: ConnectedServers) -> EngineSelection:
+    """The selection of an engine that is elsewhere."""
+    names = ", ".join(each.client.name for each in connected.servers)
+    return EngineSelection(
+        connected.backend, f"named by --server: {names}", 0, "the servers compute"
+    )
+
+
+def _refuse_local_options(options: TaskOptions) -> None:
+    """Raise UsageError for options about loading a model, which the server has done."""
+    local = {
+        "--engine": options.engine not in (None, "auto"),
+        "--lora": bool(options.lora),
+        "--gpu-layers": not options.gpu_layers.automatic,
+        "--require-gpu": options.require_gpu,
+        "--threads": options.threads is not None,
+        "--lookup": getattr(options, "lookup", False),
+        "--draft-model": getattr(options, "draft_model", None) is not None,
+    }
+    if wrong := next((name for name, is_set in local.items() if is_set), None):
+        raise UsageError(
+            f"{wrong} is about loading a model, which the server has done already",
+            hint=f"Drop {wrong}, or start the server accordingly.",
+        )
