@@ -37,6 +37,7 @@ _PACKED_TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>{% endif %}"
 )
+_HIDDEN_TEMPLATE = "{# The server applies its own. #}"
 _PACKED_BYTES, _PACKED_BASE = 3, 16
 
 
@@ -53,7 +54,7 @@ class RemoteModel(GGUF):
     facts: Mapping[str, Any] = field(default_factory=dict)
     controls: Mapping[str, int] = field(default_factory=dict)
     detokenized: Callable[[Sequence[int]], str] | None = field(default=None, repr=False)
-    rendered: Callable[[Sequence[Mapping[str, Any]]], str] | None = field(default=None, repr=False)
+    rendered: Callable[[list[dict[str, Any]]], str] | None = field(default=None, repr=False)
     packed: bool = False
 
     @classmethod
@@ -67,7 +68,7 @@ class RemoteModel(GGUF):
         controls: Mapping[str, int],
         detokenized: Callable[[Sequence[int]], str],
         chat_template: str | None = None,
-        rendered: Callable[[Sequence[Mapping[str, Any]]], str] | None = None,
+        rendered: Callable[[list[dict[str, Any]]], str] | None = None,
         bos: int | None = None,
         eos: int | None = None,
         adds_bos: bool = False,
@@ -77,13 +78,14 @@ class RemoteModel(GGUF):
         `tokenizer` is its algorithm as a GGUF names it: `llama` puts a space before a text.
         """
         special = {"bos": bos, "eos": eos}
+        template = chat_template or (_HIDDEN_TEMPLATE if rendered else None)
         return cls._of(
             name,
             {
                 "server.context_length": context_length,
                 "tokenizer.ggml.model": tokenizer,
                 "tokenizer.ggml.add_bos_token": adds_bos,
-                **({"tokenizer.chat_template": chat_template} if chat_template else {}),
+                **({"tokenizer.chat_template": template} if template else {}),
                 **{
                     f"tokenizer.ggml.{role}_token_id": token
                     for role, token in special.items()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from mistral_cli.engines.hardware.memory import Memory
 from mistral_cli.engines.protocol import Backend, LoadOptions, Session
-from mistral_cli.engines.servers.balance import PATIENCE, Server, ServerPool
+from mistral_cli.engines.servers.balance import Patience, Server, ServerPool
 from mistral_cli.engines.servers.client import ServerClient, Timeouts
 from mistral_cli.engines.servers.facts import UNKNOWN_CONTEXT, Fields
 from mistral_cli.engines.servers.kinds import recognize
@@ -97,7 +97,7 @@ def connect(
     reporter: Reporter,
     *,
     timeouts: Timeouts | None = None,
-    patience: float = PATIENCE,
+    patience: Patience | None = None,
 ) -> ConnectedServers:
     """Find out about the servers at `urls`, and about the model `name` or the only one they have.
 
@@ -124,7 +124,7 @@ def connect(
         raise troubles[0]
     for each in troubles:
         reporter.warn(f"a server is left out: {each.message}")
-    return _together(servers, context_length, reporter, patience)
+    return _together(servers, context_length, reporter, patience or Patience())
 
 
 def _described(client: ServerClient, name: str | None) -> Server:
@@ -162,7 +162,7 @@ def _entry(client: ServerClient, listed: Sequence[Fields], name: str | None) -> 
 
 
 def _together(
-    servers: Sequence[Server], context_length: int | None, reporter: Reporter, patience: float
+    servers: Sequence[Server], context_length: int | None, reporter: Reporter, patience: Patience
 ) -> ConnectedServers:
     """The model of all servers. Raises UsageError if they do not have the same."""
     first, *others = servers
@@ -201,7 +201,7 @@ def _of_tokens(
     def detokenized(ids: Sequence[int]) -> str:
         return pool.call(lambda server: _tokenizer(server).detokenize(ids))
 
-    def rendered(turns: Sequence[Fields]) -> str:
+    def rendered(turns: list[dict[str, Any]]) -> str:
         return pool.call(lambda server: _renderer(server)(turns))
 
     return RemoteModel.of_tokens(
@@ -224,7 +224,7 @@ def _tokenizer(server: Server) -> ServerTokenizer:
     return server.facts.tokenizer
 
 
-def _renderer(server: Server) -> Callable[[Sequence[Fields]], str]:
+def _renderer(server: Server) -> Callable[[list[dict[str, Any]]], str]:
     assert server.facts.rendered
     return server.facts.rendered
 

@@ -24,14 +24,23 @@ if TYPE_CHECKING:
 Found = TypeVar("Found")
 
 _FIRST_LIMIT = 8.0  # of a server that does not tell how many requests it works on
-_BACKOFF, _LONGEST_BACKOFF = 0.25, 8.0  # seconds
 _CUT_SECONDS = 1.0  # requests that fail together halve a limit once
 _POLL_SECONDS = 0.5
-PATIENCE = 60.0
-"""Seconds for which all servers may fail before the work ends: restarting one takes a while."""
-
 MOST_TRIES = 8
 """How often one request is sent: it may be what makes servers fail."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """Seconds: for how long all servers may fail before the work ends, and the first pause.
+
+    Restarting a server takes a while. The pauses double up to `longest`, and each is a random part
+    of that, so that clients which failed together do not come back together.
+    """
+
+    seconds: float = 60.0
+    pause: float = 0.5
+    longest: float = 8.0
 
 
 @dataclass(eq=False)
@@ -44,6 +53,7 @@ class Server:
     limit: float = field(init=False)
     most: int = field(init=False)
     outstanding: int = 0
+    taken_at: float = 0.0
     answered: int = 0
     failures: int = 0
     failed_at: float = 0.0
@@ -70,13 +80,13 @@ class Server:
 class ServerPool:
     """The servers of a session; safe for several threads.
 
-    `patience` is for how many seconds all of them may fail. `warn` gets a message for people.
+    `warn` gets a message for people.
     """
 
     def __init__(
         self,
         servers: Sequence[Server],
-        patience: float = PATIENCE,
+        patience: Patience,
         warn: Callable[[str], None] = lambda _: None,
     ) -> None:
         self.servers, self.patience, self.warn = tuple(servers), patience, warn
@@ -99,8 +109,8 @@ class ServerPool:
                 now = time.monotonic()
                 ready = [each for each in self.servers if each.accepts(now)]
                 if ready:
-                    server = min(ready, key=lambda each: (each.outstanding, self._random.random()))
-                    server.outstanding += 1
+                    server = min(ready, key=lambda each: (each.outstanding, each.taken_at))
+                    server.outstanding, server.taken_at = server.outstanding + 1, now
                     return Lease(self, server, now)
                 later = [each.free_at - now for each in self.servers if each.free_at > now]
                 self._changed.wait(min([_POLL_SECONDS, *later]))
@@ -110,7 +120,8 @@ class ServerPool:
 
         Raises ServersGone, and the ServerTrouble of a request that keeps failing.
         """
-        for tries in range(1, MOST_TRIES + 1):
+        tries = 0
+        while True:
             with self._changed:
                 while not (ready := self._working()):
                     self._check()
@@ -121,12 +132,12 @@ class ServerPool:
                 found = work(server)
             except ServerTrouble as trouble:
                 lease.failed(trouble)
-                if tries == MOST_TRIES or self._closed:
+                tries += trouble.received and not trouble.overloaded
+                if tries >= MOST_TRIES or self._closed:
                     raise
             else:
                 lease.ended()
                 return found
-        raise AssertionError
 
     def _working(self) -> list[Server]:
         now = time.monotonic()
@@ -151,7 +162,7 @@ class ServerPool:
             raise ServersGone("the connection to the servers is closed", hint="Open it again.")
         usable = [each for each in self.servers if not each.unusable]
         waits = [each.free_at for each in usable if each.asks_to_wait]
-        patient_until = max([self._worked_at + self.patience, *waits])
+        patient_until = max([self._worked_at + self.patience.seconds, *waits])
         if usable and not all(each.failures for each in usable):
             return
         if usable and time.monotonic() < patient_until:
@@ -189,8 +200,8 @@ class ServerPool:
         if lease.taken_at < server.failed_at:  # it failed together with one that was counted
             return
         server.failures, server.failed_at = server.failures + 1, now
-        longest = min(_LONGEST_BACKOFF, _BACKOFF * 2**server.failures)
-        wait = self._random.uniform(0, longest)
+        pause = self.patience.pause * 2 ** min(server.failures - 1, 20)
+        wait = self._random.uniform(0, min(pause, self.patience.longest))
         server.asks_to_wait = trouble.after is not None
         server.free_at = now + max(wait, trouble.after or 0.0)
 

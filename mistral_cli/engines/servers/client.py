@@ -97,6 +97,7 @@ class ServerClient:
             base_url=self.url,
             headers=headers,
             follow_redirects=False,  # another host must not get the key
+            verify=self.url.startswith("https:"),  # reading the certificates takes 20 ms
             trust_env=not is_local,  # a proxy does not reach this machine's servers
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
         )
@@ -136,7 +137,7 @@ class ServerClient:
         A stream that ends without either its last event or an object that is `done` was cut: that
         is for the caller to see. Raises TimedOut at the `deadline` (of `time.monotonic`).
         """
-        size = 0
+        size, last = 0, time.monotonic()
 
         def counted() -> Generator[bytes, None, None]:
             nonlocal size
@@ -145,12 +146,15 @@ class ServerClient:
             ) as parts:
                 for part in parts:
                     size += len(part)
+                    if time.monotonic() - last > self.timeouts.first:
+                        raise self._trouble("it sends nothing but signs of life")
                     if size > most_bytes:
                         raise self._trouble("it sends more than was asked for, without an end")
                     yield part
 
         with contextlib.closing(counted()) as parts:
             for data in events(parts, self._trouble):
+                last = time.monotonic()
                 if data == b"[DONE]":
                     yield {"done": True}
                     return
@@ -187,7 +191,7 @@ class ServerClient:
                         stream.sent(self.timeouts.idle)
                 if stream.ended_by:  # a body that ends with its connection
                     raise self._ended(stream.ended_by)
-        except (self._library.HTTPError, self._library.InvalidURL, OSError) as error:
+        except (self._library.HTTPError, self._library.InvalidURL, OSError, RuntimeError) as error:
             late = deadline is not None and time.monotonic() >= deadline
             if stream and stream.ended_by:
                 raise self._ended(stream.ended_by) from None
@@ -235,7 +239,7 @@ class ServerClient:
     def _translated(self, error: Exception) -> Exception:
         library, message = self._library, first_line(error)
         if isinstance(error, library.ConnectTimeout):
-            return self._trouble("it does not accept a connection")
+            return _unsent(self._trouble("it does not accept a connection"))
         if isinstance(error, library.TimeoutException):
             return self._trouble("it does not reply")
         if isinstance(error, library.InvalidURL | library.UnsupportedProtocol):
@@ -246,8 +250,13 @@ class ServerClient:
                 hint="Check https and the certificate; SSL_CERT_FILE names one of your own.",
             )
         if isinstance(error, library.ConnectError):
-            return self._trouble(f"it cannot be reached: {message}")
+            return _unsent(self._trouble(f"it cannot be reached: {message}"))
         return self._trouble(f"the connection broke: {message}")
+
+
+def _unsent(trouble: ServerTrouble) -> ServerTrouble:
+    trouble.received = False
+    return trouble
 
 
 def events(parts: Iterator[bytes], trouble: Any) -> Iterator[bytes]:

@@ -115,6 +115,6 @@ class ServedFacts:
     slots: int | None = None
     tokenizer: ServerTokenizer | None = None
     chat_template: str | None = None
-    rendered: Callable[[Sequence[Fields]], str] | None = None
+    rendered: Callable[[list[dict[str, Any]]], str] | None = None
     scores: Literal["n_probs", "prompt_logprobs"] | None = None
     version: str = ""

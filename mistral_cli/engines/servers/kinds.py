@@ -192,7 +192,7 @@ def _describe_vllm(client: ServerClient, model: str, listed: Fields) -> ServedFa
         None,
         tokenizer,
         template,
-        None if template else lambda turns: rendered(json.dumps([dict(each) for each in turns])),
+        None if template else lambda turns: rendered(json.dumps(turns)),
         "prompt_logprobs",
         version,
     )

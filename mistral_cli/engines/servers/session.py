@@ -120,7 +120,8 @@ class RemoteSession(TimedSession):
     ) -> Generator[Event, None, None]:
         """The events of `ask`, which gets a server and a deadline, from one that answers."""
         total, deadline, passed_on = len(request.prompt_token_ids), None, False
-        for tries in range(1, MOST_TRIES + 1):
+        tries = 0
+        while True:
             lease = self._pool.take()
             if timeout is not None and deadline is None:
                 deadline = time.monotonic() + timeout
@@ -136,7 +137,8 @@ class RemoteSession(TimedSession):
                 if passed_on:
                     message = f"{trouble.message}, in the middle of an answer"
                     raise AnswerInterrupted(message, hint="Run the command again.") from trouble
-                if tries == MOST_TRIES:
+                tries += trouble.received and not trouble.overloaded
+                if tries >= MOST_TRIES:
                     raise
             except GeneratorExit:
                 lease.left()

@@ -29,11 +29,13 @@ _CONTEXT = re.compile(
 class ServerTrouble(EngineFailed):
     """A server did not answer a request; another server, or the same one later, may.
 
-    It is `overloaded` if it answers too many requests already. `after` is the number of seconds
-    that it asks us to wait.
+    It is `overloaded` if it answers too many requests already, and has not `received` a request if
+    it could not be reached: neither is a fault of the request. `after` is the number of seconds
+    that the server asks us to wait.
     """
 
     overloaded = False
+    received = True
     after: float | None = None
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mistral_cli.errors import ContextExceeded, ModelUnusable
+from mistral_cli.errors import ContextExceeded, MistralCliError, ModelUnusable, ServersGone
 from mistral_cli.models.chat import Message, merge_turns
 from mistral_cli.models.chat.jinja_process import MOST_CHARACTERS
 from mistral_cli.models.chat.skeleton import Rendering, TemplateFailed, skeleton
 from mistral_cli.models.gguf.model import MAX_TEMPLATE_BYTES
 from mistral_cli.models.gguf.token_text import token_text
+from mistral_cli.models.remote import RemoteModel
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat.reasoning import Reasoning
@@ -79,16 +80,13 @@ def _render(messages: Sequence[Message], model: GGUF, variables: Mapping[str, An
         if len(source.encode("utf-8", "replace")) > MAX_TEMPLATE_BYTES:
             raise TemplateFailed(f"it has more than {MAX_TEMPLATE_BYTES} bytes")
         turns = [Message(m.role, _with_place(m.content, n)) for n, m in enumerate(messages)]
-        rendered = skeleton(
-            source,
-            Rendering(
-                list(_variants(turns)),
-                {**template_values(model), "add_generation_prompt": True, **variables},
-                needed="".join(
-                    _PLACE.findall("".join(t.content for t in turns if t.role != "assistant"))
-                ),
-            ),
-        )
+        asked = "".join(turn.content for turn in turns if turn.role != "assistant")
+        needed = "".join(_PLACE.findall(asked))
+        if isinstance(model, RemoteModel) and model.rendered:
+            rendered = _rendered_by_server(turns, model.rendered, needed)
+        else:
+            values = {**template_values(model), "add_generation_prompt": True, **variables}
+            rendered = skeleton(source, Rendering(list(_variants(turns)), values, needed=needed))
         copies = Counter(_PLACE.findall(rendered))
         if any(count > _MOST_COPIES for count in copies.values()):
             raise TemplateFailed("it repeats the text")
@@ -99,6 +97,24 @@ def _render(messages: Sequence[Message], model: GGUF, variables: Mapping[str, An
             hint="Use --raw with a prompt of your own, or another file of this model.",
         ) from error
     return rendered
+
+
+def _rendered_by_server(
+    turns: Sequence[Message], render: Callable[[list[dict[str, Any]]], str], needed: str
+) -> str:
+    """The output of a template that a server does not show, but applies."""
+    problem = "it leaves a text out"
+    for variant in _variants(turns):
+        try:
+            rendered = render(variant)
+        except ServersGone:
+            raise
+        except MistralCliError as error:
+            problem = error.message
+            continue
+        if all(place in rendered for place in needed):
+            return rendered
+    raise TemplateFailed(problem)
 
 
 def _with_place(content: str, number: int) -> str:
