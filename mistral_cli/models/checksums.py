@@ -17,13 +17,13 @@ from mistral_cli.models.gguf.checks import ANOTHER, DAMAGED
 from mistral_cli.models.gguf.split import first_path, missing_part, part_paths
 from mistral_cli.models.gguf.weights import damaged_tensor
 from mistral_cli.models.remote import RemoteModel
-from mistral_cli.models.store import StoredFile, unchanged_access_time
 from mistral_cli.system.config import cache_dir
-from mistral_cli.system.files import write_atomically
+from mistral_cli.system.files import unchanged_access_time, write_atomically
 from mistral_cli.system.strict_json import read_object
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.store import StoredFile
     from mistral_cli.system.reporter import Reporter
 
 _CHUNK = 1 << 22

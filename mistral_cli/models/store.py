@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from mistral_cli.errors import MistralCliError, ModelNotAvailable, ModelUnusable
+from mistral_cli.errors import MistralCliError, ModelNotAvailable
 from mistral_cli.models.catalog import ALIASES, find_built_in
-from mistral_cli.models.gguf.kinds import other_kind
 from mistral_cli.models.gguf.split import (
     first_part,
     first_path,
     missing_part,
-    open_model,
     part_paths,
     parts_here,
 )
+from mistral_cli.models.header_cache import HeaderCache
 from mistral_cli.models.hub.cache import CachedFile, cached_ggufs
 from mistral_cli.models.hub.leftovers import find_leftovers
 from mistral_cli.models.references import parse_reference
@@ -35,7 +33,6 @@ from mistral_cli.models.sources import (
 )
 
 if TYPE_CHECKING:
-    from mistral_cli.models.gguf import GGUF
     from mistral_cli.system.config import Config
 
 Storage = Literal["hub cache", "our cache", "user's file"]
@@ -86,10 +83,12 @@ def list_models(config: Config) -> list[ListedModel]:
     stored = stored_files(config)
     if config.model not in [*names, *(file.name for file in stored)]:
         names[config.model] = None
-    named = [_named(name, config) for name in names]
+    headers = HeaderCache()
+    named = [_named(name, config, headers) for name in names]
     known = {model.path for model in named}
     others = [files for files in _by_model(stored) if first_path(files[0].path) not in known]
-    unnamed = filter(None, (_unnamed(files, config) for files in others))
+    unnamed = list(filter(None, (_unnamed(files, config, headers) for files in others)))
+    headers.save()
     return [*named, *unnamed, *_unfinished(names, config)]
 
 
@@ -164,18 +163,7 @@ def locate_model(reference: str, config: Config) -> Path:
     )
 
 
-@contextmanager
-def unchanged_access_time(path: Path) -> Iterator[None]:
-    """Restore the file's access time after the block, so that reading it does not count as use."""
-    before = path.stat()
-    try:
-        yield
-    finally:
-        with suppress(OSError):  # the file belongs to another user
-            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
-
-
-def _named(name: str, config: Config) -> ListedModel:
+def _named(name: str, config: Config, headers: HeaderCache) -> ListedModel:
     default = name == config.model
     try:
         source = parse_reference(name, config)
@@ -183,7 +171,9 @@ def _named(name: str, config: Config) -> ListedModel:
     except MistralCliError as error:
         return ListedModel(name=name, source=f"unusable: {error.message}", default=default)
     quantization, description = source.quantization, source.describe()
-    model = _listed(name, description, path, quantization, default=default) if path else None
+    model = (
+        _listed(name, description, path, quantization, headers, default=default) if path else None
+    )
     model = model or ListedModel(
         name=name, source=description, quantization=quantization, default=default
     )
@@ -191,7 +181,9 @@ def _named(name: str, config: Config) -> ListedModel:
     return replace(model, verified=built_in.is_pinned or bool(model.path)) if built_in else model
 
 
-def _unnamed(files: Sequence[StoredFile], config: Config) -> ListedModel | None:
+def _unnamed(
+    files: Sequence[StoredFile], config: Config, headers: HeaderCache
+) -> ListedModel | None:
     """Return the line of a file, or of the parts of a model."""
     file, *_ = files
     reference, at, revision = file.name.partition("@")
@@ -206,7 +198,7 @@ def _unnamed(files: Sequence[StoredFile], config: Config) -> ListedModel | None:
             quantization=quantization,
             default=default,
         )
-    return _listed(name, file.storage, path, quantization, default=default)
+    return _listed(name, file.storage, path, quantization, headers, default=default)
 
 
 def _unfinished(names: Iterable[str], config: Config) -> list[ListedModel]:
@@ -221,7 +213,13 @@ def _unfinished(names: Iterable[str], config: Config) -> list[ListedModel]:
 
 
 def _listed(
-    name: str, source: str, path: Path, quantization: str | None, *, default: bool
+    name: str,
+    source: str,
+    path: Path,
+    quantization: str | None,
+    headers: HeaderCache,
+    *,
+    default: bool,
 ) -> ListedModel | None:
     """Return the line of an existing file, or None if it was removed in the meantime."""
     try:
@@ -236,30 +234,18 @@ def _listed(
                 quantization=quantization,
                 default=default,
             )
-        state = path.stat()
+        state, facts = path.stat(), headers.facts(path)
     except OSError:
         return None
-    header = _header(path)
-    kind = other_kind(header) if header else None
-    if not quantization and header and header.tensors and not kind:
-        quantization = header.quantization
     return ListedModel(
         name=name,
-        source=f"{source}: {kind.name}" if kind else source,
+        source=f"{source}: {facts.kind}" if facts.kind else source,
         path=path,
         size=size,
-        quantization=quantization,
+        quantization=quantization or facts.quantization,
         last_used=datetime.fromtimestamp(int(state.st_atime), UTC),
         default=default,
     )
-
-
-def _header(path: Path) -> GGUF | None:
-    try:
-        with unchanged_access_time(path):
-            return open_model(path, lambda _: None)
-    except (OSError, ModelNotAvailable, ModelUnusable):
-        return None
 
 
 def _in_hub_cache(file: CachedFile) -> StoredFile:

@@ -85,6 +85,17 @@ def atomic_writer(path: Path, temporary: Path) -> Iterator[BinaryIO]:
     sync_folder(path.parent)
 
 
+@contextlib.contextmanager
+def unchanged_access_time(path: Path) -> Iterator[None]:
+    """Restore the file's access time after the block, so that reading it does not count as use."""
+    before = path.stat()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the file belongs to another user
+            os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
 def sync_folder(folder: Path) -> None:
     """Make files created, renamed or deleted in `folder` survive a power cut, if possible."""
     with contextlib.suppress(OSError):

@@ -103,10 +103,15 @@ def cache_folder() -> Path:
 
 def repo_folder(repo: str) -> Path:
     """Return the folder of one repository in the cache."""
-    with hub_call(repo):
-        from huggingface_hub.file_download import repo_folder_name
+    return cache_folder() / f"models--{repo.replace('/', '--')}"
 
-        return cache_folder() / repo_folder_name(repo_id=repo, repo_type="model")
+
+def file_in_cache(repo: str, filename: str, revision: str | None) -> Path | None:
+    """Return the file of a revision (a branch or a commit; None: main), if it is in the cache."""
+    folder = repo_folder(repo)
+    commit = _read_ref(folder / "refs" / (revision or "main")) or revision
+    path = folder / "snapshots" / commit / filename if commit else None
+    return path if path and path.is_file() else None
 
 
 def repo_of(folder: Path) -> str:

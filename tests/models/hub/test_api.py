@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import logging
@@ -22,7 +23,7 @@ from support.hub_server import COMMIT, HubServer
 from support.program import Result
 from support.terminals import TerminalStream, make_terminal, shown
 
-from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
 from mistral_cli.models.hub.api import (
     cached_filenames,
     cached_path,
@@ -302,3 +303,14 @@ def test_imports_nothing_heavy() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (result.stdout.strip(), result.stderr) == ("[]", "")
+
+
+@pytest.mark.parametrize("name", ["../" * 8 + "etc/hostname", "/etc/hostname"])
+def test_no_file_outside_the_cache_is_found(server: HubServer, name: str) -> None:
+    download()
+    with contextlib.suppress(MistralCliError):
+        assert cached_path(REPO, name) is None
+    with contextlib.suppress(MistralCliError):
+        assert cached_path(REPO, "hostname", "../" * 8 + "etc") is None
+    with contextlib.suppress(MistralCliError):
+        assert cached_path("../..", FILE) is None

@@ -88,7 +88,8 @@ def _header(reference: str, config: Config, reporter: Reporter) -> tuple[bool, G
     from mistral_cli.models.lookup import read_remote_header
     from mistral_cli.models.references import parse_reference
     from mistral_cli.models.sources import HubFile, HubRepo
-    from mistral_cli.models.store import locate_model, unchanged_access_time
+    from mistral_cli.models.store import locate_model
+    from mistral_cli.system.files import unchanged_access_time
 
     source = parse_reference(reference, config)
     if isinstance(source, HubFile | HubRepo) and not source.locate():
@@ -131,7 +132,8 @@ def _fit(adapter: Adapter, config: Config) -> str:
     """Return "yes", or why the adapter does not fit the default model, or why that is unknown."""
     from mistral_cli.errors import MistralCliError
     from mistral_cli.models.gguf import read_gguf
-    from mistral_cli.models.store import locate_model, unchanged_access_time
+    from mistral_cli.models.store import locate_model
+    from mistral_cli.system.files import unchanged_access_time
 
     try:
         path = locate_model(config.model, config)
