@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -75,29 +75,38 @@ def is_worse(record: Record, earlier: Record) -> bool:
     return record["error"] is not None or len(failed_checks(record)) > len(failed_checks(earlier))
 
 
-def kept_note(records: Sequence[Record]) -> str:
-    """The note about new results that were worse than the earlier answers, which stay."""
-    rows = "1 row keeps its" if len(records) == 1 else f"{len(records):,} rows keep their"
-    failures = sum(record["error"] is not None for record in records)
-    why = f"failed for {failures:,} and is worse for {len(records) - failures:,}"
-    if failures in (0, len(records)):
+def kept_note(count: int, failures: int) -> str:
+    """The note about `count` new results, some of them failures, worse than the earlier answers."""
+    rows = "1 row keeps its" if count == 1 else f"{count:,} rows keep their"
+    why = f"failed for {failures:,} and is worse for {count - failures:,}"
+    if failures in (0, count):
         why = "failed" if failures else "fails more checks"
     return f"{rows} earlier answer: the new one {why}"
 
 
-def checks_table(records: Iterable[Record]) -> list[str]:
-    """One line for each kind of failed check: how many rows have it, and some of them."""
-    rows: dict[str, list[str]] = {}
-    for record in records:
+class FailedChecks:
+    """Counts the rows with each kind of failed check, and keeps the ids of the first."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[str, tuple[int, list[str]]] = {}
+
+    def add(self, record: Record) -> None:
+        """Count an answer."""
         for name in failed_checks(record):
-            rows.setdefault(name, []).append(str(record.get("id", "")))
-    kinds = sorted(rows.items(), key=lambda kind: len(kind[1]), reverse=True)
-    return [_line(name, ids) for name, ids in kinds]
+            count, ids = self._kinds.get(name, (0, []))
+            if count < _NAMED:
+                ids.append(str(record.get("id", "")))
+            self._kinds[name] = count + 1, ids
+
+    def table(self) -> list[str]:
+        """One line for each kind of failed check: how many rows have it, and some of them."""
+        kinds = sorted(self._kinds.items(), key=lambda kind: kind[1][0], reverse=True)
+        return [_line(name, count, ids) for name, (count, ids) in kinds]
 
 
-def _line(name: str, ids: Sequence[str]) -> str:
-    count = f"{len(ids):,} rows have" if len(ids) > 1 else "1 row has"
+def _line(name: str, count: int, ids: Sequence[str]) -> str:
+    rows = f"{count:,} rows have" if count > 1 else "1 row has"
     what = _WHAT.get(name, f"a failed check of {name}")
-    shown = ", ".join(on_one_line(each)[:_LONGEST_ID] for each in ids[:_NAMED])
-    more = f" and {len(ids) - _NAMED:,} more" if len(ids) > _NAMED else ""
-    return f"{count} {what}: {shown}{more}"
+    shown = ", ".join(on_one_line(each)[:_LONGEST_ID] for each in ids)
+    more = f" and {count - _NAMED:,} more" if count > _NAMED else ""
+    return f"{rows} {what}: {shown}{more}"

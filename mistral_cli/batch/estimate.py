@@ -7,23 +7,33 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from mistral_cli.batch.capacity import plan_batch, shared_prefix
 from mistral_cli.batch.report.table import count, quantity, timings_of
 from mistral_cli.engines.isolated.handle import EngineProcess
-from mistral_cli.engines.loader import open_session
+from mistral_cli.engines.loader import open_session, open_tokenizer
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import collect
 from mistral_cli.generation.checking.rules import PlannedCheck, planned_fields
-from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
+from mistral_cli.generation.planner import (
+    SHORT_PROMPT,
+    PreparedRequest,
+    RequestPlanner,
+    short_budget,
+)
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.capacity import BatchPlan
     from mistral_cli.batch.formats import Record
+    from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import RowPrompts, WorkItem
-    from mistral_cli.batch.resume import ResumePlan
+    from mistral_cli.batch.stream import WorkStream
     from mistral_cli.engines.types import Request
+    from mistral_cli.generation.config import RunConfig
     from mistral_cli.system.reporter import Reporter
 
 _SAMPLE_TOKENS = 16
+
+# Counting the tokens of a row takes a request of the tokenizer: 0.3 ms in llama.cpp.
+_COUNTED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -86,55 +96,125 @@ class BatchEstimate:
 
 def estimate_batch(
     prompts: RowPrompts,
-    plan: BatchPlan,
-    resume: ResumePlan,
-    todo: Sequence[WorkItem],
+    config: RunConfig,
+    stream: WorkStream,
+    options: BatchOptions,
     existing: Iterable[Record],
-    orphans: int,
     reporter: Reporter,
 ) -> BatchEstimate:
-    """Count rows and tokens; the speed is that of `existing` results, or of a short sample."""
-    planner, requests, would_fail = plan.planner, list[PreparedRequest](), 0
-    checks: dict[PlannedCheck, None] = {}  # those of all rows, each once
-    for item in todo:
-        try:
-            row_planner = replace(planner, builder=prompts.builder_of(item.row))
-            job = row_planner.job(row_planner.config.render(item.built_prompt()))
-            rules_of = prompts.task.strategy.rules_of(job, row_planner)
-            checks |= dict.fromkeys(rules_of(job.requests[0]).planned())
-            requests += job.requests
-        except MistralCliError as error:
-            would_fail += 1
-            reporter.info(f"{item.row.id} would fail: {error.message}")
-    prompt_tokens = sum(request.prompt_tokens for request in requests)
-    speed = _speed_of(existing) or _sampled_speed(requests, planner, reporter)
-    seconds, basis = (None if requests else 0.0), ""
+    """Count rows and tokens; the speed is that of `existing` results, or of a short sample.
+
+    The tokens of the first rows are counted, and those of long ones. Of other rows only the bytes
+    are: their tokens are estimated by those of the rows that were counted.
+    """
+    first = stream.head()
+    plan = plan_batch(prompts, config, first, options, reporter, more=not stream.ended)
+    with open_tokenizer(config.selection.backend, config.model) as tokenizer:
+        planner = replace(plan.planner, tokenize=tokenizer.tokenize)
+        planner = replace(planner, shared_prefix=shared_prefix(prompts, planner, first))
+        counts = _Counts(prompts, planner, reporter)
+        for item in stream.items():
+            counts.add(item)
+    speed = _speed_of(existing) or _sampled_speed(counts.first, planner, reporter)
+    seconds, basis = (None if counts.requests else 0.0), ""
     if speed:
         generates = prompts.task.strategy.generates
-        answer_tokens = len(requests) * speed.answer_tokens if generates else 0
-        seconds = prompt_tokens / speed.prefill + answer_tokens / speed.generation
-    if speed and requests:
+        answer_tokens = counts.requests * speed.answer_tokens if generates else 0
+        seconds = counts.prompt_tokens / speed.prefill + answer_tokens / speed.generation
+    if speed and counts.requests:
         basis = "at most, measured on the first row"
         if speed.from_earlier_rows:
             basis = "at the speed of earlier rows"
-        merges = plan.in_chunks and prompts.task.strategy.asks_about_answers
+        merges = counts.in_chunks and prompts.task.strategy.asks_about_answers
         extra = "; merging the summaries takes extra time" if merges else ""
         basis = f"{basis}, one row at a time{extra}"
     return BatchEstimate(
-        rows=len(resume.todo) + len(resume.done) + len(resume.failed),
-        done=len(resume.done),
-        failed_before=len(resume.failed),
-        orphaned=orphans,
-        to_do=len(todo),
-        would_fail=would_fail,
-        requests=len(requests),
-        prompt_tokens=prompt_tokens,
-        context_length=planner.load.context_length,
+        rows=stream.rows,
+        done=stream.done,
+        failed_before=stream.failed,
+        orphaned=stream.orphans,
+        to_do=stream.to_do,
+        would_fail=counts.would_fail,
+        requests=counts.requests,
+        prompt_tokens=counts.prompt_tokens,
+        context_length=max(planner.load.context_length, counts.context_length),
         parallel=plan.parallel,
-        checks=tuple(checks),
+        checks=tuple(counts.checks),
         estimated_seconds=seconds,
         basis=basis,
     )
+
+
+class _Counts:
+    """Counts requests and tokens, a row at a time."""
+
+    def __init__(self, prompts: RowPrompts, planner: RequestPlanner, reporter: Reporter) -> None:
+        self.requests = self.would_fail = self.context_length = 0
+        self.in_chunks = False
+        self.first: PreparedRequest | None = None
+        self.checks: dict[PlannedCheck, None] = {}  # those of all counted rows, each once
+        self._prompts, self._planner, self._reporter = prompts, planner, reporter
+        self._rows = self._tokens = self._counted_size = self._size = 0
+        self._requests_of_short = 0  # the number of requests about a text that is not split
+        self._around: int | None = None  # a bound of the tokens around a text that is inserted
+        self._room = 0
+
+    def add(self, item: WorkItem) -> None:
+        """Count an item, or only its size if it certainly fits and enough have been counted."""
+        self._rows += 1
+        try:
+            if self._rows > _COUNTED_ROWS and self._is_short(item):
+                self.requests += self._requests_of_short
+                self._size += item.size
+            else:
+                self._count(item)
+        except MistralCliError as error:
+            self.would_fail += 1
+            self._reporter.info(f"{item.row.id} would fail: {error.message}")
+
+    def _is_short(self, item: WorkItem) -> bool:
+        """Whether a bound of its tokens shows that its prompt fits. Raises the row's error."""
+        if not self._requests_of_short:
+            return False
+        if self._around is not None and item.size and not item.row.conversation:
+            bound = self._around + len(item.row.text.encode("utf-8", "surrogatepass"))
+            if bound <= min(SHORT_PROMPT, self._room):
+                return True
+        prompt, planner = self._prompts.of(item), self._planner
+        builder, strategy = self._prompts.builder_of(item.row), self._prompts.task.strategy
+        rendered = planner.config.render(prompt)
+        return short_budget(builder, planner.config, strategy, rendered) is not None
+
+    @property
+    def prompt_tokens(self) -> int:
+        """The tokens of all prompts, estimated where they were not counted."""
+        if not self._size:
+            return self._tokens
+        return round(self._tokens * (1 + self._size / max(self._counted_size, 1)))
+
+    def _count(self, item: WorkItem) -> None:
+        prompts, planner = self._prompts, self._planner
+        strategy = prompts.task.strategy
+        planner = replace(planner, builder=prompts.builder_of(item.row))
+        chunked = planner.chunk(planner.config.render(prompts.of(item)))
+        if all(map(planner.fits, chunked.prompts)):
+            needed = min(strategy.context_needed(planner, chunked), planner.config.longest)
+            self.context_length = max(self.context_length, needed)
+            planner = planner.with_load(context_length=max(needed, planner.load.context_length))
+        job = planner.job_of(chunked)
+        rules = strategy.rules_of(job, planner)(job.requests[0])
+        self.checks |= dict.fromkeys(rules.planned())
+        self.requests += len(job.requests)
+        self.in_chunks = self.in_chunks or len(job.requests) > 1
+        self.first = self.first or job.requests[0]
+        self._tokens += sum(request.prompt_tokens for request in job.requests)
+        self._counted_size += item.size
+        if not job.split and not self._requests_of_short:
+            self._requests_of_short = len(job.requests)
+            if self._prompts.inserts_text and not self._prompts.fills_text:
+                text = item.row.text.encode("utf-8", "surrogatepass")
+                self._around = planner.config.render(job.prompt).most_tokens - len(text)
+                self._room = planner.room(job.prompt)
 
 
 def _speed_of(records: Iterable[Record]) -> Speed | None:
@@ -161,12 +241,12 @@ def _speed_of(records: Iterable[Record]) -> Speed | None:
 
 
 def _sampled_speed(
-    requests: Sequence[PreparedRequest], planner: RequestPlanner, reporter: Reporter
+    first: PreparedRequest | None, planner: RequestPlanner, reporter: Reporter
 ) -> Speed | None:
     """Measure a few tokens of the first row, as there are no earlier rows."""
-    if not requests:
+    if first is None:
         return None
-    config, first = planner.config, requests[0]
+    config = planner.config
     max_tokens = min(first.request.max_tokens, _SAMPLE_TOKENS)
     request: Request = replace(first.request, grammar=None, max_tokens=max_tokens)
     reporter.status("measuring the speed …")

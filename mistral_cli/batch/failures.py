@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
 
 _NUMBER = re.compile(r"\d[\d,.]*")
-_MAX_KINDS = 10
+_MAX_KINDS, _MOST_KINDS = 10, 1000  # shown, counted
 _ID_WIDTH, _MESSAGE_WIDTH = 32, 100
 
 
@@ -50,21 +50,48 @@ def group_failures(records: Iterable[Record]) -> list[list[Record]]:
     return sorted(groups.values(), key=len, reverse=True)
 
 
-def failures_table(records: Iterable[Record]) -> list[str]:
-    """Return lines with one row of each kind of failure and its message, for ten kinds at most."""
-    groups = group_failures(records)
-    listed = groups[:_MAX_KINDS]
-    ids = [_in_a_line(str(group[0].get("id", ""))) for group in listed]
-    width = min(max(map(cell_len, ids), default=0), _ID_WIDTH)
-    lines: list[str] = []
-    for name, group in zip(ids, listed, strict=True):
-        message = _truncated(_beside(name, _in_a_line(message_of(group[0]))), _MESSAGE_WIDTH)
-        lines.append(f"{set_cell_size(_end_of(name, width), width)}  {message}")
-        if len(group) > 1:
-            lines.append(f"{'':{width}}  … and {len(group) - 1:,} more: the same")
-    if rest := sum(map(len, groups[_MAX_KINDS:])):
-        lines.append(f"… and {rest:,} more failed rows, for other reasons")
-    return lines
+class FailureCounts:
+    """Counts the failed rows of each kind, and keeps the first."""
+
+    def __init__(self) -> None:
+        self._kinds: dict[tuple[Any, str], tuple[int, Record]] = {}
+        self._others = 0  # of kinds that were dropped
+
+    def add(self, record: Record) -> None:
+        """Count a record, if its row failed."""
+        if is_failed(record):
+            kind = code_of(record), _kind(record)
+            count, first = self._kinds.get(kind, (0, _brief(record)))
+            self._kinds[kind] = count + 1, first
+            if len(self._kinds) > _MOST_KINDS:
+                self._drop_rare()
+
+    def table(self) -> list[str]:
+        """Return lines with one row of each kind and its message, for ten kinds at most."""
+        kinds = sorted(self._kinds.values(), key=lambda kind: kind[0], reverse=True)
+        listed = kinds[:_MAX_KINDS]
+        ids = [_in_a_line(str(first.get("id", ""))) for _, first in listed]
+        width = min(max(map(cell_len, ids), default=0), _ID_WIDTH)
+        lines: list[str] = []
+        for name, (count, first) in zip(ids, listed, strict=True):
+            message = _truncated(_beside(name, _in_a_line(message_of(first))), _MESSAGE_WIDTH)
+            lines.append(f"{set_cell_size(_end_of(name, width), width)}  {message}")
+            if count > 1:
+                lines.append(f"{'':{width}}  … and {count - 1:,} more: the same")
+        if rest := self._others + sum(count for count, _ in kinds[_MAX_KINDS:]):
+            lines.append(f"… and {rest:,} more failed rows, for other reasons")
+        return lines
+
+    def _drop_rare(self) -> None:
+        """Keep half of the kinds, the most frequent: a million rows may each fail differently."""
+        kinds = sorted(self._kinds.items(), key=lambda kind: kind[1][0], reverse=True)
+        self._kinds = dict(kinds[: _MOST_KINDS // 2])
+        self._others += sum(count for _, (count, _) in kinds[_MOST_KINDS // 2 :])
+
+
+def _brief(record: Record) -> Record:
+    """Return the part of a record that the table shows."""
+    return {key: record.get(key) for key in ("id", "source", "error")}
 
 
 def _kind(record: Record) -> str:

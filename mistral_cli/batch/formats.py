@@ -6,8 +6,11 @@ import contextlib
 import json
 import time
 from collections.abc import Mapping
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+import msgspec
+
+from mistral_cli.batch.checks import failed_checks
 from mistral_cli.checks.check import check_fields
 from mistral_cli.errors import ExitCode, MistralCliError
 from mistral_cli.generation.answer import Result, adapter_fields, answer_fields, server_fields
@@ -85,8 +88,30 @@ def failure_record(
     }
 
 
+class LineSummary(NamedTuple):
+    """What the index of a results file keeps of a line; `flawed` is an answer's failed check."""
+
+    key: str
+    id: str
+    source: str
+    failed: bool
+    flawed: bool
+
+    @classmethod
+    def of(cls, record: Record) -> Self:
+        """Return the summary of the line that holds `record`."""
+        source, failed = str(record.get("source") or ""), record["error"] is not None
+        return cls(record["key"], str(record["id"]), source, failed, bool(failed_checks(record)))
+
+
 class LineFormat(Protocol):
     """Converts records to the lines of a results file and back."""
+
+    def summary(self, raw: bytes) -> LineSummary | None:
+        """Return the summary of a line as this program writes it, ten times as fast as `decode`.
+
+        None for any other line: one that people edited, or that is damaged.
+        """
 
     def encode(self, record: Record) -> dict[str, Any]:
         """Return the line for a record."""
@@ -97,12 +122,47 @@ class LineFormat(Protocol):
         The record has at least "id", "key" and "error".
         """
 
-    def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
-        """Return the line with the id and source that `row` has now."""
+    def rename(self, line: dict[str, Any], row_id: str, source: str) -> dict[str, Any]:
+        """Return the line with the id and source that its row has now."""
+
+
+class _Check(msgspec.Struct, gc=False):
+    name: str
+    ok: bool
+
+
+class _NativeLine(msgspec.Struct, gc=False):
+    id: str
+    key: str
+    error: Any
+    source: str = ""
+    checks: list[_Check] = []
+
+
+class _OpenAILine(msgspec.Struct, gc=False):
+    id: str
+    custom_id: str
+    error: Any
+
+
+# 0.8 µs for a line of 700 bytes, all other keys skipped; orjson takes 1.8 µs, json 9.
+_native, _openai = msgspec.json.Decoder(_NativeLine), msgspec.json.Decoder(_OpenAILine)
 
 
 class NativeFormat:
     """The program's own format: a line is a record."""
+
+    def summary(self, raw: bytes) -> LineSummary | None:
+        """See LineFormat."""
+        try:
+            line = _native.decode(raw)
+            raw.isascii() or raw.decode()  # msgspec does not check texts that it skips
+        except ValueError:
+            return None
+        if not line.key:
+            return None
+        flawed = any(not each.ok for each in line.checks)
+        return LineSummary(line.key, line.id, line.source, line.error is not None, flawed)
 
     def encode(self, record: Record) -> dict[str, Any]:
         """Return the record as a dict."""
@@ -114,13 +174,25 @@ class NativeFormat:
         is_record = isinstance(key, str) and key and {"id", "error"} <= line.keys()
         return line if is_record else None
 
-    def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+    def rename(self, line: dict[str, Any], row_id: str, source: str) -> dict[str, Any]:
         """Replace id and source."""
-        return {**line, "id": row.id, "source": row.source}
+        return {**line, "id": row_id, "source": source}
 
 
 class OpenAIFormat:
     """The format of OpenAI's Batch API: a response that contains a chat completion."""
+
+    def summary(self, raw: bytes) -> LineSummary | None:
+        """See LineFormat."""
+        try:
+            line = _openai.decode(raw)
+            raw.isascii() or raw.decode()
+        except ValueError:
+            return None
+        key = line.id.removeprefix(_ID_PREFIX)
+        if not key or key == line.id:
+            return None
+        return LineSummary(key, line.custom_id, "", line.error is not None, flawed=False)
 
     def encode(self, record: Record) -> dict[str, Any]:
         """Return a line with either a response or an error."""
@@ -155,9 +227,9 @@ class OpenAIFormat:
             }
         return record
 
-    def rename(self, line: dict[str, Any], row: Row) -> dict[str, Any]:
+    def rename(self, line: dict[str, Any], row_id: str, source: str) -> dict[str, Any]:  # noqa: ARG002
         """Replace custom_id."""
-        return {**line, "custom_id": row.id}
+        return {**line, "custom_id": row_id}
 
 
 def format_of(file: IO[bytes]) -> LineFormat:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,17 +41,19 @@ class RowHighlights:
 
     path: Path
     prompts: RowPrompts
-    items: Sequence[WorkItem]
     _records: dict[str, Record] = field(default_factory=dict)
+    _shown: dict[str, WorkItem] = field(default_factory=dict)
+    _size: int = 0
+    _is_full: bool = False
 
-    def __post_init__(self) -> None:
-        """Choose the rows: the first ones, as many as a browser can show."""
-        self._shown: dict[str, WorkItem] = {}
-        size = 0
-        for item in self.items[:_MAX_ROWS]:
-            size += len(item.row.text)
-            if self._shown and size > _MAX_TEXT:
-                break
+    def see(self, items: Iterable[WorkItem]) -> None:
+        """Choose the rows to show: the first ones, as many as a browser can show."""
+        for item in items:
+            self._size += len(item.row.text)
+            too_large = bool(self._shown) and self._size > _MAX_TEXT
+            self._is_full = self._is_full or too_large or len(self._shown) >= _MAX_ROWS
+            if self._is_full:
+                return
             self._shown[item.row.id] = item
 
     def keep(self, record: Record) -> None:
@@ -60,8 +62,11 @@ class RowHighlights:
         if item and record.get("key") == item.key:
             self._records[item.row.id] = record
 
-    def write(self, existing: Iterable[Record], facts: Mapping[str, str]) -> None:
-        """Write the page, also with the `existing` records. Raises MistralCliError."""
+    def write(self, existing: Iterable[Record], facts: Mapping[str, str], total: int) -> None:
+        """Write the page, also with the `existing` records; `total` is the number of rows.
+
+        Raises MistralCliError.
+        """
         for each in existing:
             self.keep(each)
         page = HighlightsPage(self.path)
@@ -74,7 +79,7 @@ class RowHighlights:
                 failed += 1
             elif extraction := _extraction(record):
                 page.sections.append(self._section(item, record, extraction))
-        page.write(facts, self._notes(len(page.sections), failed))
+        page.write(facts, self._notes(len(page.sections), failed, total))
 
     def _section(self, item: WorkItem, record: Record, extraction: Extraction) -> Section:
         spec = self.prompts.builder.spec
@@ -84,9 +89,9 @@ class RowHighlights:
         warnings = [str(each) for each in listed] if isinstance(listed, list) else []
         return Section.of(item.row.id, text, extraction, spec.schema, warnings)
 
-    def _notes(self, shown: int, failed: int) -> list[str]:
+    def _notes(self, shown: int, failed: int, total: int) -> list[str]:
         """Say which rows the page does not show."""
-        total, left_out = len(self.items), len(self.items) - len(self._shown)
+        left_out = total - len(self._shown)
         missing = len(self._shown) - shown - failed
         reasons = [f"{failed:,} failed"] if failed else []
         reasons += [f"{missing:,} have no result yet"] if missing else []

@@ -15,7 +15,7 @@ from mistral_cli.batch.formats import format_of
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import InputFormat  # noqa: TC001 - Typer evaluates it
 from mistral_cli.batch.report.page import check_report, write_report
-from mistral_cli.batch.resume import read_result_lines
+from mistral_cli.batch.resume import ResultLine, read_result_lines
 from mistral_cli.batch.sinks.file import write_error
 from mistral_cli.batch.sinks.open import lines_file
 from mistral_cli.batch.status import RunReport, RunState
@@ -25,8 +25,7 @@ from mistral_cli.system.options import option
 from mistral_cli.system.stdout import write
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.formats import LineFormat, Record
-    from mistral_cli.batch.resume import ResultLine
+    from mistral_cli.batch.formats import LineFormat, LineSummary, Record
     from mistral_cli.system.terminal import Terminal
 
 _NAMED = 3  # rows or files named in a message
@@ -167,8 +166,12 @@ def _open_results(name: str) -> Iterator[ResultsFile]:
         ) from error
     with stream:
         line_format = format_of(stream)
-        results = read_result_lines(stream, line_format, name).results
-        lines = {_digest(line.id): line for line in results}
+        lines: dict[bytes, ResultLine] = {}
+
+        def add(line: LineSummary, start: int, size: int) -> None:
+            lines[_digest(line.id)] = ResultLine(line.id, line.failed, start, size)
+
+        read_result_lines(stream, line_format, name, add)
         yield ResultsFile(name, stream, line_format, lines, run)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.input.rows import FORMAT_OF_SUFFIX
@@ -12,8 +12,6 @@ from mistral_cli.errors import UsageError
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
-    from mistral_cli.batch.prompts import WorkItem
-    from mistral_cli.batch.resume import ResultLine
 
 
 def reads_stdin(names: Sequence[str]) -> bool:
@@ -41,24 +39,38 @@ def check_prune(names: Sequence[str], options: BatchOptions) -> None:
         )
 
 
-def check_inputs_are_complete(
-    rows: Sequence[Row], unread: Sequence[str], options: BatchOptions
-) -> None:
-    """Raise UsageError if `--prune` might remove results of rows that only could not be read.
+class UnreadInputs:
+    """Finds inputs that could not be read, whose results must not be pruned."""
 
-    `unread` are the folders that cannot be read.
-    """
-    unread = list(unread)
-    have_ids = any(row.id != row.source for row in rows)
-    for row in rows:
-        # A row that cannot be read has its place as its id.
-        if row.error and row.id == row.source and (have_ids or _is_table(row, options)):
-            unread.append(row.error.message)
-    if options.prune and unread:
-        raise UsageError(
-            f"--prune needs all inputs, and one cannot be read: {unread[0]}",
-            hint="Fix that input, or drop --prune.",
-        )
+    def __init__(self, options: BatchOptions) -> None:
+        self._options = options
+        self._have_ids = False
+        self._first_row: str | None = None  # whose id is missing if the others have one
+        self._first_table: str | None = None
+
+    def see(self, rows: Iterable[Row]) -> None:
+        """Look for rows that stand for what could not be read."""
+        if not self._options.prune:
+            return
+        for row in rows:
+            self._have_ids = self._have_ids or row.id != row.source
+            # A row that cannot be read has its place as its id.
+            if row.error and row.id == row.source:
+                self._first_row = self._first_row or row.error.message
+                if _is_table(row, self._options):
+                    self._first_table = self._first_table or row.error.message
+
+    def check(self, unread: Sequence[str]) -> None:
+        """Raise UsageError if `--prune` might remove results of rows that only could not be read.
+
+        `unread` are the folders that could not be read.
+        """
+        first = next(iter(unread), self._first_table or (self._have_ids and self._first_row))
+        if self._options.prune and first:
+            raise UsageError(
+                f"--prune needs all inputs, and one cannot be read: {first}",
+                hint="Fix that input, or drop --prune.",
+            )
 
 
 def _is_table(row: Row, options: BatchOptions) -> bool:
@@ -68,16 +80,6 @@ def _is_table(row: Row, options: BatchOptions) -> bool:
     if options.input_format is None:
         return row.path.suffix.lower() in FORMAT_OF_SUFFIX
     return options.input_format is not InputFormat.TEXT
-
-
-def orphaned(
-    lines: Sequence[ResultLine],
-    items: Sequence[WorkItem],
-    assigned: Sequence[ResultLine | None],
-) -> list[ResultLine]:
-    """Return the lines of no present row: not its result, and not what it had before a change."""
-    ids, used = {item.row.id for item in items}, set(assigned)
-    return [line for line in lines if line not in used and line.id not in ids]
 
 
 def orphans_note(count: int, *, pruned: bool) -> str:

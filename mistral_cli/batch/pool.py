@@ -2,23 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from mistral_cli.batch.prompts import WorkItem
 from mistral_cli.errors import EngineDied, EngineFailed, MistralCliError
 from mistral_cli.system.signals import on_stop, request_stop
-from mistral_cli.system.threads import drain, start_workers
+from mistral_cli.system.threads import drain
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
 
-_TICK_SECONDS = 0.5  # between two calls of `tick` while no row finishes
+_TICK_SECONDS = 0.05  # between two calls of `tick` while no row finishes
+_AHEAD = 4  # items that are taken and not finished, for each thread
 _MAX_DEATHS = 3  # of the engine in a row, for each thread, before rows are retried one at a time
+_MOST_SUSPECTS = 100
 
-_Event: TypeAlias = "tuple[WorkItem, Record | BaseException] | int | None"
-"""A finished item with its outcome, the number of a signal, or None: a thread has ended."""
+
+class Pool(Protocol):
+    """Answers the items of a batch."""
+
+    def records(
+        self, items: Iterable[WorkItem], tick: Callable[[], None]
+    ) -> Generator[Record, None, None]:
+        """Yield the record of each item as it is finished, in any order, each item once.
+
+        Items are taken as they are needed, a few ahead, from another thread than the caller's:
+        the next one may come late. `tick` is called in the caller's thread, at least twenty times a
+        second. Raises StopRequested on SIGINT and SIGTERM, but never while the caller writes a
+        record, whatever `items` and `tick` raise, and EngineFailed if nothing can be answered.
+        Closing the generator drops the items in progress.
+        """
+
+
+@dataclass(frozen=True)
+class _Stop:
+    number: int
+
+
+@dataclass(frozen=True)
+class _NoMoreItems:
+    error: BaseException | None = None
+
+
+_Outcome: TypeAlias = "tuple[WorkItem, Record | BaseException]"
+_Event: TypeAlias = "WorkItem | _Outcome | _Stop | _NoMoreItems"
 
 
 class WorkerPool:
@@ -27,6 +59,9 @@ class WorkerPool:
     `answer` makes the record of an item, and raises EngineDied if the engine's process ended
     meanwhile. Such items are retried one at a time, since any of them may be what kills the
     engine; `failure` makes the record of one that kills it again.
+
+    One thread takes the items, others answer them, and all that happens is an event for the thread
+    of the caller, which alone decides what is done next.
     """
 
     def __init__(
@@ -37,78 +72,140 @@ class WorkerPool:
     ) -> None:
         self._answer, self._failure, self._threads = answer, failure, threads
         self._events = SimpleQueue[_Event]()
+        self._todo = SimpleQueue[WorkItem | None]()
+        self._ready = deque[WorkItem]()
+        self._places = threading.Semaphore(threads * _AHEAD)
+        self._ended = self._closed = False
+        self._busy = 0  # items that are being answered, or wait in `_todo`
+        self._suspects = list[tuple[WorkItem, EngineDied]]()
 
-    def records(self, items: Sequence[WorkItem], tick: Callable[[], None]) -> Generator[Record]:
-        """Yield the record of each item as it is finished; call `tick` now and then.
-
-        Raises StopRequested on SIGINT and SIGTERM, but never while the caller writes a record, and
-        EngineFailed if the engine keeps dying.
-        """
-        todo = _queue_of(items)
-        with on_stop(self._events.put):
+    def records(
+        self, items: Iterable[WorkItem], tick: Callable[[], None]
+    ) -> Generator[Record, None, None]:
+        """See Pool."""
+        threading.Thread(target=self._take, args=(items,), daemon=True, name="items").start()
+        for _ in range(self._threads):
+            threading.Thread(target=self._work, daemon=True, name="rows").start()
+        with on_stop(lambda number: self._events.put(_Stop(number))):
             try:
-                while not todo.empty():
-                    yield from self._round(todo, tick)
+                while not (self._ended and not self._ready and not self._suspects):
+                    any_answered = yield from self._together(tick)
+                    yield from self._alone(tick, any_answered=any_answered)
             finally:
-                drain(todo)  # ends the threads
+                self._close()
 
-    def _round(self, todo: SimpleQueue[WorkItem], tick: Callable[[], None]) -> Generator[Record]:
-        """Answer all items, or stop early if the engine dies too often, and retry the suspects."""
-        suspects, death_of = list[WorkItem](), dict[str, str]()
-        postponed, deaths, any_answered = list[WorkItem](), 0, False
-        for item, outcome in self._outcomes(todo, self._threads, tick):
-            if isinstance(outcome, EngineDied):
-                suspects.append(item)
-                death_of[item.row.id] = outcome.message
+    def _together(self, tick: Callable[[], None]) -> Generator[Record, None, bool]:
+        """Answer items until there are none, or until some must be retried alone.
+
+        Return whether any was answered.
+        """
+        deaths, any_answered = 0, False
+        while True:
+            if deaths >= _MAX_DEATHS * self._threads or len(self._suspects) >= _MOST_SUSPECTS:
+                postponed = [item for item in drain(self._todo) if item]
+                self._ready.extendleft(reversed(postponed))
+                self._busy -= len(postponed)
+                is_over = True
+            else:
+                self._dispatch(2 * self._threads)
+                is_over = self._ended or bool(self._suspects)
+            if is_over and not self._busy:
+                return any_answered
+            if (outcome := self._next_outcome(tick)) is None:
+                continue
+            self._places.release()
+            item, record = outcome
+            if isinstance(record, EngineDied):
+                self._suspects.append((item, record))
                 deaths += 1
-                if deaths >= _MAX_DEATHS * self._threads:
-                    postponed += drain(todo)
             else:
                 deaths, any_answered = 0, True
-                yield outcome
+                yield record
+
+    def _alone(
+        self, tick: Callable[[], None], *, any_answered: bool
+    ) -> Generator[Record, None, None]:
+        """Answer each suspect while no other item is being answered."""
+        suspects, self._suspects = self._suspects, []
         deaths = 0
-        for item, outcome in self._outcomes(_queue_of(suspects), 1, tick):
-            if isinstance(outcome, EngineDied):
+        for item, death in suspects:
+            self._start(item)
+            while (outcome := self._next_outcome(tick)) is None:
+                pass
+            _, record = outcome
+            if isinstance(record, EngineDied):
                 deaths += 1
-                yield self._failure(item, outcome)
+                yield self._failure(item, record)
                 if deaths >= _MAX_DEATHS and not any_answered:
                     raise EngineFailed(
-                        f"the engine keeps crashing: {outcome.message}",
+                        f"the engine keeps crashing: {record.message}",
                         hint="Try another --engine, a smaller -c, or --parallel 1.",
                     )
             else:
                 any_answered = True
-                warning = f"{death_of[item.row.id]}; the row was retried"
-                yield {**outcome, "warnings": [*outcome["warnings"], warning]}
-        for item in postponed:
-            todo.put(item)
+                warning = f"{death.message}; the row was retried"
+                yield {**record, "warnings": [*record["warnings"], warning]}
 
-    def _outcomes(
-        self, todo: SimpleQueue[WorkItem], threads: int, tick: Callable[[], None]
-    ) -> Iterator[tuple[WorkItem, Record | EngineDied]]:
-        """Yield each item with its record, or with the death of the engine."""
-        working = min(threads, todo.qsize())
-        start_workers(self._answer, todo, self._events.put, working)
-        while working:
-            tick()
+    def _dispatch(self, most: int) -> None:
+        """Hand items to the threads, with some in reserve."""
+        while self._ready and self._busy < most:
+            self._start(self._ready.popleft())
+
+    def _start(self, item: WorkItem) -> None:
+        self._busy += 1
+        self._todo.put(item)
+
+    def _next_outcome(
+        self, tick: Callable[[], None]
+    ) -> tuple[WorkItem, Record | EngineDied] | None:
+        """Act on the next event; return an item with its record, or with the engine's death."""
+        tick()
+        try:
+            event = self._events.get(timeout=_TICK_SECONDS)
+        except Empty:
+            return None
+        match event:
+            case WorkItem():
+                self._ready.append(event)
+            case _Stop(number):
+                request_stop(number)
+            case _NoMoreItems(error):
+                if error:
+                    raise error
+                self._ended = True
+            case item, outcome:
+                self._busy -= 1
+                if isinstance(outcome, BaseException) and not isinstance(outcome, EngineDied):
+                    raise outcome
+                return item, outcome
+        return None
+
+    def _take(self, items: Iterable[WorkItem]) -> None:
+        """Take items while there is room for them, in a thread of its own."""
+        error = None
+        try:
+            for item in items:
+                self._places.acquire()
+                if self._closed:
+                    return
+                self._events.put(item)
+        except BaseException as raised:
+            error = raised
+        self._events.put(_NoMoreItems(error))
+
+    def _work(self) -> None:
+        """Answer items until there is a None among them."""
+        while (item := self._todo.get()) is not None:
             try:
-                event = self._events.get(timeout=_TICK_SECONDS)
-            except Empty:
-                continue
-            if event is None:
-                working -= 1
-                continue
-            if isinstance(event, int):
-                request_stop(event)
-                continue
-            item, outcome = event
-            if isinstance(outcome, BaseException) and not isinstance(outcome, EngineDied):
-                raise outcome
-            yield item, outcome
+                outcome: Record | BaseException = self._answer(item)
+            except BaseException as error:
+                outcome = error
+            self._events.put((item, outcome))
 
-
-def _queue_of(items: Sequence[WorkItem]) -> SimpleQueue[WorkItem]:
-    queue = SimpleQueue[WorkItem]()
-    for item in items:
-        queue.put(item)
-    return queue
+    def _close(self) -> None:
+        """End the threads, those that are answering an item as soon as they have."""
+        self._closed = True
+        self._places.release()
+        drain(self._todo)
+        for _ in range(self._threads):
+            self._todo.put(None)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
@@ -15,27 +15,45 @@ _RECENT = 50  # rows, or answers
 _REFRESH_SECONDS = 0.1
 
 
+class Totals(Protocol):
+    """The work of a batch, as far as it has been read."""
+
+    @property
+    def to_do(self) -> int:
+        """The number of rows to process that have been read."""
+
+    @property
+    def size(self) -> int:
+        """Their sizes together."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there are no others."""
+
+    @property
+    def fraction(self) -> float | None:
+        """How much of the inputs has been read, from 0 to 1, or None."""
+
+
 class BatchProgress:
     """Counts the finished rows of a batch, and shows how many there are and the time left.
 
     Rates are those of the last rows only, since the first rows may have waited for the model to
-    load. `sizes` are the rows' sizes in any unit: a long row takes longer. `every` is the number
-    of seconds between two lines in a log; 0 writes none. With `in_chunks` some rows are longer
-    than one chunk; the number of answered chunks is shown too.
+    load. The rows' sizes are in any unit: a long row takes longer. `every` is the number of
+    seconds between two lines in a log; 0 writes none. If some rows are answered in chunks
+    (`count_chunks`), the number of answered chunks is shown too.
     """
 
     def __init__(
         self,
         reporter: Reporter,
-        sizes: Sequence[int],
+        totals: Totals,
         every: float,
         clock: Callable[[], float] = time.monotonic,
-        *,
-        in_chunks: bool = False,
     ) -> None:
         self._reporter, self._every, self._clock = reporter, every, clock
-        self._in_chunks = in_chunks
-        self._row_count, self._total_size = len(sizes), sum(sizes)
+        self._totals = totals
+        self._in_chunks = False
         self._rows = self._failed = self._answers = self._tokens = self._size = 0
         self._logged_at = clock()
         self._refreshed_at = float("-inf")
@@ -43,6 +61,10 @@ class BatchProgress:
         self._recent_answers = deque([(self._logged_at, 0)], maxlen=_RECENT + 1)
         self._recent_rows = deque([(self._logged_at, 0)], maxlen=_RECENT + 1)
         self._lock = threading.Lock()
+
+    def count_chunks(self) -> None:
+        """Note that a row is answered in chunks. Thread-safe."""
+        self._in_chunks = True
 
     def count_answer(self, tokens: int) -> None:
         """Count one answer; `tokens` are those of prompt and answer. Thread-safe."""
@@ -74,7 +96,7 @@ class BatchProgress:
         self._reporter.clear_status()
 
     def _line(self, now: float) -> str:
-        parts = [f"{self._rows:,} of {self._row_count:,} rows"]
+        parts = [self._rows_done()]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
         if self._in_chunks and self._answers:
@@ -87,13 +109,26 @@ class BatchProgress:
             parts.append(f"{duration(left)} left")
         return ", ".join(parts)
 
+    def _rows_done(self) -> str:
+        if self._totals.ended:
+            return f"{self._rows:,} of {self._totals.to_do:,} rows"
+        fraction = self._totals.fraction
+        read = "" if fraction is None else f", {fraction:.0%} of the inputs read"
+        return f"{self._rows:,} rows{read}"
+
     def _seconds_left(self, now: float) -> float | None:
         """Estimate from the pace of the last rows; None before the first or after the last row."""
         (first, before), (last, size) = self._recent_rows[0], self._recent_rows[-1]
-        rows = self._row_count - self._rows
-        if not rows or last <= first or size <= before:
+        totals, fraction = self._totals, self._totals.fraction
+        if totals.ended:
+            rows, total = totals.to_do - self._rows, float(totals.size)
+        elif fraction:  # what is to come is like what has come
+            rows, total = round(totals.to_do / fraction) - self._rows, totals.size / fraction
+        else:
             return None
-        left = (self._total_size - self._size) * (last - first) / (size - before)
+        if rows <= 0 or last <= first or size <= before:
+            return None
+        left = (total - self._size) * (last - first) / (size - before)
         # The row in progress counts down, but a late row does not shorten the others' time.
         return left - min(now - last, left / rows)
 

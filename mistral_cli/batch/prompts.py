@@ -1,13 +1,12 @@
-"""The prompt of each row, and the digest by which a later run recognizes the row's result."""
+"""The rows of a batch as work: their prompts, with the values of each row."""
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.generation.prompt import Prompt, PromptBuilder
@@ -17,31 +16,33 @@ from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
-    from mistral_cli.generation.config import RunConfig
     from mistral_cli.generation.task import Task
 
 _PLACEHOLDER = re.compile(r"\{(\w+)\}")
-_KEY_LENGTH = 32  # hex digits; half a SHA-256 is enough to tell any two rows apart
 
 
-@dataclass
+@dataclass(slots=True)
 class WorkItem:
-    """A row, its key, and its prompt or the error that prevents one.
+    """A row, its key, and its number among the rows of the batch, from 0.
 
-    The prompt is built once, and dropped as soon as the row is answered.
+    Its prompt, or the error that prevents one, is known if the key needed them; `RowPrompts.of`
+    builds it otherwise. `lines` are for the sink: the line of an earlier result that the row has
+    taken, and the newest one of its id, or -1.
     """
 
     row: Row
     key: str
+    number: int = 0
     prompt: Prompt | None = None
     error: MistralCliError | None = None
+    lines: tuple[int, int] = (-1, -1)
 
-    def built_prompt(self) -> Prompt:
-        """Return the prompt. Raises the error of a row that has none."""
-        if self.error:
-            raise self.error
-        assert self.prompt is not None
-        return self.prompt
+    @property
+    def size(self) -> int:
+        """How long the row is, in characters; 0 if it fails at once."""
+        if self.error or self.row.error:
+            return 0
+        return 1 + len(self.row.text) + sum(len(each.content) for each in self.row.conversation)
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,8 @@ class RowPrompts:
     instruction: str | None
 
     def check(self, rows: Sequence[Row]) -> None:
-        """Raise UsageError for options that no row could satisfy, or that would be ignored."""
-        request = next((row for row in rows if row.conversation), None)
-        if request and self._has_own_instruction:
-            raise UsageError(
-                f"{request.source} is an OpenAI request, which contains its own instruction",
-                hint="Use `batch generate` without --prompt, --system, --template, -p or --raw.",
-            )
+        """Raise UsageError for options that none of the first rows could satisfy."""
+        self.check_requests(rows)
         known = {"text"}.union(*(row.fields for row in rows))
         unknown = [
             name for name in _PLACEHOLDER.findall(self.instruction or "") if name not in known
@@ -70,6 +66,36 @@ class RowPrompts:
                 hint=f"The rows have {_placeholders(known)}. Write other words without braces.",
             )
 
+    def check_requests(self, rows: Iterable[Row]) -> None:
+        """Raise UsageError for options that a row, an OpenAI request, would ignore."""
+        request = next((row for row in rows if row.conversation), None)
+        if request and self._has_own_instruction:
+            raise UsageError(
+                f"{request.source} is an OpenAI request, which contains its own instruction",
+                hint="Use `batch generate` without --prompt, --system, --template, -p or --raw.",
+            )
+
+    @property
+    def fills_text(self) -> bool:
+        """Whether the text of a prompt is the instruction with the row's values."""
+        return self.instruction is not None and "{text}" in self.instruction
+
+    @property
+    def inserts_text(self) -> bool:
+        """Whether the prompts of rows with a text differ only where that is inserted unchanged."""
+        if self.task is None or self.task.gap:
+            return False
+        if self.instruction and not self.fills_text and _PLACEHOLDER.search(self.instruction):
+            return False
+        return self.builder.options.raw or self.builder.template.inserts_text
+
+    @property
+    def constant_builder(self) -> PromptBuilder:
+        """The builder of such prompts."""
+        if self.instruction is None or self.fills_text:
+            return self.builder
+        return replace(self.builder, instruction=self.instruction)
+
     def builder_of(self, row: Row) -> PromptBuilder:
         """Return the builder with the instruction for `row`, if that stands beside the text."""
         if self.instruction is None or "{text}" in self.instruction or row.error:
@@ -78,26 +104,19 @@ class RowPrompts:
 
     def text_of(self, row: Row) -> Text:
         """Return the text of the prompt about `row`. Raises UsageError."""
-        if self.instruction is not None and "{text}" in self.instruction:
+        if self.instruction is not None and self.fills_text:
             return Text(_fill(self.instruction, row), row.source)
         whole_file = row.path is not None
         return Text(row.text, row.source, row.original, had_newline=whole_file)
 
-    def item(self, row: Row, config: RunConfig, model_digest: str) -> WorkItem:
-        """Build the prompt of `row`, and its key: a digest of all that its result depends on."""
-        prompt, error = None, None
-        try:
-            prompt = self._prompt(row)
-            identity = _identity(prompt, self.task, self.builder, config)
-        except MistralCliError as raised:
-            error = raised
-            # Not its message, whose wording may change from version to version.
-            identity = {"row": [row.id, row.source, row.text], "error": raised.exit_code}
-        text = json.dumps([identity, model_digest], sort_keys=True, ensure_ascii=False, default=str)
-        digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
-        return WorkItem(row, digest[:_KEY_LENGTH], prompt, error)
+    def of(self, item: WorkItem) -> Prompt:
+        """Return the prompt of an item. Raises the error of a row that has none."""
+        if item.error:
+            raise item.error
+        return item.prompt or self.prompt(item.row)
 
-    def _prompt(self, row: Row) -> Prompt:
+    def prompt(self, row: Row) -> Prompt:
+        """Return the prompt about `row`. Raises the error of a row that has none."""
         if row.error:
             raise row.error
         if row.conversation:
@@ -148,70 +167,3 @@ def _fill(instruction: str, row: Row) -> str:
 def _placeholders(names: Iterable[str]) -> str:
     """List the placeholders for `names`, without names that cannot be one."""
     return ", ".join(filter(_PLACEHOLDER.fullmatch, (f"{{{name}}}" for name in sorted(names))))
-
-
-def _identity(
-    prompt: Prompt, task: Task, builder: PromptBuilder, config: RunConfig
-) -> dict[str, Any]:
-    """Return all that the result of a prompt depends on, except the model's file.
-
-    If a key here changes, the results of earlier versions are no longer recognized.
-    """
-    spec = prompt.spec and prompt.spec.spec
-    content = prompt.content
-    messages = content if isinstance(content, str) else [(m.role, m.content) for m in content]
-    adapters = [adapter.identity for adapter in config.adapters]
-    text = prompt.text
-    original = text.original if task.strategy.rewrites and text.original != text.text else ""
-    return {
-        "version": 1,
-        "task": task.name,
-        "values": dict(task.values),
-        "prompt": messages,
-        **task.strategy.identity(builder),
-        **({"original": original} if original else {}),
-        # A text that is continued may have blanks that its prompt lacks.
-        **({"text": text.text} if task.gap and text.text != content else {}),
-        **({"after": prompt.after} if prompt.after is not None else {}),
-        **({"known": prompt.known} if prompt.known is not None else {}),
-        "settings": _settings(prompt, config),
-        "stop": config.generation.stop,
-        "shape": spec and [spec.schema, spec.many, spec.grounded],
-        **({"grounded": True} if prompt.grounding is not None else {}),
-        "overflow": config.overflow,
-        "context_length": config.context_length,
-        "engine": config.selection.backend.name,
-        **({"adapters": adapters} if adapters else {}),
-        **({"reasoning": _reasoning(config)} if config.reasoning else {}),
-    }
-
-
-def _reasoning(config: RunConfig) -> list[Any]:
-    """Return how the model thinks before it answers."""
-    reasoning = config.reasoning
-    assert reasoning is not None
-    prompts = reasoning.prompts
-    return [prompts.end, dict(prompts.variables), prompts.suffix, reasoning.budget]
-
-
-def _settings(prompt: Prompt, config: RunConfig) -> dict[str, Any]:
-    """Return the sampler's settings; without the seed if it is a new one in each run."""
-    generation = config.generation.override(prompt.overrides)
-    sampling = generation.sampling
-    settings: dict[str, Any] = {
-        "max_tokens": generation.max_tokens,
-        "temperature": sampling.temperature,
-        "top_k": sampling.top_k,
-        "top_p": sampling.top_p,
-        "repetition_penalty": sampling.repetition_penalty,
-    }
-    # What is off is not named, so that results of earlier versions are recognized.
-    for each in fields(sampling):
-        value = getattr(sampling, each.name)
-        if each.default is not MISSING and value != each.default:
-            settings[each.name] = value
-    if generation.sources["seed"] != "random":
-        settings["seed"] = sampling.seed
-    if "stop" in prompt.overrides:
-        settings["stop"] = list(generation.stop)
-    return settings

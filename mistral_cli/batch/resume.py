@@ -1,91 +1,49 @@
-"""Resuming: which row each line of a results file belongs to, and so which rows are left to do."""
+"""Resuming: the results in a file, and so which rows are left to do."""
 
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from collections.abc import Callable, Iterable, Iterator
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mistral_cli.batch.checks import failed_checks
+from mistral_cli.batch.formats import LineSummary
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.formats import LineFormat, Record
-    from mistral_cli.batch.input.rows import Row
-    from mistral_cli.batch.prompts import WorkItem
+    from mistral_cli.batch.formats import LineFormat
+    from mistral_cli.batch.index import ResultIndex
+    from mistral_cli.batch.options import BatchOptions
 
 _LINE_START = b'{"id": "'
 _LINES_TO_RECOGNIZE = 1000  # of a file without a single result, before it is refused
 
 
-class ResultLine(NamedTuple):
-    """A line of a results file: the key, id and source of its row, and its position in bytes.
+class RowStatus(Enum):
+    """What a batch does with a row: process it, or leave it with the result that it has."""
 
-    `checks_failed` is true for an answer that failed a check.
-    """
-
-    key: str
-    id: str
-    source: str
-    failed: bool
-    start: int
-    size: int
-    checks_failed: bool = False
+    TO_DO = "to do"
+    DONE = "done"
+    FAILED = "failed"
+    LEFT_OUT = "left out"
 
     @classmethod
-    def of(cls, record: Record, start: int, size: int) -> Self:
-        """Return the line that holds `record`."""
-        source, failed = str(record.get("source") or ""), record["error"] is not None
-        key, row_id, flawed = record["key"], str(record["id"]), bool(failed_checks(record))
-        return cls(key, row_id, source, failed, start, size, flawed)
-
-
-@dataclass(frozen=True)
-class ResumePlan:
-    """The rows of a batch: left to do, answered, and failed in an earlier run."""
-
-    todo: list[WorkItem]
-    done: list[WorkItem]
-    failed: list[WorkItem]
+    def of(cls, line: int, index: ResultIndex, options: BatchOptions) -> RowStatus:
+        """Return the status of the row that has this line of the index, or -1."""
+        if line < 0 or options.force:
+            return cls.TO_DO
+        if index.failed[line]:
+            return cls.TO_DO if options.retry_failed else cls.FAILED
+        return cls.DONE
 
     @classmethod
-    def of(
-        cls,
-        items: Sequence[WorkItem],
-        assigned: Sequence[ResultLine | None],
-        *,
-        retry_failed: bool,
-        force: bool,
-    ) -> Self:
-        """Divide the items by the line that `assigned` has for each."""
-        plan = cls([], [], [])
-        for item, line in zip(items, assigned, strict=True):
-            if line is None or force or (line.failed and retry_failed):
-                plan.todo.append(item)
-            elif line.failed:
-                plan.failed.append(item)
-            else:
-                plan.done.append(item)
-        return plan
-
-    @classmethod
-    def of_failed_checks(
-        cls, items: Sequence[WorkItem], lines: Sequence[ResultLine], *, retry_failed: bool
-    ) -> Self:
-        """Plan only the items whose newest answer failed a check, whatever options it had."""
-        newest = {line.id: line for line in lines}
-        plan = cls([], [], [])
-        for item in items:
-            line = newest.get(item.row.id)
-            if line is None:
-                continue
-            if line.failed:
-                (plan.todo if retry_failed else plan.failed).append(item)
-            else:
-                (plan.todo if line.checks_failed else plan.done).append(item)
-        return plan
+    def of_failed_check(cls, line: int, index: ResultIndex, options: BatchOptions) -> RowStatus:
+        """Return that of a row whose newest line it is, if only failed checks are processed."""
+        if line < 0:
+            return cls.LEFT_OUT
+        if index.failed[line]:
+            return cls.TO_DO if options.retry_failed else cls.FAILED
+        return cls.TO_DO if index.flawed[line] else cls.DONE
 
 
 class DamagedLine(NamedTuple):
@@ -95,38 +53,54 @@ class DamagedLine(NamedTuple):
     raw: bytes
 
 
-class ResultLines(NamedTuple):
-    """The content of a results file: its results, damaged lines, and their end in bytes."""
+class ResultLine(NamedTuple):
+    """A line of a results file, and its position in bytes."""
 
-    results: list[ResultLine]
+    id: str
+    failed: bool
+    start: int
+    size: int
+
+
+class LinesRead(NamedTuple):
+    """What is in a results file besides its results: damaged lines, and the end in bytes."""
+
     damaged: list[DamagedLine]
     end: int
 
 
-def read_result_lines(file: Iterable[bytes], line_format: LineFormat, name: str) -> ResultLines:
-    """Return the lines of a file that contains results.
+def read_result_lines(
+    file: Iterable[bytes],
+    line_format: LineFormat,
+    name: str,
+    add: Callable[[LineSummary, int, int], None],
+) -> LinesRead:
+    """Call `add` with each line of a file that contains results, its start and its size.
 
     After a crash the last line may be incomplete: it is left out, for the caller to cut off.
     Raises UsageError if there are other lines but no results: it is a file of another program.
     """
-    results, damaged, end = list[ResultLine](), list[DamagedLine](), 0
-    raw_lines = _with_lookahead(file)
-    for number, (raw, is_last) in enumerate(raw_lines, start=1):
-        line = parse_line(raw)
-        record = None if line is None else line_format.decode(line)
-        if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
-            break
-        if record is not None:
-            results.append(ResultLine.of(record, end, len(raw)))
+    damaged, end, any_results = list[DamagedLine](), 0, False
+    quick = line_format.summary
+    for number, (raw, is_last) in enumerate(_with_lookahead(file), start=1):
+        summary = None if is_last else quick(raw)
+        if summary is None:
+            record = None if (line := parse_line(raw)) is None else line_format.decode(line)
+            if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
+                break
+            summary = None if record is None else LineSummary.of(record)
+        if summary is not None:
+            any_results = True
+            add(summary, end, len(raw))
         else:
             damaged.append(DamagedLine(number, raw))
-            if not results and len(damaged) == _LINES_TO_RECOGNIZE:
+            if not any_results and len(damaged) == _LINES_TO_RECOGNIZE:
                 _check_were_results(damaged, name)
         if raw.endswith(b"\n"):
             end += len(raw)
-    if not results:
+    if not any_results:
         _check_were_results(damaged, name)
-    return ResultLines(results, damaged, end)
+    return LinesRead(damaged, end)
 
 
 def _check_were_results(lines: Iterable[DamagedLine], name: str) -> None:
@@ -161,71 +135,6 @@ def parse_line(raw: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return line if isinstance(line, dict) else None
-
-
-def assign_lines(
-    lines: Sequence[ResultLine], items: Sequence[WorkItem], *, ids_are_fixed: bool
-) -> list[ResultLine | None]:
-    """Return for each item the line with its result, or None.
-
-    Each item takes the newest line that has its key and its id. An item without one takes a line
-    that has its key and belongs to no other item, because ids change when files are renamed or
-    lines are inserted; not with `ids_are_fixed`.
-    """
-    unassigned = {(line.key, line.id): line for line in lines}
-    assigned = [unassigned.pop((item.key, item.row.id), None) for item in items]
-    if ids_are_fixed:
-        return assigned
-    spare = defaultdict[str, list[ResultLine]](list)
-    for line in sorted(unassigned.values(), key=lambda line: not line.failed):
-        spare[line.key].append(line)  # answers last: they are taken first
-    return [
-        line or (spare[item.key].pop() if spare.get(item.key) else None)
-        for item, line in zip(items, assigned, strict=True)
-    ]
-
-
-def compacted(
-    lines: Sequence[ResultLine],
-    items: Sequence[WorkItem],
-    assigned: Sequence[ResultLine | None],
-    *,
-    ordered: bool,
-    pruned: Collection[ResultLine] = (),
-) -> list[tuple[ResultLine, Row | None]]:
-    """Return the lines to keep when a run ends, each with its row if that has been renamed.
-
-    The result of an item is kept. Any other line is kept unless it is superseded, repeated or
-    `pruned`: so a changed row keeps its old result until it has a new one.
-    """
-    row_of = {line: item.row for item, line in zip(items, assigned, strict=True) if line}
-    ids_with_result = {row.id for row in row_of.values()}
-    keys = {item.key for item in items}
-    newest = {(line.key, line.id): line for line in lines}
-
-    def is_superseded(line: ResultLine) -> bool:
-        was_retried = line.failed and line.key in keys  # perhaps under another id
-        return line.id in ids_with_result or was_retried
-
-    def is_repeated(line: ResultLine) -> bool:
-        return newest[line.key, line.id] is not line
-
-    left_out = set(pruned)
-    kept = [
-        line
-        for line in lines
-        if line in row_of or not (line in left_out or is_superseded(line) or is_repeated(line))
-    ]
-    if ordered:
-        position = {item.row.id: index for index, item in enumerate(items)}
-        kept.sort(key=lambda line: position[row_of[line].id] if line in row_of else len(position))
-    return [(line, _if_renamed(row_of.get(line), line)) for line in kept]
-
-
-def _if_renamed(row: Row | None, line: ResultLine) -> Row | None:
-    if row is None or (line.id, line.source or row.source) == (row.id, row.source):
-        return None
-    return row
 
 
 def _is_incomplete(raw: bytes, line_format: LineFormat, *, only_line: bool) -> bool:

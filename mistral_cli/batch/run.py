@@ -2,41 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import plan_batch
-from mistral_cli.batch.checks import check_only_failed, checks_table, is_worse, kept_note
-from mistral_cli.batch.failures import failures_table
+from mistral_cli.batch.checks import FailedChecks, check_only_failed, is_worse, kept_note
+from mistral_cli.batch.failures import FailureCounts
 from mistral_cli.batch.highlights import RowHighlights, check_page
-from mistral_cli.batch.input.rows import check_unique, read_rows
+from mistral_cli.batch.input.rows import read_rows
+from mistral_cli.batch.keys import RowKeys
 from mistral_cli.batch.options import BatchOptions, requested_slots
-from mistral_cli.batch.orphans import (
-    check_inputs_are_complete,
-    check_prune,
-    orphans_note,
-    reads_stdin,
-)
-from mistral_cli.batch.pool import WorkerPool
+from mistral_cli.batch.orphans import check_prune, orphans_note, reads_stdin
+from mistral_cli.batch.pool import Pool, WorkerPool
 from mistral_cli.batch.progress import BatchProgress
 from mistral_cli.batch.prompts import RowPrompts, WorkItem
 from mistral_cli.batch.report.page import check_report, write_report
+from mistral_cli.batch.session import BatchSession
 from mistral_cli.batch.shard import Shard
 from mistral_cli.batch.sinks.open import Sink, open_sink
+from mistral_cli.batch.stream import WorkStream
+from mistral_cli.batch.windows import WINDOW, RowSource, RowWindows
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
-from mistral_cli.errors import (
-    MistralCliError,
-    RowsFailed,
-    Stopped,
-    UsageError,
-)
+from mistral_cli.errors import MistralCliError, RowsFailed, Stopped, UsageError
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
-from mistral_cli.generation.session import Executor, open_planned
 from mistral_cli.models.checksums import model_digest
 from mistral_cli.system.signals import StopRequested, on_stop, request_stop, stop_error
 from mistral_cli.system.stdout import write_envelope
@@ -45,7 +38,6 @@ if TYPE_CHECKING:
     from mistral_cli.batch.estimate import BatchEstimate
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
-    from mistral_cli.batch.resume import ResumePlan
     from mistral_cli.generation.task import Task
     from mistral_cli.models.call import CallContext
     from mistral_cli.system.terminal import Terminal
@@ -59,10 +51,8 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
         task, options = task.with_files(call), task.adjusted(options.decoded(call))
         builder = prompt_builder(task, options, call)
         prompts = RowPrompts(task, builder, options.prompt)
-        rows = _read_rows(names, task, options, call)
-        with prepared_run(
-            prompts, rows, options, call, are_all=not (reads_stdin(names) or options.shard)
-        ) as run:
+        source = _row_source(names, task, options, call)
+        with prepared_run(prompts, source, options, call) as run:
             if options.dry_run:
                 estimate = run.estimate()
                 write_envelope(terminal, {"command": f"batch {task.name}", **estimate.fields()})
@@ -85,20 +75,20 @@ def stoppable_batch(options: BatchOptions, terminal: Terminal) -> Iterator[None]
 
 @contextmanager
 def prepared_run(
-    prompts: RowPrompts,
-    rows: Sequence[Row],
-    options: BatchOptions,
-    call: CallContext,
-    *,
-    are_all: bool = False,
+    prompts: RowPrompts, source: RowSource, options: BatchOptions, call: CallContext
 ) -> Iterator[BatchRun]:
     """Yield the run of a batch; its results stay open for reading until the `with` block ends.
 
-    `options` are decoded. If the rows `are_all` of the batch, results of others are orphaned.
+    The first rows are read here, the others as they are needed. `options` are decoded.
     Raises MistralCliError.
     """
     task, terminal = prompts.task, call.terminal
-    prompts.check(rows)
+    # A folder of results checks that no row overwrites the input of another.
+    windows = RowWindows(source, None if options.output_dir else WINDOW)
+    first = next(windows, None)
+    if first is None:
+        raise UsageError("there are no rows", hint="Name files, globs, folders, or - (stdin).")
+    prompts.check(first)
     config = resolve_config(
         prompts.builder.template,
         options,
@@ -107,22 +97,18 @@ def prepared_run(
         strategy=task.strategy,
         on_limit=task.on_limit,
         constrained=prompts.builder.is_constrained,
-        overrides=[row.overrides for row in rows],
+        overrides=[row.overrides for row in first],
         began=call.began,
     )
-    digest = model_digest(config.model, terminal)
-    items = [prompts.item(row, config, digest) for row in rows]
+    keys = RowKeys(prompts, config, model_digest(config.model, terminal))
     structured = prompts.builder.spec is not None
     rewrites = task.strategy.rewrites
+    highlights = RowHighlights(task.html, prompts) if task.html else None
     with open_sink(
-        options, items, structured=structured, rewrites=rewrites, terminal=terminal
+        options, first, structured=structured, rewrites=rewrites, terminal=terminal
     ) as sink:
-        orphans = len(sink.orphans(items)) if are_all else 0
-        resume = sink.resume_plan(items, options)
-        todo = resume.todo[: options.limit]
-        for item in (*resume.done, *resume.failed, *resume.todo[len(todo) :]):
-            item.prompt = None  # only the rows of this run need one
-        yield BatchRun(prompts, config, options, sink, terminal, items, resume, todo, orphans)
+        stream = WorkStream(first, windows, source, prompts, keys, sink, options, highlights)
+        yield BatchRun(prompts, config, options, sink, terminal, stream, highlights)
 
 
 def _check_options(task: Task, names: Sequence[str], options: BatchOptions) -> None:
@@ -140,9 +126,9 @@ def _check_options(task: Task, names: Sequence[str], options: BatchOptions) -> N
     check_page(task, options)
 
 
-def _read_rows(
+def _row_source(
     names: Sequence[str], task: Task, options: BatchOptions, call: CallContext
-) -> list[Row]:
+) -> RowSource:
     """The rows of the batch. Raises UsageError."""
     written = filter(None, (options.output, options.output_dir, options.report, task.html))
     inputs = read_rows(
@@ -156,22 +142,24 @@ def _read_rows(
         has_header=not options.no_header,
         html_is_text=task.gap is not None,
     )
-    rows = list(inputs)
-    check_unique(rows)
-    check_inputs_are_complete(rows, inputs.unread, options)
+    rows: Iterable[Row] = inputs
     if options.shard:
-        shard = Shard.parse(options.shard)
-        return [row for row in rows if shard.has(row)]
-    return rows
+        rows = filter(Shard.parse(options.shard).has, rows)
+    return RowSource(
+        rows,
+        is_ready=inputs.is_ready,
+        is_endless=reads_stdin(names),
+        are_all=not (reads_stdin(names) or options.shard),
+        unread=lambda: inputs.unread,
+        fraction=lambda: inputs.fraction,
+    )
 
 
 @dataclass
 class BatchRun:
-    """One run of a batch; `records` are those of this run, without their texts.
+    """One run of a batch. `done` and `failed` count its own rows, once they are on the disk.
 
-    `todo` are the items to process. `orphans` is the number of results whose rows are no longer
-    among the inputs. `kept` are the records that were worse than the earlier ones of their rows,
-    which stay. `retries_checks` is False for a command without `--only-failed-checks`.
+    `retries_checks` is False for a command without `--only-failed-checks`.
     """
 
     prompts: RowPrompts
@@ -179,54 +167,51 @@ class BatchRun:
     options: BatchOptions
     sink: Sink
     terminal: Terminal
-    items: Sequence[WorkItem]
-    resume: ResumePlan
-    todo: Sequence[WorkItem]
-    orphans: int
-    records: list[Record] = field(default_factory=list)
-    kept: list[Record] = field(default_factory=list)
-    pruned: bool = False
+    stream: WorkStream
+    highlights: RowHighlights | None = None
+    done: int = 0
+    failed: int = 0
     retries_checks: bool = True
-
-    def __post_init__(self) -> None:
-        """Prepare the page of `--html`."""
-        path = self.prompts.task.html
-        self._highlights = RowHighlights(path, self.prompts, self.items) if path else None
+    progress: BatchProgress | None = None
+    _group: list[Record] = field(default_factory=list)  # not written yet
+    _written: int = 0  # what the sink had written when rows were counted last
+    _checks: FailedChecks = field(default_factory=FailedChecks)
+    _failures: FailureCounts = field(default_factory=FailureCounts)
+    _kept: int = 0  # earlier answers that were better than new ones
+    _kept_failures: int = 0
+    _shown: list[Record] = field(default_factory=list)  # for a report about stdout
+    _orphans: int = 0
+    _pruned: bool = False
 
     def estimate(self) -> BatchEstimate:
         """What a run would process, and how long it may take."""
         from mistral_cli.batch.estimate import estimate_batch
 
-        with plan_batch(self.prompts, self.config, self.todo, self.options, self.terminal) as plan:
-            return estimate_batch(
-                self.prompts,
-                plan,
-                self.resume,
-                self.todo,
-                self.sink.existing_records(),
-                self.orphans,
-                self.terminal,
-            )
+        existing = self.sink.recent_records()
+        return estimate_batch(
+            self.prompts, self.config, self.stream, self.options, existing, self.terminal
+        )
 
     def run(self) -> None:
         """Process the items. Raises RowsFailed if rows failed, now or in an earlier run."""
         error: MistralCliError | None = None
+        first = self.stream.head()
+        self.stream.check_inputs()
         try:
-            if self.todo:
-                self._process(self.todo)
+            if first:
+                self._process(first)
         except StopRequested as stopped:
             message = f"stopped: {self._tally}"
             error = stop_error(stopped.number, message, _resume_hint(self.options))
         except MistralCliError as raised:
             error = raised
-        if error is None and self._failed:
-            error = RowsFailed(
-                f"{self._failed} of {len(self.items)} rows failed",
-                hint=_retry_hint(self.options),
-            )
+        if error is None and (failed := self.stream.failed + self.failed):
+            of_all = f" of {self.stream.rows}" if self.stream.ended else ""
+            error = RowsFailed(f"{failed}{of_all} rows failed", hint=_retry_hint(self.options))
         with on_stop(lambda _: None):  # the remaining steps are short
-            summarize = partial(self._summarize, error)
-            for step in (self._finish, summarize, self._report, self._write_highlights):
+            self.stream.close()
+            finish, summarize = partial(self._finish, error), partial(self._summarize, error)
+            for step in (finish, summarize, self._report, self._write_highlights):
                 try:
                     step()
                 except MistralCliError as raised:
@@ -236,122 +221,163 @@ class BatchRun:
         if error:
             raise error
 
-    def _process(self, todo: Sequence[WorkItem]) -> None:
+    def _process(self, first: Sequence[WorkItem]) -> None:
         """Store the record of each item. Raises RowsFailed after too many failures."""
-        limit, failed = self.options.max_failures, 0
-        earlier: dict[str, Record] = {}
-        if self.options.only_failed_checks:
-            again = {item.row.id for item in todo}
-            records = self.sink.existing_records()
-            earlier = {each["id"]: each for each in records if each["id"] in again}
-        with closing(self._answers(todo)) as records:
-            for record in records:
-                failed += record["error"] is not None
-                if record["id"] in earlier and is_worse(record, earlier[record["id"]]):
-                    self.kept.append(record)
-                    record = earlier[record["id"]]
-                else:
-                    self.sink.add(record)
-                if self._highlights:
-                    self._highlights.keep(record)
-                self.records.append({**record, "text": None, "data": None, "citations": None})
-                if limit and failed >= limit:
-                    raise RowsFailed(
-                        f"stopped after {failed} {'failure' if failed == 1 else 'failures'}",
-                        hint=_resume_hint(self.options),
-                    )
+        limit, failures = self.options.max_failures, 0
+        with closing(self._answers(first)) as records:
+            try:
+                for record in records:
+                    failures += record["error"] is not None
+                    self._add(record)
+                    if limit and failures >= limit:
+                        count = "1 failure" if failures == 1 else f"{failures} failures"
+                        hint = _resume_hint(self.options)
+                        raise RowsFailed(f"stopped after {count}", hint=hint)
+            finally:
+                self._flush()
 
-    def _answers(self, todo: Sequence[WorkItem]) -> Generator[Record]:
+    def _answers(self, first: Sequence[WorkItem]) -> Generator[Record, None, None]:
         """Open the model and yield the record of each item as it is finished."""
-        options, reporter = self.options, self.terminal
+        options, terminal = self.options, self.terminal
         with ExitStack() as resources:
             # The engine's process starts while the batch is planned.
             remote = self.config.selection.backend.remote
             process = None if remote else resources.enter_context(closing(EngineProcess()))
-            with plan_batch(self.prompts, self.config, todo, options, reporter) as plan:
-                pass  # from here on the session tokenizes
-            active = resources.enter_context(
-                open_planned(plan.planner, plan.parallel, reporter, process=process)
+            more = not self.stream.ended
+            plan = plan_batch(self.prompts, self.config, first, options, terminal, more=more)
+            session = resources.enter_context(
+                BatchSession(self.prompts, plan, first, terminal, process)
             )
-            executor = Executor(
-                active.planner, active.ask, status=reporter.status, score=active.score
-            )
-            self.prompts.task.strategy.begin(executor, reporter)
-            reporter.clear_status()
-            progress = BatchProgress(
-                reporter,
-                [plan.size(item.key) for item in todo],
-                options.progress_every,
-                in_chunks=plan.in_chunks,
-            )
-            worker = Worker(
-                self.prompts, active, options.timeout, options.raw, progress.count_answer
-            )
-            pool = WorkerPool(worker.record, worker.failure, plan.parallel)
-            with closing(pool.records(todo, progress.show)) as records:
-                for record in records:
-                    failed = record["error"] is not None
-                    progress.count_row(plan.size(record["key"]), failed=failed)
-                    yield record
-            progress.end()
+            self.progress = BatchProgress(terminal, self.stream, options.progress_every)
+            pool = self._pool(session, plan.parallel)
+            with closing(pool.records(self.stream.items(), self._tick)) as records:
+                yield from records
+            self.progress.end()
 
-    @property
-    def _done(self) -> int:
-        return len(self.resume.done) + sum(record["error"] is None for record in self.records)
+    def _pool(self, session: BatchSession, parallel: int) -> Pool:
+        """The pool that answers the items."""
+        assert self.progress
+        worker = Worker(
+            self.prompts,
+            session,
+            self.options.timeout,
+            self.options.raw,
+            self.progress.count_answer,
+            self.progress.count_chunks,
+        )
+        return WorkerPool(worker.record, worker.failure, parallel)
 
-    @property
-    def _failed(self) -> int:
-        return len(self.resume.failed) + sum(r["error"] is not None for r in self.records)
+    def _tick(self) -> None:
+        if self.sink.is_flush_due:
+            self._flush()
+        if self.progress:
+            self.progress.show()
+
+    def _add(self, record: Record) -> None:
+        """Add a record to the group to write next, unless the row's earlier one is better."""
+        if self.options.only_failed_checks:
+            earlier = self.sink.earlier(record["id"])
+            if earlier is not None and is_worse(record, earlier):
+                self.sink.forget(record["id"])
+                self._kept += 1
+                self._kept_failures += record["error"] is not None
+                self._failures.add(record)
+                self._count(earlier)
+                return
+        self.sink.add(record)
+        self._group.append(record)
+        if self.sink.is_flush_due:
+            self._flush()
+
+    def _flush(self) -> None:
+        """Write the group, and count what is on the disk. Raises ResultsNotWritten."""
+        try:
+            self.sink.flush()
+        finally:
+            count = self.sink.written - self._written
+            self._written = self.sink.written
+            written, self._group = self._group[:count], self._group[count:]
+            for record in written:
+                self._count(record)
+
+    def _count(self, record: Record) -> None:
+        """Count a row that has its result."""
+        failed = record["error"] is not None
+        self.failed += failed
+        self.done += not failed
+        if self.progress:
+            self.progress.count_row(self.stream.finished(record["id"]), failed=failed)
+        if failed:
+            self._failures.add(record)
+        else:
+            self._checks.add(record)
+        if self.highlights:
+            self.highlights.keep(record)
+        if self.options.report and not self.options.can_resume:
+            self._shown.append({**record, "text": None, "data": None, "citations": None})
 
     @property
     def _tally(self) -> str:
-        earlier = len(self.resume.done)
-        left = len(self.items) - self._done - self._failed
+        stream, earlier = self.stream, self.stream.done
+        done, failed = earlier + self.done, stream.failed + self.failed
+        before = f", {earlier} of them in earlier runs" if earlier else ""
+        if not stream.ended:
+            return f"{done} rows done{before}, {failed} failed; the inputs were not read to the end"
+        left = stream.rows - done - failed
         return (
-            f"{self._done} of {len(self.items)} rows done"
-            f"{f', {earlier} of them in earlier runs' if earlier else ''}, {self._failed} failed"
+            f"{done} of {stream.rows} rows done{before}, {failed} failed"
             f"{f', {left} left' if left else ''}"
         )
 
-    def _finish(self) -> None:
-        self.sink.finish(self.items, ordered=self.options.ordered, prune=self.options.prune)
-        self.pruned = self.options.prune
+    def _finish(self, error: MistralCliError | None) -> None:
+        self._orphans = self.stream.orphans
+        problem = None
+        try:
+            self.stream.check_inputs()
+        except UsageError as raised:
+            problem = raised
+        prune = self.options.prune and self.stream.ended and not problem
+        self.sink.finish(
+            ordered=self.options.ordered,
+            present=self.stream.present,
+            prune=prune,
+            hurried=isinstance(error, Stopped),
+        )
+        self._pruned = prune
+        if problem:
+            raise problem
 
     def _summarize(self, error: MistralCliError | None) -> None:
         """Print the tally, unless `error` contains it, and the tables of checks and failures."""
-        self.terminal.clear_status()
+        terminal = self.terminal
+        terminal.clear_status()
         if not isinstance(error, Stopped):
-            self.terminal.note(self._tally)
-        if self.orphans:
-            self.terminal.note(orphans_note(self.orphans, pruned=self.pruned))
-        if self.kept:
-            self.terminal.note(kept_note(self.kept))
-        if lines := checks_table(self._answered()):
+            terminal.note(self._tally)
+        if self._orphans:
+            terminal.note(orphans_note(self._orphans, pruned=self._pruned))
+        if self._kept:
+            terminal.note(kept_note(self._kept, self._kept_failures))
+        for record in self.sink.settled_records(failed=False):
+            self._checks.add(record)
+        if lines := self._checks.table():
             for line in lines:
-                self.terminal.note(line)
+                terminal.note(line)
             if self.options.can_resume and self.retries_checks:
-                self.terminal.note("--only-failed-checks processes these rows again")
-        failed = [each for each in (*self.records, *self.kept) if each["error"] is not None]
-        if earlier := {item.row.id for item in self.resume.failed}:
-            failed += [each for each in self.sink.existing_records() if each["id"] in earlier]
-        for line in failures_table(failed):
-            self.terminal.error_detail(line)
-
-    def _answered(self) -> Iterator[Record]:
-        """The answers of this run, and those of earlier runs if one of them failed a check."""
-        yield from (record for record in self.records if record["error"] is None)
-        earlier = {item.row.id for item in self.resume.done}
-        if earlier and self.sink.has_failed_checks:
-            yield from (each for each in self.sink.existing_records() if each["id"] in earlier)
+                terminal.note("--only-failed-checks processes these rows again")
+        for record in self.sink.settled_records(failed=True):
+            self._failures.add(record)
+        for line in self._failures.table():
+            terminal.error_detail(line)
 
     def _report(self) -> None:
         if path := self.options.report:
-            records = list(self.sink.existing_records()) or self.records
+            records = list(self.sink.existing_records()) or self._shown
             write_report(path, records, self._facts)
 
     def _write_highlights(self) -> None:
-        if self._highlights:
-            self._highlights.write(self.sink.existing_records(), self._facts)
+        if self.highlights:
+            existing = self.sink.existing_records()
+            self.highlights.write(existing, self._facts, self.stream.rows)
 
     @property
     def _facts(self) -> dict[str, str]:

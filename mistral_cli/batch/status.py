@@ -229,15 +229,17 @@ def print_status(names: Sequence[str], terminal: Terminal, *, as_json: bool) -> 
 
 def _count(path: Path, name: str) -> tuple[int, int]:
     """Return how many rows are answered and failed, each by its newest line."""
+    newest: dict[str, bool] = {}
     try:
         with path.open("rb") as file:
             line_format = format_of(file)
-            lines = read_result_lines(file, line_format, name).results
+            read_result_lines(
+                file, line_format, name, lambda line, *_: newest.update({line.id: line.failed})
+            )
     except OSError as error:
         raise UsageError(
             f"{name} cannot be read: {error.strerror}", hint="Name results of a batch."
         ) from error
-    newest = {line.id: line.failed for line in lines}
     failed = sum(newest.values())
     return len(newest) - failed, failed
 

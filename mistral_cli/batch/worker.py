@@ -32,7 +32,10 @@ from mistral_cli.system.machine import resident_peak
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.prompts import RowPrompts, WorkItem
+    from mistral_cli.batch.session import BatchSession
     from mistral_cli.engines.types import Request, ScoreRequest, Scores
+    from mistral_cli.generation.answer import Result
+    from mistral_cli.generation.planner import Job, RequestPlanner
     from mistral_cli.generation.session import ActiveSession, Ask, OnText, Score
 
 _MEMORY_SECONDS = 1.0
@@ -43,14 +46,16 @@ _MOST_TRIES = 8  # of a row that servers interrupt
 class Worker:
     """Answers work items; safe for as many threads as the session has slots.
 
-    `timeout` is the limit for a row, in seconds. `count_answer` gets the tokens of each answer.
+    `timeout` is the limit for a row, in seconds. `count_answer` gets the tokens of each answer,
+    and `count_chunks` is called for a row that is answered in chunks.
     """
 
     prompts: RowPrompts
-    active: ActiveSession
+    session: BatchSession
     timeout: float | None
     exact: bool
     count_answer: Callable[[int], None] = lambda _: None
+    count_chunks: Callable[[], None] = lambda: None
     run_began_at: float = field(default_factory=time.time)
     started: float = field(default_factory=time.monotonic)
     _peak: tuple[float, int | None] = (-math.inf, None)  # when it was read, and the bytes
@@ -62,21 +67,14 @@ class Worker:
         EngineDied, and ServersGone.
         """
         try:
-            planner = replace(self.active.planner, builder=self.prompts.builder_of(item.row))
-            job = planner.job(planner.config.render(item.built_prompt()))
-            partial = PartialAnswers.of(planner, job.requests)
-            ask, score = self._within_limit()
-            parallel = planner.load.parallel
-            executor = Executor(planner, ask, parallel, partial=partial, score=score)
-            result = self.prompts.task.strategy.respond(job, executor, NULL_WRITER)
-            item.prompt = None
+            result = self._result(item)
         except (EngineDied, ServersGone):
             raise
         except AnswerInterrupted as error:
             # What was passed on was not shown to anyone: another server can answer the row.
             return self.record(item, tries - 1) if tries > 1 else self.failure(item, error)
         except MistralCliError as error:
-            if not self._session.alive:  # and it could not be restarted
+            if not _timed(self.session.current).alive:  # and it could not be restarted
                 raise EngineDied(error.message, hint=error.hint) from error
             return self.failure(item, error)
         except Exception as error:
@@ -90,6 +88,28 @@ class Worker:
             memory=self._memory(),
         )
 
+    def _result(self, item: WorkItem) -> Result:
+        """Answer an item, in a longer context if it needs one. Raises MistralCliError."""
+        prompt, builder = self.prompts.of(item), self.prompts.builder_of(item.row)
+        strategy = self.prompts.task.strategy
+        while True:
+            with self.session.using() as active:
+                planner = replace(active.planner, builder=builder)
+                chunked = planner.chunk(planner.config.render(prompt))
+                needed = min(strategy.context_needed(planner, chunked), planner.config.longest)
+                fits = all(map(planner.fits, chunked.prompts))  # else it is refused
+                if not fits or needed <= planner.load.context_length:
+                    return self._answer(planner, planner.job_of(chunked), active)
+            self.session.grow(needed)
+
+    def _answer(self, planner: RequestPlanner, job: Job, active: ActiveSession) -> Result:
+        if len(job.requests) > 1:
+            self.count_chunks()
+        partial = PartialAnswers.of(planner, job.requests)
+        ask, score = self._within_limit(active)
+        executor = Executor(planner, ask, planner.load.parallel, partial=partial, score=score)
+        return self.prompts.task.strategy.respond(job, executor, NULL_WRITER)
+
     def failure(self, item: WorkItem, error: MistralCliError) -> Record:
         """Return the record of an item that failed."""
         return failure_record(item.row, item.key, error, clock=self._clock())
@@ -101,16 +121,10 @@ class Worker:
         """
         now, (read_at, peak) = time.monotonic(), self._peak
         if now - read_at > _MEMORY_SECONDS:
-            pid = self._session.pid
+            pid = _timed(self.session.current).pid
             peak = None if pid is None else resident_peak(pid)
             self._peak = now, peak
         return peak
-
-    @property
-    def _session(self) -> TimedSession:
-        """The session: it has time-outs, and knows whether it is alive."""
-        assert isinstance(self.active.session, TimedSession)
-        return self.active.session
 
     def _clock(self) -> dict[str, float]:
         """Return when the run began (Unix time), and the seconds since then."""
@@ -119,9 +133,9 @@ class Worker:
             "finished_at": round(time.monotonic() - self.started, 3),
         }
 
-    def _within_limit(self) -> tuple[Ask, Score]:
+    def _within_limit(self, active: ActiveSession) -> tuple[Ask, Score]:
         """Return functions that run requests of one row, all of them within its time limit."""
-        limit = TimeLimit(self.timeout)
+        limit, session = TimeLimit(self.timeout), _timed(active)
 
         def ask(request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
             # Streaming is needed to end an answer as soon as it has a stop text, runs away or ends
@@ -129,10 +143,10 @@ class Worker:
             marked = request.thinking is not None and bool(request.thinking.tokens)
             watched = on_text is not ignore or request.grammar is not None
             streams = bool(stop) or marked or watched
-            request = replace(self.active.cache.prepared(request), stream=streams)
+            request = replace(active.cache.prepared(request), stream=streams)
             calls = SessionCalls(
-                lambda part: self._session.stream(part, timeout=limit.remaining()),
-                self._session.tokenize,
+                lambda part: session.stream(part, timeout=limit.remaining()),
+                session.tokenize,
             )
             try:
                 answer = collect(
@@ -148,10 +162,10 @@ class Worker:
             return refuse_unanswered(answer)
 
         def score(request: ScoreRequest) -> tuple[Answer, Scores]:
-            request = self.active.cache.prepared(request)
+            request = active.cache.prepared(request)
             try:
                 answer, scores = collect_scores(
-                    self._session.score(request, timeout=limit.remaining()),
+                    session.score(request, timeout=limit.remaining()),
                     prompt_tokens=len(request.prompt_token_ids),
                     load_seconds=0.0,
                     on_progress=lambda _: limit.start(),
@@ -188,6 +202,12 @@ class TimeLimit:
     def error(self) -> TimedOut:
         """Return the error for a row that reached its limit."""
         return TimedOut(f"no complete answer within {self._seconds:g} s", hint="Raise --timeout.")
+
+
+def _timed(active: ActiveSession) -> TimedSession:
+    """The session: it has time-outs, and knows whether it is alive."""
+    assert isinstance(active.session, TimedSession)
+    return active.session
 
 
 def _bug(error: Exception) -> MistralCliError:

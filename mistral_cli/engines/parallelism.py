@@ -31,11 +31,13 @@ def slots_for(
     context_length: int,
     gpu_layers: int,
     prompts: Sequence[int],
+    *,
+    more: bool = False,
 ) -> tuple[int, str]:
     """How many slots to open for prompts of these lengths in tokens, and why, in one line.
 
-    With `wanted` None we choose. Callers should warn if there are fewer than both `wanted` and
-    the number of prompts.
+    With `more`, others like them follow. With `wanted` None we choose. Callers should warn if
+    there are fewer than both `wanted` and the number of prompts.
     """
     if selection.backend.remote:
         most, why = wanted or selection.backend.max_parallel or 1, "as many as the servers answer"
@@ -44,7 +46,7 @@ def slots_for(
     else:
         most, why = wanted, "as requested"
     backend = selection.backend
-    limits = [(max(1, len(prompts)), "one per text")]
+    limits = [] if more else [(max(1, len(prompts)), "one per text")]
     if backend.max_parallel is not None and not backend.remote:
         at_once = "one text" if backend.max_parallel == 1 else f"{backend.max_parallel} texts"
         limits.append((backend.max_parallel, f"{backend.name} works on {at_once} at a time"))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.batch.options import requested_slots
 from mistral_cli.batch.prompts import RowPrompts
 from mistral_cli.batch.run import prepared_run, stoppable_batch
+from mistral_cli.batch.windows import RowSource
 from mistral_cli.errors import GateFailed, RowsFailed, UsageError
 from mistral_cli.evaluation.configurations import (
     Configuration,
@@ -113,7 +114,7 @@ class _EvaluationRun:
     ) -> BatchEstimate:
         """What a run of one configuration would do."""
         options = replace(self._options(configuration), dry_run=True)
-        with prepared_run(prompts, known.rows, options, self.call) as run:
+        with prepared_run(prompts, RowSource(known.rows), options, self.call) as run:
             estimate = run.estimate()
         self.call.terminal.note(f"{configuration.name}: {estimate.to_do:,} rows to do")
         estimate.report(self.call.terminal)
@@ -125,7 +126,7 @@ class _EvaluationRun:
         """The records of all rows by id, after a batch about those that have none yet."""
         options = self._options(configuration)
         self.call.terminal.note(f"evaluating {configuration.name}")
-        with prepared_run(prompts, known.rows, options, self.call) as run:
+        with prepared_run(prompts, RowSource(known.rows), options, self.call) as run:
             run.retries_checks = False
             try:
                 run.run()

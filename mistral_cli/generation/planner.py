@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 # A context of this many tokens takes 128 MiB for a 7B model, which are zeroed in some 30 ms.
 # Opening the vocabulary by itself, for an exact count, takes 60 ms for 32,000 tokens and 130 ms
 # for 49,000: longer than a short prompt's prefill.
-_SHORT_PROMPT = 1024  # tokens, by the upper bound
+SHORT_PROMPT = 1024  # tokens, by the upper bound
 _BYTES_PER_TOKEN = 4  # in English text
 
 
@@ -293,22 +293,39 @@ def plan_short_prompts(
     for a served model. The planner cannot tokenize before the model is open; then `jobs_of` makes
     the jobs.
     """
-    if config.served or config.model.tokenizer_model not in BYTE_BOUNDED_TOKENIZERS:
+    if config.served:
         return None
-    sizer = PromptSizer(builder, config, strategy, _one_token_per_byte)
     budgets = []
     for each in prompts:
-        prompt = each.rendered.prompt
-        if len(prompt.text.text) > _SHORT_PROMPT:
+        if (budget := short_budget(builder, config, strategy, each.rendered)) is None:
             return None
-        bound = each.rendered.most_tokens
-        if bound > min(_SHORT_PROMPT, sizer.room(prompt)):
-            return None
-        budget = sizer.budget(strategy.chunk(sizer, EncodedPrompt(prompt, (0,) * bound)))
-        if len(budget.prompts) != 1:
-            return None
-        budgets.append(replace(budget, prompts=(bound // _BYTES_PER_TOKEN,)))
-    return fix_context(sizer, budgets, reporter)
+        budgets.append(budget)
+    return fix_context(
+        PromptSizer(builder, config, strategy, _one_token_per_byte), budgets, reporter
+    )
+
+
+def short_budget(
+    builder: PromptBuilder, config: RunConfig, strategy: ChunkStrategy, rendered: RenderedPrompt
+) -> TokenBudget | None:
+    """The most tokens that a short prompt may need, without a tokenizer; None for others.
+
+    Neither a SentencePiece nor a byte-pair vocabulary has more tokens for a text than it has bytes,
+    but for a space in front of it; other kinds may normalize a text, which can make it longer.
+    """
+    if config.model.tokenizer_model not in BYTE_BOUNDED_TOKENIZERS:
+        return None
+    prompt = rendered.prompt
+    if len(prompt.text.text) > SHORT_PROMPT:
+        return None
+    sizer = PromptSizer(builder, config, strategy, _one_token_per_byte)
+    bound = rendered.most_tokens
+    if bound > min(SHORT_PROMPT, sizer.room(prompt)):
+        return None
+    budget = sizer.budget(strategy.chunk(sizer, EncodedPrompt(prompt, (0,) * bound)))
+    if len(budget.prompts) != 1:
+        return None
+    return replace(budget, prompts=(bound // _BYTES_PER_TOKEN,))
 
 
 def jobs_of(planner: RequestPlanner, prompts: Sequence[NamedPrompt]) -> list[Job]:

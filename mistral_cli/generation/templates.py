@@ -105,6 +105,11 @@ class Template:
         """The names of the variables in the template."""
         return _variables(self.system) | _variables(self.source)
 
+    @property
+    def inserts_text(self) -> bool:
+        """Whether the text is only inserted: nothing tests or changes it."""
+        return _inserts_text(self.system) and _inserts_text(self.source)
+
     def _render(self, source: str, values: Mapping[str, Any]) -> str:
         import jinja2
 
@@ -237,6 +242,30 @@ def _variables(source: str) -> frozenset[str]:
     from jinja2 import meta
 
     return frozenset(meta.find_undeclared_variables(_environment().parse(source)))
+
+
+@cache
+def _inserts_text(source: str) -> bool:
+    """Whether every use of `text` is a plain `{{ text }}`, also in conditions about others."""
+    from jinja2 import nodes
+
+    plain = (nodes.Template, nodes.Output, nodes.If, nodes.For)
+
+    def inserts(node: nodes.Node) -> bool:
+        return all(
+            isinstance(node, nodes.Output)
+            if isinstance(child, nodes.Name) and child.name == "text"
+            else inserts(child) and (isinstance(node, plain) or not _uses_text(child))
+            for child in node.iter_child_nodes()
+        )
+
+    return inserts(_environment().parse(source))
+
+
+def _uses_text(node: Any) -> bool:
+    from jinja2 import nodes
+
+    return any(each.name == "text" for each in node.find_all(nodes.Name))
 
 
 @cache

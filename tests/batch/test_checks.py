@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from support.batch_program import Batch, lines_of, texts_of, write_rows
 from support.fake_engine import Script
 from support.json_schemas import check_schema
 
-from mistral_cli.batch.checks import checks_table, failed_checks
+from mistral_cli.batch.checks import FailedChecks, failed_checks
 
 OUT = ("-o", "out.jsonl")
 SHORT, LONG = "a b c", "elephants giraffes crocodiles"
@@ -153,10 +154,17 @@ def test_lines_that_people_edited_are_read() -> None:
     for checks in (None, 3, "x", [], [None, 1, {"name": 3, "ok": False}, {"ok": False}, {}]):
         assert failed_checks({"checks": checks}) == ()
     failed = [{"name": "numbers", "ok": False}] * 2
-    lines = checks_table({"id": f"r{n}\n", "checks": failed} for n in range(1200))
+    lines = table({"id": f"r{n}\n", "checks": failed} for n in range(1200))
     assert lines == [
         r"1,200 rows have a number that is not in the text: r0\n, r1\n, r2\n and 1,197 more"
     ]
-    assert checks_table([{"id": 1, "checks": [{"name": "new", "ok": False}]}]) == [
+    assert table([{"id": 1, "checks": [{"name": "new", "ok": False}]}]) == [
         "1 row has a failed check of new: 1"
     ]
+
+
+def table(records: Iterable[dict[str, Any]]) -> list[str]:
+    checks = FailedChecks()
+    for record in records:
+        checks.add(record)
+    return checks.table()

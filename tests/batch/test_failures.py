@@ -6,11 +6,18 @@ from typing import Any
 
 import pytest
 
-from mistral_cli.batch.failures import failures_table
+from mistral_cli.batch.failures import FailureCounts
 
 
 def failed(name: str, message: str) -> dict[str, Any]:
     return {"id": name, "error": {"code": 5, "message": message, "hint": "Do."}}
+
+
+def failures_table(records: list[dict[str, Any]]) -> list[str]:
+    failures = FailureCounts()
+    for record in records:
+        failures.add(record)
+    return failures.table()
 
 
 def test_no_failures_make_no_table() -> None:
@@ -75,3 +82,15 @@ def test_short_ids_do_not_separate_similar_failures() -> None:
     (line, more) = failures_table(failed)
     assert line.endswith(message)
     assert more.strip() == "… and 4 more: the same"
+
+
+def test_rows_that_all_fail_in_another_way_are_counted_in_bounded_memory() -> None:
+    failures = FailureCounts()
+    for number in range(5000):
+        name = "".join(chr(97 + int(digit)) for digit in str(number))
+        failures.add(failed(name, f"{name}{name}z"))
+        failures.add(failed("often", "often"))
+    assert len(failures._kinds) <= 1000
+    table = failures.table()
+    assert table[1].endswith("… and 4,999 more: the same")
+    assert table[-1] == "… and 4,991 more failed rows, for other reasons"

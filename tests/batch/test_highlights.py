@@ -90,8 +90,9 @@ def test_a_page_has_no_more_rows_than_a_browser_can_show(
 
     items = [work_item(str(number), "key") for number in range(5)]
     prompts = None
-    page = highlights.RowHighlights(here / "page.html", prompts, items)  # type: ignore[arg-type]
-    page.write([json.loads('{"id": "0", "key": "other", "error": null}')], {})
+    page = highlights.RowHighlights(here / "page.html", prompts)  # type: ignore[arg-type]
+    page.see(items)
+    page.write([json.loads('{"id": "0", "key": "other", "error": null}')], {}, 5)
     (note,) = read(here).texts("note")
     assert note.startswith(
         "This page shows 0 of 5 rows: 3 have no result yet, 2 are left out, so that the page stays"

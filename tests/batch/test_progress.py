@@ -31,6 +31,14 @@ def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "100")
 
 
+class Totals:
+    """Rows of these sizes, all of which have been read."""
+
+    def __init__(self, sizes: list[int], fraction: float | None = 1.0) -> None:
+        self.to_do, self.size, self.fraction = len(sizes), sum(sizes), fraction
+        self.ended = fraction == 1
+
+
 def finish(progress: BatchProgress, tokens: int, *, failed: bool = False) -> None:
     """Finish a row of size 1 that takes one answer."""
     progress.count_answer(tokens)
@@ -43,7 +51,7 @@ def last(stream: io.StringIO) -> str:
 
 def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [1] * 100, 30, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([1] * 100), 30, clock)
     progress.show()
     assert last(screen) == "0 of 100 rows"
     for number in range(12):
@@ -60,7 +68,7 @@ def test_a_terminal_shows_rows_failures_rate_and_time_left(clock: Clock) -> None
 
 def test_rows_that_failed_at_once_do_not_count_as_pace(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [0] * 900 + [1] * 100, 0, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([0] * 900 + [1] * 100), 0, clock)
     for _ in range(900):
         progress.count_row(0, failed=True)
     for _ in range(2):
@@ -72,7 +80,7 @@ def test_rows_that_failed_at_once_do_not_count_as_pace(clock: Clock) -> None:
 
 def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [1] * 160, 0, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([1] * 160), 0, clock)
     for _ in range(50):
         clock.now += 100
         finish(progress, 10)
@@ -85,7 +93,7 @@ def test_the_time_left_follows_the_last_rows(clock: Clock) -> None:
 
 def test_rows_that_end_together_are_timed_from_their_start(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [1] * 16, 0, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([1] * 16), 0, clock)
     clock.now += 60
     for _ in range(8):  # eight slots
         finish(progress, 100)
@@ -95,7 +103,7 @@ def test_rows_that_end_together_are_timed_from_their_start(clock: Clock) -> None
 
 def test_a_late_row_does_not_shorten_the_estimate_for_the_others(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [1] * 11, 0, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([1] * 11), 0, clock)
     clock.now += 10
     finish(progress, 100)
     clock.now += 500
@@ -103,9 +111,24 @@ def test_a_late_row_does_not_shorten_the_estimate_for_the_others(clock: Clock) -
     assert last(screen).endswith("1:30 left")
 
 
+def test_rows_that_were_not_read_are_estimated_by_the_others(clock: Clock) -> None:
+    screen = TerminalStream()
+    totals = Totals([1] * 40, fraction=0.25)
+    progress = BatchProgress(make_terminal(stderr=screen), totals, 0, clock)
+    for _ in range(10):
+        clock.now += 2
+        finish(progress, 10)
+    progress.show()
+    assert last(screen) == "10 rows, 25% of the inputs read, 5.0 tokens/s, 5:00 left"
+    totals.fraction = None
+    clock.now += 1
+    progress.show()
+    assert last(screen) == "10 rows, 4.8 tokens/s"
+
+
 def test_no_time_left_is_shown_after_the_last_row(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [1], 0, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([1]), 0, clock)
     clock.now += 10
     finish(progress, 100)
     progress.show()
@@ -114,9 +137,8 @@ def test_no_time_left_is_shown_after_the_last_row(clock: Clock) -> None:
 
 def test_a_long_row_takes_longer_and_its_chunks_are_counted(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(
-        make_terminal(stderr=screen), [100, 100, 800], 0, clock, in_chunks=True
-    )
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([100, 100, 800]), 0, clock)
+    progress.count_chunks()
     for _ in range(3):
         clock.now += 5
         progress.count_answer(200)
@@ -132,7 +154,7 @@ def test_a_long_row_takes_longer_and_its_chunks_are_counted(clock: Clock) -> Non
 
 def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
     screen = TerminalStream()
-    progress = BatchProgress(make_terminal(stderr=screen), [1] * 100, 0, clock)
+    progress = BatchProgress(make_terminal(stderr=screen), Totals([1] * 100), 0, clock)
     for _ in range(50):
         clock.now += 0.01
         progress.show()
@@ -141,7 +163,7 @@ def test_the_status_line_is_not_redrawn_for_every_row(clock: Clock) -> None:
 
 def test_a_log_gets_a_line_at_each_interval(clock: Clock) -> None:
     log = io.StringIO()
-    progress = BatchProgress(make_terminal(stderr=log), [1] * 100, 30, clock)
+    progress = BatchProgress(make_terminal(stderr=log), Totals([1] * 100), 30, clock)
     for _ in range(20):
         clock.now += 5
         finish(progress, 50)
@@ -157,7 +179,9 @@ def test_a_log_gets_a_line_at_each_interval(clock: Clock) -> None:
 @pytest.mark.parametrize(("every", "quiet"), [(0, False), (30, True)])
 def test_no_log_lines_with_interval_0_or_quiet(clock: Clock, every: float, quiet: bool) -> None:
     log = io.StringIO()
-    progress = BatchProgress(make_terminal(stderr=log, quiet=quiet), [1] * 100, every, clock)
+    progress = BatchProgress(
+        make_terminal(stderr=log, quiet=quiet), Totals([1] * 100), every, clock
+    )
     for _ in range(20):
         clock.now += 50
         finish(progress, 50, failed=True)

@@ -11,6 +11,7 @@ from support.batch_program import Batch, texts_of
 from support.plans import request_of
 
 from mistral_cli.batch.input.rows import Row
+from mistral_cli.batch.keys import RowKeys
 from mistral_cli.batch.prompts import RowPrompts
 from mistral_cli.errors import MistralCliError, OutputInvalid, UsageError
 from mistral_cli.generation.task import Task
@@ -68,7 +69,7 @@ def test_a_failed_row_is_recognized_whatever_words_its_error_has() -> None:
 
     def key(error: MistralCliError, text: str = "text") -> str:
         row = Row("1", "rows.jsonl:1", text, error=error)
-        return str(prompts.item(row, nothing, "digest").key)
+        return RowKeys(prompts, nothing, "digest").of(row).key
 
     one = key(UsageError("is no text", hint="Write one."))
     assert one == key(UsageError("is not a string", hint="Write one."))
@@ -92,7 +93,7 @@ def test_only_settings_with_an_effect_are_part_of_the_key(mistral: Path) -> None
     def key(**options: Any) -> str:
         _, planner = request_of(Task("generate"), mistral, "hi", **options)
         prompts = RowPrompts(Task("generate"), planner.builder, None)
-        return prompts.item(Row("1", "rows.jsonl:1", "text"), planner.config, "digest").key
+        return RowKeys(prompts, planner.config, "digest").of(Row("1", "rows.jsonl:1", "text")).key
 
     plain = key()
     assert key(min_p=0.0, repeat_last_n=64, presence_penalty=0.0, dry_multiplier=0.0) == plain

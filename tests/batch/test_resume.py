@@ -8,10 +8,18 @@ from pathlib import Path
 from typing import Any
 
 from support.batch_program import Batch, lines_of, texts_of, write_rows
-from support.batch_records import identities, open_results, plan_of, stored_record, work_item
+from support.batch_records import (
+    finish,
+    identities,
+    open_results,
+    plan_of,
+    stored_record,
+    work_item,
+)
 from support.fake_engine import Script
 
 from mistral_cli.batch.prompts import WorkItem
+from mistral_cli.batch.resume import RowStatus
 
 OUT = ("-o", "out.jsonl")
 
@@ -147,10 +155,10 @@ def resume(tmp_path: Path, lines: list[dict[str, Any]], items: list[WorkItem], *
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     results = open_results(path)
     plan = plan_of(results, items)
-    results.finish(items, ordered=more.get("ordered", False))
+    finish(results, ordered=more.get("ordered", False))
     results.close()
-    done = {each.row.id for each in plan.done}
-    return done, {each.row.id for each in plan.failed}, identities(path)
+    done = {each.row.id for each in plan[RowStatus.DONE]}
+    return done, {each.row.id for each in plan[RowStatus.FAILED]}, identities(path)
 
 
 FAILED = {"code": 9, "message": "no", "hint": ""}

@@ -48,13 +48,13 @@ def test_a_bug_fails_one_row(
 ) -> None:
     bug = """
 import threading
-from mistral_cli.batch.prompts import WorkItem
-built_prompt = WorkItem.built_prompt
-def broken(self):
-    if self.row.id == "2" and threading.current_thread() is not threading.main_thread():
+from mistral_cli.batch.prompts import RowPrompts
+of = RowPrompts.of
+def broken(self, item):
+    if item.row.id == "2" and threading.current_thread() is not threading.main_thread():
         raise ZeroDivisionError("of course")
-    return built_prompt(self)
-WorkItem.built_prompt = broken
+    return of(self, item)
+RowPrompts.of = broken
 """
     (tmp_path / "sitecustomize.py").write_text(bug)
     write_rows(here / "rows.jsonl", "a", "b", "c")

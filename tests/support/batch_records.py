@@ -6,10 +6,11 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+from mistral_cli.batch.digests import DigestSet
 from mistral_cli.batch.formats import NativeFormat
 from mistral_cli.batch.input.rows import Row
 from mistral_cli.batch.prompts import WorkItem
-from mistral_cli.batch.resume import ResumePlan
+from mistral_cli.batch.resume import RowStatus
 from mistral_cli.batch.sinks.file import FileSink
 from support.batch_program import lines_of
 from support.terminals import make_terminal
@@ -62,10 +63,29 @@ def open_results(path: Path, line_format: Any = None) -> FileSink:
     return FileSink(path, line_format or NativeFormat(), make_terminal(), dry_run=False)
 
 
-def plan_of(sink: FileSink, items: list[WorkItem]) -> ResumePlan:
-    """Return which items the sink has results of, without --retry-failed and --force."""
+def plan_of(sink: FileSink, items: list[WorkItem]) -> dict[RowStatus, list[WorkItem]]:
+    """Return the items by their status, without --retry-failed and --force."""
     options: Any = SimpleNamespace(retry_failed=False, force=False, only_failed_checks=False)
-    return sink.resume_plan(items, options)
+    plan: dict[RowStatus, list[WorkItem]] = {status: [] for status in RowStatus}
+    for number, item in enumerate(items):
+        item.number = number
+    for item, status in zip(items, sink.claim(items, options), strict=True):
+        plan[status].append(item)
+    return plan
+
+
+def add(sink: FileSink, *records: dict[str, Any]) -> None:
+    """Add records and write them."""
+    for each in records:
+        sink.add(each)
+    sink.flush()
+
+
+def finish(sink: FileSink, items: list[WorkItem] | None = None, *, ordered: bool = False) -> None:
+    """Finish a file after all its rows were read; `items` are claimed first, if there are any."""
+    if items is not None:
+        plan_of(sink, items)
+    sink.finish(ordered=ordered, present=DigestSet())
 
 
 def identities(path: Path) -> list[tuple[str, str]]:

@@ -45,6 +45,8 @@ _LIBRARIES = (
 _NOT_IMPORTED = ("ctransformers", "huggingface_hub", "numpy", "uvicorn", "xllamacpp")
 _OUR_OWN_NOT_IMPORTED = (
     "mistral_cli.__main__",
+    "mistral_cli.batch.index",
+    "mistral_cli.batch.sinks.compaction",
     "mistral_cli.engines.decoding.sampler",
     "mistral_cli.engines.llama_cpp.in_process",
     "mistral_cli.finetune",

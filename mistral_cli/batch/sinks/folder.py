@@ -6,13 +6,11 @@ import codecs
 import contextlib
 import json
 import os
-from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import NativeFormat
-from mistral_cli.batch.resume import ResumePlan
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.summaries.cited import cited_text
@@ -20,11 +18,12 @@ from mistral_cli.system.files import atomic_writer, sync_folder
 from mistral_cli.texts.inputs import Text
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.digests import DigestSet
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import WorkItem
-    from mistral_cli.batch.resume import ResultLine
+    from mistral_cli.batch.resume import RowStatus
     from mistral_cli.system.reporter import Reporter
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
@@ -42,50 +41,57 @@ class FolderSink(FileSink):
     def __init__(
         self,
         folder: Path,
-        items: Sequence[WorkItem],
+        first: Sequence[Row],
         reporter: Reporter,
         *,
         structured: bool,
         rewrites: bool,
         dry_run: bool,
     ) -> None:
-        """Open the ledger as FileSink does; `structured` results are JSON.
+        """Open the ledger as FileSink does, if the `first` rows can be written.
 
-        With `rewrites` a result takes the place of its text: its file begins and ends as that.
+        `structured` results are JSON. With `rewrites` a result takes the place of its text: its
+        file begins and ends as that.
         """
-        self._ends = {item.row.id: _ends(item.row) for item in items if rewrites}
-        self._folder = folder
-        self._targets = _targets(folder, [item.row for item in items], structured=structured)
+        self._folder, self._structured, self._rewrites = folder, structured, rewrites
+        self._ends: dict[str, tuple[str, str]] = {}
+        self._targets: dict[str, Path] = {}
+        self._source_of: dict[Path, str] = {}
+        self._inputs = set[str]()
+        self._unknown = 0
+        self._add_targets(first)
         super().__init__(
             ledger_of(folder), NativeFormat(), reporter, dry_run=dry_run, ids_are_fixed=True
         )
         self.name, self._new_file = str(folder), folder / _TEMPORARY
-        if self._new_file.exists() and not dry_run:
-            self._recover()
+        self._must_recover = self._new_file.exists() and not dry_run
 
-    def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
+    def claim(self, items: Sequence[WorkItem], options: BatchOptions) -> list[RowStatus]:
         """Divide the items by the lines in the ledger; a row whose file is missing is left to do.
 
-        Raises UsageError for a file that a batch has not written.
+        Raises UsageError for a file that a batch has not written, and if two rows would share one.
         """
-        plan, known = super().resume_plan(items, options), self.existing_ids
-        unknown = [
-            target
-            for row_id, target in self._targets.items()
-            if row_id not in known and target.exists() and not options.force
-        ]
-        if len(unknown) > self.damaged_results:  # else they are the results of damaged lines
-            target = unknown[0]
-            raise UsageError(
-                f"{target} exists and is not a result of this batch",
-                hint="Choose another --output-dir, or overwrite the file with --force.",
-            )
-        if options.only_failed_checks:
-            return plan
-        done = [item for item in plan.done if self._targets[item.row.id].exists()]
-        settled = {item.row.id for item in (*done, *plan.failed)}
-        todo = [item for item in items if item.row.id not in settled]
-        return ResumePlan(todo, done, plan.failed)
+        rows = [item.row for item in items]
+        self._add_targets([row for row in rows if row.id not in self._targets])
+        if self._rewrites:
+            self._ends |= {item.row.id: _ends(item.row) for item in items}
+        if self._must_recover:
+            self._recover()
+        lines = [-1] * len(items)
+        if self._columns:
+            lines = self._index.newest_of_ids([item.row.id for item in items])
+        for item, line in zip(items, lines, strict=True):
+            target = self._targets[item.row.id]
+            self._unknown += line < 0 and target.exists() and not options.force
+            if self._unknown > self.damaged_results:  # else they are the results of damaged lines
+                raise UsageError(
+                    f"{target} exists and is not a result of this batch",
+                    hint="Choose another --output-dir, or overwrite the file with --force.",
+                )
+        return super().claim(items, options)
+
+    def _is_in_place(self, item: WorkItem, options: BatchOptions) -> bool:
+        return options.only_failed_checks or self._targets[item.row.id].exists()
 
     def add(self, record: Record) -> None:
         """Add the line to the ledger, then put the file in place.
@@ -94,6 +100,7 @@ class FolderSink(FileSink):
         """
         if record["error"]:
             super().add(record)
+            self.flush()
             return
         target = self._targets[record["id"]]
         try:
@@ -106,20 +113,34 @@ class FolderSink(FileSink):
                     target.unlink()
                     sync_folder(target.parent)
                 super().add(record)
+                self.flush()
         except OSError as error:
             raise write_error(target, error) from error
 
-    def finish(self, items: Sequence[WorkItem], *, ordered: bool, prune: bool = False) -> None:
-        """Also remove the files of pruned results, unless they have been changed."""
-        if prune:
-            for line in self.orphans(items):
-                if not line.failed:  # a failed row has no file
-                    self._remove_file(line)
-        super().finish(items, ordered=ordered, prune=prune)
+    @property
+    def is_flush_due(self) -> bool:
+        """True: `add` writes each result."""
+        return True
 
-    def _remove_file(self, line: ResultLine) -> None:
-        record, present = json.loads(self._raw(line, None)), set(self._targets.values())
-        parts = [part for part in Path(line.id).parts if part not in ("/", "..")]
+    def finish(
+        self,
+        *,
+        ordered: bool,
+        present: DigestSet | None,
+        prune: bool = False,
+        hurried: bool = False,
+    ) -> None:
+        """Also remove the files of pruned results, unless they have been changed."""
+        if prune and present:
+            # A failed row has no file.
+            lines = self._index.orphaned_answers(present) if self._columns else ()
+            for record in self._records(lines):
+                self._remove_file(record)
+        super().finish(ordered=ordered, present=present, prune=prune, hurried=hurried)
+
+    def _remove_file(self, record: Record) -> None:
+        present = set(self._targets.values())
+        parts = [part for part in Path(str(record["id"])).parts if part not in ("/", "..")]
         content = self._content(record)
         # The id is the path as it was named; the file has the part of it below some folder.
         for start in range(len(parts)):
@@ -131,13 +152,36 @@ class FolderSink(FileSink):
 
     def _recover(self) -> None:
         """Move a file into place if a crash prevented that after its line was written."""
+        self._must_recover = False
         with contextlib.suppress(OSError):
-            for last in deque(self.existing_records(), maxlen=1):
+            for last in self._records([len(self._columns) - 1] if self._columns else ()):
                 target = self._targets.get(last["id"])
                 content = self._content(last)
                 if target and not target.exists() and content == self._new_file.read_bytes():
                     self._new_file.replace(target)
             self._new_file.unlink(missing_ok=True)
+
+    def _add_targets(self, rows: Sequence[Row]) -> None:
+        """Note the file for each row. Raises UsageError if two rows would share a file."""
+        self._inputs |= {os.path.realpath(row.path) for row in rows if row.path}
+        for row in rows:
+            if row.relative is None:
+                raise UsageError(
+                    f"--output-dir needs whole files as inputs, and {row.source} is not a file",
+                    hint="Use -o FILE for tables and lines.",
+                )
+            target = self._folder / _name(row.relative, structured=self._structured)
+            if target in self._source_of:
+                raise UsageError(
+                    f"{row.source} and {self._source_of[target]} would both be written to {target}",
+                    hint="Name a folder or a glob above both, so that their paths differ.",
+                )
+            if os.path.realpath(target) in self._inputs:
+                raise UsageError(
+                    f"{target} would overwrite an input", hint="Choose another --output-dir."
+                )
+            self._source_of[target] = row.source
+            self._targets[row.id] = target
 
     def _content(self, record: Record) -> bytes:
         text = cited_text(record)
@@ -154,31 +198,6 @@ def _core(content: bytes) -> bytes:
 
 def _ends(row: Row) -> tuple[str, str]:
     return Text(row.text, row.source, row.original).ends
-
-
-def _targets(folder: Path, rows: Sequence[Row], *, structured: bool) -> dict[str, Path]:
-    """Return the file for each row id. Raises UsageError if two rows would share a file."""
-    targets, source_of = dict[str, Path](), dict[Path, str]()
-    inputs = {os.path.realpath(row.path) for row in rows if row.path}
-    for row in rows:
-        if row.relative is None:
-            raise UsageError(
-                f"--output-dir needs whole files as inputs, and {row.source} is not a file",
-                hint="Use -o FILE for tables and lines.",
-            )
-        target = folder / _name(row.relative, structured=structured)
-        if target in source_of:
-            raise UsageError(
-                f"{row.source} and {source_of[target]} would both be written to {target}",
-                hint="Name a folder or a glob above both, so that their paths differ.",
-            )
-        if os.path.realpath(target) in inputs:
-            raise UsageError(
-                f"{target} would overwrite an input", hint="Choose another --output-dir."
-            )
-        source_of[target] = row.source
-        targets[row.id] = target
-    return targets
 
 
 def _name(relative: Path, *, structured: bool) -> Path:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,9 @@ from mistral_cli.batch.sinks.table import TableSink, is_table, lines_beside
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.prompts import WorkItem
+    from collections.abc import Sequence
+
+    from mistral_cli.batch.input.rows import Row
     from mistral_cli.system.terminal import Terminal
 
 Sink = FileSink | StdoutSink
@@ -24,15 +25,15 @@ Sink = FileSink | StdoutSink
 
 def open_sink(
     options: BatchOptions,
-    items: Sequence[WorkItem],
+    first: Sequence[Row],
     *,
     structured: bool,
     rewrites: bool,
     terminal: Terminal,
 ) -> Sink:
-    """Open the sink that the options name; `structured` and `rewrites` as in FolderSink.
+    """Open the sink that the options name, for the `first` rows and others.
 
-    Raises UsageError.
+    `structured` and `rewrites` as in FolderSink. Raises UsageError.
     """
     is_openai = options.format is ResultFormat.OPENAI
     if options.output and options.output_dir:
@@ -44,7 +45,7 @@ def open_sink(
             )
         return FolderSink(
             options.output_dir,
-            items,
+            first,
             terminal,
             structured=structured,
             rewrites=rewrites,
@@ -60,7 +61,7 @@ def open_sink(
     line_format = OpenAIFormat() if is_openai else NativeFormat()
     if options.output and str(options.output) != "-":
         return FileSink(options.output, line_format, terminal, dry_run=options.dry_run)
-    return StdoutSink(line_format, terminal)
+    return StdoutSink(line_format, terminal, ordered=options.ordered)
 
 
 def lines_file(results: Path) -> Path:

@@ -6,10 +6,11 @@ from collections import deque
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
-from mistral_cli.batch.resume import ResultLine, ResumePlan
+from mistral_cli.batch.resume import RowStatus
 from mistral_cli.system.stdout import write_json
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.digests import DigestSet
     from mistral_cli.batch.formats import LineFormat, Record
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import WorkItem
@@ -17,15 +18,16 @@ if TYPE_CHECKING:
 
 
 class StdoutSink:
-    """Lines on stdout, in the order of the inputs if `--ordered` asks for it."""
+    """Lines on stdout, each flushed, in the order of the inputs if `ordered`."""
 
     name = "stdout"
-    has_failed_checks = False
+    is_flush_due = True
 
-    def __init__(self, line_format: LineFormat, terminal: Terminal) -> None:
-        self._format, self._terminal = line_format, terminal
+    def __init__(self, line_format: LineFormat, terminal: Terminal, *, ordered: bool) -> None:
+        self._format, self._terminal, self._ordered = line_format, terminal, ordered
         self._awaited_ids = deque[str]()
         self._held: dict[str, Record] = {}
+        self.written = 0
 
     def __enter__(self) -> Self:
         return self
@@ -33,31 +35,46 @@ class StdoutSink:
     def __exit__(self, *_: object) -> None:
         pass
 
-    def resume_plan(self, items: Sequence[WorkItem], options: BatchOptions) -> ResumePlan:
-        """Plan all items: stdout holds no earlier results."""
-        if options.ordered:
-            self._awaited_ids.extend(item.row.id for item in items[: options.limit])
-        return ResumePlan(list(items), [], [])
+    def claim(self, items: Sequence[WorkItem], options: BatchOptions) -> list[RowStatus]:  # noqa: ARG002
+        """Return that all items are to do: stdout holds no earlier results."""
+        return [RowStatus.TO_DO] * len(items)
+
+    def expect(self, item: WorkItem) -> None:
+        """Note that the item is being processed; its record will be added."""
+        if self._ordered:
+            self._awaited_ids.append(item.row.id)
+
+    def earlier(self, row_id: str) -> Record | None:  # noqa: ARG002
+        """Return no record: nothing is read back."""
+        return None
+
+    def forget(self, row_id: str) -> None:
+        """Do nothing: there is no earlier record."""
 
     def add(self, record: Record) -> None:
         """Write the record, or hold it until the records before it in order are written."""
-        if not self._awaited_ids:
+        self.written += 1
+        if not self._ordered:
             self._write(record)
             return
         self._held[record["id"]] = record
         while self._awaited_ids and self._awaited_ids[0] in self._held:
             self._write(self._held.pop(self._awaited_ids.popleft()))
 
-    def orphans(self, items: Sequence[WorkItem]) -> Sequence[ResultLine]:  # noqa: ARG002
-        """Return no lines: nothing is read back."""
-        return ()
+    def flush(self) -> None:
+        """Do nothing: each line has been flushed."""
+
+    def orphans(self, present: DigestSet) -> int:  # noqa: ARG002
+        """Return 0: nothing is read back."""
+        return 0
 
     def finish(
         self,
-        items: Sequence[WorkItem],  # noqa: ARG002
         *,
         ordered: bool,  # noqa: ARG002
+        present: DigestSet | None,  # noqa: ARG002
         prune: bool = False,  # noqa: ARG002
+        hurried: bool = False,  # noqa: ARG002
     ) -> None:
         """Write the records that waited for rows which were not reached."""
         for row_id in self._awaited_ids:
@@ -65,6 +82,14 @@ class StdoutSink:
                 self._write(self._held.pop(row_id))
 
     def existing_records(self) -> Iterable[Record]:
+        """Return no records: nothing is read back."""
+        return ()
+
+    def recent_records(self) -> Iterable[Record]:
+        """Return no records: nothing is read back."""
+        return ()
+
+    def settled_records(self, *, failed: bool) -> Iterable[Record]:  # noqa: ARG002
         """Return no records: nothing is read back."""
         return ()
 

@@ -9,20 +9,27 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
+from mistral_cli.batch.digests import LineColumns
 from mistral_cli.batch.failures import is_failed, message_of
 from mistral_cli.batch.formats import NativeFormat
+from mistral_cli.batch.resume import parse_line, read_result_lines
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
-from mistral_cli.system.files import write_atomically
+from mistral_cli.system.files import atomic_writer, temporary_beside
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.digests import DigestSet
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
+    from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import WorkItem
+    from mistral_cli.batch.resume import RowStatus
     from mistral_cli.system.reporter import Reporter
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -30,6 +37,8 @@ DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 
 SEVERAL = "|"
 """Separates the labels of one text."""
+
+_WINDOW = 1000  # rows
 
 _TAKEN = "answer_{}"
 """The name of a new column if the inputs have a column of its own name."""
@@ -62,38 +71,93 @@ class TableSink(FileSink):
             )
         super().__init__(lines, NativeFormat(), reporter, dry_run=dry_run)
         self.name = str(path)
+        self._rows = tempfile.TemporaryFile(  # noqa: SIM115 - closed with us
+            "w+", encoding="utf-8", errors="surrogatepass"
+        )
+        self._given: dict[str, None] = {}  # the columns of the inputs
 
-    def finish(self, items: Sequence[WorkItem], *, ordered: bool, prune: bool = False) -> None:
-        """Also write the table, in the order of the inputs. Raises ResultsNotWritten."""
-        super().finish(items, ordered=ordered, prune=prune)
-        records = {str(record["id"]): record for record in self.existing_records()}
-        rows = [item.row for item in items]
-        content = table_of(rows, records, DELIMITERS[self._table.suffix.lower()])
+    def close(self) -> None:
+        """Close the files."""
+        self._rows.close()
+        super().close()
+
+    def claim(self, items: Sequence[WorkItem], options: BatchOptions) -> list[RowStatus]:
+        """Keep the columns of the rows, too, for the table."""
+        for item in items:
+            cells = _columns_of(item.row)
+            self._given |= dict.fromkeys(cells)
+            self._rows.write(json.dumps([item.row.id, dict(cells)], ensure_ascii=False) + "\n")
+        return super().claim(items, options)
+
+    def finish(
+        self,
+        *,
+        ordered: bool,
+        present: DigestSet | None,
+        prune: bool = False,
+        hurried: bool = False,
+    ) -> None:
+        """Also write the table, in the order of the inputs. Raises ResultsNotWritten.
+
+        It has the rows that have been read.
+        """
+        super().finish(ordered=ordered, present=present, prune=prune, hurried=hurried)
         try:
-            write_atomically(self._table, content)
+            with (
+                tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as answers,
+                atomic_writer(self._table.resolve(), temporary_beside(self._table)) as file,
+            ):
+                added = self._write_answers(answers)
+                answers.seek(0)
+                self._write_table(file, answers, added)
         except OSError as error:
             raise write_error(self._table, error) from error
 
+    def _write_answers(self, answers: IO[str]) -> list[str]:
+        """Write the new cells of each row as a line, and return the names of their columns."""
+        from mistral_cli.batch.index import ResultIndex
 
-def table_of(rows: Sequence[Row], records: Mapping[str, Record], delimiter: str) -> bytes:
-    """Return the table of all `rows`; cells of a row without a record are empty.
+        columns = LineColumns()
+        added: dict[str, None] = {}
+        with self._path.open("rb") as results:
+            read_result_lines(results, self._format, self.name, columns.add)
+            index = ResultIndex(columns, ids_are_fixed=True)
+            for rows in self._windows():
+                lines = index.newest_of_ids([row_id for row_id, _ in rows])
+                for line in lines:
+                    cells = {}
+                    if line >= 0:
+                        results.seek(int(index.starts[line]))
+                        record = parse_line(results.readline())
+                        cells = _answer_cells(record) if record else {}
+                    added |= dict.fromkeys(cells)
+                    answers.write(json.dumps(cells, ensure_ascii=False) + "\n")
+        names = [name for name in added if name != "error"]
+        return [*names, *(["error"] if "error" in added else [])]
 
-    It begins with a byte order mark, without which Excel takes UTF-8 for another encoding.
-    """
-    given = list(dict.fromkeys(name for row in rows for name in _columns_of(row)))
-    answers = {row.id: _answer_cells(records[row.id]) for row in rows if row.id in records}
-    added = list(dict.fromkeys(name for cells in answers.values() for name in cells))
-    if "error" in added:
-        added = [*(name for name in added if name != "error"), "error"]
-    text = io.StringIO(newline="")
-    writer = csv.writer(text, delimiter=delimiter)
-    writer.writerow([*given, *_free_names(added, given)])
-    for row in rows:
-        cells, answer = _columns_of(row), answers.get(row.id, {})
-        writer.writerow(
-            [*(cells.get(name, "") for name in given), *(answer.get(name, "") for name in added)]
-        )
-    return text.getvalue().encode("utf-8-sig", "backslashreplace")
+    def _write_table(self, file: BinaryIO, answers: IO[str], added: Sequence[str]) -> None:
+        """Write the rows; it begins with a byte order mark, without which Excel guesses wrong."""
+        text = io.TextIOWrapper(file, "utf-8-sig", "backslashreplace", newline="")
+        writer = csv.writer(text, delimiter=DELIMITERS[self._table.suffix.lower()])
+        given = list(self._given)
+        writer.writerow([*given, *_free_names(added, given)])
+        for rows in self._windows():
+            for _, cells in rows:
+                answer = json.loads(answers.readline())
+                writer.writerow(
+                    [
+                        *(cells.get(name, "") for name in given),
+                        *(answer.get(name, "") for name in added),
+                    ]
+                )
+        text.flush()
+        text.detach()
+
+    def _windows(self) -> Iterator[list[tuple[str, dict[str, str]]]]:
+        """Yield the id and the cells of each row, many at a time."""
+        self._rows.seek(0)
+        while lines := list(islice(self._rows, _WINDOW)):
+            yield [tuple(json.loads(line)) for line in lines]
 
 
 def _free_names(added: Sequence[str], given: Sequence[str]) -> list[str]:

@@ -14,9 +14,18 @@ from typing import Any
 
 import pytest
 from support.batch_program import OURS, Batch, Start, lines_of, texts_of, write_rows
-from support.batch_records import identities, open_results, plan_of, stored_record, work_item
+from support.batch_records import (
+    add,
+    finish,
+    identities,
+    open_results,
+    plan_of,
+    stored_record,
+    work_item,
+)
 
 from mistral_cli.batch.formats import NativeFormat, OpenAIFormat
+from mistral_cli.batch.resume import RowStatus
 from mistral_cli.errors import UsageError
 
 OUT = ("-o", "out.jsonl")
@@ -31,8 +40,7 @@ def test_a_last_line_cut_at_any_byte_is_removed(
     path = tmp_path / "out.jsonl"
     items = [work_item("1", "a" * 32), work_item("2", "b" * 32)]
     with_all = open_results(path, lines)
-    for each in items:
-        with_all.add(stored_record(each.row.id, each.key))
+    add(with_all, *(stored_record(each.row.id, each.key) for each in items))
     with_all.close()
     whole = path.read_bytes()
     ends = [0, whole.index(b"\n") + 1, len(whole)]
@@ -42,10 +50,9 @@ def test_a_last_line_cut_at_any_byte_is_removed(
         plan = plan_of(results, items)
         kept = max(end for end in ends if end <= cut)
         assert path.read_bytes() == whole[:kept]
-        assert len(plan.done) == ends.index(kept)
-        for todo in plan.todo:
-            results.add(stored_record(todo.row.id, todo.key))
-        results.finish(items, ordered=False)
+        assert len(plan[RowStatus.DONE]) == ends.index(kept)
+        add(results, *(stored_record(each.row.id, each.key) for each in plan[RowStatus.TO_DO]))
+        finish(results)
         results.close()
         assert [(lines.decode(line) or {})["id"] for line in lines_of(path)] == ["1", "2"]
     # The disk wrote out of order: the start of the line is missing, its end is not.
@@ -122,9 +129,13 @@ def test_two_runs_do_not_share_a_file(batch: Batch, here: Path, start: Callable[
 def test_the_replaced_file_can_be_opened_while_the_old_one_is_locked(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     results = open_results(path)
-    results.add(stored_record("1", "k1"))
-    results.add(stored_record("1", "k2"))
-    results.finish([work_item("1", "k2")], ordered=False)  # this replaces the file
+    plan_of(results, [work_item("1", "k2")])
+    add(results, stored_record("1", "k1"))
+    results.close()
+    results = open_results(path)
+    plan_of(results, [work_item("1", "k2")])
+    add(results, stored_record("1", "k2"))
+    finish(results)  # this replaces the file
     open_results(path).close()
     assert identities(path) == [("1", "k2")]
     results.close()
@@ -134,7 +145,7 @@ def test_the_temporary_file_of_a_killed_run_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     results = open_results(path)
     results._temporary.write_bytes(b"half a file")
-    results.add(stored_record("1", "k1"))
+    add(results, stored_record("1", "k1"))
     results.close()
     open_results(path).close()
     assert list(tmp_path.iterdir()) == [path]
@@ -146,9 +157,11 @@ def test_a_rewritten_file_keeps_its_link_and_permissions(tmp_path: Path) -> None
     (tmp_path / "real" / "out.jsonl").chmod(0o600)
     (tmp_path / "out.jsonl").symlink_to("real/out.jsonl")
     results = open_results(tmp_path / "out.jsonl")
-    for key in ("k1", "k2"):
-        results.add(stored_record("1", key))
-    results.finish([work_item("1", "k2")], ordered=False)
+    add(results, stored_record("1", "k1"))
+    results.close()
+    results = open_results(tmp_path / "out.jsonl")
+    add(results, stored_record("1", "k2"))
+    finish(results)
     assert (tmp_path / "out.jsonl").is_symlink()
     assert identities(tmp_path / "real" / "out.jsonl") == [("1", "k2")]
     assert (tmp_path / "real" / "out.jsonl").stat().st_mode & 0o777 == 0o600
@@ -157,20 +170,20 @@ def test_a_rewritten_file_keeps_its_link_and_permissions(tmp_path: Path) -> None
 def test_a_deleted_file_is_written_again_and_a_replaced_one_is_not(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     results = open_results(path)
-    results.add(stored_record("1", "k1"))
+    add(results, stored_record("1", "k1"))
     path.unlink()
-    results.finish([work_item("1", "k1")], ordered=False)
+    finish(results)
     assert identities(path) == [("1", "k1")]
     other = open_results(tmp_path / "b.jsonl")
-    other.add(stored_record("1", "k1"))
+    add(other, stored_record("1", "k1"))
     path.rename(tmp_path / "b.jsonl")
     with pytest.raises(UsageError, match="was replaced while the batch was running"):
-        other.finish([work_item("1", "k1")], ordered=False)
+        finish(other)
 
 
 def test_lone_surrogates_are_escaped(tmp_path: Path) -> None:
     results = open_results(tmp_path / "out.jsonl")
-    results.add(stored_record("\ud800", "k", text='a \udfff "quoted" \\ud800'))
+    add(results, stored_record("\ud800", "k", text='a \udfff "quoted" \\ud800'))
     (line,) = lines_of(tmp_path / "out.jsonl")
     assert (line["id"], line["text"]) == ("\ud800", 'a \udfff "quoted" \\ud800')
     assert identities(tmp_path / "out.jsonl") == [("\ud800", "k")]
@@ -179,7 +192,7 @@ def test_lone_surrogates_are_escaped(tmp_path: Path) -> None:
 def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: Any) -> None:
     path = tmp_path / "out.jsonl"
     results = open_results(path)
-    results.add(stored_record("1", "k1"))
+    add(results, stored_record("1", "k1"))
     before = path.read_bytes()
 
     def full(descriptor: int, data: bytes, start: int) -> int:
@@ -190,11 +203,11 @@ def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, monkeypatch: Any)
     write = os.pwrite
     monkeypatch.setattr(os, "pwrite", full)
     with pytest.raises(Exception, match="No space left") as caught:
-        results.add(stored_record("2", "k2"))
+        add(results, stored_record("2", "k2"))
     monkeypatch.undo()
     assert "continues where it stopped" in caught.value.hint  # type: ignore[attr-defined]
     assert path.read_bytes() == before
-    results.add(stored_record("2", "k2"))
+    add(results, stored_record("2", "k2"))
     results.close()
     assert identities(path) == [("1", "k1"), ("2", "k2")]
 
