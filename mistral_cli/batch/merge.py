@@ -70,6 +70,9 @@ class MergeOptions:
     input_format: Annotated[
         InputFormat | None, option("--input-format", panel="Rows", help="As in the batch.")
     ] = None
+    from_sql: Annotated[
+        str | None, option("--from-sql", panel="Rows", metavar="QUERY", help="As in the batch.")
+    ] = None
     no_header: Annotated[bool, option("--no-header", panel="Rows", help="As in the batch.")] = False
 
 
@@ -220,6 +223,7 @@ def _in_input_order(
         text_field=options.text_field,
         id_field=options.id_field,
         has_header=not options.no_header,
+        query=options.from_sql,
     )
     order: dict[bytes, None] = {}
     missing: list[str] = []

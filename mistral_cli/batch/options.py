@@ -17,12 +17,14 @@ _MAX_SLOTS = 256
 
 
 class InputFormat(StrEnum):
-    """How an input is split into rows: whole text, lines, JSON objects, or table rows."""
+    """How an input is split into rows: whole text, lines, JSON objects, or the rows of a table."""
 
     TEXT = "text"
     LINES = "lines"
     JSONL = "jsonl"
     CSV = "csv"
+    PARQUET = "parquet"
+    ARROW = "arrow"
 
 
 class ResultFormat(StrEnum):
@@ -58,6 +60,15 @@ class BatchOptions(TaskOptions):
     input_format: Annotated[
         InputFormat | None,
         option("--input-format", panel=_ROWS, help="How to read inputs (default: by file suffix)."),
+    ] = None
+    from_sql: Annotated[
+        str | None,
+        option(
+            "--from-sql",
+            panel=_ROWS,
+            metavar="QUERY",
+            help="Inputs are SQLite databases: a row for each row of this SELECT.",
+        ),
     ] = None
     no_header: Annotated[
         bool,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from mistral_cli.batch.input.rows import FORMAT_OF_SUFFIX
+from mistral_cli.batch.input.rows import format_of
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import UsageError
 
@@ -77,8 +77,10 @@ def _is_table(row: Row, options: BatchOptions) -> bool:
     """Return whether the row stands for a whole file of rows, which cannot be read."""
     if row.path is None:
         return False
+    if options.from_sql is not None:
+        return True
     if options.input_format is None:
-        return row.path.suffix.lower() in FORMAT_OF_SUFFIX
+        return format_of(row.path) is not None
     return options.input_format is not InputFormat.TEXT
 
 

@@ -141,6 +141,7 @@ def _row_source(
         encoding=call.encoding,
         has_header=not options.no_header,
         html_is_text=task.gap is not None,
+        query=options.from_sql,
     )
     rows: Iterable[Row] = inputs
     if options.shard:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch.formats import NativeFormat
-from mistral_cli.batch.input.rows import FORMAT_OF_SUFFIX, check_unique, read_rows
+from mistral_cli.batch.input.rows import TABLES, check_unique, format_of, read_rows
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.batch.resume import parse_line
 from mistral_cli.errors import UsageError, reason
@@ -55,8 +55,8 @@ def read_known_rows(
     call: CallContext,
 ) -> KnownRows:
     """The rows of the file, all with a known answer. Raises UsageError."""
-    input_format = options.input_format or FORMAT_OF_SUFFIX.get(data.suffix.lower())
-    if data == STDIN or input_format not in (InputFormat.CSV, InputFormat.JSONL):
+    input_format = options.input_format or format_of(data)
+    if data == STDIN or input_format not in (*TABLES, InputFormat.JSONL):
         raise UsageError(f"{data} is not a table or JSON Lines", hint=_HINT)
     rows: Sequence[Row] = list(
         read_rows(

@@ -14,6 +14,7 @@ REPLACED = (
     "model",
     "template",
     "limit",
+    "from_sql",
     "output",
     "output_dir",
     "format",

@@ -151,6 +151,8 @@ class DecodedBlocks:
                     data, kept = data[:end], data[end:]
                 if data or is_last:
                     self._decoder = self._choose(data, is_whole=self._at_start and is_last)
+                if self._decoder is not None:  # which keeps the beginning of a character itself
+                    data, kept = data + kept, b""
             if data:
                 self._at_start = False
             text = self._decoded(data, is_last=is_last)
@@ -163,12 +165,19 @@ class DecodedBlocks:
             yield from ((block, False) for block in self._blocks)
             yield b"", True
             return
-        before = b""
-        for block in self._blocks:
+        before, blocks = b"", iter(self._blocks)
+        while True:
+            try:
+                block = next(blocks, None)
+            except Exception:
+                yield before, False  # what came before the end of a damaged file
+                raise
+            if block is None:
+                yield before, True
+                return
             if before:
                 yield before, False
             before = block
-        yield before, True
 
     def _is_plain(self, data: bytes) -> bool:
         """Whether the bytes are the same text in UTF-8 and in most other encodings."""

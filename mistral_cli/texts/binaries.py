@@ -53,6 +53,13 @@ def _table(name: str) -> _Kind:
     return _Kind(f"a table ({name})", "Save it as CSV or JSON Lines first.")
 
 
+def _columns(name: str) -> _Kind:
+    return _Kind(
+        f"a table ({name})",
+        "`mistral-cli batch` reads such a file; name it with its suffix, or save it as CSV.",
+    )
+
+
 _GGUF = _Kind("a model (GGUF)", "Use it with -m {file}, and give a text file.")
 _ISO_MEDIA = _video("MP4")
 
@@ -81,10 +88,6 @@ _KINDS = {
     b"FLV\x01": _video("FLV"),
     b"PK\x03\x04": _archive("ZIP", "unzip"),
     b"PK\x05\x06": _archive("ZIP, empty", "unzip"),
-    b"\x1f\x8b": _archive("gzip", "gunzip -k"),
-    b"BZh": _archive("bzip2", "bunzip2 -k"),
-    b"\xfd7zXZ": _archive("xz", "unxz -k"),
-    b"\x28\xb5\x2f\xfd": _archive("Zstandard", "unzstd"),
     b"7z\xbc\xaf\x27\x1c": _archive("7z", "7z x"),
     b"Rar!\x1a\x07": _archive("RAR", "unrar x"),
     b"!<arch>\n": _archive("ar", "ar x"),
@@ -94,10 +97,12 @@ _KINDS = {
     b"\xca\xfe\xba\xbe": _program("Java or macOS"),
     b"\0asm": _program("WebAssembly"),
     b"SQLite format 3\0": _Kind(
-        "a database (SQLite)", "Export a text first, for example with `sqlite3 {file} .dump`."
+        "a database (SQLite)",
+        "`mistral-cli batch` reads it with --from-sql, or export a text, for example with "
+        "`sqlite3 {file} .dump`.",
     ),
-    b"PAR1": _table("Parquet"),
-    b"ARROW1": _table("Arrow"),
+    b"PAR1": _columns("Parquet"),
+    b"ARROW1": _columns("Arrow"),
     b"\x93NUMPY": _table("NumPy"),
     b"\x89HDF\r\n": _table("HDF5"),
     b"GGUF": _GGUF,

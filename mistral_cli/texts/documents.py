@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from mistral_cli.errors import UsageError
 from mistral_cli.system.encodings import AUTO, Decoded, check_encoding, decode, is_utf8
+from mistral_cli.texts.compressed import without_suffix
 
 _INSTALL = "pip install 'mistral-cli[docs]'"
 _OFFICE = "application/vnd.openxmlformats-officedocument"
@@ -149,7 +150,7 @@ def _kind(name: str, data: bytes) -> _Kind | None:
         for mark, kind in _IN_ARCHIVE.items():
             if mark in data:
                 return kind
-    return _SUFFIXES.get(Path(name).suffix.lower())
+    return _SUFFIXES.get(without_suffix(Path(name)).suffix.lower())
 
 
 def _decode_html(data: bytes, name: str, encoding: str) -> Decoded:

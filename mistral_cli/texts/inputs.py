@@ -179,13 +179,16 @@ def _unreadable(source: str, error: OSError) -> UsageError:
 
 
 def text_from_bytes(data: bytes, source: str, encoding: str, *, html_is_text: bool = False) -> Text:
-    """Decode the content of a file or stdin; convert it if it is a document.
+    """Decode the content of a file or stdin; decompress it, and convert it if it is a document.
 
-    Raises UsageError if it is binary, a document that cannot be converted, or not in `encoding`.
+    Raises UsageError if it is damaged, binary, a document that cannot be converted, or not in
+    `encoding`.
     """
     from mistral_cli.texts.binaries import refuse_binary
+    from mistral_cli.texts.compressed import expand
     from mistral_cli.texts.documents import is_document, read_document
 
+    data = expand(data, source)
     if is_document(source, data, html_is_text=html_is_text):
         decoded = read_document(data, source, encoding)
         text, newline = decoded.text.removesuffix("\n"), decoded.text.endswith("\n")

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.errors import UsageError
+from mistral_cli.texts.compressed import expanded, is_compressed, whole
 from mistral_cli.texts.inputs import STDIN, STDIN_TIMEOUTS, display_name
 from mistral_cli.texts.stdin import NoInput, is_live, read_blocks, stdin_blocks
 
@@ -22,30 +23,37 @@ _HINT = "Name files, globs or folders, or pipe the rows in."
 
 
 class InputBlocks:
-    """The bytes of an input in blocks; iterate over them once.
+    """The bytes of an input in blocks, decompressed; iterate over them once.
 
-    `start` is the first block. `size` is the number of bytes in a file, None if it may be endless:
-    then it `is_live`, and a block is what has arrived. `taken` counts the bytes that were read.
+    `start` is the first block. If the input `is_live`, a block is what has arrived, and there may
+    be no end.
     """
 
-    def __init__(self, blocks: Iterator[bytes], size: int | None) -> None:
-        self.size, self.taken = size, 0
-        self._blocks = blocks
-        self.start = next(blocks, b"")
+    def __init__(self, blocks: Iterator[bytes], name: str, size: int | None) -> None:
+        """`size` is the number of bytes in a file, 0 if it is unknown, None for a live input."""
+        self.is_live = size is None
+        self._size, self._taken, self._name = size, 0, name
+        first = next(blocks, b"")
+        self._is_compressed = is_compressed(first)
+        self._blocks = expanded(self._counted(chain((first,), blocks)), name)
+        self.start = next(self._blocks, b"")
 
     @property
-    def is_live(self) -> bool:
-        """Whether a block is what has arrived so far."""
-        return self.size is None
+    def fraction(self) -> float | None:
+        """The part that has been read, from 0 to 1; None if that is unknown."""
+        return self._taken / self._size if self._size else None
 
     def __iter__(self) -> Iterator[bytes]:
-        for block in chain((self.start,), self._blocks):
-            self.taken += len(block)
-            yield block
+        return chain((self.start,), self._blocks)
 
     def whole(self) -> bytes:
-        """Return all bytes."""
-        return b"".join(self)
+        """Return all bytes. Raises UsageError for a compressed file that becomes too large."""
+        return whole(self, self._name) if self._is_compressed else b"".join(self)
+
+    def _counted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        for block in blocks:
+            self._taken += len(block)
+            yield block
 
 
 def open_file(path: Path) -> InputBlocks:
@@ -53,7 +61,8 @@ def open_file(path: Path) -> InputBlocks:
     try:
         status = path.stat()
         blocks = _file_blocks(path, is_file=stat.S_ISREG(status.st_mode))
-        return InputBlocks(blocks, status.st_size if stat.S_ISREG(status.st_mode) else None)
+        size = status.st_size if stat.S_ISREG(status.st_mode) else None
+        return InputBlocks(blocks, display_name(path), size)
     except FileNotFoundError:
         raise UsageError(f"{display_name(path)} does not exist", hint="Check the name.") from None
     except OSError as error:
@@ -71,7 +80,7 @@ def open_stdin(terminal: Terminal, *, is_named: bool) -> InputBlocks:
         blocks = stdin_blocks(terminal.stdin, None if is_named else STDIN_TIMEOUTS.alone)
         if isinstance(blocks, NoInput):
             raise UsageError(f"stdin cannot be read: {blocks.value}", hint=_HINT)
-        return InputBlocks(blocks, None if is_live(terminal.stdin) else 0)
+        return InputBlocks(blocks, "stdin", None if is_live(terminal.stdin) else 0)
     except OSError as error:
         raise unreadable(STDIN, error) from error
 

@@ -2,14 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mistral_cli.errors import UsageError
 
+if TYPE_CHECKING:
+    from mistral_cli.texts.tabular import ParsedRow
+
 _ID = "id"
 _ONLY_TEXTS = {str}
+
+
+class TypedTable(NamedTuple):
+    """A table whose values have types: its header, its rows, and how much of it has been read."""
+
+    header: Sequence[str]
+    rows: Iterator[ParsedRow]
+    part: Callable[[], float | None]
+
+    @property
+    def fraction(self) -> float | None:
+        """The part that has been read, from 0 to 1; None if that is unknown."""
+        return self.part()
+
+
+def check_names(names: Sequence[str], source: str, hint: str) -> None:
+    """Raise UsageError if two columns have the same name."""
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UsageError(f"{source} names the column {twice!r} twice", hint=hint)
+
+
+def as_cell(value: Any) -> Any:
+    """Return a value as a table of text would have it; None for bytes that are not text.
+
+    Null is empty, lists and objects are JSON, and dates are as ISO 8601 writes them.
+    """
+    if value is None:
+        return ""
+    if isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, bytes):
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            return None
+    if isinstance(value, dict | list | tuple):
+        return json.dumps(value, ensure_ascii=False, default=str)
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ batch asks for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -20,28 +20,36 @@ from mistral_cli.batch.input.blocks import (
     unreadable,
 )
 from mistral_cli.batch.input.columns import Columns, scalar_fields
-from mistral_cli.batch.input.files import InputFile, find_input_files
+from mistral_cli.batch.input.files import InputFile, InputFiles, find_input_files
 from mistral_cli.batch.input.live import ReadAhead
 from mistral_cli.batch.input.openai import is_request, read_request
 from mistral_cli.batch.options import InputFormat
 from mistral_cli.errors import MistralCliError, UsageError
 from mistral_cli.system.encodings import AUTO, DecodedBlocks
 from mistral_cli.texts.binaries import refuse_binary
+from mistral_cli.texts.compressed import without_suffix
 from mistral_cli.texts.documents import is_document
 from mistral_cli.texts.inputs import STDIN, display_name, text_from_bytes
 from mistral_cli.texts.tabular import ParsedRow, parse_jsonl, parse_table, split_lines, too_long
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.input.columns import TypedTable
     from mistral_cli.models.chat import Message
     from mistral_cli.system.terminal import Terminal
 
-FORMAT_OF_SUFFIX = {
+_FORMAT_OF_SUFFIX = {
     ".jsonl": InputFormat.JSONL,
     ".ndjson": InputFormat.JSONL,
     ".csv": InputFormat.CSV,
     ".tsv": InputFormat.CSV,
     ".tab": InputFormat.CSV,
+    ".parquet": InputFormat.PARQUET,
+    ".arrow": InputFormat.ARROW,
+    ".feather": InputFormat.ARROW,
 }
+TABLES = (InputFormat.CSV, InputFormat.PARQUET, InputFormat.ARROW)
+"""Formats with a header: what it lacks, all rows lack."""
+
 _TEXT = "text"
 _REPLACEMENT = "\ufffd"
 
@@ -82,19 +90,21 @@ class InputRows:
     Iterating raises UsageError for an input that no row can be read from, if no row came before.
     """
 
-    def __init__(self, reader: _RowReader, files: Sequence[InputFile], *, is_live: bool) -> None:
-        self._terminal = reader.terminal
+    def __init__(self, reader: _RowReader, files: InputFiles, *, is_live: bool) -> None:
+        self._reader, self._terminal = reader, reader.terminal
+        self.is_live = is_live
+        """Whether rows come from a pipe, so that the next one may come late or never."""
+        self.unread = files.unread
+        """The folders that cannot be read, each with the reason; complete after the last row."""
         items = reader.items(files)
         self._ahead = ReadAhead(items, _size) if is_live else None
         self._rows = self._reported(self._ahead or items)
         self._first: Row | None = None
-        self.unread: list[str] = []
-        """The folders that cannot be read, each with the reason; complete after the last row."""
 
     @property
     def fraction(self) -> float | None:
         """The part of the input that has been read, from 0 to 1; None if that is unknown."""
-        return None
+        return None if self.is_live else self._reader.fraction
 
     def is_ready(self) -> bool:
         """Whether the next row, or the end of the rows, can be had without waiting for a pipe."""
@@ -120,6 +130,11 @@ class InputRows:
                 yield item
 
 
+def format_of(path: Path) -> InputFormat | None:
+    """Return how a file is split into rows by its suffix; None if it is one row."""
+    return _FORMAT_OF_SUFFIX.get(without_suffix(path).suffix.lower())
+
+
 def read_rows(
     names: Sequence[str],
     terminal: Terminal,
@@ -132,24 +147,28 @@ def read_rows(
     encoding: str = AUTO,
     has_header: bool = True,
     html_is_text: bool = False,
+    query: str | None = None,
 ) -> InputRows:
     """Return the rows in files, globs, folders and stdin ("-", or no name at all), in order.
 
     The suffix decides how a file is read unless `input_format` does; `outputs` are left out, as in
-    `find_input_files`. With `html_is_text` the source of a web page is not converted. A problem
-    with one row becomes its `error`. Waits for the first row. Raises UsageError for a name that
-    matches no file, a missing column in a table that was named, and if there are no rows at all;
-    what is wrong with a table in a folder is the error of a row.
+    `find_input_files`. With `html_is_text` the source of a web page is not converted. With an SQL
+    `query` the inputs are SQLite databases. A problem with one row becomes its `error`.
+
+    Waits for the first row. Raises UsageError for a name that matches no file, a missing column in
+    a table that was named, and if there are no rows at all; what is wrong with another table is the
+    error of a row.
     """
     columns = Columns(text_field or _TEXT, id_field, expected_field)
-    files, unread = find_input_files(names, terminal, outputs)
+    files = find_input_files(names, outputs)
     reader = _RowReader(
-        terminal, input_format, columns, encoding, has_header, html_is_text, bool(names)
+        terminal, input_format, columns, encoding, has_header, html_is_text, bool(names), query
     )
-    reader.check_tables(file for file in files if file.is_named)
-    is_live = any(file.is_named and is_endless(file.path, terminal) for file in files)
-    rows = InputRows(reader, files, is_live=is_live)
-    rows.unread = unread
+    if len(files.named) > 1:
+        reader.check_tables(files.named)
+    rows = InputRows(
+        reader, files, is_live=any(is_endless(file.path, terminal) for file in files.named)
+    )
     rows.check_first()
     return rows
 
@@ -174,7 +193,7 @@ class _BadTable(Exception):
         self.error = error
 
 
-@dataclass(frozen=True)
+@dataclass
 class _RowReader:
     """How files are read; see `read_rows`. `is_named` is False if stdin is read by default."""
 
@@ -185,79 +204,131 @@ class _RowReader:
     has_header: bool
     html_is_text: bool
     is_named: bool
+    query: str | None
+    _file: InputFile | None = None  # that is being read, and how much of it has been read
+    _part: Callable[[], float | None] = lambda: None
 
-    def items(self, files: Iterable[InputFile]) -> Iterator[Row | str]:
+    @property
+    def fraction(self) -> float | None:
+        """The part of the inputs that has been read; None if that is unknown."""
+        if self._file is None or (part := self._part()) is None:
+            return None
+        return self._file.span.at(part)
+
+    def items(self, files: InputFiles) -> Iterator[Row | str]:
         """Yield the rows of the files, and texts: warnings, for the thread that reports them."""
-        started = False
+        rows, skipped = 0, 0
         for file in files:
-            before = started
-            is_empty = True
+            before = rows
             try:
                 for item in self._items_of(file):
+                    rows += not isinstance(item, str)
                     yield item
-                    if not isinstance(item, str):
-                        is_empty, started = False, True
             except (_BadTable, UsageError) as error:
                 problem = error.error if isinstance(error, _BadTable) else error
-                is_fatal = isinstance(error, _BadTable) or file.path == STDIN
-                if is_fatal and not before:
+                if not rows and (isinstance(error, _BadTable) or file.path == STDIN):
                     raise problem from None
+                if rows > before:
+                    problem = problem.with_message(
+                        f"{problem.message}; it was read up to its {_ordinal(rows - before)} row"
+                    )
                 yield _file_row(file, error=problem)
-                is_empty, started = False, True
-            if is_empty:
+                rows += 1
+            if rows == before:
                 yield f"{display_name(file.path)} has no rows"
+            for folder in files.unread[skipped:]:
+                yield f"skipping {folder}"
+            skipped = len(files.unread)
+        for folder in files.unread[skipped:]:
+            yield f"skipping {folder}"
 
     def check_tables(self, files: Iterable[InputFile]) -> None:
         """Raise UsageError for a table that lacks a column."""
         for file in files:
-            if file.path == STDIN or self._format(file.path) is not InputFormat.CSV:
+            path = file.path
+            if path == STDIN or is_endless(path, self.terminal) or self._format(path) not in TABLES:
                 continue
-            if not is_endless(file.path, self.terminal):
-                try:
-                    next((item for item in self._items_of(file) if isinstance(item, Row)), None)
-                except _BadTable as bad:
-                    raise bad.error from None
-                except UsageError:
-                    continue  # the error of its row
+            try:
+                next((item for item in self._items_of(file) if isinstance(item, Row)), None)
+            except _BadTable as bad:
+                raise bad.error from None
+            except UsageError:
+                continue  # the error of its row
 
     def _items_of(self, file: InputFile) -> Iterator[Row | str]:
         name = display_name(file.path)
-        if file.path == STDIN:
-            blocks = open_stdin(self.terminal, is_named=self.is_named)
-        else:
-            blocks = open_file(file.path)
+        self._file, self._part = file, lambda: None
+        if (table := self._typed_table(file.path)) is not None:
+            self._part = lambda: table.fraction
+            self._check(table.header, name)
+            yield from _object_rows(table.rows, name, self.columns)
+            return
         try:
-            if (input_format := self._format(file.path, blocks.start)) is InputFormat.TEXT:
-                yield from self._whole_file(file, blocks)
-                return
-            refuse_binary(blocks.start, name)
-            text = DecodedBlocks(blocks, name, self.encoding, is_live=blocks.is_live)
-            known: tuple[str, ...] = ()
-            for row in self._parsed(file, text, input_format):
-                if text.warnings is not known:
-                    known = text.warnings
-                    yield from known
-                if known or text.replaced:
-                    row.warnings = (*known, *_damage(row, name, text), *row.warnings)
-                yield row
-            yield from text.damage
+            if file.path == STDIN:
+                blocks = open_stdin(self.terminal, is_named=self.is_named)
+            else:
+                blocks = open_file(file.path)
+            self._part = lambda: blocks.fraction
+            yield from self._items_in(file, blocks)
         except OSError as error:
             raise unreadable(file.path, error) from error
+
+    def _items_in(self, file: InputFile, blocks: InputBlocks) -> Iterator[Row | str]:
+        name = display_name(file.path)
+        input_format = self._format(file.path, blocks.start)
+        if input_format is InputFormat.TEXT:
+            text = text_from_bytes(
+                blocks.whole(), name, self.encoding, html_is_text=self.html_is_text
+            )
+            yield from text.warnings
+            row = _file_row(file, text.text)
+            row.original, row.warnings = text.original, text.warnings
+            yield _not_blank(row)
+            return
+        refuse_binary(blocks.start, name)
+        decoded = DecodedBlocks(blocks, name, self.encoding, is_live=blocks.is_live)
+        known: tuple[str, ...] = ()
+        for row in self._parsed(file, decoded, input_format):
+            if decoded.warnings is not known:
+                known = decoded.warnings
+                yield from known
+            if known or decoded.replaced:
+                row.warnings = (*known, *_damage(row, name, decoded), *row.warnings)
+            yield row
+        yield from decoded.damage
+
+    def _typed_table(self, path: Path) -> TypedTable | None:
+        """Open a file whose values have types, if it is such a file."""
+        if self.query is not None:
+            from mistral_cli.batch.input.sqlite import open_query
+
+            try:
+                return open_query(path, self.query)
+            except UsageError as error:
+                raise _BadTable(error) from error
+        input_format = self.input_format or format_of(path)
+        if input_format not in (InputFormat.PARQUET, InputFormat.ARROW):
+            return None
+        from mistral_cli.batch.input.arrow import check_readable, open_columns
+
+        try:
+            check_readable(path)
+        except UsageError as error:
+            raise _BadTable(error) from error
+        return open_columns(path, is_parquet=input_format is InputFormat.PARQUET)
 
     def _format(self, path: Path, start: bytes = b"") -> InputFormat:
         if self.input_format is not None:
             return self.input_format
         if path == STDIN:
             return InputFormat.TEXT if is_document("stdin", start) else InputFormat.LINES
-        return FORMAT_OF_SUFFIX.get(path.suffix.lower(), InputFormat.TEXT)
+        return format_of(path) or InputFormat.TEXT
 
-    def _whole_file(self, file: InputFile, blocks: InputBlocks) -> Iterator[Row | str]:
-        name, data = display_name(file.path), blocks.whole()
-        text = text_from_bytes(data, name, self.encoding, html_is_text=self.html_is_text)
-        yield from text.warnings
-        row = _file_row(file, text.text)
-        row.original, row.warnings = text.original, text.warnings
-        yield _not_blank(row)
+    def _check(self, header: Sequence[str], name: str) -> None:
+        try:
+            self.columns.check(header, name)
+        except UsageError as error:
+            raise _BadTable(error) from error
 
     def _parsed(
         self, file: InputFile, text: DecodedBlocks, input_format: InputFormat
@@ -269,15 +340,24 @@ class _RowReader:
             return _object_rows(parse_jsonl(text, name), name, self.columns)
         blocks = iter(text)
         start = next(blocks, "")  # its encoding may be wrong, which is another error
-        delimiter = "\t" if file.path.suffix.lower() in {".tsv", ".tab"} else None
+        is_tsv = without_suffix(file.path).suffix.lower() in {".tsv", ".tab"}
         try:
             header, objects = parse_table(
-                chain((start,), blocks), name, delimiter, has_header=self.has_header
+                chain((start,), blocks),
+                name,
+                "\t" if is_tsv else None,
+                has_header=self.has_header,
             )
-            self.columns.check(header, name)
         except UsageError as error:
             raise _BadTable(error) from error
+        self._check(header, name)
         return _object_rows(objects, name, self.columns)
+
+
+def _ordinal(number: int) -> str:
+    last = number % 100
+    ending = "th" if 10 < last < 20 else {1: "st", 2: "nd", 3: "rd"}.get(last % 10, "th")
+    return f"{number:,}{ending}"
 
 
 def _size(item: Row | str) -> int:

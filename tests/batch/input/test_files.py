@@ -7,6 +7,7 @@ import pytest
 from support.terminals import make_terminal
 
 from mistral_cli.batch.input.files import find_input_files
+from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.errors import UsageError
 
 
@@ -31,7 +32,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def matches(*names: str) -> list[tuple[str, str]]:
-    sources = find_input_files(names, make_terminal()).files
+    sources = find_input_files(names)
     return [(str(source.path), str(source.relative)) for source in sources]
 
 
@@ -132,13 +133,13 @@ def test_an_unreadable_folder_is_skipped_with_one_warning(
     scandir = os.scandir
 
     def closed(path: Path) -> object:
-        if path.name == "deep":  # chmod would not stop root
+        if Path(path).name == "deep":  # chmod would not stop root
             raise PermissionError(13, "Permission denied")
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", closed)
     surroundings = make_terminal()
-    found = find_input_files(["src/**/*.md"], surroundings)
-    assert len(found.files) == 3
+    found = read_rows(["src/**/*.md"], surroundings)
+    assert len(list(found)) == 3
     assert found.unread == ["src/deep: Permission denied"]
     assert surroundings.warnings == ["skipping src/deep: Permission denied"]
