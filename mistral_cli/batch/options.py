@@ -136,6 +136,28 @@ class BatchOptions(TaskOptions):
             help="Rows to process concurrently (default: auto).",
         ),
     ] = "auto"
+    ray: Annotated[
+        str | None,
+        option(
+            "--ray",
+            panel=_RUN,
+            metavar="[ADDRESS]",
+            help="Process the rows on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT "
+            "(default: local, a Ray that is started on this machine).",
+        ),
+    ] = None
+    ray_actors: Annotated[
+        int | None,
+        option(
+            "--ray-actors",
+            panel=_RUN,
+            min=1,
+            max=64,
+            metavar="N",
+            help="Actors on each node, which load the model each (default: one per GPU, else one; "
+            "2 with local).",
+        ),
+    ] = None
     retry_failed: Annotated[
         bool, option("--retry-failed", panel=_RUN, help="Retry rows that failed in an earlier run.")
     ] = False

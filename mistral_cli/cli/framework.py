@@ -223,6 +223,21 @@ class PlainCommand(_QuickValues, TyperCommand):
         return _first_line(self.help)
 
 
+def with_optional_value(
+    arguments: Sequence[str], name: str, is_value: Callable[[str], bool], default: str
+) -> list[str]:
+    """Return `arguments` with `default` as the value of each `name` that no value follows."""
+    complete, rest = list[str](), list(arguments)
+    while rest:
+        argument = rest.pop(0)
+        if argument == "--":
+            return [*complete, argument, *rest]
+        if argument == name:
+            argument = f"{name}={rest.pop(0) if rest and is_value(rest[0]) else default}"
+        complete.append(argument)
+    return complete
+
+
 class PlainGroup(_QuickValues, TyperGroup):
     """A group with a plain help page."""
 
@@ -272,6 +287,8 @@ class LazyGroup(PlainGroup):
 
     targets: ClassVar[Mapping[str, str]]
     """The commands: name → `module:function`."""
+    kind: ClassVar[type[PlainCommand]] = PlainCommand
+    """The class of its commands."""
 
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
@@ -296,7 +313,7 @@ class LazyGroup(PlainGroup):
         else:
             function = getattr(module, function_name)
             help = inspect.getdoc(function)
-            app.command(name, cls=PlainCommand, help=help)(self.as_command(name, function))
+            app.command(name, cls=self.kind, help=help)(self.as_command(name, function))
         return get_group(app).commands[name]
 
     def as_command(self, name: str, function: Callable[..., Any]) -> Callable[..., None]:  # noqa: ARG002

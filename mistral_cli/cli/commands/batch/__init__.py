@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar
 
 import typer
 
+from mistral_cli.batch.cluster.address import LOCAL, is_address
 from mistral_cli.batch.options import BatchOptions
-from mistral_cli.cli.framework import LazyGroup, expand
+from mistral_cli.cli.framework import LazyGroup, PlainCommand, expand, with_optional_value
 from mistral_cli.generation.task import Task
 from mistral_cli.tasks import TASKS
 
@@ -22,7 +23,17 @@ _Inputs = Annotated[
 ]
 
 
+class _BatchCommand(PlainCommand):
+    """A command in which `--ray` may stand without an address, in front of an input too."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments, after writing the default address where none is given."""
+        args = with_optional_value(args, "--ray", is_address, LOCAL)
+        return super().parse_args(ctx, args)
+
+
 class _Batch(LazyGroup):
+    kind = _BatchCommand
     targets: ClassVar = TASKS | {
         "merge": "mistral_cli.cli.commands.batch.merge:merge",
         "status": "mistral_cli.cli.commands.batch.status:status",
