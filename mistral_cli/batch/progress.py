@@ -53,6 +53,7 @@ class BatchProgress:
     ) -> None:
         self._reporter, self._every, self._clock = reporter, every, clock
         self._totals = totals
+        self.actors: Callable[[], int] | None = None  # those of a cluster that are ready
         self._in_chunks = False
         self._rows = self._failed = self._answers = self._tokens = self._size = 0
         self._logged_at = clock()
@@ -99,6 +100,9 @@ class BatchProgress:
         parts = [self._rows_done()]
         if self._failed:
             parts.append(f"{self._failed:,} failed")
+        if self.actors:
+            count = self.actors()
+            parts.append(f"{count} {'actor' if count == 1 else 'actors'}")
         if self._in_chunks and self._answers:
             parts.append(f"{self._answers:,} chunk{'' if self._answers == 1 else 's'}")
         (first, before), (last, _) = self._recent_answers[0], self._recent_answers[-1]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import plan_batch
 from mistral_cli.batch.checks import FailedChecks, check_only_failed, is_worse, kept_note
+from mistral_cli.batch.cluster.address import checked_address
 from mistral_cli.batch.failures import FailureCounts
 from mistral_cli.batch.highlights import RowHighlights, check_page
 from mistral_cli.batch.input.rows import read_rows
@@ -35,6 +36,7 @@ from mistral_cli.system.signals import StopRequested, on_stop, request_stop, sto
 from mistral_cli.system.stdout import write_envelope
 
 if TYPE_CHECKING:
+    from mistral_cli.batch.capacity import BatchPlan
     from mistral_cli.batch.estimate import BatchEstimate
     from mistral_cli.batch.formats import Record
     from mistral_cli.batch.input.rows import Row
@@ -46,7 +48,7 @@ if TYPE_CHECKING:
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Process the rows that have no result yet. Raises MistralCliError."""
     with stoppable_batch(options, terminal):
-        _check_options(task, names, options)
+        _check_options(task, names, options, terminal)
         call = options.call(terminal)
         task, options = task.with_files(call), task.adjusted(options.decoded(call))
         builder = prompt_builder(task, options, call)
@@ -111,7 +113,9 @@ def prepared_run(
         yield BatchRun(prompts, config, options, sink, terminal, stream, highlights)
 
 
-def _check_options(task: Task, names: Sequence[str], options: BatchOptions) -> None:
+def _check_options(
+    task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal
+) -> None:
     """Raise UsageError for options that exclude each other, or a page at a wrong place."""
     if task.jsonl:
         raise UsageError(
@@ -121,6 +125,8 @@ def _check_options(task: Task, names: Sequence[str], options: BatchOptions) -> N
     requested_slots(options)
     check_prune(names, options)
     check_only_failed(options)
+    if options.ray:
+        checked_address(options.ray, terminal.env)
     if options.report:
         check_report(options.report, options.output)
     check_page(task, options)
@@ -242,31 +248,51 @@ class BatchRun:
         options, terminal = self.options, self.terminal
         with ExitStack() as resources:
             # The engine's process starts while the batch is planned.
-            remote = self.config.selection.backend.remote
-            process = None if remote else resources.enter_context(closing(EngineProcess()))
+            elsewhere = self.config.selection.backend.remote or options.ray
+            process = None if elsewhere else resources.enter_context(closing(EngineProcess()))
             more = not self.stream.ended
             plan = plan_batch(self.prompts, self.config, first, options, terminal, more=more)
-            session = resources.enter_context(
-                BatchSession(self.prompts, plan, first, terminal, process)
-            )
             self.progress = BatchProgress(terminal, self.stream, options.progress_every)
-            pool = self._pool(session, plan.parallel)
+            open_pool = self._ray_pool if options.ray else self._local_pool
+            pool = resources.enter_context(open_pool(plan, first, self.progress, process))
             with closing(pool.records(self.stream.items(), self._tick)) as records:
                 yield from records
             self.progress.end()
 
-    def _pool(self, session: BatchSession, parallel: int) -> Pool:
-        """The pool that answers the items."""
-        assert self.progress
-        worker = Worker(
-            self.prompts,
-            session,
-            self.options.timeout,
-            self.options.raw,
-            self.progress.count_answer,
-            self.progress.count_chunks,
-        )
-        return WorkerPool(worker.record, worker.failure, parallel)
+    @contextmanager
+    def _local_pool(
+        self,
+        plan: BatchPlan,
+        first: Sequence[WorkItem],
+        progress: BatchProgress,
+        process: EngineProcess | None,
+    ) -> Iterator[Pool]:
+        """The threads of this process, and one open model."""
+        with BatchSession(self.prompts, plan, first, self.terminal, process) as session:
+            worker = Worker(
+                self.prompts,
+                session,
+                self.options.timeout,
+                self.options.raw,
+                progress.count_answer,
+                progress.count_chunks,
+            )
+            yield WorkerPool(worker.record, worker.failure, plan.parallel)
+
+    @contextmanager
+    def _ray_pool(
+        self,
+        plan: BatchPlan,
+        first: Sequence[WorkItem],
+        progress: BatchProgress,
+        _: EngineProcess | None,
+    ) -> Iterator[Pool]:
+        """The actors of a Ray cluster."""
+        from mistral_cli.batch.cluster.open import open_ray_pool
+
+        options, terminal = self.options, self.terminal
+        with open_ray_pool(self.prompts, plan.planner, first, options, progress, terminal) as pool:
+            yield pool
 
     def _tick(self) -> None:
         if self.sink.is_flush_due:

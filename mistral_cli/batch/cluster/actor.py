@@ -16,20 +16,22 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from mistral_cli import __version__
+from mistral_cli.batch.capacity import BatchPlan
+from mistral_cli.batch.session import BatchSession
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
 from mistral_cli.engines.isolated.messages import RemoteError
 from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.engines.selection import fit_gpu_layers, select_engine
 from mistral_cli.errors import MistralCliError, ModelUnusable, UsageError
-from mistral_cli.generation.session import Executor, open_planned
 from mistral_cli.models.checksums import cached_sha256, model_digest
 from mistral_cli.models.gguf import read_gguf
 from mistral_cli.models.lock import hold_lock
 from mistral_cli.models.references import resolve_reference
 from mistral_cli.system.config import Config, cache_dir
-from mistral_cli.system.machine import usable_cores
+from mistral_cli.system.machine import free_cores, threads_for, usable_cores
 from mistral_cli.system.reporter import Reporter
+from mistral_cli.system.threads import drain
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
@@ -44,13 +46,15 @@ _POLL_SECONDS = 0.5  # until an actor that finishes nothing shows that it is ali
 class ActorJob:
     """What each actor of a batch has to know.
 
-    `planner` is the driver's, and `reference` names the model whose file has `digest`. With `slots`
-    None each actor chooses the number for its machine, for prompts of `prompt_tokens`. `threads` is
-    what the user asked for. `timeout` is the limit for a row, in seconds.
+    `planner` is the driver's, and `reference` names the model whose file has `digest`. `first` are
+    some rows, which show what all prompts begin with. With `slots` None each actor chooses the
+    number for its machine, for prompts of `prompt_tokens`. `threads` is what the user asked for.
+    `timeout` is the limit for a row, in seconds.
     """
 
     prompts: RowPrompts
     planner: RequestPlanner
+    first: tuple[WorkItem, ...]
     settings: Config
     reference: str
     digest: str
@@ -77,11 +81,13 @@ class ActorReady:
 class Finished:
     """From an actor: rows by their numbers, each with its record, or with the engine's death.
 
-    `answers` has the tokens of each answer since the last message.
+    `answers` has the tokens of each answer since the last message; with `in_chunks` some row was
+    answered in chunks.
     """
 
     outcomes: list[tuple[int, Record | RemoteError]] = field(default_factory=list)
     answers: list[int] = field(default_factory=list)
+    in_chunks: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -99,6 +105,7 @@ class RowActor:
         self._todo: SimpleQueue[tuple[int, WorkItem]] = SimpleQueue()
         self._done: SimpleQueue[tuple[int, Record | RemoteError]] = SimpleQueue()
         self._answers = SimpleQueue[int]()
+        self._in_chunks = threading.Event()
 
     def open(self) -> ActorReady | RemoteError:
         """Find or download the model, and open it."""
@@ -121,7 +128,7 @@ class RowActor:
             while True:
                 outcomes.append(self._done.get_nowait())
         warnings, self._reporter.warnings = self._reporter.warnings, []
-        return Finished(outcomes, _emptied(self._answers), warnings)
+        return Finished(outcomes, drain(self._answers), self._in_chunks.is_set(), warnings)
 
     def close(self) -> None:
         """Close the model, and save its prompt cache."""
@@ -138,19 +145,24 @@ class RowActor:
             from mistral_cli.models.hub.api import go_offline
 
             go_offline()
-        config = self._node_config()
-        planner, slots = self._plan(config)
+        plan = self._plan(self._node_config())
         process = self._resources.enter_context(contextlib.closing(EngineProcess()))
-        active = self._resources.enter_context(
-            open_planned(planner, slots, self._reporter, process=process)
+        session = self._resources.enter_context(
+            BatchSession(job.prompts, plan, job.first, self._reporter, process)
         )
-        executor = Executor(active.planner, active.ask, score=active.score)
-        job.prompts.task.strategy.begin(executor, self._reporter)
-        worker = Worker(job.prompts, active, job.timeout, job.exact, self._answers.put)
-        for _ in range(slots):
+        worker = Worker(
+            job.prompts,
+            session,
+            job.timeout,
+            job.exact,
+            self._answers.put,
+            self._in_chunks.set,
+        )
+        for _ in range(plan.parallel):
             threading.Thread(target=self._work, args=(worker,), daemon=True).start()
         warnings, self._reporter.warnings = tuple(self._reporter.warnings), []
-        return ActorReady(socket.gethostname(), slots, active.session.gpu_layers, warnings)
+        layers = session.current.session.gpu_layers
+        return ActorReady(socket.gethostname(), plan.parallel, layers, warnings)
 
     def _node_config(self) -> RunConfig:
         """The driver's configuration with the model, the engine and the cores of this machine."""
@@ -173,24 +185,31 @@ class RowActor:
             config,
             model=model,
             selection=select_engine(requirements, model),
-            threads=job.threads or max(1, usable_cores() // self._share),
+            threads=job.threads or self._threads(),
+            adapts_threads=config.adapts_threads and self._share == 1,
         )
 
-    def _plan(self, config: RunConfig) -> tuple[RequestPlanner, int]:
-        """The driver's plan for the GPU of this machine, and the number of slots."""
+    def _threads(self) -> int:
+        """Its share of the cores, or what is free of it."""
+        share = max(1, usable_cores() // self._share)
+        return max(1, min(share, threads_for(free_cores(None))))
+
+    def _plan(self, config: RunConfig) -> BatchPlan:
+        """The driver's plan for the GPU and the memory of this machine."""
         job, context = self._job, self._job.planner.load.context_length
         selection = fit_gpu_layers(config.selection, config.model, context)
         config = replace(config, selection=selection)
         planner = replace(job.planner, config=config).with_load(
-            threads=config.threads, gpu_layers=selection.gpu_layers
+            threads=config.threads,
+            adapts_threads=config.adapts_threads,
+            gpu_layers=selection.gpu_layers,
+            repack=job.planner.load.repack and not selection.gpu_layers,
         )
-        if selection.gpu_layers:
-            planner = planner.with_load(repack=False)
-        prompts = [job.prompt_tokens] * (job.slots or 256)
+        prompts = [job.prompt_tokens]
         slots, _ = slots_for(
-            job.slots, selection, config.model, context, selection.gpu_layers, prompts
+            job.slots, selection, config.model, context, selection.gpu_layers, prompts, more=True
         )
-        return planner, min(slots, self._most_slots or slots)
+        return BatchPlan(planner, min(slots, self._most_slots or slots))
 
     def _work(self, worker: Worker) -> None:
         while True:
@@ -208,11 +227,3 @@ def _check_adapter(path: Path, digest: str, reporter: Reporter) -> None:
             f"the adapter {path} is missing there, or is another file",
             hint="Copy it to the same path on every node.",
         )
-
-
-def _emptied(queue: SimpleQueue[int]) -> list[int]:
-    items = list[int]()
-    with contextlib.suppress(Empty):
-        while True:
-            items.append(queue.get_nowait())
-    return items

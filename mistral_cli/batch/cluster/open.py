@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from mistral_cli.generation.planner import RequestPlanner
     from mistral_cli.system.terminal import Terminal
 
+_COMPARED_ROWS = 8
+_CHARACTERS_PER_TOKEN = 4
 _LOCAL_ACTORS = 2  # one would only be slower than the same batch without Ray
 
 
@@ -35,16 +37,18 @@ _LOCAL_ACTORS = 2  # one would only be slower than the same batch without Ray
 def open_ray_pool(
     prompts: RowPrompts,
     planner: RequestPlanner,
-    prompt_tokens: int,
+    first: Sequence[WorkItem],
     options: BatchOptions,
     progress: BatchProgress,
     terminal: Terminal,
 ) -> Iterator[RayPool]:
-    """Connect to the cluster that `--ray` names, and yield a pool for rows of this plan.
+    """Connect to the cluster that `--ray` names, and yield a pool for rows like the `first` ones.
 
-    `prompt_tokens` is the usual length of a prompt. Raises UsageError, EngineFailed.
+    Raises UsageError, EngineFailed.
     """
     assert options.ray is not None
+    first = [each for each in first if not (each.error or each.row.error)]
+    characters = sum(each.size for each in first) // max(1, len(first))
     address = checked_address(options.ray, terminal.env)
     config, settings = planner.config, load_config(terminal.env)
     if config.selection.backend.remote:
@@ -56,11 +60,12 @@ def open_ray_pool(
     job = ActorJob(
         prompts,
         replace(planner, tokenize=_not_open),
+        tuple(first[:_COMPARED_ROWS]),
         settings,
         str(config.model.path.absolute()) if isinstance(source, LocalFile) else config.model_name,
         model_digest(config.model, terminal),
         requested_slots(options),
-        prompt_tokens,
+        characters // _CHARACTERS_PER_TOKEN,
         options.threads,
         options.timeout,
         options.raw,
@@ -76,15 +81,17 @@ def open_ray_pool(
         return failure_record(item.row, item.key, error, clock=clock())
 
     with connected(address, terminal):
-        yield RayPool(
+        pool = RayPool(
             job,
             failure,
             clock,
-            progress.count_answer,
+            progress,
             terminal,
             requested=options.ray_actors or (_LOCAL_ACTORS if address == LOCAL else None),
             uses_gpu=config.requirements.gpu_layers != NONE,
         )
+        progress.actors = lambda: pool.actors
+        yield pool
 
 
 def _not_open(text: str) -> list[int]:

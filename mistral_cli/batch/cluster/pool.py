@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -18,6 +18,7 @@ from mistral_cli.system.signals import on_stop, request_stop
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import Record
+    from mistral_cli.batch.progress import BatchProgress
     from mistral_cli.batch.prompts import WorkItem
     from mistral_cli.system.reporter import Reporter
 
@@ -56,8 +57,8 @@ class RayPool:
 
     A node that joins gets actors, and the rows of an actor that ends go to others. As in
     `WorkerPool`, rows whose engine died are retried alone, and `failure` makes the record of one
-    that kills another. `clock` gives the timings that each record gets here, and `count_answer`
-    the tokens of each answer. `requested` is the number of actors on each node.
+    that kills another. `clock` gives the timings that each record gets here. `requested` is the
+    number of actors on each node.
 
     One thread takes the items, and all that happens is an event for the thread of the caller,
     which alone decides what is done next.
@@ -68,13 +69,13 @@ class RayPool:
         job: ActorJob,
         failure: Callable[[WorkItem, MistralCliError], Record],
         clock: Callable[[], dict[str, float]],
-        count_answer: Callable[[int], None],
+        progress: BatchProgress,
         reporter: Reporter,
         *,
         requested: int | None,
         uses_gpu: bool,
     ) -> None:
-        self._failure, self._clock, self._count_answer = failure, clock, count_answer
+        self._failure, self._clock, self._progress = failure, clock, progress
         self._events = SimpleQueue[_Event]()
         self._places = _Places()
         self._waiting = deque[RowOnTheWay]()  # rows that were read, and those of ended actors
@@ -168,7 +169,9 @@ class RayPool:
             case Finished() as finished:
                 actor.taking = False
                 for tokens in finished.answers:
-                    self._count_answer(tokens)
+                    self._progress.count_answer(tokens)
+                if finished.in_chunks:
+                    self._progress.count_chunks()
                 self._fleet.warn(actor, finished.warnings)
                 yield from self._settle(actor, finished)
                 if actor.deaths >= _MAX_DEATHS * actor.slots:
@@ -202,7 +205,8 @@ class RayPool:
             numbered = list(enumerate(rows, start=self._numbers))
             self._numbers += len(rows)
             actor.rows.update(numbered)
-            given = [(number, row.item) for number, row in numbered]
+            # Without its prompt, which the actor builds as well.
+            given = [(number, replace(row.item, prompt=None)) for number, row in numbered]
             self._fleet.call(actor, actor.handle.give, given)
         if actor.rows and not actor.taking:
             actor.taking = True
