@@ -98,8 +98,8 @@ class BatchOptions(TaskOptions):
             "--output",
             panel=_RESULTS,
             metavar="FILE",
-            help="Results file: JSON Lines, or a table if its name ends in .csv or .tsv "
-            "(default: stdout).",
+            help="Results file: JSON Lines, or a table if its name ends in .csv, .tsv, "
+            ".parquet or .arrow (default: stdout).",
         ),
     ] = None
     output_dir: Annotated[

@@ -23,6 +23,11 @@ def check_readable(path: Path) -> None:
         raise UsageError(
             "stdin cannot be Parquet or Arrow, whose directory is at the end", hint="Name the file."
         )
+    check_installed(path)
+
+
+def check_installed(path: Path) -> None:
+    """Raise UsageError with the install command if pyarrow, which the file needs, is missing."""
     try:
         import pyarrow  # noqa: F401
     except ImportError:

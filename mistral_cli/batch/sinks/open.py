@@ -12,6 +12,8 @@ from mistral_cli.batch.sinks.folder import FolderSink, ledger_of
 from mistral_cli.batch.sinks.stdout import StdoutSink
 from mistral_cli.batch.sinks.table import TableSink, is_table, lines_beside
 from mistral_cli.errors import UsageError
+from mistral_cli.texts.compressed import SUFFIXES as COMPRESSED
+from mistral_cli.texts.compressed import without_suffix
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,6 +52,12 @@ def open_sink(
             structured=structured,
             rewrites=rewrites,
             dry_run=options.dry_run,
+        )
+    if options.output and options.output.suffix.lower() in COMPRESSED:
+        raise UsageError(
+            f"{options.output} cannot be written compressed: a later run looks up results at their "
+            "places in the file, and continues at its end",
+            hint=f"Write {without_suffix(options.output)}, and compress it when the batch is done.",
         )
     if is_table(options.output):
         if is_openai:

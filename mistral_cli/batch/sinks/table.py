@@ -18,7 +18,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 from mistral_cli.batch.digests import LineColumns
 from mistral_cli.batch.failures import is_failed, message_of
 from mistral_cli.batch.formats import NativeFormat
+from mistral_cli.batch.input.arrow import check_installed
 from mistral_cli.batch.resume import parse_line, read_result_lines
+from mistral_cli.batch.sinks import columnar
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
 from mistral_cli.system.files import atomic_writer, temporary_beside
@@ -40,13 +42,16 @@ SEVERAL = "|"
 
 _WINDOW = 1000  # rows
 
+_PROBABILITY = "probability"
+"""Begins the names of new columns that have numbers."""
+
 _TAKEN = "answer_{}"
 """The name of a new column if the inputs have a column of its own name."""
 
 
 def is_table(path: Path | None) -> bool:
     """Return whether results go into a table, by the suffix of the file."""
-    return path is not None and path.suffix.lower() in DELIMITERS
+    return path is not None and path.suffix.lower() in (*DELIMITERS, *columnar.SUFFIXES)
 
 
 def lines_beside(table: Path) -> Path:
@@ -55,13 +60,16 @@ def lines_beside(table: Path) -> Path:
 
 
 class TableSink(FileSink):
-    """A CSV or TSV file, and a hidden file beside it with the results as lines."""
+    """A table in a file, and a hidden file beside it with the results as lines."""
 
     def __init__(self, path: Path, reporter: Reporter, *, dry_run: bool, force: bool) -> None:
         """Open the file of lines as FileSink does.
 
-        Raises UsageError for a table of another program, unless `force` is set.
+        Raises UsageError for a table of another program, unless `force` is set, and without the
+        library that writes it.
         """
+        if path.suffix.lower() in columnar.SUFFIXES:
+            check_installed(path)
         self._table = path.resolve()
         lines = lines_beside(self._table)
         if self._table.exists() and not (lines.exists() or force):
@@ -136,22 +144,37 @@ class TableSink(FileSink):
         return [*names, *(["error"] if "error" in added else [])]
 
     def _write_table(self, file: BinaryIO, answers: IO[str], added: Sequence[str]) -> None:
-        """Write the rows; it begins with a byte order mark, without which Excel guesses wrong."""
-        text = io.TextIOWrapper(file, "utf-8-sig", "backslashreplace", newline="")
-        writer = csv.writer(text, delimiter=DELIMITERS[self._table.suffix.lower()])
+        """Write the rows, in the format of the file's suffix."""
         given = list(self._given)
-        writer.writerow([*given, *_free_names(added, given)])
+        added_names = _free_names(added, given)
+        names, rows = [*given, *added_names], self._table_rows(answers, added)
+        suffix = self._table.suffix.lower()
+        if suffix in columnar.SUFFIXES:
+            pairs = zip(added, added_names, strict=True)
+            numbers = {name for key, name in pairs if key.startswith(_PROBABILITY)}
+            typed = (
+                [
+                    float(cell) if cell and name in numbers else cell
+                    for name, cell in zip(names, cells, strict=True)
+                ]
+                for cells in rows
+            )
+            columnar.write_columns(file, suffix, names, numbers, typed)
+            return
+        # Without a byte order mark, Excel takes UTF-8 for another encoding.
+        text = io.TextIOWrapper(file, "utf-8-sig", "backslashreplace", newline="")
+        writer = csv.writer(text, delimiter=DELIMITERS[suffix])
+        writer.writerow(names)
+        writer.writerows(rows)  # None is an empty cell
+        text.flush()
+        text.detach()
+
+    def _table_rows(self, answers: IO[str], added: Sequence[str]) -> Iterator[list[str | None]]:
+        """Yield the cells of each row; None if it has none in a column."""
         for rows in self._windows():
             for _, cells in rows:
                 answer = json.loads(answers.readline())
-                writer.writerow(
-                    [
-                        *(cells.get(name, "") for name in given),
-                        *(answer.get(name, "") for name in added),
-                    ]
-                )
-        text.flush()
-        text.detach()
+                yield [*map(cells.get, self._given), *map(answer.get, added)]
 
     def _windows(self) -> Iterator[list[tuple[str, dict[str, str]]]]:
         """Yield the id and the cells of each row, many at a time."""

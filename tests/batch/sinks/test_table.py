@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
+import pytest
 from support.batch_program import Batch
 from support.fake_engine import Script
 
@@ -18,6 +20,17 @@ TICKETS = (
 def table(path: Path, delimiter: str = ",") -> list[dict[str, str]]:
     with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file, delimiter=delimiter))
+
+
+def columns(path: Path) -> list[dict[str, Any]]:
+    """The rows of a Parquet or Arrow file."""
+    if path.suffix == ".parquet":
+        rows: list[dict[str, Any]] = (
+            pytest.importorskip("pyarrow.parquet").read_table(path).to_pylist()
+        )
+        return rows
+    with pytest.importorskip("pyarrow").ipc.open_file(path) as file:
+        return file.read_all().to_pylist()
 
 
 def test_a_table_gets_the_answers_in_a_new_column(batch: Batch, here: Path) -> None:
@@ -146,4 +159,47 @@ def test_after_a_crash_the_lines_are_there_and_the_table_is_made_of_them(
 def test_a_dry_run_writes_no_table(batch: Batch, here: Path) -> None:
     (here / "in.csv").write_text("text\none\n")
     assert batch("generate", "in.csv", "-o", "out.csv", "--dry-run").status == 0
+    assert [path.name for path in here.iterdir()] == ["in.csv"]
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".arrow", ".feather"])
+def test_a_table_may_be_columnar(batch: Batch, here: Path, suffix: str) -> None:
+    pytest.importorskip("pyarrow")
+    (here / "in.csv").write_bytes(TICKETS.encode() + b'9,"x \xf0\x9f\x98\x80 bug",\r\n')
+    out = f"out{suffix}"
+    for limit in (2, 3):  # the second run continues the first one
+        assert batch("generate", "in.csv", "-o", out, "--limit", str(limit)).status == 0
+    rows = columns(here / out)
+    assert rows[0] == {
+        "id": "7",
+        "text": 'The menu, or "bar", is broken bug',
+        "from": "Ada",
+        "answer": "is broken bug",
+    }
+    assert [row["answer"] for row in rows] == ["is broken bug", "is it question", "x 😀 bug"]
+    assert batch("generate", out, "-o", "again.csv").status == 0  # it can be an input
+    assert [row["answer_answer"] for row in table(here / "again.csv")] == [
+        row["answer"] for row in rows
+    ]
+
+
+def test_a_columnar_table_has_nulls_and_numbers(batch: Batch, here: Path) -> None:
+    pytest.importorskip("pyarrow")
+    (here / "in.csv").write_text("text\nOne bug\nTwo bug\n")
+    labels = ("--labels", "bug,question")
+    for name in ("out.csv", "out.parquet"):
+        assert batch("classify", *labels, "in.csv", "-o", name, "--limit", "1").status == 0
+    first, second = columns(here / "out.parquet")
+    assert second == {"text": "Two bug", "label": None, "probability": None}
+    (cells, _) = table(here / "out.csv")
+    assert first == {**cells, "probability": float(cells["probability"])}
+
+
+@pytest.mark.parametrize("name", ["out.jsonl.gz", "out.csv.zst"])
+def test_results_are_not_written_compressed(batch: Batch, here: Path, name: str) -> None:
+    (here / "in.csv").write_text("text\none\n")
+    result = batch("generate", "in.csv", "-o", name)
+    assert result.status == 2
+    assert f"{name} cannot be written compressed" in result.stderr
+    assert f"Write {name.rpartition('.')[0]}, and compress it" in result.stderr
     assert [path.name for path in here.iterdir()] == ["in.csv"]
