@@ -67,7 +67,7 @@ class BatchOptions(TaskOptions):
             "--from-sql",
             panel=_ROWS,
             metavar="QUERY",
-            help="Inputs are SQLite databases: a row for each row of this SELECT.",
+            help="Read rows with this SELECT; the inputs are SQLite databases.",
         ),
     ] = None
     no_header: Annotated[

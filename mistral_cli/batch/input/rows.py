@@ -230,7 +230,7 @@ class _RowReader:
                     raise problem from None
                 if rows > before:
                     problem = problem.with_message(
-                        f"{problem.message}; it was read up to its {_ordinal(rows - before)} row"
+                        f"{problem.message}; rows that came before: {rows - before:,}"
                     )
                 yield _file_row(file, error=problem)
                 rows += 1
@@ -352,12 +352,6 @@ class _RowReader:
             raise _BadTable(error) from error
         self._check(header, name)
         return _object_rows(objects, name, self.columns)
-
-
-def _ordinal(number: int) -> str:
-    last = number % 100
-    ending = "th" if 10 < last < 20 else {1: "st", 2: "nd", 3: "rd"}.get(last % 10, "th")
-    return f"{number:,}{ending}"
 
 
 def _size(item: Row | str) -> int:

@@ -45,8 +45,8 @@ def write_columns(
 def _table(group: Sequence[Cells], schema: Any) -> Any:
     import pyarrow
 
-    columns = [_column(cells, each.type) for cells, each in zip(zip(*group, strict=True), schema, strict=False)]
-    return pyarrow.table(columns, schema=schema)
+    columns = map(_column, zip(*group, strict=True), schema.types)
+    return pyarrow.table([*columns], schema=schema)
 
 
 def _column(cells: Cells, kind: Any) -> Any:

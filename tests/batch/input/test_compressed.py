@@ -70,7 +70,7 @@ def test_a_cut_file_keeps_the_rows_before(suffix: str) -> None:
     assert bad.error is not None
     assert bad.id == bad.source == name
     assert bad.error.message.startswith(f"{name} ends in the middle of its ")
-    assert f"; it was read up to its {len(good):,}" in bad.error.message
+    assert f"; rows that came before: {len(good):,}" in bad.error.message
 
 
 def test_a_cut_file_does_not_stop_the_others() -> None:
