@@ -27,6 +27,7 @@ from mistral_cli.evaluation.report.page import check_report, write_report
 from mistral_cli.evaluation.results import Cost, Evaluated, Evaluation, differences
 from mistral_cli.evaluation.table import evaluation_lines
 from mistral_cli.generation.run import prompt_builder
+from mistral_cli.generation.servers import find_servers, server_addresses
 from mistral_cli.system.files import is_same_file
 from mistral_cli.system.stdout import write, write_envelope
 
@@ -64,14 +65,15 @@ def run_evaluation(
     with stoppable_batch(resumable, terminal):
         call = options.call(terminal)
         task, options = task.with_files(call), task.adjusted(options.decoded(call))
-        models = evaluation.models or [call.config.model]
+        models = _models(evaluation, options, call)
         chosen = configurations(models, evaluation.templates or (), folder)
         run = _EvaluationRun(task, metrics, options, call)
         prompts = [run.prompts(each) for each in chosen]  # a wrong template ends the call here
         known = read_known_rows(data, metrics, options, evaluation, call)
         baseline = run.baseline(evaluation.baseline, chosen, known)
-        for model in models:
-            call.read_model(model)  # so that a missing model ends the call before the first run
+        if not server_addresses(options, call.config):
+            for model in models:
+                call.read_model(model)  # so that a missing model ends the call before the first run
         if options.dry_run:
             pairs = zip(chosen, prompts, strict=True)
             estimates = [(each, run.estimate(each, own, known)) for each, own in pairs]
@@ -89,6 +91,18 @@ def run_evaluation(
     if evaluation.page:
         write_report(evaluation.page, result)
     _check_gates(result)
+
+
+def _models(
+    evaluation: EvaluationOptions, options: BatchOptions, call: CallContext
+) -> Sequence[str]:
+    """The models to evaluate, by their names."""
+    if addresses := server_addresses(options, call.config):
+        given: Sequence[str | None] = evaluation.models or [None]
+        asked = (replace(options, model=each) for each in given)
+        found = (find_servers(addresses, each, call.config, call.terminal) for each in asked)
+        return [str(each.model.name) for each in found]
+    return evaluation.models or [call.config.model]
 
 
 @dataclass(frozen=True)

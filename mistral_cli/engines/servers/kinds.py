@@ -261,10 +261,12 @@ def _describe_lm_studio(client: ServerClient, model: str, listed: Fields) -> Ser
     return ServedFacts(model, _number(context), told)
 
 
-def _describe_ours(client: ServerClient, model: str, listed: Fields) -> ServedFacts:  # noqa: ARG001
-    facts = {"digest": listed["digest"]} if listed.get("digest") else {}
+def _describe_ours(client: ServerClient, model: str, listed: Fields) -> ServedFacts:
     return ServedFacts(
-        model, _number(listed.get("max_model_len")), facts, _number(listed.get("slots"))
+        model,
+        _number(listed.get("max_model_len")),
+        _identity(None, _object(listed.get("meta") or {}, client), "n_vocab", "n_params"),
+        _number(listed.get("slots")),
     )
 
 

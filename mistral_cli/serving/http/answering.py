@@ -33,7 +33,7 @@ from mistral_cli.models.chat.formats import fewest_tokens, tokenize_segments
 from mistral_cli.models.chat.reasoning import find_reasoning
 from mistral_cli.serving.http.closing import ClosedFinish, JsonClosing
 from mistral_cli.serving.http.errors import ApiError, as_api_error, bad_request
-from mistral_cli.serving.http.replies import Ending, ReplyWriter, Usage
+from mistral_cli.serving.http.replies import Ending, ReplyWriter, Usage, model_fields
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -102,6 +102,12 @@ class ServedApi:
             return None
         context, sends = self.session.context_length, request.options.stream
         return JsonClosing(request.spec.bind(""), self.model, context, sends)
+
+    @cached_property
+    def fields(self) -> Json:
+        """The model as /v1/models lists it."""
+        context = self.session.context_length
+        return model_fields(self.name, self.created, context, self.streams.slots, self.model)
 
     @cached_property
     def proposed(self) -> Mapping[str, float]:

@@ -16,7 +16,7 @@ from mistral_cli.errors import MistralCliError, limit_reached
 from mistral_cli.serving.http.answering import AnsweringRoute
 from mistral_cli.serving.http.errors import ApiError, as_api_error
 from mistral_cli.serving.http.fields import quoted, shortened
-from mistral_cli.serving.http.replies import ChatWriter, CompletionWriter, model_fields
+from mistral_cli.serving.http.replies import ChatWriter, CompletionWriter
 from mistral_cli.serving.http.requests import ChatRequest, CompletionRequest
 
 if TYPE_CHECKING:
@@ -36,13 +36,13 @@ def http_app(api: ServedApi, api_key: str) -> ASGIApp:
         return JSONResponse({"status": "ok"})
 
     async def models(_: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [model_fields(api.name, api.created)]})
+        return JSONResponse({"object": "list", "data": [api.fields]})
 
     async def model(request: Request) -> Response:
         if (name := request.path_params["name"]) != api.name:
             message = f"the model {quoted(name)} is not served"
             raise ApiError(404, message, param="model", code="model_not_found")
-        return JSONResponse(model_fields(api.name, api.created))
+        return JSONResponse(api.fields)
 
     chat = AnsweringRoute(api, ChatRequest, ChatWriter)
     completion = AnsweringRoute(api, CompletionRequest, CompletionWriter)

@@ -13,6 +13,7 @@ from mistral_cli.structured.spans import pointer
 
 if TYPE_CHECKING:
     from mistral_cli.engines.types import FinishReason, TokenLogprob
+    from mistral_cli.models.gguf import GGUF
     from mistral_cli.structured.closing import ClosedPaths
 
 Json = dict[str, Any]
@@ -202,9 +203,20 @@ class CompletionWriter(ReplyWriter):
         }
 
 
-def model_fields(name: str, created: int) -> Json:
-    """A model as /v1/models lists it; `created` is when it was loaded."""
-    return {"id": name, "object": "model", "created": created, "owned_by": "mistral-cli"}
+def model_fields(name: str, created: int, context_length: int, slots: int, model: GGUF) -> Json:
+    """A model as /v1/models lists it; `created` is when it was loaded.
+
+    What OpenAI's API does not have is named as in vLLM (`max_model_len`) and llama.cpp (`meta`).
+    """
+    return {
+        "id": name,
+        "object": "model",
+        "created": created,
+        "owned_by": "mistral-cli",
+        "max_model_len": context_length,
+        "slots": slots,
+        "meta": {"n_vocab": len(model.tokens), "n_params": model.parameters},
+    }
 
 
 def _token(token: TokenLogprob) -> Json:

@@ -28,6 +28,7 @@ class AsyncStreams:
     def __init__(self, session: Session, slots: int) -> None:
         self._calls = SessionCalls(session.stream, session.tokenize)
         self._free = asyncio.Semaphore(slots)
+        self.slots = slots
         self._running: set[_StreamThread] = set()
         self._stopped = False
 
