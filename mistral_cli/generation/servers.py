@@ -64,7 +64,7 @@ def server_key(config: Config, env: Mapping[str, str] = os.environ) -> str:
 
 def _checked(key: str, where: str) -> str:
     """`key`, which is never part of a message."""
-    if not key.isascii() or not key.isprintable() or " " in key:
+    if not key.isascii() or not key.isprintable():
         raise UsageError(
             f"the API key in {where} has characters that no header can have",
             hint="It must be one line of ASCII.",

@@ -48,7 +48,7 @@ class RemoteModel(GGUF):
     `facts` is what they tell about it, and with its name its identity. `controls` are the ids of
     its control tokens by their texts. `detokenized` asks for the text of token ids. A model that
     is `packed` is prompted with messages. `rendered` has a server apply its own chat template,
-    where it does not show that.
+    where it does not show that. With `has_v1_vocabulary` it is a Mistral of the first generation.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
@@ -56,6 +56,7 @@ class RemoteModel(GGUF):
     detokenized: Callable[[Sequence[int]], str] | None = field(default=None, repr=False)
     rendered: Callable[[list[dict[str, Any]]], str] | None = field(default=None, repr=False)
     packed: bool = False
+    has_v1_vocabulary: bool = False
 
     @classmethod
     def of_tokens(
@@ -72,6 +73,7 @@ class RemoteModel(GGUF):
         bos: int | None = None,
         eos: int | None = None,
         adds_bos: bool = False,
+        has_v1_vocabulary: bool = False,
     ) -> RemoteModel:
         """A model that is prompted with token ids.
 
@@ -96,6 +98,7 @@ class RemoteModel(GGUF):
             controls=controls,
             detokenized=detokenized,
             rendered=rendered,
+            has_v1_vocabulary=has_v1_vocabulary,
         )
 
     @classmethod

@@ -16,6 +16,7 @@ from mistral_cli.engines.servers.kinds import recognize
 from mistral_cli.engines.servers.session import RemoteSession
 from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable
 from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.models.chat.formats import is_v1_vocabulary
 from mistral_cli.models.remote import RemoteModel
 
 if TYPE_CHECKING:
@@ -216,6 +217,7 @@ def _of_tokens(
         bos=tokenizer.bos,
         eos=tokenizer.eos,
         adds_bos=tokenizer.adds_bos,
+        has_v1_vocabulary=tokenizer.model == "llama" and is_v1_vocabulary(tokenizer.tokenize),
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 from mistral_cli.errors import ModelUnusable
 from mistral_cli.models.chat import Message, merge_turns
 from mistral_cli.models.gguf.plain_text import tokenize_continued
+from mistral_cli.models.remote import RemoteModel
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat.reasoning import Reasoning
@@ -40,6 +41,11 @@ BYTE_BOUNDED_TOKENIZERS = ("gpt2", "llama")
 
 # The ids of "▁[", "INST" and "]" in Mistral's first vocabulary; in Llama's they differ.
 _V1_INST = {733: "▁[".encode(), 16289: b"INST", 28793: b"]"}
+
+
+def is_v1_vocabulary(tokenize: Tokenize) -> bool:
+    """Return true if `tokenize`, of a vocabulary that is not shown, is Mistral's first one."""
+    return tokenize("[INST]") == [*_V1_INST]
 
 
 def chat_format(model: GGUF) -> ChatFormat | None:
@@ -181,5 +187,7 @@ def _eos(model: GGUF) -> int:
 
 
 def _has_v1_vocabulary(model: GGUF) -> bool:
+    if isinstance(model, RemoteModel):
+        return model.has_v1_vocabulary
     tokens = model.tokens
     return len(tokens) >= 32000 and all(tokens[i] == text for i, text in _V1_INST.items())
