@@ -76,6 +76,8 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "MISTRAL_CLI_FAKE",
         "MISTRAL_CLI_NATIVE",
         "MISTRAL_CLI_ON_LIMIT",
+        "MISTRAL_CLI_SERVERS",
+        "MISTRAL_CLI_SERVER_KEY",
         "NO_COLOR",
     ):
         monkeypatch.delenv(name, raising=False)

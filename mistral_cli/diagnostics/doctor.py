@@ -78,6 +78,21 @@ class MachineBuild:
 
 
 @dataclass(frozen=True)
+class ServerState:
+    """A server that would answer: what was found out about it, or why it cannot be used."""
+
+    url: str
+    problem: str | None = None
+    kind: str | None = None
+    version: str | None = None
+    model: str | None = None
+    context_length: int | None = None
+    slots: int | None = None
+    prompted_as: str | None = None
+    summary: str = ""
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Everything that `doctor` reports."""
 
@@ -89,6 +104,7 @@ class Diagnosis:
     model: ModelState
     projection: Projection | None
     problems: tuple[Problem, ...]
+    servers: tuple[ServerState, ...] = ()
 
     @property
     def exit_code(self) -> ExitCode:

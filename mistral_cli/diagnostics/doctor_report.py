@@ -11,7 +11,13 @@ from mistral_cli.system.controls import as_cell
 from mistral_cli.system.stdout import write, write_envelope
 
 if TYPE_CHECKING:
-    from mistral_cli.diagnostics.doctor import Diagnosis, MachineBuild, ModelState, Projection
+    from mistral_cli.diagnostics.doctor import (
+        Diagnosis,
+        MachineBuild,
+        ModelState,
+        Projection,
+        ServerState,
+    )
     from mistral_cli.engines.hardware.cuda import Driver
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.hardware.probe import EngineState
@@ -46,6 +52,8 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
         yield name, _engine(state, hardware.driver)
     yield "machine build", _machine_build(diagnosis.machine_build)
     yield "model", _model(model)
+    for server in diagnosis.servers:
+        yield "server", server.summary
     if projection := diagnosis.projection:
         yield "would use", f"{projection.engine} ({projection.reason})"
         yield "GPU layers", _gpu_layers(projection)
@@ -53,6 +61,9 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     for problem in diagnosis.problems:
         yield "problem" if problem.exit_code else "note", problem.message
         yield "  fix", problem.fix
+    if diagnosis.servers:
+        yield "verdict", "a server cannot answer" if diagnosis.exit_code else "the servers answer"
+        return
     verdict = "cannot run here" if diagnosis.exit_code else "can run here"
     yield "verdict", f"{model.reference} {verdict}"
 
@@ -118,6 +129,7 @@ def _envelope(diagnosis: Diagnosis) -> dict[str, Any]:
         "driver": _driver_fields(hardware.driver),
         "engines": {name: _engine_fields(state) for name, state in hardware.engines.items()},
         "model": _model_fields(diagnosis.model),
+        "servers": [_server_fields(state) for state in diagnosis.servers],
         "would_use": diagnosis.projection and _projection_fields(diagnosis.projection),
         "problems": [
             {
@@ -127,6 +139,19 @@ def _envelope(diagnosis: Diagnosis) -> dict[str, Any]:
             }
             for problem in diagnosis.problems
         ],
+    }
+
+
+def _server_fields(state: ServerState) -> dict[str, Any]:
+    return {
+        "url": state.url,
+        "problem": state.problem,
+        "kind": state.kind,
+        "version": state.version,
+        "model": state.model,
+        "context_length": state.context_length,
+        "slots": state.slots,
+        "prompted_as": state.prompted_as,
     }
 
 

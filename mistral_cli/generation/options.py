@@ -20,6 +20,7 @@ from mistral_cli.system.options import (
     EncodingOption,
     JsonOption,
     QuietOption,
+    ServerOption,
     VerboseOption,
     option,
 )
@@ -78,16 +79,7 @@ class TaskOptions(ModelOptions):
     TEXTS: ClassVar[tuple[str, ...]] = ("system", "stop", "param")
     """The options that are texts, and no paths."""
 
-    server: Annotated[
-        list[str] | None,
-        option(
-            "--server",
-            panel=MODEL,
-            metavar="URL",
-            help="Let a server that speaks OpenAI's API answer (repeatable; none: ignore those of "
-            "the configuration).",
-        ),
-    ] = None
+    server: ServerOption = None
 
     max_tokens: Annotated[
         int | None,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.engines.selection import EngineSelection
-from mistral_cli.errors import UsageError, reason
+from mistral_cli.engines.servers.key import chosen_addresses, server_key
+from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mistral_cli.engines.servers.backend import ConnectedServers
@@ -16,18 +16,13 @@ if TYPE_CHECKING:
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
 
-_NONE = "none"
-
 
 def server_addresses(options: TaskOptions, config: Config) -> tuple[str, ...]:
     """The addresses of the servers that answer; empty if this machine does.
 
     An engine that is named with `--engine` answers itself, whatever the configuration has.
     """
-    if options.server:
-        given = [each for each in options.server if each != _NONE]
-        return tuple(given) if len(given) == len(options.server) else ()
-    return () if options.engine else config.servers
+    return chosen_addresses(options.server, () if options.engine else config.servers)
 
 
 def find_servers(
@@ -43,33 +38,6 @@ def find_servers(
 
     key = server_key(config, env)
     return connect(addresses, key, options.model, options.context_length, reporter)
-
-
-def server_key(config: Config, env: Mapping[str, str] = os.environ) -> str:
-    """The API key from the environment or the file; empty if there is none. Raises UsageError."""
-    if key := env.get(config.server_key_env, "").strip():
-        return _checked(key, config.server_key_env)
-    if not config.server_key_file:
-        return ""
-    path = Path(config.server_key_file).expanduser()
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"cannot read the API key in {path}: {reason(error)}",
-            hint="Correct server_key_file in config.toml.",
-        ) from error
-    return _checked(text.strip(), str(path))
-
-
-def _checked(key: str, where: str) -> str:
-    """`key`, which is never part of a message."""
-    if not key.isascii() or not key.isprintable():
-        raise UsageError(
-            f"the API key in {where} has characters that no header can have",
-            hint="It must be one line of ASCII.",
-        )
-    return key
 
 
 def selection_of_servers(connected: ConnectedServers) -> EngineSelection:

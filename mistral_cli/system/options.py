@@ -21,6 +21,17 @@ ModelOption = Annotated[
         show_default=False,
     ),
 ]
+ServerOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--server",
+        metavar="URL",
+        help="Let a server that speaks OpenAI's API answer (repeatable; none: ignore those of the "
+        "configuration).",
+        rich_help_panel=MODEL,
+        show_default=False,
+    ),
+]
 QuietOption = Annotated[
     bool, typer.Option("-q", "--quiet", help="Print only errors to stderr.", rich_help_panel=OUTPUT)
 ]

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support.nvidia_driver import GIB, NO_DEVICE, NOT_READY, T4, Card, Machine, put
 from support.program import Run
+from support.scripted_server import ScriptedServer
 from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
@@ -83,6 +84,7 @@ def test_the_json_of_doctor_has_these_keys(run: Run, mistral: Path) -> None:
         "driver",
         "engines",
         "model",
+        "servers",
         "would_use",
         "problems",
     ]
@@ -341,3 +343,27 @@ def test_a_dry_run_explains_the_gpu_layers(run: Run, tmp_path: Path) -> None:
     assert ("fit:" if plan["gpu_layers"] else "GPU") in plan["gpu_reason"]
     result = run("generate", "-m", model, "hi", "--dry-run", "-ngl", "0")
     assert "0 layers on the GPU (--gpu-layers is 0)" in result.stderr
+
+
+def test_the_servers_that_would_answer(run: Run) -> None:
+    with ScriptedServer("vllm").running() as server, ScriptedServer().running() as gone:
+        result = run("doctor", "--server", server.url, "--json")
+        text = run("doctor", MISTRAL_CLI_SERVERS=server.url)
+    fields = json.loads(result.stdout)
+    assert result.status == 0, result.stderr
+    assert fields["servers"] == [
+        {
+            "url": server.url,
+            "problem": None,
+            "kind": "vllm",
+            "version": "0.99",
+            "model": "a-model",
+            "context_length": 4096,
+            "slots": None,
+            "prompted_as": "tokens",
+        }
+    ]
+    assert "the servers answer" in text.stdout
+    missing = run("doctor", "--server", gone.url)
+    assert missing.status == 9
+    assert "cannot be reached" in missing.stdout
