@@ -13,6 +13,7 @@ from pathlib import Path
 
 from gpu import steps
 from gpu.commands import Shell, StepFailed, StepSkipped
+from gpu.pack import pack
 from gpu.report import FAILED, NOT_RUN, PASSED, SKIPPED, Report, StepResult
 from gpu.steps import ROOT, Found, Setting
 
@@ -46,12 +47,17 @@ _LEAST_SECONDS = 5.0
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the check; 0 if every step passed."""
     options = _parse(arguments)
+    if options.pack:
+        pack(options.pack, options.sdist)
+        return 0
     options.output.mkdir(parents=True, exist_ok=True)
     late = max(0.0, time.time() - options.started) if options.started else 0.0
     shell = Shell(options.output / "check.log", time.monotonic() + options.minutes * 60 - late)
     program = [sys.executable, "-m", "mistral_cli"]
     work = options.work or options.output
-    setting = Setting(shell, work.absolute(), program, options.model, options.small)
+    setting = Setting(
+        shell, work.absolute(), program, options.model, options.small, options.sdist, options.source
+    )
     report = run(setting, options.output, options.only, fresh=options.fresh)
     print((options.output / "check.md").read_text("utf-8"))
     return 0 if report.passed else 1
@@ -124,6 +130,9 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--model", type=Path, help="a file for both engines (default: make one)")
     parser.add_argument("--small", action="store_true", help="make a small model, as a quick check")
     parser.add_argument("--only", choices=PLAN, action="append", default=[], help="repeatable")
+    parser.add_argument("--sdist", type=Path, help="llama-cpp-python's, which is here already")
+    parser.add_argument("--pack", type=Path, metavar="FILE", help="only write a file for --source")
+    parser.add_argument("--source", type=Path, metavar="FILE", help="build from a file of --pack")
     parser.add_argument("--fresh", action="store_true", help="run what passed earlier again")
     parser.add_argument("--started", type=float, help=argparse.SUPPRESS)
     return parser.parse_args(arguments)

@@ -14,12 +14,20 @@ from xml.etree import ElementTree
 
 from gpu.commands import Finished, Shell, StepFailed, StepSkipped
 from gpu.memory import FillFailed, Watched, filled, watching
+from gpu.pack import unpack
 
 ROOT = Path(__file__).parents[2]
 _MARGIN, _MARGIN_SHARE = 512 * 2**20, 20  # as `engines/hardware/gpu.py` leaves free
 _CONTEXT = 8192
 _SHORT = 2 * 2**30
 _TEXT = " ".join(f"Sentence {number} of the harbour's history is short." for number in range(20))
+_FIND_COMPILER = """
+from mistral_cli.engines.hardware.probe import probe_in_child
+from mistral_cli.engines.llama_cpp.cuda_toolkit import choose_toolkit, lacks_cublas, system_compiler
+toolkit, compiler = choose_toolkit((), probe_in_child().driver), system_compiler()
+cublas = toolkit.libraries or ("no cuBLAS" if compiler and lacks_cublas(compiler) else "the system")
+print(f"nvcc of {toolkit.folder or compiler or 'CUDACXX'}, cuBLAS of {cublas}")
+"""
 Found = dict[str, Any]
 
 
@@ -36,6 +44,8 @@ class Setting:
     program: list[str]
     model: Path | None = None
     small: bool = False
+    sdist: Path | None = None
+    source: Path | None = None
     driver: Found = field(default_factory=dict)
     engines: Found = field(default_factory=dict)
 
@@ -103,25 +113,20 @@ def machine(setting: Setting, seconds: float) -> Found:
 
 
 def compiler(setting: Setting, seconds: float) -> Found:
-    """Install NVIDIA's compiler from the package index, unless it is there or cannot be used.
+    """Find a CUDA compiler and cuBLAS, or install them from the package index.
 
-    A compiler of the system comes second: its toolkit may have no cuBLAS.
+    The packages are of no use to an older driver or card.
     """
     gpus, version = setting.gpus(), setting.driver["cuda_version"]
-    code = (
-        "from mistral_cli.engines.llama_cpp.cuda_toolkit import choose_toolkit;"
-        "from mistral_cli.engines.hardware.probe import probe_in_child;"
-        "print(choose_toolkit((), probe_in_child().driver).folder or 'the system')"
-    )
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", _FIND_COMPILER]
     chosen = setting.shell.run(command, 60, setting.env)
     new_enough = version >= [13, 0] and all(gpu["compute_capability"] >= [7, 5] for gpu in gpus)
-    if new_enough and (chosen.status or "the system" in chosen.stdout):
+    if new_enough and (chosen.status or "no cuBLAS" in chosen.stdout):
         _pip(setting, "cuda-build", seconds)
         chosen = setting.shell.run(command, 60, setting.env)
     if chosen.status:
         raise StepFailed(chosen.last_words())
-    return {"note": f"nvcc from {chosen.stdout.strip()}"}
+    return {"note": chosen.stdout.strip()}
 
 
 def ctransformers_cuda(setting: Setting, seconds: float) -> Found:
@@ -168,10 +173,14 @@ def model(setting: Setting, seconds: float) -> Found:
 def build(setting: Setting, seconds: float) -> Found:
     """Build llama.cpp with CUDA for this card; a build that took too long continues next time."""
     setting.gpus()
+    work = setting.work / "build"
+    if setting.source:
+        unpack(setting.source, work)
     launcher = shutil.which("ccache")
     cached = [f"-DCMAKE_{each}_COMPILER_LAUNCHER={launcher}" for each in ("C", "CXX", "CUDA")]
     done = setting.ours(
-        *("engines", "build", "--cuda", "--into", setting.native, "--work", setting.work / "build"),
+        *("engines", "build", "--cuda", "--into", setting.native, "--work", work),
+        *(("--sdist", setting.sdist) if setting.sdist else ()),
         *(("--", *cached) if launcher else ()),
         seconds=seconds,
     )

@@ -8,6 +8,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,8 +17,11 @@ import pytest
 from gpu import check, steps
 from gpu.commands import Shell, StepFailed, StepSkipped
 from gpu.memory import FillFailed, Watched, filled, watching
+from gpu.pack import unpack
 from gpu.report import FAILED, NOT_RUN, PASSED, SKIPPED, Report, StepResult
 from gpu.steps import Setting
+
+from mistral_cli.engines.llama_cpp import build
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ROOT / "tests" / "support" / "stub_driver"
@@ -238,6 +242,47 @@ def test_a_damaged_report_is_not_continued(tmp_path: Path) -> None:
     for text in ("", "{}", "[]", '{"about": {}, "steps": {"machine": {"x": 1}}}'):
         (tmp_path / "check.json").write_text(text)
         assert Report.read(tmp_path) is None
+
+
+def test_a_packed_source_is_small_and_a_build_continues_with_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llama = tmp_path / "top" / "vendor" / "llama.cpp"
+    for name in ("ggml/CMakeLists.txt", "ggml/a.gguf", "models/b.txt", "tools/models/c.txt"):
+        (llama / name).parent.mkdir(parents=True, exist_ok=True)
+        (llama / name).write_text(name)
+    (tmp_path / "top" / "llama_cpp.py").touch()
+    with tarfile.open(tmp_path / "sdist.tar.gz", "w:gz") as archive:
+        archive.add(tmp_path / "top", "top")
+    monkeypatch.setattr(build, "_checked", lambda sdist: sdist)
+    monkeypatch.setattr(build.patches, "PATCHES", ())
+    file, work = tmp_path / "source.tar.xz", tmp_path / "work"
+    assert (
+        check.main(
+            [
+                "--output",
+                str(tmp_path),
+                "--pack",
+                str(file),
+                "--sdist",
+                str(tmp_path / "sdist.tar.gz"),
+            ]
+        )
+        == 0
+    )
+    unpack(file, work)
+    unpack(tmp_path / "none", work)  # it is there already
+    found = {str(path.relative_to(work)) for path in work.rglob("*") if path.is_file()}
+    source = "source/top/vendor/llama.cpp"
+    assert found == {
+        "source.sha256",
+        f"{source}/ggml/CMakeLists.txt",
+        f"{source}/tools/models/c.txt",
+    }
+    monkeypatch.setattr(build, "_download", lambda *_: pytest.fail("it was downloaded again"))
+    assert build._source(work, build.BuildOptions(1), print) == work / source
+    with pytest.raises(StepFailed, match="cannot be unpacked"):
+        unpack(tmp_path / "none", tmp_path / "other")
 
 
 def test_the_script_goes_on_with_another_python_if_nothing_can_be_installed(

@@ -99,6 +99,38 @@ def test_packages_that_cannot_work_are_not_used(
     assert choose_toolkit((), driver) == CudaToolkit()
 
 
+@pytest.mark.parametrize(
+    ("release", "header", "uses_packages"),
+    [("13.0", None, True), ("12.8", None, False), ("13.0", "include/cublas_v2.h", False)],
+)
+def test_a_system_toolkit_without_cublas_takes_it_from_the_packages(
+    packages: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    release: str,
+    header: str | None,
+    uses_packages: bool,
+) -> None:
+    (packages / "bin" / "nvcc").unlink()  # as PyTorch brings them
+    monkeypatch.setattr(sys, "path", [str(packages.parents[1])])
+    toolkit = tmp_path / "toolkit"
+    system_compiler(tmp_path)
+    said = f"echo '#$ TOP={toolkit}/bin/..' >&2; echo 'Cuda tools, release {release}, V{release}.1'"
+    (tmp_path / "bin" / "nvcc").write_text(f"#!/bin/sh\n{said}\n")
+    (toolkit / "bin").mkdir(parents=True)
+    monkeypatch.setattr(cuda_toolkit, "_HEADERS", ())
+    if header:
+        (toolkit / header).parent.mkdir()
+        (toolkit / header).touch()
+    chosen = choose_toolkit((), machine(monkeypatch, H200))
+    assert chosen == CudaToolkit(cublas=packages if uses_packages else None)
+    options = chosen.cmake_options(tmp_path / "view")
+    assert (f"-DCUDA_cublas_LIBRARY={packages}/lib/libcublas.so.13" in options) == uses_packages
+    if uses_packages:
+        assert chosen.libraries == packages / "lib"
+        assert [each.name for each in (tmp_path / "view").iterdir()] == ["cublas_v2.h"]
+
+
 def test_without_any_compiler_the_error_names_the_packages(
     packages: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -196,14 +228,34 @@ target_link_libraries(kernel CUDA::cudart CUDA::cublas)
 def test_the_real_packages_compile_a_kernel_for_a_t4_and_an_h200(tmp_path: Path) -> None:
     folder = cuda_toolkit._packages()
     assert folder
+    libraries = compile_with(CudaToolkit(folder), tmp_path)
+    assert f"libcublas.so.13 => {folder}/lib/libcublas.so.13" in libraries
+    assert b"sm_90" in (tmp_path / "build" / "kernel").read_bytes()
+
+
+CUBLAS = cuda_toolkit._folder_with("include/cublas_v2.h")
+COMPILER = cuda_toolkit.system_compiler()
+
+
+@pytest.mark.skipif(
+    not (CUBLAS and COMPILER and cuda_toolkit._missing_cublas(COMPILER)),
+    reason="needs a CUDA toolkit without cuBLAS, and NVIDIA's package of it",
+)
+def test_the_systems_compiler_and_cublas_of_the_packages(tmp_path: Path) -> None:
+    libraries = compile_with(CudaToolkit(cublas=CUBLAS), tmp_path)
+    assert f"libcublas.so.13 => {CUBLAS}/lib/libcublas.so.13" in libraries
+    assert "not found" not in libraries
+
+
+def compile_with(toolkit: CudaToolkit, tmp_path: Path) -> str:
+    """Compile a program that uses cuBLAS, and return the libraries that it loads."""
     (tmp_path / "kernel.cu").write_text(KERNEL)
     (tmp_path / "CMakeLists.txt").write_text(PROJECT)
-    options = CudaToolkit(folder).cmake_options(tmp_path / "view")
+    options = toolkit.cmake_options(tmp_path / "view")
     cards = "-DCMAKE_CUDA_ARCHITECTURES=75-real;90-real"
     configure = ["cmake", "-S", str(tmp_path), "-B", str(tmp_path / "build"), cards, *options]
-    subprocess.run(configure, check=True, capture_output=True)
-    subprocess.run(["cmake", "--build", tmp_path / "build"], check=True, capture_output=True)
-    program = tmp_path / "build" / "kernel"
-    linked = subprocess.run(["ldd", program], check=True, capture_output=True, text=True).stdout
-    assert f"libcublas.so.13 => {folder}/lib/libcublas.so.13" in linked
-    assert b"sm_90" in program.read_bytes()
+    for command in (configure, ["cmake", "--build", str(tmp_path / "build")]):
+        done = subprocess.run(command, check=False, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    program = ["ldd", str(tmp_path / "build" / "kernel")]
+    return subprocess.run(program, check=True, capture_output=True, text=True).stdout
