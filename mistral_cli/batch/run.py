@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.capacity import plan_batch
@@ -23,12 +24,13 @@ from mistral_cli.batch.prompts import RowPrompts, WorkItem
 from mistral_cli.batch.report.page import check_report, write_report
 from mistral_cli.batch.session import BatchSession
 from mistral_cli.batch.shard import Shard
-from mistral_cli.batch.sinks.open import Sink, open_sink
+from mistral_cli.batch.sinks.open import Sink, lines_file, open_sink
+from mistral_cli.batch.status import RunReport, StatusFile
 from mistral_cli.batch.stream import WorkStream
 from mistral_cli.batch.windows import WINDOW, RowSource, RowWindows
 from mistral_cli.batch.worker import Worker
 from mistral_cli.engines.isolated.handle import EngineProcess
-from mistral_cli.errors import MistralCliError, RowsFailed, Stopped, UsageError
+from mistral_cli.errors import ExitCode, MistralCliError, RowsFailed, Stopped, UsageError
 from mistral_cli.generation.config import RunConfig, resolve_config
 from mistral_cli.generation.run import prompt_builder
 from mistral_cli.models.checksums import model_digest
@@ -180,6 +182,7 @@ class BatchRun:
     failed: int = 0
     retries_checks: bool = True
     progress: BatchProgress | None = None
+    _status: StatusFile | None = None
     _group: list[Record] = field(default_factory=list)  # not written yet
     _written: int = 0  # what the sink had written when rows were counted last
     _checks: FailedChecks = field(default_factory=FailedChecks)
@@ -201,6 +204,40 @@ class BatchRun:
 
     def run(self) -> None:
         """Process the items. Raises RowsFailed if rows failed, now or in an earlier run."""
+        self._status = self._open_status()
+        try:
+            self._run()
+        except MistralCliError as error:
+            self._end_status(error)
+            raise
+        self._end_status(None)
+
+    def _open_status(self) -> StatusFile | None:
+        """The file that `batch status` reads, if there are results to read."""
+        options = self.options
+        if not options.can_resume:
+            return None
+        report = RunReport(
+            f"batch {self.prompts.task.name}",
+            self.config.model_name,
+            self.config.selection.backend.name,
+            options.shard,
+        )
+        return StatusFile(lines_file(Path(options.output_dir or str(options.output))), report)
+
+    def _update_status(self) -> None:
+        if self._status:
+            stream = self.stream
+            rows = stream.rows if stream.ended else None
+            self._status.update(stream.rows, rows, done_before=stream.done + stream.failed)
+
+    def _end_status(self, error: MistralCliError | None) -> None:
+        self._update_status()
+        if self._status:
+            exit_code = error.exit_code if error else ExitCode.SUCCESS
+            self._status.end(exit_code, error.message if error else None)
+
+    def _run(self) -> None:
         error: MistralCliError | None = None
         first = self.stream.head()
         self.stream.check_inputs()
@@ -297,6 +334,7 @@ class BatchRun:
     def _tick(self) -> None:
         if self.sink.is_flush_due:
             self._flush()
+        self._update_status()
         if self.progress:
             self.progress.show()
 

@@ -123,7 +123,7 @@ class RunReport:
 
 
 class StatusFile:
-    """Keeps the report of a run beside its results up to date.
+    """Keeps the report of a run up to date, beside the lines of its results.
 
     It is an aid: a report that cannot be written does not stop the run.
     """
@@ -134,9 +134,14 @@ class StatusFile:
         self._written_at = float("-inf")
         self._write()
 
-    def update(self, rows_read: int, rows: int | None = None) -> None:
-        """Report how many rows were read, and how many there are if that is known by now."""
-        self._report = replace(self._report, rows_read=rows_read, rows=rows)
+    def update(self, rows_read: int, rows: int | None, *, done_before: int) -> None:
+        """Report how many rows were read, and how many there are if that is known by now.
+
+        `done_before` are the rows read that had their results before this run.
+        """
+        self._report = replace(
+            self._report, rows_read=rows_read, rows=rows, done_before=done_before
+        )
         if time.monotonic() - self._written_at >= _REFRESH_SECONDS:
             self._write()
 

@@ -88,7 +88,7 @@ def test_results_of_an_earlier_version_have_no_report(batch: Batch, here: Path, 
 def test_a_run_on_another_machine_counts_as_killed_when_it_is_silent(tmp_path: Path) -> None:
     report = RunReport("batch generate", "m", "fake", host="elsewhere", pid=1)
     assert report.state is RunState.RUNNING
-    StatusFile(tmp_path / "out.jsonl", report).update(7, None)
+    StatusFile(tmp_path / "out.jsonl", report).update(7, None, done_before=0)
     read = RunReport.read(tmp_path / "out.jsonl")
     assert read is not None
     assert read.state is RunState.RUNNING
