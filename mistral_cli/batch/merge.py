@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-from collections.abc import Callable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
-from mistral_cli.batch.formats import format_of
+from mistral_cli.batch.digests import FAILED, text_digest
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.options import InputFormat  # noqa: TC001 - Typer evaluates it
 from mistral_cli.batch.report.page import check_report, write_report
-from mistral_cli.batch.resume import ResultLine, read_result_lines
+from mistral_cli.batch.results import open_results
+from mistral_cli.batch.run_report import RunState
 from mistral_cli.batch.sinks.file import write_error
 from mistral_cli.batch.sinks.open import lines_file
-from mistral_cli.batch.status import RunReport, RunState
 from mistral_cli.errors import MistralCliError, RowsFailed, UsageError
 from mistral_cli.system.files import atomic_writer, refuse_to_overwrite, temporary_beside
 from mistral_cli.system.options import option
 from mistral_cli.system.stdout import write
 
 if TYPE_CHECKING:
-    from mistral_cli.batch.formats import LineFormat, LineSummary, Record
+    from numpy.typing import NDArray
+
+    from mistral_cli.batch.results import ResultsFile
     from mistral_cli.system.terminal import Terminal
 
 _NAMED = 3  # rows or files named in a message
-_DIGEST = 16
 
 
 class ResultsIncomplete(MistralCliError):
@@ -76,40 +75,6 @@ class MergeOptions:
     no_header: Annotated[bool, option("--no-header", panel="Rows", help="As in the batch.")] = False
 
 
-@dataclass(frozen=True)
-class ResultsFile:
-    """An open file of results, and what its run reports of itself.
-
-    `lines` are the newest of each row, by a digest of its id.
-    """
-
-    name: str
-    stream: IO[bytes]
-    format: LineFormat
-    lines: dict[bytes, ResultLine]
-    run: RunReport | None
-
-    def raw(self, line: ResultLine) -> bytes:
-        """Return the bytes of a line, with its end."""
-        return os.pread(self.stream.fileno(), line.size, line.start).rstrip(b"\n") + b"\n"
-
-    def record(self, line: ResultLine) -> Record:
-        """Return the record of a line."""
-        record = self.format.decode(json.loads(self.raw(line)))
-        assert record is not None  # it was one when the file was opened
-        return record
-
-    @property
-    def command(self) -> str:
-        """The command that its run reports, or an empty text."""
-        return self.run.command if self.run else ""
-
-
-class _Place(NamedTuple):
-    file: ResultsFile
-    line: ResultLine
-
-
 def merge_results(names: Sequence[str], options: MergeOptions, terminal: Terminal) -> None:
     """Write the results in the files `names` as one file.
 
@@ -118,25 +83,32 @@ def merge_results(names: Sequence[str], options: MergeOptions, terminal: Termina
     """
     _check_output(names, options)
     with ExitStack() as stack:
-        files = [stack.enter_context(_open_results(name)) for name in names]
+        files = [stack.enter_context(open_results(name)) for name in names]
+        for file in files:
+            if file.run and file.run.state is RunState.RUNNING:
+                raise UsageError(
+                    f"the run that writes {file.name} goes on", hint="Wait until it ends."
+                )
         if len({type(file.format) for file in files}) > 1:
             raise UsageError(
                 "the files have different formats",
                 hint="Merge those written with --format openai separately.",
             )
-        places = _unique(files)
-        order = _in_input_order(places, options, terminal) if options.input else list(places)
-        if not options.input:
+        lines = _unique(files)
+        if options.input:
+            lines = _in_input_order(lines, options, terminal)
+        else:
             _check_runs(files, terminal)
         with _opened(options.output, terminal) as output:
-            for row in order:
-                output(places[row].file.raw(places[row].line))
-        failed = sum(place.line.failed for place in places.values())
+            for file, line in lines:
+                output(file.raw(line))
+        failed = sum(file.columns.flags[line] & FAILED > 0 for file, line in lines)
         if options.report:
-            records = [file.record(line) for file, line in map(places.__getitem__, order)]
-            facts = {"Task": files[0].command, "Output": str(options.output or "stdout")}
+            records = [file.record(line) for file, line in lines]
+            command = files[0].run.command if files[0].run else ""
+            facts = {"Task": command, "Output": str(options.output or "stdout")}
             write_report(options.report, records, facts)
-    tally = f"{len(places) - failed:,} of {len(places):,} rows done, {failed:,} failed"
+    tally = f"{len(lines) - failed:,} of {len(lines):,} rows done, {failed:,} failed"
     if failed:
         raise RowsFailed(
             f"merged: {tally}", hint="Run the batch of that file again with --retry-failed."
@@ -157,28 +129,6 @@ def _check_output(names: Sequence[str], options: MergeOptions) -> None:
 
 
 @contextmanager
-def _open_results(name: str) -> Iterator[ResultsFile]:
-    run = RunReport.read(lines_file(Path(name)))
-    if run and run.state is RunState.RUNNING:
-        raise UsageError(f"the run that writes {name} goes on", hint="Wait until it ends.")
-    try:
-        stream = lines_file(Path(name)).open("rb")
-    except OSError as error:
-        raise UsageError(
-            f"{name} cannot be read: {error.strerror}", hint="Name results of a batch."
-        ) from error
-    with stream:
-        line_format = format_of(stream)
-        lines: dict[bytes, ResultLine] = {}
-
-        def add(line: LineSummary, start: int, size: int) -> None:
-            lines[_digest(line.id)] = ResultLine(line.id, line.failed, start, size)
-
-        read_result_lines(stream, line_format, name, add)
-        yield ResultsFile(name, stream, line_format, lines, run)
-
-
-@contextmanager
 def _opened(path: Path | None, terminal: Terminal) -> Iterator[Callable[[bytes], object]]:
     """Yield the function that writes a line: to a file that appears whole, or to stdout."""
     if path is None:
@@ -191,31 +141,75 @@ def _opened(path: Path | None, terminal: Terminal) -> Iterator[Callable[[bytes],
         raise write_error(path, error) from error
 
 
-def _digest(row_id: str) -> bytes:
-    return hashlib.blake2b(row_id.encode("utf-8", "surrogatepass"), digest_size=_DIGEST).digest()
+class MergedLines:
+    """Lines of several files, one for each row: iterating yields each with its file."""
+
+    def __init__(self, files: Sequence[ResultsFile], lines: NDArray[Any]) -> None:
+        """Of the columns of `lines`, the first has numbers of files, and the second of lines."""
+        self._files, self._lines = files, lines
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def __iter__(self) -> Iterator[tuple[ResultsFile, int]]:
+        for number, line in self._lines.tolist():
+            yield self._files[number], line
+
+    def ordered(self, row_ids: Iterable[str]) -> tuple[MergedLines, list[str], int]:
+        """Return the lines in the order of these rows, the rows without one, and other lines.
+
+        The lines of other rows come last.
+        """
+        import numpy as np
+
+        place_of = {text_digest: place for place, text_digest in enumerate(self._ids())}
+        missing = list[str]()
+        order = array("q")
+        for row_id in row_ids:
+            place = place_of.pop(text_digest(row_id), None)
+            if place is None:
+                missing.append(row_id)
+            else:
+                order.append(place)
+        others = array("q", sorted(place_of.values()))
+        lines = self._lines[np.concatenate((np.array(order, int), np.array(others, int)))]
+        return MergedLines(self._files, lines), missing, len(others)
+
+    def _ids(self) -> Iterator[int]:
+        return (file.columns.ids[line] for file, line in self)
 
 
-def _unique(files: Sequence[ResultsFile]) -> dict[bytes, _Place]:
-    """Return where each row stands. Raises ResultsIncomplete if one has two different results."""
-    places: dict[bytes, _Place] = {}
-    doubles: list[str] = []
-    for file in files:
-        for row, line in file.lines.items():
-            earlier = places.setdefault(row, _Place(file, line))
-            if earlier.line is not line and earlier.file.raw(earlier.line) != file.raw(line):
-                doubles.append(f"{line.id} in {earlier.file.name} and {file.name}")
+def _unique(files: Sequence[ResultsFile]) -> MergedLines:
+    """Return the line of each row. Raises ResultsIncomplete if a row has two different results."""
+    import numpy as np
+
+    lines = np.concatenate(
+        [np.column_stack((np.full(len(f.newest), n), f.newest)) for n, f in enumerate(files)]
+    )
+    ids = np.concatenate(
+        [np.array(file.columns.ids, dtype=np.int64)[file.newest] for file in files]
+    )
+    order = np.argsort(ids, kind="stable")
+    doubles, copies = list[str](), list[int]()
+    for place in np.flatnonzero(ids[order[1:]] == ids[order[:-1]]).tolist():
+        (one, first), (other, second) = (
+            lines[order[place]].tolist(),
+            lines[order[place + 1]].tolist(),
+        )
+        copies.append(int(order[place + 1]))
+        if files[one].raw(first) != files[other].raw(second):
+            row = files[other].record(second)["id"]
+            doubles.append(f"{row} in {files[one].name} and {files[other].name}")
     if doubles:
         raise ResultsIncomplete(
             f"{_rows(len(doubles))} two results: {_some(doubles)}",
             hint="Leave out one of the files, or name the results of one set of shards.",
         )
-    return places
+    return MergedLines(files, np.delete(lines, copies, axis=0))
 
 
-def _in_input_order(
-    places: dict[bytes, _Place], options: MergeOptions, terminal: Terminal
-) -> list[bytes]:
-    """Return the rows in the order of the inputs. Raises ResultsIncomplete for missing rows."""
+def _in_input_order(lines: MergedLines, options: MergeOptions, terminal: Terminal) -> MergedLines:
+    """Return the lines in the order of the inputs. Raises ResultsIncomplete for missing rows."""
     rows = read_rows(
         options.input or (),
         terminal,
@@ -225,22 +219,15 @@ def _in_input_order(
         has_header=not options.no_header,
         query=options.from_sql,
     )
-    order: dict[bytes, None] = {}
-    missing: list[str] = []
-    for row in rows:
-        digest = _digest(row.id)
-        if digest in places:
-            order[digest] = None
-        else:
-            missing.append(row.id)
+    ordered, missing, others = lines.ordered(row.id for row in rows)
     if missing:
         raise ResultsIncomplete(
             f"{_rows(len(missing))} no result: {_some(missing)}",
             hint="Run the batch, or the shard, that should have them again.",
         )
-    if extra := places.keys() - order.keys():
-        terminal.warn(f"{len(extra):,} results are of rows that are not among the inputs")
-    return [*order, *(row for row in places if row in extra)]
+    if others:
+        terminal.warn(f"{others:,} results are of rows that are not among the inputs")
+    return ordered
 
 
 def _check_runs(files: Sequence[ResultsFile], terminal: Terminal) -> None:
@@ -275,7 +262,7 @@ def _shortfall(file: ResultsFile) -> str | None:
         return None
     if run.rows is None:
         return f"the run of {file.name} was {run.state}"
-    missing = run.rows - len(file.lines)
+    missing = run.rows - len(file.newest)
     return f"{file.name} lacks {missing:,} of {run.rows:,} rows" if missing > 0 else None
 
 

@@ -13,6 +13,7 @@ from mistral_cli.batch.capacity import plan_batch
 from mistral_cli.batch.checks import FailedChecks, check_only_failed, is_worse, kept_note
 from mistral_cli.batch.cluster.address import checked_address
 from mistral_cli.batch.failures import FailureCounts
+from mistral_cli.batch.formats import NativeFormat
 from mistral_cli.batch.highlights import RowHighlights, check_page
 from mistral_cli.batch.input.rows import read_rows
 from mistral_cli.batch.keys import RowKeys
@@ -22,10 +23,11 @@ from mistral_cli.batch.pool import Pool, WorkerPool
 from mistral_cli.batch.progress import BatchProgress
 from mistral_cli.batch.prompts import RowPrompts, WorkItem
 from mistral_cli.batch.report.page import check_report, write_report
+from mistral_cli.batch.run_report import RunReport, StatusFile
 from mistral_cli.batch.session import BatchSession
 from mistral_cli.batch.shard import Shard
+from mistral_cli.batch.sinks.file import FileSink
 from mistral_cli.batch.sinks.open import Sink, lines_file, open_sink
-from mistral_cli.batch.status import RunReport, StatusFile
 from mistral_cli.batch.stream import WorkStream
 from mistral_cli.batch.windows import WINDOW, RowSource, RowWindows
 from mistral_cli.batch.worker import Worker
@@ -47,6 +49,10 @@ if TYPE_CHECKING:
     from mistral_cli.system.terminal import Terminal
 
 
+class NoRows(UsageError):
+    """The inputs have no rows, or none of the shard."""
+
+
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Process the rows that have no result yet. Raises MistralCliError."""
     with stoppable_batch(options, terminal):
@@ -56,13 +62,18 @@ def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal:
         builder = prompt_builder(task, options, call)
         prompts = RowPrompts(task, builder, options.prompt)
         source = _row_source(names, task, options, call)
-        with prepared_run(prompts, source, options, call) as run:
-            if options.dry_run:
-                estimate = run.estimate()
-                write_envelope(terminal, {"command": f"batch {task.name}", **estimate.fields()})
-                estimate.report(terminal)
-            else:
-                run.run()
+        try:
+            with prepared_run(prompts, source, options, call) as run:
+                if options.dry_run:
+                    estimate = run.estimate()
+                    write_envelope(terminal, {"command": f"batch {task.name}", **estimate.fields()})
+                    estimate.report(terminal)
+                else:
+                    run.run()
+        except NoRows:
+            if not options.shard:
+                raise
+            _end_empty_shard(task, options, terminal)
 
 
 @contextmanager
@@ -91,7 +102,7 @@ def prepared_run(
     windows = RowWindows(source, None if options.output_dir else WINDOW)
     first = next(windows, None)
     if first is None:
-        raise UsageError("there are no rows", hint="Name files, globs, folders, or - (stdin).")
+        raise NoRows("there are no rows", hint="Name files, globs, folders, or - (stdin).")
     prompts.check(first)
     config = resolve_config(
         prompts.builder.template,
@@ -113,6 +124,15 @@ def prepared_run(
     ) as sink:
         stream = WorkStream(first, windows, source, prompts, keys, sink, options, highlights)
         yield BatchRun(prompts, config, options, sink, terminal, stream, highlights)
+
+
+def _end_empty_shard(task: Task, options: BatchOptions, terminal: Terminal) -> None:
+    """Leave what `batch merge` looks for: a job for each shard must not fail where one is empty."""
+    if options.can_resume and options.output and not options.dry_run:
+        FileSink(options.output, NativeFormat(), terminal, dry_run=False).close()
+        report = RunReport(f"batch {task.name}", options.model or "", "", options.shard, rows=0)
+        StatusFile(options.output, report).end(ExitCode.SUCCESS, None)
+    terminal.note(f"there are no rows of shard {options.shard}")
 
 
 def _check_options(

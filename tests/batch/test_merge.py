@@ -96,3 +96,14 @@ def test_an_output_is_replaced_only_by_force_and_never_an_input(
     result = run("batch", "merge", "other.jsonl")
     assert result.status == 2
     assert "is not a batch result" in result.stderr
+
+
+def test_a_shard_without_rows_is_complete(batch: Batch, here: Path, run: Any) -> None:
+    write_rows(here / "rows.jsonl", "only row")
+    names = [f"{number}.jsonl" for number in range(1, 6)]
+    for number, name in enumerate(names, 1):
+        result = batch("generate", "rows.jsonl", "-o", name, "--shard", f"{number}/5")
+        assert result.status == 0, result.stderr
+    result = run("batch", "merge", *names)
+    assert (result.status, len(lines_of(result.stdout))) == (0, 1)
+    assert result.stderr == "mistral-cli: merged 5 files: 1 of 1 rows done, 0 failed\n"

@@ -13,7 +13,7 @@ from support.batch_program import Batch, Start, count, write_rows
 from support.fake_engine import Script
 from support.json_schemas import check_schema
 
-from mistral_cli.batch.status import RunReport, RunState, StatusFile, report_path
+from mistral_cli.batch.run_report import RunReport, RunState, StatusFile, report_path
 
 
 def status(run: Any, *names: object) -> Any:
