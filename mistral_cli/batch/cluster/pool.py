@@ -191,6 +191,9 @@ class RayPool:
             if actor is not alone:
                 count = min(actor.capacity, len(self._waiting))
                 self._give(actor, [self._waiting.popleft() for _ in range(count)])
+            if actor.rows and not actor.taking:
+                actor.taking = True
+                self._fleet.call(actor, actor.handle.take)
 
     def _actor_for_suspect(self) -> RemoteActor | None:
         """The actor that gets no other rows, because a suspect runs there, or is to."""
@@ -201,16 +204,14 @@ class RayPool:
         return min(ready, key=lambda each: len(each.rows), default=None) if self._suspects else None
 
     def _give(self, actor: RemoteActor, rows: list[RowOnTheWay]) -> None:
-        if rows:
-            numbered = list(enumerate(rows, start=self._numbers))
-            self._numbers += len(rows)
-            actor.rows.update(numbered)
-            # Without its prompt, which the actor builds as well.
-            given = [(number, replace(row.item, prompt=None)) for number, row in numbered]
-            self._fleet.call(actor, actor.handle.give, given)
-        if actor.rows and not actor.taking:
-            actor.taking = True
-            self._fleet.call(actor, actor.handle.take)
+        if not rows:
+            return
+        numbered = list(enumerate(rows, start=self._numbers))
+        self._numbers += len(rows)
+        actor.rows.update(numbered)
+        # Without its prompt, which the actor builds as well.
+        given = [(number, replace(row.item, prompt=None)) for number, row in numbered]
+        self._fleet.call(actor, actor.handle.give, given)
 
     # Rows on their way back
 
