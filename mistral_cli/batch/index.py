@@ -37,13 +37,13 @@ class ResultIndex:
 
     def __init__(self, columns: LineColumns, *, ids_are_fixed: bool) -> None:
         self._ids_are_fixed = ids_are_fixed
-        keys = np.frombuffer(bytes(columns.keys), dtype="<u8").reshape(-1, 2)
-        self._high, self._low = keys[:, 0].copy(), keys[:, 1].copy()
-        self._ids = np.array(columns.ids, dtype=np.int64)
-        self._sources = np.array(columns.sources, dtype=np.int64)
-        self.starts = np.array(columns.starts, dtype=np.int64)
-        self.sizes = np.array(columns.sizes, dtype=np.int64)
-        flags = np.frombuffer(bytes(columns.flags), dtype=np.uint8)
+        keys = np.frombuffer(columns.keys, dtype="<u8").reshape(-1, 2)
+        self._high, self._low = keys[:, 0], keys[:, 1]
+        self._ids = np.frombuffer(columns.ids, dtype=np.int64)
+        self._sources = np.frombuffer(columns.sources, dtype=np.int64)
+        self.starts = np.frombuffer(columns.starts, dtype=np.int64)
+        self.sizes = np.frombuffer(columns.sizes, dtype=np.int64)
+        flags = np.frombuffer(columns.flags, dtype=np.uint8)
         self.failed, self.flawed = (flags & FAILED) > 0, (flags & FLAWED) > 0
         count = len(columns)
         self.position = np.full(count, _NONE, dtype=np.int64)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.task import Task
 
 _KEY_LENGTH = 32  # hex digits; half a SHA-256 is enough to tell any two rows apart
+_BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _ODD_TEXT = 'a "b"\\\n\tc\u2028é\U0001f600 z'
 
 
@@ -46,6 +47,9 @@ class RowKeys:
     def __init__(self, prompts: RowPrompts, config: RunConfig, model_digest: str) -> None:
         self._prompts, self._config, self._model_digest = prompts, config, model_digest
         self._strategy_rewrites = bool(prompts.task and prompts.task.strategy.rewrites)
+        # What `Template.fill` drops around a prompt, and so around a text at its edge.
+        in_system = prompts.inserts_text and "text" in prompts.builder.template.system
+        self._dropped = _BLANKS if in_system else "\n"
         self._framed = self._framed_key()
 
     def of(self, row: Row) -> RowKey:
@@ -67,10 +71,7 @@ class RowKeys:
         return RowKey(_digest(self._json(identity)), prompt, error)
 
     def _plain_text(self, row: Row) -> str | None:
-        """Return the text that the prompt contains as it is; None for a row with a special prompt.
-
-        Blanks around it may be dropped, as the template decides.
-        """
+        """Return the text that the prompt contains as it is; None for a special prompt."""
         if row.error or row.conversation:
             return None
         if self._strategy_rewrites and row.original and row.original != row.text:
@@ -81,7 +82,9 @@ class RowKeys:
                 text = self._prompts.text_of(row).text
             except MistralCliError:
                 return None
-        return None if not text or text[0].isspace() or text[-1].isspace() else text
+        if not text or text[0] in self._dropped or text[-1] in self._dropped:
+            return None
+        return text
 
     def _framed_key(self) -> Callable[[str], str] | None:
         """Return a function from a text to its key; None if texts are not just inserted."""

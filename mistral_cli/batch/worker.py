@@ -94,7 +94,9 @@ class Worker:
         strategy = self.prompts.task.strategy
         while True:
             with self.session.using() as active:
-                planner = replace(active.planner, builder=builder)
+                planner = active.planner
+                if planner.builder is not builder:
+                    planner = replace(planner, builder=builder)
                 chunked = planner.chunk(planner.config.render(prompt))
                 needed = min(strategy.context_needed(planner, chunked), planner.config.longest)
                 fits = all(map(planner.fits, chunked.prompts))  # else it is refused

@@ -59,3 +59,12 @@ def run(script: str, folder: Path, *arguments: str) -> str:
     )
     assert (done.returncode, done.stderr) == (0, "")
     return done.stdout
+
+
+def test_a_batch_takes_no_more_memory_for_more_rows(mistral: Path, tmp_path: Path) -> None:
+    """The script counts the lines itself; a row that stayed in memory would take a kilobyte."""
+    arguments = ["--model", str(mistral), "--rows", "5000", "--whole-rows", "200"]
+    shown = run("rows_bench.py", tmp_path, *arguments)
+    assert shown.count("| whole program |") == shown.count("| without an engine |") == 2
+    ratio = float(shown.rpartition("and ")[2].split()[0])
+    assert ratio < 1.5

@@ -40,6 +40,9 @@ _SORTED_IN_A_HURRY = 64 * 2**20  # bytes: a stopped run has a second
 _RECENT = 1000
 
 
+_encoder = json.JSONEncoder(ensure_ascii=False)
+
+
 class ResultsNotWritten(MistralCliError):
     """The results cannot be written: a full disk, a lost mount, no permission."""
 
@@ -421,4 +424,4 @@ def _temporary_name(name: str) -> str:
 
 def _encoded(line: Mapping[str, Any]) -> bytes:
     # UTF-8 cannot encode a lone surrogate: it becomes the escape that JSON has for it.
-    return json.dumps(line, ensure_ascii=False).encode("utf-8", "backslashreplace") + b"\n"
+    return _encoder.encode(line).encode("utf-8", "backslashreplace") + b"\n"

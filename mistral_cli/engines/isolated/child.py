@@ -36,11 +36,15 @@ if TYPE_CHECKING:
     from mistral_cli.engines.types import Request
 
 
+_GATHER_SECONDS = 0.001
+"""Each message wakes threads of the other process, so replies wait for those of other slots."""
+
+
 class _Server:
     """Serves the calls of one connection, each in a thread of its own."""
 
     def __init__(self, session: Session, parallel: int, connection: Connection[Any, Any]) -> None:
-        self._session = session
+        self._session, self._parallel = session, parallel
         self._connection = connection
         # One stream too many would end the oldest.
         self._slots = threading.Semaphore(parallel)
@@ -91,6 +95,8 @@ class _Server:
     def _send(self) -> None:
         while True:
             batch = [self._replies.get()]
+            if self._parallel > 1:
+                time.sleep(_GATHER_SECONDS)
             with contextlib.suppress(queue.Empty):
                 while True:
                     batch.append(self._replies.get_nowait())

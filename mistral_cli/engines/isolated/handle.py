@@ -6,6 +6,7 @@ import contextlib
 import itertools
 import os
 import queue
+import select
 import subprocess
 import threading
 import time
@@ -188,9 +189,11 @@ class EngineProcess:
 
     def _read(self) -> None:
         """Hand out replies until the pipe closes; then tell everyone who waits."""
+        waiter = select.poll()  # Connection.poll makes a selector for each call
+        waiter.register(self._connection.fileno(), select.POLLIN)
         try:
             while True:
-                if self._connection.poll(_CHECK_SECONDS):
+                if waiter.poll(1000 * _CHECK_SECONDS):
                     for number, answer in self._connection.recv():
                         self._hand_out(number, answer)
                 self._kill_if_stuck()
