@@ -6,6 +6,7 @@ A guess is always reported, and letters are never replaced in silence.
 from __future__ import annotations
 
 import codecs
+import sys
 import threading
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -278,7 +279,9 @@ def _named(
     elif name in ("utf-16", "utf-32"):
         from mistral_cli.system.encoding_guess import guess_wide
 
-        name = guess.name if (guess := guess_wide(sample, is_whole=is_whole)) else name
+        # Without a mark, Python takes the order of this machine.
+        guess = guess_wide(sample, is_whole=is_whole)
+        name = guess.name if guess else f"{name}-{sys.byteorder[0]}e"
     if name not in ("utf-8", "utf-8-sig") and not sample.isascii() and is_utf8(sample):
         return name, (f"{source} looks like UTF-8, and was read as {encoding}",)
     return name, ()

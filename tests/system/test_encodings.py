@@ -13,6 +13,7 @@ from support.terminals import make_terminal
 from mistral_cli.errors import UsageError
 from mistral_cli.system.encodings import (
     AUTO,
+    DecodedBlocks,
     check_encoding,
     decode,
     decode_supplement,
@@ -218,3 +219,56 @@ def test_any_bytes_are_decoded_without_loss_or_reported(data: bytes) -> None:
         assert decoded.text.encode() in (data, data.removeprefix(codecs.BOM_UTF8)) or any(
             data == mark + decoded.text.encode(encoding) for encoding, mark in MARKS.items()
         )
+
+
+def streamed(blocks: list[bytes], encoding: str = AUTO, *, is_live: bool) -> str:
+    return "".join(DecodedBlocks(blocks, "a.txt", encoding, is_live=is_live))
+
+
+@given(st.sampled_from([GERMAN, RUSSIAN, HEBREW, ENGLISH]), st.data(), st.booleans())
+def test_blocks_of_any_size_are_the_same_text(
+    text: str, data: st.DataObject, is_live: bool
+) -> None:
+    name = data.draw(st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
+    whole = f"{text}\n{text}".encode(name)
+    cuts = sorted(data.draw(st.lists(st.integers(4, len(whole)), max_size=8)))
+    ends = zip([0, *cuts], [*cuts, len(whole)], strict=True)
+    blocks = [whole[start:end] for start, end in ends]
+    assert streamed(blocks, is_live=is_live) == f"{text}\n{text}"
+    if name in ("utf-8", "utf-16"):
+        assert streamed(blocks, name, is_live=is_live).lstrip("\ufeff") == f"{text}\n{text}"
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_an_encoding_is_guessed_from_the_first_block_that_shows_it(is_live: bool) -> None:
+    blocks = [b"plain\n" * 1000, f"{GERMAN}\n".encode("cp1252"), f"{GERMAN}\n".encode("cp1252")]
+    decoded = DecodedBlocks(blocks, "a.txt", is_live=is_live)
+    texts = iter(decoded)
+    assert next(texts) == "plain\n" * 1000
+    assert decoded.warnings == () or not is_live
+    assert "".join(texts) == f"{GERMAN}\n" * 2
+    assert "a.txt is not UTF-8: read as cp1252" in decoded.warnings[0]
+
+
+@pytest.mark.parametrize("is_live", [False, True])
+def test_a_later_block_does_not_change_the_guess(is_live: bool) -> None:
+    blocks = [f"{GERMAN}\n".encode(), f"{GERMAN}\n".encode("cp1252")]
+    decoded = DecodedBlocks(blocks, "a.txt", is_live=is_live)
+    letters = sum(letter > "\x7f" for letter in GERMAN)
+    assert "".join(decoded).count("\ufffd") == decoded.replaced == letters
+    assert decoded.warnings == ()
+    assert "a.txt has invalid bytes in" in decoded.damage[0]
+
+
+def test_a_named_encoding_that_a_later_block_contradicts_is_an_error_after_the_first() -> None:
+    decoded = iter(DecodedBlocks([b"one\n" * 10, b"two\n", b"\xff\n"], "a.txt", "utf-8"))
+    assert next(decoded) == "one\n" * 10
+    assert next(decoded) == "two\n"
+    with pytest.raises(UsageError, match=r"a\.txt is not utf-8: line 12 has the byte 0xff"):
+        next(decoded)
+
+
+def test_nul_bytes_after_the_first_block_are_text() -> None:
+    assert streamed([b"a\n" * 5000, b"\0\n"], is_live=False) == "a\n" * 5000 + "\0\n"
+    with pytest.raises(UsageError, match="NUL bytes"):
+        streamed([b"a\0\n", b"b\n"], is_live=True)

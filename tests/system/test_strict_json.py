@@ -111,3 +111,46 @@ def test_a_number_that_would_be_rounded_is_refused(literal: str) -> None:
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_every_float_survives(value: float) -> None:
     assert loads_exactly(json.dumps(value)) == value
+
+
+values = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(), st.lists(st.integers())
+)
+
+
+@given(st.dictionaries(st.text(), values), st.booleans())
+def test_what_is_parsed_fast_is_parsed_right(value: dict[str, object], ascii_only: bool) -> None:
+    text = json.dumps(value, ensure_ascii=ascii_only)
+    fast = strict_json.flat_object(text)
+    assert fast is None or fast == loads(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"a": 1, "a": 2}',
+        '{"a": "x", "a": "x"}',
+        '{"a\\"": 1, "a\\"": 2}',
+        r'{"a": "\\", "b": "\\", "a": 1}',
+        r'{"a": "\"", "b": "", "a": 1}',
+        '{"a": NaN}',
+        '{"a": 1e999}',
+        r'{"a": "\ud800"}',
+        '{"a": {"b": 1, "b": 2}}',
+        '{"a": [1e999]}',
+        '{"a": 1} x',
+        '{"a": 1}\xa0',
+        "[1]",
+        '"a"',
+        "",
+        "{",
+        f'{{"a": {"9" * 5000}}}',
+    ],
+)
+def test_what_needs_a_closer_look_is_not_parsed_fast(text: str) -> None:
+    assert strict_json.flat_object(text) is None
+
+
+@pytest.mark.parametrize("text", ['{"a": "b"}\r', '{"a": 1.5, "b": null, "c": "\\"\\u00e9"}'])
+def test_a_plain_line_is_parsed_fast(text: str) -> None:
+    assert strict_json.flat_object(text) == loads(text)

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mistral_cli.errors import UsageError
-from mistral_cli.texts.tabular import parse_jsonl, parse_table
+from mistral_cli.texts import tabular
+from mistral_cli.texts.tabular import parse_jsonl, parse_table, read_records, split_lines
 
 TWO = [{"id": "1", "text": "Hello, world"}, {"id": "2", "text": "a; b | c"}]
 
@@ -171,3 +172,39 @@ def test_what_each_registered_dialect_writes_is_read_back(
     csv.writer(whole, dialect).writerows([names, *table])
     expected = [dict(zip(names, row, strict=True)) for row in table if any(map(is_filled, row))]
     assert read(whole.getvalue()) == expected
+
+
+def in_blocks(text: str, data: st.DataObject) -> list[str]:
+    """Cut a text anywhere."""
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(text)), max_size=8)))
+    return [text[start:end] for start, end in zip([0, *cuts], [*cuts, len(text)], strict=True)]
+
+
+@given(st.text(st.sampled_from('ab\n\r\u2028"')), st.data())
+def test_lines_do_not_depend_on_the_blocks(text: str, data: st.DataObject) -> None:
+    lines = text.split("\n" if "\n" in text else "\r")
+    assert [*split_lines(in_blocks(text, data))] == lines
+
+
+@given(st.text(st.sampled_from('ab,\n\r"')), st.data())
+def test_records_do_not_depend_on_the_blocks(text: str, data: st.DataObject) -> None:
+    def records(blocks: list[str]) -> list[tuple[int, object]]:
+        return [(line, str(cells)) for line, cells in read_records(blocks, "t", ",", width=2)]
+
+    # The first block tells how the table is written.
+    assert records(["x,y\n", *in_blocks(text, data)]) == records(["x,y\n", text])
+
+
+def test_a_line_that_is_too_long_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tabular, "LONGEST_ROW", 10)
+    assert [*split_lines(["one\n", "a" * 6, "b" * 6, "\ntwo\n", "c" * 10 + "\n", "d" * 11])] == [
+        "one",
+        None,
+        "two",
+        "c" * 10,
+        None,
+    ]
+    _, rows = parse_table(["a,b\n", 'x,"' + "y\n" * 20, "z,1\n"], "t", ",")
+    values = [row.value for row in rows]
+    assert isinstance(values[0], UsageError)
+    assert values[-1] == {"a": "z", "b": "1"}

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from mistral_cli.errors import UsageError, reason
-from mistral_cli.system.files import is_same_file
 from mistral_cli.texts.inputs import STDIN, display_name
 
 _ANY_DEPTH = "**"
@@ -314,34 +313,41 @@ def _may_repeat(names: Sequence[_Name]) -> bool:
         return False
     if all(name.file for name in names):
         return True  # their paths are in memory anyway
-    bases = {_identity(name.base) if name.file else name.base.resolve() for name in names}
+    bases = {Path(_identity(name.base)) if name.file else name.base.resolve() for name in names}
     return len(bases) < len(names) or any(not bases.isdisjoint(base.parents) for base in bases)
 
 
-def _identity(path: Path) -> Path:
+def _identity(path: Path) -> str:
     """Return the same path for all spellings of it; a link to a file is a file of its own."""
-    return _real(Path.cwd() / path.parent) / path.name
+    return os.path.join(_real(os.path.join(os.getcwd(), path.parent)), path.name)  # noqa: PTH109, PTH118
 
 
 @lru_cache(maxsize=64)  # of the files in a folder one after the other
-def _real(folder: Path) -> Path:
-    return Path(os.path.realpath(folder))
+def _real(folder: str) -> str:
+    return os.path.realpath(folder)
 
 
 class _Output:
     """A file or folder that the batch writes."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._real = path, Path(os.path.realpath(path))
+        self._path, self._real = path, os.path.realpath(path)
 
     def is_at(self, file: InputFile) -> bool:
         """Whether an input is this file, or in this folder below the folder that is read."""
-        if is_same_file(file.path, self._path):  # also through a hard link
-            return True
         path = _identity(file.path)
-        if path.is_symlink():
-            path = Path(os.path.realpath(path))
-        if self._real not in (path, *path.parents):
+        if file.path.is_symlink():
+            path = os.path.realpath(path)
+        if path == self._real or self._is_linked(file.path):
+            return True
+        if not path.startswith(os.path.join(self._real, "")):  # noqa: PTH118
             return False
-        above = path.parents[len(file.relative.parts) - 1]
-        return above in self._real.parents
+        above = Path(path).parents[len(file.relative.parts) - 1]
+        return above in Path(self._real).parents
+
+    def _is_linked(self, path: Path) -> bool:
+        """Whether a file is a hard link to this one."""
+        try:
+            return path.stat().st_nlink > 1 and path.samefile(self._path)
+        except OSError:  # one of them does not exist
+            return False

@@ -143,3 +143,70 @@ def test_an_unreadable_folder_is_skipped_with_one_warning(
     assert len(list(found)) == 3
     assert found.unread == ["src/deep: Permission denied"]
     assert surroundings.warnings == ["skipping src/deep: Permission denied"]
+
+
+def test_folders_are_listed_when_their_turn_comes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed: list[str] = []
+    scandir = os.scandir
+
+    def noted(path: str) -> object:
+        listed.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", noted)
+    (folder / "src/later/still").mkdir(parents=True)
+    (folder / "src/later/still/f.md").write_text("text")
+    files = iter(find_input_files(["src"]))
+    assert [str(next(files).path) for _ in range(3)] == ["src/[1].md", "src/a.md", "src/b.md"]
+    assert "src/later" not in listed
+    assert len([*files]) == 3
+    folders = ["src", "src/deep", "src/deep/er", "src/later", "src/later/still"]
+    assert sorted(listed) == folders  # each once
+
+
+def test_names_sort_as_paths(tmp_path: Path) -> None:
+    names = ["a/c", "a-b", "a.txt", "a0", "ab/x", "B", "a/-", "é", "a/d/e", "a/d-"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("text")
+    for pattern in (str(tmp_path), f"{tmp_path}/**", f"{tmp_path}/**/*"):
+        found = [str(file.path) for file in find_input_files([pattern])]
+        assert found == sorted(str(tmp_path / name) for name in names)
+
+
+def test_each_file_has_its_part_of_the_whole(folder: Path) -> None:
+    spans = [file.span for file in find_input_files(["src", "other.txt"])]
+    assert 0 <= spans[0].start < spans[-2].end <= 0.5
+    assert spans[-1] == (0.5, 1)
+    ends = [place for span in spans for place in span]
+    assert ends == sorted(ends)
+    (folder / "src/a.md").write_text("x" * 30)
+    (folder / "src/b.md").write_text("x" * 10)
+    spans = [file.span for file in find_input_files(["src/a.md", "src/b.md"])]
+    assert spans == [(0, 0.75), (0.75, 1)]  # by bytes
+
+
+@pytest.mark.parametrize(
+    ("names", "remembers"),
+    [
+        (["src"], False),
+        (["src/**/*.md"], False),
+        (["src/*.md"], False),
+        (["src/deep", "other.txt"], False),
+        (["src", "other.txt"], False),
+        (["src", "src/a.md"], True),
+        (["src", "src/deep"], True),
+        (["src/*.md", "src/*.txt", "src"], True),
+        (["src/*/c.md"], True),  # through links to one folder
+        (["src/a.md", "src/b.md"], True),
+    ],
+)
+def test_paths_are_remembered_only_if_a_file_may_come_twice(
+    folder: Path, names: list[str], remembers: bool
+) -> None:
+    (folder / "src/x.txt").write_text("text")
+    files = find_input_files(names)
+    assert len([*files]) == len({file.path for file in find_input_files(names)})
+    assert (files._known is not None) is remembers
