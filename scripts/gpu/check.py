@@ -14,7 +14,7 @@ from pathlib import Path
 from gpu import steps
 from gpu.commands import Shell, StepFailed, StepSkipped
 from gpu.pack import pack
-from gpu.report import FAILED, NOT_RUN, PASSED, SKIPPED, Report, StepResult
+from gpu.report import FAILED, NOT_ASKED, NOT_RUN, PASSED, SKIPPED, Report, StepResult
 from gpu.steps import ROOT, Found, Setting
 
 Step = Callable[[Setting, float], Found]
@@ -71,9 +71,11 @@ def run(setting: Setting, output: Path, only: Sequence[str] = (), *, fresh: bool
     about = _about()
     earlier = None if fresh else Report.read(output)
     done = earlier.steps if earlier and _same(earlier.about, about) else {}
-    report = Report(about, {name: done.get(name, StepResult(NOT_RUN)) for name in PLAN})
-    for result in report.steps.values():
-        result.from_earlier_run = result.outcome != NOT_RUN
+    left = {name: NOT_ASKED if only and name not in only else NOT_RUN for name in PLAN}
+    kept = {name: step for name, step in done.items() if step.outcome not in (NOT_RUN, NOT_ASKED)}
+    for result in kept.values():
+        result.from_earlier_run = True
+    report = Report(about, {name: kept.get(name, StepResult(left[name])) for name in PLAN})
     for name, (seconds, step) in PLAN.items():
         passed = report.steps[name].outcome == PASSED
         if name in _ALWAYS or (not passed and (not only or name in only)):

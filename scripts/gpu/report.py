@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 PASSED, FAILED, SKIPPED, NOT_RUN = "passed", "failed", "skipped", "not run"
+NOT_ASKED = "not asked for"
 _MIB = 2**20
 
 
 @dataclass
 class StepResult:
-    """A step's outcome, one of the four words above; `note` is the reason or the main finding."""
+    """A step's outcome, one of the words above; `note` is the reason or the main finding."""
 
     outcome: str
     seconds: float = 0.0
@@ -32,8 +33,8 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every step passed, or does not apply to this machine."""
-        return all(step.outcome in (PASSED, SKIPPED) for step in self.steps.values())
+        """Whether every step that was asked for passed, or does not apply to this machine."""
+        return all(step.outcome in (PASSED, SKIPPED, NOT_ASKED) for step in self.steps.values())
 
     def write(self, folder: Path) -> None:
         """Write check.json and check.md whole: a check that is stopped leaves the last ones."""

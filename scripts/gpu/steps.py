@@ -22,11 +22,14 @@ _CONTEXT = 8192
 _SHORT = 2 * 2**30
 _TEXT = " ".join(f"Sentence {number} of the harbour's history is short." for number in range(20))
 _FIND_COMPILER = """
+import os
 from mistral_cli.engines.hardware.probe import probe_in_child
 from mistral_cli.engines.llama_cpp.cuda_toolkit import choose_toolkit, lacks_cublas, system_compiler
-toolkit, compiler = choose_toolkit((), probe_in_child().driver), system_compiler()
-cublas = toolkit.libraries or ("no cuBLAS" if compiler and lacks_cublas(compiler) else "the system")
-print(f"nvcc of {toolkit.folder or compiler or 'CUDACXX'}, cuBLAS of {cublas}")
+toolkit = choose_toolkit((), probe_in_child().driver)
+compiler = os.environ.get("CUDACXX") or system_compiler()
+lacking = not toolkit.libraries and lacks_cublas(compiler)
+cublas = "no cuBLAS" if lacking else toolkit.libraries or "the system"
+print(f"nvcc of {toolkit.folder or compiler}, cuBLAS of {cublas}")
 """
 Found = dict[str, Any]
 
@@ -126,6 +129,8 @@ def compiler(setting: Setting, seconds: float) -> Found:
         chosen = setting.shell.run(command, 60, setting.env)
     if chosen.status:
         raise StepFailed(chosen.last_words())
+    if "no cuBLAS" in chosen.stdout:
+        raise StepFailed(chosen.stdout.strip())
     return {"note": chosen.stdout.strip()}
 
 

@@ -18,7 +18,7 @@ from gpu import check, steps
 from gpu.commands import Shell, StepFailed, StepSkipped
 from gpu.memory import FillFailed, Watched, filled, watching
 from gpu.pack import unpack
-from gpu.report import FAILED, NOT_RUN, PASSED, SKIPPED, Report, StepResult
+from gpu.report import FAILED, NOT_ASKED, NOT_RUN, PASSED, SKIPPED, Report, StepResult
 from gpu.steps import Setting
 
 from mistral_cli.engines.llama_cpp import build
@@ -52,7 +52,10 @@ def prepare(
     monkeypatch.setenv("PYTHONPATH", f"{ROOT / 'scripts'}{os.pathsep}{ROOT}")
     monkeypatch.setenv("STUB_FILLED", str(tmp_path / "filled"))
     monkeypatch.setenv("STUB_USED", str(tmp_path / "used"))
-    monkeypatch.setenv("CUDACXX", "/a/compiler")
+    compiler = tmp_path / "nvcc"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CUDACXX", str(compiler))
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     plan = {name: step for name, step in check.PLAN.items() if name != "tests"}
     monkeypatch.setattr(check, "PLAN", plan)
@@ -122,8 +125,9 @@ def test_more_memory_than_planned_fails_and_is_in_the_table(
     assert step.outcome == FAILED
     assert "MiB more than planned" in step.note
     assert step.data["rows"][0]["used"] == 4000 * MIB
-    assert outcomes(report)["build"] == NOT_RUN
+    assert outcomes(report)["build"] == NOT_ASKED
     assert "| ctransformers | 33 | 512 |" in (tmp_path / "check.md").read_text()
+    assert check.run(setting, tmp_path, ["--require-gpu"], fresh=True).passed
 
 
 def test_a_step_that_hangs_is_ended_and_without_time_the_rest_is_not_run(
