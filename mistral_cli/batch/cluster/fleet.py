@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mistral_cli.system.reporter import Reporter
 
 _LISTING_SECONDS = 1.0  # between two looks at the nodes of the cluster
+_NO_ANSWER_SECONDS = 45.0  # of the cluster's head; Ray ends this process after 60
 _NO_NODE_SECONDS = 300.0  # to wait for a node to join while there is none; a cloud takes minutes
 _CLOSE_SECONDS = 5.0  # for all actors to save their prompt caches
 _WINDOW = 2  # rows an actor has for each of its slots: one that runs, one that waits
@@ -83,7 +84,7 @@ class ActorFleet:
         self._nodes = Nodes()
         self._refusal: MistralCliError | None = None
         self._warned = set[str]()
-        self._had_nodes_at = time.monotonic()
+        self._had_nodes_at = self._listed_at = time.monotonic()
         self._ended = threading.Event()
         self.actors = list[RemoteActor]()
         threading.Thread(target=self._list_nodes, daemon=True, name="ray-nodes").start()
@@ -100,7 +101,7 @@ class ActorFleet:
 
     def update(self, listing: Iterable[Any]) -> None:
         """Start what is missing on the nodes that are alive. Raises EngineFailed if none is."""
-        now = time.monotonic()
+        now = self._listed_at = time.monotonic()
         self._nodes.update(listing)
         for state in self._nodes.usable:
             size = ActorSize.on(state.node, self._requested, self._threads, uses_gpu=self._uses_gpu)
@@ -122,6 +123,14 @@ class ActorFleet:
             raise EngineFailed(
                 f"the cluster has had no node with CPUs for {_NO_NODE_SECONDS:.0f} s",
                 hint="Start nodes, and run the same command again to continue.",
+            )
+
+    def check_contact(self) -> None:
+        """Raise EngineFailed if the head of the cluster has not answered for long."""
+        if time.monotonic() - self._listed_at > _NO_ANSWER_SECONDS:
+            raise EngineFailed(
+                f"the head of the Ray cluster has not answered for {_NO_ANSWER_SECONDS:.0f} s",
+                hint="Start the cluster again, and run the same command to continue.",
             )
 
     def opened(self, actor: RemoteActor, ready: ActorReady) -> None:

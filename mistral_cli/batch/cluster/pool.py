@@ -104,6 +104,7 @@ class RayPool:
         with on_stop(lambda number: self._events.put(_Stop(number))):
             try:
                 while not self._exhausted or self._is_busy:
+                    self._fleet.check_contact()
                     self._hand_out()
                     tick()
                     with contextlib.suppress(Empty):
