@@ -5,7 +5,6 @@ Nothing here imports NumPy before there are many: it takes 90 ms.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 from array import array
 from collections.abc import Sequence
@@ -33,8 +32,10 @@ def text_digest(text: str) -> int:
 def key_digest(key: str) -> bytes:
     """Return the 16 bytes of a key; one that people wrote themselves is hashed."""
     if len(key) == 2 * _KEY_BYTES:
-        with contextlib.suppress(ValueError):
+        try:
             return bytes.fromhex(key).ljust(_KEY_BYTES)
+        except ValueError:
+            pass
     return hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()
 
 

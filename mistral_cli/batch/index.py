@@ -43,7 +43,7 @@ class ResultIndex:
         self._sources = np.frombuffer(columns.sources, dtype=np.int64)
         self.starts = np.frombuffer(columns.starts, dtype=np.int64)
         self.sizes = np.frombuffer(columns.sizes, dtype=np.int64)
-        flags = np.frombuffer(columns.flags, dtype=np.uint8)
+        self._flags = flags = np.frombuffer(columns.flags, dtype=np.uint8)
         self.failed, self.flawed = (flags & FAILED) > 0, (flags & FLAWED) > 0
         count = len(columns)
         self.position = np.full(count, _NONE, dtype=np.int64)
@@ -84,9 +84,14 @@ class ResultIndex:
         digests = np.array([text_digest(each) for each in ids], dtype=np.int64)
         return _ints(_last_equal(self._by_id, digests))
 
-    def settle(self, line: int) -> None:
-        """Note that the row of the line is not processed in this run."""
-        self._settled[line] = True
+    def flags_of(self, lines: Sequence[int]) -> list[int | None]:
+        """Return the flags of each line, None for -1."""
+        flags = self._flags[np.array(lines, dtype=np.int64)].tolist()
+        return [None if line < 0 else flag for line, flag in zip(lines, flags, strict=True)]
+
+    def settle(self, lines: Sequence[int]) -> None:
+        """Note that the rows of the lines are not processed in this run."""
+        self._settled[np.array(lines, dtype=np.int64)] = True
 
     def release(self, line: int) -> None:
         """Note that the row of the line has a newer result."""

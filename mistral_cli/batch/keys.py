@@ -9,9 +9,9 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, fields
 from json.encoder import encode_basestring  # what json.dumps calls
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mistral_cli.errors import MistralCliError
 from mistral_cli.texts.inputs import Text
@@ -28,8 +28,7 @@ _BLANKS = "".join(filter(str.isspace, map(chr, range(0x3001))))
 _ODD_TEXT = 'a "b"\\\n\tc\u2028é\U0001f600 z'
 
 
-@dataclass(frozen=True)
-class RowKey:
+class RowKey(NamedTuple):
     """The key of a row, and its prompt or the error that prevents one, if they were needed."""
 
     key: str

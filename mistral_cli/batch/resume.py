@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mistral_cli.batch.digests import FAILED, FLAWED
 from mistral_cli.batch.formats import LineSummary
 from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mistral_cli.batch.formats import LineFormat
-    from mistral_cli.batch.index import ResultIndex
     from mistral_cli.batch.options import BatchOptions
 
 _LINE_START = b'{"id": "'
@@ -28,22 +28,19 @@ class RowStatus(Enum):
     LEFT_OUT = "left out"
 
     @classmethod
-    def of(cls, line: int, index: ResultIndex, options: BatchOptions) -> RowStatus:
-        """Return the status of the row that has this line of the index, or -1."""
-        if line < 0 or options.force:
-            return cls.TO_DO
-        if index.failed[line]:
-            return cls.TO_DO if options.retry_failed else cls.FAILED
-        return cls.DONE
+    def of(cls, flags: int | None, options: BatchOptions) -> RowStatus:
+        """Return the status of a row whose line has these flags; None for a row without one.
 
-    @classmethod
-    def of_failed_check(cls, line: int, index: ResultIndex, options: BatchOptions) -> RowStatus:
-        """Return that of a row whose newest line it is, if only failed checks are processed."""
-        if line < 0:
-            return cls.LEFT_OUT
-        if index.failed[line]:
+        If only failed checks are processed, a row without a line is left out.
+        """
+        if flags is None:
+            return cls.LEFT_OUT if options.only_failed_checks else cls.TO_DO
+        if options.force:
+            return cls.TO_DO
+        if flags & FAILED:
             return cls.TO_DO if options.retry_failed else cls.FAILED
-        return cls.TO_DO if index.flawed[line] else cls.DONE
+        is_flawed = options.only_failed_checks and flags & FLAWED
+        return cls.TO_DO if is_flawed else cls.DONE
 
 
 class DamagedLine(NamedTuple):

@@ -19,6 +19,7 @@ from mistral_cli.errors import (
     MistralCliError,
     ServersGone,
     TimedOut,
+    UsageError,
     first_line,
     limit_reached,
 )
@@ -91,6 +92,7 @@ class Worker:
     def _result(self, item: WorkItem) -> Result:
         """Answer an item, in a longer context if it needs one. Raises MistralCliError."""
         prompt, builder = self.prompts.of(item), self.prompts.builder_of(item.row)
+        _check_sampler(item, self.session.current.planner)
         strategy = self.prompts.task.strategy
         while True:
             with self.session.using() as active:
@@ -204,6 +206,18 @@ class TimeLimit:
     def error(self) -> TimedOut:
         """Return the error for a row that reached its limit."""
         return TimedOut(f"no complete answer within {self._seconds:g} s", hint="Raise --timeout.")
+
+
+def _check_sampler(item: WorkItem, planner: RequestPlanner) -> None:
+    """Raise UsageError for a setting of the row that its engine lacks.
+
+    The first rows decide which engine is selected.
+    """
+    backend = planner.config.selection.backend
+    if item.row.overrides.get("dry_multiplier") and not backend.dry:
+        raise UsageError(
+            f"{backend.name} does not have the DRY sampler", hint="Leave dry_multiplier at 0."
+        )
 
 
 def _timed(active: ActiveSession) -> TimedSession:

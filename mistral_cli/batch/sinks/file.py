@@ -118,20 +118,19 @@ class FileSink:
             return [none] * len(items)
         index = self._index
         lines = newest = index.claim(items)
-        status = RowStatus.of
         if options.only_failed_checks:
-            newest, status = (
-                index.newest_of_ids([item.row.id for item in items]),
-                RowStatus.of_failed_check,
-            )
-        found = [status(line, index, options) for line in newest]
-        for place, (item, claimed, line) in enumerate(zip(items, lines, newest, strict=True)):
+            newest = index.newest_of_ids([item.row.id for item in items])
+        status_of = {flags: RowStatus.of(flags, options) for flags in (None, *range(4))}
+        found = [status_of[flags] for flags in index.flags_of(newest)]
+        settled: list[int] = []
+        for place, (item, line) in enumerate(zip(items, newest, strict=True)):
             if found[place] is RowStatus.DONE and not self._is_in_place(item, options):
                 found[place] = RowStatus.TO_DO
             if found[place] is RowStatus.TO_DO:
-                item.lines = claimed, line
+                item.lines = lines[place], line
             elif line >= 0:
-                index.settle(line)
+                settled.append(line)
+        index.settle(settled)
         return found
 
     def expect(self, item: WorkItem) -> None:
