@@ -16,7 +16,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
-from mistral_cli.system.files import write_atomically
+from mistral_cli.system.files import atomic_writer
 
 _VERSION = 1
 _REFRESH_SECONDS = 2.0
@@ -134,7 +134,11 @@ class StatusFile:
         self._report = replace(self._report, updated_at=time.time())
         line = json.dumps(self._report.fields(), ensure_ascii=False) + "\n"
         with contextlib.suppress(OSError):
-            write_atomically(self._path, line.encode("utf-8", "backslashreplace"))
+            # The same name in each run, so that one removes the file that a killed run left.
+            temporary = self._path.with_name(f"{self._path.name}.tmp")
+            temporary.unlink(missing_ok=True)
+            with atomic_writer(self._path, temporary) as file:
+                file.write(line.encode("utf-8", "backslashreplace"))
 
 
 def report_path(results: Path) -> Path:

@@ -153,7 +153,7 @@ def test_a_batch_killed_at_random_times_ends_complete(
     strike(killer, number, lambda: out.unlink(missing_ok=True))
     assert without_measures(lines_of(out)) == without_measures(lines_of(here / "whole.jsonl"))
     assert [line["id"] for line in lines_of(out)] == [str(n) for n in range(1, 41)]
-    assert {path.name for path in here.iterdir()} == {"rows.jsonl", "whole.jsonl", "out.jsonl"}
+    assert names(here) == {"rows.jsonl", "whole.jsonl", "out.jsonl"}
 
 
 def test_a_batch_killed_while_rewriting_its_file_loses_no_line(
@@ -177,7 +177,7 @@ def test_a_batch_killed_while_rewriting_its_file_loses_no_line(
         RNG.shuffle(texts)
         write_rows(here / "rows.jsonl", *texts)
         killer.until_done(number)
-    assert {path.name for path in here.iterdir()} == {"rows.jsonl", "out.jsonl"}
+    assert names(here) == {"rows.jsonl", "out.jsonl"}
 
 
 def test_a_folder_batch_killed_at_random_times_ends_complete(
@@ -201,6 +201,11 @@ def test_a_folder_batch_killed_at_random_times_ends_complete(
     assert len(out) == 40
 
 
+def names(folder: Path) -> set[str]:
+    """Return the names of the files, without the reports of runs."""
+    return {path.name for path in folder.iterdir() if ".status" not in path.name}
+
+
 def contents(folder: Path) -> dict[str, str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and ".status" not in path.name)
     return {str(path.relative_to(folder)): path.read_text() for path in files}
