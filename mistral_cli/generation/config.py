@@ -14,7 +14,7 @@ from mistral_cli.engines.types import Sampling
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.adapters import CheckedAdapter, check_adapters, read_adapters
 from mistral_cli.generation.options import OnLimit, Overflow, TaskOptions
-from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning
+from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning, server_thinks
 from mistral_cli.generation.servers import (
     find_servers,
     selection_of_servers,
@@ -216,12 +216,16 @@ def resolve_config(
     if not dry:
         _warn_of_dry(options, reporter)
     adapters, served = list[CheckedAdapter](), None
+    thinks_by_default = strategy.default_reasoning and not constrained
     model: GGUF
     if addresses := server_addresses(options, config):
         connected = find_servers(addresses, options, config, reporter)
         requirements, model = EngineRequirements(), connected.model
         reference = options.model or model.name or model.path.name
         selection = selection_of_servers(connected)
+        if connected.model.packed:
+            thinks = server_thinks(template, options, config, by_default=thinks_by_default)
+            model = replace(connected.model, thinks=thinks)
     else:
         requirements = _engine_requirements(options, config, dry=dry)
         adapters = read_adapters(options.lora or (), reporter)
@@ -259,7 +263,7 @@ def resolve_config(
             options,
             config,
             reporter,
-            by_default=strategy.default_reasoning and not constrained,
+            by_default=thinks_by_default,
             constrained=constrained,
         ),
     )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.engines.types import Thinking
 from mistral_cli.errors import OutputCut, UsageError
 from mistral_cli.generation.options import ReasoningMode, TaskOptions
+from mistral_cli.models.remote import RemoteModel
 
 if TYPE_CHECKING:
     from mistral_cli.generation.answer import Answer
@@ -64,6 +65,8 @@ def resolve_reasoning(
     UsageError for options that it does not have.
     """
     mode = _mode(options, template, config)
+    if isinstance(model, RemoteModel) and model.packed:
+        return None  # `server_thinks` has decided
     found = None
     if not options.raw:
         from mistral_cli.models.chat.reasoning import find_reasoning
@@ -87,6 +90,25 @@ def resolve_reasoning(
         )
     reporter.info(f"reasoning {'on' if thinks else 'off'} ({mode.value})")
     return ReasoningConfig(prompts, prompts.marker_tokens(model), options.reasoning_budget or None)
+
+
+def server_thinks(
+    template: Template, options: TaskOptions, config: Config, *, by_default: bool
+) -> bool:
+    """Whether a model that is prompted with messages may think, as far as its server can tell it.
+
+    Raises UsageError for options that no server has.
+    """
+    given = {
+        "--reasoning-effort": options.reasoning_effort is not None,
+        "--reasoning-budget": bool(options.reasoning_budget),
+    }
+    if wrong := next((name for name, is_set in given.items() if is_set), None):
+        raise UsageError(
+            f"{wrong} needs a server that takes token ids", hint="Drop it, or use another server."
+        )
+    mode = _mode(options, template, config)
+    return by_default if mode is ReasoningMode.AUTO else mode is ReasoningMode.ON
 
 
 def refuse_unanswered(answer: Answer) -> Answer:

@@ -20,6 +20,9 @@ from typing import Any, Literal
 from mistral_cli.models.chat import Message, Role
 from mistral_cli.models.gguf.model import GGUF
 
+Rendered = Callable[[list[dict[str, Any]], Mapping[str, Any]], str]
+"""Apply a chat template to messages, with variables, and ask for the assistant's turn."""
+
 PromptedAs = Literal["tokens", "text", "chat"]
 """How a prompt reaches a server: as token ids, as a text that is sent unchanged, or as messages."""
 
@@ -48,15 +51,17 @@ class RemoteModel(GGUF):
     `facts` is what they tell about it, and with its name its identity. `controls` are the ids of
     its control tokens by their texts. `detokenized` asks for the text of token ids. A model that
     is `packed` is prompted with messages. `rendered` has a server apply its own chat template,
-    where it does not show that. With `has_v1_vocabulary` it is a Mistral of the first generation.
+    where it does not show that, with variables for it. If it is `packed` and not to think before
+    it answers, `thinks` is False. With `has_v1_vocabulary` it is a Mistral of the first generation.
     """
 
     facts: Mapping[str, Any] = field(default_factory=dict)
     controls: Mapping[str, int] = field(default_factory=dict)
     detokenized: Callable[[Sequence[int]], str] | None = field(default=None, repr=False)
-    rendered: Callable[[list[dict[str, Any]]], str] | None = field(default=None, repr=False)
+    rendered: Rendered | None = field(default=None, repr=False)
     packed: bool = False
     has_v1_vocabulary: bool = False
+    thinks: bool = True
 
     @classmethod
     def of_tokens(
@@ -69,7 +74,7 @@ class RemoteModel(GGUF):
         controls: Mapping[str, int],
         detokenized: Callable[[Sequence[int]], str],
         chat_template: str | None = None,
-        rendered: Callable[[list[dict[str, Any]]], str] | None = None,
+        rendered: Rendered | None = None,
         bos: int | None = None,
         eos: int | None = None,
         adds_bos: bool = False,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from mistral_cli.engines.servers.session import RemoteSession
 from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.chat.formats import is_v1_vocabulary
-from mistral_cli.models.remote import RemoteModel
+from mistral_cli.models.remote import RemoteModel, Rendered
 
 if TYPE_CHECKING:
     from mistral_cli.engines.servers.facts import ServedFacts, ServerTokenizer
@@ -202,8 +202,8 @@ def _of_tokens(
     def detokenized(ids: Sequence[int]) -> str:
         return pool.call(lambda server: _tokenizer(server).detokenize(ids))
 
-    def rendered(turns: list[dict[str, Any]]) -> str:
-        return pool.call(lambda server: _renderer(server)(turns))
+    def rendered(turns: list[dict[str, Any]], variables: Mapping[str, Any]) -> str:
+        return pool.call(lambda server: _renderer(server)(turns, variables))
 
     return RemoteModel.of_tokens(
         _short(facts.model),
@@ -226,7 +226,7 @@ def _tokenizer(server: Server) -> ServerTokenizer:
     return server.facts.tokenizer
 
 
-def _renderer(server: Server) -> Callable[[list[dict[str, Any]]], str]:
+def _renderer(server: Server) -> Rendered:
     assert server.facts.rendered
     return server.facts.rendered
 

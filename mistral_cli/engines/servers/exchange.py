@@ -59,6 +59,7 @@ def exchange(
         **structured,
     }
     if isinstance(prompt, list) and prompt and isinstance(prompt[0], dict):
+        body |= {} if model.thinks else server.kind.no_thought
         return Exchange("/v1/chat/completions", {**body, "messages": prompt}, limit)
     if server.kind is LLAMA_SERVER:
         body |= _only_llama_server(request)
@@ -101,6 +102,7 @@ def _for_ollama(
     if isinstance(prompt, str):
         raw = {**body, "prompt": prompt, "raw": True}
         return Exchange("/api/generate", raw, request.max_tokens)
+    body |= {} if model.thinks else server.kind.no_thought
     return Exchange("/api/chat", {**body, "messages": prompt}, request.max_tokens)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from mistral_cli.engines.servers.client import ServerClient
     from mistral_cli.engines.types import Sampling
+    from mistral_cli.models.remote import Rendered
 
 Fields = Mapping[str, Any]
 
@@ -65,7 +66,8 @@ class ServerKind:
     `describe` finds out what there is to know about its model with that name. `sampling` has the
     names that it gives to our settings; it does not have the others. `structured` are the ways to
     ask for JSON that it may know, the best first. If it `parses_controls`, the text of a control
-    token in a message becomes that token.
+    token in a message becomes that token. `no_thought` are the fields that keep a model from
+    thinking before it answers messages.
     """
 
     name: str
@@ -73,6 +75,7 @@ class ServerKind:
     sampling: Mapping[str, str]
     structured: tuple[str, ...]
     parses_controls: bool = True
+    no_thought: Fields = field(default_factory=dict)
 
     def settings(self, sampling: Sampling) -> dict[str, Any]:
         """The fields for the settings of `sampling` that it has."""
@@ -115,6 +118,6 @@ class ServedFacts:
     slots: int | None = None
     tokenizer: ServerTokenizer | None = None
     chat_template: str | None = None
-    rendered: Callable[[list[dict[str, Any]]], str] | None = None
+    rendered: Rendered | None = None
     scores: Literal["n_probs", "prompt_logprobs"] | None = None
     version: str = ""

@@ -159,8 +159,9 @@ def _describe_vllm(client: ServerClient, model: str, listed: Fields) -> ServedFa
         template, bos_text, eos_text = _tokenizer_info(client)
 
         @lru_cache(maxsize=256)
-        def rendered(messages: str) -> str:
+        def rendered(messages: str, variables: str = "{}") -> str:
             body = {"messages": json.loads(messages), "add_generation_prompt": True}
+            body |= {"chat_template_kwargs": json.loads(variables)}
             return detokenize([int(each) for each in _list(tokenized(**body), "tokens", client)])
 
         example = "" if template else rendered('[{"role": "user", "content": "text"}]')
@@ -192,7 +193,7 @@ def _describe_vllm(client: ServerClient, model: str, listed: Fields) -> ServedFa
         None,
         tokenizer,
         template,
-        None if template else lambda turns: rendered(json.dumps(turns)),
+        None if template else lambda turns, more: rendered(json.dumps(turns), json.dumps(more)),
         "prompt_logprobs",
         version,
     )
@@ -314,16 +315,33 @@ def _number(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else None
 
 
+_NO_THOUGHT = {"chat_template_kwargs": {"enable_thinking": False}}
+
 LLAMA_SERVER = ServerKind(
-    "llama-server", _describe_llama_server, _LLAMA, ("grammar", "json_schema", "response_format")
+    "llama-server",
+    _describe_llama_server,
+    _LLAMA,
+    ("grammar", "json_schema", "response_format"),
+    no_thought=_NO_THOUGHT,
 )
 VLLM = ServerKind(
-    "vllm", _describe_vllm, _VLLM, ("structured_outputs", "guided_json", "response_format")
+    "vllm",
+    _describe_vllm,
+    _VLLM,
+    ("structured_outputs", "guided_json", "response_format"),
+    no_thought=_NO_THOUGHT,
 )
-SGLANG = ServerKind("sglang", _describe_sglang, _VLLM, ("response_format",))
-OLLAMA = ServerKind("ollama", _describe_ollama, _OLLAMA, ("format",))
+SGLANG = ServerKind("sglang", _describe_sglang, _VLLM, ("response_format",), no_thought=_NO_THOUGHT)
+OLLAMA = ServerKind("ollama", _describe_ollama, _OLLAMA, ("format",), no_thought={"think": False})
 LM_STUDIO = ServerKind("lm-studio", _describe_lm_studio, _LM_STUDIO, ("response_format",))
-OURS = ServerKind("mistral-cli", _describe_ours, _OURS, ("response_format",), parses_controls=False)
+OURS = ServerKind(
+    "mistral-cli",
+    _describe_ours,
+    _OURS,
+    ("response_format",),
+    parses_controls=False,
+    no_thought={"reasoning_effort": "none"},
+)
 OPENAI = ServerKind("openai", _describe_openai, _OPENAI, ("response_format",))
 
 _BY_OWNER: Mapping[str, ServerKind] = {

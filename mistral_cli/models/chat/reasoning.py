@@ -13,8 +13,11 @@ from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any, Literal
 
+from mistral_cli.models.remote import RemoteModel
+
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
+    from mistral_cli.models.remote import Rendered
 
 Variables = Mapping[str, Any]
 PromptEnd = Literal["open", "closed", "undecided"]
@@ -161,6 +164,8 @@ def find_reasoning(model: GGUF) -> ReasoningFormat | None:
     from mistral_cli.models.chat.formats import chat_format
 
     source = model.chat_template or ""
+    if isinstance(model, RemoteModel) and model.rendered:
+        return _hidden_format(model, model.rendered)
     match chat_format(model):
         case "chat-template" if _HINT.search(source):
             return _Probe.of(model, source).reasoning_format()
@@ -168,6 +173,20 @@ def find_reasoning(model: GGUF) -> ReasoningFormat | None:
             undecided = Reasoning(_MISTRAL, "undecided")
             return ReasoningFormat(undecided, undecided)
     return None
+
+
+def _hidden_format(model: RemoteModel, render: Rendered) -> ReasoningFormat | None:
+    """How a model reasons whose template is applied by its server: with the usual markers only."""
+    markers = _KNOWN[0]
+    if markers.closing.strip() not in model.control_tokens:
+        return None
+    off = {"enable_thinking": False}
+    ends = {each: _end(render([_USER], off if each else {}), markers) for each in (False, True)}
+    return ReasoningFormat(
+        Reasoning(markers, ends[False]),
+        Reasoning(markers, ends[True], off),
+        always_reasons=ends[True] != "closed",
+    )
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mistral_cli.errors import ContextExceeded, MistralCliError, ModelUnusable, ServersGone
@@ -13,7 +13,7 @@ from mistral_cli.models.chat.jinja_process import MOST_CHARACTERS
 from mistral_cli.models.chat.skeleton import Rendering, TemplateFailed, skeleton
 from mistral_cli.models.gguf.model import MAX_TEMPLATE_BYTES
 from mistral_cli.models.gguf.token_text import token_text
-from mistral_cli.models.remote import RemoteModel
+from mistral_cli.models.remote import RemoteModel, Rendered
 
 if TYPE_CHECKING:
     from mistral_cli.models.chat.reasoning import Reasoning
@@ -83,7 +83,7 @@ def _render(messages: Sequence[Message], model: GGUF, variables: Mapping[str, An
         asked = "".join(turn.content for turn in turns if turn.role != "assistant")
         needed = "".join(_PLACE.findall(asked))
         if isinstance(model, RemoteModel) and model.rendered:
-            rendered = _rendered_by_server(turns, model.rendered, needed)
+            rendered = _rendered_by_server(turns, variables, model.rendered, needed)
         else:
             values = {**template_values(model), "add_generation_prompt": True, **variables}
             rendered = skeleton(source, Rendering(list(_variants(turns)), values, needed=needed))
@@ -100,13 +100,13 @@ def _render(messages: Sequence[Message], model: GGUF, variables: Mapping[str, An
 
 
 def _rendered_by_server(
-    turns: Sequence[Message], render: Callable[[list[dict[str, Any]]], str], needed: str
+    turns: Sequence[Message], variables: Mapping[str, Any], render: Rendered, needed: str
 ) -> str:
     """The output of a template that a server does not show, but applies."""
     problem = "it leaves a text out"
     for variant in _variants(turns):
         try:
-            rendered = render(variant)
+            rendered = render(variant, variables)
         except ServersGone:
             raise
         except MistralCliError as error:

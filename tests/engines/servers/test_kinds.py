@@ -12,7 +12,8 @@ from support.servers import GREEDY, answer, asking, connected, opened, quiet_ter
 from mistral_cli.engines.types import ReasoningDelta, Request, ScoreRequest, Scores
 from mistral_cli.errors import ModelNotAvailable, UsageError
 from mistral_cli.models.chat import Message
-from mistral_cli.models.chat.formats import encode
+from mistral_cli.models.chat.formats import encode, render
+from mistral_cli.models.chat.reasoning import find_reasoning
 from mistral_cli.models.remote import RemoteModel, pack, unpack
 from mistral_cli.structured.spec import OutputSpec
 
@@ -353,3 +354,53 @@ def test_thoughts_of_a_chat_server_are_no_part_of_the_answer() -> None:
             events = list(answer_events(chunks, asking(session, found, "x"), server))
     assert ReasoningDelta("hmm") in events
     assert events[-1].reasoning_tokens == 1
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("sglang", {"chat_template_kwargs": {"enable_thinking": False}}),
+        ("ollama", {"think": False}),
+        ("mistral-cli", {"reasoning_effort": "none"}),
+        ("openai", {}),
+    ],
+)
+def test_a_model_that_shall_not_think(kind: str, fields: dict[str, Any]) -> None:
+    script = ScriptedServer(kind)
+    with script.running():
+        found = connected(script)
+        quiet = replace(found, model=replace(found.model, thinks=False))
+        with opened(quiet) as session:
+            answer(session, asking(session, quiet, "one"))
+    (body,) = [body for _, body, _ in script.requests if "messages" in body]
+    assert {name: body.get(name) for name in fields} == fields
+    assert not fields or not set(fields) & set(exchange_of(kind))
+
+
+def exchange_of(kind: str) -> dict[str, Any]:
+    script = ScriptedServer(kind)
+    with script.running():
+        found = connected(script)
+        with opened(found) as session:
+            answer(session, asking(session, found, "one"))
+    (body,) = [body for _, body, _ in script.requests if "messages" in body]
+    return body
+
+
+def test_how_a_model_reasons_whose_template_is_hidden() -> None:
+    turns = {False: "user\n{}\nassistant\n", True: "user\n{}\nassistant\n<think>\n\n</think>\n\n"}
+    model = RemoteModel.of_tokens(
+        "m",
+        100,
+        {},
+        tokenizer="gpt2",
+        controls={"<think>": 1, "</think>": 2},
+        detokenized=lambda _: "",
+        rendered=lambda messages, variables: turns["enable_thinking" in variables].format(
+            messages[0]["content"]
+        ),
+    )
+    found = find_reasoning(model)
+    assert found
+    assert (found.on.end, found.off.end, found.always_reasons) == ("undecided", "closed", False)
+    assert render([Message("user", "Hi")], model, found.off)[-3:] == ("\n\n", 2, "\n\n")
