@@ -17,6 +17,7 @@ from mistral_cli.generation.options import OnLimit, Overflow, TaskOptions
 from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning, server_thinks
 from mistral_cli.generation.servers import (
     find_servers,
+    report_unsupported,
     selection_of_servers,
     server_addresses,
 )
@@ -215,7 +216,7 @@ def resolve_config(
     dry = _uses_dry(template, options, overrides)
     if not dry:
         _warn_of_dry(options, reporter)
-    adapters, served = list[CheckedAdapter](), None
+    adapters, served, connected = list[CheckedAdapter](), None, None
     thinks_by_default = strategy.default_reasoning and not constrained
     model: GGUF
     if addresses := server_addresses(options, config):
@@ -238,14 +239,17 @@ def resolve_config(
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     proposed = FileSampling.of(model)
     proposed.report(reporter)
+    generation = GenerationConfig.resolve(
+        template, options, proposed.values, on_limit, _configured_on_limit(config)
+    )
+    if connected:
+        report_unsupported(connected, generation, reporter)
     return RunConfig(
         model=model,
         model_name=reference,
         selection=selection,
         requirements=requirements,
-        generation=GenerationConfig.resolve(
-            template, options, proposed.values, on_limit, _configured_on_limit(config)
-        ),
+        generation=generation,
         threads=options.threads or usable_cores() if served else _threads(options, began, reporter),
         adapts_threads=options.threads is None,
         longest=longest_context(model, options.context_length),

@@ -12,6 +12,7 @@ from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mistral_cli.engines.servers.backend import ConnectedServers
+    from mistral_cli.generation.config import GenerationConfig
     from mistral_cli.generation.options import TaskOptions
     from mistral_cli.system.config import Config
     from mistral_cli.system.reporter import Reporter
@@ -38,6 +39,22 @@ def find_servers(
 
     key = server_key(config, env)
     return connect(addresses, key, options.model, options.context_length, reporter)
+
+
+def report_unsupported(
+    connected: ConnectedServers, generation: GenerationConfig, reporter: Reporter
+) -> None:
+    """Warn of settings of the user that a server does not have; name the others with -v."""
+    sampling = generation.sampling
+    for server in connected.servers:
+        names = server.kind.unsupported(sampling)
+        fixed = [name for name in names if generation.fixes(name)]
+        others = [name for name in names if name not in fixed]
+        where = f"{server.client.name} ({server.kind.name})"
+        if fixed:
+            reporter.warn(f"{where} does not have these settings: {', '.join(fixed)}")
+        if others:
+            reporter.info(f"{where} does not get these settings: {', '.join(others)}")
 
 
 def selection_of_servers(connected: ConnectedServers) -> EngineSelection:

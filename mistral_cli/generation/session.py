@@ -63,6 +63,10 @@ class ActiveSession:
     def ask(self, request: Request, stop: Sequence[str], on_text: OnText) -> Answer:
         """Run a request, as `Ask` describes. The first answer has the load time."""
         calls = SessionCalls(self.session.stream, self.session.tokenize)
+        # A server's answer that nobody reads yet can be asked for again if it is interrupted.
+        remote = self.planner.config.selection.backend.remote
+        needed_at_once = stop or request.grammar or request.thinking or on_text is not ignore
+        request = replace(request, stream=bool(needed_at_once) or not remote)
         answer = collect(
             until_stop(stream_answer(calls, self.cache.prepared(request)), stop),
             prompt_tokens=len(request.prompt_token_ids),

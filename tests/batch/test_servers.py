@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from support.program import Result
 from support.scripted_server import ScriptedServer
 from support.server_kills import KillTest
-from support.servers import GREEDY, answer, asking, connected, opened
+from support.servers import GREEDY, answer, asking, connected, opened, quiet_terminal
 
 from mistral_cli.engines.servers.balance import Patience, Server, ServerPool
 from mistral_cli.engines.servers.client import ServerClient
@@ -181,3 +182,44 @@ def test_concurrent_answers_are_not_mixed_up() -> None:
                 thread.join()
     assert answers == {n: f"number {n}" for n in range(32)}
     assert script.most_outstanding > 4
+
+
+def test_a_server_that_starts_late_helps() -> None:
+    first, late = ScriptedServer("vllm", delay=0.02), ScriptedServer("vllm")
+    with late.running():
+        pass
+    with first.running():
+        found = connected(first, late)
+        with opened(found) as session, late.running():
+            request, deadline = asking(session, found, "x"), time.monotonic() + 30
+            while not late.answered() and time.monotonic() < deadline:
+                assert answer(session, request) == "x"
+    assert late.answered()
+
+
+def test_a_late_server_with_another_model_does_not() -> None:
+    first, late = ScriptedServer("vllm"), ScriptedServer("vllm", models=["other"])
+    terminal = quiet_terminal()
+    with late.running():
+        pass
+    with first.running():
+        found = connected(first, late, terminal=terminal)
+        with opened(found), late.running():
+            deadline = time.monotonic() + 30
+            while "another model" not in terminal.stderr.getvalue():
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+    assert len(found.backend.pool.servers) == 1
+
+
+def test_a_server_that_is_loading_its_model_is_waited_for() -> None:
+    script = ScriptedServer("llama-server", loading=3)
+    with script.running():
+        assert connected(script, patience=20).model.name == "a-model"
+
+
+def test_settings_that_a_server_does_not_have(run: Run) -> None:
+    with ScriptedServer("openai").running() as server:
+        result = run("generate", "hi", "--top-k", "5", "--server", server.url, "-v")
+    assert "does not have these settings: top_k" in result.stderr
+    assert "does not get these settings: repetition_penalty" in result.stderr

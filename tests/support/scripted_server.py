@@ -93,6 +93,7 @@ class ScriptedServer:
     most_outstanding: int = 0
     refuses_above: int | None = None
     shows_tokenizer: bool = False
+    loading: int = 0
     counted: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -163,6 +164,10 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         script = self.server_script
         script.requests.append((self.path, {}, dict(self.headers)))
+        if script.loading:
+            script.loading -= 1
+            self._reply({"error": {"message": "Loading model", "code": 503}}, 503)
+            return
         if not self._has_key():
             return
         replies: dict[str, Any] = {"/v1/models": self._models()}

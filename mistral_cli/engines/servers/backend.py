@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -15,7 +16,7 @@ from mistral_cli.engines.servers.facts import UNKNOWN_CONTEXT, Fields
 from mistral_cli.engines.servers.kinds import recognize
 from mistral_cli.engines.servers.session import RemoteSession
 from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable
-from mistral_cli.errors import ModelNotAvailable, UsageError
+from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
 from mistral_cli.models.chat.formats import is_v1_vocabulary
 from mistral_cli.models.remote import RemoteModel, Rendered
 
@@ -36,7 +37,7 @@ class Servers(Backend):
     dry = True  # on some; what a server does not have is named when it is found out
 
     def __init__(self, pool: ServerPool) -> None:
-        self._pool = pool
+        self.pool = pool
         self.max_parallel = pool.most
 
     def missing(self) -> str | None:
@@ -60,7 +61,7 @@ class Servers(Backend):
     def open(self, model: GGUF, options: LoadOptions) -> Session:
         """A session; closing it closes the connections."""
         assert isinstance(model, RemoteModel)
-        return RemoteSession(self._pool, model, options.context_length, self._pool.warn)
+        return RemoteSession(self.pool, model, options.context_length, self.pool.warn)
 
 
 @dataclass(frozen=True)
@@ -105,8 +106,9 @@ def connect(
     With several servers those that do not answer are left out, with a warning, as long as one
     does. Raises UsageError for a model that is not there or not the same, ServerTrouble.
     """
-    servers, troubles = list[Server](), list[ServerTrouble]()
-    addresses = list[str]()
+    servers, addresses = list[Server](), list[str]()
+    troubles, missing = list[ServerTrouble](), list[ServerClient]()
+    patience = patience or Patience()
     for url in urls:
         client = ServerClient(url, key, timeouts)
         if client.url in addresses:
@@ -115,17 +117,60 @@ def connect(
         if key and not client.is_local and client.url.startswith("http:"):
             reporter.warn(f"the API key goes to {client.name} without encryption: use https")
         try:
-            server = _described(client, name)
+            server = _described_in_time(client, name, patience)
         except ServerTrouble as trouble:
             troubles.append(trouble)
+            if not isinstance(trouble, ServerUnusable):
+                missing.append(client)
             continue
         reporter.info(describe(server))
         servers.append(server)
     if not servers:
         raise troubles[0]
     for each in troubles:
-        reporter.warn(f"a server is left out: {each.message}")
-    return _together(servers, context_length, reporter, patience or Patience())
+        reporter.warn(f"a server is left out for now: {each.message}")
+    found = _together(servers, context_length, reporter, patience)
+    for client in missing:
+        _recruit(client, name, found, patience)
+    return found
+
+
+def _recruit(
+    client: ServerClient, name: str | None, found: ConnectedServers, patience: Patience
+) -> None:
+    """Let a server that does not answer yet help later, if it has the same model then."""
+    pool, first = found.backend.pool, found.servers[0]
+
+    def join() -> Server | None:
+        try:
+            server = _described(client, name)
+        except ServerTrouble as trouble:
+            if isinstance(trouble, ServerUnusable):
+                return None
+            raise
+        except MistralCliError:
+            return None
+        knows_tokens = found.model.packed or server.facts.tokenizer is not None
+        longer = (server.facts.context_length or 0) >= found.model.context_length
+        if not (knows_tokens and longer) or _difference(first.facts, server.facts):
+            pool.warn(f"{client.name} is left out: it has another model, or a shorter context")
+            return None
+        return server
+
+    pool.recruit(join, patience.longest)
+
+
+def _described_in_time(client: ServerClient, name: str | None, patience: Patience) -> Server:
+    """The same as `_described`, from a server that may still be loading its model."""
+    deadline = time.monotonic() + patience.seconds
+    while True:
+        try:
+            return _described(client, name)
+        except ServerTrouble as trouble:
+            wait = max(trouble.after or 0.0, patience.pause)
+            if not trouble.overloaded or time.monotonic() + wait > deadline:
+                raise
+        time.sleep(wait)
 
 
 def _described(client: ServerClient, name: str | None) -> Server:

@@ -61,6 +61,7 @@ class Server:
     cut_at: float = 0.0
     unusable: ServerUnusable | None = None
     asks_to_wait: bool = False
+    probing: threading.Lock = field(default_factory=threading.Lock)
     structured: str | None = None
     """The way to ask it for JSON that was found to work; "" for none, None before that is known."""
 
@@ -100,6 +101,28 @@ class ServerPool:
     def most(self) -> int:
         """The most requests that they may get at once."""
         return sum(server.most for server in self.servers)
+
+    def recruit(self, join: Callable[[], Server | None], seconds: float) -> None:
+        """Have a thread ask for a server that does not answer yet, until it may `join`.
+
+        `join` returns None for one that cannot, and raises ServerTrouble if it is to be asked
+        again, after some `seconds`.
+        """
+
+        def ask() -> None:
+            while not self._closed:
+                time.sleep(self._random.uniform(0.5, 1.0) * seconds)
+                try:
+                    server = join()
+                except ServerTrouble:
+                    continue
+                with self._changed:
+                    if server:
+                        self.servers = (*self.servers, server)
+                    self._changed.notify_all()
+                return
+
+        threading.Thread(target=ask, daemon=True, name="recruit").start()
 
     def take(self) -> Lease:
         """Wait for a server that accepts a request. Raises ServersGone."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
@@ -50,7 +49,6 @@ class RemoteSession(TimedSession):
         self._pool, self._model, self._context_length = pool, model, context_length
         self._warn, self._warned = warn, set[str]()
         self._repeated = lru_cache(_REPEATED)(lambda text: tuple(self._tokenized(text)))
-        self._probing = threading.Lock()
         self._closed = False
 
     @property
@@ -169,7 +167,7 @@ class RemoteSession(TimedSession):
         if request.grammar is None:
             return {}, False
         grammars = self._model.tokenizer_model != "llama" and not request.written
-        with self._probing:
+        with server.probing:
             if server.structured is None:
                 server.structured = find_way(server, self._model, self.tokenize, grammars=grammars)
         way = server.structured

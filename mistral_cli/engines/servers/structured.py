@@ -6,6 +6,7 @@ itself. Servers ignore fields that they do not know, so that a status of 200 say
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -87,7 +88,10 @@ def _follows(server: Server, model: RemoteModel, prompt: tuple[int, ...], way: s
     request = Request(prompt, _TOKENS, _GREEDY)
     structured = fields_for(way, _PROBE, compile_schema(_PROBE, many=False).text)
     asked = exchange(server, model, request, structured)
-    chunks = server.client.stream(asked.path, asked.body, most_bytes=asked.most_bytes)
+    deadline = time.monotonic() + _SECONDS
+    chunks = server.client.stream(
+        asked.path, asked.body, most_bytes=asked.most_bytes, deadline=deadline
+    )
     text = "".join(
         event.text
         for event in answer_events(chunks, request, server)
