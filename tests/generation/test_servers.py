@@ -239,7 +239,7 @@ def test_llama_cpp_classifies_as_on_this_machine(run: Run, model: Path, llama: s
 
 
 def test_llama_cpp_writes_json(run: Run, smollm2: Path) -> None:
-    call = ("json-extract", "Anna is 31.", "--fields", "name, age integer", "--temperature", "0")
+    call = ("json-extract", "Anna is 31.", "--fields", "name, age int", "--temperature", "0")
     with llama_server(smollm2) as url:
         there = run(*call, "--server", url, "--json")
         summary = run("summarize", "--extractive", "One. Two. Three.", "--server", url, "--json")
@@ -250,7 +250,7 @@ def test_llama_cpp_writes_json(run: Run, smollm2: Path) -> None:
 
 
 def test_llama_cpp_cannot_enforce_json_on_a_sentencepiece_vocabulary(run: Run, llama: str) -> None:
-    result = run("json-extract", "yes", "--fields", "ok boolean", "--server", llama, "-n", "9")
+    result = run("json-extract", "yes", "--fields", "ok bool", "--server", llama, "-n", "9")
     assert result.status in (6, 7)
     assert "cannot enforce a schema" in result.stderr
 
