@@ -94,6 +94,7 @@ class ScriptedServer:
     refuses_above: int | None = None
     shows_tokenizer: bool = False
     loading: int = 0
+    instead: dict[str, Any] = field(default_factory=dict)
     counted: threading.Lock = field(default_factory=threading.Lock)
 
     @property
@@ -354,6 +355,7 @@ class _Handler(BaseHTTPRequestHandler):
         return {"choices": [{"index": 0, "text": text, "finish_reason": reason}]}
 
     def _reply(self, value: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        value = self.server_script.instead.get(self.path, value)
         raw = value if isinstance(value, bytes) else json.dumps(value).encode()
         with contextlib.suppress(OSError):
             self.send_response(status)

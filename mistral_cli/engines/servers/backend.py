@@ -15,7 +15,7 @@ from mistral_cli.engines.servers.client import ServerClient, Timeouts
 from mistral_cli.engines.servers.facts import UNKNOWN_CONTEXT, Fields
 from mistral_cli.engines.servers.kinds import recognize
 from mistral_cli.engines.servers.session import RemoteSession
-from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable
+from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable, understood
 from mistral_cli.errors import MistralCliError, ModelNotAvailable, UsageError
 from mistral_cli.models.chat.formats import is_v1_vocabulary
 from mistral_cli.models.remote import RemoteModel, Rendered
@@ -175,6 +175,11 @@ def _described_in_time(client: ServerClient, name: str | None, patience: Patienc
 
 def _described(client: ServerClient, name: str | None) -> Server:
     """What there is to know about a server and its model. Raises MistralCliError."""
+    with understood(client.name):
+        return _asked(client, name)
+
+
+def _asked(client: ServerClient, name: str | None) -> Server:
     reply = client.get("/v1/models", _SECONDS)
     data = reply.get("data") if isinstance(reply, dict) else None
     listed = [each for each in data or () if isinstance(each, dict) and _id(each)]

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
 from mistral_cli.engines.servers.facts import MOST_OUTSTANDING, ServedFacts, ServerKind
-from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable
+from mistral_cli.engines.servers.trouble import ServerTrouble, ServerUnusable, understood
 from mistral_cli.errors import ServersGone
 
 if TYPE_CHECKING:
@@ -152,7 +152,8 @@ class ServerPool:
                 server = min(ready, key=lambda each: each.outstanding)
                 lease = Lease(self, server, time.monotonic(), counted=False)
             try:
-                found = work(server)
+                with understood(server.client.name):
+                    found = work(server)
             except ServerTrouble as trouble:
                 lease.failed(trouble)
                 tries += trouble.received and not trouble.overloaded

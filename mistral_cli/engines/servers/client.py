@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import ssl
 import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
@@ -97,7 +99,7 @@ class ServerClient:
             base_url=self.url,
             headers=headers,
             follow_redirects=False,  # another host must not get the key
-            verify=self.url.startswith("https:"),  # reading the certificates takes 20 ms
+            verify=_trust(self.url),
             trust_env=not is_local,  # a proxy does not reach this machine's servers
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=64),
         )
@@ -252,6 +254,20 @@ class ServerClient:
         if isinstance(error, library.ConnectError):
             return _unsent(self._trouble(f"it cannot be reached: {message}"))
         return self._trouble(f"the connection broke: {message}")
+
+
+def _trust(url: str) -> ssl.SSLContext | bool:
+    """Which certificates count: the system's, or those of SSL_CERT_FILE, for this machine too."""
+    if not url.startswith("https:"):
+        return False  # reading the certificates takes 20 ms
+    file = os.environ.get("SSL_CERT_FILE")
+    try:
+        return ssl.create_default_context(cafile=file) if file else True
+    except OSError as error:
+        raise UsageError(
+            f"cannot read the certificates in {file}: {first_line(error)}",
+            hint="Correct SSL_CERT_FILE, or unset it.",
+        ) from error
 
 
 def _unsent(trouble: ServerTrouble) -> ServerTrouble:

@@ -151,9 +151,8 @@ class _Reply:
     def feed(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         """The events in one chunk of the reply."""
         if isinstance(progress := chunk.get("prompt_progress"), dict):
-            yield PrefillProgress(
-                *(int(progress.get(name) or 0) for name in ("processed", "total", "cache"))
-            )
+            numbers = [progress.get(name) for name in ("processed", "total", "cache")]
+            yield PrefillProgress(*(each if isinstance(each, int) else 0 for each in numbers))
             return
         text, thought, reason = self._parts(chunk)
         if thought:

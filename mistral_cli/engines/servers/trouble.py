@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from mistral_cli.errors import ContextExceeded, EngineFailed, MistralCliError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
 KEY_HINT = (
     "Put the key into the variable MISTRAL_CLI_SERVER_KEY, or name a variable or a file with it in "
@@ -41,6 +41,18 @@ class ServerTrouble(EngineFailed):
 
 class ServerUnusable(ServerTrouble):
     """A server refuses us, or does not have the model: it is not asked again."""
+
+
+@contextlib.contextmanager
+def understood(name: str) -> Iterator[None]:
+    """Raise ServerTrouble where the reply of the server `name` has another shape than expected."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ServerTrouble(
+            f"{name} does not answer as a server of its kind does ({type(error).__name__})",
+            hint="Check the address of the server, and its version.",
+        ) from error
 
 
 def refusal(status: int, headers: Mapping[str, str], body: bytes, name: str) -> MistralCliError:

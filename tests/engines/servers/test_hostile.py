@@ -152,3 +152,51 @@ def test_a_server_that_comes_back() -> None:
     with session, contextlib.closing(running):
         timer.start()
         assert answer(session, request) == TEXT
+
+
+ODD = (
+    None,
+    5,
+    [],
+    {},
+    "text",
+    [1],
+    {"data": 3},
+    {"data": [5]},
+    {"data": [{"id": 7}]},
+    b"<html>",
+    b"",
+)
+ROUTES = {
+    "llama-server": ("/v1/models", "/props", "/tokenize"),
+    "vllm": ("/v1/models", "/version", "/tokenize", "/detokenize"),
+    "ollama": ("/v1/models", "/api/show", "/api/tags"),
+    "lm-studio": ("/v1/models", "/api/v0/models"),
+    "sglang": ("/v1/models",),
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "route"), [(kind, route) for kind, routes in ROUTES.items() for route in routes]
+)
+@pytest.mark.parametrize("odd", [*ODD, {"tokens": ["x"]}, {"tokens": {"a": 1}}, {"models": [None]}])
+def test_odd_replies_about_a_model(kind: str, route: str, odd: object) -> None:
+    script = ScriptedServer(kind, instead={route: odd})
+    with script.running():
+        with contextlib.suppress(MistralCliError):  # some replies are not needed
+            found = connected(script)
+            with opened(found) as session:
+                answer(session, asking(session, found, TEXT))
+
+
+@pytest.mark.parametrize("odd", [{"processed": "x", "total": None}, {"cache": [1]}, {}])
+def test_odd_progress(odd: object) -> None:
+    from mistral_cli.engines.servers.exchange import answer_events
+
+    script = ScriptedServer("llama-server")
+    with script.running():
+        found = connected(script)
+        with opened(found) as session:
+            chunks = [{"prompt_progress": odd}, {"choices": [], "done": True}]
+            request = asking(session, found, TEXT)
+            assert len(list(answer_events(chunks, request, found.servers[0]))) == 2
