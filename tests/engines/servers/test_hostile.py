@@ -182,11 +182,10 @@ ROUTES = {
 @pytest.mark.parametrize("odd", [*ODD, {"tokens": ["x"]}, {"tokens": {"a": 1}}, {"models": [None]}])
 def test_odd_replies_about_a_model(kind: str, route: str, odd: object) -> None:
     script = ScriptedServer(kind, instead={route: odd})
-    with script.running():
-        with contextlib.suppress(MistralCliError):  # some replies are not needed
-            found = connected(script)
-            with opened(found) as session:
-                answer(session, asking(session, found, TEXT))
+    with script.running(), contextlib.suppress(MistralCliError):  # some replies are not needed
+        found = connected(script)
+        with opened(found) as session:
+            answer(session, asking(session, found, TEXT))
 
 
 @pytest.mark.parametrize("odd", [{"processed": "x", "total": None}, {"cache": [1]}, {}])
