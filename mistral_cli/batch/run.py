@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +54,9 @@ class NoRows(UsageError):
     """The inputs have no rows, or none of the shard."""
 
 
+_COLLECTED_OBJECTS = 50_000  # a window of rows has a tenth of it
+
+
 def run_batch(task: Task, names: Sequence[str], options: BatchOptions, terminal: Terminal) -> None:
     """Process the rows that have no result yet. Raises MistralCliError."""
     with stoppable_batch(options, terminal):
@@ -98,6 +102,10 @@ def prepared_run(
     Raises MistralCliError.
     """
     task, terminal = prompts.task, call.terminal
+    # Collections look at all that has been imported, again and again while rows are read.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(_COLLECTED_OBJECTS)
     # A folder of results checks that no row overwrites the input of another.
     windows = RowWindows(source, None if options.output_dir else WINDOW)
     first = next(windows, None)
