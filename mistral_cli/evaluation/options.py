@@ -23,6 +23,8 @@ REPLACED = (
     "only_failed_checks",
     "prune",
     "max_failures",
+    "ray",
+    "ray_actors",
 )
 """The options of a batch that an evaluation lacks, or has in another form."""
 

@@ -159,7 +159,8 @@ class ActorFleet:
         """Drop an actor that has ended, or must; return the reason."""
         self._drop(actor)
         state, why = actor.state, reason(error)
-        if "low on memory" in str(error) and actor.slots > 1:
+        out_of_memory = "low on memory" in str(error)
+        if out_of_memory and actor.slots > 1:
             state.most_slots = actor.slots // 2
             self.warn(actor, [f"out of memory; {state.most_slots} slots from now on"])
         else:
@@ -167,7 +168,7 @@ class ActorFleet:
         if isinstance(error, EngineFailed) and not state.has_answered:
             state.refusal = why
         else:
-            state.fail(why, time.monotonic())
+            state.fail(why, time.monotonic(), out_of_memory=out_of_memory)
         if state.refusal:
             self.warn(actor, [f"gets no more rows: {state.refusal}"])
         return why
@@ -241,4 +242,4 @@ def reason(error: BaseException) -> str:
     lines = [each.strip() for each in _COLOR.sub("", str(error)).splitlines() if each.strip()]
     if not lines:
         return type(error).__name__
-    return lines[-1] if "an error raised in" in lines[0] else lines[0]
+    return lines[-1] if "an error raised in" in lines[0] else lines[0].partition(". ")[0]

@@ -80,12 +80,16 @@ class NodeState:
         """Take note that an actor has answered a row."""
         self.failures, self.has_answered = 0, True
 
-    def fail(self, reason: str, now: float) -> None:
-        """Count the end of an actor: the next one waits, or there is none."""
+    def fail(self, reason: str, now: float, *, out_of_memory: bool = False) -> None:
+        """Count the end of an actor: the next one waits, or there is none.
+
+        It waits for longer if the node is `out_of_memory`, which another program may need.
+        """
         self.failures += 1
         if self.failures >= MAX_FAILURES:
             self.refusal = f"{self.failures} actors ended one after another, the last one: {reason}"
-        self.starts_at = now + min(0.25 * 2**self.failures, 8.0)
+        pause = min(0.25 * 2**self.failures, 8.0)
+        self.starts_at = now + pause * (8 if out_of_memory else 1)
 
 
 @dataclass

@@ -64,3 +64,13 @@ def test_a_node_whose_actors_keep_ending_is_given_up() -> None:
     assert [each.node.name for each in nodes.refused] == ["a"]
     nodes.update([listed("b", CPU=2)])
     assert nodes.refused == []
+
+
+def test_a_node_without_memory_gets_more_time() -> None:
+    nodes = Nodes()
+    nodes.update([listed("a", CPU=2), listed("b", CPU=2)])
+    nodes.states["a"].fail("it crashed", now=10.0)
+    nodes.states["b"].fail("low on memory", now=10.0, out_of_memory=True)
+    assert nodes.states["b"].starts_at - 10 > 4 * (nodes.states["a"].starts_at - 10)
+    nodes.states["b"].answer()
+    assert nodes.states["b"].failures == 0
