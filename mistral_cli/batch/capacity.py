@@ -74,7 +74,13 @@ def plan_batch(
 def _budgets(
     prompts: RowPrompts, config: RunConfig, items: Sequence[WorkItem], reporter: Reporter
 ) -> Iterator[TokenBudget]:
-    """Yield the budget of each row. A row that no context holds fails later, in its turn."""
+    """Yield the budget of each row. A row that no context holds fails later, in its turn.
+
+    The context of servers is fixed, and counting would take a request for each row.
+    """
+    if config.selection.backend.remote:
+        yield from (TokenBudget(1, (0,)) for _ in items)
+        return
     strategy = prompts.task.strategy
     with contextlib.ExitStack() as resources:
         tokenizer: Session | None = None

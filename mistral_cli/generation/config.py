@@ -250,7 +250,9 @@ def resolve_config(
         selection=selection,
         requirements=requirements,
         generation=generation,
-        threads=options.threads or usable_cores() if served else _threads(options, began, reporter),
+        threads=(options.threads or usable_cores())
+        if served or connected
+        else _threads(options, began, reporter),
         adapts_threads=options.threads is None,
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or Overflow(strategy.default_overflow),

@@ -353,7 +353,8 @@ def fix_context(
         )
         config = without_server(config, reporter)
     selection = fit_gpu_layers(config.selection, config.model, context)
-    reporter.info(f"{selection.gpu_layers} layers on the GPU: {selection.gpu_reason}")
+    if not selection.backend.remote:
+        reporter.info(f"{selection.gpu_layers} layers on the GPU: {selection.gpu_reason}")
     if selection.warning:
         reporter.warn(selection.warning)
     config = replace(config, selection=selection)

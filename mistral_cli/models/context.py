@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from mistral_cli.models.chat.formats import chat_format
+from mistral_cli.models.remote import RemoteModel
 
 if TYPE_CHECKING:
     from mistral_cli.models.gguf import GGUF
@@ -24,9 +25,10 @@ def choose_context_length(
     if requested:
         allowed = min(requested, model.context_length)
         if requested > allowed:
+            remote = isinstance(model, RemoteModel)
+            limit = "the server has a context of" if remote else "the model was trained on"
             reporter.warn(
-                f"the model was trained on {model.context_length} tokens; "
-                f"-c {requested} is lowered to that"
+                f"{limit} {model.context_length} tokens; -c {requested} is lowered to that"
             )
         if allowed > window:
             reporter.warn(

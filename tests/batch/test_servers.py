@@ -121,6 +121,31 @@ def test_a_time_limit_for_each_row(tmp_path: Path, run: Run) -> None:
     assert sum(text is None for text in texts(out).values()) == 1
 
 
+def test_a_time_limit_for_each_row_of_labels(tmp_path: Path, run: Run) -> None:
+    rows, out = write_rows(tmp_path, 2), tmp_path / "out.jsonl"
+    with ScriptedServer("vllm", delay=3).running() as server:
+        result = run(
+            *("batch", "classify", rows, "--labels", "good,bad", "-o", out, "--timeout", "0.5"),
+            *("--server", server.url),
+        )
+    assert result.status == 10, result.stderr
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    messages = [each["error"]["message"] for each in records]
+    assert messages == ["no complete answer within 0.5 s"] * 2
+
+
+@pytest.mark.parametrize("kind", ["llama-server", "vllm"])
+def test_a_plan_asks_for_no_tokens(kind: str, tmp_path: Path, run: Run) -> None:
+    long, out = "a word " * 400, tmp_path / "out.jsonl"
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(f'{{"id": "{n}", "text": "{long}{n}"}}\n' for n in range(40)))
+    with ScriptedServer(kind, context=10_000).running() as server:
+        result = run("batch", "generate", rows, "-o", out, "--server", server.url)
+    assert result.status == 0, result.stderr
+    assert len(texts(out)) == 40
+    assert len(server.answered("/tokenize")) < 40 + 24  # one with each row, and some for the model
+
+
 def pool_of(count: int, slots: int | None = None) -> ServerPool:
     servers = [
         Server(ServerClient(f"http://127.0.0.1:{port}"), OPENAI, ServedFacts("m", slots=slots))

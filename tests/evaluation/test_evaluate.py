@@ -94,7 +94,7 @@ def test_models_and_templates_are_combined_and_compared_with_the_first(
     assert names == [
         "mistral-v1 + plain", "mistral-v1 + wrong", "other + plain", "other + wrong"
     ]  # fmt: skip
-    assert {path.name for path in (here / "out").iterdir()} == {
+    assert {path.name for path in (here / "out").glob("[!.]*")} == {
         f"{name.replace(' + ', '+')}.jsonl" for name in names
     }
     chrf = [each["metrics"]["chrf"]["value"] for each in found["configurations"]]

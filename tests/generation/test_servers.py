@@ -81,15 +81,27 @@ def test_options_about_loading_a_model_are_refused(
         ("http://127.0.0.1:99999", "not the address of a server"),
         ("http://", "not the address of a server"),
         ("http://127.0.0.1:1/v1?key=secret", "not the address of a server"),
-        ("http://[::1", "not the address of a server"),
+        ("http://user:secret@[::1", "not the address of a server"),
     ],
 )
 def test_addresses_that_are_none(run: Run, address: str, problem: str) -> None:
     result = run("generate", "hi", "--server", address)
     assert result.status == 2
     assert problem in result.stderr
-    if "user:" in address:
-        assert "secret" not in result.stderr
+    assert "secret" not in result.stderr
+
+
+def test_nothing_is_said_about_this_machine(run: Run, server: ScriptedServer) -> None:
+    result = run("generate", "hi", "--server", server.url, "-c", "99999", "-v")
+    assert not [word for word in ("thread", "GPU", "trained") if word in result.stderr]
+    assert "the server has a context of 4096 tokens; -c 99999 is lowered" in result.stderr
+
+
+def test_the_seconds_are_those_of_the_server(run: Run) -> None:
+    """An answer that is asked for again if it is cut arrives as a whole here."""
+    with ScriptedServer("openai", delay=0.2).running() as slow:
+        result = run("generate", "a b c", "--server", slow.url, "--json")
+    assert json.loads(result.stdout)["timings"]["prompt_seconds"] >= 0.2
 
 
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])

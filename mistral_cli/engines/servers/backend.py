@@ -86,9 +86,13 @@ def describe(server: Server) -> str:
         f"model {facts.model}",
         f"context {context}",
         f"prompts as {'tokens' if facts.tokenizer else 'chat'}",
-        f"{facts.slots} slots" if facts.slots else f"up to {server.most} requests at once",
+        _slots(facts.slots) if facts.slots else f"up to {server.most} requests at once",
     ]
     return ", ".join(parts)
+
+
+def _slots(number: int) -> str:
+    return "1 slot" if number == 1 else f"{number} slots"
 
 
 def connect(

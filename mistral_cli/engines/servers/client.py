@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import ssl
 import time
 from collections.abc import Generator, Iterator
@@ -70,8 +71,11 @@ def server_address(url: str) -> str:
 
 
 def _bad_address(url: str, problem: str) -> UsageError:
+    *secret, rest = url.rpartition("@")  # what is left out may be a key
+    address = re.split("[?#]", rest)[0]
+    shown = f"…@{address}" if any(secret) else address
     return UsageError(
-        f"{url!r} is not the address of a server: {problem}",
+        f"{shown!r} is not the address of a server: {problem}",
         hint="Write for example --server http://localhost:8000.",
     )
 
@@ -113,18 +117,28 @@ class ServerClient:
         """The JSON at `path`."""
         return self._whole("GET", path, None, seconds)
 
-    def post(self, path: str, body: Any, seconds: float | None = None) -> Any:
-        """The JSON that answers `body`."""
-        return self._whole("POST", path, body, seconds)
+    def post(
+        self, path: str, body: Any, seconds: float | None = None, *, deadline: float | None = None
+    ) -> Any:
+        """The JSON that answers `body`, within `seconds` or by the `deadline`."""
+        return self._whole("POST", path, body, seconds, deadline)
 
     def close(self) -> None:
         """End every stream, and the connections."""
         self._watchdog.end_all()
         self._client.close()
 
-    def _whole(self, method: str, path: str, body: Any, seconds: float | None) -> Any:
+    def _whole(
+        self,
+        method: str,
+        path: str,
+        body: Any,
+        seconds: float | None,
+        deadline: float | None = None,
+    ) -> Any:
         content = bytearray()
-        deadline = None if seconds is None else time.monotonic() + seconds
+        if seconds is not None:
+            deadline = time.monotonic() + seconds
         for part in self._parts(method, path, body, self.timeouts.first, deadline):
             content += part
             if len(content) > MOST_REPLY:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -147,6 +148,8 @@ class _Reply:
         self._reason: str | None = None
         self._tokens: int | None = None
         self._complete = False
+        self._started = time.perf_counter()
+        self._first: float | None = None
 
     def feed(self, chunk: Mapping[str, Any]) -> Iterator[Event]:
         """The events in one chunk of the reply."""
@@ -155,6 +158,8 @@ class _Reply:
             yield PrefillProgress(*(each if isinstance(each, int) else 0 for each in numbers))
             return
         text, thought, reason = self._parts(chunk)
+        if text or thought:
+            self._first = self._first or time.perf_counter()
         if thought:
             self._thoughts += 1
             yield ReasoningDelta(thought)
@@ -212,7 +217,9 @@ class _Reply:
         tokens = self._tokens if self._tokens is not None else self._deltas + self._thoughts
         thoughts = min(self._thoughts, tokens)
         reason: FinishReason = "length" if self._reason == "length" else "stop"
-        return Finish(reason, tokens - thoughts, None, thoughts)
+        ended = time.perf_counter()
+        first = self._first or ended
+        return Finish(reason, tokens - thoughts, (first - self._started, ended - first), thoughts)
 
     def _trouble(self, problem: str) -> ServerTrouble:
         return ServerTrouble(

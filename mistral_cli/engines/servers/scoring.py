@@ -21,7 +21,10 @@ _LEAST = math.log(1e-38)
 
 
 def scores(server: Server, request: ScoreRequest, deadline: float | None) -> Scores:
-    """The log-probability of each continuation. Raises UsageError if the server reports none."""
+    """The log-probability of each continuation, by the `deadline` (of `time.monotonic`).
+
+    Raises UsageError if the server reports none, and TimedOut.
+    """
     if server.facts.scores == "n_probs":
         found: list[Event] = []
 
@@ -34,14 +37,14 @@ def scores(server: Server, request: ScoreRequest, deadline: float | None) -> Sco
         assert isinstance(result, Scores)
         return result
     if server.facts.scores == "prompt_logprobs":
-        return _of_whole_prompts(server, request)
+        return _of_whole_prompts(server, request, deadline)
     raise UsageError(
         f"{server.client.name} ({server.kind.name}) does not report the probability of a text",
         hint="Use vLLM or llama-server, or the model's GGUF on this machine.",
     )
 
 
-def _of_whole_prompts(server: Server, request: ScoreRequest) -> Scores:
+def _of_whole_prompts(server: Server, request: ScoreRequest, deadline: float | None) -> Scores:
     """vLLM reports the log-probability of each token of a prompt that includes a continuation."""
     prompt = list(request.prompt_token_ids)
     totals = []
@@ -53,7 +56,7 @@ def _of_whole_prompts(server: Server, request: ScoreRequest) -> Scores:
             "temperature": 0.0,
             "prompt_logprobs": 0,
         }
-        reply = server.client.post("/v1/completions", body)
+        reply = server.client.post("/v1/completions", body, deadline=deadline)
         steps = _first_choice(reply, server).get("prompt_logprobs")
         if not isinstance(steps, list) or len(steps) != len(prompt) + len(continuation):
             raise _nonsense(server)
@@ -113,7 +116,7 @@ class _NextTokens:
             "logit_bias": [[token, _BIAS]],
             "stream": False,
         }
-        reply = self.server.client.post("/completion", body)
+        reply = self.server.client.post("/completion", body, deadline=self.deadline)
         steps = reply.get("completion_probabilities") if isinstance(reply, dict) else None
         if not (isinstance(steps, list) and steps and isinstance(steps[0], dict)):
             raise _nonsense(self.server)

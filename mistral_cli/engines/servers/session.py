@@ -138,6 +138,8 @@ class RemoteSession(TimedSession):
                 tries += trouble.received and not trouble.overloaded
                 if tries >= MOST_TRIES:
                     raise
+                if trouble.overloaded:  # it has not begun
+                    deadline = None
             except GeneratorExit:
                 lease.left()
                 raise
