@@ -108,6 +108,7 @@ class StatusFile:
     def __init__(self, results: Path, report: RunReport) -> None:
         self._path = report_path(results)
         self._report = report
+        self._counts: dict[str, Any] = {}
         self._written_at = float("-inf")
         self._write()
 
@@ -116,9 +117,7 @@ class StatusFile:
 
         `done_before` are the rows read that had their results before this run.
         """
-        self._report = replace(
-            self._report, rows_read=rows_read, rows=rows, done_before=done_before
-        )
+        self._counts = {"rows_read": rows_read, "rows": rows, "done_before": done_before}
         if time.monotonic() - self._written_at >= _REFRESH_SECONDS:
             self._write()
 
@@ -131,7 +130,7 @@ class StatusFile:
 
     def _write(self) -> None:
         self._written_at = time.monotonic()
-        self._report = replace(self._report, updated_at=time.time())
+        self._report = replace(self._report, updated_at=time.time(), **self._counts)
         line = json.dumps(self._report.fields(), ensure_ascii=False) + "\n"
         with contextlib.suppress(OSError):
             # The same name in each run, so that one removes the file that a killed run left.

@@ -15,7 +15,7 @@ _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 _COMMAND = re.compile(r"mistral-cli((?: [a-z][a-z-]+)*)")
 
 # Options of other programs that hints name.
-_OTHERS = {"--decrypt", "--convert-to", "--hash"}
+_OTHERS = {"--decrypt", "--convert-to", "--hash", "--head"}
 
 
 def _hints() -> Iterator[tuple[str, str]]:

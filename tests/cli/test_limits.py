@@ -34,7 +34,9 @@ def check(result: subprocess.CompletedProcess[str], status: int) -> None:
     assert "bug" not in result.stderr
     assert "Traceback" not in result.stderr
     assert ("mistral-cli: error: " in result.stderr) == (status != 0)
-    assert bool(result.stdout.strip()) == (status == 0)
+    assert bool(result.stdout.strip()) == (
+        status == 0 and "-o" not in result.args and "--output-dir" not in result.args
+    )
 
 
 @pytest.mark.parametrize("engine", ["llama.cpp", "ctransformers"])
@@ -48,7 +50,9 @@ def test_files_that_may_not_grow(here: Path, mistral: Path, engine: str, size: i
     check(alone, 1 if size == 0 and engine == "llama.cpp" else 0)
     for more in ((), ("-o", "out.jsonl", "--report", "page.html"), ("--output-dir", "out")):
         command = ("batch", "generate", "rows.jsonl" if "out" not in more else "a*.txt")
-        check(limited(resource.RLIMIT_FSIZE, size, *command, *arguments, *more), 1)
+        # Two results have more than 1000 bytes, one has fewer, and a page has fewer than 40,000.
+        fails = size == 0 or (size == 1000 and "--report" in more)
+        check(limited(resource.RLIMIT_FSIZE, size, *command, *arguments, *more), int(fails))
 
 
 def test_a_report_that_cannot_be_written(batch: Batch, here: Path, mistral: Path) -> None:

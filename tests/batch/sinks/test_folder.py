@@ -8,6 +8,8 @@ import pytest
 from support.batch_program import Batch, lines_of
 from support.fake_engine import Script
 
+from mistral_cli.batch.run_report import report_path
+
 TO = ("--output-dir", "es")
 LEDGER = Path("es/.mistral-cli-batch.jsonl")
 
@@ -21,7 +23,8 @@ def inputs(here: Path) -> None:
 
 def written(here: Path) -> dict[str, str]:
     folder = here / "es"
-    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LEDGER.name)
+    own = (LEDGER.name, report_path(LEDGER).name)
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name not in own)
     return {str(path.relative_to(folder)): path.read_text() for path in files}
 
 
@@ -33,10 +36,10 @@ def test_result_files_are_named_like_the_inputs(batch: Batch, here: Path, script
         "deep/b.md": "text of b\n",
         "deep/page.txt": first_page(first),
     }
-    stamps = {path: path.stat().st_mtime_ns for path in (here / "es").rglob("*.*")}
+    stamps = {path: path.stat().st_mtime_ns for path in (here / "es").rglob("[!.]*.*")}
     result = batch("generate", "src", *TO)
     assert "3 of 3 rows done, 3 of them in earlier runs" in result.stderr
-    assert {path: path.stat().st_mtime_ns for path in (here / "es").rglob("*.*")} == stamps
+    assert {path: path.stat().st_mtime_ns for path in (here / "es").rglob("[!.]*.*")} == stamps
     script(pieces=["{}"])
     args = ("json-extract", "src/*.md", "src/deep/b.md", "--schema", '{"type": "object"}')
     assert batch(*args, "--output-dir", "data").status == 0
