@@ -129,10 +129,11 @@ def connect(
             continue
         reporter.info(describe(server))
         servers.append(server)
-    if not servers:
-        raise troubles[0]
+    first_trouble = [] if servers else [troubles.pop(0)]
     for each in troubles:
         reporter.warn(f"a server is left out for now: {each.message}")
+    if first_trouble:
+        raise first_trouble[0]
     found = _together(servers, context_length, reporter, patience)
     for client in missing:
         _recruit(client, name, found, patience)
@@ -154,14 +155,36 @@ def _recruit(
             raise
         except MistralCliError:
             return None
-        knows_tokens = found.model.packed or server.facts.tokenizer is not None
-        longer = (server.facts.context_length or 0) >= found.model.context_length
-        if not (knows_tokens and longer) or _difference(first.facts, server.facts):
-            pool.warn(f"{client.name} is left out: it has another model, or a shorter context")
+        if problem := _misfit(found.model, first.facts, server.facts):
+            pool.warn(f"{client.name} is left out: {problem}")
             return None
         return server
 
     pool.recruit(join, patience.longest)
+
+
+def _misfit(model: RemoteModel, known: ServedFacts, facts: ServedFacts) -> str | None:
+    """Why a server with these `facts` cannot answer for `model`, if it cannot."""
+    if problem := _difference(known, facts):
+        return f"it has another model: {problem}"
+    if not model.packed and facts.tokenizer is None:
+        return "it does not tokenize"
+    if facts.context_length and facts.context_length < model.context_length:
+        return f"its context has {facts.context_length} tokens"
+    return None
+
+
+def _check_again(server: Server, model: RemoteModel) -> None:
+    """Raise ServerUnusable if a server that was gone has another model."""
+    try:
+        facts = _described(server.client, server.facts.model).facts
+    except ModelNotAvailable as error:
+        raise ServerUnusable(error.message, hint=error.hint) from error
+    if problem := _misfit(model, server.facts, facts):
+        raise ServerUnusable(
+            f"{server.client.name} was restarted: {problem}",
+            hint="Give servers with the same model.",
+        )
 
 
 def _described_in_time(client: ServerClient, name: str | None, patience: Patience) -> Server:
@@ -236,7 +259,7 @@ def _together(
     context = min(known) if known else context_length or UNKNOWN_CONTEXT
     told = set[str].intersection(*(set(each.facts.identity) for each in servers))
     identity = {name: first.facts.identity[name] for name in sorted(told)}
-    pool = ServerPool(servers, patience, reporter.warn)
+    pool = ServerPool(servers, patience, reporter.warn, lambda each: _check_again(each, model))
     takes_tokens = all(each.facts.tokenizer for each in servers)
     model = (
         _of_tokens(first, pool, context, identity)

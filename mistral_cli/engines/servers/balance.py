@@ -26,6 +26,8 @@ Found = TypeVar("Found")
 _FIRST_LIMIT = 8.0  # of a server that does not tell how many requests it works on
 _CUT_SECONDS = 1.0  # requests that fail together halve a limit once
 _POLL_SECONDS = 0.5
+_RESTART_SECONDS = 2.0  # no server loads a model, and no person restarts one, in less
+_FAILURES_TOLD = 4  # in a row: a server that is restarted is back before
 MOST_TRIES = 8
 """How often one request is sent: it may be what makes servers fail."""
 
@@ -61,6 +63,11 @@ class Server:
     cut_at: float = 0.0
     unusable: ServerUnusable | None = None
     asks_to_wait: bool = False
+    seen_at: float = field(default_factory=time.monotonic)
+    unchecked: bool = False
+    """Whether it may have been restarted since it was found out what model it has."""
+    told: bool = False
+    """Whether the user has been told that it does not answer."""
     probing: threading.Lock = field(default_factory=threading.Lock)
     structured: str | None = None
     """The way to ask it for JSON that was found to work; "" for none, None before that is known."""
@@ -75,13 +82,15 @@ class Server:
         if self.unusable or now < self.free_at:
             return False
         # After a failure a single request finds out whether it works again.
-        return self.outstanding < (1 if self.failures else int(self.limit))
+        is_new = self.failures or self.unchecked
+        return self.outstanding < (1 if is_new else int(self.limit))
 
 
 class ServerPool:
     """The servers of a session; safe for several threads.
 
-    `warn` gets a message for people.
+    `warn` gets a message for people. `check` raises ServerUnusable if a server that was restarted
+    has another model, and ServerTrouble if it does not answer.
     """
 
     def __init__(
@@ -89,8 +98,10 @@ class ServerPool:
         servers: Sequence[Server],
         patience: Patience,
         warn: Callable[[str], None] = lambda _: None,
+        check: Callable[[Server], None] = lambda _: None,
     ) -> None:
-        self.servers, self.patience, self.warn = tuple(servers), patience, warn
+        self.servers, self.patience = tuple(servers), patience
+        self.warn, self.check = warn, check
         self._changed = threading.Condition()
         self._worked_at = time.monotonic()
         self._trouble: ServerTrouble | None = None
@@ -152,6 +163,7 @@ class ServerPool:
                 server = min(ready, key=lambda each: each.outstanding)
                 lease = Lease(self, server, time.monotonic(), counted=False)
             try:
+                lease.check()
                 with understood(server.client.name):
                     found = work(server)
             except ServerTrouble as trouble:
@@ -191,15 +203,16 @@ class ServerPool:
             return
         if usable and time.monotonic() < patient_until:
             return
-        trouble = self._trouble or next(each.unusable for each in self.servers)
-        assert trouble
-        which = "the server" if len(self.servers) == 1 else f"all {len(self.servers)} servers"
-        told = f"{which} cannot be used any more: {trouble.message}"
-        raise ServersGone(told, hint=trouble.hint)
+        troubles = [each for server in self.servers if (each := server.unusable)]
+        trouble = self._trouble or troubles[0]
+        messages = dict.fromkeys(each.message for each in (*troubles, trouble))
+        which = "the server" if len(self.servers) == 1 else "every server"
+        raise ServersGone(f"{which} has failed: {'; '.join(messages)}", hint=trouble.hint)
 
     def _release(self, lease: Lease, trouble: ServerTrouble | None, *, worked: bool) -> None:
         with self._changed:
             server, now = lease.server, time.monotonic()
+            server.seen_at = now
             if lease.counted:
                 at_limit = server.outstanding >= int(server.limit)
                 server.outstanding -= 1
@@ -213,12 +226,24 @@ class ServerPool:
                 self._trouble = trouble
                 self._note_failure(lease, trouble, now)
             self._changed.notify_all()
+            tell = self._is_news(server)
+        if trouble and tell:
+            later = "not asked any more" if server.unusable else "tried again later"
+            self.warn(f"a server is {later}: {trouble.message}")
+
+    def _is_news(self, server: Server) -> bool:
+        """Whether the user must be told of a server that fails while others work."""
+        if self._closed or server.told or len(self.servers) == 1:
+            return False
+        server.told = bool(server.unusable) or server.failures >= _FAILURES_TOLD
+        return server.told
 
     def _note_failure(self, lease: Lease, trouble: ServerTrouble, now: float) -> None:
         server = lease.server
         if isinstance(trouble, ServerUnusable):
-            server.unusable = trouble
+            server.unusable, server.told = trouble, False
             return
+        server.unchecked |= trouble.may_be_gone
         if trouble.overloaded and now - server.cut_at > _CUT_SECONDS:
             server.limit, server.cut_at = max(1.0, server.limit / 2), now
         if lease.taken_at < server.failed_at:  # it failed together with one that was counted
@@ -238,6 +263,17 @@ class Lease:
     server: Server
     taken_at: float
     counted: bool = True
+
+    def check(self) -> None:
+        """Make sure that a server which may have been gone has the same model.
+
+        A connection that ends while no request is in progress is opened again without a failure.
+        Raises ServerTrouble.
+        """
+        server = self.server
+        if server.unchecked or self.taken_at - server.seen_at > _RESTART_SECONDS:
+            self.pool.check(server)
+            server.unchecked = False
 
     def ended(self) -> None:
         """The server answered."""

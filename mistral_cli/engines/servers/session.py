@@ -124,6 +124,7 @@ class RemoteSession(TimedSession):
             if timeout is not None and deadline is None:
                 deadline = time.monotonic() + timeout
             try:
+                lease.check()
                 yield PrefillProgress(0, total)
                 for event in ask(lease.server, deadline):
                     passed_on |= isinstance(event, TextDelta | ReasoningDelta) and bool(event.text)

@@ -30,12 +30,13 @@ class ServerTrouble(EngineFailed):
     """A server did not answer a request; another server, or the same one later, may.
 
     It is `overloaded` if it answers too many requests already, and has not `received` a request if
-    it could not be reached: neither is a fault of the request. `after` is the number of seconds
-    that the server asks us to wait.
+    it could not be reached: neither is a fault of the request. If it `may_be_gone`, another one may
+    take its place. `after` is the number of seconds that the server asks us to wait.
     """
 
     overloaded = False
     received = True
+    may_be_gone = True
     after: float | None = None
 
 
@@ -74,6 +75,7 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, name: str) -> 
             f"{name} cannot answer now ({status}): {message}", hint="Try again later."
         )
         trouble.overloaded = status in (429, 503, 529)
+        trouble.may_be_gone = status in (502, 503, 504)
         trouble.after = seconds_to_wait(headers.get("retry-after", ""))
         return trouble
     if status in (400, 413, 422) and _CONTEXT.search(message):

@@ -6,10 +6,11 @@ import contextlib
 import random
 import threading
 import time
+from typing import Any
 
 import pytest
 from support.scripted_server import HARMFUL, HARMLESS, NOT_HERE, REFUSED, SLOW, ScriptedServer
-from support.servers import QUICK, answer, asking, connected, opened
+from support.servers import QUICK, answer, asking, connected, opened, quiet_terminal
 
 from mistral_cli.engines.servers.client import Timeouts
 from mistral_cli.errors import (
@@ -138,8 +139,34 @@ def test_all_servers_gone() -> None:
         found = connected(*scripts, patience=0.3)
         session = opened(found)
         request = asking(session, found, TEXT)
-    with session, pytest.raises(ServersGone, match="all 2 servers"):
+    with session, pytest.raises(ServersGone, match=r"every server has failed: .*reached"):
         answer(session, request)
+
+
+def test_each_server_is_named_that_is_of_no_use() -> None:
+    refusing, moved = ScriptedServer(faults=["401"] * 9), ScriptedServer(faults=["redirect"] * 9)
+    with refusing.running(), moved.running():
+        found = connected(refusing, moved)
+        with opened(found) as session, pytest.raises(ServersGone) as gone:
+            answer(session, asking(session, found, TEXT))
+    assert all(str(each.port) in gone.value.message for each in (refusing, moved))
+
+
+@pytest.mark.parametrize("fault", ["401", "cut"])
+def test_the_user_is_told_of_a_server_that_fails_while_another_works(fault: str) -> None:
+    good, bad = ScriptedServer(), ScriptedServer(faults=[fault] * 1000)
+    terminal = quiet_terminal()
+    with good.running(), bad.running():
+        found = connected(good, bad, patience=20, terminal=terminal)
+        with opened(found) as session:
+            deadline = time.monotonic() + 30
+            while "a server is" not in terminal.stderr.getvalue():
+                assert answer(session, asking(session, found, TEXT)) == TEXT
+                assert time.monotonic() < deadline
+            for _ in range(5):
+                assert answer(session, asking(session, found, TEXT)) == TEXT
+    assert terminal.stderr.getvalue().count(f"127.0.0.1:{bad.port}: ") <= 2
+    assert terminal.stderr.getvalue().count("a server is") == 1
 
 
 def test_a_server_that_comes_back() -> None:
@@ -152,6 +179,33 @@ def test_a_server_that_comes_back() -> None:
     with session, contextlib.closing(running):
         timer.start()
         assert answer(session, request) == TEXT
+
+
+@pytest.mark.parametrize(
+    ("changed", "problem"),
+    [
+        ({"facts": {"n_vocab": 999}}, "another model: n_vocab is 356 and 999"),
+        ({"models": ("other",)}, "does not have the model"),
+        ({"context": 512}, "its context has 512 tokens"),
+    ],
+)
+def test_a_server_that_comes_back_with_another_model(
+    changed: dict[str, Any], problem: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """llama-server ignores the name of the model in a request."""
+    monkeypatch.setattr("mistral_cli.engines.servers.balance._RESTART_SECONDS", 0.0)
+    script = ScriptedServer("llama-server")
+    with script.running():
+        found = connected(script, patience=20)
+        session = opened(found)
+        request = asking(session, found, TEXT)
+        assert answer(session, request) == TEXT
+    with session:
+        for name, value in changed.items():
+            setattr(script, name, value)
+        with script.running(), pytest.raises(ServersGone, match=problem):
+            answer(session, request)
+    assert len(script.answered("/v1/completions")) == 1
 
 
 ODD = (
