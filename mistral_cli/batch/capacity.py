@@ -13,7 +13,7 @@ from mistral_cli.engines.parallelism import slots_for
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.chunking import PromptSizer, TokenBudget
 from mistral_cli.generation.planner import RequestPlanner, fix_context, short_budget
-from mistral_cli.generation.prompt_cache.prefixes import common_length
+from mistral_cli.generation.prompt_cache.prefixes import MIN_TOKENS, common_length
 
 if TYPE_CHECKING:
     from mistral_cli.batch.prompts import RowPrompts, WorkItem
@@ -104,7 +104,10 @@ def _budgets(
 def shared_prefix(
     prompts: RowPrompts, planner: RequestPlanner, first: Sequence[WorkItem]
 ) -> tuple[int, ...]:
-    """Return the tokens that the first rows' prompts begin with, and so perhaps all of them."""
+    """Return the tokens that the first rows' prompts begin with, and so perhaps all of them.
+
+    None if they are too few for the prompt cache, unless others may begin in another way.
+    """
     encoded = []
     for item in first[:_COMPARED_ROWS]:
         with contextlib.suppress(MistralCliError):
@@ -113,7 +116,9 @@ def shared_prefix(
                 encoded.append(planner.encode(prompt).token_ids)
     if len(encoded) < 2:
         return ()
-    return encoded[0][: min(common_length(encoded[0], other) for other in encoded[1:])]
+    length = min(common_length(encoded[0], other) for other in encoded[1:])
+    are_alike = prompts.inserts_text and not any(item.row.conversation for item in first)
+    return () if are_alike and length < MIN_TOKENS else encoded[0][:length]
 
 
 def _cannot_count(text: str) -> list[int]:

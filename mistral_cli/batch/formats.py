@@ -127,7 +127,6 @@ class LineFormat(Protocol):
 
 
 class _Check(msgspec.Struct, gc=False):
-    name: str
     ok: bool
 
 
@@ -156,12 +155,16 @@ class NativeFormat:
         """See LineFormat."""
         try:
             line = _native.decode(raw)
-            raw.isascii() or raw.decode()  # msgspec does not check texts that it skips
+            if not raw.isascii():
+                raw.decode()  # msgspec does not check texts that it skips
         except ValueError:
             return None
         if not line.key:
             return None
-        flawed = any(not each.ok for each in line.checks)
+        flawed = False
+        for check in line.checks:
+            if not check.ok:
+                flawed = True
         return LineSummary(line.key, line.id, line.source, line.error is not None, flawed)
 
     def encode(self, record: Record) -> dict[str, Any]:

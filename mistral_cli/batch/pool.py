@@ -45,12 +45,18 @@ class _Stop:
 
 
 @dataclass(frozen=True)
+class _FirstItem:
+    """There is an item in `_ready`, where there was none; no event tells of those behind it."""
+
+
+@dataclass(frozen=True)
 class _NoMoreItems:
     error: BaseException | None = None
 
 
 _Outcome: TypeAlias = "tuple[WorkItem, Record | BaseException]"
-_Event: TypeAlias = "WorkItem | _Outcome | _Stop | _NoMoreItems"
+_Event: TypeAlias = "_Outcome | _Stop | _FirstItem | _NoMoreItems"
+_FIRST_ITEM = _FirstItem()
 
 
 class WorkerPool:
@@ -74,7 +80,8 @@ class WorkerPool:
         self._events = SimpleQueue[_Event]()
         self._todo = SimpleQueue[WorkItem | None]()
         self._ready = deque[WorkItem]()
-        self._places = threading.Semaphore(threads * _AHEAD)
+        self._places = SimpleQueue[int]()  # for so many items there is room
+        self._free = 0
         self._ended = self._closed = False
         self._busy = 0  # items that are being answered, or wait in `_todo`
         self._suspects = list[tuple[WorkItem, EngineDied]]()
@@ -113,7 +120,9 @@ class WorkerPool:
                 return any_answered
             if (outcome := self._next_outcome(tick)) is None:
                 continue
-            self._places.release()
+            self._free += 1
+            if self._free == self._threads:  # the thread that takes items is seldom woken
+                self._make_room()
             item, record = outcome
             if isinstance(record, EngineDied):
                 self._suspects.append((item, record))
@@ -146,6 +155,10 @@ class WorkerPool:
                 warning = f"{death.message}; the row was retried"
                 yield {**record, "warnings": [*record["warnings"], warning]}
 
+    def _make_room(self) -> None:
+        self._places.put(self._free)
+        self._free = 0
+
     def _dispatch(self, most: int) -> None:
         """Hand items to the threads, with some in reserve."""
         while self._ready and self._busy < most:
@@ -165,8 +178,8 @@ class WorkerPool:
         except Empty:
             return None
         match event:
-            case WorkItem():
-                self._ready.append(event)
+            case _FirstItem():
+                pass
             case _Stop(number):
                 request_stop(number)
             case _NoMoreItems(error):
@@ -182,13 +195,17 @@ class WorkerPool:
 
     def _take(self, items: Iterable[WorkItem]) -> None:
         """Take items while there is room for them, in a thread of its own."""
-        error = None
+        error, room = None, self._threads * _AHEAD
         try:
             for item in items:
-                self._places.acquire()
+                if not room:
+                    room = self._places.get()
                 if self._closed:
                     return
-                self._events.put(item)
+                room -= 1
+                self._ready.append(item)
+                if len(self._ready) == 1:
+                    self._events.put(_FIRST_ITEM)
         except BaseException as raised:
             error = raised
         self._events.put(_NoMoreItems(error))
@@ -205,7 +222,7 @@ class WorkerPool:
     def _close(self) -> None:
         """End the threads, those that are answering an item as soon as they have."""
         self._closed = True
-        self._places.release()
+        self._places.put(1)
         drain(self._todo)
         for _ in range(self._threads):
             self._todo.put(None)

@@ -80,15 +80,18 @@ def read_result_lines(
     damaged, end, any_results = list[DamagedLine](), 0, False
     quick = line_format.summary
     for number, (raw, is_last) in enumerate(_with_lookahead(file), start=1):
-        summary = None if is_last else quick(raw)
-        if summary is None:
-            record = None if (line := parse_line(raw)) is None else line_format.decode(line)
-            if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
-                break
-            summary = None if record is None else LineSummary.of(record)
-        if summary is not None:
+        if not is_last and (summary := quick(raw)) is not None:  # a million times
             any_results = True
-            add(summary, end, len(raw))
+            size = len(raw)
+            add(summary, end, size)
+            end += size
+            continue
+        record = None if (line := parse_line(raw)) is None else line_format.decode(line)
+        if is_last and _is_incomplete(raw, line_format, only_line=number == 1):
+            break
+        if record is not None:
+            any_results = True
+            add(LineSummary.of(record), end, len(raw))
         else:
             damaged.append(DamagedLine(number, raw))
             if not any_results and len(damaged) == _LINES_TO_RECOGNIZE:

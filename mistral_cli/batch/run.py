@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
@@ -54,6 +55,7 @@ class NoRows(UsageError):
     """The inputs have no rows, or none of the shard."""
 
 
+_TICK_SECONDS = 0.02  # between two looks at what is due
 _COLLECTED_OBJECTS = 50_000  # a window of rows has a tenth of it
 
 
@@ -220,6 +222,7 @@ class BatchRun:
     _shown: list[Record] = field(default_factory=list)  # for a report about stdout
     _orphans: int = 0
     _pruned: bool = False
+    _tick_at: float = 0.0
 
     def estimate(self) -> BatchEstimate:
         """What a run would process, and how long it may take."""
@@ -360,6 +363,9 @@ class BatchRun:
             yield pool
 
     def _tick(self) -> None:
+        if (now := time.monotonic()) < self._tick_at:
+            return
+        self._tick_at = now + _TICK_SECONDS
         if self.sink.is_flush_due:
             self._flush()
         self._update_status()

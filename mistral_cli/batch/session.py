@@ -69,7 +69,8 @@ class BatchSession:
         finally:
             with self._changed:
                 self._users -= 1
-                self._changed.notify_all()
+                if self._is_growing:
+                    self._changed.notify_all()
 
     @property
     def current(self) -> ActiveSession:

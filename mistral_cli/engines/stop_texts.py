@@ -24,7 +24,13 @@ def until_stop(
     Text that may be the beginning of a stop text is held back until more text decides it. The
     cut is where the earliest stop text begins, however the text is split.
     """
-    stop = [text for text in stop if text]
+    texts = [text for text in stop if text]
+    return _until(events, texts) if texts else events
+
+
+def _until(
+    events: Generator[Event, None, None], stop: Sequence[str]
+) -> Generator[Event, None, None]:
     held, count, thought = _HeldText(), 0, 0
     with closing(events):
         for event in events:

@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,10 @@ if TYPE_CHECKING:
     from mistral_cli.engines.protocol import Session
     from mistral_cli.engines.types import PrefillProgress, Request, ScoreRequest, Scores
     from mistral_cli.generation.planner import PreparedRequest, RequestPlanner
+    from mistral_cli.models.gguf.plain_text import Tokenize
     from mistral_cli.system.reporter import Reporter
+
+_REMEMBERED_TEXTS, _LONGEST_REMEMBERED = 64, 4000
 
 OnText = Callable[[str], None]
 Ask = Callable[["Request", Sequence[str], OnText], Answer]
@@ -120,11 +124,24 @@ def open_planned(
         if session.gpu_layers != planner.load.gpu_layers:  # fewer fit than planned
             planner = planner.with_load(gpu_layers=session.gpu_layers)
             cache = _prompt_cache(planner, reporter)
-        planner = replace(planner, tokenize=session.tokenize)
+        planner = replace(planner, tokenize=_remembering(session.tokenize))
         try:
             yield ActiveSession(planner, session, cache, seconds)
         finally:  # after Ctrl-C too, since a prefill may have taken minutes
             cache.save()
+
+
+def _remembering(tokenize: Tokenize) -> Tokenize:
+    """`tokenize` that remembers short texts: a part of each prompt may be the same in all.
+
+    It is asked in another process, which takes 0.1 ms.
+    """
+    remembered = lru_cache(_REMEMBERED_TEXTS)(lambda text: tuple(tokenize(text)))
+
+    def tokens(text: str) -> list[int]:
+        return list(remembered(text)) if len(text) <= _LONGEST_REMEMBERED else tokenize(text)
+
+    return tokens
 
 
 def _open(planner: RequestPlanner, reporter: Reporter, process: EngineProcess | None) -> Session:

@@ -13,10 +13,11 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import secrets
 import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -114,6 +115,9 @@ class Template:
         import jinja2
 
         try:
+            others = tuple((name, value) for name, value in values.items() if name != "text")
+            if all(isinstance(value, str) for _, value in others) and _inserts_text(source):
+                return str(values["text"]).join(_around_text(source, others))
             return str(_compiled(source).render(values))
         except jinja2.UndefinedError as error:
             raise UsageError(
@@ -266,6 +270,13 @@ def _uses_text(node: Any) -> bool:
     from jinja2 import nodes
 
     return any(each.name == "text" for each in node.find_all(nodes.Name))
+
+
+@lru_cache
+def _around_text(source: str, others: tuple[tuple[str, str], ...]) -> tuple[str, ...]:
+    """The prompt, split where the text goes: the same for each row of a batch."""
+    marker = secrets.token_hex(16)
+    return tuple(_compiled(source).render({**dict(others), "text": marker}).split(marker))
 
 
 @cache

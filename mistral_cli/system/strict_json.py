@@ -10,9 +10,11 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import fields
 from decimal import Decimal
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
+    import msgspec
     from _typeshed import DataclassInstance
 
 Value = TypeVar("Value", bound="DataclassInstance")
@@ -35,28 +37,30 @@ def loads(text: str) -> Any:
 def flat_object(text: str) -> dict[str, Any] | None:
     """Parse an object of strings, numbers, truth values and nulls; None for any other text.
 
-    What it returns, `loads` returns too, in five times the time: for a line of a million.
+    What it returns, `loads` returns too, in ten times the time: for a line of a million.
     """
-    if "\\\\" in text or "\\ud" in text or "\\uD" in text:  # unsure quotes, surrogates
-        return None
-    try:
-        value, end = _scan(text, 0)
-    except (StopIteration, ValueError, RecursionError):
-        return None
-    if type(value) is not dict or (end < len(text) and text[end:].strip(" \t\r\n")):
-        return None
-    quotes = 2 * len(value)
-    for each in value.values():
-        kind = type(each)
-        if kind is str:
-            quotes += 2
-        elif kind is dict or kind is list or (kind is float and not math.isfinite(each)):
+    quoted = 0
+    if "\\" in text:
+        if "\\\\" in text or "\\ud" in text or "\\uD" in text:  # unsure quotes, surrogates
             return None
+        quoted = text.count('\\"')
+    try:
+        value = _flat_decoder().decode(text)
+    except ValueError:
+        return None
+    strings = len(value)
+    for each in value.values():
+        if type(each) is str:
+            strings += 1
     # With a key that occurs twice, the text has more quotes than its keys and values need.
-    return value if text.count('"') - text.count('\\"') == quotes else None
+    return value if text.count('"') - quoted == 2 * strings else None
 
 
-_scan = json.scanner.make_scanner(json.JSONDecoder())  # type: ignore[attr-defined]
+@cache
+def _flat_decoder() -> msgspec.json.Decoder[dict[str, Any]]:
+    import msgspec
+
+    return msgspec.json.Decoder(dict[str, str | int | float | bool | None])
 
 
 def loads_exactly(text: str) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.templates import (
@@ -327,6 +328,22 @@ def test_data_arrives_unchanged(text: str, instruction: str, value: str) -> None
 @given(text=DATA)
 def test_only_the_outermost_newlines_of_a_prompt_are_dropped(text: str) -> None:
     assert user_text(find_template("generate").fill(text)) == text.strip("\n")
+
+
+@given(
+    st.lists(st.text(max_size=20), min_size=2, max_size=3), st.text(max_size=5),
+    st.sampled_from(["{{ text }}", "{% if instruction %}{{ text }}{% endif %}|{{ text }}",
+                     "{{ text }}\n{{ instruction }}", "{{ text | upper }}", "x{{ text }}\n\n"]),
+)  # fmt: skip
+def test_each_row_has_the_prompt_that_jinja_renders(
+    texts: list[str], instruction: str, source: str
+) -> None:
+    jinja = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+    template = Template(Path("a.txt"), source)
+    for each in texts:
+        expected = jinja.from_string(source).render(text=each, instruction=instruction)
+        (message,) = template.fill(each, instruction)
+        assert message.content == expected.strip("\n")
 
 
 def test_the_users_values_override_the_commands_and_those_the_headers() -> None:

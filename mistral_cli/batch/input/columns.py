@@ -77,6 +77,13 @@ class Columns:
                     "header, add --no-header: its columns are 1, 2, 3 and so on.",
                 )
 
+    def plain(self, values: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return the id and the text where both are strings, as `id_of` and `text_of` do."""
+        row_id, text = values.get(self.id or _ID), values.get(self.text)
+        if row_id and isinstance(row_id, str) and isinstance(text, str):
+            return row_id, text
+        return None
+
     def id_of(self, values: Mapping[str, Any], where: str) -> str:
         """Return the id, or `where` the row stands if it has none and `id` names no column."""
         value = values.get(self.id or _ID)

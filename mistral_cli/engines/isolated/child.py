@@ -12,6 +12,7 @@ import queue
 import sys
 import threading
 import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,71 +27,108 @@ from mistral_cli.engines.isolated.messages import (
     Reply,
     StreamEnded,
     StreamStarted,
+    WholeStream,
 )
 from mistral_cli.engines.loader import open_engine
-from mistral_cli.engines.types import ScoreRequest
+from mistral_cli.engines.types import (
+    Event,
+    Finish,
+    PrefillProgress,
+    Request,
+    ScoreRequest,
+    TextDelta,
+)
 from mistral_cli.models.gguf import read_gguf
 
 if TYPE_CHECKING:
-    from mistral_cli.engines.protocol import Session
-    from mistral_cli.engines.types import Request
+    from collections.abc import Callable, Iterable
 
+    from mistral_cli.engines.protocol import Session
+
+
+_SHORT_TEXT = 10_000
+"""Characters that are tokenized in a millisecond or two, for which no thread is woken."""
 
 _GATHER_SECONDS = 0.001
 """Each message wakes threads of the other process, so replies wait for those of other slots."""
 
 
 class _Server:
-    """Serves the calls of one connection, each in a thread of its own."""
+    """Serves the calls of one connection, each stream in one of as many threads as slots.
+
+    One stream too many would end the oldest.
+    """
 
     def __init__(self, session: Session, parallel: int, connection: Connection[Any, Any]) -> None:
         self._session, self._parallel = session, parallel
         self._connection = connection
-        # One stream too many would end the oldest.
-        self._slots = threading.Semaphore(parallel)
-        self._cancelled: dict[int, threading.Event] = {}
-        self._replies: queue.SimpleQueue[tuple[int, Reply]] = queue.SimpleQueue()
+        self._streams = queue.SimpleQueue[Call]()
+        self._texts = queue.SimpleQueue[Call]()
+        self._open, self._cancelled = set[int](), set[int]()
+        self._replies = queue.SimpleQueue[tuple[int, Reply, bool]]()
 
     def serve(self) -> NoReturn:
         """Serve until the other side closes the pipe."""
-        threading.Thread(target=self._send, daemon=True).start()
+        works = [self._send, self._tokenize_long, *[self._answer_streams] * self._parallel]
+        for work in works:
+            threading.Thread(target=work, daemon=True).start()
         while True:
             message = _receive(self._connection)
             if isinstance(message, Cancel):
-                if cancelled := self._cancelled.get(message.number):
-                    cancelled.set()
+                if message.number in self._open:
+                    self._cancelled.add(message.number)
+            elif not isinstance(message.argument, str):
+                self._open.add(message.number)
+                self._streams.put(message)
+            elif len(message.argument) > _SHORT_TEXT:
+                self._texts.put(message)
             else:
-                cancelled = self._cancelled[message.number] = threading.Event()
-                threading.Thread(target=self._call, args=(message, cancelled), daemon=True).start()
+                self._tokenize(message)
 
-    def _call(self, call: Call, cancelled: threading.Event) -> None:
-        number = call.number
+    def _tokenize_long(self) -> None:
+        while True:
+            self._tokenize(self._texts.get())
+
+    def _tokenize(self, call: Call) -> None:
+        assert isinstance(call.argument, str)
         try:
-            if isinstance(call.argument, str):
-                self._replies.put((number, self._session.tokenize(call.argument)))
-            else:
-                self._stream(number, call.argument, cancelled)
+            reply: Reply = self._session.tokenize(call.argument)
         except Exception as error:
-            self._replies.put((number, RemoteError.of(error)))
-        del self._cancelled[number]
-        self._replies.put((number, StreamEnded()))
+            reply = RemoteError.of(error)
+        self._replies.put((call.number, reply, True))
 
-    def _stream(
-        self, number: int, request: Request | ScoreRequest, cancelled: threading.Event
-    ) -> None:
-        with self._slots:
-            if cancelled.is_set():
-                return
-            self._replies.put((number, StreamStarted()))
-            if isinstance(request, ScoreRequest):
-                events = self._session.score(request)
-            else:
-                events = self._session.stream(request)
-            with contextlib.closing(events):
-                for event in events:
-                    if cancelled.is_set():
-                        return
-                    self._replies.put((number, event))
+    def _answer_streams(self) -> None:
+        while True:
+            call = self._streams.get()
+            number, last = call.number, None
+            try:
+                last = self._stream(call)
+            except Exception as error:
+                self._replies.put((number, RemoteError.of(error), False))
+            self._open.discard(number)
+            self._cancelled.discard(number)
+            self._replies.put((number, last or StreamEnded(), True))
+
+    def _stream(self, call: Call) -> WholeStream | None:
+        """Reply with the events of a stream; return them if they are sent at once."""
+        number, request = call.number, call.argument
+        assert isinstance(request, Request | ScoreRequest)
+        if number in self._cancelled:
+            return None
+        if call.announced:
+            self._replies.put((number, StreamStarted(), False))
+        if isinstance(request, ScoreRequest):
+            events = self._session.score(request)
+        else:
+            events = self._session.stream(request)
+        with contextlib.closing(events):
+            if isinstance(request, Request) and not request.stream:
+                return _whole(events, lambda: number in self._cancelled)
+            for event in events:
+                if number in self._cancelled:
+                    return None
+                self._replies.put((number, event, False))
+        return None
 
     def _send(self) -> None:
         while True:
@@ -104,6 +142,30 @@ class _Server:
                 self._connection.send(batch)
             except OSError:
                 os._exit(0)
+
+
+def _whole(events: Iterable[Event], is_cancelled: Callable[[], bool]) -> WholeStream | None:
+    """Gather the events of a stream, the last one with its times; None if it is cancelled."""
+    started = time.perf_counter()
+    first: float | None = None
+    others, deltas = list[Event](), list[TextDelta]()
+    for event in events:
+        if is_cancelled():
+            return None
+        if isinstance(event, TextDelta):
+            first = first or time.perf_counter()
+            deltas.append(event)
+        elif isinstance(event, PrefillProgress):
+            others = [event]
+        elif isinstance(event, Finish):
+            text = "".join(delta.text for delta in deltas)
+            logprobs = tuple(each for delta in deltas for each in delta.logprobs)
+            others.append(TextDelta(text, logprobs, sum(delta.tokens for delta in deltas)))
+            ended = time.perf_counter()
+            first = first or ended
+            seconds = event.seconds or (first - started, ended - first)
+            others.append(replace(event, seconds=seconds))
+    return WholeStream(tuple(others))
 
 
 def _receive(connection: Connection[Any, Any]) -> Any:

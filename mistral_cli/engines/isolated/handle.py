@@ -25,7 +25,6 @@ from mistral_cli.engines.isolated.messages import (
     OpenModel,
     RemoteError,
     Reply,
-    StreamEnded,
 )
 from mistral_cli.engines.load_failure import load_crash
 from mistral_cli.errors import EngineDied, EngineFailed, LimitReached, first_line
@@ -89,9 +88,12 @@ class EngineProcess:
         return self._process.pid
 
     def call(
-        self, argument: Request | ScoreRequest | str
+        self, argument: Request | ScoreRequest | str, *, announced: bool = True
     ) -> tuple[int, queue.SimpleQueue[Reply | None]]:
-        """The number of the call, and the queue of its replies; None there: the process died."""
+        """The number of the call, and the queue of its replies; None there: the process died.
+
+        `announced` as in Call.
+        """
         answers: queue.SimpleQueue[Reply | None] = queue.SimpleQueue()
         with self._lock:
             number = next(self._numbers)
@@ -99,7 +101,7 @@ class EngineProcess:
                 self._replies[number] = answers
             else:
                 answers.put(None)
-        self._send(Call(number, argument))
+        self._send(Call(number, argument, announced))
         return number, answers
 
     def cancel(self, number: int) -> None:
@@ -194,8 +196,8 @@ class EngineProcess:
         try:
             while True:
                 if waiter.poll(1000 * _CHECK_SECONDS):
-                    for number, answer in self._connection.recv():
-                        self._hand_out(number, answer)
+                    for number, answer, is_last in self._connection.recv():
+                        self._hand_out(number, answer, is_last=is_last)
                 self._kill_if_stuck()
         except (EOFError, OSError):
             pass
@@ -208,10 +210,10 @@ class EngineProcess:
         for answers in waiting.values():
             answers.put(None)
 
-    def _hand_out(self, number: int, answer: Reply) -> None:
+    def _hand_out(self, number: int, answer: Reply, *, is_last: bool) -> None:
         with self._lock:
             answers = self._replies[number]
-            if isinstance(answer, StreamEnded):
+            if is_last:
                 del self._replies[number]
                 self._leaving.pop(number, None)
         answers.put(answer)

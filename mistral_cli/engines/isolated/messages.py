@@ -26,10 +26,14 @@ class OpenModel:
 
 @dataclass(frozen=True)
 class Call:
-    """To the engine: generate for a Request, score for a ScoreRequest, or tokenize a text."""
+    """To the engine: generate for a Request, score for a ScoreRequest, or tokenize a text.
+
+    `announced` asks for a StreamStarted, which a time limit needs.
+    """
 
     number: int
     argument: Request | ScoreRequest | str
+    announced: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,8 +65,19 @@ class StreamStarted:
 
 
 @dataclass(frozen=True)
+class WholeStream:
+    """From the engine: all events of a Request without `stream`.
+
+    The text is in one of them. Each message wakes a thread, which takes as long as all else about
+    a short answer.
+    """
+
+    events: tuple[Event, ...]
+
+
+@dataclass(frozen=True)
 class StreamEnded:
-    """From the engine, as the last reply to any call, even one that failed or was cancelled."""
+    """From the engine, as the last reply to a stream, even one that was cancelled."""
 
 
 @dataclass(frozen=True)
@@ -92,5 +107,8 @@ class RemoteError:
         return error
 
 
-Reply = Event | list[int] | RemoteError | StreamStarted | StreamEnded
-"""Part of the reply to one Call; what has queued up is sent as one list of (number, Reply)."""
+Reply = Event | list[int] | RemoteError | StreamStarted | WholeStream | StreamEnded
+"""Part of the reply to one Call.
+
+What has queued up is sent as one list of (number, Reply, whether it is the last one to that Call).
+"""

@@ -16,6 +16,7 @@ from mistral_cli.engines.isolated.messages import (
     Reply,
     StreamEnded,
     StreamStarted,
+    WholeStream,
 )
 from mistral_cli.engines.isolated.watches import GrowthWatch, ThreadsWatch
 from mistral_cli.engines.protocol import LoadOptions, TimedSession
@@ -168,7 +169,9 @@ class IsolatedSession(TimedSession):
         self, process: EngineProcess, request: Request | ScoreRequest, timeout: float | None
     ) -> Generator[Event, None, None]:
         deadline = None
-        number, answers = process.call(request)
+        whole = isinstance(request, Request) and not request.stream
+        announced = timeout is not None or not whole
+        number, answers = process.call(request, announced=announced)
         finished = False
         try:
             while not finished:
@@ -181,6 +184,10 @@ class IsolatedSession(TimedSession):
                     deadline = None if timeout is None else time.monotonic() + timeout
                     answer = PrefillProgress(0, len(request.prompt_token_ids))
                 if isinstance(answer, StreamEnded):  # without a Finish where the engine was closed
+                    return
+                if isinstance(answer, WholeStream):
+                    finished = True
+                    yield from answer.events
                     return
                 assert not isinstance(answer, list)
                 finished = isinstance(answer, Finish | Scores)
@@ -255,7 +262,7 @@ def _next(answers: queue.SimpleQueue[Reply | None], deadline: float | None) -> R
 
 def _checked(
     answer: Reply | None, process: EngineProcess
-) -> Event | list[int] | StreamStarted | StreamEnded:
+) -> Event | list[int] | StreamStarted | WholeStream | StreamEnded:
     if answer is None:
         raise process.died()
     if isinstance(answer, RemoteError):

@@ -46,6 +46,8 @@ class CheckedAnswer:
     @property
     def total(self) -> Answer:
         """The answer with the cost of all attempts."""
+        if self.attempts == (self.answer,) and self.answer.stop_text is None:
+            return self.answer
         whole = joined(self.attempts, self.answer.text)
         return replace(whole, finish_reason=self.answer.finish_reason, attempts=len(self.attempts))
 

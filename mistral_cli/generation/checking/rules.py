@@ -135,7 +135,10 @@ class AnswerRules:
 
 def counted_attempts(checks: Iterable[Check], attempts: int) -> tuple[Check, ...]:
     """The `checks`, made of the last of so many attempts."""
-    return tuple(replace(check, attempts=attempts) for check in checks)
+    return tuple(
+        check if check.attempts == attempts else replace(check, attempts=attempts)
+        for check in checks
+    )
 
 
 RulesOf = Callable[["PreparedRequest"], AnswerRules]

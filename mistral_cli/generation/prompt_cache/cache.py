@@ -95,6 +95,8 @@ class PromptCache:
 
     def prepared(self, request: AnyRequest) -> AnyRequest:
         """`request` with the files that the engine restores its prefixes from or saves them to."""
+        if not request.prefixes:
+            return request
         with self._lock:
             self._open()
             if self._store is None:

@@ -102,6 +102,35 @@ def test_events_are_the_same_as_in_this_process(opened: Open, mistral: Path, nam
             assert rest == list(here.stream(each))
 
 
+@pytest.mark.parametrize("timeout", [None, 60.0])
+def test_an_answer_that_does_not_stream_comes_at_once(
+    opened: Open, script: Script, timeout: float | None
+) -> None:
+    script(pieces=["one ", "two ", "three"], delay=0.02)
+    engine = opened("fake")
+    whole = replace(request(engine, "a text"), stream=False)
+    events = list(engine.stream(whole, timeout))
+    *progress, delta, finish = events
+    assert all(isinstance(event, PrefillProgress) for event in progress)
+    assert delta == TextDelta("one two three", tokens=3)
+    assert isinstance(finish, Finish)
+    assert finish.completion_tokens == 3
+    assert finish.seconds is not None
+    prompt, generation = finish.seconds
+    assert prompt > 0.03  # two delays come before the first piece is waited for
+    assert generation > 0.03
+
+
+def test_an_answer_that_does_not_stream_can_be_left(opened: Open, script: Script) -> None:
+    script(pieces=["one ", "two "], delay=0.2)
+    engine = opened("fake")
+    whole = replace(request(engine, "a text"), stream=False)
+    with pytest.raises(TimedOut):
+        list(engine.stream(whole, 0.1))
+    script(pieces=["later"])
+    assert text(list(engine.stream(whole, 60.0))) == "one two "  # the same process, free again
+
+
 def test_many_streams_at_once_stay_apart(opened: Open, script: Script) -> None:
     script(echo=True, delay=0.01)
     engine = opened("fake", parallel=8)
