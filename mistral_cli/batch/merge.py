@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,10 +17,12 @@ from mistral_cli.batch.results import open_results
 from mistral_cli.batch.run_report import RunState
 from mistral_cli.batch.sinks.file import write_error
 from mistral_cli.batch.sinks.open import lines_file
+from mistral_cli.batch.sinks.table import is_table
 from mistral_cli.errors import MistralCliError, RowsFailed, UsageError
 from mistral_cli.system.files import atomic_writer, refuse_to_overwrite, temporary_beside
 from mistral_cli.system.options import option
 from mistral_cli.system.stdout import write
+from mistral_cli.texts.compressed import SUFFIXES as COMPRESSED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -81,6 +83,8 @@ def merge_results(names: Sequence[str], options: MergeOptions, terminal: Termina
     Raises ResultsIncomplete if a row occurs in two files or is missing from all, before anything
     is written, and RowsFailed at the end if there are failed rows.
     """
+    if str(options.output) == "-":
+        options = replace(options, output=None)
     _check_output(names, options)
     with ExitStack() as stack:
         files = [stack.enter_context(open_results(name)) for name in names]
@@ -113,7 +117,8 @@ def merge_results(names: Sequence[str], options: MergeOptions, terminal: Termina
         raise RowsFailed(
             f"merged: {tally}", hint="Run the batch of that file again with --retry-failed."
         )
-    terminal.note(f"merged {len(files)} files: {tally}")
+    count = "1 file" if len(files) == 1 else f"{len(files)} files"
+    terminal.note(f"merged {count}: {tally}")
 
 
 def _check_output(names: Sequence[str], options: MergeOptions) -> None:
@@ -121,6 +126,11 @@ def _check_output(names: Sequence[str], options: MergeOptions) -> None:
         check_report(options.report, options.output)
     if not options.output:
         return
+    if is_table(options.output) or options.output.suffix.lower() in COMPRESSED:
+        raise UsageError(
+            f"merged results are JSON Lines, which {options.output} should not be by its name",
+            hint="Name a .jsonl file with -o.",
+        )
     refuse_to_overwrite([lines_file(Path(name)) for name in names], "-o", options.output)
     if options.output.exists() and not options.force:
         raise UsageError(
@@ -138,7 +148,7 @@ def _opened(path: Path | None, terminal: Terminal) -> Iterator[Callable[[bytes],
         with atomic_writer(path.resolve(), temporary_beside(path.resolve())) as output:
             yield output.write
     except OSError as error:
-        raise write_error(path, error) from error
+        raise write_error(path, error, continues=False) from error
 
 
 class MergedLines:

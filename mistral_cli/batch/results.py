@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
     from mistral_cli.batch.formats import LineFormat, Record
 
+_HINT = "Name results of a batch."
+
 
 @dataclass(frozen=True)
 class ResultsFile:
@@ -73,10 +75,14 @@ def open_results(name: str) -> Iterator[ResultsFile]:
     try:
         stream = path.open("rb")
     except OSError as error:
-        raise UsageError(
-            f"{name} cannot be read: {error.strerror}", hint="Name results of a batch."
-        ) from error
+        problem = f"cannot be read: {error.strerror}"
+        if path != Path(name) and Path(name).exists():  # a folder or table with other contents
+            problem = "has no results of a batch"
+        raise UsageError(f"{name} {problem}", hint=_HINT) from error
     with stream:
         line_format, columns = format_of(stream), LineColumns()
-        read_result_lines(stream, line_format, name, columns.add)
+        try:
+            read_result_lines(stream, line_format, name, columns.add)
+        except UsageError as error:
+            raise UsageError(error.message, hint=_HINT) from error
         yield ResultsFile(name, stream, line_format, columns, run)

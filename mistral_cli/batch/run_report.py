@@ -11,7 +11,7 @@ import json
 import os
 import socket
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
@@ -21,6 +21,16 @@ from mistral_cli.system.files import atomic_writer
 _VERSION = 1
 _REFRESH_SECONDS = 2.0
 _SILENT_SECONDS = 60.0  # a run on another machine that has reported nothing for so long has ended
+
+_KINDS = {
+    "str": (str,),
+    "str | None": (str, type(None)),
+    "int": (int,),
+    "int | None": (int, type(None)),
+    "float": (int, float),
+    "float | None": (int, float, type(None)),
+}
+"""What a field of the file may be, by the annotation of its attribute."""
 
 
 class RunState(StrEnum):
@@ -83,6 +93,9 @@ class RunReport:
             content = json.loads(report_path(results).read_bytes())
             if not isinstance(content, dict) or content.pop("version") != _VERSION:
                 return None
+            for each in fields(cls):
+                if not isinstance(content.get(each.name), _KINDS[str(each.type)]):
+                    return None
             return cls(**content)
         except (OSError, ValueError, TypeError, KeyError):
             return None

@@ -96,6 +96,21 @@ def test_an_output_is_replaced_only_by_force_and_never_an_input(
     result = run("batch", "merge", "other.jsonl")
     assert result.status == 2
     assert "is not a batch result" in result.stderr
+    assert "-o" not in result.stderr
+
+
+@pytest.mark.parametrize("name", ["all.csv", "all.parquet", "all.jsonl.gz"])
+def test_a_file_has_no_other_format_than_its_name_says(
+    shards: list[str], here: Path, run: Any, name: str
+) -> None:
+    result = run("batch", "merge", *shards, "-o", name)
+    assert (result.status, (here / name).exists()) == (2, False)
+    assert "Name a .jsonl file" in result.stderr
+
+
+def test_a_dash_is_stdout(shards: list[str], here: Path, run: Any) -> None:
+    assert len(lines_of(run("batch", "merge", *shards, "-o", "-").stdout)) == 24
+    assert not (here / "-").exists()
 
 
 def test_a_shard_without_rows_is_complete(batch: Batch, here: Path, run: Any) -> None:

@@ -101,6 +101,28 @@ def test_a_report_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     file.end(0, None)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"version": 1}',
+        '{"version": 1, "command": "a", "model": "b", "engine": "c", "started_at": "d"}',
+        '{"version": 1, "command": "a", "model": "b", "engine": "c", "rows": []}',
+    ],
+)
+def test_a_report_that_makes_no_sense_is_none(tmp_path: Path, content: str) -> None:
+    results = tmp_path / "out.jsonl"
+    report_path(results).write_text(content)
+    assert RunReport.read(results) is None
+
+
+def test_folders_without_results(here: Path, run: Any) -> None:
+    result = run("batch", "status", here)
+    assert result.status == 2
+    assert f"{here} has no results of a batch" in result.stderr
+
+
 @pytest.mark.parametrize("gone", ["results", "report"])
 def test_merge_needs_every_shard_to_be_complete(
     batch: Batch, here: Path, run: Any, gone: str

@@ -345,12 +345,15 @@ class _Added(NamedTuple):
     raw: bytes
 
 
-def write_error(path: Path, error: OSError) -> ResultsNotWritten:
-    """Return the error for a file that cannot be written."""
+def write_error(path: Path, error: OSError, *, continues: bool = True) -> ResultsNotWritten:
+    """Return the error for a file that cannot be written.
+
+    `continues` says whether the same command does not start over.
+    """
+    hint = "Free disk space or fix the permissions, then run the same command again"
     return ResultsNotWritten(
         f"cannot write {path}: {error.strerror or error}",
-        hint="Free disk space or fix the permissions, then run the same command again: it "
-        "continues where it stopped.",
+        hint=f"{hint}: it continues where it stopped." if continues else f"{hint}.",
     )
 
 
