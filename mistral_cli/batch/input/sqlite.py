@@ -27,6 +27,11 @@ _READS = {
     sqlite3.SQLITE_FUNCTION,
     sqlite3.SQLITE_RECURSIVE,
 }
+# What json_each and full-text search (FTS5) ask for when they are opened; nothing is written.
+_TABLE_OPENINGS = {
+    (sqlite3.SQLITE_UPDATE, "sqlite_master"),
+    (sqlite3.SQLITE_PRAGMA, "data_version"),
+}
 
 
 def open_query(path: Path, query: str) -> TypedTable:
@@ -48,7 +53,9 @@ def open_query(path: Path, query: str) -> TypedTable:
             count = _copy(cursor, copy)
     except (sqlite3.Error, sqlite3.Warning) as error:
         copy.close()
-        raise UsageError(f"--from-sql on {name}: {error}", hint=_HINT) from error
+        is_locked = getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_BUSY
+        hint = "Try again when no other program writes to it." if is_locked else _HINT
+        raise UsageError(f"--from-sql on {name}: {error}", hint=hint) from error
     except BaseException:
         copy.close()
         raise
@@ -64,10 +71,15 @@ def _open(path: Path, name: str) -> sqlite3.Connection:
     address = f"file:{quote(str(path.absolute()))}?mode=ro"
     database = sqlite3.connect(address, uri=True)
     # Of a query in a script, more than the access mode must be safe: ATTACH would open other files.
-    database.set_authorizer(
-        lambda action, *_: sqlite3.SQLITE_OK if action in _READS else sqlite3.SQLITE_DENY
-    )
+    database.set_authorizer(_authorize)
     return database
+
+
+def _authorize(action: int, target: str | None, *_: str | None) -> int:
+    """Allow what reads; see sqlite3_set_authorizer."""
+    if action in _READS or (action, target) in _TABLE_OPENINGS:
+        return sqlite3.SQLITE_OK
+    return sqlite3.SQLITE_DENY
 
 
 def _copy(cursor: sqlite3.Cursor, copy: IO[bytes]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,15 @@ def test_every_input_is_a_database() -> None:
     ]
 
 
+def test_json_and_full_text_search() -> None:
+    with closing(sqlite3.connect("a.db")) as connection, connection:
+        connection.execute("create virtual table found using fts5(text)")
+        connection.execute("insert into found values ('one word'), ('two words')")
+    query = "select value as text from json_each('[\"a\", \"b\"]')"
+    assert [row.text for row in rows(query)] == ["a", "b"]
+    assert [row.text for row in rows("select text from found('word')")] == ["one word"]
+
+
 @pytest.mark.parametrize(
     ("query", "message"),
     [
@@ -57,6 +67,7 @@ def test_every_input_is_a_database() -> None:
         ("with m as (select 1) delete from mail", "--from-sql on a.db: not authorized"),
         ("attach 'other.db' as o", "--from-sql on a.db: not authorized"),
         ("pragma user_version = 3", "--from-sql on a.db: not authorized"),
+        ("update sqlite_master set sql = ''", "--from-sql on a.db: table sqlite_master may not be"),
         ("select 1; select 2", "--from-sql on a.db: You can only execute one statement at a time"),
         ("select body from male", "--from-sql on a.db: no such table: male"),
         ("selec", '--from-sql on a.db: near "selec": syntax error'),
@@ -92,3 +103,12 @@ def test_another_program_may_write_meanwhile(mode: str) -> None:
         with writer:
             writer.execute("update mail set id = id + 10")
         assert [row.text for row in iterator] == ["8", "9"]  # as they were when the batch began
+
+
+def test_a_locked_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(sqlite3.connect("a.db", isolation_level=None)) as writer:
+        writer.execute("begin exclusive")
+        monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0))
+        with pytest.raises(UsageError, match="database is locked") as caught:
+            rows("select id as text from mail")
+    assert "no other program" in str(caught.value.hint)
