@@ -186,7 +186,7 @@ def _row_source(
         rows = filter(Shard.parse(options.shard).has, rows)
     return RowSource(
         rows,
-        is_ready=inputs.is_ready,
+        is_ready=inputs.is_ready if inputs.is_live else None,
         is_endless=reads_stdin(names),
         are_all=not (reads_stdin(names) or options.shard),
         unread=lambda: inputs.unread,

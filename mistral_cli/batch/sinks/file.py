@@ -122,12 +122,13 @@ class FileSink:
             newest = index.newest_of_ids([item.row.id for item in items])
         status_of = {flags: RowStatus.of(flags, options) for flags in (None, *range(4))}
         found = [status_of[flags] for flags in index.flags_of(newest)]
-        settled: list[int] = []
-        for place, (item, line) in enumerate(zip(items, newest, strict=True)):
-            if found[place] is RowStatus.DONE and not self._is_in_place(item, options):
+        if not options.only_failed_checks:
+            for place in self._misplaced(items, found):
                 found[place] = RowStatus.TO_DO
-            if found[place] is RowStatus.TO_DO:
-                item.lines = lines[place], line
+        settled: list[int] = []
+        for place, (status, line) in enumerate(zip(found, newest, strict=True)):
+            if status is RowStatus.TO_DO:
+                items[place].lines = lines[place], line
             elif line >= 0:
                 settled.append(line)
         index.settle(settled)
@@ -244,9 +245,13 @@ class FileSink:
         except OSError as error:
             raise write_error(self._path, error) from error
 
-    def _is_in_place(self, item: WorkItem, options: BatchOptions) -> bool:  # noqa: ARG002
-        """Whether the result of a row is where it belongs, besides its line."""
-        return True
+    def _misplaced(
+        self,
+        items: Sequence[WorkItem],  # noqa: ARG002
+        found: Sequence[RowStatus],  # noqa: ARG002
+    ) -> Sequence[int]:
+        """Return the places of items that are done, but whose result is not where it belongs."""
+        return ()
 
     @cached_property
     def _index(self) -> ResultIndex:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.formats import NativeFormat
+from mistral_cli.batch.resume import RowStatus
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
 from mistral_cli.generation.summaries.cited import cited_text
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from mistral_cli.batch.input.rows import Row
     from mistral_cli.batch.options import BatchOptions
     from mistral_cli.batch.prompts import WorkItem
-    from mistral_cli.batch.resume import RowStatus
     from mistral_cli.system.reporter import Reporter
 
 _LEDGER, _TEMPORARY = ".mistral-cli-batch.jsonl", ".mistral-cli-batch.tmp"
@@ -90,8 +90,12 @@ class FolderSink(FileSink):
                 )
         return super().claim(items, options)
 
-    def _is_in_place(self, item: WorkItem, options: BatchOptions) -> bool:
-        return options.only_failed_checks or self._targets[item.row.id].exists()
+    def _misplaced(self, items: Sequence[WorkItem], found: Sequence[RowStatus]) -> Sequence[int]:
+        return [
+            place
+            for place, (item, status) in enumerate(zip(items, found, strict=True))
+            if status is RowStatus.DONE and not self._targets[item.row.id].exists()
+        ]
 
     def add(self, record: Record) -> None:
         """Add the line to the ledger, then put the file in place.
