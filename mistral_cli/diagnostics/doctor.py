@@ -23,12 +23,14 @@ from mistral_cli.models.hub.api import is_offline
 from mistral_cli.models.hub.cache import cache_folder
 from mistral_cli.models.references import parse_reference
 from mistral_cli.models.sources import LocalFile
+from mistral_cli.system.machine import free_cores, threads_for
 
 if TYPE_CHECKING:
     from mistral_cli.engines.hardware.gpu import Gpu
     from mistral_cli.engines.hardware.memory import Memory
     from mistral_cli.engines.hardware.probe import HardwareReport
     from mistral_cli.system.config import Config
+    from mistral_cli.system.machine import CpuTimes
 
 _OTHER_PACKAGES = ("huggingface_hub", "llguidance")
 _NO_LAYER_ON_GPU = "no layer would be on a GPU"
@@ -94,7 +96,7 @@ class ServerState:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """Everything that `doctor` reports."""
+    """Everything that `doctor` reports; `free_cores` are those that nothing else uses now."""
 
     python: str
     platform: str
@@ -105,6 +107,7 @@ class Diagnosis:
     projection: Projection | None
     problems: tuple[Problem, ...]
     servers: tuple[ServerState, ...] = ()
+    free_cores: float | None = None
 
     @property
     def exit_code(self) -> ExitCode:
@@ -114,9 +117,17 @@ class Diagnosis:
 
 
 def diagnose(
-    reference: str, config: Config, hardware: HardwareReport, *, require_gpu: bool
+    reference: str,
+    config: Config,
+    hardware: HardwareReport,
+    *,
+    require_gpu: bool,
+    began: CpuTimes | None = None,
 ) -> Diagnosis:
-    """Check this machine and the model that `reference` names."""
+    """Check this machine and the model that `reference` names.
+
+    `began` is what the CPUs had done when the call began.
+    """
     model, projection = ModelState(reference), None
     problems: list[Problem] = []
     try:
@@ -136,6 +147,8 @@ def diagnose(
     problems += _memory_problems(projection, hardware)
     problems += on_gpus
     problems += _layer_problems(model, projection, hardware, on_gpus, required=require_gpu)
+    free = free_cores(began) if began else None
+    problems += _busy_cores(free, hardware.cores)
     engine_packages = (backend(name).package for name in BACKENDS)
     packages = [*filter(None, engine_packages), *_OTHER_PACKAGES]
     return Diagnosis(
@@ -150,6 +163,7 @@ def diagnose(
         model=model,
         projection=projection,
         problems=tuple(problems),
+        free_cores=free,
     )
 
 
@@ -240,6 +254,14 @@ def _memory_problems(projection: Projection | None, hardware: HardwareReport) ->
         f"{(needed - available) / 2**30:.1f} GiB more than is available"
     )
     return [Problem(message, _SMALLER_MODEL, ExitCode.CONTEXT_EXCEEDED)]
+
+
+def _busy_cores(free: float | None, cores: int) -> list[Problem]:
+    if free is None or (threads := threads_for(free)) >= cores:
+        return []
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    message = f"other programs use {cores - free:.1f} of {cores} cores: a call starts {count}"
+    return [Problem(message, "Wait for them, or run those with nice, which makes them give way.")]
 
 
 def _layer_problems(

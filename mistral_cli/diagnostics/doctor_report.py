@@ -44,7 +44,8 @@ def _lines(diagnosis: Diagnosis) -> Iterator[tuple[str, str]]:
     yield "system", f"{diagnosis.platform}, {diagnosis.python}"
     yield "packages", ", ".join(packages)
     yield "memory", f"{gib(memory) if memory is not None else 'unknown'} available"
-    yield "cores", str(hardware.cores)
+    free = diagnosis.free_cores
+    yield "cores", f"{hardware.cores}{f', {free:.1f} of them free now' if free is not None else ''}"
     yield "NVIDIA driver", _driver(hardware.driver)
     for gpu in hardware.driver.gpus:
         yield "GPU", _gpu(gpu)
@@ -125,6 +126,7 @@ def _envelope(diagnosis: Diagnosis) -> dict[str, Any]:
         "packages": diagnosis.packages,
         "memory_available": hardware.memory_available,
         "cores": hardware.cores,
+        "cores_free": None if diagnosis.free_cores is None else round(diagnosis.free_cores, 2),
         "machine_build": _machine_build_fields(diagnosis.machine_build),
         "driver": _driver_fields(hardware.driver),
         "engines": {name: _engine_fields(state) for name, state in hardware.engines.items()},

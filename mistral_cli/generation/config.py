@@ -253,7 +253,7 @@ def resolve_config(
         threads=(options.threads or usable_cores())
         if served or connected
         else _threads(options, began, reporter),
-        adapts_threads=options.threads is None,
+        adapts_threads=options.threads is None and options.seed is None,
         longest=longest_context(model, options.context_length),
         overflow=options.overflow or Overflow(strategy.default_overflow),
         context_length=options.context_length,
@@ -344,9 +344,13 @@ def _threads(options: TaskOptions, began: CpuTimes | None, reporter: Reporter) -
         )
     if options.threads:
         return options.threads
+    if options.seed is not None:  # long prompts are rounded in another way by other threads
+        reporter.info(f"{cores} threads: the cores that may be used, because of --seed")
+        return cores
     free = free_cores(began)
     threads = threads_for(free)
-    reporter.info(f"{threads} threads: {free:.1f} of {cores} cores are free")
+    count = "1 thread" if threads == 1 else f"{threads} threads"
+    reporter.info(f"{count}: {free:.1f} of {cores} cores are free")
     return threads
 
 

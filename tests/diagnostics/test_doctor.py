@@ -14,7 +14,7 @@ from support.scripted_server import ScriptedServer
 from support.terminals import make_terminal
 from synthetic.models import write_mistral
 
-from mistral_cli.diagnostics import fixes
+from mistral_cli.diagnostics import doctor, fixes
 from mistral_cli.diagnostics.doctor import Diagnosis, diagnose
 from mistral_cli.diagnostics.doctor_report import print_diagnosis
 from mistral_cli.engines.ctransformers.limits import RUNTIME_COMMAND
@@ -80,6 +80,7 @@ def test_the_json_of_doctor_has_these_keys(run: Run, mistral: Path) -> None:
         "packages",
         "memory_available",
         "cores",
+        "cores_free",
         "machine_build",
         "driver",
         "engines",
@@ -367,3 +368,11 @@ def test_the_servers_that_would_answer(run: Run) -> None:
     missing = run("doctor", "--server", gone.url)
     assert missing.status == 9
     assert "cannot be reached" in missing.stdout
+
+
+def test_busy_cores_are_a_note_that_says_how_many_threads_a_call_takes() -> None:
+    assert doctor._busy_cores(None, 4) == doctor._busy_cores(3.8, 4) == []
+    [note] = doctor._busy_cores(1.2, 4)
+    assert (note.message, note.exit_code) == (
+        "other programs use 2.8 of 4 cores: a call starts 1 thread", 0,
+    )  # fmt: skip

@@ -31,10 +31,12 @@ def doctor(
     from mistral_cli.engines.hardware.probe import probe_in_child
     from mistral_cli.engines.servers.key import chosen_addresses, server_key
     from mistral_cli.system.config import load_config
+    from mistral_cli.system.machine import CpuTimes
 
+    began = CpuTimes.now()
     config = load_config(context.obj.env)
     reference = model or config.model
-    diagnosis = diagnose(reference, config, probe_in_child(), require_gpu=require_gpu)
+    diagnosis = diagnose(reference, config, probe_in_child(), require_gpu=require_gpu, began=began)
     if addresses := chosen_addresses(server, config.servers):
         from mistral_cli.diagnostics.servers import with_servers
 
