@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from mistral_cli.errors import MistralCliError
 from mistral_cli.generation.answer import answer_fields, request_fields
+from mistral_cli.models.remote import RemoteModel
 from mistral_cli.system.controls import without_controls
 from mistral_cli.system.stdout import write, write_envelope, write_json
 from mistral_cli.system.wrap import Wrapper
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from mistral_cli.generation.checking.rules import PlannedCheck
     from mistral_cli.generation.config import Source
     from mistral_cli.generation.planner import Job, PreparedRequest, RequestPlanner
+    from mistral_cli.models.remote import PromptedAs
     from mistral_cli.structured.highlights.page import HighlightsPage
     from mistral_cli.system.terminal import Terminal
 
@@ -350,7 +352,7 @@ def write_dry_run(
     terminal.note(
         f"dry run: {prepared.prompt_tokens} prompt tokens of {load.context_length}, at most "
         f"{request.max_tokens} new ones, {selection.backend.name}, "
-        f"{load.gpu_layers} layers on the GPU ({selection.gpu_reason})"
+        f"{_computed_where(planner, prepared)}"
     )
     terminal.note(f"sampling: {_sampling_by_source(prepared)}")
     if spec:
@@ -358,6 +360,21 @@ def write_dry_run(
         terminal.note(f"on the limit: {prepared.on_limit} {origin}")
     if checks:
         terminal.note(f"checks: {', '.join(map(str, checks))}")
+
+
+_SENT_AS: Mapping[PromptedAs, str] = {
+    "tokens": "which gets the prompt's token ids",
+    "text": "which gets the text",
+    "chat": "which gets the messages and applies its own template",
+}
+
+
+def _computed_where(planner: RequestPlanner, prepared: PreparedRequest) -> str:
+    """The layers on the GPU, or what a server gets."""
+    model, load, selection = planner.config.model, planner.load, planner.config.selection
+    if isinstance(model, RemoteModel):
+        return _SENT_AS[model.prompted_as(prepared.request.prompt_token_ids)]
+    return f"{load.gpu_layers} layers on the GPU ({selection.gpu_reason})"
 
 
 def _sampling_fields(sampling: Sampling) -> dict[str, Any]:

@@ -104,6 +104,14 @@ def test_the_seconds_are_those_of_the_server(run: Run) -> None:
     assert json.loads(result.stdout)["timings"]["prompt_seconds"] >= 0.2
 
 
+def test_a_dry_run_says_what_the_server_gets(run: Run, server: ScriptedServer) -> None:
+    assert "token ids" in run("generate", "hi", "--server", server.url, "--dry-run").stderr
+    with ScriptedServer("openai").running() as other:
+        result = run("generate", "hi", "--server", other.url, "--dry-run")
+    assert "its own template" in result.stderr
+    assert "GPU" not in result.stderr
+
+
 @pytest.mark.parametrize("suffix", ["", "/", "/v1", "/v1/"])
 def test_an_address_may_end_in_v1(run: Run, server: ScriptedServer, suffix: str) -> None:
     assert run("generate", "hi", "--server", f"{server.url}{suffix}").stdout == "hi\n"

@@ -27,6 +27,8 @@ MOST_REPLY = 64 << 20
 _MOST_LINE = 16 << 20
 _MOST_ERROR = 1 << 16
 _OK = 200
+_LEAST_SECRET = 8  # characters: a key such as "none" is no secret, and occurs in messages
+_HEADERS = ("location", "retry-after")  # what an error needs
 _WRITE_SECONDS = 60.0
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _GONE = "Check that the server runs and that its address is right."
@@ -96,6 +98,7 @@ class ServerClient:
         self._library = httpx2
         self._watchdog = Watchdog()
         is_local = urlsplit(self.url).hostname in _LOCAL
+        self._key = key
         headers = {"Accept-Encoding": "identity", "User-Agent": "mistral-cli"}
         if key:
             headers["Authorization"] = f"Bearer {key}"
@@ -178,7 +181,7 @@ class ServerClient:
                 if not isinstance(value, dict):
                     raise self._trouble(f"a part of its reply to {path} is not an object")
                 if value.get("error"):
-                    raise reported(value["error"], self.name)
+                    raise reported(self._without_key(json.dumps(value)), self.name)
                 yield value
 
     def _parts(
@@ -223,7 +226,9 @@ class ServerClient:
                     body += part
                     if len(body) > _MOST_ERROR:
                         break
-            raise refusal(reply.status_code, reply.headers, bytes(body), self.name)
+            told = {name: self._without_key(reply.headers.get(name, "")) for name in _HEADERS}
+            message = self._without_key(body.decode("utf-8", "replace"))
+            raise refusal(reply.status_code, told, message, self.name)
         if reply.headers.get("content-encoding", "identity").lower() != "identity":
             raise self._trouble("it compresses its reply, which was not asked for")
         kind = reply.headers.get("content-type", "").lower()
@@ -231,6 +236,10 @@ class ServerClient:
             raise ServerUnusable(
                 f"{self.name} answers with an HTML page", hint="Check the address of the server."
             )
+
+    def _without_key(self, text: str) -> str:
+        """A text of the server to show: some repeat the key that they refuse."""
+        return text.replace(self._key, "…") if len(self._key) >= _LEAST_SECRET else text
 
     def _json(self, data: bytes, path: str) -> Any:
         try:

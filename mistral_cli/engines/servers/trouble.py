@@ -56,7 +56,7 @@ def understood(name: str) -> Iterator[None]:
         ) from error
 
 
-def refusal(status: int, headers: Mapping[str, str], body: bytes, name: str) -> MistralCliError:
+def refusal(status: int, headers: Mapping[str, str], body: str, name: str) -> MistralCliError:
     """The error for a reply of the server `name` with a status that is not 200."""
     message = _message(body)
     if 300 <= status < 400:
@@ -89,10 +89,10 @@ def refusal(status: int, headers: Mapping[str, str], body: bytes, name: str) -> 
     )
 
 
-def reported(error: object, name: str) -> MistralCliError:
-    """The error for an object `error` in a reply that began well."""
+def reported(body: str, name: str) -> MistralCliError:
+    """The error for a JSON object with an `error`, in a reply that began well."""
+    error = json.loads(body)["error"]
     status = error.get("code") if isinstance(error, dict) else None
-    body = json.dumps({"error": error}).encode()
     return refusal(status if isinstance(status, int) and status >= 400 else 500, {}, body, name)
 
 
@@ -106,9 +106,9 @@ def seconds_to_wait(header: str) -> float | None:
     return None
 
 
-def _message(body: bytes) -> str:
+def _message(body: str) -> str:
     """The message in the body of an error, in one line: servers send JSON, proxies HTML."""
-    text = body.decode("utf-8", "replace")
+    text = body
     with contextlib.suppress(ValueError, RecursionError):
         text = _found(json.loads(text)) or text
     if "<html" in text.lower() or text.lstrip().startswith("<"):

@@ -317,6 +317,14 @@ def test_the_key_is_sent_and_never_shown() -> None:
         assert "wr0ng" not in text
 
 
+def test_a_server_that_repeats_the_key() -> None:
+    error = {"error": {"message": "Incorrect API key provided: s3cret-key"}}
+    script = ScriptedServer("ollama", key="other", instead={"/v1/models": error})
+    with script.running(), pytest.raises(Exception, match="Incorrect API key provided") as raised:
+        connected(script, key="s3cret-key")
+    assert "s3cret" not in str(raised.value)
+
+
 def test_a_redirect_is_not_followed() -> None:
     script, other = ScriptedServer(faults=["redirect"]), ScriptedServer()
     with script.running(), other.running():
