@@ -55,7 +55,7 @@ def test_json_and_full_text_search() -> None:
     with closing(sqlite3.connect("a.db")) as connection, connection:
         connection.execute("create virtual table found using fts5(text)")
         connection.execute("insert into found values ('one word'), ('two words')")
-    query = "select value as text from json_each('[\"a\", \"b\"]')"
+    query = 'select value as text from json_each(\'["a", "b"]\')'
     assert [row.text for row in rows(query)] == ["a", "b"]
     assert [row.text for row in rows("select text from found('word')")] == ["one word"]
 
