@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,7 +12,7 @@ from mistral_cli.engines.sampling import FileSampling
 from mistral_cli.engines.selection import EngineRequirements, EngineSelection, select_engine
 from mistral_cli.engines.types import Sampling
 from mistral_cli.errors import UsageError
-from mistral_cli.generation.adapters import CheckedAdapter, check_adapters, read_adapters
+from mistral_cli.generation.adapters import check_adapters, read_adapters
 from mistral_cli.generation.options import OnLimit, Overflow, TaskOptions
 from mistral_cli.generation.reasoning import ReasoningConfig, resolve_reasoning, server_thinks
 from mistral_cli.generation.servers import (
@@ -29,6 +29,8 @@ from mistral_cli.system.machine import free_cores, threads_for, usable_cores
 
 if TYPE_CHECKING:
     from mistral_cli.engines.protocol import LoraAdapter, SpeculativeConfig
+    from mistral_cli.engines.servers.backend import ConnectedServers
+    from mistral_cli.generation.adapters import CheckedAdapter
     from mistral_cli.generation.chunking import ChunkStrategy
     from mistral_cli.generation.prompt import Prompt, RenderedPrompt
     from mistral_cli.generation.templates import Template
@@ -216,42 +218,31 @@ def resolve_config(
     dry = _uses_dry(template, options, overrides)
     if not dry:
         _warn_of_dry(options, reporter)
-    adapters, served, connected = list[CheckedAdapter](), None, None
     thinks_by_default = strategy.default_reasoning and not constrained
-    model: GGUF
     if addresses := server_addresses(options, config):
-        connected = find_servers(addresses, options, config, reporter)
-        requirements, model = EngineRequirements(), connected.model
-        reference = options.model or model.name or model.path.name
-        selection = selection_of_servers(connected)
-        if connected.model.packed:
-            thinks = server_thinks(template, options, config, by_default=thinks_by_default)
-            model = replace(connected.model, thinks=thinks)
+        chosen = _model_of_servers(
+            addresses, template, options, config, reporter, thinks_by_default=thinks_by_default
+        )
     else:
         requirements = _engine_requirements(options, config, dry=dry)
-        adapters = read_adapters(options.lora or (), reporter)
-        reference = options.model or config.model
-        path = resolve_reference(reference, config, reporter)
-        reporter.info(f"{reference} is {path}")
-        served = find_served(path, options, requirements.name, reporter) if may_be_served else None
-        model = reread_gguf(path) if served else read_gguf(path)
-        selection = selection_of(served) if served else select_engine(requirements, model)
+        chosen = _model_here(requirements, options, config, reporter, may_be_served=may_be_served)
+    model, selection, served = chosen.model, chosen.selection, chosen.served
     reporter.info(f"engine {selection.backend.name}: {selection.reason}")
     proposed = FileSampling.of(model)
     proposed.report(reporter)
     generation = GenerationConfig.resolve(
         template, options, proposed.values, on_limit, _configured_on_limit(config)
     )
-    if connected:
-        report_unsupported(connected, generation, reporter)
+    if chosen.servers:
+        report_unsupported(chosen.servers, generation, reporter)
     return RunConfig(
         model=model,
-        model_name=reference,
+        model_name=chosen.name,
         selection=selection,
-        requirements=requirements,
+        requirements=chosen.requirements,
         generation=generation,
         threads=(options.threads or usable_cores())
-        if served or connected
+        if served or chosen.servers
         else _threads(options, began, reporter),
         adapts_threads=options.threads is None and options.seed is None,
         longest=longest_context(model, options.context_length),
@@ -259,7 +250,7 @@ def resolve_config(
         context_length=options.context_length,
         served=served,
         cache_limit=0 if options.no_cache else config.prompt_cache_bytes,
-        adapters=check_adapters(adapters, model),
+        adapters=check_adapters(chosen.adapters, model),
         speculative=_speculative(draft_model, model, selection, config, reporter)
         if lookup or draft_model
         else None,
@@ -273,6 +264,58 @@ def resolve_config(
             constrained=constrained,
         ),
     )
+
+
+@dataclass(frozen=True)
+class _ChosenModel:
+    """The model of a run under the name that was asked for, and what runs it."""
+
+    model: GGUF
+    name: str
+    requirements: EngineRequirements
+    selection: EngineSelection
+    adapters: Sequence[CheckedAdapter] = ()
+    served: ServedModel | None = None
+    servers: ConnectedServers | None = None
+
+
+def _model_here(
+    requirements: EngineRequirements,
+    options: TaskOptions,
+    config: Config,
+    reporter: Reporter,
+    *,
+    may_be_served: bool,
+) -> _ChosenModel:
+    """The model in a file, and the engine that is to open it or has it loaded."""
+    adapters = read_adapters(options.lora or (), reporter)
+    name = options.model or config.model
+    path = resolve_reference(name, config, reporter)
+    reporter.info(f"{name} is {path}")
+    served = find_served(path, options, requirements.name, reporter) if may_be_served else None
+    model = reread_gguf(path) if served else read_gguf(path)
+    selection = selection_of(served) if served else select_engine(requirements, model)
+    return _ChosenModel(model, name, requirements, selection, adapters, served)
+
+
+def _model_of_servers(
+    addresses: tuple[str, ...],
+    template: Template,
+    options: TaskOptions,
+    config: Config,
+    reporter: Reporter,
+    *,
+    thinks_by_default: bool,
+) -> _ChosenModel:
+    """The model that the servers at these addresses have."""
+    servers = find_servers(addresses, options, config, reporter)
+    model: GGUF = servers.model
+    if servers.model.packed:
+        thinks = server_thinks(template, options, config, by_default=thinks_by_default)
+        model = replace(servers.model, thinks=thinks)
+    name = options.model or servers.model.name or servers.model.path.name
+    selection = selection_of_servers(servers)
+    return _ChosenModel(model, name, EngineRequirements(), selection, servers=servers)
 
 
 def _configured_on_limit(config: Config) -> OnLimit:

@@ -24,23 +24,23 @@ _ANY_DEPTH = "**"
 _WHOLE_FOLDER = (_ANY_DEPTH, "*")
 
 
-class Span(NamedTuple):
+class InputPart(NamedTuple):
     """A part of all inputs, from 0 to 1: by bytes if all are named files, else by names."""
 
     start: float
     end: float
 
-    def part(self, number: int, count: int) -> Span:
+    def part(self, number: int, count: int) -> InputPart:
         """Return one of `count` equal parts."""
         width = (self.end - self.start) / count
-        return Span(self.start + number * width, self.start + (number + 1) * width)
+        return InputPart(self.start + number * width, self.start + (number + 1) * width)
 
     def at(self, fraction: float) -> float:
         """Return the place in all inputs that is at `fraction` of this part."""
         return self.start + min(fraction, 1.0) * (self.end - self.start)
 
 
-_ALL = Span(0.0, 1.0)
+_ALL = InputPart(0.0, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class InputFile:
     path: Path
     relative: Path
     is_named: bool = False
-    span: Span = _ALL
+    span: InputPart = _ALL
 
 
 class InputFiles:
@@ -178,7 +178,7 @@ def _unusable(name: str, error: Exception) -> UsageError:
     return UsageError(f"{name!r} cannot be read: {reason(error)}", hint="Check the name.")
 
 
-def _spans(names: Sequence[_Name]) -> Iterator[Span]:
+def _spans(names: Sequence[_Name]) -> Iterator[InputPart]:
     """Yield the part of all inputs that each name stands for."""
     sizes = [name.base.stat().st_size if name.base.is_file() else None for name in names]
     known = [size for size in sizes if size is not None]
@@ -187,7 +187,7 @@ def _spans(names: Sequence[_Name]) -> Iterator[Span]:
         return
     total, before = sum(known), 0
     for size in known:
-        yield Span(before / total, (before + size) / total)
+        yield InputPart(before / total, (before + size) / total)
         before += size
 
 
@@ -198,7 +198,7 @@ class _Match(NamedTuple):
     """A file that matches a pattern; matches sort by their path, as a string."""
 
     path: str
-    span: Span
+    span: InputPart
 
 
 class _Walk:
@@ -211,7 +211,7 @@ class _Walk:
         self,
         folder: str,
         pattern: Sequence[str],
-        span: Span,
+        span: InputPart,
         names: Sequence[str] | None = None,
     ) -> Iterator[_Match]:
         """Yield the files below `folder`; links to folders are followed only if a name leads there.
@@ -240,7 +240,7 @@ class _Walk:
                 yield _Match(_join(folder, name), part)
 
     def _below(
-        self, folder: str, pattern: Sequence[str], span: Span, names: Sequence[str]
+        self, folder: str, pattern: Sequence[str], span: InputPart, names: Sequence[str]
     ) -> Iterator[_Match]:
         """Yield the matches of `**` in the folders of a folder."""
         for number, marked in enumerate(names):
@@ -248,7 +248,7 @@ class _Walk:
                 part = span.part(number, len(names))
                 yield from self.matches(_join(folder, marked[:-1]), pattern, part)
 
-    def _descend(self, path: str, rest: Sequence[str], span: Span) -> Iterator[_Match]:
+    def _descend(self, path: str, rest: Sequence[str], span: InputPart) -> Iterator[_Match]:
         if not rest:
             if os.path.isfile(path):  # noqa: PTH113 - a Path for each of a million files is slow
                 yield _Match(path, span)
