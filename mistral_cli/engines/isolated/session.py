@@ -199,7 +199,11 @@ class IsolatedSession(TimedSession):
     def _watch(self, process: EngineProcess) -> None:
         options = self._opening.options
         self._growth = GrowthWatch(process.pid)
-        self._threads = ThreadsWatch(options.threads) if options.adapts_threads else None
+        self._threads = (
+            ThreadsWatch(options.threads, process.opened.load_seconds)
+            if options.adapts_threads
+            else None
+        )
 
     def _running(self) -> EngineProcess:
         """The process, or a new one if that has died."""
@@ -245,9 +249,11 @@ class _CallCount:
             self._running -= 1
             self._reason = self._reason or reason or ""
             if self._reason and not self._running:
-                restart(self._reason)
-                self._reason = ""
-                self._changed.notify_all()
+                try:
+                    restart(self._reason)
+                finally:  # others wait
+                    self._reason = ""
+                    self._changed.notify_all()
 
 
 def _next(answers: queue.SimpleQueue[Reply | None], deadline: float | None) -> Reply | None:

@@ -16,6 +16,8 @@ _CHECK_SECONDS = 1.0
 _CORES_SECONDS = 5.0
 _PERIODS = 2
 """So often in a row the cores must be free, or not, before a restart: it costs a load."""
+_LOADS = 10
+"""A process works at least so many times as long as its load took, whatever the cores do."""
 _LEAST_BYTES = 2**28
 """Growth that is never a leak: buffers, and caches of the library that fill up."""
 
@@ -56,8 +58,9 @@ class GrowthWatch:
 class ThreadsWatch:
     """Compares the threads of an engine with the cores that nothing else uses."""
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self, threads: int, load_seconds: float) -> None:
         self._threads = threads
+        self._earliest = time.monotonic() + _LOADS * load_seconds
         self._since = CpuTimes.now()
         self._periods = 0
 
@@ -71,4 +74,5 @@ class ThreadsWatch:
         if fits > self._threads:
             fits = max(self._threads, int(free + 0.2))  # more threads need cores that are idle
         self._periods = self._periods + 1 if fits != self._threads else 0
-        return fits if self._periods >= _PERIODS else None
+        is_due = self._periods >= _PERIODS and time.monotonic() >= self._earliest
+        return fits if is_due else None

@@ -150,11 +150,9 @@ def _describe_vllm(client: ServerClient, model: str, listed: Fields) -> ServedFa
         return str(_object(client.post("/detokenize", body, _SECONDS), client).get("prompt", ""))
 
     context = _number(listed.get("max_model_len"))
-    version = ""
-    with contextlib.suppress(MistralCliError):
-        version = str(_object(client.get("/version", _SECONDS), client).get("version", ""))
-    facts = {"max_model_len": context, "root": str(listed.get("root") or model)}
-    plain = ServedFacts(model, context, {"root": facts["root"]}, version=version)
+    version = _version_of_vllm(client)
+    identity = {"root": str(listed.get("root") or model)}
+    plain = ServedFacts(model, context, identity, version=version)
     try:
         template, bos_text, eos_text = _tokenizer_info(client)
 
@@ -189,7 +187,7 @@ def _describe_vllm(client: ServerClient, model: str, listed: Fields) -> ServedFa
     return ServedFacts(
         model,
         context,
-        {**plain.identity, **_identity(template, {})},
+        {**identity, **_identity(template, {})},
         None,
         tokenizer,
         template,
@@ -197,6 +195,12 @@ def _describe_vllm(client: ServerClient, model: str, listed: Fields) -> ServedFa
         "prompt_logprobs",
         version,
     )
+
+
+def _version_of_vllm(client: ServerClient) -> str:
+    with contextlib.suppress(MistralCliError):
+        return str(_object(client.get("/version", _SECONDS), client).get("version", ""))
+    return ""
 
 
 def _controls_of_vllm(reply: Fields, known: Sequence[str]) -> dict[str, int]:

@@ -179,6 +179,7 @@ def test_an_engine_gets_as_many_threads_as_there_are_free_cores(
     script(echo=True)
     free = [2.0]
     monkeypatch.setattr(watches, "_CORES_SECONDS", 0.0)
+    monkeypatch.setattr(watches, "_LOADS", 0)
     monkeypatch.setattr(watches, "free_cores", lambda _: free[-1])
     options = LoadOptions(256, threads=2, adapts_threads=True)
     with open_in_process(selection("fake"), read_gguf(mistral), options, pytest.fail) as engine:
@@ -199,6 +200,14 @@ def test_an_engine_gets_as_many_threads_as_there_are_free_cores(
         free.append(1.9)
         processes(5)
         assert engine.threads == 2
+
+
+def test_other_threads_are_not_worth_a_long_load_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watches, "_CORES_SECONDS", 0.0)
+    monkeypatch.setattr(watches, "free_cores", lambda _: 1.0)
+    for load_seconds, threads in ((60.0, {None}), (0.0, {None, 1})):
+        watch = watches.ThreadsWatch(4, load_seconds)
+        assert {watch.better() for _ in range(5)} == threads
 
 
 def test_too_many_streams_wait_and_none_is_ended(opened: Open) -> None:

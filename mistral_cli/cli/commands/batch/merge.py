@@ -11,7 +11,7 @@ from mistral_cli.cli.framework import expand
 
 _Results = Annotated[
     list[str],
-    typer.Argument(metavar="RESULTS...", help="Results of batches: files, tables or folders."),
+    typer.Argument(metavar="RESULTS", help="Results of batches: files, tables or folders."),
 ]
 
 

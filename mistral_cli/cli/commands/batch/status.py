@@ -10,7 +10,7 @@ from mistral_cli.system.options import JsonOption
 
 _Results = Annotated[
     list[str],
-    typer.Argument(metavar="RESULTS...", help="Results of batches: files, tables or folders."),
+    typer.Argument(metavar="RESULTS", help="Results of batches: files, tables or folders."),
 ]
 
 
