@@ -64,8 +64,8 @@ class NodeState:
     """What happened to the actors of a node so far.
 
     `failures` counts those that ended since one answered a row; `has_answered` tells whether any
-    ever did. `most_slots` is the limit after
-    the node ran out of memory. `refusal` is the reason why it gets no more actors.
+    ever did. `most_slots` is the limit after the node ran out of memory. `refusal` is the reason
+    why it gets no more actors.
     """
 
     node: ClusterNode
