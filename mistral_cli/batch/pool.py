@@ -34,7 +34,8 @@ class Pool(Protocol):
         Items are taken as they are needed, a few ahead, from another thread than the caller's:
         the next one may come late. `tick` is called in the caller's thread, at least twenty times a
         second. Raises StopRequested on SIGINT and SIGTERM, but never while the caller writes a
-        record, whatever `items` and `tick` raise, and EngineFailed if nothing can be answered.
+        record, whatever `tick` raises, and EngineFailed if nothing can be answered. An error of
+        `items` is raised after the records of the items before it.
         Closing the generator drops the items in progress.
         """
 
@@ -83,6 +84,7 @@ class WorkerPool:
         self._places = SimpleQueue[int]()  # for so many items there is room
         self._free = 0
         self._ended = self._closed = False
+        self._error: BaseException | None = None  # of the items, after those that came
         self._busy = 0  # items that are being answered, or wait in `_todo`
         self._suspects = list[tuple[WorkItem, EngineDied]]()
 
@@ -98,6 +100,8 @@ class WorkerPool:
                 while not (self._ended and not self._ready and not self._suspects):
                     any_answered = yield from self._together(tick)
                     yield from self._alone(tick, any_answered=any_answered)
+                if self._error:
+                    raise self._error
             finally:
                 self._close()
 
@@ -183,9 +187,7 @@ class WorkerPool:
             case _Stop(number):
                 request_stop(number)
             case _NoMoreItems(error):
-                if error:
-                    raise error
-                self._ended = True
+                self._ended, self._error = True, error
             case item, outcome:
                 self._busy -= 1
                 if isinstance(outcome, BaseException) and not isinstance(outcome, EngineDied):

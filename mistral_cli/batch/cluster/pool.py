@@ -81,6 +81,7 @@ class RayPool:
         self._waiting = deque[RowOnTheWay]()  # rows that were read, and those of ended actors
         self._suspects = deque[RowOnTheWay]()
         self._numbers, self._exhausted = 0, False
+        self._error: BaseException | None = None  # of the items, after those that came
         self._fleet = ActorFleet(
             job,
             reporter,
@@ -111,6 +112,8 @@ class RayPool:
                         yield from self._handle(self._events.get(timeout=_TICK_SECONDS))
                         while True:
                             yield from self._handle(self._events.get_nowait())
+                if self._error:
+                    raise self._error
                 at_once = False
             finally:
                 self._places.close()
@@ -144,9 +147,7 @@ class RayPool:
                 else:
                     self._waiting.append(event)
             case _NoMoreItems(error):
-                if error:
-                    raise error
-                self._exhausted = True
+                self._exhausted, self._error = True, error
             case _Stop(number):
                 request_stop(number)
             case _Listing(nodes):
