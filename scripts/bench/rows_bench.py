@@ -47,12 +47,15 @@ def arguments() -> argparse.Namespace:
 
 @dataclass(frozen=True)
 class Measured:
-    """What one run took: seconds, CPU seconds, peak bytes, and when its first row was sent."""
+    """What one run took: seconds, CPU seconds, peak bytes, and when its first row was sent.
+
+    `ready` are seconds, and the CPU seconds among them: on a busy machine they are fewer.
+    """
 
     seconds: float
     cpu: float
     peak: int
-    ready: float | None
+    ready: tuple[float, float] | None
     stdout: str
 
 
@@ -83,8 +86,8 @@ class Bench:
         stdout, stderr = running.communicate()
         seconds = time.perf_counter() - started
         assert running.returncode == 0, stderr.decode()
-        _, _, ready = stderr.decode().rpartition(_READY)
-        at = float(ready.split()[0]) if _READY in stderr.decode() else None
+        _, found, ready = stderr.decode().rpartition(_READY)
+        at = (float(ready.split()[0]), float(ready.split()[1])) if found else None
         return Measured(seconds, watch.cpu, watch.peak, at, stdout.decode())
 
     def results(self, rows: int) -> Path:
@@ -158,7 +161,8 @@ def report(bench: Bench, rows: int, whole_rows: int) -> None:
     dry = bench.run(rows, "--dry-run")
     show("dry run", rows, dry)
     assert json.loads(dry.stdout)["to_do"] == rows
-    print(f"\nready to resume after {resumed.ready:.1f} s")
+    assert resumed.ready
+    print("\nready to resume after {:.1f} s, {:.1f} of CPU".format(*resumed.ready))
     ratio = (twice.cpu - start.cpu) / (once.cpu - start.cpu)
     print(f"twice the rows take {ratio:.2f} times the CPU time")
     print(f"and {twice.peak / once.peak:.2f} times the memory")
@@ -174,7 +178,8 @@ def instant_program() -> None:
         del first
         for place, item in enumerate(self.stream.items()):
             if not place:
-                print(f"{_READY}{time.perf_counter() - started:.2f} s", file=sys.stderr)
+                took = time.perf_counter() - started, time.process_time()
+                print("{}{:.2f} {:.2f}".format(_READY, *took), file=sys.stderr)
             yield {"id": item.row.id, "source": item.row.source, **_ANSWER, "key": item.key}
             self._tick()
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import queue
 import sys
 import threading
@@ -139,7 +140,7 @@ class _Server:
                 while True:
                     batch.append(self._replies.get_nowait())
             try:
-                self._connection.send(batch)
+                self._connection.send_bytes(pickle.dumps(batch, pickle.HIGHEST_PROTOCOL))
             except OSError:
                 os._exit(0)
 

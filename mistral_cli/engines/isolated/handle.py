@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import pickle
 import queue
 import select
 import subprocess
@@ -187,7 +188,8 @@ class EngineProcess:
     def _send(self, message: Call | Cancel) -> None:
         # If the process has died, the reading thread finds out and tells all callers.
         with self._sending, contextlib.suppress(OSError):
-            self._connection.send(message)
+            # `Connection.send` makes a pickler with tables of its own each time.
+            self._connection.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
 
     def _read(self) -> None:
         """Hand out replies until the pipe closes; then tell everyone who waits."""
