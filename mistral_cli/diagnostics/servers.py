@@ -25,12 +25,15 @@ def with_servers(
 
     The model on this machine is not used then.
     """
+    from mistral_cli.engines.servers.client import without_secrets
+
     states, problems = list[ServerState](), list[Problem]()
     for address in addresses:
         try:
             states.append(_state(address, key, model, reporter))
         except MistralCliError as error:
-            states.append(ServerState(address, error.message, summary=error.message))
+            shown = without_secrets(address)
+            states.append(ServerState(shown, error.message, summary=error.message))
             problems.append(Problem(error.message, error.hint, error.exit_code))
     return replace(diagnosis, servers=tuple(states), projection=None, problems=(*problems,))
 

@@ -157,15 +157,16 @@ def _check(path: Path, key: str, value: object) -> None:
     if key == "servers":
         if not isinstance(value, list) or not all(isinstance(each, str) and each for each in value):
             raise UsageError(
-                f"{path}: 'servers' must be a list of addresses, not {value!r}",
+                f"{path}: 'servers' must be a list of addresses",
                 hint='Write for example: servers = ["http://localhost:8000"]',
             )
         return
     if key != "aliases":
         if not isinstance(value, str) or not value:
+            example = getattr(Config, key) or "~/.config/server-key"
             raise UsageError(
                 f"{path}: {key!r} must be a non-empty string, not {value!r}",
-                hint=f'Write for example: {key} = "{getattr(Config, key)}"',
+                hint=f'Write for example: {key} = "{example}"',
             )
         return
     if not isinstance(value, dict):

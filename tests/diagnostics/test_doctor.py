@@ -368,6 +368,9 @@ def test_the_servers_that_would_answer(run: Run) -> None:
     missing = run("doctor", "--server", gone.url)
     assert missing.status == 9
     assert "cannot be reached" in missing.stdout
+    secret = run("doctor", "--server", "http://user:s3cret@[::1", "--json")
+    assert secret.status == 2
+    assert "s3cret" not in secret.stdout + secret.stderr
 
 
 def test_busy_cores_are_a_note_that_says_how_many_threads_a_call_takes() -> None:

@@ -241,7 +241,8 @@ class ServerPool:
     def _note_failure(self, lease: Lease, trouble: ServerTrouble, now: float) -> None:
         server = lease.server
         if isinstance(trouble, ServerUnusable):
-            server.unusable, server.told = trouble, False
+            if not server.unusable:
+                server.unusable, server.told = trouble, False
             return
         server.unchecked |= trouble.may_be_gone
         if trouble.overloaded and now - server.cut_at > _CUT_SECONDS:

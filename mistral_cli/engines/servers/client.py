@@ -72,12 +72,16 @@ def server_address(url: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _bad_address(url: str, problem: str) -> UsageError:
-    *secret, rest = url.rpartition("@")  # what is left out may be a key
+def without_secrets(url: str) -> str:
+    """The address to show: a name, a password or a query in it may be a key."""
+    *secret, rest = url.rpartition("@")
     address = re.split("[?#]", rest)[0]
-    shown = f"…@{address}" if any(secret) else address
+    return f"…@{address}" if any(secret) else address
+
+
+def _bad_address(url: str, problem: str) -> UsageError:
     return UsageError(
-        f"{shown!r} is not the address of a server: {problem}",
+        f"{without_secrets(url)!r} is not the address of a server: {problem}",
         hint="Write for example --server http://localhost:8000.",
     )
 

@@ -6,6 +6,7 @@ import contextlib
 import random
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -150,6 +151,18 @@ def test_each_server_is_named_that_is_of_no_use() -> None:
         with opened(found) as session, pytest.raises(ServersGone) as gone:
             answer(session, asking(session, found, TEXT))
     assert all(str(each.port) in gone.value.message for each in (refusing, moved))
+
+
+def test_the_user_is_told_once_of_requests_that_fail_together() -> None:
+    good, bad = ScriptedServer(), ScriptedServer(faults=["401"] * 9, delay=0.1)
+    terminal = quiet_terminal()
+    with good.running(), bad.running():
+        found = connected(good, bad, terminal=terminal)
+        with opened(found) as session:
+            request = asking(session, found, TEXT)
+            with ThreadPoolExecutor(8) as threads:
+                assert set(threads.map(lambda _: answer(session, request), range(16))) == {TEXT}
+    assert terminal.stderr.getvalue().count("not asked any more") == 1
 
 
 @pytest.mark.parametrize("fault", ["401", "cut"])
