@@ -15,6 +15,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from mistral_cli.batch.digests import FAILED, FLAWED, key_digest, text_digest
+from mistral_cli.system.files import temporary_file_errors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -237,10 +238,11 @@ class _RenamedRows:
         return bool(self._starts)
 
     def put(self, line: int, row_id: str, source: str) -> None:
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with us
-        self._starts[line] = self._file.seek(0, 2)
-        self._file.write(json.dumps([row_id, source]).encode() + b"\n")
+        with temporary_file_errors():
+            if self._file is None:
+                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed with us
+            self._starts[line] = self._file.seek(0, 2)
+            self._file.write(json.dumps([row_id, source]).encode() + b"\n")
 
     def get(self, line: int) -> tuple[str, str] | None:
         if self._file is None or line not in self._starts:

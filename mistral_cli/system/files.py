@@ -138,6 +138,20 @@ def scratch_folder(base: Path | None = None) -> Iterator[Path]:
         os.close(lock)
 
 
+@contextlib.contextmanager
+def temporary_file_errors() -> Iterator[None]:
+    """Name the folder in errors of the temporary files that the block writes: MistralCliError."""
+    import tempfile
+
+    try:
+        yield
+    except OSError as error:
+        raise MistralCliError(
+            f"cannot write a temporary file in {tempfile.gettempdir()}: {reason(error)}",
+            hint="Set TMPDIR to a folder on a disk with free space.",
+        ) from error
+
+
 def remove_leftovers() -> None:
     """Remove the temporary files and folders of this process, which is about to end."""
     for path in list(_leftovers):

@@ -17,6 +17,7 @@ from mistral_cli.system.files import (
     refuse_to_overwrite,
     removed_if_killed,
     scratch_folder,
+    temporary_file_errors,
     write_atomically,
 )
 
@@ -160,3 +161,20 @@ def test_an_input_is_not_an_output_under_another_name(tmp_path: Path, link: str 
     with pytest.raises(UsageError, match="contains the input"):
         refuse_to_overwrite([model], "-o", tmp_path / "models")
     refuse_to_overwrite([model], "-o", tmp_path / "c.gguf")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has /dev/full")
+def test_an_error_of_a_temporary_file_names_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with (
+        pytest.raises(MistralCliError) as caught,
+        Path("/dev/full").open("wb", buffering=0) as file,
+        temporary_file_errors(),
+    ):
+        file.write(b"row")
+    assert caught.value.message == (
+        f"cannot write a temporary file in {tmp_path}: No space left on device"
+    )
+    assert "TMPDIR" in (caught.value.hint or "")

@@ -6,13 +6,14 @@ import marshal
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from mistral_cli.batch.input.columns import TypedTable, as_cell, check_names
 from mistral_cli.errors import UsageError
+from mistral_cli.system.files import temporary_file_errors
 from mistral_cli.texts.inputs import STDIN, display_name
 from mistral_cli.texts.tabular import ParsedRow
 
@@ -57,7 +58,8 @@ def open_query(path: Path, query: str) -> TypedTable:
         hint = "Try again when no other program writes to it." if is_locked else _HINT
         raise UsageError(f"--from-sql on {name}: {error}", hint=hint) from error
     except BaseException:
-        copy.close()
+        with suppress(OSError):  # of a full disk
+            copy.close()
         raise
     place = [0]
     return TypedTable(
@@ -85,9 +87,11 @@ def _authorize(action: int, target: str | None, *_: str | None) -> int:
 def _copy(cursor: sqlite3.Cursor, copy: IO[bytes]) -> int:
     count = 0
     while rows := cursor.fetchmany(_ROWS):
-        marshal.dump(rows, copy)
+        with temporary_file_errors():
+            marshal.dump(rows, copy)
         count += len(rows)
-    copy.seek(0)
+    with temporary_file_errors():
+        copy.seek(0)
     return count
 
 

@@ -6,6 +6,7 @@ them when a run ends, however it ends, so it is never half-written.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -23,7 +24,7 @@ from mistral_cli.batch.resume import parse_line, read_result_lines
 from mistral_cli.batch.sinks import columnar
 from mistral_cli.batch.sinks.file import FileSink, write_error
 from mistral_cli.errors import UsageError
-from mistral_cli.system.files import atomic_writer, temporary_beside
+from mistral_cli.system.files import atomic_writer, temporary_beside, temporary_file_errors
 
 if TYPE_CHECKING:
     from mistral_cli.batch.digests import DigestSet
@@ -86,15 +87,17 @@ class TableSink(FileSink):
 
     def close(self) -> None:
         """Close the files."""
-        self._rows.close()
+        with contextlib.suppress(OSError):  # of a full disk, which has been reported
+            self._rows.close()
         super().close()
 
     def claim(self, items: Sequence[WorkItem], options: BatchOptions) -> list[RowStatus]:
         """Keep the columns of the rows, too, for the table."""
-        for item in items:
-            cells = _columns_of(item.row)
-            self._given |= dict.fromkeys(cells)
-            self._rows.write(json.dumps([item.row.id, dict(cells)], ensure_ascii=False) + "\n")
+        with temporary_file_errors():
+            for item in items:
+                cells = _columns_of(item.row)
+                self._given |= dict.fromkeys(cells)
+                self._rows.write(json.dumps([item.row.id, dict(cells)], ensure_ascii=False) + "\n")
         return super().claim(items, options)
 
     def finish(
@@ -115,8 +118,9 @@ class TableSink(FileSink):
                 tempfile.TemporaryFile("w+", encoding="utf-8", errors="surrogatepass") as answers,
                 atomic_writer(self._table.resolve(), temporary_beside(self._table)) as file,
             ):
-                added = self._write_answers(answers)
-                answers.seek(0)
+                with temporary_file_errors():
+                    added = self._write_answers(answers)
+                    answers.seek(0)
                 self._write_table(file, answers, added)
         except OSError as error:
             raise write_error(self._table, error) from error
