@@ -117,6 +117,12 @@ def test_an_address_may_end_in_v1(run: Run, server: ScriptedServer, suffix: str)
     assert run("generate", "hi", "--server", f"{server.url}{suffix}").stdout == "hi\n"
 
 
+def test_a_path_that_is_too_long(run: Run, server: ScriptedServer) -> None:
+    result = run("generate", "hi", "--server", f"{server.url}/v1/chat/completions")
+    assert result.status == 9
+    assert "answers /v1/chat/completions/v1/models with 404" in result.stderr
+
+
 def test_no_server_there(run: Run) -> None:
     with ScriptedServer().running() as server:
         pass

@@ -232,7 +232,7 @@ class ServerClient:
                         break
             told = {name: self._without_key(reply.headers.get(name, "")) for name in _HEADERS}
             message = self._without_key(body.decode("utf-8", "replace"))
-            raise refusal(reply.status_code, told, message, self.name)
+            raise refusal(reply.status_code, told, message, self.name, reply.request.url.path)
         if reply.headers.get("content-encoding", "identity").lower() != "identity":
             raise self._trouble("it compresses its reply, which was not asked for")
         kind = reply.headers.get("content-type", "").lower()

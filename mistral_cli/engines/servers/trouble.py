@@ -56,7 +56,9 @@ def understood(name: str) -> Iterator[None]:
         ) from error
 
 
-def refusal(status: int, headers: Mapping[str, str], body: str, name: str) -> MistralCliError:
+def refusal(
+    status: int, headers: Mapping[str, str], body: str, name: str, path: str = "the request"
+) -> MistralCliError:
     """The error for a reply of the server `name` with a status that is not 200."""
     message = _message(body)
     if 300 <= status < 400:
@@ -69,7 +71,7 @@ def refusal(status: int, headers: Mapping[str, str], body: str, name: str) -> Mi
         return ServerUnusable(f"{name} refuses the API key ({status}): {message}", hint=KEY_HINT)
     if status in (404, 405):
         hint = "Check the address, and with -m the name of the model."
-        return ServerUnusable(f"{name} does not have that ({status}): {message}", hint=hint)
+        return ServerUnusable(f"{name} answers {path} with {status}: {message}", hint=hint)
     if status in (408, 409, 425, 429, 500, 502, 503, 504, 529):
         trouble = ServerTrouble(
             f"{name} cannot answer now ({status}): {message}", hint="Try again later."
