@@ -85,11 +85,19 @@ class DigestSet:
 
     def place_of_known(self, digests: Sequence[int]) -> int | None:
         """Return the place of the first digest that is in the set, or None."""
-        places = [place for place, digest in enumerate(digests) if digest in self._few]
-        for run in self._runs:
-            import numpy as np
+        places: list[int] = []
+        if not self._few.isdisjoint(digests):
+            places = [place for place, digest in enumerate(digests) if digest in self._few]
+        if not self._runs:
+            return min(places, default=None)
+        import numpy as np
 
-            wanted = np.array(digests, dtype=np.int64)
+        wanted = np.array(digests, dtype=np.int64)
+        ascending = np.sort(wanted)  # these are found in two thirds of the time
+        for run in self._runs:
+            near = np.minimum(np.searchsorted(run, ascending), len(run) - 1)
+            if not (run[near] == ascending).any():
+                continue
             near = np.minimum(np.searchsorted(run, wanted), len(run) - 1)
             places += [int(place) for place in np.flatnonzero(run[near] == wanted)]
         return min(places, default=None)
