@@ -68,8 +68,8 @@ class ResultIndex:
         ids = np.array([text_digest(item.row.id) for item in items], dtype=np.int64)
         lines = self._exact(high, low, ids)
         first = np.full(len(items), _NONE)
-        # A search takes half a microsecond among a million lines, so only for what is needed: rows without a line, and
-        # where a failure may be retried under another id.
+        # A search takes half a microsecond among a million lines, so only for what is needed:
+        # rows without a line, and where a failure may be retried under another id.
         wanted = np.full(len(items), True) if self._any_failed else lines < 0
         if wanted.any():
             first[wanted] = self._first_of_groups(high[wanted])
