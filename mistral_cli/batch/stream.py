@@ -8,10 +8,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from mistral_cli.batch.digests import DigestSet, text_digest
+from mistral_cli.batch.input.rows import check_unique, repeated_id
 from mistral_cli.batch.orphans import UnreadInputs
 from mistral_cli.batch.prompts import WorkItem
 from mistral_cli.batch.resume import RowStatus
-from mistral_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from mistral_cli.batch.highlights import RowHighlights
@@ -140,18 +140,7 @@ class WorkStream:
         """Raise UsageError for an id that another row has: its result would be that row's too."""
         digests = [text_digest(row.id) for row in rows]
         if len({row.id for row in rows}) < len(rows):
-            source_of: dict[str, str] = {}
-            for row in rows:
-                if row.id in source_of:
-                    raise _repeated(row, f"in {source_of[row.id]} and {row.source}")
-                source_of[row.id] = row.source
+            check_unique(rows)
         if (place := self.ids.place_of_known(digests)) is not None:
-            raise _repeated(rows[place], f"the second time in {rows[place].source}")
+            raise repeated_id(rows[place], f"the second time in {rows[place].source}")
         self.ids.add(digests)
-
-
-def _repeated(row: Row, where: str) -> UsageError:
-    return UsageError(
-        f"the id {row.id!r} occurs twice: {where}",
-        hint="Use --id-field to name a field that is different in each row.",
-    )

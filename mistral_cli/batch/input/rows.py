@@ -178,11 +178,16 @@ def check_unique(rows: Iterable[Row]) -> None:
     source_of: dict[str, str] = {}
     for row in rows:
         if row.id in source_of:
-            raise UsageError(
-                f"the id {row.id!r} occurs twice: in {source_of[row.id]} and {row.source}",
-                hint="Use --id-field to name a field that is different in each row.",
-            )
+            raise repeated_id(row, f"in {source_of[row.id]} and {row.source}")
         source_of[row.id] = row.source
+
+
+def repeated_id(row: Row, where: str) -> UsageError:
+    """Return the error for an id that another row has."""
+    return UsageError(
+        f"the id {row.id!r} occurs twice: {where}",
+        hint="Use --id-field to name a field that is different in each row.",
+    )
 
 
 class _BadTable(Exception):
