@@ -9,9 +9,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mistral_cli.batch.command import prepared_run, stoppable_batch
 from mistral_cli.batch.options import requested_slots
 from mistral_cli.batch.prompts import RowPrompts
-from mistral_cli.batch.run import prepared_run, stoppable_batch
 from mistral_cli.batch.windows import RowSource
 from mistral_cli.errors import GateFailed, RowsFailed, UsageError
 from mistral_cli.evaluation.configurations import (

@@ -48,7 +48,7 @@ class _Batch(LazyGroup):
         def run(
             context: typer.Context, task: Task, options: BatchOptions, inputs: _Inputs = None
         ) -> None:
-            from mistral_cli.batch.run import run_batch
+            from mistral_cli.batch.command import run_batch
 
             run_batch(task, inputs or (), options, context.obj)
 
