@@ -123,7 +123,7 @@ def test_a_signal_keeps_the_finished_rows_and_ends_the_actors(
     write_rows(here / "rows.jsonl", *(f"row {number}" for number in range(60)))
     running = start("generate", "rows.jsonl", *on_ray.options, "-o", "out.jsonl", "--parallel", 2)
     wait_for(lambda: count(here / "out.jsonl") >= 2)
-    assert on_ray.nodes.engines()
+    wait_for(on_ray.nodes.engines)
     running.send_signal(number)
     _, stderr = running.communicate(timeout=60)
     assert running.returncode == code
