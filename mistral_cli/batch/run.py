@@ -1,4 +1,4 @@
-"""One run of a batch: what is left to do → answers → results, and what is said at the end."""
+"""One run of a batch: what is left to do → answers → results, and the summary at the end."""
 
 from __future__ import annotations
 
