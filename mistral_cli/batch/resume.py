@@ -50,15 +50,6 @@ class DamagedLine(NamedTuple):
     raw: bytes
 
 
-class ResultLine(NamedTuple):
-    """A line of a results file, and its position in bytes."""
-
-    id: str
-    failed: bool
-    start: int
-    size: int
-
-
 class LinesRead(NamedTuple):
     """What is in a results file besides its results: damaged lines, and the end in bytes."""
 
